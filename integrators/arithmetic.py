@@ -1,0 +1,189 @@
+"""Number systems: one formula, evaluated in float64, in torch or in multiprecision.
+
+Schedules, forms and tableaux are written once against an `Arithmetic`; `of(value)` finds the one that a
+number, array or tensor belongs to.  mpmath numbers live in contexts of their own (`multiprecision`), so that
+no global precision is read or changed and two threads may work with different precisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import mpmath
+import numpy as np
+import sympy
+import torch
+
+Value = Any
+"""A float, numpy array, torch tensor, mpmath number, or numpy object array of mpmath numbers."""
+Fn = Callable[[Value], Value]
+
+MAX_DIGITS = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class Arithmetic:
+    """Elementary functions over one kind of number; each accepts scalars and arrays of that kind."""
+
+    name: str
+    exp: Fn
+    expm1: Fn
+    log: Fn
+    log1p: Fn
+    sqrt: Fn
+    sin: Fn
+    cos: Fn
+    sinh: Fn
+    arcsinh: Fn
+    arctan2: Callable[[Value, Value], Value]
+    where: Callable[[Value, Value, Value], Value]
+    maximum: Callable[[Value, Value], Value]
+    number: Fn
+    """Exact conversion of an int, float, Fraction, sympy Rational or number of this kind."""
+    pi: Value
+    digits: int | None = None
+    """Decimal digits carried, or None for float64."""
+    context: Any = None
+    """The mpmath context, or None."""
+
+    def softplus(self, x: Value) -> Value:
+        """log(1 + e^x), to full relative accuracy for every x."""
+        return self.maximum(x, 0 * x) + self.log1p(self.exp(-abs(x)))
+
+
+def _float64(value: Value) -> Value:
+    if isinstance(value, np.ndarray):
+        return value.astype(np.float64, copy=False)
+    return float(value)
+
+
+def _tensor(value: Value) -> Value:
+    return value if isinstance(value, torch.Tensor) else float(value)
+
+
+def _torch_unary(function: Callable[[torch.Tensor], torch.Tensor], host: Fn) -> Fn:
+    """A torch function that takes a schedule's constants, Python floats, too."""
+    return lambda x: function(x) if isinstance(x, torch.Tensor) else float(host(x))
+
+
+def _torch_binary(function: Callable[..., torch.Tensor]) -> Callable[..., Value]:
+    """A torch function of two tensors that also takes Python numbers beside a tensor."""
+
+    def call(*arguments: Value) -> Value:
+        like = next(a for a in arguments if isinstance(a, torch.Tensor) and a.is_floating_point())
+        return function(*(a if isinstance(a, torch.Tensor) else torch.full_like(like, float(a)) for a in arguments))
+
+    return call
+
+
+FLOAT64 = Arithmetic(
+    name="float64",
+    exp=np.exp,
+    expm1=np.expm1,
+    log=np.log,
+    log1p=np.log1p,
+    sqrt=np.sqrt,
+    sin=np.sin,
+    cos=np.cos,
+    sinh=np.sinh,
+    arcsinh=np.arcsinh,
+    arctan2=np.arctan2,
+    where=np.where,
+    maximum=np.maximum,
+    number=_float64,
+    pi=float(np.pi),
+)
+
+TORCH = Arithmetic(
+    name="torch",
+    exp=_torch_unary(torch.exp, np.exp),
+    expm1=_torch_unary(torch.expm1, np.expm1),
+    log=_torch_unary(torch.log, np.log),
+    log1p=_torch_unary(torch.log1p, np.log1p),
+    sqrt=_torch_unary(torch.sqrt, np.sqrt),
+    sin=_torch_unary(torch.sin, np.sin),
+    cos=_torch_unary(torch.cos, np.cos),
+    sinh=_torch_unary(torch.sinh, np.sinh),
+    arcsinh=_torch_unary(torch.arcsinh, np.arcsinh),
+    arctan2=_torch_binary(torch.arctan2),
+    where=_torch_binary(torch.where),
+    maximum=_torch_binary(torch.maximum),
+    number=_tensor,
+    pi=float(np.pi),
+)
+
+
+def _elementwise(function: Callable[..., Any], arity: int = 1) -> Callable[..., Value]:
+    return np.frompyfunc(function, arity, 1)
+
+
+def _mp_where(condition: Value, yes: Value, no: Value) -> Value:
+    return np.where(condition, yes, no)[()]
+
+
+@lru_cache(maxsize=64)
+def _of_context(context: Any, digits: int) -> Arithmetic:
+    def number(value: Value) -> Value:
+        if isinstance(value, np.ndarray):
+            return np.frompyfunc(number, 1, 1)(value)
+        if isinstance(value, (Fraction, sympy.Rational)):
+            return context.mpf(int(value.numerator)) / int(value.denominator)
+        if isinstance(value, (np.integer, np.floating)):
+            return context.mpf(value.item())
+        if isinstance(value, sympy.Expr):
+            return context.mpf(sympy.N(value, digits + 10))
+        return context.mpf(value)
+
+    return Arithmetic(
+        name=f"mpmath-{digits}",
+        exp=_elementwise(context.exp),
+        expm1=_elementwise(context.expm1),
+        log=_elementwise(context.log),
+        log1p=_elementwise(context.log1p),
+        sqrt=_elementwise(context.sqrt),
+        sin=_elementwise(context.sin),
+        cos=_elementwise(context.cos),
+        sinh=_elementwise(context.sinh),
+        arcsinh=_elementwise(context.asinh),
+        arctan2=_elementwise(context.atan2, 2),
+        where=_mp_where,
+        maximum=_elementwise(lambda a, b: a if a >= b else context.mpf(b), 2),
+        number=number,
+        pi=+context.pi,
+        digits=digits,
+        context=context,
+    )
+
+
+@lru_cache(maxsize=64)
+def multiprecision(digits: int) -> Arithmetic:
+    """mpmath arithmetic with `digits` decimal digits, in a context shared by every caller of that precision.
+
+    Raises ValueError unless 1 <= digits <= 10000.
+    """
+    if not isinstance(digits, int) or isinstance(digits, bool) or not 1 <= digits <= MAX_DIGITS:
+        raise ValueError(f"digits must be an integer from 1 to {MAX_DIGITS}, got {digits!r}")
+    context = mpmath.MPContext()
+    context.dps = digits
+    return _of_context(context, digits)
+
+
+def of(value: Value) -> Arithmetic:
+    """The arithmetic that `value` belongs to: torch, multiprecision, or float64 for everything else."""
+    if isinstance(value, torch.Tensor):
+        return TORCH
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        value = value.flat[0] if value.size else 0.0
+    context = getattr(value, "context", None)
+    if context is not None and hasattr(context, "dps"):
+        return _of_context(context, int(context.dps))
+    return FLOAT64
+
+
+def choose(digits: int | None) -> Arithmetic:
+    """float64 for None, else multiprecision with that many digits."""
+    return FLOAT64 if digits is None else multiprecision(digits)

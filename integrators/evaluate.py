@@ -1,0 +1,77 @@
+"""Numbers from exact expressions: a sympy weight compiled to a closure over one step.
+
+No code is generated or executed from text: the expression tree becomes nested Python functions, cached per expression
+and arithmetic, because a plan evaluates the same few weights at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import sympy
+from sympy import Expr, Symbol
+
+from .arithmetic import Arithmetic, Value
+from .form import Step
+from .tableau import _OMEGAS, phi, z
+
+
+class Scope:
+    """What the symbols of a formula mean in one step: the step's moments, past nodes and the solver's parameters."""
+
+    def __init__(self, step: Step, past_tau: tuple[Value, ...], parameters: Mapping[Symbol, Value]) -> None:
+        self.step = step
+        self._past_tau = past_tau
+        self._parameters = parameters
+
+    def symbol(self, symbol: Symbol) -> Value:
+        """The value of z, omega(j) or a parameter."""
+        if symbol is z:
+            return self.step.z
+        if symbol in _OMEGAS:
+            return (self.step.tau0 - self._past_tau[_OMEGAS[symbol] - 1]) / self.step.h
+        return self._parameters[symbol]
+
+
+Evaluator = Callable[[Scope], Value]
+
+
+@lru_cache(maxsize=4096)
+def evaluator(expression: Expr, xp: Arithmetic) -> Evaluator:
+    """A function of a Scope that returns the expression's value in the given arithmetic.
+
+    Raises TypeError for a node that is not a number, symbol, sum, product, power, exp or phi.
+    """
+    if isinstance(expression, (sympy.Rational, sympy.Float)) or expression.is_number and not expression.args:
+        constant = xp.number(expression)
+        return lambda scope: constant
+    if isinstance(expression, Symbol):
+        return lambda scope: scope.symbol(expression)
+    if isinstance(expression, phi):
+        k, at = int(expression.args[0]), evaluator(expression.args[1], xp)
+        return lambda scope: scope.step.phi(k, at(scope))
+    parts = [evaluator(a, xp) for a in expression.args]
+    if isinstance(expression, sympy.Add):
+        return lambda scope: _fold(parts, scope, lambda a, b: a + b)
+    if isinstance(expression, sympy.Mul):
+        return lambda scope: _fold(parts, scope, lambda a, b: a * b)
+    if isinstance(expression, sympy.exp):
+        return lambda scope: xp.exp(parts[0](scope))
+    if isinstance(expression, sympy.Pow):
+        base, exponent = expression.args
+        if exponent == -1:
+            return lambda scope: 1 / parts[0](scope)
+        if isinstance(exponent, sympy.Integer):
+            power = int(exponent)
+            return lambda scope: parts[0](scope) ** power
+        return lambda scope: parts[0](scope) ** parts[1](scope)
+    raise TypeError(f"a weight may hold numbers, symbols, sums, products, powers, exp and phi; got {expression!r}")
+
+
+def _fold(parts: list[Evaluator], scope: Scope, combine: Callable[[Any, Any], Any]) -> Value:
+    total = parts[0](scope)
+    for part in parts[1:]:
+        total = combine(total, part(scope))
+    return total

@@ -1,0 +1,164 @@
+"""A solver is data: a form, the tableau of every step, a claimed order and its source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sympy import Symbol
+
+from .arithmetic import Value
+from .form import FormOf, Step
+from .grids import Grid, Times
+from .schedule import Schedule
+from .tableau import Tableau
+
+
+class Sequence(Protocol):
+    """Which tableau runs at which step."""
+
+    @property
+    def tableaux(self) -> tuple[Tableau, ...]:
+        """Every tableau that can occur, the full-order one last."""
+
+    def steps(self, budget: int) -> int:
+        """The number of steps for a budget (steps, or evaluations where the sequence is made to a number of them)."""
+
+    def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
+        """The tableau of each step."""
+
+    def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
+        """The times of the steps on a grid."""
+
+
+def _check_budget(budget: int, least: int, what: str) -> None:
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < least:
+        raise ValueError(f"steps must be an integer >= {least}{what}, got {budget!r}")
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A multistep method: step n uses `ramp[min(n, order - 1)]`, so the low-order start is visible.
+
+    With lower_final the last steps descend the ramp again: `ramp[r - 1]` when r steps remain.
+    """
+
+    ramp: tuple[Tableau, ...]
+
+    @property
+    def tableaux(self) -> tuple[Tableau, ...]:
+        return self.ramp
+
+    def steps(self, budget: int) -> int:
+        _check_budget(budget, 1, "")
+        return budget
+
+    def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
+        n, top = self.steps(budget), len(self.ramp) - 1
+        return tuple(
+            self.ramp[min(i, top, n - 1 - i) if lower_final and i >= top else min(i, top)] for i in range(n)
+        )
+
+    def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
+        return _spaced(grid, schedule, t_start, t_end, self.steps(budget))
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A one-step method: the same tableau at every step; with lower_final, `last` at the final step."""
+
+    tableau: Tableau
+    last: Tableau
+
+    @property
+    def tableaux(self) -> tuple[Tableau, ...]:
+        return (self.last, self.tableau)
+
+    def steps(self, budget: int) -> int:
+        _check_budget(budget, 1, "")
+        return budget
+
+    def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
+        n = self.steps(budget)
+        return (self.tableau,) * (n - 1) + ((self.last if lower_final else self.tableau),)
+
+    def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
+        return _spaced(grid, schedule, t_start, t_end, self.steps(budget))
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    """One-step tableaux of orders 1 .. p mixed so that the evaluations are exactly the budget (DPM-Solver-fast).
+
+    `orders(nfe)` lists the order of each step.  On a grid uniform in lambda the steps are uniform; on another grid a
+    step of order k spans k intervals of the grid with `nfe` intervals (the release's rule).
+    """
+
+    by_order: tuple[Tableau, ...]
+    orders: Callable[[int], tuple[int, ...]] = field(compare=False)
+
+    @property
+    def tableaux(self) -> tuple[Tableau, ...]:
+        return self.by_order
+
+    def steps(self, budget: int) -> int:
+        return len(self.at(budget, False))
+
+    def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
+        _check_budget(budget, 1, " evaluations")
+        orders = self.orders(budget)
+        if lower_final and orders[-1] > 1:
+            orders = (*orders[:-1], 1)
+        return tuple(self.by_order[k - 1] for k in orders)
+
+    def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
+        _check_budget(budget, 1, " evaluations")
+        orders = self.orders(budget)
+        if grid.name == "lambda":
+            return _spaced(grid, schedule, t_start, t_end, len(orders))
+        fine = _spaced(grid, schedule, t_start, t_end, sum(orders))
+        return tuple(fine[sum(orders[:i])] for i in range(len(orders) + 1))
+
+
+def _spaced(grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, n: int) -> Times:
+    digits = getattr(getattr(t_start, "context", None), "dps", None)
+    return grid(schedule, t_start, t_end, n, digits=digits)
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a per-step parameter may depend on."""
+
+    index: int
+    count: int
+    tableau: Tableau
+    step: Step
+    grid: Grid | None
+    schedule: Schedule
+
+
+Parameters = Callable[[StepContext], Mapping[Symbol, Value]]
+
+
+@dataclass(frozen=True)
+class Solver:
+    """A form, the tableaux of its steps, and what is claimed of it.
+
+    name: as listed.  form: schedule -> Form.  sequence: which tableau when.  claimed: the order that its paper or
+    release claims (data, not a premise).  source: paper and equation, or repository and function.  parameters: values of
+    the formulas' free symbols at a step, for methods whose coefficients depend on it.
+    """
+
+    name: str
+    form: FormOf
+    sequence: Sequence
+    claimed: int
+    source: str
+    parameters: Parameters | None = None
+    stochastic: bool = False
+
+    @property
+    def history(self) -> int:
+        """How many earlier evaluations the full-order tableau uses."""
+        return self.sequence.tableaux[-1].past

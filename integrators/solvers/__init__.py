@@ -1,0 +1,76 @@
+"""Every solver by name.
+
+`make(name, **parameters)` builds one; `SOLVERS` maps each name to its constructor.  A new solver is a function that
+returns a `Solver`, and a line here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from ..solver import Solver
+from . import classical, deis, dpm_solver, edm
+
+Constructor = Callable[..., Solver]
+
+
+def _constructors() -> Iterable[Constructor]:
+    ode: tuple[dpm_solver.Family, ...] = ("dpm-solver", "dpm-solver++")
+    for family in ode:
+        yield partial(dpm_solver.singlestep, 1, family)
+        for order in (2, 3):
+            for type in dpm_solver.TYPES:
+                yield partial(dpm_solver.singlestep, order, family, type)
+        for type in dpm_solver.TYPES:
+            yield partial(dpm_solver.multistep, 2, family, type)
+        for released in (True, False):
+            yield partial(dpm_solver.multistep, 3, family, released=released)
+        for order in (2, 3):
+            yield partial(dpm_solver.fast, order, family)
+    for degree in range(4):
+        for released in (False, True):
+            yield partial(deis.tab, degree, released=released)
+    for degree in range(4):
+        for released in (False, True):
+            yield partial(deis.rho_ab, degree, released=released)
+    for degree in range(4):
+        yield partial(deis.lambda_ab, degree)
+    for method in deis.RUNGE_KUTTA:
+        yield partial(deis.rho_rk, method)
+    yield deis.ipndm
+    yield edm.heun
+    sde: tuple[dpm_solver.Family, ...] = ("sde-dpm-solver", "sde-dpm-solver++")
+    for family in sde:
+        yield partial(dpm_solver.multistep, 1, family)
+        for type in dpm_solver.TYPES:
+            yield partial(dpm_solver.multistep, 2, family, type)
+    yield partial(dpm_solver.multistep, 3, "sde-dpm-solver++")
+    for name in classical.CATALOGUE:
+        yield partial(classical.exponential_rk, name)
+
+
+def ddim() -> Solver:
+    """DDIM (arXiv:2010.02502, eq. 12 with eta = 0): the one first-order method that every family here reduces to."""
+    first = dpm_solver.singlestep(1)
+    return Solver("ddim", first.form, first.sequence, 1, "arXiv:2010.02502, eq. 12")
+
+
+SOLVERS: dict[str, Constructor] = {"ddim": ddim} | {build().name: build for build in _constructors()}
+
+
+def make(name: str, **parameters: Any) -> Solver:
+    """Build a solver by name.
+
+    Raises ValueError for an unknown name, listing the nearest ones, or for parameters that the solver does not take.
+    """
+    if name not in SOLVERS:
+        near = difflib.get_close_matches(str(name), SOLVERS, n=5, cutoff=0.3)
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
+        raise ValueError(f"solver must be a listed name, got {name!r}{hint} (see `semilinear list`)")
+    try:
+        return SOLVERS[name](**parameters)
+    except TypeError as error:
+        raise ValueError(f"solver {name!r} does not take the parameters {', '.join(parameters)}") from error

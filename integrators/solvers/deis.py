@@ -1,0 +1,106 @@
+"""DEIS (arXiv:2204.13902): Adams-Bashforth in t, rho or lambda, Runge-Kutta in rho, and iPNDM, as data.
+
+All of them solve d(x/alpha) = eps d rho; they differ in the variable in which eps is interpolated.  The released code
+computes the Adams coefficients by a left Riemann sum with 10,000 points, which makes every variant of degree >= 1 first
+order in the limit; `released=True` reproduces it, the default integrates exactly.
+"""
+
+from __future__ import annotations
+
+from sympy import Rational
+
+from ..form import noise_in_lambda, noise_in_rho, noise_in_time
+from ..quadrature import LeftRiemann
+from ..schedule import Schedule
+from ..solver import Ramp, Repeat, Solver
+from ..tableau import N, P, Tableau, adams, phi1
+from ..form import Form
+
+SOURCE = "arXiv:2204.13902"
+RELEASED = LeftRiemann(10_000)
+
+
+def _check_degree(degree: int) -> None:
+    if isinstance(degree, bool) or not isinstance(degree, int) or not 0 <= degree <= 8:
+        raise ValueError(f"degree must be an integer from 0 to 8, got {degree!r}")
+
+
+def _adams_ramp(degree: int) -> Ramp:
+    return Ramp(tuple(adams(k) for k in range(1, degree + 2)))
+
+
+def tab(degree: int, *, released: bool = False) -> Solver:
+    """tAB-DEIS: exponential Adams-Bashforth, eps interpolated in t by a polynomial of the given degree, Sec. 3.3, eq. 15."""
+    _check_degree(degree)
+
+    def form(schedule: Schedule) -> Form:
+        return noise_in_time(schedule, RELEASED if released else None)
+
+    suffix = "-released" if released else ""
+    return Solver(f"deis-tab{degree}{suffix}", form, _adams_ramp(degree), degree + 1, f"{SOURCE}, eqs. 14-15")
+
+
+def rho_ab(degree: int, *, released: bool = False) -> Solver:
+    """rhoAB-DEIS: Adams-Bashforth with variable steps in rho, Sec. 3.4."""
+    _check_degree(degree)
+
+    def form(schedule: Schedule) -> Form:
+        return noise_in_rho(schedule, RELEASED if released else None)
+
+    suffix = "-released" if released else ""
+    return Solver(f"deis-rhoab{degree}{suffix}", form, _adams_ramp(degree), degree + 1, f"{SOURCE}, Sec. 3.4")
+
+
+def lambda_ab(degree: int) -> Solver:
+    """Exponential Adams-Bashforth with eps interpolated in lambda: the DEIS of huggingface/diffusers ("logrho")."""
+    _check_degree(degree)
+    source = "huggingface/diffusers, DEISMultistepScheduler"
+    return Solver(f"deis-lambdaab{degree}", noise_in_lambda, _adams_ramp(degree), degree + 1, source)
+
+
+def _rk(order: int, c: list[str], a: list[list[str]], b: list[str]) -> tuple[int, Tableau]:
+    exact = [Rational(v) for v in c], [[Rational(v) for v in row] for row in a], [Rational(v) for v in b]
+    return order, Tableau.from_arrays(*exact)
+
+
+EULER = Tableau((), phi1 * N(0))
+RUNGE_KUTTA: dict[str, tuple[int, Tableau]] = {
+    "1euler": _rk(1, ["0"], [[]], ["1"]),
+    "2heun": _rk(2, ["0", "1"], [[], ["1"]], ["1/2", "1/2"]),
+    "2midpoint": _rk(2, ["0", "1/2"], [[], ["1/2"]], ["0", "1"]),
+    "3kutta": _rk(3, ["0", "1/2", "1"], [[], ["1/2"], ["-1", "2"]], ["1/6", "2/3", "1/6"]),
+    "3ral": _rk(3, ["0", "1/2", "3/4"], [[], ["1/2"], ["0", "3/4"]], ["2/9", "1/3", "4/9"]),
+    "3heun": _rk(3, ["0", "1/3", "2/3"], [[], ["1/3"], ["0", "2/3"]], ["1/4", "0", "3/4"]),
+    "3vdh": _rk(3, ["0", "8/15", "2/3"], [[], ["8/15"], ["1/4", "5/12"]], ["1/4", "0", "3/4"]),
+    "3ssprk": _rk(3, ["0", "1", "1/2"], [[], ["1"], ["1/4", "1/4"]], ["1/6", "1/6", "2/3"]),
+    "4rk": _rk(4, ["0", "1/2", "1/2", "1"], [[], ["1/2"], ["0", "1/2"], ["0", "0", "1"]], ["1/6", "1/3", "1/3", "1/6"]),
+}
+"""Order and tableau by the release's names (th_deis/rk.py), and the midpoint rule, which it lacks."""
+
+
+def rho_rk(method: str) -> Solver:
+    """rhoRK-DEIS: an explicit Runge-Kutta method for d(x/alpha) = eps d rho, Sec. 3.4."""
+    if method not in RUNGE_KUTTA:
+        raise ValueError(f"method must be one of {', '.join(RUNGE_KUTTA)}, got {method!r}")
+    order, tableau = RUNGE_KUTTA[method]
+    source = f"{SOURCE}, Sec. 3.4; qsh-zh/deis, th_deis/rk.py" if method != "2midpoint" else "Runge 1895"
+    return Solver(f"deis-rhork-{method}", noise_in_rho, Repeat(tableau, EULER), order, source)
+
+
+def _constant(weights: list[str]) -> Tableau:
+    evaluations = [N(0), *(P(j) for j in range(1, len(weights)))]
+    return Tableau((), phi1 * sum(Rational(w) * v for w, v in zip(weights, evaluations, strict=True)))
+
+
+def ipndm() -> Solver:
+    """iPNDM: the Adams-Bashforth weights of equal steps times the DDIM increment, on any grid; claimed order 4.
+
+    The weights are exact only where the grid is uniform in rho; elsewhere the method is second order.
+    """
+    ramp = (
+        _constant(["1"]),
+        _constant(["3/2", "-1/2"]),
+        _constant(["23/12", "-4/3", "5/12"]),
+        _constant(["55/24", "-59/24", "37/24", "-3/8"]),
+    )
+    return Solver("deis-ipndm", noise_in_rho, Ramp(ramp), 4, f"{SOURCE}, App.; qsh-zh/deis, get_sampler_ipndm")

@@ -1,0 +1,238 @@
+"""DPM-Solver (arXiv:2206.00927) and DPM-Solver++ (arXiv:2211.01095), ODE and SDE, as data.
+
+`FAMILY` selects the form: noise prediction (DPM-Solver), data prediction (DPM-Solver++), and their reverse SDEs.  Every
+formula below holds for each of them: only the form differs.  "dpmsolver" and "taylor" are the two types of the
+release; the first replaces a higher phi-function by a multiple of a lower one, the second keeps the Taylor coefficient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from sympy import Rational, Symbol
+
+from ..arithmetic import Value
+from ..form import FormOf, data_in_lambda, noise_in_lambda, sde_data_in_lambda, sde_noise_in_lambda
+from ..solver import Budgeted, Ramp, Repeat, Solver, StepContext
+from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3, z
+
+Family = Literal["dpm-solver", "dpm-solver++", "sde-dpm-solver", "sde-dpm-solver++"]
+Type = Literal["dpmsolver", "taylor"]
+
+FAMILY: dict[str, tuple[FormOf, str, bool]] = {
+    "dpm-solver": (noise_in_lambda, "arXiv:2206.00927", False),
+    "dpm-solver++": (data_in_lambda, "arXiv:2211.01095", False),
+    "sde-dpm-solver": (sde_noise_in_lambda, "arXiv:2211.01095, App. B; huggingface/diffusers", True),
+    "sde-dpm-solver++": (sde_data_in_lambda, "arXiv:2211.01095, App. B; huggingface/diffusers", True),
+}
+TYPES: tuple[Type, ...] = ("dpmsolver", "taylor")
+
+R1, R2 = Symbol("r1"), Symbol("r2")
+HALF, THIRD, TWO_THIRDS = Rational(1, 2), Rational(1, 3), Rational(2, 3)
+
+FIRST = Tableau((), phi1 * N(0))
+"""DPM-Solver-1, which is DDIM: exponential Euler.  DPM-Solver, eq. 3.7."""
+
+
+def _d1(g0: Any, g1: Any, r: Any) -> Any:
+    return (g1 - g0) / r
+
+
+def second(r1: Any = HALF, type: Type = "dpmsolver", low: bool = False) -> Tableau:
+    """Singlestep order 2 with its stage at r1.  DPM-Solver, Alg. 1; DPM-Solver++, Alg. 1 (2S)."""
+    _check_type(type)
+    return Tableau(
+        (Stage(r1, r1 * phi(1, r1) * N(0)),),
+        _second_output(r1, type),
+        low=phi1 * N(0) if low else None,
+    )
+
+
+def _second_output(r1: Any, type: Type) -> Any:
+    correction = phi1 / 2 if type == "dpmsolver" else phi2
+    return phi1 * N(0) + correction * _d1(N(0), N(1), r1)
+
+
+def third(r1: Any = THIRD, r2: Any = TWO_THIRDS, type: Type = "dpmsolver", low: bool = False) -> Tableau:
+    """Singlestep order 3 with stages at r1 and r2; order 3 needs r2 = 2/3.  DPM-Solver, Alg. 2."""
+    _check_type(type)
+    stage_2 = r2 * phi(1, r2) * N(0) + r2**2 * phi(2, r2) * _d1(N(0), N(1), r1)
+    d1_1, d1_2 = _d1(N(0), N(1), r1), _d1(N(0), N(2), r2)
+    if type == "dpmsolver":
+        output = phi1 * N(0) + phi2 * d1_2
+    else:
+        first = (r2 * d1_1 - r1 * d1_2) / (r2 - r1)
+        second_difference = 2 * (d1_2 - d1_1) / (r2 - r1)
+        output = phi1 * N(0) + phi2 * first + phi3 * second_difference
+    return Tableau(
+        (Stage(r1, r1 * phi(1, r1) * N(0)), Stage(r2, stage_2)),
+        output,
+        low=_second_output(r1, type) if low else None,
+    )
+
+
+def multistep_second(type: Type = "dpmsolver") -> Tableau:
+    """2M: exponential Adams-Bashforth 2 ("taylor"), or with phi_1/2 in place of phi_2.  DPM-Solver++, Alg. 2."""
+    _check_type(type)
+    backward = (N(0) - P(1)) / omega(1)
+    return Tableau((), phi1 * N(0) + (phi1 / 2 if type == "dpmsolver" else phi2) * backward)
+
+
+def _differences() -> tuple[Any, Any]:
+    """The release's D1, and its D2, which is half of h^2 N''."""
+    r0, r1 = omega(1), omega(2) - omega(1)
+    d1_0, d1_1 = (N(0) - P(1)) / r0, (P(1) - P(2)) / r1
+    return d1_0 + r0 / (r0 + r1) * (d1_0 - d1_1), (d1_0 - d1_1) / (r0 + r1)
+
+
+def multistep_third_released() -> Tableau:
+    """3M as released: D2 lacks a factor 2, so the phi_3 term has half its weight.  LuChengTHU/dpm-solver, torch and JAX."""
+    d1, d2 = _differences()
+    return Tableau((), phi1 * N(0) + phi2 * d1 + phi3 * d2)
+
+
+def sde_multistep_third_released() -> Tableau:
+    """Third-order SDE update of diffusers: -phi_2 - 1/2 stands where 1/2 - phi_2 is due (and D2 lacks its factor 2)."""
+    d1, d2 = _differences()
+    return Tableau((), phi1 * N(0) + phi2 * d1 + (phi2 + HALF) / z * d2)
+
+
+def fast_orders(order: int, nfe: int) -> tuple[int, ...]:
+    """The orders of DPM-Solver-fast for a number of evaluations.  DPM-Solver, Sec. 3.4; LuChengTHU/dpm-solver."""
+    k, remainder = divmod(nfe, order)
+    if order == 1:
+        return (1,) * nfe
+    if order == 2:
+        return (2,) * k + (1,) * remainder
+    tail = {0: (2, 1), 1: (1,), 2: (2,)}[remainder]
+    return (3,) * (k - 1 if remainder == 0 else k) + tail
+
+
+# --- solvers --------------------------------------------------------------------------------------------------------
+
+
+def inner_grid(context: StepContext) -> Mapping[Symbol, Value]:
+    """r1 (and r2) as the release sets them: where the grid's own rule, applied to the step, puts its inner points."""
+    if context.grid is None:
+        raise ValueError("abscissae='grid' needs the grid's rule: pass grid= beside times=")
+    step, intervals = context.step, len(context.tableau.stages) + 1
+    inner = context.grid.divide(context.schedule, step.t0, step.t1, intervals)[1:-1]
+    return {r: (step.form.tau(t) - step.tau0) / step.h for r, t in zip((R1, R2), inner, strict=False)}
+
+
+def _singlestep_tableaux(type: Type, r1: Any, r2: Any, abscissae: str, low: bool = False) -> tuple[Tableau, ...]:
+    if abscissae not in ("constant", "grid"):
+        raise ValueError(f"abscissae must be 'constant' or 'grid', got {abscissae!r}")
+    if abscissae == "grid":
+        if r1 is not None or r2 is not None:
+            raise ValueError("r1 and r2 cannot be given with abscissae='grid'")
+        return (FIRST, second(R1, type, low), third(R1, R2, type, low))
+    for name, r in (("r1", r1), ("r2", r2)):
+        if r is not None and not 0 < r <= 1:
+            raise ValueError(f"{name} must lie in (0, 1], got {r}")
+    if r1 is not None and r1 == (TWO_THIRDS if r2 is None else r2):
+        raise ValueError(f"r1 and r2 must differ, got {r1} twice")
+    return (
+        FIRST,
+        second(HALF if r1 is None else r1, type, low),
+        third(THIRD if r1 is None else r1, TWO_THIRDS if r2 is None else r2, type, low),
+    )
+
+
+def singlestep(
+    order: int,
+    family: Family = "dpm-solver",
+    type: Type = "dpmsolver",
+    *,
+    r1: Any = None,
+    r2: Any = None,
+    abscissae: str = "constant",
+    low: bool = False,
+) -> Solver:
+    """DPM-Solver-1/2/3 and DPM-Solver++ 1, 2S, 3S: the same tableau at every step.
+
+    r1, r2: abscissae in lambda, exact numbers in (0, 1]; 1/2, and 1/3 and 2/3, when absent (order 3 requires
+    r2 = 2/3).  abscissae="grid": from the grid's rule at each step, as the release's sampling loop does.  low: add
+    the row of the order below, for step-size control.
+    Raises ValueError for another order, family, type or abscissa.
+    """
+    form, source, stochastic = _family(family)
+    _check_order(order)
+    tableaux = _singlestep_tableaux(type, r1, r2, abscissae, low)
+    return Solver(
+        name=_name(family, f"{order}" if order == 1 or family == "dpm-solver" else f"{order}s", order, type),
+        form=form,
+        sequence=Repeat(tableaux[order - 1], FIRST),
+        claimed=order,
+        source=f"{source}, singlestep order {order}",
+        parameters=inner_grid if abscissae == "grid" else None,
+        stochastic=stochastic,
+    )
+
+
+def fast(
+    order: int, family: Family = "dpm-solver", type: Type = "dpmsolver", *, abscissae: str = "constant"
+) -> Solver:
+    """DPM-Solver-fast: singlestep orders mixed so that the evaluations are exactly the budget.
+
+    Its order is that of the last steps: 3 only for budgets of 3 k + 2, else 2.
+    """
+    form, source, stochastic = _family(family)
+    _check_order(order)
+    tableaux = _singlestep_tableaux(type, None, None, abscissae)[:order]
+    return Solver(
+        name=_name(family, f"fast-{order}", order, type),
+        form=form,
+        sequence=Budgeted(tableaux, lambda nfe: fast_orders(order, nfe)),
+        claimed=order,
+        source=f"{source}, Sec. 3.4 (DPM-Solver-fast)",
+        parameters=inner_grid if abscissae == "grid" else None,
+        stochastic=stochastic,
+    )
+
+
+def multistep(
+    order: int, family: Family = "dpm-solver", type: Type = "dpmsolver", *, released: bool = True
+) -> Solver:
+    """DPM-Solver multistep 1, 2, 3 and DPM-Solver++ 2M, 3M, and their reverse-SDE versions.
+
+    released: the third order as released (see `multistep_third_released`); False gives exponential Adams-Bashforth 3.
+    """
+    form, source, stochastic = _family(family)
+    _check_order(order)
+    if not released:
+        top = adams(3)
+    else:
+        top = sde_multistep_third_released() if family == "sde-dpm-solver++" else multistep_third_released()
+    if order == 3 and released and family == "sde-dpm-solver":
+        raise ValueError("order 3 of sde-dpm-solver was never released (diffusers has no branch for it)")
+    suffix = "" if order < 3 else "-released" if released else "-corrected"
+    return Solver(
+        name=_name(family, "1" if order == 1 else f"{order}m", order, type) + suffix,
+        form=form,
+        sequence=Ramp((FIRST, multistep_second(type), top)[:order]),
+        claimed=order,
+        source=f"{source}, multistep order {order}" + (" with D2 doubled" if suffix == "-corrected" else ""),
+        stochastic=stochastic,
+    )
+
+
+def _name(family: str, variant: str, order: int, type: Type) -> str:
+    return f"{family}-{variant}" + ("-taylor" if type == "taylor" and order > 1 else "")
+
+
+def _family(family: str) -> tuple[FormOf, str, bool]:
+    if family not in FAMILY:
+        raise ValueError(f"family must be one of {', '.join(FAMILY)}, got {family!r}")
+    return FAMILY[family]
+
+
+def _check_type(type: str) -> None:
+    if type not in TYPES:
+        raise ValueError(f"type must be one of {', '.join(TYPES)}, got {type!r}")
+
+
+def _check_order(order: int) -> None:
+    if order not in (1, 2, 3):
+        raise ValueError(f"order must be 1, 2 or 3, got {order!r}")

@@ -1,0 +1,276 @@
+"""Tableaux: the formula of one step, written as its paper writes it, as exact symbolic data.
+
+The symbols of a formula:
+
+    N(0), N(1), ..   evaluations in this step: N(0) at the step's start, N(i) at stage i
+    P(1), P(2), ..   evaluations at the starts of earlier steps, the latest first
+    omega(j)         (tau_n - tau_{n-j})/h > 0: how far back P(j) lies, in units of the step
+    phi(k, c)        phi_k(c z), or the form's k-th moment on [0, c] where the weight is not exponential
+    z                h times the form's linear operator; exp(c*z) likewise
+    any other symbol a parameter, set per step by the solver (`Solver.parameters`)
+
+A formula is linear in N and P.  A row at abscissa c means  x_c = Phi_c/Phi_0 x_n + weight(c) * formula, the usual
+U_i = e^(c_i z) u_n + h sum_j a_ij(z) N_j of an exponential Runge-Kutta method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import sympy
+from sympy import Expr, Integer, Rational, Symbol
+
+z = Symbol("z")
+
+
+class phi(sympy.Function):  # noqa: N801  (a mathematical function, written in lower case)
+    """phi_k(c z) as a symbol: phi(k, c).  phi(0, c) is exp(c z) and phi(k, 0) is 1/k!."""
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, k: Any, c: Any) -> Any:
+        if not (k.is_Integer and k >= 0):
+            raise ValueError(f"k in phi(k, c) must be a non-negative integer, got {k}")
+        if k == 0:
+            return sympy.exp(c * z)
+        if c == 0:
+            return 1 / sympy.factorial(k)
+        return None
+
+
+phi1, phi2, phi3, phi4 = (phi(k, 1) for k in range(1, 5))
+
+
+@lru_cache(maxsize=None)
+def N(i: int) -> Symbol:  # noqa: N802
+    """The integrand at stage i of this step; i = 0 is the step's start."""
+    return Symbol(f"N{i}")
+
+
+@lru_cache(maxsize=None)
+def P(j: int) -> Symbol:  # noqa: N802
+    """The integrand at the start of the step j steps ago, j >= 1."""
+    return Symbol(f"P{j}")
+
+
+@lru_cache(maxsize=None)
+def omega(j: int) -> Symbol:
+    """(tau_n - tau_{n-j})/h, positive; a step ratio."""
+    return Symbol(f"omega{j}", positive=True)
+
+
+MAX_STAGES = 64
+_EVALUATIONS = {N(i): i for i in range(MAX_STAGES)} | {P(j): -j for j in range(1, MAX_STAGES)}
+_OMEGAS = {omega(j): j for j in range(1, MAX_STAGES)}
+
+Weights = Mapping[int, Expr]
+"""Exact weights of one row: key i >= 0 for N(i), -j for P(j)."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The state at abscissa c, where the model is then evaluated."""
+
+    c: Expr
+    formula: Expr
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """One step's formula: stages in order, then the output row at abscissa 1.
+
+    low: a second output row of lower order, for step-size control.
+    carry: index of a stage at abscissa 1 whose evaluation becomes the next step's N(0) (PEC: the corrected state is not
+    evaluated again), or None.
+    Raises ValueError when a formula is not linear in its evaluations, or uses one that does not exist yet.
+    """
+
+    stages: tuple[Stage, ...]
+    output: Expr
+    low: Expr | None = None
+    carry: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "stages", tuple(Stage(sympy.sympify(s.c), sympy.sympify(s.formula)) for s in self.stages)
+        )
+        for i, stage in enumerate(self.stages, 1):
+            weights_of(stage.formula, f"stage {i}", available=i)
+        for name, row in (("output", self.output), ("low", self.low)):
+            if row is not None:
+                weights_of(row, name, available=len(self.stages) + 1)
+        if self.carry is not None:
+            if not 1 <= self.carry <= len(self.stages):
+                raise ValueError(f"carry must name one of the {len(self.stages)} stages, got {self.carry}")
+            if self.stages[self.carry - 1].c != 1:
+                raise ValueError(f"carry must name a stage at abscissa 1, got c = {self.stages[self.carry - 1].c}")
+
+    @cached_property
+    def a(self) -> tuple[Weights, ...]:
+        """Weights of the stages: a[i - 1][j] multiplies N(j) in stage i."""
+        return tuple(weights_of(s.formula, f"stage {i}", available=i) for i, s in enumerate(self.stages, 1))
+
+    @cached_property
+    def b(self) -> Weights:
+        """Weights of the output row."""
+        return weights_of(self.output, "output", available=len(self.stages) + 1)
+
+    @cached_property
+    def b_low(self) -> Weights | None:
+        """Weights of the lower-order row, if there is one."""
+        return None if self.low is None else weights_of(self.low, "low", available=len(self.stages) + 1)
+
+    @cached_property
+    def c(self) -> tuple[Expr, ...]:
+        """Abscissae of the stages."""
+        return tuple(s.c for s in self.stages)
+
+    @cached_property
+    def past(self) -> int:
+        """How many evaluations of earlier steps the formulas use."""
+        rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
+        return max((-k for row in rows for k in row), default=0) if rows else 0
+
+    @cached_property
+    def evaluations(self) -> int:
+        """Model evaluations per step, N(0) included unless it is carried over."""
+        return len(self.stages) + (0 if self.carry is not None else 1)
+
+    @cached_property
+    def moments(self) -> int:
+        """The largest k in any phi(k, c)."""
+        rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
+        return max((int(p.args[0]) for row in rows for w in row.values() for p in w.atoms(phi)), default=1)
+
+    @cached_property
+    def parameters(self) -> frozenset[Symbol]:
+        """Symbols that the solver must set at every step."""
+        rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
+        symbols = {s for row in rows for w in row.values() for s in w.free_symbols}
+        symbols |= {s for c in self.c for s in c.free_symbols}
+        return frozenset(s for s in symbols if s is not z and s not in _OMEGAS)
+
+    def consistency_defects(self) -> list[str]:
+        """Rows that do not integrate a constant N at z = 0 (a formula of order 0): empty for every sound tableau."""
+        defects = []
+        rows = [(f"stage {i}", s.c, w) for i, (s, w) in enumerate(zip(self.stages, self.a, strict=True), 1)]
+        for name, c, weights in [*rows, ("output", Integer(1), self.b)]:
+            total = sympy.simplify(at_zero(sympy.simplify(sum(weights.values(), Integer(0)))))
+            if sympy.simplify(total - c) != 0:
+                defects.append(f"{name}: weights sum to {total} at z = 0, not to {c}")
+        return defects
+
+    @staticmethod
+    def from_arrays(c: Sequence[Any], a: Sequence[Sequence[Any]], b: Sequence[Any]) -> Tableau:
+        """A one-step tableau from its arrays: c of length s (c[0] = 0), a of s rows, b of length s.
+
+        Entries are sympy expressions or numbers; row i of a may be given with its first i entries only.
+        Raises ValueError for other shapes, or entries on or above the diagonal.
+        """
+        s = len(c)
+        if len(a) != s or len(b) != s:
+            raise ValueError(f"c, a, b must have the same length, got {s}, {len(a)}, {len(b)}")
+        if s == 0 or sympy.sympify(c[0]) != 0:
+            raise ValueError(f"c must start with 0, got {list(c)[:1]}")
+        for i, row in enumerate(a):
+            for j, entry in enumerate(row):
+                if j >= i and sympy.sympify(entry) != 0:
+                    raise ValueError(f"a must be strictly lower triangular (explicit), got a[{i}][{j}] = {entry}")
+        stages = tuple(
+            Stage(sympy.sympify(c[i]), sum((sympy.sympify(v) * N(j) for j, v in enumerate(a[i][:i])), Integer(0)))
+            for i in range(1, s)
+        )
+        return Tableau(stages, sum((sympy.sympify(v) * N(j) for j, v in enumerate(b)), Integer(0)))
+
+
+def weights_of(formula: Any, name: str, available: int) -> Weights:
+    """The weights of a formula that is linear in N(0) .. N(available - 1) and P(1), P(2), ..; zero weights are dropped."""
+    expression = sympy.sympify(formula)
+    weights: dict[int, Expr] = {}
+    remainder = expression
+    for symbol in sorted(expression.free_symbols & _EVALUATIONS.keys(), key=lambda s: -_EVALUATIONS[s]):
+        index = _EVALUATIONS[symbol]
+        if index >= available:
+            raise ValueError(f"{name} uses {symbol}, which is not evaluated yet")
+        weight = sympy.diff(expression, symbol)
+        if weight.free_symbols & _EVALUATIONS.keys():
+            raise ValueError(f"{name} must be linear in the evaluations, got {formula}")
+        remainder = remainder.subs(symbol, 0)
+        if weight != 0:
+            weights[index] = weight
+    if remainder != 0 and sympy.expand(remainder) != 0:
+        raise ValueError(f"{name} must be a combination of evaluations, got the free term {remainder}")
+    return weights
+
+
+def at_zero(weight: Expr) -> Expr:
+    """A weight's limit at z = 0."""
+    value = weight.replace(lambda e: isinstance(e, phi), lambda e: 1 / sympy.factorial(e.args[0]))
+    if z not in weight.free_symbols:
+        return value
+    series = weight.replace(lambda e: isinstance(e, phi), lambda e: _taylor(int(e.args[0]), e.args[1]))
+    return sympy.limit(series, z, 0)
+
+
+def _taylor(k: int, c: Expr, terms: int = 8) -> Expr:
+    return sum(((c * z) ** j / sympy.factorial(j + k) for j in range(terms)), Integer(0))
+
+
+# --- formulas from interpolation ----------------------------------------------------------------------------------
+
+
+def interpolate(values: Mapping[Any, Any], c: Any = Integer(1)) -> Expr:
+    """The row at abscissa c that integrates exactly the polynomial through {node: evaluation}.
+
+    values: {0: N(0), -omega(1): P(1), ..}, nodes in units of h, numbers or symbols.  The weight of the evaluation at
+    theta_j is  sum_m m! c^(m+1) phi_{m+1}(c z) [theta^m] l_j(theta), l_j the Lagrange polynomial (Hochbruck & Ostermann
+    2010, Sec. 2.5; exact for any step ratios).
+    """
+    nodes = [sympy.sympify(node) for node in values]
+    at = sympy.sympify(c)
+    total: Expr = Integer(0)
+    for j, value in enumerate(values.values()):
+        others = nodes[:j] + nodes[j + 1 :]
+        numerator = [Integer(1)]  # ascending powers of theta in prod (theta - node)
+        for node in others:
+            shifted = [Integer(0), *numerator]
+            numerator = [
+                high - node * low for high, low in zip(shifted, [*numerator, Integer(0)], strict=True)
+            ]
+        denominator = sympy.prod([nodes[j] - node for node in others])
+        weight = sum(
+            (sympy.factorial(m) * at ** (m + 1) * phi(m + 1, at) * v for m, v in enumerate(numerator)), Integer(0)
+        )
+        total += weight / denominator * value
+    return total
+
+
+def adams(k: int) -> Tableau:
+    """Exponential Adams-Bashforth of order k on any step ratios: no stages, k - 1 past evaluations."""
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"k must be an integer >= 1, got {k!r}")
+    return Tableau((), interpolate({Integer(0): N(0)} | {-omega(j): P(j) for j in range(1, k)}))
+
+
+@lru_cache(maxsize=None)
+def nested_collocation(order: int) -> Tableau:
+    """A one-step method of any order: groups of 1, 2, .., order - 1 stages, each interpolating the group before it.
+
+    1 + order (order - 1)/2 evaluations; stiff order `order`.  Luan & Alhsmy, arXiv:2311.08600; NUMERICS.md 3.8.6.
+    """
+    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+        raise ValueError(f"order must be an integer >= 1, got {order!r}")
+    stages: list[Stage] = []
+    known: dict[Any, Any] = {Integer(0): N(0)}
+    for size in range(1, order):
+        group: dict[Any, Any] = {Integer(0): N(0)}
+        for i in range(1, size + 1):
+            c = Rational(i, size + 1)
+            stages.append(Stage(c, interpolate(known, c)))
+            group[c] = N(len(stages))
+        known = group
+    return Tableau(tuple(stages), interpolate(known))
