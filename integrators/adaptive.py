@@ -118,7 +118,7 @@ def sample_adaptive(
 
     compiler = StepCompiler(solver, schedule, prediction, FLOAT64)
     machine = Machine(model)
-    machine.values["x", 0] = x
+    machine.put(0, x)
     t, h, previous = float(t_start), controller.h_init, x
     times: list[float] = [t]
     attempts: list[Attempt] = []
@@ -133,33 +133,32 @@ def sample_adaptive(
         target = float(t_end) if lam + h >= lam_end else float(f.t_of_lam(lam + h))
         index = len(times) - 1
         step = compiler.step(sequence.tableau, t, target, index, index + 1)
-        if ("m", base) in machine.values:  # kept from a rejected attempt
+        if 2 * base + 1 in machine.values:  # kept from a rejected attempt
             step = replace(step, operations=step.operations[1:])
         machine.run(step, index)
-        high, low = (machine.values["x", i] for i in (step.output, step.low or 0))
+        high, low = machine.state(step.output), machine.state(step.low or 0)
         error = controller.error(high, low, previous)
         if not math.isfinite(error):
             raise NonFiniteError(f"the error estimate is not finite at step {index}, t = {t}", index, t, machine.nfe)
         from_t = t
         if error <= 1:
-            machine.values = {("x", step.output): high}
+            machine.values = {2 * step.output: high}
             t, previous = target, low
             times.append(t)
             if callback is not None:
                 callback(StepInfo(index, index + 1, t, high, low, machine.nfe))
         else:
-            kept = {("x", base): machine.values["x", base]}
-            if not controller.recompute:
-                kept["m", base] = machine.values["m", base]
-            machine.values, compiler.base = kept, base
+            kept = (2 * base,) if controller.recompute else (2 * base, 2 * base + 1)
+            machine.values = {key: machine.values[key] for key in kept}
+            compiler.base = base
         growth = error ** (-1.0 / solver.claimed) if error > 0 else math.inf
         proposal = min(controller.safety * h * growth, lam_end - float(f.lam(t)))
         attempts.append(Attempt(from_t, h, error, error <= 1, proposal))
         h = proposal
-    state = machine.values["x", compiler.base]
+    state = machine.state(compiler.base)
     if denoise:
         final = compiler.denoise(t)
         machine.run(final, len(times) - 1)
-        state = machine.values["x", final.output]
+        state = machine.state(final.output)
     return AdaptiveSample(state, machine.nfe, tuple(times), tuple(attempts))
 

@@ -54,6 +54,11 @@ class Row:
     noise: tuple[tuple[int, Coefficient], ...] = ()
     constant: Coefficient | None = None
 
+    @cached_property
+    def keyed(self) -> tuple[tuple[int, Coefficient], ...]:
+        """The terms by the sampling loop's keys: 2 i for state i, 2 i + 1 for the model's output there."""
+        return tuple((2 * state + (kind == "m"), coefficient) for kind, state, coefficient in self.terms)
+
 
 @dataclass(frozen=True)
 class PlanStep:
@@ -97,6 +102,23 @@ class Plan:
     def nfe(self) -> int:
         """Model evaluations of one run."""
         return sum(isinstance(op, Evaluation) for step in self.steps for op in step.operations)
+
+    @cached_property
+    def dead(self) -> tuple[tuple[int, ...], ...]:
+        """For each step, the keys (see `Row.keyed`) that no later step reads; the final state is never among them."""
+        last: dict[int, int] = {2 * i: 0 for i in range(len(self.inputs))}
+        for index, step in enumerate(self.steps):
+            for op in step.operations:
+                last[2 * op.state] = index
+                if isinstance(op, Evaluation):
+                    last[2 * op.state + 1] = index
+                else:
+                    last |= {key: index for key, _ in op.keyed}
+        last[2 * self.steps[-1].output] = len(self.steps)
+        dead: list[list[int]] = [[] for _ in range(len(self.steps) + 1)]
+        for key, index in last.items():
+            dead[index].append(key)
+        return tuple(tuple(keys) for keys in dead[:-1])
 
     @cached_property
     def stochastic(self) -> bool:

@@ -7,14 +7,15 @@ Python number, no device-to-host synchronisation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from .arithmetic import Arithmetic, Value, choose, of
+from .arithmetic import Value, choose, of
+from .buffers import Buffers
 from .plan import Evaluation, Plan, PlanStep, Row
 from .prediction import Model
 
@@ -112,81 +113,98 @@ def _run(
 ) -> Sample:
     machine = Machine(model, noise, check)
     for i, state in enumerate(states):
-        machine.values["x", i] = state
-    last_use = _last_uses(plan)
+        machine.put(i, state)
     for index, step in enumerate(plan.steps):
         machine.run(step, index)
         if callback is not None:
-            low = None if step.low is None else machine.values["x", step.low]
-            callback(StepInfo(index, len(plan.steps), step.t1, machine.values["x", step.output], low, machine.nfe))
-        for key in last_use[index]:
-            del machine.values[key]
-    return Sample(machine.values["x", plan.steps[-1].output], machine.nfe)
+            low = None if step.low is None else machine.state(step.low)
+            callback(StepInfo(index, len(plan.steps), step.t1, machine.state(step.output), low, machine.nfe))
+        machine.forget(plan.dead[index])
+    return Sample(machine.state(plan.steps[-1].output), machine.nfe)
 
 
 class Machine:
-    """Executes plan steps over a store of values; the only place where states are combined and models called."""
+    """Executes plan steps over a store of values; the only place where states are combined and models called.
+
+    State i is stored under the key 2 i, the model's output there under 2 i + 1.
+    """
 
     def __init__(self, model: Model, noise: Noise | None = None, check: bool = False) -> None:
-        self.values: dict[tuple[str, int], State] = {}
+        self.values: dict[int, State] = {}
         self.nfe = 0
         self._model, self._noise, self._check = model, noise, check
+        self._given = 0
+        self._buffers = Buffers()
+
+    def put(self, state: int, x: State) -> None:
+        """Supply a state, before any is made here; its memory stays the caller's."""
+        self.values[2 * state] = x
+        self._given = max(self._given, 2 * state + 1)
+
+    def state(self, state: int) -> State:
+        """A state by number."""
+        return self.values[2 * state]
 
     def run(self, step: PlanStep, index: int) -> None:
         """All operations of one step."""
         values = self.values
         for op in step.operations:
-            if type(op) is Evaluation:
-                output = self._model(values["x", op.state], op.t)
-                self.nfe += 1
-                values["m", op.state] = output
-                if self._check and not _finite(output):
-                    raise NonFiniteError(
-                        f"the model's output is not finite at step {index}, t = {op.t} (evaluation {self.nfe})",
-                        index,
-                        op.t,
-                        self.nfe,
-                    )
+            key = 2 * op.state
+            if type(op) is Row:
+                values[key] = self._combine(op)
             else:
-                assert isinstance(op, Row)
-                values["x", op.state] = self._combine(op)
+                output = values[key + 1] = self._model(values[key], op.t)  # type: ignore[union-attr]
+                self.nfe += 1
+                if self._check and not _finite(output):
+                    t = op.t  # type: ignore[union-attr]
+                    message = f"the model's output is not finite at step {index}, t = {t} (evaluation {self.nfe})"
+                    raise NonFiniteError(message, index, t, self.nfe)
+
+    def forget(self, keys: Iterable[int]) -> None:
+        """Drop values that nothing reads any more; the memory of states that were made here may be used again."""
+        for key in keys:
+            value = self.values.pop(key)
+            if key > self._given and key % 2 == 0 and isinstance(value, torch.Tensor):
+                self._buffers.give(value)
 
     def _combine(self, row: Row) -> State:
-        values = self.values
-        (kind, state, coefficient), *rest = row.terms
-        first = values[kind, state]
-        if isinstance(first, torch.Tensor):
-            total = torch.mul(first, _scalar(coefficient, first))
-            for kind, state, coefficient in rest:
-                _accumulate(total, values[kind, state], coefficient)
-            for index, weight in row.noise:
-                assert self._noise is not None
-                _accumulate(total, self._noise(index, total), weight)
-            if row.constant is not None:
-                total.add_(_scalar(row.constant, first))
-            return total
-        total = first * coefficient
-        for kind, state, coefficient in rest:
-            total = total + values[kind, state] * coefficient
+        values, terms = self.values, row.keyed
+        key, coefficient = terms[0]
+        first = values[key]
+        if not isinstance(first, torch.Tensor):
+            return self._combine_arrays(row)
+        buffer = self._buffers.take(first)
+        total = torch.mul(first, _operand(coefficient, first), out=buffer)
+        for key, coefficient in terms[1:]:
+            if type(coefficient) is float:
+                total.add_(values[key], alpha=coefficient)
+            else:
+                total.addcmul_(values[key], _operand(coefficient, first))
+        for index, weight in row.noise:
+            assert self._noise is not None
+            increments = self._noise(index, total)
+            if type(weight) is float:
+                total.add_(increments, alpha=weight)
+            else:
+                total.addcmul_(increments, _operand(weight, first))
+        return total if row.constant is None else total.add_(_operand(row.constant, first))
+
+    def _combine_arrays(self, row: Row) -> State:
+        values, terms = self.values, row.keyed
+        total = values[terms[0][0]] * terms[0][1]
+        for key, coefficient in terms[1:]:
+            total = total + values[key] * coefficient
         for index, weight in row.noise:
             assert self._noise is not None
             total = total + self._noise(index, total) * weight
         return total if row.constant is None else total + row.constant
 
 
-def _scalar(coefficient: Value, like: torch.Tensor) -> Any:
-    return torch.as_tensor(coefficient, dtype=like.dtype, device=like.device) if _array(coefficient) else coefficient
-
-
-def _array(coefficient: Value) -> bool:
-    return isinstance(coefficient, np.ndarray)
-
-
-def _accumulate(total: torch.Tensor, value: torch.Tensor, coefficient: Value) -> None:
-    if _array(coefficient):
-        total.addcmul_(value, _scalar(coefficient, total))
-    else:
-        total.add_(value, alpha=coefficient)
+def _operand(coefficient: Value, like: torch.Tensor) -> Any:
+    """A coefficient as torch takes it: floats as they are, arrays (elementwise operators) as tensors."""
+    if isinstance(coefficient, np.ndarray):
+        return torch.as_tensor(coefficient, dtype=like.dtype, device=like.device)
+    return coefficient
 
 
 def _finite(value: State) -> bool:
@@ -196,24 +214,6 @@ def _finite(value: State) -> bool:
     if array.dtype == object:
         return all(abs(v) < float("inf") for v in array.flat)
     return bool(np.isfinite(array).all())
-
-
-def _last_uses(plan: Plan) -> list[list[tuple[str, int]]]:
-    """For each step, the values that no later step reads (outputs of the last step are kept)."""
-    last: dict[tuple[str, int], int] = {("x", i): 0 for i in range(len(plan.inputs))}
-    for index, step in enumerate(plan.steps):
-        for op in step.operations:
-            if isinstance(op, Evaluation):
-                last["x", op.state] = last["m", op.state] = index
-            else:
-                last["x", op.state] = index
-                for kind, state, _ in op.terms:
-                    last[kind, state] = index
-    last["x", plan.steps[-1].output] = len(plan.steps)
-    dead: list[list[tuple[str, int]]] = [[] for _ in range(len(plan.steps) + 1)]
-    for key, index in last.items():
-        dead[index].append(key)
-    return dead
 
 
 def _inputs(plan: Plan, x: State | Sequence[State]) -> tuple[list[State], torch.dtype | None]:
@@ -257,20 +257,19 @@ def _calling_convention(model: Model, state: State, dtype: torch.dtype | None) -
     """The model as the loop calls it: half-precision models get half states, outputs are checked for their shape."""
     if not callable(model):
         raise TypeError(f"model must be callable as model(x, t), got {type(model).__name__}")
-    shape, number = tuple(state.shape), of(state).number
+    kind, shape = torch.Tensor if isinstance(state, torch.Tensor) else np.ndarray, state.shape
+    number = of(state).number
 
     def call(x: State, t: Value) -> State:
-        output = model(x if dtype is None or x.dtype == dtype else x.to(dtype), t)
-        if type(output) is not type(x) or tuple(output.shape) != shape:
+        output = model(x, t)
+        if not isinstance(output, kind) or output.shape != shape:
             got = tuple(output.shape) if hasattr(output, "shape") else type(output).__name__
-            raise ValueError(f"model must return a {type(x).__name__} of shape {shape}, got {got} at t = {t}")
-        if isinstance(output, np.ndarray) and output.dtype == object:
-            return number(output)
+            raise ValueError(f"model must return a {kind.__name__} of shape {tuple(shape)}, got {got} at t = {t}")
         return output
 
+    if isinstance(state, np.ndarray) and state.dtype == object:
+        return lambda x, t: number(call(x, t))
+    if dtype is not None and dtype != state.dtype:
+        return lambda x, t: call(x.to(dtype), t)
     return call
 
-
-def arithmetic_of(plan: Plan) -> Arithmetic:
-    """The arithmetic in which a plan's numbers are held."""
-    return choose(plan.digits)

@@ -48,13 +48,8 @@ def _etdrk4_weights() -> dict[int, Any]:
 def etdrk4() -> Tableau:
     """Cox & Matthews 2002, eqs. 26-29: a product of phi-functions in the last stage."""
     half = H * phi(1, H)
-    a: dict[tuple[int, int], Any] = {(3, 2): half, (4, 3): phi(1, H)}
-    first = z * phi(1, H) ** 2 / 4
-    stages = (
-        Stage(H, half * N(0)),
-        Stage(H, a[3, 2] * N(1)),
-        Stage(Integer(1), 2 * first * N(0) + a[4, 3] * N(2)),
-    )
+    last = z * phi(1, H) ** 2 / 4 * N(0) + phi(1, H) * N(2)
+    stages = (Stage(H, half * N(0)), Stage(H, half * N(1)), Stage(Integer(1), last))
     b = _etdrk4_weights()
     output = (phi1 - sum(b.values())) * N(0) + sum(w * N(j - 1) for j, w in b.items())
     return Tableau(stages, output)

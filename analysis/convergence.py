@@ -1,0 +1,203 @@
+"""The observed order of convergence, with a confidence interval.
+
+Slopes of log e against log h lie: coarse points are pre-asymptotic, fine ones reach rounding or the reference's error,
+and a fit over all of them reports something between.  Here (NUMERICS.md 5):
+
+1.  A point is usable while its error exceeds a floor (rounding, reference); nothing finer than the first unusable point
+    is used.
+2.  On each window of the 4 to 8 finest usable points, least squares for  log e = a + p log h + d h,  where d absorbs the
+    leading correction 1 + d h of the error expansion.
+3.  The variance of p is the residual's part, plus a bootstrap over the batch of initial values, plus a model part: the
+    larger of half the distance to the plain slope of the three finest points and the distance to a fit with a further
+    term in h^2.  The window with the least total is reported, p +- 1.96 standard errors.
+4.  The verdict on a claim is "consistent", "lower", "higher" or "inconclusive"; too few points or too wide an interval
+    is inconclusive, never a pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import scipy.stats
+
+Verdict = Literal["consistent", "lower", "higher", "inconclusive"]
+Statistic = Literal["rms", "median", "max"]
+
+STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "rms": lambda e: np.sqrt(np.mean(e * e, axis=-1)),
+    "median": lambda e: np.median(e, axis=-1),
+    "max": lambda e: np.max(e, axis=-1),
+}
+"""Ways to sum up the errors of a batch (the last axis)."""
+
+WINDOWS = range(4, 9)
+MAX_HALF_WIDTH = 0.15
+REPLICATES = 400
+RICHARDSON_TOLERANCE = 0.25
+RESOLUTION = 0.0025
+"""No standard error is smaller: what the three-term model leaves out does not vanish with the residual."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run: n steps (or evaluations), the error over the batch, the floor below which it means nothing."""
+
+    n: int
+    error: float
+    floor: float
+    usable: bool
+
+
+@dataclass(frozen=True)
+class OrderEstimate:
+    """The observed order with a 95% interval [low, high], or NaN with the reason when there is none.
+
+    window: the n that were fitted.  slopes: the plain slope between neighbouring usable points, for the reader.
+    """
+
+    order: float
+    low: float
+    high: float
+    window: tuple[int, ...]
+    points: tuple[Point, ...]
+    reason: str = ""
+
+    @property
+    def half_width(self) -> float:
+        """Half the length of the interval."""
+        return (self.high - self.low) / 2
+
+    @property
+    def slopes(self) -> tuple[float, ...]:
+        """-d log e/d log n between neighbouring usable points."""
+        used = [p for p in self.points if p.usable]
+        return tuple(
+            math.log(a.error / b.error) / math.log(b.n / a.n) for a, b in zip(used[:-1], used[1:], strict=True)
+        )
+
+    def verdict(self, claimed: float, max_half_width: float = MAX_HALF_WIDTH) -> Verdict:
+        """How the observed order stands to a claimed one."""
+        if not math.isfinite(self.order):
+            return "inconclusive"
+        if self.high < claimed:
+            return "lower"
+        if self.low > claimed:
+            return "higher"
+        return "consistent" if self.half_width <= max_half_width else "inconclusive"
+
+
+def usable_points(n: Sequence[int], errors: np.ndarray, floors: Sequence[float]) -> tuple[Point, ...]:
+    """Errors with their fitness for a fit: finite, above the floor, and not finer than a point that was neither.
+
+    n: increasing.  errors: (len(n),), one per run.  Coarse runs that diverge are skipped: only what follows the first
+    finite error can end the range.
+    """
+    points, alive, started = [], True, False
+    for count, error, floor in zip(n, errors, floors, strict=True):
+        finite = bool(np.isfinite(error))
+        started |= finite
+        alive &= (finite and error > floor) or not started
+        points.append(Point(int(count), float(error), float(floor), alive and finite))
+    return tuple(points)
+
+
+def estimate_order(
+    n: Sequence[int], errors: Any, floors: Sequence[float], *, statistic: Statistic = "rms", seed: int = 0
+) -> OrderEstimate:
+    """The observed order from runs with n steps.
+
+    n: increasing step counts, about sqrt 2 apart.  errors: (len(n), batch) error norms of every sample; a batch of one is
+    allowed, its bootstrap part is zero.  floors: the smallest meaningful error of each run.  statistic: how a batch's
+    errors are summed up.
+    Raises ValueError for shapes that do not fit, an n that does not increase, or negative errors.
+    """
+    e = np.asarray(errors, dtype=float)
+    if e.ndim == 1:
+        e = e[:, None]
+    if e.ndim != 2 or e.shape[0] != len(n) or len(floors) != len(n) or e.shape[1] == 0:
+        raise ValueError(f"errors must have shape ({len(n)}, batch) and floors length {len(n)}, got {e.shape}, {len(floors)}")
+    if any(b <= a for a, b in zip(n[:-1], n[1:], strict=True)) or (len(n) and n[0] < 1):
+        raise ValueError(f"n must be increasing positive integers, got {list(n)}")
+    if np.any(e < 0):
+        raise ValueError("errors must be non-negative")
+    if statistic not in STATISTICS:
+        raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}, got {statistic!r}")
+    summed = STATISTICS[statistic](e)
+    points = usable_points(n, summed, floors)
+    rows = [i for i, p in enumerate(points) if p.usable]
+    if len(rows) < WINDOWS[0]:
+        reason = f"{len(rows)} usable points, {WINDOWS[0]} are needed"
+        return OrderEstimate(math.nan, math.nan, math.nan, (), points, reason)
+
+    samples = np.random.default_rng(seed).integers(e.shape[1], size=(REPLICATES, e.shape[1]))
+    resampled = STATISTICS[statistic](e[rows][:, samples])  # (points, replicates)
+    h = 1.0 / np.array([points[i].n for i in rows])
+    fits = {
+        width: _fit(h[-width:], summed[rows[-width:]], resampled[-width:]) for width in WINDOWS if width <= len(rows)
+    }
+    width, (order, error) = min(fits.items(), key=lambda item: item[1][1])
+    window = tuple(points[i].n for i in rows[-width:])
+    return OrderEstimate(order, order - 1.96 * error, order + 1.96 * error, window, points)
+
+
+def _fit(h: np.ndarray, errors: np.ndarray, resampled: np.ndarray) -> tuple[float, float]:
+    """p and its standard error on one window: errors (points,), resampled (points, replicates)."""
+    design = np.stack([np.ones_like(h), np.log(h), h / h.max()], axis=1)
+    solve = np.linalg.pinv(design)
+    log_error = np.log(errors)
+    solution = solve @ log_error
+    residual = log_error - design @ solution
+    freedom = len(h) - design.shape[1]
+    # Student's quantile against 1.96: one or two degrees of freedom say little about the residual's size.
+    student = scipy.stats.t.ppf(0.975, freedom) / 1.96
+    scatter = student * math.sqrt(float(residual @ residual) / freedom * float((solve @ solve.T)[1, 1]))
+    spread = float(np.std(solve[1] @ np.log(np.maximum(resampled, 1e-300))))
+    last = np.polyfit(np.log(h[-3:]), log_error[-3:], 1)[0]
+    model = 0.5 * abs(float(solution[1]) - float(last))
+    if freedom > 1:
+        quadratic = np.linalg.pinv(np.column_stack([design, design[:, 2] ** 2])) @ log_error
+        model = max(model, abs(float(quadratic[1] - solution[1])))
+    return float(solution[1]), math.sqrt(scatter**2 + spread**2 + model**2 + RESOLUTION**2)
+
+
+@dataclass(frozen=True)
+class Richardson:
+    """The slope of a triple n, 2n, 4n from the runs alone, beside the slope of the measured errors at n and 2n."""
+
+    n: int
+    reference_free: float
+    measured: float
+
+    def supports(self, verdict: Verdict, claimed: float) -> bool:
+        """Whether the runs alone allow a verdict.
+
+        Where the two slopes differ, either the reference is not what the runs converge to or the order changes between n
+        and 4n; then only a "lower" or "higher" stands that the reference-free slope shows by itself.
+        """
+        if abs(self.reference_free - self.measured) <= RICHARDSON_TOLERANCE:
+            return True
+        if verdict == "lower":
+            return self.reference_free < claimed - RICHARDSON_TOLERANCE
+        if verdict == "higher":
+            return self.reference_free > claimed + RICHARDSON_TOLERANCE
+        return False
+
+
+def richardson(estimate: OrderEstimate, states: Mapping[int, Any]) -> Richardson | None:
+    """The finest triple n, 2n, 4n of usable points:  log2(|x_n - x_2n|/|x_2n - x_4n|)  against  log2(e_n/e_2n).
+
+    states: final states by n, arrays of one shape.  None when no triple is usable.
+    """
+    errors = {p.n: p.error for p in estimate.points if p.usable}
+    for n in sorted(errors, reverse=True):
+        if 2 * n in errors and 4 * n in errors:
+            coarse, fine = (
+                float(np.linalg.norm((states[a] - states[2 * a]).astype(float).ravel())) for a in (n, 2 * n)
+            )
+            if coarse > 0 and fine > 0:
+                return Richardson(n, math.log2(coarse / fine), math.log2(errors[n] / errors[2 * n]))
+    return None

@@ -1,0 +1,197 @@
+"""Order studies: one solver on one problem over a ladder of step counts.
+
+An `Experiment` fixes what is measured on (problem, schedule, interval, grid, batch) and holds its reference solutions, so
+that many solvers share them.  `run` measures one solver with its own start or with exact starting values: the order of
+the method as released, and the order of its formula.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from semilinear.analysis.convergence import (
+    OrderEstimate,
+    Richardson,
+    Statistic,
+    Verdict,
+    estimate_order,
+    richardson,
+)
+from semilinear.integrators.arithmetic import Value, choose
+from semilinear.integrators.grids import Grid, uniform_lambda
+from semilinear.integrators.plan import Start, compile_plan
+from semilinear.integrators.sampler import NonFiniteError, sample
+from semilinear.integrators.schedule import Schedule
+from semilinear.integrators.solver import Solver
+
+from .problems import marginal_samples
+from .reference import reference
+
+LADDER = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+
+
+@dataclass(eq=False)
+class Experiment:
+    """What solvers are measured on.
+
+    t_start, t_end: the interval; a start where the state is informative (lambda about -0.7) shows what a low-order first
+    step costs, which the usual start at pure noise hides.  batch: number of initial states, drawn from the exact marginal
+    at t_start.  digits: None for float64 in torch, else mpmath.
+    """
+
+    problem: Any
+    schedule: Schedule
+    t_start: float
+    t_end: float
+    grid: Grid = field(default_factory=uniform_lambda)
+    batch: int = 64
+    seed: int = 0
+    ladder: tuple[int, ...] = LADDER
+    digits: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.digits is not None and not self.problem.exact_flow:
+            raise ValueError(f"digits needs a problem with an exact flow; {self.problem.name!r} has none")
+        if self.batch < 1:
+            raise ValueError(f"batch must be at least 1, got {self.batch}")
+        self._references: dict[Value, np.ndarray] = {}
+        self._bound = 0.0
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        """The initial states, (batch, d)."""
+        return marginal_samples(self.problem, self.schedule, self.t_start, self.batch, self.seed)
+
+    def states(self, times: list[Value]) -> list[np.ndarray]:
+        """The reference states at some times, computed once each."""
+        missing = [t for t in times if t not in self._references]
+        if missing:
+            found = reference(self.problem, self.schedule, self.x, self.t_start, missing, self.digits)
+            self._references |= found.states
+            self._bound = max(self._bound, found.bound)
+        return [self._references[t] for t in times]
+
+    def floor(self, n: int) -> float:
+        """The smallest meaningful RMS error after n steps: rounding, or ten times the reference's error."""
+        unit = 2.0**-53 if self.digits is None else 10.0 ** (1 - self.digits)
+        size = math.sqrt(float(np.mean(np.sum(self.x**2, axis=1))))
+        return max(30 * unit * size * math.sqrt(n), 10 * self._bound * math.sqrt(self.problem.dimension))
+
+
+@dataclass(frozen=True)
+class Study:
+    """One solver measured: the estimate, the verdict on the claim, and the cross-check without a reference.
+
+    nfe: evaluations of each run.  `verdict` is "inconclusive" when the cross-check disagrees, whatever the fit says.
+    """
+
+    solver: str
+    claimed: int
+    start: Start
+    estimate: OrderEstimate
+    check: Richardson | None
+    nfe: tuple[int, ...]
+    statistics: dict[str, OrderEstimate]
+
+    @property
+    def verdict(self) -> Verdict:
+        """On the claimed order."""
+        return self.against(self.claimed)
+
+    def against(self, order: float) -> Verdict:
+        """The verdict on any order."""
+        verdict = self.estimate.verdict(order)
+        return verdict if self.check is None or self.check.supports(verdict, order) else "inconclusive"
+
+    @property
+    def reason(self) -> str:
+        """Why a verdict is inconclusive; empty otherwise."""
+        if self.verdict != "inconclusive":
+            return ""
+        if self.estimate.reason:
+            return self.estimate.reason
+        if self.estimate.verdict(self.claimed) == "inconclusive":
+            return f"the interval is wide: half-width {self.estimate.half_width:.2f}"
+        assert self.check is not None
+        return (
+            f"runs with {self.check.n}, {2 * self.check.n}, {4 * self.check.n} steps converge with slope "
+            f"{self.check.reference_free:.2f}, their errors fall with {self.check.measured:.2f}"
+        )
+
+
+def run(
+    solver: Solver,
+    experiment: Experiment,
+    *,
+    start: Start = "own",
+    residue: tuple[int, int] | None = None,
+    statistics: tuple[Statistic, ...] = ("rms",),
+    progress: Callable[[int], None] | None = None,
+) -> Study:
+    """Measure the order of a solver.
+
+    start: "own", "exact" or "high-order" as in `compile_plan`.  residue: (m, r) restricts the ladder to n = r mod m, for
+    solvers whose last steps depend on the budget.  statistics: further ways to sum up the batch, the first is reported.
+    The ladder stops at the first run below the floor.  Runs that are not finite count as errors of infinity.
+    Raises ValueError for a stochastic solver.
+    """
+    if solver.stochastic:
+        raise ValueError(f"solver {solver.name!r} is stochastic: its order is not that of a path of the probability flow")
+    (final,) = experiment.states([experiment.t_end])
+    counts, errors, floors, states, nfe = [], [], [], {}, []
+    for n in _ladder(experiment.ladder, solver, start, residue):
+        x, calls = _final_state(solver, experiment, n, start)
+        error = _norms(x, final)
+        counts.append(n)
+        errors.append(error)
+        floors.append(experiment.floor(n))
+        states[n] = x
+        nfe.append(calls)
+        if progress is not None:
+            progress(n)
+        rms = math.sqrt(float(np.mean(error**2)))
+        if rms <= floors[-1]:
+            break
+    estimates = {s: estimate_order(counts, np.array(errors), floors, statistic=s) for s in statistics}
+    main = estimates[statistics[0]]
+    return Study(solver.name, solver.claimed, start, main, richardson(main, states), tuple(nfe), estimates)
+
+
+def _ladder(
+    ladder: tuple[int, ...], solver: Solver, start: Start, residue: tuple[int, int] | None
+) -> list[int]:
+    counts = list(ladder)
+    if residue is not None:
+        m, r = residue
+        counts = sorted({n - (n - r) % m for n in counts})
+    return [n for n in counts if n > (solver.history if start == "exact" else 0)]
+
+
+def _final_state(solver: Solver, experiment: Experiment, n: int, start: Start) -> tuple[np.ndarray, int]:
+    e = experiment
+    plan = compile_plan(
+        solver, e.schedule, steps=n, grid=e.grid, t_start=e.t_start, t_end=e.t_end, start=start, digits=e.digits
+    )
+    given = [e.x, *(e.states(list(plan.inputs[1:])) if len(plan.inputs) > 1 else [])]
+    number = choose(e.digits).number
+    inputs = [torch.from_numpy(s) if e.digits is None else number(s) for s in given]
+    try:
+        result = sample(plan, e.problem.model(e.schedule), inputs)
+    except NonFiniteError:
+        return np.full(e.x.shape, np.inf), plan.nfe
+    return (result.x.numpy() if isinstance(result.x, torch.Tensor) else result.x), result.nfe
+
+
+def _norms(x: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """Euclidean error of every sample, as floats (mpmath differences are taken before rounding)."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = (x - exact).astype(np.float64)
+    norms: np.ndarray = np.sqrt(np.sum(difference**2, axis=1))
+    return np.where(np.isnan(norms), np.inf, norms)
