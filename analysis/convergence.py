@@ -101,7 +101,7 @@ def usable_points(n: Sequence[int], errors: np.ndarray, floors: Sequence[float])
         finite = bool(np.isfinite(error))
         started |= finite
         alive &= (finite and error > floor) or not started
-        points.append(Point(int(count), float(error), float(floor), alive and finite))
+        points.append(Point(int(count), float(error), float(floor), bool(alive and finite)))
     return tuple(points)
 
 

@@ -80,6 +80,10 @@ def _torch_binary(function: Callable[..., torch.Tensor]) -> Callable[..., Value]
     return call
 
 
+def _host_where(condition: Value, yes: Value, no: Value) -> Value:
+    return np.where(condition, yes, no)[()]  # a scalar for scalars
+
+
 FLOAT64 = Arithmetic(
     name="float64",
     exp=np.exp,
@@ -92,7 +96,7 @@ FLOAT64 = Arithmetic(
     sinh=np.sinh,
     arcsinh=np.arcsinh,
     arctan2=np.arctan2,
-    where=np.where,
+    where=_host_where,
     maximum=np.maximum,
     number=_float64,
     pi=float(np.pi),
@@ -121,10 +125,6 @@ def _elementwise(function: Callable[..., Any], arity: int = 1) -> Callable[..., 
     return np.frompyfunc(function, arity, 1)
 
 
-def _mp_where(condition: Value, yes: Value, no: Value) -> Value:
-    return np.where(condition, yes, no)[()]
-
-
 @lru_cache(maxsize=64)
 def _of_context(context: Any, digits: int) -> Arithmetic:
     def number(value: Value) -> Value:
@@ -150,7 +150,7 @@ def _of_context(context: Any, digits: int) -> Arithmetic:
         sinh=_elementwise(context.sinh),
         arcsinh=_elementwise(context.asinh),
         arctan2=_elementwise(context.atan2, 2),
-        where=_mp_where,
+        where=_host_where,
         maximum=_elementwise(lambda a, b: a if a >= b else context.mpf(b), 2),
         number=number,
         pi=+context.pi,

@@ -164,8 +164,7 @@ def discrete_alpha_squared(betas: Sequence[float], *, clip: float = 1e-7) -> Sch
     def t_of_rho(rho: Value) -> Value:
         xp = of(rho)
         noisy = rho > 1  # invert whichever of alpha^2, sigma^2 is small: the other has lost the digits
-        t = xp.where(noisy, by_signal(1 / (1 + rho * rho)), by_noise(rho * rho / (1 + rho * rho)))
-        return -xp.maximum(-xp.maximum(t, 0 * t), 0 * t - (len(values) - 1))
+        return xp.where(noisy, by_signal(1 / (1 + rho * rho)), by_noise(rho * rho / (1 + rho * rho)))
 
     def log_alpha_t(t: Value) -> Value:
         xp = of(t)

@@ -86,7 +86,9 @@ class Schedule:
             raise ValueError(
                 f"{name} must be reached on t in [{self.t_min:g}, {self.t_max:g}] of {self.kind}, got {value!r}"
             )
-        return t
+        xp = of(t)
+        within = xp.maximum(xp.where(t > self.t_max, 0 * t + self.t_max, t), 0 * t + self.t_min)  # within the rounding
+        return float(within) if isinstance(value, (int, float)) else within
 
     def check_time(self, t: Value, name: str) -> None:
         """Raise ValueError unless every t lies in the domain."""

@@ -7,9 +7,7 @@ fails when a measurement contradicts an expectation, not when a claim is refuted
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
@@ -19,10 +17,10 @@ from semilinear.integrators.solvers import SOLVERS, make
 class Expectation:
     """The orders that a solver must show, and why they are not the claimed one.
 
-    solver: name.  formula: with exact starting values.  released: with its own start.  None: the order is below the claim
-    but its limit lies beyond the ladder, so the verdict on the claim must be "lower" and no order is asserted.
-    residue: (m, r): measured at budgets n = r mod m.  golden: fragments of the golden files' solver names that this solver
-    replays.
+    solver: name.  formula: with exact starting values.  released: with its own start.  None: the order falls along the
+    ladder without reaching its limit, so the verdict on the claim must be "lower" and no order is asserted.
+    residue: (m, r): measured at budgets n = r mod m.  long: measured to 4096 steps, where the quadrature error of a release
+    is not hidden behind the method's own.
     """
 
     solver: str
@@ -30,23 +28,23 @@ class Expectation:
     released: int | None
     reason: str = ""
     residue: tuple[int, int] | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    long: bool = False
 
     @property
     def label(self) -> str:
         """The solver's name, with the budgets where they matter."""
-        return self.solver if self.residue is None else f"{self.solver} (NFE = {self.residue[1]} mod {self.residue[0]})"
+        return self.solver if self.residue is None else f"{self.solver}, NFE {self.residue[1]} mod {self.residue[0]}"
 
     def build(self) -> Solver:
         """The solver."""
-        return make(self.solver, **self.parameters)
+        return make(self.solver)
 
 
 START = "the first step is DDIM: a local error O(h^2), made once, caps the whole run at order 2"
 HALF_D2 = "the second difference D2 is half of h^2 N'' but multiplies phi_3 once"
 RIEMANN = (
-    "the left Riemann sum with 10,000 points leaves an O(h) error in every Adams weight: first order in the limit, "
-    "which lies beyond the ladder"
+    "the left Riemann sum with 10,000 points leaves a relative error in every Adams weight that does not vanish with h: "
+    "first order in the limit"
 )
 EQUAL_STEPS = "the weights are those of equal steps in rho: a local error O(h^3) on any other grid"
 ENDS_LOW = "the last step is first order: a local error O(h^2), made once"
@@ -59,9 +57,10 @@ def _adams(prefix: str, released_rule: bool) -> list[Expectation]:
             Expectation(f"{prefix}{degree}", degree + 1, min(degree + 1, 2), START if degree > 1 else "")
         )
         if released_rule:
-            exact = degree == 0
+            # Degree 0 is first order anyway; at degree 1 the O(h^2) of the method still shows at 4096 steps.
+            name, falls = f"{prefix}{degree}-released", degree > 0
             rows.append(
-                Expectation(f"{prefix}{degree}-released", 1 if exact else None, 1 if exact else None, "" if exact else RIEMANN)
+                Expectation(name, None if degree == 1 else 1, None if falls else 1, RIEMANN if falls else "", long=falls)
             )
     return rows
 

@@ -34,7 +34,7 @@ TOLERANCE = 1e-10
 TIME_TOLERANCE = 1e-9
 """Released times carry rounding of their own (a grid in float64 rho, inverted): up to 1e-12 relative."""
 
-DATA = Path(__file__).parent / "golden"
+DATA = Path(__file__).parent / "golden-data"
 
 
 class GoldenError(ValueError):

@@ -36,6 +36,8 @@ from .reference import reference
 
 LADDER = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
+LONG_LADDER = (*LADDER, 768, 1024, 1536, 2048, 3072, 4096)
+
 
 @dataclass(eq=False)
 class Experiment:

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from semilinear.integrators.arithmetic import multiprecision
+from semilinear.integrators.discrete import (
+    cosine_betas,
+    discrete,
+    discrete_alpha_squared,
+    linear_betas,
+    scaled_linear_betas,
+)
+from semilinear.integrators.schedule import Schedule, edm, rectified_flow, sub_vp, ve, vp_cosine, vp_linear
+
+SCHEDULES = {
+    "vp-linear": vp_linear(),
+    "vp-linear-other": vp_linear(0.05, 12.0),
+    "sub-vp": sub_vp(),
+    "vp-cosine": vp_cosine(),
+    "vp-cosine-deis": vp_cosine(normalized=False),
+    "ve": ve(),
+    "edm": edm(),
+    "rectified-flow": rectified_flow(),
+    "discrete": discrete(linear_betas()),
+    "discrete-scaled": discrete(scaled_linear_betas()),
+    "discrete-cosine": discrete(cosine_betas()),
+    "discrete-alpha-squared": discrete_alpha_squared(linear_betas()),
+}
+MP = multiprecision(50)
+every = pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES.keys())
+
+
+def times(schedule: Schedule, n: int = 60) -> list[float]:
+    """Times that crowd at both ends, down to 1e-6 where the schedule goes that far."""
+    low = max(schedule.t_min, 1e-6 * schedule.t_max if schedule.kind != "discrete" else 1e-3)
+    span = schedule.t_max - low
+    inner = [low + span * f for f in np.linspace(0, 1, n)]
+    return sorted({*inner, *(low + span * 10.0**-k for k in range(1, 13)), *(schedule.t_max - span * 10.0**-k for k in range(1, 13))})
+
+
+@every
+@pytest.mark.parametrize("quantity", ["alpha", "sigma", "rho", "rho_dot"])
+def test_relative_error_is_at_most_1e_14(schedule: Schedule, quantity: str) -> None:
+    function = getattr(schedule, quantity)
+    knots = set(schedule.breakpoints)  # a one-sided derivative at a knot depends on how the knot was rounded
+    for t in times(schedule):
+        value = function(t)
+        if math.isfinite(value) and value != 0 and t not in knots:
+            assert abs(MP.number(value) / function(MP.number(t)) - 1) <= 1e-14, t
+
+
+@every
+def test_lambda_and_log_alpha_are_accurate(schedule: Schedule) -> None:
+    for t in times(schedule):
+        lam, log_alpha = schedule.lam(t), schedule.log_alpha(t)
+        if math.isfinite(lam):
+            assert abs(MP.number(lam) - schedule.lam(MP.number(t))) <= 4e-15 * max(1, abs(lam)), t
+        if math.isfinite(log_alpha) and log_alpha != 0:
+            assert abs(MP.number(log_alpha) / schedule.log_alpha(MP.number(t)) - 1) <= 1e-14, t
+
+
+@every
+@given(fraction=st.floats(0, 1))
+def test_round_trips_return_the_time(schedule: Schedule, fraction: float) -> None:
+    low = max(schedule.t_min, 1e-5)
+    t = min(low + (schedule.t_max - low) * fraction, schedule.t_max)
+    for forward, backward in ((schedule.lam, schedule.t_of_lam), (schedule.rho, schedule.t_of_rho)):
+        value = forward(t)
+        if math.isfinite(value):
+            assert abs(backward(value) - t) <= 1e-12 * max(1.0, schedule.t_max)
+
+
+@every
+@given(fraction=st.floats(0, 1))
+def test_alpha_sigma_rho_lambda_belong_together(schedule: Schedule, fraction: float) -> None:
+    t = schedule.t_min + (schedule.t_max - schedule.t_min) * fraction
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+    if alpha > 0 and sigma > 1e-300:
+        assert schedule.rho(t) == pytest.approx(sigma / alpha, rel=1e-12)
+        assert schedule.lam(t) == pytest.approx(math.log(alpha / sigma), rel=1e-12, abs=1e-12)
+        assert schedule.log_alpha(t) == pytest.approx(math.log(alpha), rel=1e-9, abs=1e-15)
+
+
+@every
+def test_derivatives_are_those_of_the_functions(schedule: Schedule) -> None:
+    f, step = schedule.formulas, MP.number("1e-15")
+    for fraction in (0.137, 0.5013, 0.87):
+        t = MP.number(schedule.t_min + (schedule.t_max - schedule.t_min) * fraction)
+        for function, derivative in ((f.rho, f.rho_dot), (f.alpha, f.alpha_dot), (f.sigma, f.sigma_dot)):
+            difference = (function(t + step) - function(t - step)) / (2 * step)
+            assert abs(derivative(t) - difference) <= 1e-10 * max(1, abs(difference))
+
+
+@every
+def test_tensors_give_the_values_of_floats(schedule: Schedule) -> None:
+    t = torch.tensor(times(schedule, 11), dtype=torch.float64)
+    for name in ("alpha", "sigma", "rho", "lam", "log_alpha"):
+        function = getattr(schedule, name)
+        expected = torch.tensor([function(float(v)) for v in t], dtype=torch.float64)
+        torch.testing.assert_close(function(t), expected, rtol=1e-13, atol=1e-13)
+        assert function(t.float()).dtype == torch.float32
+    lam = torch.tensor([-2.0, 0.0, 2.0], dtype=torch.float64)
+    expected = torch.tensor([schedule.t_of_lam(float(v)) for v in lam], dtype=torch.float64)
+    torch.testing.assert_close(schedule.t_of_lam(lam), expected, rtol=1e-13, atol=1e-13)
+
+
+@every
+@pytest.mark.parametrize("t", [-0.1, float("nan"), 1e4])
+def test_times_outside_the_domain_are_refused(schedule: Schedule, t: float) -> None:
+    with pytest.raises(ValueError, match="t must lie in"):
+        schedule.alpha(t)
+
+
+@every
+def test_unreached_lambdas_are_refused(schedule: Schedule) -> None:
+    with pytest.raises(ValueError, match="lam must"):
+        schedule.t_of_lam(float("nan"))
+    if math.isfinite(schedule.lam(schedule.t_max)):
+        with pytest.raises(ValueError, match="lam must be reached"):
+            schedule.t_of_lam(schedule.lam(schedule.t_max) - 3.0)
+
+
+@pytest.mark.parametrize("schedule", [vp_linear(), vp_cosine(), edm(), rectified_flow(), sub_vp()])
+def test_the_clean_end_is_a_limit_not_an_error(schedule: Schedule) -> None:
+    for zero in (0.0, MP.number(0)):
+        assert schedule.sigma(zero) == 0
+        assert schedule.alpha(zero) == 1
+        assert schedule.lam(zero) == float("inf")
+
+
+@pytest.mark.parametrize("schedule", [vp_cosine(), rectified_flow()])
+def test_zero_signal_is_a_limit_not_an_error(schedule: Schedule) -> None:
+    for one in (1.0, MP.number(1)):
+        assert schedule.alpha(one) == 0
+        assert schedule.rho(one) == float("inf")
+        assert schedule.lam(one) == -float("inf")
+
+
+def test_discrete_knots_are_the_cumulated_betas() -> None:
+    betas = linear_betas()
+    cumulated = np.cumprod(1 - np.array(betas))
+    by_log, by_square = discrete(betas), discrete_alpha_squared(betas)
+    for i in (0, 10, 500, 999):
+        assert by_log.alpha((i + 1) / 1000) ** 2 == pytest.approx(cumulated[i], rel=1e-12)
+        assert by_square.alpha(float(i)) ** 2 == pytest.approx(cumulated[i], rel=1e-12)
+
+
+def test_interpolation_is_linear_in_log_alpha_or_in_alpha_squared() -> None:
+    by_log, by_square = SCHEDULES["discrete"], SCHEDULES["discrete-alpha-squared"]
+    assert by_log.log_alpha(0.5005) == pytest.approx((by_log.log_alpha(0.5) + by_log.log_alpha(0.501)) / 2, rel=1e-13)
+    middle = (by_square.alpha(499.0) ** 2 + by_square.alpha(500.0) ** 2) / 2
+    assert by_square.alpha(499.5) ** 2 == pytest.approx(middle, rel=1e-13)
+
+
+def test_clipping_cuts_entries_below_the_lambda_and_spreads_the_rest() -> None:
+    betas = cosine_betas()
+    clipped, whole = discrete(betas), discrete(betas, clip_lambda=None)
+    assert clipped.lam(1.0) >= -5.1 > whole.lam(1.0)
+    kept = len(clipped.breakpoints)
+    assert clipped.log_alpha(1.0) == pytest.approx(whole.log_alpha(kept / 1000), rel=1e-14)
+
+
+def test_half_precision_input_does_not_touch_the_schedule() -> None:
+    schedule = SCHEDULES["discrete"]
+    before = schedule.alpha(0.001)
+    schedule.alpha(torch.tensor([0.5], dtype=torch.float16))
+    assert schedule.alpha(0.001) == before != 1.0
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: vp_linear(-1.0), "beta_0"),
+        (lambda: vp_linear(1.0, 0.5), "beta_1"),
+        (lambda: vp_linear(float("nan")), "beta_0"),
+        (lambda: ve(1.0, 0.5), "sigma_max"),
+        (lambda: ve(0.0, 0.5), "sigma_min"),
+        (lambda: edm(float("inf")), "sigma_max"),
+        (lambda: vp_cosine(-0.1), "offset"),
+        (lambda: discrete([0.1]), "betas"),
+        (lambda: discrete([0.1, 1.0]), r"betas\[1\]"),
+        (lambda: discrete([0.999, 0.999]), "betas must leave"),
+    ],
+)
+def test_bad_parameters_are_named(build: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_schedules_are_equal_when_their_parameters_are() -> None:
+    assert vp_linear() == vp_linear(0.1, 20.0) != vp_linear(0.1, 19.0)
+    assert hash(discrete(linear_betas())) == hash(discrete(linear_betas()))

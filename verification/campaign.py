@@ -1,0 +1,181 @@
+"""The main job: measure every solver, compare with what is claimed and expected, replay the released code.
+
+Work is split over processes by study; reference solutions are shared within a process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+
+from semilinear.analysis.convergence import Statistic
+from semilinear.integrators import grids, schedule
+from semilinear.integrators.plan import Start
+from semilinear.integrators.schedule import Schedule
+from semilinear.integrators.solvers import make
+
+from .claims import EXPECTATIONS, Expectation
+from .problems import problem
+from .study import LADDER, LONG_LADDER, Experiment, Study, run
+
+LAMBDA_START, LAMBDA_END = -0.7, 1.75
+"""The interval of the order studies: informative at the start, so that a low-order first step is not hidden."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The name of an experiment and how to build it; small, so that it can be sent to a worker."""
+
+    name: str
+    problem: str
+    schedule: str
+    grid: str
+    batch: int = 64
+    digits: int | None = None
+    ladder: tuple[int, ...] = LADDER
+    lam_start: float = LAMBDA_START
+    lam_end: float = LAMBDA_END
+    statistics: tuple[Statistic, ...] = ("rms",)
+    asserted: bool = True
+    """Whether the expectations must hold here; the hard cases only show what happens."""
+
+    def build(self) -> Experiment:
+        """The experiment; times follow from the interval in lambda."""
+        noise = SCHEDULES[self.schedule]()
+        start, end = (float(noise.t_of_lam(v)) for v in (self.lam_start, self.lam_end))
+        return Experiment(
+            problem(self.problem),
+            noise,
+            start,
+            end,
+            GRIDS[self.grid](),
+            self.batch,
+            ladder=self.ladder,
+            digits=self.digits,
+        )
+
+
+SCHEDULES: dict[str, Callable[[], Schedule]] = {
+    "vp-linear": schedule.vp_linear,
+    "vp-cosine": schedule.vp_cosine,
+    "sub-vp": schedule.sub_vp,
+    "ve": schedule.ve,
+    "edm": schedule.edm,
+    "rectified-flow": schedule.rectified_flow,
+}
+GRIDS: dict[str, Callable[[], grids.Grid]] = {
+    "t": grids.uniform_t,
+    "t-quadratic": lambda: grids.uniform_t(2.0),
+    "lambda": grids.uniform_lambda,
+    "karras": grids.karras,
+    "nsr": grids.nsr,
+    "alternating": lambda: grids.alternating(grids.uniform_lambda()),
+}
+
+MAIN = Setting("main", "rotated-product-2d", "vp-linear", "t-quadratic")
+SECOND = Setting("general mixture", "golden-mixture", "vp-cosine", "karras")
+DIGITS = Setting("handwritten digits", "digits-0.8", "vp-linear", "lambda", batch=32, ladder=LADDER[:-2])
+HARD = tuple(
+    replace(DIGITS, name=f"hard: {p}", problem=p, lam_end=3.5, statistics=("rms", "median", "max"), asserted=False)
+    for p in ("digits-0.2", "digits-0")
+)
+FIFTY = Setting("50 digits", "mixture-1d", "vp-linear", "lambda", batch=4, digits=50, ladder=(8, 12, 16, 24, 32, 48, 64, 96, 128))
+
+ON_DIGITS = ("ddim", "dpm-solver++-2s", "dpm-solver++-3s", "dpm-solver++-2m", "dpm-solver++-3m-released", "dpm-solver++-3m-corrected", "deis-tab3")
+ON_HARD = ("ddim", "dpm-solver++-2m")
+IN_FIFTY = ("ddim", "dpm-solver++-2m", "dpm-solver-3", "dpm-solver++-3m-corrected", "deis-lambdaab3", "krogstad4", "exprk5s8")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One study to run."""
+
+    setting: Setting
+    expectation: Expectation
+    start: Start
+    long: bool = True
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A solver under one setting: its own start and exact starting values (one study where they are the same)."""
+
+    setting: Setting
+    expectation: Expectation
+    released: Study
+    formula: Study
+    long: bool = True
+    """Whether the long ladder was run where the expectation asks for it."""
+
+    @property
+    def as_expected(self) -> bool | None:
+        """Whether the measured orders are the expected ones; None where nothing is asserted.
+
+        Nothing is on the hard cases, nor where an expectation speaks of the long ladder and a quick run stopped before.
+        """
+        if not self.setting.asserted or (self.expectation.long and not self.long):
+            return None
+        pairs = ((self.released, self.expectation.released), (self.formula, self.expectation.formula))
+        return all(_as_expected(study, order) for study, order in pairs)
+
+
+def _as_expected(study: Study, order: int | None) -> bool:
+    return study.verdict == "lower" if order is None else study.against(order) == "consistent"
+
+
+def tasks(quick: bool) -> list[Task]:
+    """Everything that a run measures."""
+    planned = [(MAIN, e) for e in EXPECTATIONS]
+    if not quick:
+        planned += [(SECOND, e) for e in EXPECTATIONS if not e.long]
+        by_name = {e.solver: e for e in EXPECTATIONS}
+        planned += [(DIGITS, by_name[n]) for n in ON_DIGITS]
+        planned += [(setting, by_name[n]) for setting in HARD for n in ON_HARD]
+        planned += [(FIFTY, by_name[n]) for n in IN_FIFTY]
+    return [Task(s, e, start, not quick) for s, e in planned for start in _starts(e)]
+
+
+def _starts(expectation: Expectation) -> tuple[Start, ...]:
+    return ("own", "exact") if make(expectation.solver).history else ("own",)
+
+
+@lru_cache(maxsize=16)
+def _experiment(setting: Setting) -> Experiment:
+    return setting.build()
+
+
+def measure(task: Task) -> Study:
+    """Run one study in this process."""
+    torch.set_num_threads(1)
+    setting, expectation = task.setting, task.expectation
+    if expectation.long and task.long:
+        setting = replace(setting, ladder=LONG_LADDER)
+    return run(
+        expectation.build(),
+        _experiment(setting),
+        start=task.start,
+        residue=expectation.residue,
+        statistics=setting.statistics,
+    )
+
+
+def measure_all(quick: bool, done: Callable[[Task], None] | None = None, workers: int | None = None) -> list[Measured]:
+    """All studies, over processes; `done` is called after each."""
+    planned = tasks(quick)
+    studies: dict[Task, Study] = {}
+    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+        for task, study in zip(planned, pool.map(measure, planned), strict=True):
+            studies[task] = study
+            if done is not None:
+                done(task)
+    measured = []
+    for task in planned:
+        if task.start == "own":
+            exact = studies.get(replace(task, start="exact"), studies[task])
+            measured.append(Measured(task.setting, task.expectation, studies[task], exact, task.long))
+    return measured

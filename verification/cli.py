@@ -1,0 +1,317 @@
+"""The command line: `semilinear list | order | replay | verify`.
+
+Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage.  Every command takes --json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+OK, FAILED, USAGE = 0, 1, 2
+
+
+class UsageError(Exception):
+    """Arguments that cannot be used; the message says which and why."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in arguments
+    try:
+        options = _parser().parse_args(arguments)
+        return int(options.run(options))
+    except UsageError as error:
+        print(json.dumps({"error": str(error)}) if as_json else f"semilinear: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("semilinear: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="semilinear",
+        description="Verify what diffusion samplers really do.",
+        epilog="Exit codes: 0 ok, 1 a check failed, 2 bad usage.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+
+    listing = commands.add_parser("list", help="the solvers: form, claimed order, source")
+    listing.set_defaults(run=_list)
+
+    order = commands.add_parser(
+        "order",
+        help="measure the order of one solver",
+        description="Measure the order of one solver.  Exit code 0 when the claim holds (consistent or higher), else 1.",
+    )
+    order.add_argument("solver", help="a name of `semilinear list`")
+    order.add_argument("--problem", default="rotated-product-2d", help="(default: %(default)s)")
+    order.add_argument("--schedule", default="vp-linear", help="(default: %(default)s)")
+    order.add_argument("--grid", default="lambda", help="(default: %(default)s)")
+    order.add_argument("--start", default="own", choices=("own", "exact", "high-order"), help="(default: %(default)s)")
+    order.add_argument("--claimed", type=float, help="the order to judge against (default: the solver's claim)")
+    order.add_argument("--digits", type=int, help="run in multiprecision with that many digits")
+    order.add_argument("--batch", type=int, help="initial states (default: 64, 4 in multiprecision)")
+    order.add_argument("--max-steps", type=int, help="finest run (default: 512, 128 in multiprecision)")
+    order.add_argument("--lam-start", type=float, default=-0.7, help="lambda at the start (default: %(default)s)")
+    order.add_argument("--lam-end", type=float, default=1.75, help="lambda at the end (default: %(default)s)")
+    order.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the solver")
+    order.add_argument("--plot", type=Path, metavar="FILE", help="write a convergence plot (PNG or SVG)")
+    order.set_defaults(run=_order)
+
+    replay = commands.add_parser("replay", help="replay golden files of released code")
+    replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    replay.set_defaults(run=_replay)
+
+    verify = commands.add_parser("verify", help="the main job: measure every solver, replay every golden file")
+    verify.add_argument("--quick", action="store_true", help="main problem only, up to 512 steps")
+    verify.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="(default: %(default)s)")
+    verify.add_argument("--workers", type=int, help="processes (default: one per core)")
+    verify.set_defaults(run=_verify)
+
+    for command in (listing, order, replay, verify):
+        command.add_argument("--json", action="store_true", help="print JSON on standard output")
+    return parser
+
+
+def _print_json(data: Any) -> None:
+    json.dump(data, sys.stdout, indent=1, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def _list(options: argparse.Namespace) -> int:
+    from semilinear.integrators.schedule import vp_linear
+    from semilinear.integrators.solvers import SOLVERS, make
+
+    schedule = vp_linear()
+    rows = []
+    for name in SOLVERS:
+        solver = make(name)
+        rows.append(
+            {
+                "solver": name,
+                "form": solver.form(schedule).name,
+                "claimed": solver.claimed,
+                "stochastic": solver.stochastic,
+                "source": solver.source,
+            }
+        )
+    if options.json:
+        _print_json({"solvers": rows})
+        return OK
+    table = Table("solver", "form", "claimed", "source", title=f"{len(rows)} solvers")
+    for row in rows:
+        table.add_row(row["solver"], row["form"], str(row["claimed"]), row["source"])
+    Console().print(table)
+    return OK
+
+
+def _order(options: argparse.Namespace) -> int:
+    from .report import number, plot_studies, study_json
+    from .study import run
+
+    solver, experiment = _study_arguments(options)
+    try:
+        study = run(solver, experiment, start=options.start)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    claimed = solver.claimed if options.claimed is None else options.claimed
+    verdict = study.against(claimed)
+    if options.plot is not None:
+        plot_studies([(solver.name, study)], f"{solver.name} on {options.problem}", options.plot)
+    if options.json:
+        _print_json(study_json(study) | {"claimed": claimed, "verdict": verdict})
+    else:
+        table = Table("N", "NFE", "error", "floor", "used", title=f"{solver.name} on {options.problem}, {options.start} start")
+        for row in study_json(study)["points"]:
+            used = "fit" if row["N"] in study.estimate.window else "yes" if row["usable"] else "no"
+            error_text = "diverged" if row["error"] is None else f"{row['error']:.3e}"
+            table.add_row(str(row["N"]), str(row["NFE"]), error_text, f"{row['floor']:.0e}", used)
+        Console().print(table)
+        e = study.estimate
+        seen = "no order" if number(e.order) is None else f"order {e.order:.3f}, 95% interval [{e.low:.3f}, {e.high:.3f}]"
+        print(f"claimed {claimed:g}, observed {seen}: {verdict}" + (f" ({study.reason})" if study.reason else ""))
+    return OK if verdict in ("consistent", "higher") else FAILED
+
+
+def _study_arguments(options: argparse.Namespace) -> tuple[Any, Any]:
+    """The solver and the experiment that the options describe; UsageError for anything that does not exist."""
+    from semilinear.integrators.solvers import make
+
+    from .campaign import GRIDS, SCHEDULES, Setting
+    from .problems import problem
+    from .study import LADDER, LONG_LADDER
+
+    _known("schedule", options.schedule, SCHEDULES)
+    _known("grid", options.grid, GRIDS)
+    multiprecise = options.digits is not None
+    top = options.max_steps if options.max_steps is not None else 128 if multiprecise else 512
+    batch = options.batch if options.batch is not None else 4 if multiprecise else 64
+    if not 8 <= top <= LONG_LADDER[-1]:
+        raise UsageError(f"--max-steps must be from 8 to {LONG_LADDER[-1]}, got {top}")
+    if batch < 1:
+        raise UsageError(f"--batch must be at least 1, got {batch}")
+    if not options.lam_end > options.lam_start:
+        raise UsageError(f"--lam-end must exceed --lam-start = {options.lam_start:g}, got {options.lam_end:g}")
+    ladder = tuple(n for n in LONG_LADDER if n <= top)
+    try:
+        solver = make(options.solver, **_parameters(options.param))
+        problem(options.problem)
+        setting = Setting(
+            "order",
+            options.problem,
+            options.schedule,
+            options.grid,
+            batch,
+            options.digits,
+            ladder or LADDER,
+            options.lam_start,
+            options.lam_end,
+        )
+        return solver, setting.build()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE options: integers, exact rationals, true/false, or words."""
+    from sympy import Rational
+
+    parameters: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--param must be NAME=VALUE, got {pair!r}")
+        if text.lower() in ("true", "false"):
+            parameters[name] = text.lower() == "true"
+            continue
+        try:
+            value = Rational(text)
+            parameters[name] = int(value) if value.is_Integer and "." not in text else value
+        except (TypeError, ValueError, ZeroDivisionError):
+            parameters[name] = text
+    return parameters
+
+
+def _known(name: str, value: str, table: dict[str, Any]) -> None:
+    import difflib
+
+    if value not in table:
+        near = difflib.get_close_matches(value, table, n=3, cutoff=0.3) or list(table)
+        raise UsageError(f"--{name} must be a listed name, got {value!r}; the nearest are {', '.join(near)}")
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from .golden import GoldenError, replay_file
+    from .report import case_json
+
+    cases, failed = [], 0
+    for path in options.files:
+        try:
+            for result in replay_file(path):
+                cases.append(result)
+                failed += not result.ok
+                if not options.json:
+                    _print_case(result)
+        except (GoldenError, OSError) as error:
+            raise UsageError(str(error)) from error
+    if options.json:
+        _print_json({"cases": [case_json(c) for c in cases], "failed": failed})
+    else:
+        print(f"{len(cases) - failed} of {len(cases)} cases agree with the released code")
+    return FAILED if failed else OK
+
+
+def _print_case(result: Any) -> None:
+    if result.error:
+        print(f"{result.file}  {result.index:4d}  {result.solver}: FAILED: {result.error}")
+        return
+    mark = "" if result.ok else "  FAILED"
+    nfe = "ok" if result.nfe_ok else f"WRONG ({result.nfe})"
+    note = f"  ({result.note})" if result.note else ""
+    print(f"{result.file}  {result.index:4d}  {result.solver}: {result.difference:.1e}  NFE {nfe}{mark}{note}")
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from . import report
+    from .campaign import measure_all, tasks
+    from .golden import DATA, replay_file
+
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {options.workers}")
+    if options.out.exists() and not options.out.is_dir():
+        raise UsageError(f"--out must be a folder, got the file {options.out}")
+    began = time.perf_counter()
+    console = Console(stderr=options.json)
+    if not console.is_terminal:
+        console = Console(stderr=options.json, width=132)
+    files = sorted(DATA.glob("*.json"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        replaying = progress.add_task("replaying released code", total=len(files))
+        cases = []
+        for path in files:
+            cases += list(replay_file(path))
+            progress.advance(replaying)
+        planned = tasks(options.quick)
+        measuring = progress.add_task("measuring orders", total=len(planned))
+        measured = measure_all(options.quick, lambda task: progress.advance(measuring), options.workers)
+    paths = report.write(options.out, measured, cases, options.quick)
+    unexpected = [m for m in measured if m.as_expected is False]
+    failed = [c for c in cases if not c.ok]
+    if options.json:
+        _print_json(report.orders_json(measured, cases, options.quick))
+    else:
+        _print_orders(console, measured, cases)
+        console.print(f"wrote {', '.join(str(p) for p in paths)} in {time.perf_counter() - began:.0f} s")
+    for m in unexpected:
+        console.print(f"[red]not as expected:[/] {m.expectation.label} ({m.setting.name})")
+    for c in failed:
+        console.print(f"[red]differs from the released code:[/] {c.file} {c.index} {c.solver} {c.error}")
+    return FAILED if unexpected or failed else OK
+
+
+def _print_orders(console: Console, measured: Sequence[Any], cases: Sequence[Any]) -> None:
+    from rich import box
+
+    from .report import agreement, interval
+
+    released = agreement(cases)
+    for setting in dict.fromkeys(m.setting for m in measured):
+        title = f"{setting.name}: {setting.problem}, {setting.schedule}, {setting.grid}"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("solver", "claimed", "as released", "formula", "verdict", "as expected", "vs release"):
+            table.add_column(column, no_wrap=True)
+        for m in (m for m in measured if m.setting == setting):
+            worst, count = released.get(m.expectation.solver, (0.0, 0))
+            table.add_row(
+                m.expectation.label,
+                str(m.released.claimed),
+                interval(m.released.estimate),
+                "" if m.formula is m.released else interval(m.formula.estimate),
+                m.released.verdict,
+                {True: "yes", False: "NO", None: "-"}[m.as_expected],
+                f"{worst:.0e} ({count})" if count else "",
+            )
+        console.print(table)
+    console.print(f"{sum(c.ok for c in cases)} of {len(cases)} golden cases agree with the released code")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
