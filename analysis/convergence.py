@@ -1,21 +1,22 @@
 """The observed order of convergence, with a confidence interval.
 
-Slopes of log e against log h lie: coarse points are pre-asymptotic, fine ones reach rounding or the reference's error,
-and a fit over all of them reports something between.  Here (NUMERICS.md 5):
+Slopes of log e against log h lie: coarse points are pre-asymptotic, fine ones reach rounding or the
+reference's error, and a fit over all of them reports something between.  Here (NUMERICS.md 5):
 
-1.  A point is usable while its error exceeds a floor (rounding, reference); nothing finer than the first unusable point
-    is used.
-2.  On each window of the 4 to 8 finest usable points, least squares for  log e = a + p log h + d h,  where d absorbs the
-    leading correction 1 + d h of the error expansion.
-3.  The variance of p is the residual's part, plus a bootstrap over the batch of initial values, plus a model part: the
-    larger of half the distance to the plain slope of the three finest points and the distance to a fit with a further
-    term in h^2.  The window with the least total is reported, p +- 1.96 standard errors.
-4.  The verdict on a claim is "consistent", "lower", "higher" or "inconclusive"; too few points or too wide an interval
-    is inconclusive, never a pass.
+1.  A point is usable while its error exceeds a floor (rounding, reference); nothing finer than the first
+    unusable point is used.
+2.  On each window of the 4 to 8 finest usable points, least squares for  log e = a + p log h + d h,  where
+    d absorbs the leading correction 1 + d h of the error expansion.
+3.  The variance of p is the residual's part, plus a bootstrap over the batch of initial values, plus a model
+    part: the larger of half the distance to the plain slope of the three finest points and the distance to a
+    fit with a further term in h^2.  The window with the least total is reported, p +- 1.96 standard errors.
+4.  The verdict on a claim is "consistent", "lower", "higher" or "inconclusive"; too few points or too wide an
+    interval is inconclusive, never a pass.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ class Point:
 class OrderEstimate:
     """The observed order with a 95% interval [low, high], or NaN with the reason when there is none.
 
-    window: the n that were fitted.  slopes: the plain slope between neighbouring usable points, for the reader.
+    window: the n that were fitted.  slopes: the plain slope between neighbouring usable points, for the
+    reader.
     """
 
     order: float
@@ -75,9 +77,7 @@ class OrderEstimate:
     def slopes(self) -> tuple[float, ...]:
         """-d log e/d log n between neighbouring usable points."""
         used = [p for p in self.points if p.usable]
-        return tuple(
-            math.log(a.error / b.error) / math.log(b.n / a.n) for a, b in zip(used[:-1], used[1:], strict=True)
-        )
+        return tuple(math.log(a.error / b.error) / math.log(b.n / a.n) for a, b in itertools.pairwise(used))
 
     def verdict(self, claimed: float, max_half_width: float = MAX_HALF_WIDTH) -> Verdict:
         """How the observed order stands to a claimed one."""
@@ -91,10 +91,11 @@ class OrderEstimate:
 
 
 def usable_points(n: Sequence[int], errors: np.ndarray, floors: Sequence[float]) -> tuple[Point, ...]:
-    """Errors with their fitness for a fit: finite, above the floor, and not finer than a point that was neither.
+    """Errors with their fitness for a fit: finite, above the floor, and not finer than a point that was
+    neither.
 
-    n: increasing.  errors: (len(n),), one per run.  Coarse runs that diverge are skipped: only what follows the first
-    finite error can end the range.
+    n: increasing.  errors: (len(n),), one per run.  Coarse runs that diverge are skipped: only what follows
+    the first finite error can end the range.
     """
     points, alive, started = [], True, False
     for count, error, floor in zip(n, errors, floors, strict=True):
@@ -106,21 +107,24 @@ def usable_points(n: Sequence[int], errors: np.ndarray, floors: Sequence[float])
 
 
 def estimate_order(
-    n: Sequence[int], errors: Any, floors: Sequence[float], *, statistic: Statistic = "rms", seed: int = 0
+    n: Sequence[int], errors: Any, floors: Any, *, statistic: Statistic = "rms", seed: int = 0
 ) -> OrderEstimate:
     """The observed order from runs with n steps.
 
-    n: increasing step counts, about sqrt 2 apart.  errors: (len(n), batch) error norms of every sample; a batch of one is
-    allowed, its bootstrap part is zero.  floors: the smallest meaningful error of each run.  statistic: how a batch's
-    errors are summed up.
-    Raises ValueError for shapes that do not fit, an n that does not increase, or negative errors.
+    n: increasing step counts, about sqrt 2 apart.  errors: (len(n), batch) error norms of every sample; a
+    batch of one is allowed, its bootstrap part is zero.  floors: the smallest meaningful error of each run.
+    statistic: how a batch's errors are summed up. Raises ValueError for shapes that do not fit, an n that
+    does not increase, or negative errors.
     """
     e = np.asarray(errors, dtype=float)
     if e.ndim == 1:
         e = e[:, None]
     if e.ndim != 2 or e.shape[0] != len(n) or len(floors) != len(n) or e.shape[1] == 0:
-        raise ValueError(f"errors must have shape ({len(n)}, batch) and floors length {len(n)}, got {e.shape}, {len(floors)}")
-    if any(b <= a for a, b in zip(n[:-1], n[1:], strict=True)) or (len(n) and n[0] < 1):
+        raise ValueError(
+            f"errors must have shape ({len(n)}, batch) and floors length {len(n)}, "
+            f"got {e.shape} and {len(floors)}"
+        )
+    if any(b <= a for a, b in itertools.pairwise(n)) or (len(n) and n[0] < 1):
         raise ValueError(f"n must be increasing positive integers, got {list(n)}")
     if np.any(e < 0):
         raise ValueError("errors must be non-negative")
@@ -137,7 +141,9 @@ def estimate_order(
     resampled = STATISTICS[statistic](e[rows][:, samples])  # (points, replicates)
     h = 1.0 / np.array([points[i].n for i in rows])
     fits = {
-        width: _fit(h[-width:], summed[rows[-width:]], resampled[-width:]) for width in WINDOWS if width <= len(rows)
+        width: _fit(h[-width:], summed[rows[-width:]], resampled[-width:])
+        for width in WINDOWS
+        if width <= len(rows)
     }
     width, (order, error) = min(fits.items(), key=lambda item: item[1][1])
     window = tuple(points[i].n for i in rows[-width:])
@@ -166,7 +172,9 @@ def _fit(h: np.ndarray, errors: np.ndarray, resampled: np.ndarray) -> tuple[floa
 
 @dataclass(frozen=True)
 class Richardson:
-    """The slope of a triple n, 2n, 4n from the runs alone, beside the slope of the measured errors at n and 2n."""
+    """The slope of a triple n, 2n, 4n from the runs alone, beside the slope of the measured errors at n and
+    2n.
+    """
 
     n: int
     reference_free: float
@@ -175,8 +183,9 @@ class Richardson:
     def supports(self, verdict: Verdict, claimed: float) -> bool:
         """Whether the runs alone allow a verdict.
 
-        Where the two slopes differ, either the reference is not what the runs converge to or the order changes between n
-        and 4n; then only a "lower" or "higher" stands that the reference-free slope shows by itself.
+        Where the two slopes differ, either the reference is not what the runs converge to or the order
+        changes between n and 4n; then only a "lower" or "higher" stands that the reference-free slope shows
+        by itself.
         """
         if abs(self.reference_free - self.measured) <= RICHARDSON_TOLERANCE:
             return True
@@ -188,7 +197,8 @@ class Richardson:
 
 
 def richardson(estimate: OrderEstimate, states: Mapping[int, Any]) -> Richardson | None:
-    """The finest triple n, 2n, 4n of usable points:  log2(|x_n - x_2n|/|x_2n - x_4n|)  against  log2(e_n/e_2n).
+    """The finest triple n, 2n, 4n of usable points:  log2(|x_n - x_2n|/|x_2n - x_4n|)  against
+    log2(e_n/e_2n).
 
     states: final states by n, arrays of one shape.  None when no triple is usable.
     """

@@ -1,0 +1,1 @@
+"""Solvers as data: schedules, forms, tableaux, plans and the one loop that runs them."""

@@ -1,7 +1,7 @@
 """Adaptive step sizes: steps are compiled one at a time, as a controller asks for them.
 
-The steps themselves are the plan's: same compiler, same machine.  Only the choice of the next step looks at the state,
-which costs one device synchronisation per attempt.
+The steps themselves are the plan's: same compiler, same machine.  Only the choice of the next step looks at
+the state, which costs one device synchronisation per attempt.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from .solver import Repeat, Solver
 
 @dataclass(frozen=True)
 class Controller:
-    """DPM-Solver's step-size control in lambda (arXiv:2206.00927, App. C; after Jolicoeur-Martineau et al. 2021).
+    """DPM-Solver's step-size control in lambda (arXiv:2206.00927, App. C; after Jolicoeur-Martineau et al.
+    2021).
 
-    A step is accepted when E = max over the batch of RMS((high - low)/delta) <= 1, delta = max(atol, rtol max(|low|,
-    |previous accepted low|)); then h <- min(safety h E^(-1/order), what is left).  The batch is coupled through E.
+    A step is accepted when E <= 1, with E = max over the batch of RMS((high - low)/delta) and
+    delta = max(atol, rtol max(|low|, |previous accepted low|)); then
+    h <- min(safety h E^(-1/order), the rest).  The batch is coupled through E.
     recompute: evaluate the model again at the start of a rejected step, as the release does (and counts).
     """
 
@@ -69,7 +71,9 @@ class Attempt:
 
 @dataclass(frozen=True)
 class AdaptiveSample:
-    """The final state, the evaluations made (rejected attempts included), the accepted times and every attempt."""
+    """The final state, the evaluations made (rejected attempts included), the accepted times and every
+    attempt.
+    """
 
     x: State
     nfe: int
@@ -94,26 +98,31 @@ def sample_adaptive(
     """Run an embedded one-step solver in lambda from t_start to t_end with step-size control.
 
     solver: one-step, in a lambda form, with a lower-order row (`dpm_solver.singlestep(2 or 3, low=True)`).
-    x: torch tensor or numpy float array of shape (batch, ...).  The other arguments as in `compile_plan` and `sample`.
-    recorded: steps in lambda to attempt, in place of the controller's proposals, for replaying a recorded run (an error
-    estimate near rounding makes the proposals of two correct programs differ); what is accepted is still decided here.
-    Raises ValueError for another solver or range, NonFiniteError when an error estimate is not finite, ArithmeticError
-    after controller.max_attempts attempts.
+    x: torch tensor or numpy float array of shape (batch, ...).  The other arguments as in `compile_plan`
+    and `sample`. recorded: steps in lambda to attempt, in place of the controller's proposals, for
+    replaying a recorded run (an error estimate near rounding makes the proposals of two correct programs
+    differ); what is accepted is still decided here. Raises ValueError for another solver or range,
+    NonFiniteError when an error estimate is not finite, ArithmeticError after controller.max_attempts
+    attempts.
     """
     controller = controller or Controller()
     check_prediction(prediction)
     sequence = solver.sequence
     if not isinstance(sequence, Repeat) or sequence.tableau.low is None or solver.stochastic:
-        raise ValueError(f"solver must be a one-step method with a lower-order row (low=True), got {solver.name}")
+        raise ValueError(
+            f"solver must be a one-step method with a lower-order row (low=True), got {solver.name}"
+        )
     schedule.check_time(t_start, "t_start")
     schedule.check_time(t_end, "t_end")
     if not t_end < t_start:
         raise ValueError(f"t_end must be less than t_start = {t_start}, got {t_end}")
     if not isinstance(x, (torch.Tensor, np.ndarray)) or x.ndim < 2:
-        raise ValueError(f"x must be a tensor or array of shape (batch, ...), got {getattr(x, 'shape', type(x).__name__)}")
+        raise ValueError(
+            f"x must be a tensor or array of shape (batch, ...), got {getattr(x, 'shape', type(x).__name__)}"
+        )
     f = schedule.formulas
-    lam_end = float(f.lam(float(t_end)))
-    if not math.isfinite(lam_end) or not math.isfinite(float(f.lam(float(t_start)))):
+    lam_end = schedule.lam(float(t_end))
+    if not (math.isfinite(lam_end) and math.isfinite(schedule.lam(float(t_start)))):
         raise ValueError("t_start and t_end must have a finite lambda for steps in lambda")
 
     compiler = StepCompiler(solver, schedule, prediction, FLOAT64)
@@ -124,10 +133,14 @@ def sample_adaptive(
     attempts: list[Attempt] = []
     while abs(t - t_end) > controller.t_tolerance:
         if len(attempts) == controller.max_attempts:
-            raise ArithmeticError(f"no end after {len(attempts)} attempts: at t = {t} the step in lambda is {h:g}")
+            raise ArithmeticError(
+                f"no end after {len(attempts)} attempts: at t = {t} the step in lambda is {h:g}"
+            )
         if recorded is not None:
             if len(attempts) == len(recorded):
-                raise ValueError(f"recorded ends after {len(recorded)} attempts at t = {t}, before t_end = {t_end}")
+                raise ValueError(
+                    f"recorded ends after {len(recorded)} attempts at t = {t}, before t_end = {t_end}"
+                )
             h = float(recorded[len(attempts)])
         base, lam = compiler.base, float(f.lam(t))
         target = float(t_end) if lam + h >= lam_end else float(f.t_of_lam(lam + h))
@@ -135,11 +148,14 @@ def sample_adaptive(
         step = compiler.step(sequence.tableau, t, target, index, index + 1)
         if 2 * base + 1 in machine.values:  # kept from a rejected attempt
             step = replace(step, operations=step.operations[1:])
+        machine.prepare((step,), x)
         machine.run(step, index)
         high, low = machine.state(step.output), machine.state(step.low or 0)
         error = controller.error(high, low, previous)
         if not math.isfinite(error):
-            raise NonFiniteError(f"the error estimate is not finite at step {index}, t = {t}", index, t, machine.nfe)
+            raise NonFiniteError(
+                f"the error estimate is not finite at step {index}, t = {t}", index, t, machine.nfe
+            )
         from_t = t
         if error <= 1:
             machine.values = {2 * step.output: high}
@@ -158,7 +174,7 @@ def sample_adaptive(
     state = machine.state(compiler.base)
     if denoise:
         final = compiler.denoise(t)
+        machine.prepare((final,), x)
         machine.run(final, len(times) - 1)
         state = machine.state(final.output)
     return AdaptiveSample(state, machine.nfe, tuple(times), tuple(attempts))
-

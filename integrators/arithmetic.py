@@ -75,13 +75,16 @@ def _torch_binary(function: Callable[..., torch.Tensor]) -> Callable[..., Value]
 
     def call(*arguments: Value) -> Value:
         like = next(a for a in arguments if isinstance(a, torch.Tensor) and a.is_floating_point())
-        return function(*(a if isinstance(a, torch.Tensor) else torch.full_like(like, float(a)) for a in arguments))
+        return function(
+            *(a if isinstance(a, torch.Tensor) else torch.full_like(like, float(a)) for a in arguments)
+        )
 
     return call
 
 
 def _host_where(condition: Value, yes: Value, no: Value) -> Value:
-    return np.where(condition, yes, no)[()]  # a scalar for scalars
+    chosen: Value = np.where(condition, yes, no)
+    return chosen[()]  # a scalar for scalars
 
 
 FLOAT64 = Arithmetic(
@@ -122,7 +125,8 @@ TORCH = Arithmetic(
 
 
 def _elementwise(function: Callable[..., Any], arity: int = 1) -> Callable[..., Value]:
-    return np.frompyfunc(function, arity, 1)
+    made: Callable[..., Value] = np.frompyfunc(function, arity, 1)
+    return made
 
 
 @lru_cache(maxsize=64)

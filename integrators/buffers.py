@@ -1,8 +1,9 @@
-"""Reuse of state buffers: a loop that allocates a megabyte per step spends most of its time in page faults (on a CPU).
+"""Reuse of state buffers: a loop that allocates a megabyte per step spends most of its time in page faults
+(on a CPU).
 
-A dead state's memory is used again only when nothing else can see it: no other Python reference to the tensor, and no
-other reference to its storage (a view, a detached alias, a numpy array).  A model or callback may therefore keep what it
-was given.
+A dead state's memory is used again only when nothing else can see it: no other Python reference to the
+tensor, and no other reference to its storage (a view, a detached alias, a numpy array).  A model or
+callback may therefore keep what it was given.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Buffers:
         self._limit = limit
 
     def take(self, like: torch.Tensor) -> torch.Tensor | None:
-        """A buffer to write a state like `like` into, or None when there is none (or autograd must see the result)."""
+        """A buffer to write a state like `like` into, or None when there is none (or autograd must see the
+        result).
+        """
         if not self._free or (like.requires_grad and torch.is_grad_enabled()):
             return None
         return self._free.pop()
@@ -37,7 +40,7 @@ class Buffers:
             len(self._free) < self._limit
             and _use_count is not None
             and not tensor.requires_grad
-            # this frame, the caller's variable and getrefcount's argument (fewer where frames borrow references)
+            # this frame, the caller's variable, getrefcount's argument (fewer where frames borrow references)
             and sys.getrefcount(tensor) <= 3
             and _use_count(tensor.untyped_storage()._cdata) == _ALONE
         ):

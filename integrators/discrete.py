@@ -1,8 +1,8 @@
 """Schedules of discrete-time models: a table of betas, made continuous by piecewise linear interpolation.
 
 Two conventions are in use and give different solvers: `discrete` interpolates log alpha at t_i = (i+1)/N
-(DPM-Solver and its successors), `discrete_alpha_squared` interpolates alpha^2 at t_i = i (DEIS).  Tables are summed
-in multiprecision and rounded once.
+(DPM-Solver and its successors), `discrete_alpha_squared` interpolates alpha^2 at t_i = i (DEIS).  Tables
+are summed in multiprecision and rounded once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _knots(exact: Table) -> Table:
 
 
 def _interpolant(xs: Table, ys: Table) -> tuple[Callable[[Value], Value], Callable[[Value], Value]]:
-    """The piecewise linear function through increasing xs, extended linearly, and its slope from the right."""
+    """The piecewise linear function through increasing xs, continued linearly, and its right slope."""
 
     def divided_differences(xp: Arithmetic) -> list[Value]:
         x, y = xs(xp), ys(xp)
@@ -46,8 +46,10 @@ def _interpolant(xs: Table, ys: Table) -> tuple[Callable[[Value], Value], Callab
         xp = of(x)
         knots, values, steepness = xs(xp), ys(xp), slopes(xp)
         if isinstance(x, torch.Tensor):
-            knots, values, steepness = (torch.as_tensor(v, device=x.device) for v in (knots, values, steepness))
-            index = torch.searchsorted(knots, x.detach().contiguous(), right=True)
+            knots, values, steepness = (
+                torch.as_tensor(v, device=x.device) for v in (knots, values, steepness)
+            )
+            index: Any = torch.searchsorted(knots, x.detach().contiguous(), right=True)
             index = index.clamp(1, len(knots) - 1)
         else:
             index = np.clip(np.searchsorted(knots, x, side="right"), 1, len(knots) - 1)
@@ -79,7 +81,9 @@ def linear_betas(beta_start: float = 1e-4, beta_end: float = 0.02, n: int = 1000
     return tuple(float(b) for b in np.linspace(beta_start, beta_end, n))
 
 
-def scaled_linear_betas(beta_start: float = 0.00085, beta_end: float = 0.012, n: int = 1000) -> tuple[float, ...]:
+def scaled_linear_betas(
+    beta_start: float = 0.00085, beta_end: float = 0.012, n: int = 1000
+) -> tuple[float, ...]:
     """n betas whose square roots are spaced evenly (latent diffusion).  Rombach et al. 2022."""
     return tuple(float(b) for b in np.linspace(beta_start**0.5, beta_end**0.5, n) ** 2)
 
@@ -103,13 +107,14 @@ def _log_alpha_table(betas: tuple[float, ...]) -> Table:
 
 
 def discrete(betas: Sequence[float], *, clip_lambda: float | None = -5.1) -> Schedule:
-    """log alpha piecewise linear through log alpha_i = sum_{j<=i} log(1 - beta_j)/2 at t_i = (i+1)/N, t_N = 1.
+    """log alpha piecewise linear through log alpha_i = sum_{j<=i} log(1 - beta_j)/2 at t_i = (i+1)/N, t_N =
+    1.
 
-    betas: N numbers in (0, 1).  Entries whose half log-SNR is below `clip_lambda` are cut off and the remaining N'
-    are spread over (0, 1] again, as DPM-Solver does for cosine tables; None keeps all.  Below t_1 = 1/N log alpha is
-    continued linearly, as long as it stays negative.
-    Raises ValueError for betas outside (0, 1) or a table that the clipping leaves with fewer than two entries.
-    Source: LuChengTHU/dpm-solver, NoiseScheduleVP.
+    betas: N numbers in (0, 1).  Entries whose half log-SNR is below `clip_lambda` are cut off and the
+    remaining N' are spread over (0, 1] again, as DPM-Solver does for cosine tables; None keeps all.  Below
+    t_1 = 1/N log alpha is continued linearly, as long as it stays negative. Raises ValueError for betas
+    outside (0, 1) or a table that the clipping leaves with fewer than two entries. Source:
+    LuChengTHU/dpm-solver, NoiseScheduleVP.
     """
     values = _check_betas(betas)
     log_alpha = _log_alpha_table(values)(FLOAT64)
@@ -118,14 +123,18 @@ def discrete(betas: Sequence[float], *, clip_lambda: float | None = -5.1) -> Sch
         lam = -np.log(np.expm1(-2 * log_alpha)) / 2
         kept = int(np.count_nonzero(lam >= clip_lambda))
         if kept < 2:
-            raise ValueError(f"betas must leave at least 2 entries with lambda >= {clip_lambda:g}, got {kept}")
+            raise ValueError(
+                f"betas must leave at least 2 entries with lambda >= {clip_lambda:g}, got {kept}"
+            )
     table = _log_alpha_table(values[:kept])
     times = _knots(lambda xp: [xp.number(i + 1) / kept for i in range(kept)])
     value, slope = _interpolant(times, table)
     inverse, _ = _interpolant(_flip(table), _flip(times))
     formulas = variance_preserving(value, slope, inverse)
     knots, first = times(FLOAT64), table(FLOAT64)
-    root = knots[0] - first[0] * (knots[1] - knots[0]) / (first[1] - first[0])  # where the extension reaches alpha = 1
+    root = knots[0] - first[0] * (knots[1] - knots[0]) / (
+        first[1] - first[0]
+    )  # where the extension reaches alpha = 1
     t_min = max(0.0, float(np.nextafter(root, 1.0)))
     parameters = (("betas", values), ("clip_lambda", clip_lambda))
     return Schedule("discrete", parameters, t_min, 1.0, formulas, tuple(float(t) for t in knots))
@@ -140,7 +149,9 @@ def discrete_alpha_squared(betas: Sequence[float], *, clip: float = 1e-7) -> Sch
     values = _check_betas(betas)
     log_alpha = _log_alpha_table(values)
     squared = _knots(lambda xp: [xp.exp(2 * v) for v in log_alpha(xp)])
-    noise = _knots(lambda xp: [-xp.expm1(2 * v) for v in log_alpha(xp)])  # sigma^2, small at the start: not 1 - alpha^2
+    noise = _knots(
+        lambda xp: [-xp.expm1(2 * v) for v in log_alpha(xp)]
+    )  # sigma^2, small at the start: not 1 - alpha^2
     times = _knots(lambda xp: [xp.number(i) for i in range(len(values))])
     alpha_squared, slope = _interpolant(times, squared)
     sigma_squared, _ = _interpolant(times, noise)

@@ -1,7 +1,7 @@
 """Numbers from exact expressions: a sympy weight compiled to a closure over one step.
 
-No code is generated or executed from text: the expression tree becomes nested Python functions, cached per expression
-and arithmetic, because a plan evaluates the same few weights at every step.
+No code is generated or executed from text: the expression tree becomes nested Python functions, cached per
+expression and arithmetic, because a plan evaluates the same few weights at every step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from .tableau import _OMEGAS, phi, z
 
 
 class Scope:
-    """What the symbols of a formula mean in one step: the step's moments, past nodes and the solver's parameters."""
+    """What the symbols of a formula mean in one step: the step's moments, past nodes and the solver's
+    parameters.
+    """
 
     def __init__(self, step: Step, past_tau: tuple[Value, ...], parameters: Mapping[Symbol, Value]) -> None:
         self.step = step
@@ -44,7 +46,9 @@ def evaluator(expression: Expr, xp: Arithmetic) -> Evaluator:
 
     Raises TypeError for a node that is not a number, symbol, sum, product, power, exp or phi.
     """
-    if isinstance(expression, (sympy.Rational, sympy.Float)) or expression.is_number and not expression.args:
+    if isinstance(expression, (sympy.Rational, sympy.Float)) or (
+        expression.is_number and not expression.args
+    ):
         constant = xp.number(expression)
         return lambda scope: constant
     if isinstance(expression, Symbol):
@@ -60,14 +64,16 @@ def evaluator(expression: Expr, xp: Arithmetic) -> Evaluator:
     if isinstance(expression, sympy.exp):
         return lambda scope: xp.exp(parts[0](scope))
     if isinstance(expression, sympy.Pow):
-        base, exponent = expression.args
+        _base, exponent = expression.args
         if exponent == -1:
             return lambda scope: 1 / parts[0](scope)
         if isinstance(exponent, sympy.Integer):
             power = int(exponent)
             return lambda scope: parts[0](scope) ** power
         return lambda scope: parts[0](scope) ** parts[1](scope)
-    raise TypeError(f"a weight may hold numbers, symbols, sums, products, powers, exp and phi; got {expression!r}")
+    raise TypeError(
+        f"a weight may hold numbers, symbols, sums, products, powers, exp and phi; got {expression!r}"
+    )
 
 
 def _fold(parts: list[Evaluator], scope: Scope, combine: Callable[[Any, Any], Any]) -> Value:

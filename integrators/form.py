@@ -4,14 +4,14 @@ A form writes the sampling equation as   x = Phi(t) y,   dy = w(tau) N dtau + dW
 
     x(t_c) = Phi(t_c)/Phi(t_0) x(t_0) + Phi(t_c) int_{tau_0}^{tau_0 + c h} w(tau) N dtau + noise.
 
-`tau` is the variable in which the integrand N is interpolated, N = p x + q m + u is affine in the state and a model
-value m (noise or data prediction), and the weight w enters only through its moments.  They are reported as
-phi-functions in the normalisation of exponential Runge-Kutta tableaux,
+`tau` is the variable in which the integrand N is interpolated, N = p x + q m + u is affine in the state and
+a model value m (noise or data prediction), and the weight w enters only through its moments.  They are
+reported as phi-functions in the normalisation of exponential Runge-Kutta tableaux,
 
     Phi(t_c) int_0^{ch} w(tau_0 + s) s^(k-1)/(k-1)! ds = weight(c) h^(k-1) c^k phi(k, c),
 
-which for an exponential weight are the classical phi_k(c z), z = h L, and for w = 1 are 1/k!.  So Runge-Kutta,
-exponential Runge-Kutta and Adams methods share one language, whatever the form.
+which for an exponential weight are the classical phi_k(c z), z = h L, and for w = 1 are 1/k!.  So
+Runge-Kutta, exponential Runge-Kutta and Adams methods share one language, whatever the form.
 
 | form               | tau    | Phi   | w           | N   | L  | used by                        |
 |--------------------|--------|-------|-------------|-----|----|--------------------------------|
@@ -57,7 +57,9 @@ class Weight(Protocol):
 
 @dataclass(frozen=True)
 class Exponential:
-    """w proportional to e^(-L tau): moments are phi_k(c h L), `scale(t)` = Phi(t) w(tau(t)).  L = 0 is w constant."""
+    """w proportional to e^(-L tau): moments are phi_k(c h L), `scale(t)` = Phi(t) w(tau(t)).  L = 0 is w
+    constant.
+    """
 
     scale: Fn
     rate: int
@@ -130,9 +132,10 @@ class Form:
     """One semilinear view of the sampling equation under one schedule; see the table above.
 
     name: for plans and reports.  tau, time: the interpolation variable and its inverse.  factor: Phi.
-    target: the model value in N.  affine: t -> (p, q, u) with N = p x + q target + u, or None for N = target; p, q, u
-    may be numpy arrays of the state's trailing shape (elementwise linear operators), as may factor and the moments.
-    std: (t_0, t_c) -> standard deviation of the noise that a step adds, None for an ODE.
+    target: the model value in N.  affine: t -> (p, q, u) with N = p x + q target + u, or None for N =
+    target; p, q, u may be numpy arrays of the state's trailing shape (elementwise linear operators), as may
+    factor and the moments. std: (t_0, t_c) -> standard deviation of the noise that a step adds, None for an
+    ODE.
     """
 
     name: str
@@ -152,7 +155,10 @@ class Form:
 
 @dataclass(eq=False)
 class Step:
-    """One step of a form from t0 to t1: everything a tableau's symbols mean there."""
+    """One step of a form from t0 to t1: everything a tableau's symbols mean there.
+
+    tau is infinite where sigma or alpha is 0, which numpy warns of unless the caller says otherwise.
+    """
 
     form: Form
     t0: Value
@@ -173,8 +179,8 @@ class Step:
         rate = self.form.weight.rate
         if rate is None:
             raise ValueError(
-                f"form {self.form.name!r} has no constant linear operator: a tableau with z or exp(c z) needs "
-                "noise_in_lambda, data_in_lambda, noise_in_rho or data_in_inverse_rho"
+                f"form {self.form.name!r} has no constant linear operator: a tableau with z or exp(c z) "
+                "needs noise_in_lambda, data_in_lambda, noise_in_rho or data_in_inverse_rho"
             )
         if self.infinite:
             raise ValueError(_no_limit(self.form, self))
@@ -213,9 +219,11 @@ class Step:
 
 
 def _no_limit(form: Form, step: Step) -> str:
+    variable = form.name.split("_in_")[-1]
     return (
-        f"form {form.name!r} reaches {form.name.split('_in_')[-1]} = infinity between t = {step.t0} and t = {step.t1}: only a "
-        "first-order row has a limit there; use final='lower' (first order at the end), or end earlier with denoise=True"
+        f"form {form.name!r} reaches {variable} = infinity between t = {step.t0} and t = {step.t1}: only a "
+        "first-order row has a limit there; use final='lower' (first order at the end), or end earlier with "
+        "denoise=True"
     )
 
 
@@ -265,9 +273,9 @@ def data_in_inverse_rho(schedule: Schedule) -> Form:
 def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
     """d(x/alpha) = (d rho/dt) eps dt, eps interpolated in t.  Zhang & Chen 2023 (DEIS), eqs. 14-15.
 
-    The moments int (t - t_0)^(k-1) d rho are integrated over t, where t - t_0 has no rounding error, or over rho on a
-    step that shortens t more than fourfold: t(rho) is smooth down to t = 0, rho(t) starts there like sqrt t.
-    rule: integrate over t by this rule instead, for reproducing a release.
+    The moments int (t - t_0)^(k-1) d rho are integrated over t, where t - t_0 has no rounding error, or
+    over rho on a step that shortens t more than fourfold: t(rho) is smooth down to t = 0, rho(t) starts
+    there like sqrt t. rule: integrate over t by this rule instead, for reproducing a release.
     """
     f = schedule.formulas
     in_t = Variable(lambda t: t, lambda t: t, f.rho_dot)
@@ -280,7 +288,9 @@ def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
 
 
 def sde_data_in_lambda(schedule: Schedule) -> Form:
-    """d(x e^(2 lambda)/alpha) = 2 e^(2 lambda) x_0 dlambda + noise, the reverse SDE.  Lu et al. 2022 (DPM-Solver++), App. B."""
+    """d(x e^(2 lambda)/alpha) = 2 e^(2 lambda) x_0 dlambda + noise, the reverse SDE.  Lu et al. 2022
+    (DPM-Solver++), App. B.
+    """
     f = schedule.formulas
 
     def std(t0: Value, t1: Value) -> Value:
@@ -302,7 +312,7 @@ def sde_data_in_lambda(schedule: Schedule) -> Form:
 
 
 def sde_noise_in_lambda(schedule: Schedule) -> Form:
-    """d(x/alpha) = -2 e^-lambda eps dlambda + noise, the reverse SDE.  Lu et al. 2022 (DPM-Solver++), App. B."""
+    """d(x/alpha) = -2 e^-lambda eps dlambda + noise, the reverse SDE.  Lu et al. 2022b, App. B."""
     f = schedule.formulas
 
     def std(t0: Value, t1: Value) -> Value:

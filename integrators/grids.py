@@ -1,8 +1,8 @@
 """Step grids: the times t_0 > t_1 > ... > t_N at which a solver stops.
 
-A `Grid` spaces the times uniformly in some increasing or decreasing function of t; the rule can be asked for any
-interval, so that a singlestep solver may place its stages by the same rule (as DPM-Solver does).  `user` checks times
-given by hand.
+A `Grid` spaces the times uniformly in some increasing or decreasing function of t; the rule can be asked
+for any interval, so that a singlestep solver may place its stages by the same rule (as DPM-Solver does).
+`user` checks times given by hand.
 """
 
 from __future__ import annotations
@@ -40,10 +40,12 @@ class Grid:
     def __call__(
         self, schedule: Schedule, t_start: Value, t_end: Value, n: int, *, digits: int | None = None
     ) -> Times:
-        """n + 1 times from t_start down to t_end, both exactly included; float64, or mpmath numbers at `digits`.
+        """n + 1 times from t_start down to t_end, both exactly included; float64, or mpmath numbers at
+        `digits`.
 
-        Raises ValueError if n < 1, a time leaves the schedule's domain, t_end >= t_start, or the spacing variable is
-        infinite at an end (lambda at sigma = 0: end earlier and denoise, or choose another grid).
+        Raises ValueError if n < 1, a time leaves the schedule's domain, t_end >= t_start, or the spacing
+        variable is infinite at an end (lambda at sigma = 0: end earlier and denoise, or choose another
+        grid).
         """
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
             raise ValueError(f"n (the number of steps) must be an integer >= 1, got {n!r}")
@@ -63,9 +65,13 @@ class Grid:
             first = last = float("inf")
         for name, t, value in (("t_start", t_start, first), ("t_end", t_end, last)):
             if abs(value) == float("inf") or value != value:
-                raise ValueError(f"{name} = {t} has no place on the grid {self.name!r}: its spacing variable is {value}")
+                raise ValueError(
+                    f"{name} = {t} has no place on the grid {self.name!r}: its spacing variable is {value}"
+                )
         xp = of(t_start)
-        inner = [self.backward(schedule, first + (last - first) * f, t_end) for f in self.fractions(n, xp.number)]
+        inner = [
+            self.backward(schedule, first + (last - first) * f, t_end) for f in self.fractions(n, xp.number)
+        ]
         times = (t_start, *inner, t_end)
         check_monotone(times, f"grid {self.name!r} with n = {n}")
         return times if xp.context is not None else tuple(float(t) for t in times)
@@ -76,14 +82,16 @@ def check_monotone(times: Sequence[Value], name: str) -> None:
     for i in range(len(times) - 1):
         if not times[i + 1] < times[i]:
             raise ValueError(
-                f"{name} must strictly decrease: times[{i}] = {times[i]} is followed by times[{i + 1}] = {times[i + 1]}"
+                f"{name} must strictly decrease: times[{i}] = {times[i]} is followed by "
+                f"times[{i + 1}] = {times[i + 1]}"
             )
 
 
 def user(schedule: Schedule, times: Any, *, digits: int | None = None) -> Times:
     """Times given by hand: at least two, within the schedule's domain, strictly decreasing.
 
-    Raises ValueError, naming the first offending index.  Times are kept as given: no rounding, no look-up by value.
+    Raises ValueError, naming the first offending index.  Times are kept as given: no rounding, no look-up
+    by value.
     """
     number = choose(digits).number
     values = tuple(number(t) for t in (times.tolist() if hasattr(times, "tolist") else times))

@@ -2,18 +2,18 @@
 
 phi_0(z) = e^z,   phi_k(z) = int_0^1 e^((1-u) z) u^(k-1)/(k-1)! du = sum_j z^j/(j+k)!.
 
-The recurrence phi_{k+1} = (phi_k - 1/k!)/z cancels for small z (phi_3 in float64 has no digit left at z = 1e-5).
-Real arguments: the series near 0, the recurrence elsewhere.  Complex arguments in the disc of radius 10: phi_2 and
-phi_3 have zeros there, where neither is accurate, so the series is summed with a compensated Horner scheme (error
-terms of every product and sum carried along; Graillat, Langlois & Louvet 2009), as if in twice the precision.
-Source: Hochbruck & Ostermann, Acta Numerica 2010, Sec. 2.
+The recurrence phi_{k+1} = (phi_k - 1/k!)/z cancels for small z (phi_3 in float64 has no digit left at z =
+1e-5). Real arguments: the series near 0, the recurrence elsewhere.  Complex arguments in the disc of radius
+10: phi_2 and phi_3 have zeros there, where neither is accurate, so the series is summed with a compensated
+Horner scheme (error terms of every product and sum carried along; Graillat, Langlois & Louvet 2009), as if
+in twice the precision. Source: Hochbruck & Ostermann, Acta Numerica 2010, Sec. 2.
 """
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,9 +40,9 @@ def _threshold(k: int) -> float:
     return k + 1.0 if k > 1 else 1.0
 
 
-@lru_cache(maxsize=None)
+@cache
 def _series(k: int, radius: float, bits: int) -> tuple[Fraction, ...]:
-    """1/(j+k)! for j = 0, 1, .. until the terms at |z| = radius fall below 2^-bits of the sum at z = -radius."""
+    """1/(j+k)! for j = 0, 1, .. until the terms at |z| = radius fall below 2^-bits of the sum."""
     terms: list[Fraction] = []
     term, j = 1.0, 0
     smallest = min(1.0, k / (radius + k)) if k else math.exp(-radius)  # of k! phi_k on the disc, roughly
@@ -53,7 +53,7 @@ def _series(k: int, radius: float, bits: int) -> tuple[Fraction, ...]:
     return tuple(terms)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _real_coefficients(k: int) -> tuple[float, ...]:
     return tuple(float(c) for c in _series(k, _threshold(k), 58))
 
@@ -82,15 +82,20 @@ def _float(k: int, z: float) -> float:
     return _upward(k, z, math.expm1(z) / z)  # type: ignore[no-any-return]
 
 
-# --- arrays: numpy and torch share the code through their common function names -------------------------------
+# --- arrays: numpy and torch share the code through their common function names ---
 
 
 def _real_array(xp: Any, k: int, z: Value) -> Value:
     if k == 0:
         return xp.exp(z)
     small = abs(z) < _threshold(k)
-    inside, outside = xp.where(small, z, 0.0 * z), xp.where(small, 0.0 * z + 10.0, z)  # no 0/0 reaches autograd
-    return xp.where(small, _horner(_real_coefficients(k), inside), _upward(k, outside, xp.expm1(outside) / outside))
+    inside, outside = (
+        xp.where(small, z, 0.0 * z),
+        xp.where(small, 0.0 * z + 10.0, z),
+    )  # no 0/0 reaches autograd
+    return xp.where(
+        small, _horner(_real_coefficients(k), inside), _upward(k, outside, xp.expm1(outside) / outside)
+    )
 
 
 def _two_sum(a: Value, b: Value) -> tuple[Value, Value]:
@@ -110,7 +115,7 @@ def _two_product(a: Value, b: Value) -> tuple[Value, Value]:
     return p, ((ah * bh - p) + ah * bl + al * bh) + al * bl
 
 
-@lru_cache(maxsize=None)
+@cache
 def _split_coefficients(k: int) -> tuple[tuple[float, float], ...]:
     pairs = []
     for c in _series(k, _RADIUS, 120):
@@ -154,7 +159,7 @@ def _array(xp: Any, k: int, z: Value, is_complex: bool) -> Value:
     return (_complex_array if is_complex else _real_array)(xp, k, z)
 
 
-# --- multiprecision ---------------------------------------------------------------------------------------------
+# --- multiprecision ---
 
 
 def _mp(k: int, z: Value) -> Value:
@@ -170,7 +175,7 @@ def _mp(k: int, z: Value) -> Value:
                 term = term * z / (j + k)
                 value = value + term
         else:
-            # The recurrence loses at most the digits of k! |phi_k| per step here; 2 each are plenty for |z| >= 1.
+            # The recurrence loses the digits of k! |phi_k|: two per step are plenty for |z| >= 1.
             with context.workdps(context.dps + 2 * k + int(context.log10(abs(z)) * k) + 5):
                 value = context.expm1(z) / z if k else context.exp(z)
                 for j in range(1, k):
@@ -181,13 +186,12 @@ def _mp(k: int, z: Value) -> Value:
 def phi(k: int, z: Value) -> Value:
     """phi_k(z), to 5 ulp for real z in [-60, 10] and |z| <= 10 complex (k <= 8), in the number system of z.
 
-    k: integer, 0 <= k <= 32.
-    z: dimensionless (h times the linear operator).  Python number, numpy array or scalar, torch tensor (half
-    precision, float32 and complex64 are computed in float64), mpmath number, or numpy object array of mpmath
-    numbers.  Returns the same kind, dtype and shape; integers become float64.
-    Near a zero of phi_k (the nearest lie at 2 pi i for k = 1, 2.09 +- 7.46 i for k = 2) the bound holds in units
-    of the last place of the larger of |phi_k| and 1e-10.
-    Raises ValueError for another k, TypeError for another kind of z.
+    k: integer, 0 <= k <= 32. z: dimensionless (h times the linear operator).  Python number, numpy array or
+    scalar, torch tensor (half precision, float32 and complex64 are computed in float64), mpmath number, or
+    numpy object array of mpmath numbers.  Returns the same kind, dtype and shape; integers become float64.
+    Near a zero of phi_k (the nearest lie at 2 pi i for k = 1, 2.09 +- 7.46 i for k = 2) the bound holds in
+    units of the last place of the larger of |phi_k| and 1e-10. Raises ValueError for another k, TypeError
+    for another kind of z.
     """
     _check_k(k)
     k = int(k)
@@ -219,9 +223,9 @@ def phi_matrix(k: int, a: Value) -> Value:
     """phi_k of a square matrix, as the last block of the exponential of an augmented matrix.
 
     a: shape (..., d, d): torch tensor or numpy array of float32, float64 or complex; or an mpmath matrix.
-    exp([[A, I, 0], [0, 0, I], [0, 0, 0]]) holds phi_2(A) in its upper right block (Sidje 1998, Thm. 1; Al-Mohy &
-    Higham 2011, Thm. 2.1); k blocks of identity give phi_k.  The exponential is scipy's, torch's or mpmath's.
-    Raises ValueError for another k or a matrix that is not square.
+    exp([[A, I, 0], [0, 0, I], [0, 0, 0]]) holds phi_2(A) in its upper right block (Sidje 1998, Thm. 1;
+    Al-Mohy & Higham 2011, Thm. 2.1); k blocks of identity give phi_k.  The exponential is scipy's, torch's
+    or mpmath's. Raises ValueError for another k or a matrix that is not square.
     """
     _check_k(k)
     k = int(k)

@@ -1,10 +1,10 @@
 """Plans: a solver, a schedule and a grid compiled, once and on the host, to numbers.
 
-A plan is a straight-line linear program over tensors.  Value `("x", i)` is the i-th state, `("m", i)` the model's
-output there; an `Evaluation` calls the model, a `Row` makes a state as a linear combination of earlier values.  The
-conversion from the model's output to the form's integrand is folded into the coefficients, so a plan says the same
-thing in the same numbers whatever form the solver was written in: DDIM's plan in noise prediction equals its plan in
-data prediction, and two plans can be compared.
+A plan is a straight-line linear program over tensors.  Value `("x", i)` is the i-th state, `("m", i)` the
+model's output there; an `Evaluation` calls the model, a `Row` makes a state as a linear combination of
+earlier values.  The conversion from the model's output to the form's integrand is folded into the
+coefficients, so a plan says the same thing in the same numbers whatever form the solver was written in:
+DDIM's plan in noise prediction equals its plan in data prediction, and two plans can be compared.
 
 After compilation there is no schedule, no form and no symbol: the sampling loop multiplies and adds.
 """
@@ -47,7 +47,9 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """Value ("x", state) = sum of coefficient * value over `terms`, + constant + the noise increments times `noise`."""
+    """Value ("x", state) = sum of coefficient * value over `terms`, + constant + the noise increments times
+    `noise`.
+    """
 
     state: int
     terms: tuple[tuple[Kind, int, Coefficient], ...]
@@ -59,10 +61,17 @@ class Row:
         """The terms by the sampling loop's keys: 2 i for state i, 2 i + 1 for the model's output there."""
         return tuple((2 * state + (kind == "m"), coefficient) for kind, state, coefficient in self.terms)
 
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The coefficients that are arrays."""
+        every = (*(v for _, _, v in self.terms), *(v for _, v in self.noise), self.constant)
+        return tuple(v for v in every if isinstance(v, np.ndarray))
+
 
 @dataclass(frozen=True)
 class PlanStep:
-    """The operations between t0 and t1, in order; t1 is None for the final denoising step to lambda = +infinity.
+    """The operations between t0 and t1, in order; t1 is None for the final denoising step to lambda =
+    +infinity.
 
     output: the state that the step makes.  low: the state of the embedded lower-order row, if any.
     """
@@ -78,9 +87,10 @@ class PlanStep:
 class Plan:
     """Immutable numbers that one loop can run; see `compile_plan`.
 
-    inputs: the times of the states that the caller supplies (one, or several for an exact start); state i < len(inputs)
-    is the i-th input.  steps: in order.  prediction: the model output that the coefficients expect.  The other fields
-    say where the plan came from.  Plans are equal when they do the same arithmetic: `digest` hashes the numbers alone.
+    inputs: the times of the states that the caller supplies (one, or several for an exact start); state i <
+    len(inputs) is the i-th input.  steps: in order.  prediction: the model output that the coefficients
+    expect.  The other fields say where the plan came from.  Plans are equal when they do the same
+    arithmetic: `digest` hashes the numbers alone.
     """
 
     solver: str
@@ -105,7 +115,9 @@ class Plan:
 
     @cached_property
     def dead(self) -> tuple[tuple[int, ...], ...]:
-        """For each step, the keys (see `Row.keyed`) that no later step reads; the final state is never among them."""
+        """For each step, the keys (see `Row.keyed`) that no later step reads; the final state is never
+        among them.
+        """
         last: dict[int, int] = {2 * i: 0 for i in range(len(self.inputs))}
         for index, step in enumerate(self.steps):
             for op in step.operations:
@@ -161,7 +173,13 @@ class StepCompiler:
     ) -> None:
         check_prediction(prediction)
         self.form: Form = solver.form(schedule)
-        self._solver, self._schedule, self._prediction, self._xp, self._grid = solver, schedule, prediction, xp, grid
+        self._solver, self._schedule, self._prediction, self._xp, self._grid = (
+            solver,
+            schedule,
+            prediction,
+            xp,
+            grid,
+        )
         self._history: list[_Integrand] = []
         self._carried: _Integrand | None = None
         self.base = 0
@@ -178,15 +196,22 @@ class StepCompiler:
         Raises ValueError for coefficients that are not finite, naming the step.
         """
         try:
-            return self._step(tableau, t0, t1, index, count)
+            with np.errstate(
+                divide="ignore", invalid="ignore", over="ignore"
+            ):  # infinities are refused by `_freeze`
+                return self._step(tableau, t0, t1, index, count)
         except (ValueError, ZeroDivisionError) as error:
             reason = "division by zero" if isinstance(error, ZeroDivisionError) else str(error)
-            raise ValueError(f"step {index} of {count} (t = {t0} to {t1}) of {self._solver.name}: {reason}") from error
+            raise ValueError(
+                f"step {index} of {count} (t = {t0} to {t1}) of {self._solver.name}: {reason}"
+            ) from error
 
     def _step(self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int) -> PlanStep:
         step = self.form.step(t0, t1, tableau.moments)
         if tableau.past > len(self._history):
-            raise ValueError(f"the formula uses {tableau.past} earlier evaluations, {len(self._history)} exist")
+            raise ValueError(
+                f"the formula uses {tableau.past} earlier evaluations, {len(self._history)} exist"
+            )
         past = self._history[: tableau.past]
         scope = Scope(step, tuple(p.tau for p in past), self._parameters(tableau, step, index, count))
         operations: list[Evaluation | Row] = []
@@ -196,18 +221,17 @@ class StepCompiler:
         else:
             known = {0: self._carried}
         known |= {-j: p for j, p in enumerate(past, 1)}
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            for i, (stage, weights) in enumerate(zip(tableau.stages, tableau.a, strict=True), 1):
-                c = evaluator(stage.c, self._xp)(scope)
-                row = self._row(step, scope, weights, c, known)
-                known[i] = self._integrand(row.state, step.time(c))
-                operations += [row, Evaluation(row.state, step.time(c))]
-            one = self._xp.number(1)
-            low = None
-            if tableau.b_low is not None:
-                operations.append(self._row(step, scope, tableau.b_low, one, known))
-                low = self.next_state - 1
-            operations.append(self._row(step, scope, tableau.b, one, known, noise=index))
+        for i, (stage, weights) in enumerate(zip(tableau.stages, tableau.a, strict=True), 1):
+            c = evaluator(stage.c, self._xp)(scope)
+            row = self._row(step, scope, weights, c, known)
+            known[i] = self._integrand(row.state, step.time(c))
+            operations += [row, Evaluation(row.state, step.time(c))]
+        one = self._xp.number(1)
+        low = None
+        if tableau.b_low is not None:
+            operations.append(self._row(step, scope, tableau.b_low, one, known))
+            low = self.next_state - 1
+        operations.append(self._row(step, scope, tableau.b, one, known, noise=index))
         self._history.insert(0, known[0])
         self._carried = None if tableau.carry is None else known[tableau.carry]
         self.base = self.next_state - 1
@@ -216,7 +240,10 @@ class StepCompiler:
     def denoise(self, t: Value) -> PlanStep:
         """The final step to lambda = +infinity: one evaluation, x = x_0 prediction (alpha = 1, sigma = 0)."""
         p, q = conversion(self._schedule, self._prediction, "x0", t)
-        operations = (Evaluation(self.base, t), self._make_row([("x", self.base, p), ("m", self.base, q)], ()))
+        operations = (
+            Evaluation(self.base, t),
+            self._make_row([("x", self.base, p), ("m", self.base, q)], ()),
+        )
         self.base = self.next_state - 1
         return PlanStep(t, None, operations, self.base)
 
@@ -227,7 +254,9 @@ class StepCompiler:
         given = {} if self._solver.parameters is None else dict(self._solver.parameters(context))
         missing = sorted(s.name for s in tableau.parameters - given.keys())
         if missing:
-            raise ValueError(f"the formula has no value for {', '.join(missing)}: set it in the solver's parameters")
+            raise ValueError(
+                f"the formula has no value for {', '.join(missing)}: set it in the solver's parameters"
+            )
         return {s: self._xp.number(v) for s, v in given.items()}
 
     def _integrand(self, state: int, t: Value) -> _Integrand:
@@ -239,7 +268,13 @@ class StepCompiler:
         return _Integrand(state, self.form.tau(t), p, q, u)
 
     def _row(
-        self, step: Step, scope: Scope, weights: Weights, c: Value, known: dict[int, _Integrand], noise: int | None = None
+        self,
+        step: Step,
+        scope: Scope,
+        weights: Weights,
+        c: Value,
+        known: dict[int, _Integrand],
+        noise: int | None = None,
     ) -> Row:
         factor = step.weight(c)
         terms: list[tuple[Kind, int, Coefficient]] = [("x", self.base, step.linear(c))]
@@ -248,14 +283,17 @@ class StepCompiler:
             source, value = known[j], factor * evaluator(expression, self._xp)(scope)
             terms += [("x", source.state, value * source.p), ("m", source.state, value * source.q)]
             constant = constant + value * source.u
-        increments = ()
+        increments: tuple[tuple[int, Value], ...] = ()
         if noise is not None and self.form.std is not None:
             std = self.form.std(step.t0, step.t1)
             increments = ((noise, std),) if np.any(std != 0) else ()
         return self._make_row(terms, increments, constant)
 
     def _make_row(
-        self, terms: list[tuple[Kind, int, Coefficient]], noise: Iterable[tuple[int, Coefficient]], constant: Value = 0
+        self,
+        terms: list[tuple[Kind, int, Coefficient]],
+        noise: Iterable[tuple[int, Coefficient]],
+        constant: Value = 0,
     ) -> Row:
         total: dict[tuple[Kind, int], Value] = {}
         for kind, state, value in terms:
@@ -269,8 +307,8 @@ class StepCompiler:
     def _freeze(self, value: Value) -> Coefficient:
         if not np.all(abs(value) < INFINITY):
             raise ValueError(
-                "a coefficient is not finite: sigma or alpha is 0 where the formula divides by it (final='lower' ends "
-                "with a first-order step; x0, v or flow prediction can start at alpha = 0)"
+                "a coefficient is not finite: sigma or alpha is 0 where the formula divides by it "
+                "(final='lower' ends with a first-order step; x0, v or flow can start at alpha = 0)"
             )
         if isinstance(value, np.ndarray) and value.ndim:
             frozen = value.copy()
@@ -296,16 +334,15 @@ def compile_plan(
 ) -> Plan:
     """Compile a solver on a schedule to a plan.
 
-    Give either `times` (decreasing; used as they are) or `steps` with `t_start`, `t_end` and a `grid` (uniform in lambda
-    when absent).  steps: the number of steps, or of evaluations for a budgeted solver.  With both `times` and `grid`,
-    the grid only places stages that follow the grid's rule.
-    prediction: what the model returns: "eps", "x0", "v", "score" or "flow".
-    start: "own" (the ramp of low orders), "exact" (`history` + 1 states are inputs: the first steps are given), or
-    "high-order" (the first steps by a one-step method of the full order).
-    final: "full", or "lower" for lower order at the last steps (needed where the grid ends at sigma = 0).
-    denoise: add the step to lambda = +infinity, one evaluation more.
-    digits: None for float64, else mpmath with that many digits.
-    Raises ValueError, naming the argument, for anything that cannot be compiled; nothing is replaced silently.
+    Give either `times` (decreasing; used as they are) or `steps` with `t_start`, `t_end` and a `grid`
+    (uniform in lambda when absent).  steps: the number of steps, or of evaluations for a budgeted solver.
+    With both `times` and `grid`, the grid only places stages that follow the grid's rule. prediction: what
+    the model returns: "eps", "x0", "v", "score" or "flow". start: "own" (the ramp of low orders), "exact"
+    (`history` + 1 states are inputs: the first steps are given), or "high-order" (the first steps by a
+    one-step method of the full order). final: "full", or "lower" for lower order at the last steps (needed
+    where the grid ends at sigma = 0). denoise: add the step to lambda = +infinity, one evaluation more.
+    digits: None for float64, else mpmath with that many digits. Raises ValueError, naming the argument, for
+    anything that cannot be compiled; nothing is replaced silently.
     """
     _choice("start", start, STARTS)
     _choice("final", final, FINALS)

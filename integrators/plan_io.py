@@ -1,8 +1,8 @@
 """Plans as JSON: saved and loaded exactly, hashed, compared.
 
-float64 numbers are written in the shortest decimal form that reads back to the same number, mpmath numbers as strings
-with all their digits, arrays as nested lists.  Loading parses data only; a file that is not a plan is refused with the
-place and the reason.
+float64 numbers are written in the shortest decimal form that reads back to the same number, mpmath numbers
+as strings with all their digits, arrays as nested lists.  Loading parses data only; a file that is not a
+plan is refused with the place and the reason.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def write_atomically(path: str | os.PathLike[str], text: str | bytes) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Plan:
-    """Read a plan.  Raises PlanError (a ValueError) if the file does not hold one, OSError if it cannot be read."""
+    """Read a plan.  Raises PlanError (a ValueError) if the file does not hold one, OSError if it cannot be
+    read.
+    """
     try:
         data = json.loads(Path(path).read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -91,9 +93,14 @@ def from_json(data: Any) -> Plan:
     _expect(digits is None or (isinstance(digits, int) and 1 <= digits <= 10_000), f"digits: got {digits!r}")
     read = _reader(digits)
     schedule = data.get("schedule")
-    _expect(isinstance(schedule, dict) and isinstance(schedule.get("parameters"), dict), "schedule: kind and parameters")
+    _expect(
+        isinstance(schedule, dict) and isinstance(schedule.get("parameters"), dict),
+        "schedule: kind and parameters",
+    )
     for name, allowed in (("prediction", tuple(PREDICTIONS)), ("start", STARTS), ("final", FINALS)):
-        _expect(data.get(name) in allowed, f"{name} must be one of {', '.join(allowed)}, got {data.get(name)!r}")
+        _expect(
+            data.get(name) in allowed, f"{name} must be one of {', '.join(allowed)}, got {data.get(name)!r}"
+        )
     for name in ("solver", "form"):
         _expect(isinstance(data.get(name), str), f"{name} must be a string")
     for name in ("inputs", "steps"):
@@ -128,8 +135,8 @@ class Difference:
 def difference(a: Plan, b: Plan) -> Difference:
     """Compare two plans number by number: times, coefficients and noise weights.
 
-    Coefficients of one row are compared relative to the largest of the row, so that a coefficient that is zero up to
-    rounding in one plan and absent in the other counts as equal.
+    Coefficients of one row are compared relative to the largest of the row, so that a coefficient that is
+    zero up to rounding in one plan and absent in the other counts as equal.
     """
     if (a.prediction, len(a.inputs), len(a.steps)) != (b.prediction, len(b.inputs), len(b.steps)):
         return Difference(float("inf"), "prediction, number of inputs or number of steps")
@@ -154,18 +161,23 @@ def difference(a: Plan, b: Plan) -> Difference:
 
 
 def _row_difference(p: Row, q: Row) -> float:
-    first, second = ({(k, i): v for k, i, v in row.terms} | {("noise", i): v for i, v in row.noise} for row in (p, q))
+    first, second = (
+        {(k, i): v for k, i, v in row.terms} | {("noise", i): v for i, v in row.noise} for row in (p, q)
+    )
     for numbers, row in ((first, p), (second, q)):
         if row.constant is not None:
             numbers["constant", 0] = row.constant
     size = max(float(np.max(abs(v))) for v in [*first.values(), *second.values(), 1e-300])
     return max(
-        (float(np.max(abs(first.get(key, 0.0) - second.get(key, 0.0)))) / size for key in first.keys() | second.keys()),
+        (
+            float(np.max(abs(first.get(key, 0.0) - second.get(key, 0.0)))) / size
+            for key in first.keys() | second.keys()
+        ),
         default=0.0,
     )
 
 
-# --- encoding -------------------------------------------------------------------------------------------------------
+# --- encoding ---
 
 
 def _writer(digits: int | None) -> Any:
@@ -229,9 +241,12 @@ def _reader(digits: int | None) -> Any:
 
 
 def _read_step(data: Any, where: str, read: Any, known: set[tuple[str, int]]) -> PlanStep:
-    _expect(isinstance(data, dict) and isinstance(data.get("operations"), list), f"{where} must hold operations")
+    _expect(
+        isinstance(data, dict) and isinstance(data.get("operations"), list), f"{where} must hold operations"
+    )
     operations = tuple(
-        _read_operation(op, f"{where}.operations[{i}]", read, known) for i, op in enumerate(data["operations"])
+        _read_operation(op, f"{where}.operations[{i}]", read, known)
+        for i, op in enumerate(data["operations"])
     )
     for name in ("output", "low"):
         if name == "output" or name in data:
@@ -247,24 +262,36 @@ def _read_step(data: Any, where: str, read: Any, known: set[tuple[str, int]]) ->
 
 
 def _read_operation(data: Any, where: str, read: Any, known: set[tuple[str, int]]) -> Evaluation | Row:
-    _expect(isinstance(data, dict) and ("evaluate" in data) != ("row" in data), f"{where} must be a row or an evaluation")
+    _expect(
+        isinstance(data, dict) and ("evaluate" in data) != ("row" in data),
+        f"{where} must be a row or an evaluation",
+    )
     if "evaluate" in data:
         state = data["evaluate"]
         _expect(("x", state) in known, f"{where} evaluates state {state!r}, which does not exist yet")
         known.add(("m", state))
         return Evaluation(state, read(data.get("t"), f"{where}.t"))
     state, terms = data["row"], data.get("terms")
-    _expect(isinstance(state, int) and not isinstance(state, bool), f"{where}.row must be an integer, got {state!r}")
+    _expect(
+        isinstance(state, int) and not isinstance(state, bool),
+        f"{where}.row must be an integer, got {state!r}",
+    )
     _expect(isinstance(terms, list) and len(terms) > 0, f"{where}.terms must be a non-empty list")
     _expect(("x", state) not in known, f"{where} makes state {state} a second time")
     read_terms = []
     for j, term in enumerate(terms):
-        _expect(isinstance(term, list) and len(term) == 3, f"{where}.terms[{j}] must be [kind, state, coefficient]")
-        _expect((term[0], term[1]) in known, f"{where}.terms[{j}] uses {term[:2]!r}, which does not exist yet")
+        _expect(
+            isinstance(term, list) and len(term) == 3,
+            f"{where}.terms[{j}] must be [kind, state, coefficient]",
+        )
+        _expect(
+            (term[0], term[1]) in known, f"{where}.terms[{j}] uses {term[:2]!r}, which does not exist yet"
+        )
         read_terms.append((term[0], term[1], read(term[2], f"{where}.terms[{j}]")))
     noise = data.get("noise", [])
     _expect(
-        isinstance(noise, list) and all(isinstance(n, list) and len(n) == 2 and isinstance(n[0], int) for n in noise),
+        isinstance(noise, list)
+        and all(isinstance(n, list) and len(n) == 2 and isinstance(n[0], int) for n in noise),
         f"{where}.noise must be a list of [index, weight]",
     )
     known.add(("x", state))

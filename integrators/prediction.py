@@ -26,7 +26,7 @@ from .schedule import Formulas, Schedule
 Prediction = Literal["eps", "x0", "v", "score", "flow"]
 Target = Literal["eps", "x0"]
 Model = Callable[[Any, Any], Any]
-"""model(x, t) -> output, with x of any batch shape and t a float (an mpmath number in multiprecision runs)."""
+"""model(x, t) -> output: x of any batch shape, t a float (an mpmath number in multiprecision runs)."""
 
 PREDICTIONS: dict[str, Callable[[Formulas, Value], tuple[Value, Value]]] = {
     "eps": lambda f, t: (0 * t, 1 + 0 * t),
@@ -46,7 +46,8 @@ def check_prediction(prediction: Any) -> None:
 def conversion(schedule: Schedule, prediction: str, target: Target, t: Value) -> tuple[Value, Value]:
     """(p, q) with target = p x + q m, for a model output m of the given type at time t.
 
-    Raises ValueError where the output does not determine the target: noise or score at alpha = 0, data at sigma = 0.
+    Raises ValueError where the output does not determine the target: noise or score at alpha = 0, data at
+    sigma = 0.
     """
     check_prediction(prediction)
     f = schedule.formulas
@@ -66,14 +67,17 @@ def conversion(schedule: Schedule, prediction: str, target: Target, t: Value) ->
     infinite = float("inf")
     if not (abs(p) < infinite and abs(q) < infinite):
         raise ValueError(
-            f"a model that predicts {prediction!r} does not give {target!r} at t = {t}, where alpha = {float(alpha):g} "
-            f"and sigma = {float(sigma):g}: use another prediction type, or keep the grid away from that time"
+            f"a model that predicts {prediction!r} does not give {target!r} at t = {t}, where "
+            f"alpha = {float(alpha):g} and sigma = {float(sigma):g}: use another "
+            "prediction type, or keep the grid away from that time"
         )
     return p, q
 
 
 def convert(schedule: Schedule, model: Model, prediction: str, target: str) -> Model:
-    """A model that returns `target` ("eps", "x0", "v", "score" or "flow"), from one that returns `prediction`."""
+    """A model that returns `target` ("eps", "x0", "v", "score" or "flow"), from one that returns
+    `prediction`.
+    """
     check_prediction(prediction)
     check_prediction(target)
     if prediction == target:
@@ -82,7 +86,9 @@ def convert(schedule: Schedule, model: Model, prediction: str, target: str) -> M
     def converted(x: Any, t: Any) -> Any:
         value = of(x).number(t) if of(x).context is not None else float(t)
         output = model(x, t)
-        parts: tuple[tuple[Target, Value], ...] = tuple(zip(("x0", "eps"), PREDICTIONS[target](schedule.formulas, value)))
+        parts: tuple[tuple[Target, Value], ...] = tuple(
+            zip(("x0", "eps"), PREDICTIONS[target](schedule.formulas, value))
+        )
         p = q = 0 * value
         for basis, weight in parts:
             if weight != 0:

@@ -1,14 +1,15 @@
 """Quadrature rules as values, for the coefficients that have no closed form.
 
-A rule integrates a vector of functions over one step.  `GAUSS` reaches rounding error; `LeftRiemann` is the rule of
-released code, kept so that a release can be reproduced under its own name.
+A rule integrates a vector of functions over one step.  `GAUSS` reaches rounding error; `LeftRiemann` is the
+rule of released code, kept so that a release can be reproduced under its own name.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ Integrand = Callable[[Value], Value]
 """Nodes of shape (m,) -> values of shape (k, m)."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _legendre(n: int) -> tuple[Any, Any]:
     nodes, weights = np.polynomial.legendre.leggauss(n)
     return (nodes + 1) / 2, weights / 2
@@ -35,7 +36,9 @@ class GaussLegendre:
     fine: int = 28
     max_depth: int = 40
 
-    def integrate(self, f: Integrand, a: Value, b: Value, xp: Arithmetic, kinks: Sequence[Value] = ()) -> Value:
+    def integrate(
+        self, f: Integrand, a: Value, b: Value, xp: Arithmetic, kinks: Sequence[Value] = ()
+    ) -> Value:
         """int_a^b f, shape (k,); `kinks` are points between a and b where f is not smooth.
 
         Raises ArithmeticError if halving panels `max_depth` times does not reach the tolerance.
@@ -43,7 +46,7 @@ class GaussLegendre:
         points = [a, *kinks, b]
         if xp.context is not None:
             return self._multiprecision(f, points, xp.context)
-        panels = [(lo, hi, 0) for lo, hi in zip(points[:-1], points[1:], strict=True)]
+        panels = [(lo, hi, 0) for lo, hi in itertools.pairwise(points)]
         total = scale = 0.0
         while panels:
             lo, hi, depth = panels.pop()
@@ -68,7 +71,9 @@ class GaussLegendre:
     @staticmethod
     def _multiprecision(f: Integrand, points: list[Value], context: Any) -> Value:
         def component(i: int) -> Value:
-            return context.quad(lambda x: f(np.array([x], dtype=object))[i, 0], points, method="gauss-legendre")
+            return context.quad(
+                lambda x: f(np.array([x], dtype=object))[i, 0], points, method="gauss-legendre"
+            )
 
         count = len(f(np.array([(points[0] + points[-1]) / 2], dtype=object)))
         return np.array([component(i) for i in range(count)], dtype=object)
@@ -76,7 +81,9 @@ class GaussLegendre:
 
 @dataclass(frozen=True)
 class LeftRiemann:
-    """The left Riemann sum with `points` equal sub-intervals: first order, as released by DEIS (10,000 points)."""
+    """The left Riemann sum with `points` equal sub-intervals: first order, as released by DEIS (10,000
+    points).
+    """
 
     points: int = 10_000
 
@@ -84,8 +91,12 @@ class LeftRiemann:
         if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 1:
             raise ValueError(f"points must be an integer >= 1, got {self.points!r}")
 
-    def integrate(self, f: Integrand, a: Value, b: Value, xp: Arithmetic, kinks: Sequence[Value] = ()) -> Value:
-        """The sum on the nodes a + (b - a) i/points, i = 0 .. points - 1; kinks are ignored, as in the release."""
+    def integrate(
+        self, f: Integrand, a: Value, b: Value, xp: Arithmetic, kinks: Sequence[Value] = ()
+    ) -> Value:
+        """The sum on the nodes a + (b - a) i/points, i = 0 .. points - 1; kinks are ignored, as in the
+        release.
+        """
         fraction = xp.number(np.arange(self.points)) / self.points
         nodes = a * (1 - fraction) + b * fraction
         return f(nodes).sum(axis=-1) * ((b - a) / self.points)

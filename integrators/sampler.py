@@ -1,8 +1,8 @@
 """The one sampling loop.
 
-It runs any plan over torch tensors of any batch shape, over numpy arrays, and over numpy object arrays of mpmath
-numbers.  Per row it multiplies once and adds once per further term: no other tensor operation, no tensor made from a
-Python number, no device-to-host synchronisation.
+It runs any plan over torch tensors of any batch shape, over numpy arrays, and over numpy object arrays of
+mpmath numbers.  Per row it multiplies once and adds once per further term: no other tensor operation, no
+tensor made from a Python number, no device-to-host synchronisation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 
 from .arithmetic import Value, choose, of
 from .buffers import Buffers
-from .plan import Evaluation, Plan, PlanStep, Row
+from .plan import Plan, PlanStep, Row
 from .prediction import Model
 
 State = Any
@@ -27,16 +27,21 @@ Noise = Callable[[int, State], State]
 
 
 class NonFiniteError(ArithmeticError):
-    """NaN or infinity in a model's output or a state; `step`, `t` and `evaluation` say where it appeared first."""
+    """NaN or infinity in a model's output or a state; `step`, `t` and `evaluation` say where it appeared
+    first.
+    """
 
-    def __init__(self, message: str, step: int | None = None, t: Value = None, evaluation: int | None = None) -> None:
+    def __init__(
+        self, message: str, step: int | None = None, t: Value = None, evaluation: int | None = None
+    ) -> None:
         super().__init__(message)
         self.step, self.t, self.evaluation = step, t, evaluation
 
 
 @dataclass(frozen=True)
 class StepInfo:
-    """What a callback sees after each step: step `index` of `count` ended at time t (None: denoised) with state x.
+    """What a callback sees after each step: step `index` of `count` ended at time t (None: denoised) with
+    state x.
 
     low: the embedded lower-order state, where the plan has one.  nfe: model evaluations so far.
     """
@@ -65,7 +70,9 @@ def given_noise(increments: Sequence[State]) -> Noise:
 
     def noise(index: int, like: State) -> State:
         if index >= len(increments):
-            raise ValueError(f"noise must hold increments for every step, got {len(increments)}, step {index} asks")
+            raise ValueError(
+                f"noise must hold increments for every step, got {len(increments)}, step {index} asks"
+            )
         value = increments[index]
         if tuple(value.shape) != tuple(like.shape):
             raise ValueError(f"noise[{index}] must have shape {tuple(like.shape)}, got {tuple(value.shape)}")
@@ -85,14 +92,15 @@ def sample(
 ) -> Sample:
     """Run a plan from x.
 
-    plan: from `compile_plan`.  model: model(x, t) -> the plan's prediction type, with the shape of x; t is a float (an
-    mpmath number in a multiprecision plan).  x: the state at plan.inputs[0], of any shape; for an exact start a
-    sequence of len(plan.inputs) states.  Floating torch tensors (half precision is accumulated in float32 and the model
-    still called in half), numpy float arrays, or object arrays of mpmath numbers.
-    noise: for stochastic plans, a function of (step, like) or one increment per step.
-    check: "end" looks at the final state once and, if it is not finite, repeats the run to find the step where a model
-    output first was not; "step" looks at every output (a synchronisation each); "off" never.
-    Returns a Sample.  Raises TypeError or ValueError for arguments that do not fit, NonFiniteError with the step.
+    plan: from `compile_plan`.  model: model(x, t) -> the plan's prediction type, with the shape of x; t is
+    a float (an mpmath number in a multiprecision plan).  x: the state at plan.inputs[0], of any shape; for
+    an exact start a sequence of len(plan.inputs) states.  Floating torch tensors (half precision is
+    accumulated in float32 and the model still called in half), numpy float arrays, or object arrays of
+    mpmath numbers. noise: for stochastic plans, a function of (step, like) or one increment per step.
+    check: "end" looks at the final state once and, if it is not finite, repeats the run to find the step
+    where a model output first was not; "step" looks at every output (a synchronisation each); "off" never.
+    Returns a Sample.  Raises TypeError or ValueError for arguments that do not fit, NonFiniteError with the
+    step.
     """
     states, dtype = _inputs(plan, x)
     xp = choose(plan.digits)
@@ -100,11 +108,13 @@ def sample(
     if check not in ("end", "step", "off"):
         raise ValueError(f"check must be one of end, step, off, got {check!r}")
     call = _calling_convention(model, states[0], dtype)
-    every_step = check == "step" or xp.context is not None and check == "end"
+    every_step = check == "step" or (xp.context is not None and check == "end")
     result = _run(plan, call, states, source, callback, every_step)
     if check == "end" and not every_step and not _finite(result.x):
         _run(plan, call, states, source, None, True)  # raises where it appeared
-        raise NonFiniteError("the final state is not finite, but a second run of the model was: it is not deterministic")
+        raise NonFiniteError(
+            "the final state is not finite, but a second run of the model was: it is not deterministic"
+        )
     return Sample(result.x.to(dtype) if isinstance(result.x, torch.Tensor) else result.x, result.nfe)
 
 
@@ -114,6 +124,7 @@ def _run(
     machine = Machine(model, noise, check)
     for i, state in enumerate(states):
         machine.put(i, state)
+    machine.prepare(plan.steps, states[0])
     for index, step in enumerate(plan.steps):
         machine.run(step, index)
         if callback is not None:
@@ -135,6 +146,7 @@ class Machine:
         self._model, self._noise, self._check = model, noise, check
         self._given = 0
         self._buffers = Buffers()
+        self._tensors: dict[int, torch.Tensor] = {}
 
     def put(self, state: int, x: State) -> None:
         """Supply a state, before any is made here; its memory stays the caller's."""
@@ -144,6 +156,13 @@ class Machine:
     def state(self, state: int) -> State:
         """A state by number."""
         return self.values[2 * state]
+
+    def prepare(self, steps: Iterable[PlanStep], like: State) -> None:
+        """Move elementwise coefficients to the state's device before the loop: no transfer while it runs."""
+        if isinstance(like, torch.Tensor):
+            rows = (op for step in steps for op in step.operations if isinstance(op, Row))
+            arrays = (array for row in rows for array in row.arrays)
+            self._tensors = {id(a): torch.tensor(a, dtype=like.dtype, device=like.device) for a in arrays}
 
     def run(self, step: PlanStep, index: int) -> None:
         """All operations of one step."""
@@ -157,11 +176,15 @@ class Machine:
                 self.nfe += 1
                 if self._check and not _finite(output):
                     t = op.t  # type: ignore[union-attr]
-                    message = f"the model's output is not finite at step {index}, t = {t} (evaluation {self.nfe})"
+                    message = (
+                        f"the model's output is not finite at step {index}, t = {t} (evaluation {self.nfe})"
+                    )
                     raise NonFiniteError(message, index, t, self.nfe)
 
     def forget(self, keys: Iterable[int]) -> None:
-        """Drop values that nothing reads any more; the memory of states that were made here may be used again."""
+        """Drop values that nothing reads any more; the memory of states that were made here may be used
+        again.
+        """
         for key in keys:
             value = self.values.pop(key)
             if key > self._given and key % 2 == 0 and isinstance(value, torch.Tensor):
@@ -174,20 +197,26 @@ class Machine:
         if not isinstance(first, torch.Tensor):
             return self._combine_arrays(row)
         buffer = self._buffers.take(first)
-        total = torch.mul(first, _operand(coefficient, first), out=buffer)
+        total = torch.mul(first, self._operand(coefficient), out=buffer)
         for key, coefficient in terms[1:]:
             if type(coefficient) is float:
                 total.add_(values[key], alpha=coefficient)
             else:
-                total.addcmul_(values[key], _operand(coefficient, first))
+                total.addcmul_(values[key], self._operand(coefficient))
         for index, weight in row.noise:
             assert self._noise is not None
             increments = self._noise(index, total)
             if type(weight) is float:
                 total.add_(increments, alpha=weight)
             else:
-                total.addcmul_(increments, _operand(weight, first))
-        return total if row.constant is None else total.add_(_operand(row.constant, first))
+                total.addcmul_(increments, self._operand(weight))
+        return total if row.constant is None else total.add_(self._operand(row.constant))
+
+    def _operand(self, coefficient: Value) -> Any:
+        """A coefficient as torch takes it: floats as they are, arrays (elementwise operators) as prepared
+        tensors.
+        """
+        return coefficient if type(coefficient) is float else self._tensors[id(coefficient)]
 
     def _combine_arrays(self, row: Row) -> State:
         values, terms = self.values, row.keyed
@@ -198,13 +227,6 @@ class Machine:
             assert self._noise is not None
             total = total + self._noise(index, total) * weight
         return total if row.constant is None else total + row.constant
-
-
-def _operand(coefficient: Value, like: torch.Tensor) -> Any:
-    """A coefficient as torch takes it: floats as they are, arrays (elementwise operators) as tensors."""
-    if isinstance(coefficient, np.ndarray):
-        return torch.as_tensor(coefficient, dtype=like.dtype, device=like.device)
-    return coefficient
 
 
 def _finite(value: State) -> bool:
@@ -225,7 +247,9 @@ def _inputs(plan: Plan, x: State | Sequence[State]) -> tuple[list[State], torch.
         )
     first, dtype = states[0], None
     for i, state in enumerate(states):
-        if type(state) is not type(first) or tuple(getattr(state, "shape", ())) != tuple(getattr(first, "shape", ())):
+        if type(state) is not type(first) or tuple(getattr(state, "shape", ())) != tuple(
+            getattr(first, "shape", ())
+        ):
             raise ValueError(f"x[{i}] must have the type and shape of x[0]")
         if isinstance(state, torch.Tensor):
             if not state.is_floating_point():
@@ -254,7 +278,9 @@ def _noise(plan: Plan, noise: Noise | Sequence[State] | None) -> Noise | None:
 
 
 def _calling_convention(model: Model, state: State, dtype: torch.dtype | None) -> Model:
-    """The model as the loop calls it: half-precision models get half states, outputs are checked for their shape."""
+    """The model as the loop calls it: half-precision models get half states, outputs are checked for their
+    shape.
+    """
     if not callable(model):
         raise TypeError(f"model must be callable as model(x, t), got {type(model).__name__}")
     kind, shape = torch.Tensor if isinstance(state, torch.Tensor) else np.ndarray, state.shape
@@ -264,7 +290,9 @@ def _calling_convention(model: Model, state: State, dtype: torch.dtype | None) -
         output = model(x, t)
         if not isinstance(output, kind) or output.shape != shape:
             got = tuple(output.shape) if hasattr(output, "shape") else type(output).__name__
-            raise ValueError(f"model must return a {kind.__name__} of shape {tuple(shape)}, got {got} at t = {t}")
+            raise ValueError(
+                f"model must return a {kind.__name__} of shape {tuple(shape)}, got {got} at t = {t}"
+            )
         return output
 
     if isinstance(state, np.ndarray) and state.dtype == object:
@@ -272,4 +300,3 @@ def _calling_convention(model: Model, state: State, dtype: torch.dtype | None) -
     if dtype is not None and dtype != state.dtype:
         return lambda x, t: call(x.to(dtype), t)
     return call
-

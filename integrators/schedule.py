@@ -1,8 +1,8 @@
 """Noise schedules: x_t = alpha_t x_0 + sigma_t eps, as functions of the model's time t.
 
-A schedule is a record of formulas.  rho = sigma/alpha is the noise-to-signal ratio and lambda = -log(rho) the half
-log-SNR; sampling runs from large t to small t, that is from small lambda to large lambda.  Every formula is written
-so that nothing cancels near t = 0 (expm1, log1p) nor near t = 1.
+A schedule is a record of formulas.  rho = sigma/alpha is the noise-to-signal ratio and lambda = -log(rho)
+the half log-SNR; sampling runs from large t to small t, that is from small lambda to large lambda.  Every
+formula is written so that nothing cancels near t = 0 (expm1, log1p) nor near t = 1.
 
 Tables of betas, which these formulas cannot express, are in `discrete.py`.
 """
@@ -22,10 +22,10 @@ from .arithmetic import Arithmetic, Fn, Value, of
 class Schedule:
     """alpha, sigma, their ratio and the inverses, for one noise schedule.
 
-    `kind` and `parameters` identify it (equality, hashing, JSON).  `t_min` <= t <= `t_max` is the domain.  The
-    public methods take t (or lambda, rho) as a float, numpy array, torch tensor or mpmath number, elementwise, and
-    return the same kind; float32 and half tensors are computed in float64.
-    Raises ValueError, naming the argument, outside the domain (host numbers only: a tensor is not read back).
+    `kind` and `parameters` identify it (equality, hashing, JSON).  `t_min` <= t <= `t_max` is the domain.
+    The public methods take t (or lambda, rho) as a float, numpy array, torch tensor or mpmath number,
+    elementwise, and return the same kind; float32 and half tensors are computed in float64. Raises
+    ValueError, naming the argument, outside the domain (host numbers only: a tensor is not read back).
     """
 
     kind: str
@@ -84,17 +84,22 @@ class Schedule:
         slack = 1e-9 * (abs(self.t_max) + 1e-3)
         if not (np.all(t >= self.t_min - slack) and np.all(t <= self.t_max + slack)):
             raise ValueError(
-                f"{name} must be reached on t in [{self.t_min:g}, {self.t_max:g}] of {self.kind}, got {value!r}"
+                f"{name} must be reached on t in [{self.t_min:g}, {self.t_max:g}] of {self.kind}, "
+                f"got {value!r}"
             )
         xp = of(t)
-        within = xp.maximum(xp.where(t > self.t_max, 0 * t + self.t_max, t), 0 * t + self.t_min)  # within the rounding
+        within = xp.maximum(
+            xp.where(t > self.t_max, 0 * t + self.t_max, t), 0 * t + self.t_min
+        )  # within the rounding
         return float(within) if isinstance(value, (int, float)) else within
 
     def check_time(self, t: Value, name: str) -> None:
         """Raise ValueError unless every t lies in the domain."""
         host = _host(t)
         if not (np.all(host >= self.t_min) and np.all(host <= self.t_max)):
-            raise ValueError(f"{name} must lie in [{self.t_min:g}, {self.t_max:g}] for {self.kind}, got {t!r}")
+            raise ValueError(
+                f"{name} must lie in [{self.t_min:g}, {self.t_max:g}] for {self.kind}, got {t!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -144,10 +149,12 @@ def _positive(name: str, value: float, *, zero: bool = False) -> float:
     return number
 
 
-# --- the variance-preserving family: everything follows from log alpha ------------------------------------------
+# --- the variance-preserving family: everything follows from log alpha ---
 
 
 def variance_preserving(log_alpha: Fn, dlog_alpha: Fn, t_of_log_alpha: Fn) -> Formulas:
+    """The formulas of a schedule with alpha^2 + sigma^2 = 1, from log alpha, its derivative, its inverse."""
+
     def alpha(t: Value) -> Value:
         return of(t).exp(log_alpha(t))
 
@@ -244,9 +251,11 @@ def sub_vp(beta_0: float = 0.1, beta_1: float = 20.0) -> Schedule:
 
 
 def vp_cosine(offset: float = 0.008, *, normalized: bool = True) -> Schedule:
-    """alpha = cos(theta)/cos(theta_0), theta = (t + offset)/(1 + offset) pi/2 on [0, 1]; alpha^2 + sigma^2 = 1.
+    """alpha = cos(theta)/cos(theta_0), theta = (t + offset)/(1 + offset) pi/2 on [0, 1]; alpha^2 + sigma^2
+    = 1.
 
-    Nichol & Dhariwal 2021, eq. 17.  normalized=False drops cos(theta_0): DEIS's convention, where sigma_0 > 0.
+    Nichol & Dhariwal 2021, eq. 17.  normalized=False drops cos(theta_0): DEIS's convention, where sigma_0 >
+    0.
     """
     s = _positive("offset", offset, zero=not normalized)
 
@@ -303,7 +312,8 @@ def vp_cosine(offset: float = 0.008, *, normalized: bool = True) -> Schedule:
         )
 
     def t_of_log_alpha(la: Value) -> Value:
-        # sin(theta - theta_0) from sin^2(theta) - sin^2(theta_0) = cos^2(theta_0) (1 - alpha^2): no difference of angles.
+        # No difference of angles: sin(theta - theta_0) follows from
+        # sin^2(theta) - sin^2(theta_0) = cos^2(theta_0) (1 - alpha^2).
         xp = of(la)
         unit = xp.pi / (2 * (1 + xp.number(s)))
         sin_0, cos_0 = xp.sin(unit * xp.number(s)), xp.cos(unit * xp.number(s))
@@ -320,7 +330,7 @@ def vp_cosine(offset: float = 0.008, *, normalized: bool = True) -> Schedule:
     return Schedule("vp-cosine", (("offset", s), ("normalized", True)), 0.0, 1.0, formulas)
 
 
-# --- variance exploding and flow ---------------------------------------------------------------------------------
+# --- variance exploding and flow ---
 
 
 def _one(t: Value) -> Value:

@@ -23,7 +23,9 @@ class Sequence(Protocol):
         """Every tableau that can occur, the full-order one last."""
 
     def steps(self, budget: int) -> int:
-        """The number of steps for a budget (steps, or evaluations where the sequence is made to a number of them)."""
+        """The number of steps for a budget (steps, or evaluations where the sequence is made to a number of
+        them).
+        """
 
     def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
         """The tableau of each step."""
@@ -89,10 +91,11 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Budgeted:
-    """One-step tableaux of orders 1 .. p mixed so that the evaluations are exactly the budget (DPM-Solver-fast).
+    """One-step tableaux of orders 1 .. p mixed so that the evaluations are exactly the budget
+    (DPM-Solver-fast).
 
-    `orders(nfe)` lists the order of each step.  On a grid uniform in lambda the steps are uniform; on another grid a
-    step of order k spans k intervals of the grid with `nfe` intervals (the release's rule).
+    `orders(nfe)` lists the order of each step.  On a grid uniform in lambda the steps are uniform; on
+    another grid a step of order k spans k intervals of the grid with `nfe` intervals (the release's rule).
     """
 
     by_order: tuple[Tableau, ...]
@@ -145,9 +148,9 @@ Parameters = Callable[[StepContext], Mapping[Symbol, Value]]
 class Solver:
     """A form, the tableaux of its steps, and what is claimed of it.
 
-    name: as listed.  form: schedule -> Form.  sequence: which tableau when.  claimed: the order that its paper or
-    release claims (data, not a premise).  source: paper and equation, or repository and function.  parameters: values of
-    the formulas' free symbols at a step, for methods whose coefficients depend on it.
+    name: as listed.  form: schedule -> Form.  sequence: which tableau when.  claimed: the order that its
+    paper or release claims (data, not a premise).  source: paper and equation, or repository and function.
+    parameters: values of the formulas' free symbols at a step, for methods whose coefficients depend on it.
     """
 
     name: str

@@ -9,15 +9,15 @@ The symbols of a formula:
     z                h times the form's linear operator; exp(c*z) likewise
     any other symbol a parameter, set per step by the solver (`Solver.parameters`)
 
-A formula is linear in N and P.  A row at abscissa c means  x_c = Phi_c/Phi_0 x_n + weight(c) * formula, the usual
-U_i = e^(c_i z) u_n + h sum_j a_ij(z) N_j of an exponential Runge-Kutta method.
+A formula is linear in N and P.  A row at abscissa c means  x_c = Phi_c/Phi_0 x_n + weight(c) * formula, the
+usual U_i = e^(c_i z) u_n + h sum_j a_ij(z) N_j of an exponential Runge-Kutta method.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any
 
 import sympy
@@ -26,13 +26,14 @@ from sympy import Expr, Integer, Rational, Symbol
 z = Symbol("z")
 
 
-class phi(sympy.Function):  # noqa: N801  (a mathematical function, written in lower case)
+class phi(sympy.Function):  # type: ignore[misc]
     """phi_k(c z) as a symbol: phi(k, c).  phi(0, c) is exp(c z) and phi(k, 0) is 1/k!."""
 
     nargs = 2
 
     @classmethod
     def eval(cls, k: Any, c: Any) -> Any:
+        """The special values, and a check of k (sympy calls this)."""
         if not (k.is_Integer and k >= 0):
             raise ValueError(f"k in phi(k, c) must be a non-negative integer, got {k}")
         if k == 0:
@@ -45,19 +46,19 @@ class phi(sympy.Function):  # noqa: N801  (a mathematical function, written in l
 phi1, phi2, phi3, phi4 = (phi(k, 1) for k in range(1, 5))
 
 
-@lru_cache(maxsize=None)
-def N(i: int) -> Symbol:  # noqa: N802
+@cache
+def N(i: int) -> Symbol:
     """The integrand at stage i of this step; i = 0 is the step's start."""
     return Symbol(f"N{i}")
 
 
-@lru_cache(maxsize=None)
-def P(j: int) -> Symbol:  # noqa: N802
+@cache
+def P(j: int) -> Symbol:
     """The integrand at the start of the step j steps ago, j >= 1."""
     return Symbol(f"P{j}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def omega(j: int) -> Symbol:
     """(tau_n - tau_{n-j})/h, positive; a step ratio."""
     return Symbol(f"omega{j}", positive=True)
@@ -83,10 +84,10 @@ class Stage:
 class Tableau:
     """One step's formula: stages in order, then the output row at abscissa 1.
 
-    low: a second output row of lower order, for step-size control.
-    carry: index of a stage at abscissa 1 whose evaluation becomes the next step's N(0) (PEC: the corrected state is not
-    evaluated again), or None.
-    Raises ValueError when a formula is not linear in its evaluations, or uses one that does not exist yet.
+    low: a second output row of lower order, for step-size control. carry: index of a stage at abscissa 1
+    whose evaluation becomes the next step's N(0) (PEC: the corrected state is not evaluated again), or
+    None. Raises ValueError when a formula is not linear in its evaluations, or uses one that does not exist
+    yet.
     """
 
     stages: tuple[Stage, ...]
@@ -107,7 +108,9 @@ class Tableau:
             if not 1 <= self.carry <= len(self.stages):
                 raise ValueError(f"carry must name one of the {len(self.stages)} stages, got {self.carry}")
             if self.stages[self.carry - 1].c != 1:
-                raise ValueError(f"carry must name a stage at abscissa 1, got c = {self.stages[self.carry - 1].c}")
+                raise ValueError(
+                    f"carry must name a stage at abscissa 1, got c = {self.stages[self.carry - 1].c}"
+                )
 
     @cached_property
     def a(self) -> tuple[Weights, ...]:
@@ -155,7 +158,9 @@ class Tableau:
         return frozenset(s for s in symbols if s is not z and s not in _OMEGAS)
 
     def consistency_defects(self) -> list[str]:
-        """Rows that do not integrate a constant N at z = 0 (a formula of order 0): empty for every sound tableau."""
+        """Rows that do not integrate a constant N at z = 0 (a formula of order 0): empty for every sound
+        tableau.
+        """
         defects = []
         rows = [(f"stage {i}", s.c, w) for i, (s, w) in enumerate(zip(self.stages, self.a, strict=True), 1)]
         for name, c, weights in [*rows, ("output", Integer(1), self.b)]:
@@ -179,16 +184,23 @@ class Tableau:
         for i, row in enumerate(a):
             for j, entry in enumerate(row):
                 if j >= i and sympy.sympify(entry) != 0:
-                    raise ValueError(f"a must be strictly lower triangular (explicit), got a[{i}][{j}] = {entry}")
+                    raise ValueError(
+                        f"a must be strictly lower triangular (explicit), got a[{i}][{j}] = {entry}"
+                    )
         stages = tuple(
-            Stage(sympy.sympify(c[i]), sum((sympy.sympify(v) * N(j) for j, v in enumerate(a[i][:i])), Integer(0)))
+            Stage(
+                sympy.sympify(c[i]),
+                sum((sympy.sympify(v) * N(j) for j, v in enumerate(a[i][:i])), Integer(0)),
+            )
             for i in range(1, s)
         )
         return Tableau(stages, sum((sympy.sympify(v) * N(j) for j, v in enumerate(b)), Integer(0)))
 
 
 def weights_of(formula: Any, name: str, available: int) -> Weights:
-    """The weights of a formula that is linear in N(0) .. N(available - 1) and P(1), P(2), ..; zero weights are dropped."""
+    """The weights of a formula that is linear in N(0) .. N(available - 1) and P(1), P(2), ..; zero weights
+    are dropped.
+    """
     expression = sympy.sympify(formula)
     weights: dict[int, Expr] = {}
     remainder = expression
@@ -220,15 +232,15 @@ def _taylor(k: int, c: Expr, terms: int = 8) -> Expr:
     return sum(((c * z) ** j / sympy.factorial(j + k) for j in range(terms)), Integer(0))
 
 
-# --- formulas from interpolation ----------------------------------------------------------------------------------
+# --- formulas from interpolation ---
 
 
-def interpolate(values: Mapping[Any, Any], c: Any = Integer(1)) -> Expr:
+def interpolate(values: Mapping[Any, Any], c: Any = 1) -> Expr:
     """The row at abscissa c that integrates exactly the polynomial through {node: evaluation}.
 
-    values: {0: N(0), -omega(1): P(1), ..}, nodes in units of h, numbers or symbols.  The weight of the evaluation at
-    theta_j is  sum_m m! c^(m+1) phi_{m+1}(c z) [theta^m] l_j(theta), l_j the Lagrange polynomial (Hochbruck & Ostermann
-    2010, Sec. 2.5; exact for any step ratios).
+    values: {0: N(0), -omega(1): P(1), ..}, nodes in units of h, numbers or symbols.  The weight of the
+    evaluation at theta_j is  sum_m m! c^(m+1) phi_{m+1}(c z) [theta^m] l_j(theta), l_j the Lagrange
+    polynomial (Hochbruck & Ostermann 2010, Sec. 2.5; exact for any step ratios).
     """
     nodes = [sympy.sympify(node) for node in values]
     at = sympy.sympify(c)
@@ -243,7 +255,8 @@ def interpolate(values: Mapping[Any, Any], c: Any = Integer(1)) -> Expr:
             ]
         denominator = sympy.prod([nodes[j] - node for node in others])
         weight = sum(
-            (sympy.factorial(m) * at ** (m + 1) * phi(m + 1, at) * v for m, v in enumerate(numerator)), Integer(0)
+            (sympy.factorial(m) * at ** (m + 1) * phi(m + 1, at) * v for m, v in enumerate(numerator)),
+            Integer(0),
         )
         total += weight / denominator * value
     return total
@@ -256,11 +269,13 @@ def adams(k: int) -> Tableau:
     return Tableau((), interpolate({Integer(0): N(0)} | {-omega(j): P(j) for j in range(1, k)}))
 
 
-@lru_cache(maxsize=None)
+@cache
 def nested_collocation(order: int) -> Tableau:
-    """A one-step method of any order: groups of 1, 2, .., order - 1 stages, each interpolating the group before it.
+    """A one-step method of any order: groups of 1, 2, .., order - 1 stages, each interpolating the group
+    before it.
 
-    1 + order (order - 1)/2 evaluations; stiff order `order`.  Luan & Alhsmy, arXiv:2311.08600; NUMERICS.md 3.8.6.
+    1 + order (order - 1)/2 evaluations; stiff order `order`.  Luan & Alhsmy, arXiv:2311.08600; NUMERICS.md
+    3.8.6.
     """
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         raise ValueError(f"order must be an integer >= 1, got {order!r}")

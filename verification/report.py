@@ -1,4 +1,6 @@
-"""Reports of a verification run: orders.md, orders.json and convergence plots, each written whole or not at all."""
+"""Reports of a verification run: orders.md, orders.json and convergence plots, each written whole or not at
+all.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,12 @@ import json
 import math
 import platform
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.plan_io import write_atomically
 
@@ -37,7 +38,7 @@ def agreement(results: Iterable[CaseResult]) -> dict[str, tuple[float, int]]:
     return table
 
 
-# --- JSON -------------------------------------------------------------------------------------------------------------
+# --- JSON ---
 
 
 def study_json(study: Study) -> dict[str, Any]:
@@ -94,7 +95,9 @@ def orders_json(measured: Sequence[Measured], cases: Sequence[CaseResult], quick
     return {
         "schema": SCHEMA,
         "quick": quick,
-        "versions": {name: version(name) for name in ("semilinear", "torch", "numpy", "scipy", "sympy", "mpmath")},
+        "versions": {
+            name: version(name) for name in ("semilinear", "torch", "numpy", "scipy", "sympy", "mpmath")
+        },
         "python": platform.python_version(),
         "machine": platform.machine(),
         "rows": [_row_json(m, table) for m in measured],
@@ -128,7 +131,7 @@ def _row_json(m: Measured, table: Agreement) -> dict[str, Any]:
     }
 
 
-# --- Markdown ---------------------------------------------------------------------------------------------------------
+# --- Markdown ---
 
 
 def interval(e: OrderEstimate) -> str:
@@ -237,11 +240,13 @@ def _replay_table(cases: Sequence[CaseResult]) -> str:
     return "\n".join(lines) + "\n"
 
 
-# --- plots ------------------------------------------------------------------------------------------------------------
+# --- plots ---
 
 
 def plot_studies(studies: Sequence[tuple[str, Study]], title: str, path: Path) -> None:
-    """Error against steps, log-log, one line per study, with reference slopes; PNG or SVG by the path's suffix."""
+    """Error against steps, log-log, one line per study, with reference slopes; PNG or SVG by the path's
+    suffix.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 5.2), layout="constrained")
@@ -261,7 +266,9 @@ def plot_studies(studies: Sequence[tuple[str, Study]], title: str, path: Path) -
     span = np.array([max(low, 4), high])
     for p in sorted({s.claimed for _, s in studies}):
         axes.loglog(span, top * (span / span[0]) ** -float(p), color="0.8", lw=0.8, zorder=0)
-        axes.annotate(f"{p}", (span[1], top * (span[1] / span[0]) ** -float(p)), color="0.5", fontsize=8, clip_on=True)
+        axes.annotate(
+            f"{p}", (span[1], top * (span[1] / span[0]) ** -float(p)), color="0.5", fontsize=8, clip_on=True
+        )
     axes.set_ylim(bottom, top * 1.5)
     axes.set_xlabel("number of steps (or evaluations, for budgeted solvers)")
     axes.set_ylabel("RMS error over the batch")
@@ -275,18 +282,24 @@ def plot_studies(studies: Sequence[tuple[str, Study]], title: str, path: Path) -
     write_atomically(path, buffer.getvalue())
 
 
-FAMILIES = (
+FAMILIES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
     ("dpm-solver", "DPM-Solver", lambda n: n.startswith("dpm-solver-")),
     ("dpm-solver-pp", "DPM-Solver++", lambda n: n.startswith("dpm-solver++")),
-    ("deis-adams", "DEIS, Adams", lambda n: n.startswith(("deis-tab", "deis-rhoab", "deis-lambdaab", "deis-ipndm"))),
-    ("runge-kutta", "Runge-Kutta", lambda n: n.startswith(("deis-rhork", "edm", "etd", "krog", "hoch", "law", "exprk"))),
+    (
+        "deis-adams",
+        "DEIS, Adams",
+        lambda n: n.startswith(("deis-tab", "deis-rhoab", "deis-lambdaab", "deis-ipndm")),
+    ),
+    (
+        "runge-kutta",
+        "Runge-Kutta",
+        lambda n: n.startswith(("deis-rhork", "edm", "etd", "krog", "hoch", "law", "exprk")),
+    ),
 )
 """Plot file, title and membership of the main setting's solvers."""
 
 
-def write(
-    out: Path, measured: Sequence[Measured], cases: Sequence[CaseResult], quick: bool
-) -> list[Path]:
+def write(out: Path, measured: Sequence[Measured], cases: Sequence[CaseResult], quick: bool) -> list[Path]:
     """Write orders.json, orders.md and the plots into a folder; returns the paths."""
     data = json.dumps(orders_json(measured, cases, quick), indent=1, allow_nan=False)
     write_atomically(out / "orders.json", data + "\n")
@@ -305,5 +318,3 @@ def write(
             plot_studies(studies, f"{title} on {main[0].setting.problem}", path)
             paths.append(path)
     return paths
-
-

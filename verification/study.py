@@ -1,21 +1,20 @@
 """Order studies: one solver on one problem over a ladder of step counts.
 
-An `Experiment` fixes what is measured on (problem, schedule, interval, grid, batch) and holds its reference solutions, so
-that many solvers share them.  `run` measures one solver with its own start or with exact starting values: the order of
-the method as released, and the order of its formula.
+An `Experiment` fixes what is measured on (problem, schedule, interval, grid, batch) and holds its reference
+solutions, so that many solvers share them.  `run` measures one solver with its own start or with exact
+starting values: the order of the method as released, and the order of its formula.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-
 from semilinear.analysis.convergence import (
     OrderEstimate,
     Richardson,
@@ -43,9 +42,9 @@ LONG_LADDER = (*LADDER, 768, 1024, 1536, 2048, 3072, 4096)
 class Experiment:
     """What solvers are measured on.
 
-    t_start, t_end: the interval; a start where the state is informative (lambda about -0.7) shows what a low-order first
-    step costs, which the usual start at pure noise hides.  batch: number of initial states, drawn from the exact marginal
-    at t_start.  digits: None for float64 in torch, else mpmath.
+    t_start, t_end: the interval; a start where the state is informative (lambda about -0.7) shows what a
+    low-order first step costs, which the usual start at pure noise hides.  batch: number of initial states,
+    drawn from the exact marginal at t_start.  digits: None for float64 in torch, else mpmath.
     """
 
     problem: Any
@@ -91,7 +90,9 @@ class Experiment:
 class Study:
     """One solver measured: the estimate, the verdict on the claim, and the cross-check without a reference.
 
-    nfe: evaluations of each run.  `verdict` is "inconclusive" when the cross-check disagrees, whatever the fit says.
+    nfe: evaluations of each run.  exact: the reference is an exact flow.  When the cross-check disagrees,
+    `verdict` is "inconclusive" whatever the fit says; only against an exact flow does a "lower" stand: the
+    runs converge, elsewhere.
     """
 
     solver: str
@@ -100,7 +101,8 @@ class Study:
     estimate: OrderEstimate
     check: Richardson | None
     nfe: tuple[int, ...]
-    statistics: dict[str, OrderEstimate]
+    exact: bool
+    statistics: Mapping[Statistic, OrderEstimate]
 
     @property
     def verdict(self) -> Verdict:
@@ -110,12 +112,17 @@ class Study:
     def against(self, order: float) -> Verdict:
         """The verdict on any order."""
         verdict = self.estimate.verdict(order)
-        return verdict if self.check is None or self.check.supports(verdict, order) else "inconclusive"
+        if self.check is None or self.check.supports(verdict, order) or (verdict == "lower" and self.exact):
+            return verdict
+        return "inconclusive"
 
     @property
     def reason(self) -> str:
-        """Why a verdict is inconclusive; empty otherwise."""
-        if self.verdict != "inconclusive":
+        """Why a verdict is inconclusive, or that the runs converge to something else; empty otherwise."""
+        verdict = self.verdict
+        if verdict == "lower" and self.check is not None and not self.check.supports(verdict, self.claimed):
+            return f"the runs converge with slope {self.check.reference_free:.2f}, but not to the solution"
+        if verdict != "inconclusive":
             return ""
         if self.estimate.reason:
             return self.estimate.reason
@@ -139,13 +146,15 @@ def run(
 ) -> Study:
     """Measure the order of a solver.
 
-    start: "own", "exact" or "high-order" as in `compile_plan`.  residue: (m, r) restricts the ladder to n = r mod m, for
-    solvers whose last steps depend on the budget.  statistics: further ways to sum up the batch, the first is reported.
-    The ladder stops at the first run below the floor.  Runs that are not finite count as errors of infinity.
-    Raises ValueError for a stochastic solver.
+    start: "own", "exact" or "high-order" as in `compile_plan`.  residue: (m, r) restricts the ladder to n =
+    r mod m, for solvers whose last steps depend on the budget.  statistics: further ways to sum up the
+    batch, the first is reported. The ladder stops at the first run below the floor.  Runs that are not
+    finite count as errors of infinity. Raises ValueError for a stochastic solver.
     """
     if solver.stochastic:
-        raise ValueError(f"solver {solver.name!r} is stochastic: its order is not that of a path of the probability flow")
+        raise ValueError(
+            f"solver {solver.name!r} is stochastic: its order is not that of a path of the probability flow"
+        )
     (final,) = experiment.states([experiment.t_end])
     counts, errors, floors, states, nfe = [], [], [], {}, []
     for n in _ladder(experiment.ladder, solver, start, residue):
@@ -163,7 +172,9 @@ def run(
             break
     estimates = {s: estimate_order(counts, np.array(errors), floors, statistic=s) for s in statistics}
     main = estimates[statistics[0]]
-    return Study(solver.name, solver.claimed, start, main, richardson(main, states), tuple(nfe), estimates)
+    check = richardson(main, states)
+    exact = experiment.problem.exact_flow
+    return Study(solver.name, solver.claimed, start, main, check, tuple(nfe), exact, estimates)
 
 
 def _ladder(
@@ -179,7 +190,14 @@ def _ladder(
 def _final_state(solver: Solver, experiment: Experiment, n: int, start: Start) -> tuple[np.ndarray, int]:
     e = experiment
     plan = compile_plan(
-        solver, e.schedule, steps=n, grid=e.grid, t_start=e.t_start, t_end=e.t_end, start=start, digits=e.digits
+        solver,
+        e.schedule,
+        steps=n,
+        grid=e.grid,
+        t_start=e.t_start,
+        t_end=e.t_end,
+        start=start,
+        digits=e.digits,
     )
     given = [e.x, *(e.states(list(plan.inputs[1:])) if len(plan.inputs) > 1 else [])]
     number = choose(e.digits).number

@@ -1,7 +1,7 @@
 """Every solver by name.
 
-`make(name, **parameters)` builds one; `SOLVERS` maps each name to its constructor.  A new solver is a function that
-returns a `Solver`, and a line here.
+`make(name, **parameters)` builds one; `SOLVERS` maps each name to its constructor.  A new solver is a
+function that returns a `Solver`, and a line here.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def _constructors() -> Iterable[Constructor]:
 
 
 def ddim() -> Solver:
-    """DDIM (arXiv:2010.02502, eq. 12 with eta = 0): the one first-order method that every family here reduces to."""
+    """DDIM (arXiv:2010.02502, eq. 12 with eta = 0): the one first-order method that every family here
+    reduces to.
+    """
     first = dpm_solver.singlestep(1)
     return Solver("ddim", first.form, first.sequence, 1, "arXiv:2010.02502, eq. 12")
 
@@ -64,7 +66,8 @@ SOLVERS: dict[str, Constructor] = {"ddim": ddim} | {build().name: build for buil
 def make(name: str, **parameters: Any) -> Solver:
     """Build a solver by name.
 
-    Raises ValueError for an unknown name, listing the nearest ones, or for parameters that the solver does not take.
+    Raises ValueError for an unknown name, listing the nearest ones, or for parameters that the solver does
+    not take.
     """
     if name not in SOLVERS:
         near = difflib.get_close_matches(str(name), SOLVERS, n=5, cutoff=0.3)

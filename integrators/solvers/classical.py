@@ -1,8 +1,8 @@
 """Classical exponential Runge-Kutta methods, in data prediction: the reference points of the toolkit.
 
-They run through the same loop as every diffusion solver, and their orders are known: the order estimator is tested on
-them.  First columns follow from the row sums a_i1 = c_i phi_1(c_i z) - sum a_ij, b_1 = phi_1 - sum b_j unless the
-method violates them (Lawson).
+They run through the same loop as every diffusion solver, and their orders are known: the order estimator is
+tested on them.  First columns follow from the row sums a_i1 = c_i phi_1(c_i z) - sum a_ij, b_1 = phi_1 -
+sum b_j unless the method violates them (Lawson).
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ EULER = Tableau((), phi1 * N(0))
 
 
 def from_columns(c: list[Any], a: Mapping[tuple[int, int], Any], b: Mapping[int, Any]) -> Tableau:
-    """A tableau whose first column is set by the row sums; a[i, j] and b[j] for j >= 2, stages numbered from 1."""
+    """A tableau whose first column is set by the row sums; a[i, j] and b[j] for j >= 2, stages numbered
+    from 1.
+    """
     stages = []
     for i in range(2, len(c) + 1):
         at = c[i - 1]

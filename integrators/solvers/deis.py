@@ -1,20 +1,20 @@
 """DEIS (arXiv:2204.13902): Adams-Bashforth in t, rho or lambda, Runge-Kutta in rho, and iPNDM, as data.
 
-All of them solve d(x/alpha) = eps d rho; they differ in the variable in which eps is interpolated.  The released code
-computes the Adams coefficients by a left Riemann sum with 10,000 points, which makes every variant of degree >= 1 first
-order in the limit; `released=True` reproduces it, the default integrates exactly.
+All of them solve d(x/alpha) = eps d rho; they differ in the variable in which eps is interpolated.  The
+released code computes the Adams coefficients by a left Riemann sum with 10,000 points, which makes every
+variant of degree >= 1 first order in the limit; `released=True` reproduces it, the default integrates
+exactly.
 """
 
 from __future__ import annotations
 
 from sympy import Rational
 
-from ..form import noise_in_lambda, noise_in_rho, noise_in_time
+from ..form import Form, noise_in_lambda, noise_in_rho, noise_in_time
 from ..quadrature import LeftRiemann
 from ..schedule import Schedule
 from ..solver import Ramp, Repeat, Solver
 from ..tableau import N, P, Tableau, adams, phi1
-from ..form import Form
 
 SOURCE = "arXiv:2204.13902"
 RELEASED = LeftRiemann(10_000)
@@ -30,7 +30,9 @@ def _adams_ramp(degree: int) -> Ramp:
 
 
 def tab(degree: int, *, released: bool = False) -> Solver:
-    """tAB-DEIS: exponential Adams-Bashforth, eps interpolated in t by a polynomial of the given degree, Sec. 3.3, eq. 15."""
+    """tAB-DEIS: exponential Adams-Bashforth, eps interpolated in t by a polynomial of the given degree,
+    Sec. 3.3, eq. 15.
+    """
     _check_degree(degree)
 
     def form(schedule: Schedule) -> Form:
@@ -52,7 +54,9 @@ def rho_ab(degree: int, *, released: bool = False) -> Solver:
 
 
 def lambda_ab(degree: int) -> Solver:
-    """Exponential Adams-Bashforth with eps interpolated in lambda: the DEIS of huggingface/diffusers ("logrho")."""
+    """Exponential Adams-Bashforth with eps interpolated in lambda: the DEIS of huggingface/diffusers
+    ("logrho").
+    """
     _check_degree(degree)
     source = "huggingface/diffusers, DEISMultistepScheduler"
     return Solver(f"deis-lambdaab{degree}", noise_in_lambda, _adams_ramp(degree), degree + 1, source)
@@ -73,7 +77,12 @@ RUNGE_KUTTA: dict[str, tuple[int, Tableau]] = {
     "3heun": _rk(3, ["0", "1/3", "2/3"], [[], ["1/3"], ["0", "2/3"]], ["1/4", "0", "3/4"]),
     "3vdh": _rk(3, ["0", "8/15", "2/3"], [[], ["8/15"], ["1/4", "5/12"]], ["1/4", "0", "3/4"]),
     "3ssprk": _rk(3, ["0", "1", "1/2"], [[], ["1"], ["1/4", "1/4"]], ["1/6", "1/6", "2/3"]),
-    "4rk": _rk(4, ["0", "1/2", "1/2", "1"], [[], ["1/2"], ["0", "1/2"], ["0", "0", "1"]], ["1/6", "1/3", "1/3", "1/6"]),
+    "4rk": _rk(
+        4,
+        ["0", "1/2", "1/2", "1"],
+        [[], ["1/2"], ["0", "1/2"], ["0", "0", "1"]],
+        ["1/6", "1/3", "1/3", "1/6"],
+    ),
 }
 """Order and tableau by the release's names (th_deis/rk.py), and the midpoint rule, which it lacks."""
 
@@ -93,7 +102,8 @@ def _constant(weights: list[str]) -> Tableau:
 
 
 def ipndm() -> Solver:
-    """iPNDM: the Adams-Bashforth weights of equal steps times the DDIM increment, on any grid; claimed order 4.
+    """iPNDM: the Adams-Bashforth weights of equal steps times the DDIM increment, on any grid; claimed
+    order 4.
 
     The weights are exact only where the grid is uniform in rho; elsewhere the method is second order.
     """
@@ -103,4 +113,6 @@ def ipndm() -> Solver:
         _constant(["23/12", "-4/3", "5/12"]),
         _constant(["55/24", "-59/24", "37/24", "-3/8"]),
     )
-    return Solver("deis-ipndm", noise_in_rho, Ramp(ramp), 4, f"{SOURCE}, App.; qsh-zh/deis, get_sampler_ipndm")
+    return Solver(
+        "deis-ipndm", noise_in_rho, Ramp(ramp), 4, f"{SOURCE}, App.; qsh-zh/deis, get_sampler_ipndm"
+    )

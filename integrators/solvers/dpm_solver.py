@@ -1,8 +1,9 @@
 """DPM-Solver (arXiv:2206.00927) and DPM-Solver++ (arXiv:2211.01095), ODE and SDE, as data.
 
-`FAMILY` selects the form: noise prediction (DPM-Solver), data prediction (DPM-Solver++), and their reverse SDEs.  Every
-formula below holds for each of them: only the form differs.  "dpmsolver" and "taylor" are the two types of the
-release; the first replaces a higher phi-function by a multiple of a lower one, the second keeps the Taylor coefficient.
+`FAMILY` selects the form: noise prediction (DPM-Solver), data prediction (DPM-Solver++), and their reverse
+SDEs.  Every formula below holds for each of them: only the form differs.  "dpmsolver" and "taylor" are the
+two types of the release; the first replaces a higher phi-function by a multiple of a lower one, the second
+keeps the Taylor coefficient.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def third(r1: Any = THIRD, r2: Any = TWO_THIRDS, type: Type = "dpmsolver", low: 
 
 
 def multistep_second(type: Type = "dpmsolver") -> Tableau:
-    """2M: exponential Adams-Bashforth 2 ("taylor"), or with phi_1/2 in place of phi_2.  DPM-Solver++, Alg. 2."""
+    """2M: exponential Adams-Bashforth 2 ("taylor"), or with phi_1/2 for phi_2.  DPM-Solver++, Alg. 2."""
     _check_type(type)
     backward = (N(0) - P(1)) / omega(1)
     return Tableau((), phi1 * N(0) + (phi1 / 2 if type == "dpmsolver" else phi2) * backward)
@@ -87,19 +88,25 @@ def _differences() -> tuple[Any, Any]:
 
 
 def multistep_third_released() -> Tableau:
-    """3M as released: D2 lacks a factor 2, so the phi_3 term has half its weight.  LuChengTHU/dpm-solver, torch and JAX."""
+    """3M as released: D2 lacks a factor 2, so the phi_3 term has half its weight.  LuChengTHU/dpm-solver,
+    torch and JAX.
+    """
     d1, d2 = _differences()
     return Tableau((), phi1 * N(0) + phi2 * d1 + phi3 * d2)
 
 
 def sde_multistep_third_released() -> Tableau:
-    """Third-order SDE update of diffusers: -phi_2 - 1/2 stands where 1/2 - phi_2 is due (and D2 lacks its factor 2)."""
+    """Third-order SDE update of diffusers: -phi_2 - 1/2 stands where 1/2 - phi_2 is due (and D2 lacks its
+    factor 2).
+    """
     d1, d2 = _differences()
     return Tableau((), phi1 * N(0) + phi2 * d1 + (phi2 + HALF) / z * d2)
 
 
 def fast_orders(order: int, nfe: int) -> tuple[int, ...]:
-    """The orders of DPM-Solver-fast for a number of evaluations.  DPM-Solver, Sec. 3.4; LuChengTHU/dpm-solver."""
+    """The orders of DPM-Solver-fast for a number of evaluations.  DPM-Solver, Sec. 3.4;
+    LuChengTHU/dpm-solver.
+    """
     k, remainder = divmod(nfe, order)
     if order == 1:
         return (1,) * nfe
@@ -109,11 +116,13 @@ def fast_orders(order: int, nfe: int) -> tuple[int, ...]:
     return (3,) * (k - 1 if remainder == 0 else k) + tail
 
 
-# --- solvers --------------------------------------------------------------------------------------------------------
+# --- solvers ---
 
 
 def inner_grid(context: StepContext) -> Mapping[Symbol, Value]:
-    """r1 (and r2) as the release sets them: where the grid's own rule, applied to the step, puts its inner points."""
+    """r1 (and r2) as the release sets them: where the grid's own rule, applied to the step, puts its inner
+    points.
+    """
     if context.grid is None:
         raise ValueError("abscissae='grid' needs the grid's rule: pass grid= beside times=")
     step, intervals = context.step, len(context.tableau.stages) + 1
@@ -121,23 +130,27 @@ def inner_grid(context: StepContext) -> Mapping[Symbol, Value]:
     return {r: (step.form.tau(t) - step.tau0) / step.h for r, t in zip((R1, R2), inner, strict=False)}
 
 
-def _singlestep_tableaux(type: Type, r1: Any, r2: Any, abscissae: str, low: bool = False) -> tuple[Tableau, ...]:
+def _singlestep_tableau(
+    order: int, type: Type, r1: Any, r2: Any, abscissae: str, low: bool = False
+) -> Tableau:
+    _check_type(type)
     if abscissae not in ("constant", "grid"):
         raise ValueError(f"abscissae must be 'constant' or 'grid', got {abscissae!r}")
     if abscissae == "grid":
         if r1 is not None or r2 is not None:
             raise ValueError("r1 and r2 cannot be given with abscissae='grid'")
-        return (FIRST, second(R1, type, low), third(R1, R2, type, low))
-    for name, r in (("r1", r1), ("r2", r2)):
-        if r is not None and not 0 < r <= 1:
-            raise ValueError(f"{name} must lie in (0, 1], got {r}")
-    if r1 is not None and r1 == (TWO_THIRDS if r2 is None else r2):
-        raise ValueError(f"r1 and r2 must differ, got {r1} twice")
-    return (
-        FIRST,
-        second(HALF if r1 is None else r1, type, low),
-        third(THIRD if r1 is None else r1, TWO_THIRDS if r2 is None else r2, type, low),
-    )
+        r1, r2 = R1, R2
+    else:
+        for name, r in (("r1", r1), ("r2", r2)):
+            if r is not None and not 0 < r <= 1:
+                raise ValueError(f"{name} must lie in (0, 1], got {r}")
+        r1 = (HALF if order == 2 else THIRD) if r1 is None else r1
+        r2 = TWO_THIRDS if r2 is None else r2
+        if order == 3 and r1 == r2:
+            raise ValueError(f"r1 and r2 must differ, got {r1} twice")
+    if order == 1:
+        return FIRST
+    return second(r1, type, low) if order == 2 else third(r1, r2, type, low)
 
 
 def singlestep(
@@ -152,18 +165,18 @@ def singlestep(
 ) -> Solver:
     """DPM-Solver-1/2/3 and DPM-Solver++ 1, 2S, 3S: the same tableau at every step.
 
-    r1, r2: abscissae in lambda, exact numbers in (0, 1]; 1/2, and 1/3 and 2/3, when absent (order 3 requires
-    r2 = 2/3).  abscissae="grid": from the grid's rule at each step, as the release's sampling loop does.  low: add
-    the row of the order below, for step-size control.
-    Raises ValueError for another order, family, type or abscissa.
+    r1, r2: abscissae in lambda, exact numbers in (0, 1]; 1/2, and 1/3 and 2/3, when absent (order 3
+    requires r2 = 2/3).  abscissae="grid": from the grid's rule at each step, as the release's sampling loop
+    does.  low: add the row of the order below, for step-size control. Raises ValueError for another order,
+    family, type or abscissa.
     """
     form, source, stochastic = _family(family)
     _check_order(order)
-    tableaux = _singlestep_tableaux(type, r1, r2, abscissae, low)
+    tableau = _singlestep_tableau(order, type, r1, r2, abscissae, low)
     return Solver(
         name=_name(family, f"{order}" if order == 1 or family == "dpm-solver" else f"{order}s", order, type),
         form=form,
-        sequence=Repeat(tableaux[order - 1], FIRST),
+        sequence=Repeat(tableau, FIRST),
         claimed=order,
         source=f"{source}, singlestep order {order}",
         parameters=inner_grid if abscissae == "grid" else None,
@@ -180,7 +193,7 @@ def fast(
     """
     form, source, stochastic = _family(family)
     _check_order(order)
-    tableaux = _singlestep_tableaux(type, None, None, abscissae)[:order]
+    tableaux = tuple(_singlestep_tableau(k, type, None, None, abscissae) for k in range(1, order + 1))
     return Solver(
         name=_name(family, f"fast-{order}", order, type),
         form=form,
@@ -197,7 +210,8 @@ def multistep(
 ) -> Solver:
     """DPM-Solver multistep 1, 2, 3 and DPM-Solver++ 2M, 3M, and their reverse-SDE versions.
 
-    released: the third order as released (see `multistep_third_released`); False gives exponential Adams-Bashforth 3.
+    released: the third order as released (see `multistep_third_released`); False gives exponential
+    Adams-Bashforth 3.
     """
     form, source, stochastic = _family(family)
     _check_order(order)

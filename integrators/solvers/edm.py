@@ -10,7 +10,8 @@ from .deis import EULER, RUNGE_KUTTA
 def heun() -> Solver:
     """EDM's Heun step: explicit trapezoidal rule for d(x/alpha)/d rho = eps.
 
-    Compile with final="lower" on a grid that ends at rho = 0, where EDM takes an Euler step.  Alg. 1 (S_churn = 0).
+    Compile with final="lower" on a grid that ends at rho = 0, where EDM takes an Euler step.  Alg. 1
+    (S_churn = 0).
     """
     order, tableau = RUNGE_KUTTA["2heun"]
     return Solver("edm-heun", noise_in_rho, Repeat(tableau, EULER), order, "arXiv:2206.00364, Alg. 1")

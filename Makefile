@@ -1,0 +1,36 @@
+# Everything runs in .venv, which is made from constraints.txt.  PYTHON may name another interpreter >= 3.11.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: verify test check bench clean
+
+verify: $(INSTALLED)
+	$(BIN)/semilinear verify
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n auto
+
+check: $(INSTALLED) .typing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=.typing $(BIN)/mypy .typing/semilinear tests
+
+bench: $(INSTALLED)
+	$(BIN)/pip install -q -c constraints.txt --group bench
+	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts= --import-mode=importlib
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade "pip>=25.1"
+	$(BIN)/pip install -q -c constraints.txt -e . --group dev
+	touch $@
+
+# mypy cannot follow the editable install of a namespace made of top-level folders: it gets a tree of links.
+.typing:
+	mkdir -p .typing/semilinear
+	ln -sfn ../../integrators ../../analysis ../../verification .typing/semilinear/
+
+clean:
+	rm -rf $(VENV) .typing build *.egg-info .pytest_cache .mypy_cache .ruff_cache

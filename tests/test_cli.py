@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from semilinear.integrators.solvers import SOLVERS
+from semilinear.verification.claims import EXPECTATIONS, unmeasured
+from semilinear.verification.cli import main
+from semilinear.verification.golden import DATA
+
+CHEAP = ["--batch", "4", "--max-steps", "64"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(list(arguments))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_list_names_every_solver(capsys: Any) -> None:
+    code, out, _ = run(capsys, "list", "--json")
+    rows = json.loads(out)["solvers"]
+    assert code == 0
+    assert [r["solver"] for r in rows] == list(SOLVERS)
+    assert all(r["claimed"] >= 1 and r["source"] and r["form"] for r in rows)
+    assert "dpm-solver++-2m" in run(capsys, "list")[1]
+
+
+def test_order_reports_the_keys_that_are_promised(capsys: Any) -> None:
+    code, out, _ = run(capsys, "order", "dpm-solver++-2s", "--json")
+    data = json.loads(out)
+    assert code == 0
+    assert {"solver", "claimed", "observed", "low", "high", "verdict", "points"} <= data.keys()
+    assert data["verdict"] == "consistent"
+    assert data["low"] <= 2 <= data["high"]
+    assert all({"N", "NFE", "error"} <= p.keys() for p in data["points"])
+    assert [p["NFE"] for p in data["points"]] == [2 * p["N"] for p in data["points"]]
+
+
+def test_a_refuted_claim_is_exit_code_1(capsys: Any) -> None:
+    code, out, _ = run(capsys, "order", "dpm-solver++-3m-released", "--start", "exact")
+    assert code == 1
+    assert "claimed 3" in out
+    assert "lower" in out
+
+
+def test_the_claim_can_be_given(capsys: Any) -> None:
+    assert run(capsys, "order", "dpm-solver++-3m-released", "--claimed", "2", "--json")[0] == 0
+    assert (
+        run(capsys, "order", "dpm-solver++-3m-released", "--claimed", "1", "--json")[0] == 0
+    )  # at least 1: higher
+
+
+def test_an_inconclusive_measurement_is_exit_code_1(capsys: Any) -> None:
+    code, out, _ = run(capsys, "order", "dpm-solver-3", "--batch", "2", "--max-steps", "8", "--json")
+    assert code == 1
+    assert json.loads(out)["verdict"] == "inconclusive"
+    assert "usable points" in json.loads(out)["reason"]
+
+
+def test_order_in_multiprecision(capsys: Any) -> None:
+    code, out, _ = run(
+        capsys, "order", "dpm-solver-2", "--problem", "mixture-1d", "--digits", "30", "--batch", "2", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["observed"] == pytest.approx(2, abs=0.02)
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_plots_are_written(capsys: Any, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"plot.{suffix}"
+    run(capsys, "order", "ddim", *CHEAP, "--plot", str(path))
+    assert path.stat().st_size > 5000
+    assert path.read_bytes()[:4] in (b"\x89PNG", b"<?xm")
+
+
+def test_parameters_reach_the_solver(capsys: Any) -> None:
+    """r2 = 0.8 makes DPM-Solver-3 second order."""
+    code, out, _ = run(capsys, "order", "dpm-solver-3", "--param", "r1=2/5", "--param", "r2=4/5", "--json")
+    assert code == 1
+    assert json.loads(out)["observed"] == pytest.approx(2, abs=0.05)
+
+
+def test_replay_prints_a_line_per_case(capsys: Any) -> None:
+    code, out, _ = run(capsys, "replay", str(DATA / "deis.json"))
+    lines = out.strip().splitlines()
+    assert code == 0
+    assert len(lines) == 57
+    assert "NFE ok" in lines[0]
+    assert lines[-1] == "56 of 56 cases agree with the released code"
+
+
+def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
+    data = json.loads((DATA / "deis.json").read_text())
+    data["cases"] = data["cases"][:2]
+    data["cases"][1]["x_final"][0][0] += 1e-6
+    (tmp_path / "wrong.json").write_text(json.dumps(data))
+    code, out, _ = run(capsys, "replay", str(tmp_path / "wrong.json"), "--json")
+    result = json.loads(out)
+    assert code == 1
+    assert [c["ok"] for c in result["cases"]] == [True, False]
+    assert result["cases"][1]["difference"] > 1e-10
+    assert run(capsys, "replay", str(tmp_path / "wrong.json"))[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: command"),
+        (["orders"], "invalid choice: 'orders'"),
+        (["order"], "required: solver"),
+        (["order", "dpm-solver++2m"], "nearest are"),
+        (["order", "ddim", "--problem", "mixture"], "nearest are"),
+        (["order", "ddim", "--schedule", "vp"], "--schedule must be"),
+        (["order", "ddim", "--grid", "uniform"], "--grid must be"),
+        (["order", "ddim", "--start", "warm"], "invalid choice"),
+        (["order", "ddim", "--digits", "0"], "digits must be"),
+        (["order", "ddim", "--digits", "x"], "invalid int"),
+        (["order", "ddim", "--digits", "20", "--problem", "golden-mixture"], "exact flow"),
+        (["order", "ddim", "--batch", "0"], "--batch must be"),
+        (["order", "ddim", "--max-steps", "3"], "--max-steps must be"),
+        (["order", "ddim", "--lam-end", "-1"], "--lam-end must exceed"),
+        (["order", "ddim", "--lam-start", "-50"], "lam must be reached"),
+        (["order", "ddim", "--param", "r1"], "NAME=VALUE"),
+        (["order", "dpm-solver-3", "--param", "r1=2"], "r1 must lie"),
+        (["order", "sde-dpm-solver++-1"], "stochastic"),
+        (["replay"], "required: FILE"),
+        (["replay", "/nonexistent.json"], "No such file"),
+        (["replay", __file__], "not JSON"),
+        (["verify", "--workers", "0"], "--workers must be"),
+        (["verify", "--out", __file__], "--out must be a folder"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(capsys: Any, arguments: list[str], message: str) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    code, out, err = run(capsys, *arguments, "--json")
+    assert code == 2
+    assert "error" in json.loads(err)
+
+
+@given(
+    st.lists(
+        st.text(max_size=8)
+        | st.sampled_from(["order", "list", "replay", "--json", "--digits", "ddim", "-1", "--param", "a=b"]),
+        max_size=4,
+    )
+)
+def test_arbitrary_arguments_never_crash(arguments: list[str]) -> None:
+    if "verify" in arguments or ("order" in arguments and "ddim" in arguments):
+        return
+    try:
+        code: Any = main(arguments)
+    except SystemExit as stop:  # --help
+        code = stop.code
+    assert code in (0, 1, 2)
+
+
+def test_every_measured_solver_has_one_expectation_per_budget_class() -> None:
+    keys = [(e.solver, e.residue) for e in EXPECTATIONS]
+    assert len(keys) == len(set(keys))
+    assert {e.solver for e in EXPECTATIONS} | set(unmeasured()) == set(SOLVERS)
+    assert all(name.startswith("sde-") for name in unmeasured())
+    assert all(e.reason for e in EXPECTATIONS if e.released != e.build().claimed)
+
+
+def test_the_installed_command_runs() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "semilinear.verification.cli", "list", "--json"],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0
+    assert json.loads(result.stdout)["solvers"]
+
+
+@pytest.mark.slow
+def test_quick_verification_passes_and_writes_its_reports(capsys: Any, tmp_path: Path) -> None:
+    code, out, _ = run(capsys, "verify", "--quick", "--out", str(tmp_path), "--json")
+    data = json.loads(out)
+    assert code == 0
+    assert data["quick"] is True
+    assert all(row["as_expected"] in (True, None) for row in data["rows"])
+    assert all(c["ok"] for c in data["replay"])
+    names = {p.name for p in tmp_path.iterdir()}
+    assert {"orders.md", "orders.json"} <= names
+    assert len([n for n in names if n.endswith(".png")]) == 4

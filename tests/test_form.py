@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.integrate
+import torch
+from semilinear.integrators import form as forms
+from semilinear.integrators.arithmetic import Value, multiprecision, of
+from semilinear.integrators.discrete import discrete, linear_betas
+from semilinear.integrators.form import Form, Measured, Variable
+from semilinear.integrators.plan import compile_plan
+from semilinear.integrators.plan_io import difference
+from semilinear.integrators.quadrature import GAUSS, LeftRiemann
+from semilinear.integrators.sampler import sample
+from semilinear.integrators.schedule import Schedule, sub_vp, ve, vp_cosine, vp_linear
+from semilinear.integrators.solver import Ramp, Repeat, Solver
+from semilinear.integrators.tableau import N, Tableau, adams, phi1
+from semilinear.verification.problems import rotated_product
+
+VP = vp_linear()
+ODE = {
+    # the definition: x = Phi y, dy = w dtau N, and the variable of integration
+    "noise_in_lambda": (forms.noise_in_lambda, lambda t: VP.alpha(t), lambda t: -VP.rho(t), VP.lam),
+    "data_in_lambda": (forms.data_in_lambda, lambda t: VP.sigma(t), lambda t: 1 / VP.rho(t), VP.lam),
+    "noise_in_rho": (forms.noise_in_rho, lambda t: VP.alpha(t), lambda t: 1.0, VP.rho),
+    "data_in_inverse_rho": (
+        forms.data_in_inverse_rho,
+        lambda t: VP.sigma(t),
+        lambda t: 1.0,
+        lambda t: 1 / VP.rho(t),
+    ),
+    "noise_in_time": (forms.noise_in_time, lambda t: VP.alpha(t), VP.rho_dot, lambda t: t),
+    "sde_data_in_lambda": (
+        forms.sde_data_in_lambda,
+        lambda t: VP.sigma(t) * VP.rho(t),
+        lambda t: 2 / VP.rho(t) ** 2,
+        VP.lam,
+    ),
+    "sde_noise_in_lambda": (
+        forms.sde_noise_in_lambda,
+        lambda t: VP.alpha(t),
+        lambda t: -2 * VP.rho(t),
+        VP.lam,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODE)
+@pytest.mark.parametrize("c", [1.0, 0.4])
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_moments_are_the_integrals_that_define_them(name: str, c: float, k: int) -> None:
+    build, factor, weight, tau = ODE[name]
+    form = build(VP)
+    step = form.step(0.6, 0.35)
+    t_c = step.time(c)
+    tau_0, h = tau(0.6), tau(0.35) - tau(0.6)
+    slope = lambda t: (tau(t + 1e-6) - tau(t - 1e-6)) / 2e-6  # noqa: E731
+    integral, _ = scipy.integrate.quad(
+        lambda t: weight(t) * (tau(t) - tau_0) ** (k - 1) / math.factorial(k - 1) * slope(t),
+        0.6,
+        t_c,
+        epsabs=1e-13,
+    )
+    expected = factor(t_c) * integral
+    assert step.weight(c) * h ** (k - 1) * c**k * step.phi(k, c) == pytest.approx(expected, rel=1e-7)
+    assert step.linear(c) == pytest.approx(factor(t_c) / factor(0.6), rel=1e-14)
+
+
+@pytest.mark.parametrize("name", list(ODE)[:5])
+@pytest.mark.parametrize(
+    "schedule", [VP, sub_vp(), ve(), vp_cosine(), discrete(linear_betas())], ids=lambda s: s.kind
+)
+def test_a_constant_integrand_is_integrated_exactly(name: str, schedule: Schedule) -> None:
+    """x = alpha a + sigma b solves the ODE when the model says x_0 = a, eps = b: one step is exact in every
+    form.
+    """
+    form = ODE[name][0](schedule)
+    step = form.step(0.7, 0.2)
+    a, b = 0.3, -1.1
+    x = schedule.alpha(0.7) * a + schedule.sigma(0.7) * b
+    constant = a if form.target == "x0" else b
+    result = step.linear(1.0) * x + step.weight(1.0) * step.phi(1, 1.0) * constant
+    assert result == pytest.approx(schedule.alpha(0.2) * a + schedule.sigma(0.2) * b, rel=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.parametrize("name", list(ODE)[:2])
+def test_the_first_moment_has_its_limit_at_lambda_infinity(name: str) -> None:
+    form = ODE[name][0](VP)
+    step, near = form.step(0.3, 0.0), form.step(0.3, 1e-12)
+    assert step.infinite
+    assert step.weight(1.0) * step.phi(1, 1.0) == pytest.approx(near.weight(1.0) * near.phi(1, 1.0), rel=1e-5)
+    for ask in (lambda: step.phi(2, 1.0), lambda: step.z, lambda: step.time(0.5)):
+        with pytest.raises(ValueError, match="infinity"):
+            ask()
+
+
+def test_the_time_form_has_no_linear_operator() -> None:
+    with pytest.raises(ValueError, match="no constant linear operator"):
+        _ = forms.noise_in_time(VP).step(0.5, 0.3).z
+
+
+def test_multiprecision_moments_agree_with_float64() -> None:
+    xp = multiprecision(40)
+    for name in ODE:
+        form = ODE[name][0](VP)
+        exact, rounded = form.step(xp.number(0.6), xp.number(0.35)), form.step(0.6, 0.35)
+        for k in (1, 2, 3):
+            one = xp.number(1)
+            value = exact.weight(one) * exact.phi(k, one)
+            assert rounded.weight(1.0) * rounded.phi(k, 1.0) == pytest.approx(float(value), rel=1e-13)
+
+
+def test_the_released_rule_differs_by_its_known_error() -> None:
+    exact, released = forms.noise_in_time(VP), forms.noise_in_time(VP, LeftRiemann(10_000))
+    a, b = exact.step(0.5, 0.3).phi(1, 1.0), released.step(0.5, 0.3).phi(1, 1.0)
+    width = 0.2
+    predicted = (VP.rho_dot(0.5) - VP.rho_dot(0.3)) * -width / (2 * 10_000)
+    measured = (b - a) * -width  # phi(1, 1) is the integral over h
+    assert measured == pytest.approx(predicted, rel=1e-3)
+
+
+# --- room for forms to come ---
+
+
+def elementwise(schedule: Schedule, rates: np.ndarray) -> Form:
+    """A diagonal linear operator l: x = alpha e^(-l lambda) y, dy = -e^(l lambda) (rho eps - l x/alpha)
+    dlambda.
+
+    The shape of DPM-Solver-v3: arrays for Phi and the moments, an integrand that is affine in the state.
+    """
+    f = schedule.formulas
+
+    def growth(lam: Value, sign: int) -> Any:
+        xp = of(lam)
+        return np.stack([xp.exp(sign * float(r) * lam) for r in rates], axis=-1)
+
+    def factor(t: Value) -> Any:
+        return f.alpha(t) * growth(f.lam(t), -1)
+
+    def affine(t: Value) -> tuple[Any, Any, Any]:
+        return -rates / f.alpha(t), f.rho(t) + 0 * rates, 0.0
+
+    def weight_of(rate: float) -> Any:
+        lam = Variable(f.lam, lambda v: v, lambda v: -np.exp(rate * v))
+        return lambda t0, t1: lam
+
+    class Diagonal(Measured):
+        def _moments(self, step: Any, c: Value) -> Any:
+            columns = []
+            for r in rates:
+                columns.append(Measured(weight_of(float(r)), GAUSS)._moments(step, c))
+            return np.stack(columns, axis=-1)
+
+    weight = Diagonal(lambda t0, t1: Variable(f.lam, lambda v: v, lambda v: v), GAUSS)
+    return Form("elementwise", schedule, f.lam, f.t_of_lam, factor, weight, "eps", affine)
+
+
+def test_an_elementwise_operator_runs_through_the_same_loop_at_full_order() -> None:
+    problem, rates = rotated_product(), np.array([0.7, 0.2])
+    solver = Solver("elementwise-2", lambda s: elementwise(s, rates), Ramp((adams(1), adams(2))), 2, "test")
+    x = torch.tensor([[0.4, -0.2], [1.0, 0.3]], dtype=torch.float64)
+    exact = problem.flow(VP, x.numpy(), 0.4, 0.1, 25).astype(float)
+    errors = []
+    for n in (40, 80):
+        plan = compile_plan(solver, VP, steps=n, t_start=0.4, t_end=0.1)
+        errors.append(np.abs(sample(plan, problem.model(VP), x).x.numpy() - exact).max())
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(2, abs=0.15)
+
+
+def test_elementwise_rates_of_one_are_data_prediction() -> None:
+    euler = Tableau((), phi1 * N(0))
+    mine = Solver("a", lambda s: elementwise(s, np.ones(2)), Repeat(euler, euler), 1, "test")
+    theirs = Solver("b", forms.data_in_lambda, Repeat(euler, euler), 1, "test")
+    a, b = (compile_plan(s, VP, steps=4, t_start=0.8, t_end=0.1) for s in (mine, theirs))
+    assert difference(a, b).value < 1e-14
+    assert all(v.shape == (2,) for _, _, v in a.steps[0].operations[-1].terms)  # type: ignore[union-attr]
+
+
+def test_a_noise_scale_form_with_f_equal_rho_is_the_data_prediction_ode() -> None:
+    """ER-SDE's family: Phi = alpha f(rho), dy = (1/f)' x_0 drho; f = rho is the ODE, f = rho^2 the reverse
+    SDE.
+    """
+
+    def noise_scale(schedule: Schedule) -> Form:
+        f = schedule.formulas
+        rho = Variable(f.rho, lambda r: r, lambda r: -1 / (r * r))
+        weight = Measured(lambda t0, t1: rho, GAUSS)
+        return Form("noise_scale", schedule, f.rho, f.t_of_rho, f.sigma, weight, "x0")
+
+    euler = Tableau((), phi1 * N(0))
+    a = compile_plan(
+        Solver("a", noise_scale, Repeat(euler, euler), 1, ""), VP, steps=6, t_start=1.0, t_end=0.01
+    )
+    b = compile_plan(
+        Solver("b", forms.data_in_lambda, Repeat(euler, euler), 1, ""), VP, steps=6, t_start=1.0, t_end=0.01
+    )
+    assert difference(a, b).value < 1e-13
+
+
+def test_sde_noise_is_the_variance_of_the_reverse_sde() -> None:
+    for build, linear in (
+        (forms.sde_data_in_lambda, lambda t: VP.sigma(t) * VP.rho(t)),
+        (forms.sde_noise_in_lambda, VP.alpha),
+    ):
+        form = build(VP)
+        assert form.std is not None
+        whole = form.std(0.6, 0.2) ** 2
+        split = (linear(0.2) / linear(0.4)) ** 2 * form.std(0.6, 0.4) ** 2 + form.std(0.4, 0.2) ** 2
+        assert whole == pytest.approx(split, rel=1e-13)  # variances add through the linear flow
+
+
+def test_exponential_weights_accept_any_abscissa() -> None:
+    step = forms.data_in_lambda(VP).step(0.5, 0.3)
+    z = step.z
+    assert step.phi(2, 0.25) == pytest.approx(float((math.exp(z / 4) - 1 - z / 4) / (z / 4) ** 2), rel=1e-9)

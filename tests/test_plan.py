@@ -1,0 +1,400 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from semilinear.integrators import grids
+from semilinear.integrators.form import data_in_lambda, noise_in_lambda, noise_in_time
+from semilinear.integrators.plan import Plan, Row, compile_plan
+from semilinear.integrators.plan_io import PlanError, difference, from_json, load, save, to_json
+from semilinear.integrators.sampler import sample
+from semilinear.integrators.schedule import edm, rectified_flow, ve, vp_cosine, vp_linear
+from semilinear.integrators.solver import Ramp, Repeat, Solver
+from semilinear.integrators.solvers import SOLVERS, dpm_solver, make
+from semilinear.integrators.tableau import N, Stage, Tableau, phi, phi1
+
+VP = vp_linear()
+NONSENSE: Any = "nonsense"
+RANGE: dict[str, Any] = {"t_start": 1.0, "t_end": 1e-3}
+FIRST_ORDER = (
+    "ddim",
+    "dpm-solver-1",
+    "dpm-solver++-1",
+    "deis-tab0",
+    "deis-rhoab0",
+    "deis-lambdaab0",
+    "deis-rhork-1euler",
+)
+
+
+def plan(name: str = "dpm-solver++-2m", **options: Any) -> Plan:
+    return compile_plan(make(name), VP, **({"steps": 8} | RANGE | options))
+
+
+# --- identities ---
+
+
+@pytest.mark.parametrize("name", FIRST_ORDER)
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
+def test_every_first_order_solver_is_ddim(name: str, prediction: str) -> None:
+    """Equality of plans, to rounding: the form in which a solver is written leaves no trace."""
+    assert difference(plan(name, prediction=prediction), plan("ddim", prediction=prediction)).value < 1e-14
+
+
+@pytest.mark.parametrize("name", FIRST_ORDER)
+def test_every_first_order_solver_is_ddim_in_40_digits(name: str) -> None:
+    assert difference(plan(name, digits=40), plan("ddim", digits=40)).value < 1e-38
+
+
+def test_on_sigma_equal_t_the_time_form_is_the_rho_form() -> None:
+    options: dict[str, Any] = {"steps": 10, "t_start": 20.0, "t_end": 0.05, "grid": grids.karras()}
+    a, b = (compile_plan(make(name), edm(), **options) for name in ("deis-tab3", "deis-rhoab3"))
+    assert difference(a, b).value < 1e-12
+
+
+def test_on_geometric_sigma_the_time_form_is_the_lambda_form() -> None:
+    options: dict[str, Any] = {"steps": 10, "t_start": 1.0, "t_end": 0.3}
+    a, b = (compile_plan(make(name), ve(), **options) for name in ("deis-tab2", "deis-lambdaab2"))
+    assert difference(a, b).value < 1e-11
+
+
+def test_edm_heun_is_rho_2heun() -> None:
+    assert difference(plan("edm-heun"), plan("deis-rhork-2heun")).value == 0
+
+
+def test_ipndm_is_rho_adams_4_on_a_grid_uniform_in_rho() -> None:
+    options: dict[str, Any] = {"steps": 9, "grid": grids.karras(1.0)}
+    assert (
+        difference(plan("deis-ipndm", **options), plan("deis-rhoab3", **options)).value < 1e-9
+    )  # rho from t = 1e-3
+
+
+def test_a_constant_model_is_solved_exactly_by_every_solver() -> None:
+    """x = alpha a + sigma b when the model says eps = b: what satisfies sum b = phi_1 reproduces it,
+    Lawson's does not.
+    """
+    a, b = 0.7, -1.3
+    x = torch.full((2, 3), float(VP.alpha(1.0)) * a + float(VP.sigma(1.0)) * b, dtype=torch.float64)
+    expected = float(VP.alpha(1e-3)) * a + float(VP.sigma(1e-3)) * b
+    for name in SOLVERS:
+        solver = make(name)
+        if not solver.stochastic and "released" not in name and name != "lawson4":
+            made = compile_plan(solver, VP, steps=6, **RANGE)
+            result = sample(made, lambda x, t: torch.full_like(x, b), x).x
+            torch.testing.assert_close(result, torch.full_like(result, expected), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", [n for n in SOLVERS if "released" not in n and not make(n).stochastic])
+def test_float64_plans_are_the_multiprecision_plans_rounded(name: str) -> None:
+    """Same float64 times, coefficients in 30 digits: no coefficient loses more than a few ulp."""
+    rounded = plan(name, steps=7)
+    times = {"times": rounded.times, "t_start": None, "t_end": None, "steps": 7}
+    if "fast" in name:
+        times["steps"] = 7
+    assert difference(rounded, plan(name, **times, digits=30)).value < 3e-14
+
+
+# --- structure ---
+
+
+@pytest.mark.parametrize("steps", range(1, 31))
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_fast_order_lists_use_exactly_the_budget(order: int, steps: int) -> None:
+    orders = dpm_solver.fast_orders(order, steps)
+    assert sum(orders) == steps
+    assert all(1 <= k <= order for k in orders)
+
+
+@pytest.mark.parametrize("steps", range(1, 31))
+@pytest.mark.parametrize(
+    "name",
+    ["dpm-solver-fast-2", "dpm-solver++-fast-3", "dpm-solver++-3m-released", "dpm-solver-3", "edm-heun"],
+)
+@pytest.mark.parametrize("final", ["full", "lower"])
+def test_nfe_follows_from_the_formulas_for_every_step_count(name: str, steps: int, final: Any) -> None:
+    made = plan(name, steps=steps, final=final)
+    stages = {"dpm-solver-3": 3, "edm-heun": 2}.get(name, 1)
+    saved = stages - 1 if final == "lower" and name in ("dpm-solver-3", "edm-heun") else 0
+    if name.startswith("dpm-solver") and "fast" in name and final == "lower":
+        saved = dpm_solver.fast_orders(int(name[-1]), steps)[-1] - 1
+    assert made.nfe == steps * stages - saved
+
+
+def test_the_ramp_is_descended_at_the_end_on_request() -> None:
+    def terms(made: Plan) -> list[int]:
+        return [len(s.operations[-1].terms) for s in made.steps]  # type: ignore[union-attr]
+
+    options: dict[str, Any] = {"steps": 7, "prediction": "x0"}
+    assert terms(plan("dpm-solver++-3m-corrected", **options)) == [2, 3, 4, 4, 4, 4, 4]
+    assert terms(plan("dpm-solver++-3m-corrected", **options, final="lower")) == [2, 3, 4, 4, 4, 3, 2]
+
+
+def test_denoising_appends_the_first_order_step_to_lambda_infinity() -> None:
+    made, plain = plan(denoise=True), plan()
+    assert made.nfe == plain.nfe + 1
+    assert made.times == plain.times
+    last = made.steps[-1]
+    assert last.t1 is None
+    ((_, _, p), (_, _, q)) = last.operations[-1].terms  # type: ignore[union-attr]
+    alpha, sigma = VP.alpha(1e-3), VP.sigma(1e-3)
+    assert (p, q) == pytest.approx((1 / alpha, -sigma / alpha), rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    "schedule", [vp_linear(), edm(), rectified_flow(), vp_cosine()], ids=lambda s: s.kind
+)
+@pytest.mark.parametrize(
+    "name", ["dpm-solver++-2m", "dpm-solver-3", "deis-tab3", "edm-heun", "dpm-solver++-fast-3"]
+)
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_grids_may_end_at_sigma_zero_with_a_first_order_last_step(
+    schedule: Any, name: str, steps: int
+) -> None:
+    start = 0.8 * schedule.t_max
+    made = compile_plan(
+        make(name), schedule, steps=steps, t_start=start, t_end=0.0, grid=grids.uniform_t(), final="lower"
+    )
+    rows = [op for step in made.steps for op in step.operations if isinstance(op, Row)]
+    assert all(np.isfinite(v) for row in rows for _, _, v in row.terms)
+    assert rows[-1].terms[-1][0] == "m"
+
+
+@pytest.mark.parametrize("name", ["dpm-solver++-2m", "dpm-solver-3", "dpm-solver++-3m-corrected"])
+def test_full_order_at_sigma_zero_is_refused_with_the_remedy(name: str) -> None:
+    with pytest.raises(ValueError, match=r"step 4 of 5 .*final='lower'"):
+        compile_plan(make(name), VP, steps=5, t_start=0.5, t_end=0.0, grid=grids.uniform_t())
+
+
+def test_noise_prediction_at_zero_signal_is_refused_data_prediction_is_not() -> None:
+    options: dict[str, Any] = {"steps": 4, "t_start": 1.0, "t_end": 0.1, "grid": grids.uniform_t()}
+    with pytest.raises(ValueError, match=r"'eps' does not give 'x0' at t = 1\.0"):
+        compile_plan(make("dpm-solver++-2m"), vp_cosine(), **options)
+    with pytest.raises(ValueError, match="step 0 of 4"):
+        compile_plan(make("dpm-solver-2m"), vp_cosine(), **options)
+    assert compile_plan(make("dpm-solver++-2m"), vp_cosine(), **options, prediction="v").nfe == 4
+
+
+def test_an_exact_start_takes_the_first_states_as_inputs() -> None:
+    made = plan("dpm-solver++-3m-corrected", start="exact")
+    assert len(made.inputs) == 3
+    assert made.nfe == plan("dpm-solver++-3m-corrected").nfe
+    assert len(made.steps) == 6
+    with pytest.raises(ValueError, match="at least 3 steps, got 2"):
+        plan("dpm-solver++-3m-corrected", start="exact", steps=2)
+
+
+def test_a_high_order_start_replaces_the_ramp_by_collocation() -> None:
+    made = plan("dpm-solver++-3m-corrected", start="high-order")
+    assert made.nfe == 8 + 2 * 3  # two steps of four evaluations instead of one
+
+
+def test_carried_evaluations_are_not_repeated() -> None:
+    """PEC: the evaluation at the predicted state is the next step's N(0)."""
+    pec = Tableau((Stage(1, phi1 * N(0)),), phi1 * (N(0) + N(1)) / 2, carry=1)
+    made = compile_plan(Solver("pec", data_in_lambda, Repeat(pec, pec), 2, "test"), VP, steps=5, **RANGE)
+    assert made.nfe == 6
+
+
+def test_free_symbols_are_set_per_step() -> None:
+    r = sympy.Symbol("r1")
+    tableau = Tableau((Stage(r, r * phi(1, r) * N(0)),), phi1 * N(0) + phi1 / (2 * r) * (N(1) - N(0)))
+    solver = Solver(
+        "free", noise_in_lambda, Repeat(tableau, tableau), 2, "test", lambda c: {r: 0.5 + 0.1 * c.index}
+    )
+    made = compile_plan(solver, VP, steps=3, **RANGE)
+    for i, step in enumerate(made.steps):
+        t = step.operations[2].t  # type: ignore[union-attr]
+        fraction = (VP.lam(t) - VP.lam(step.t0)) / (VP.lam(step.t1) - VP.lam(step.t0))
+        assert fraction == pytest.approx(0.5 + 0.1 * i, rel=1e-12)
+    missing = dataclasses.replace(solver, parameters=None)
+    with pytest.raises(ValueError, match="no value for r1"):
+        compile_plan(missing, VP, steps=3, **RANGE)
+
+
+def test_grid_abscissae_are_constant_only_on_the_lambda_grid() -> None:
+    by_grid = dpm_solver.singlestep(3, abscissae="grid")
+    same = compile_plan(by_grid, VP, steps=4, **RANGE)
+    assert difference(same, plan("dpm-solver-3", steps=4)).value < 1e-12
+    other = compile_plan(by_grid, VP, steps=4, **RANGE, grid=grids.uniform_t())
+    assert difference(other, plan("dpm-solver-3", steps=4, grid=grids.uniform_t())).value > 1e-3
+    with pytest.raises(ValueError, match="pass grid="):
+        compile_plan(by_grid, VP, times=[0.9, 0.5, 0.1])
+
+
+def test_two_threads_may_compile_and_sample_with_one_solver() -> None:
+    solver, results = make("deis-tab3"), {}
+    x = torch.ones(2, 2, dtype=torch.float64)
+
+    def work(key: int) -> None:
+        made = compile_plan(solver, VP, steps=12 + key % 2, **RANGE)
+        results[key] = (made.digest, sample(made, lambda x, t: x * 0.1, x).x)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({results[i][0] for i in range(0, 8, 2)}) == 1
+    assert all(torch.equal(results[i][1], results[i % 2][1]) for i in range(8))
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps must be an integer >= 1"),
+        ({"steps": 2.5}, "steps must be"),
+        ({"steps": None}, "give times, or all of"),
+        ({"t_end": 2.0}, "t_end must lie"),
+        ({"t_start": 1e-4}, "t_end must be less"),
+        ({"prediction": "epsilon"}, "prediction must be one of"),
+        ({"start": "warm"}, "start must be one of own, exact, high-order"),
+        ({"final": "zero"}, "final must be one of full, lower"),
+        ({"digits": 0}, "digits must be"),
+        ({"times": [1.0, 0.5]}, "times cannot be combined"),
+        ({"times": [0.5, 0.7], "t_start": None, "t_end": None, "steps": None}, "strictly decrease"),
+        ({"times": [0.7, 0.5], "t_start": None, "t_end": None, "steps": 3}, "times must hold 4 values"),
+    ],
+)
+def test_bad_arguments_are_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan(**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("dpm-solver++2m", {}, r"nearest are .*dpm-solver\+\+-2m"),
+        ("nonsense", {}, "semilinear list"),
+        ("deis-tab1", {"r1": 1}, "does not take the parameters r1"),
+        ("dpm-solver-3", {"r1": 2}, r"r1 must lie in \(0, 1\]"),
+        ("dpm-solver-3", {"r2": sympy.Rational(1, 3)}, "r1 and r2 must differ"),
+        ("dpm-solver-2", {"abscissae": "random"}, "abscissae"),
+        ("dpm-solver-2", {"abscissae": "grid", "r1": 0.5}, "cannot be given"),
+    ],
+)
+def test_bad_solvers_are_named(name: str, parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(name, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: dpm_solver.multistep(4), "order must be 1, 2 or 3"),
+        (lambda: dpm_solver.singlestep(2, NONSENSE), "family"),
+        (lambda: dpm_solver.singlestep(2, type=NONSENSE), "type"),
+        (lambda: dpm_solver.multistep(3, "sde-dpm-solver"), "never released"),
+    ],
+)
+def test_orders_without_a_solver_are_refused_at_construction(build: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_a_tableau_with_more_history_than_the_ramp_provides_is_refused() -> None:
+    from semilinear.integrators.tableau import adams
+
+    with pytest.raises(ValueError, match="uses 2 earlier evaluations, 0 exist"):
+        compile_plan(Solver("bad", data_in_lambda, Ramp((adams(3),)), 3, "test"), VP, steps=4, **RANGE)
+
+
+def test_exponentials_need_a_constant_operator() -> None:
+    with pytest.raises(ValueError, match="no constant linear operator"):
+        compile_plan(dataclasses.replace(make("etdrk4"), form=noise_in_time), VP, steps=4, **RANGE)
+
+
+# --- JSON ---
+
+VARIETY = [
+    {},
+    {"name": "dpm-solver-3", "denoise": True},
+    {"name": "deis-tab3", "start": "exact"},
+    {"name": "sde-dpm-solver++-2m"},
+    {"name": "etdrk4", "digits": 40},
+    {"prediction": "v"},
+]
+
+
+@pytest.mark.parametrize("options", VARIETY)
+def test_a_plan_survives_its_file(options: dict[str, Any], tmp_path: Path) -> None:
+    made = plan(**options)
+    save(made, tmp_path / "plan.json")
+    again = load(tmp_path / "plan.json")
+    assert again == made
+    assert hash(again) == hash(made)
+    assert difference(again, made).value == 0
+    assert again.schedule == made.schedule
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+def test_different_numbers_have_different_digests_and_names_do_not_count() -> None:
+    assert plan().digest != plan(steps=9).digest
+    assert plan().digest != plan("dpm-solver++-2m-taylor").digest
+    assert dataclasses.replace(plan(), solver="other").digest == plan().digest
+
+
+def test_difference_finds_a_changed_coefficient() -> None:
+    data = to_json(plan())
+    data["steps"][3]["operations"][-1]["terms"][1][2] *= 1 + 1e-6
+    found = difference(from_json(data), plan())
+    assert 1e-8 < found.value < 2e-6
+    assert found.where == "steps[3].operations[1]"
+    assert difference(plan(), plan(steps=9)).value == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(schema="x"), "schema must be"),
+        (lambda d: d.update(prediction="y"), "prediction must be"),
+        (lambda d: d.update(steps=[]), "steps must be a non-empty list"),
+        (lambda d: d.update(digits=-1), "digits"),
+        (lambda d: d["steps"][0].update(operations=3), r"steps\[0\] must hold operations"),
+        (lambda d: d["steps"][0].update(output=99), r"steps\[0\].output must be a state"),
+        (lambda d: d["steps"][1]["operations"][1]["terms"].append(["x", 77, 1.0]), "does not exist yet"),
+        (lambda d: d["steps"][1]["operations"][1]["terms"].append(["x", 0]), "must be \\[kind"),
+        (lambda d: d["steps"][1]["operations"][1]["terms"][0].__setitem__(2, "1"), "must be a number"),
+        (lambda d: d["steps"][1]["operations"][1]["terms"][0].__setitem__(2, 1e999), "must be finite"),
+        (lambda d: d["steps"][1]["operations"][1].update(row=1), "a second time"),
+        (lambda d: d["steps"][1]["operations"][0].update(evaluate=50), "which does not exist yet"),
+        (lambda d: d["steps"][1]["operations"][0].pop("t"), "must be a number"),
+    ],
+)
+def test_damaged_files_are_refused_by_place(change: Any, message: str) -> None:
+    data = json.loads(json.dumps(to_json(plan())))
+    change(data)
+    with pytest.raises(PlanError, match=message):
+        from_json(data)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda c: (
+            st.lists(c, max_size=3)
+            | st.dictionaries(st.sampled_from(["schema", "steps", "inputs", "digits"]), c)
+        ),
+        max_leaves=8,
+    )
+)
+def test_arbitrary_json_is_refused_not_crashed(data: Any) -> None:
+    with pytest.raises(PlanError):
+        from_json(data)
+
+
+def test_files_that_are_not_json_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"\xff\x00")
+    with pytest.raises(PlanError, match="not JSON"):
+        load(tmp_path / "x")

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from semilinear.integrators.arithmetic import multiprecision
+from semilinear.integrators.schedule import rectified_flow, sub_vp, ve, vp_linear
+from semilinear.verification.problems import (
+    PROBLEMS,
+    EmpiricalMixture,
+    GaussianMixture,
+    RotatedProduct,
+    digits,
+    golden_mixture,
+    marginal_samples,
+    problem,
+    rational_rotation,
+)
+from semilinear.verification.reference import reference
+
+VP = vp_linear()
+SMALL = ("gaussian", "mixture-1d", "rotated-product-2d", "rotated-product-8d", "golden-mixture")
+
+
+def log_density(p: Any, x: torch.Tensor, alpha: float, sigma: float) -> torch.Tensor:
+    """The density of alpha x_0 + sigma eps from its definition, as a sum of Gaussians."""
+    if isinstance(p, GaussianMixture):
+        parts = [(w, m, c) for w, m, c in zip(p.weights, p.means, p.covariances)]
+    elif isinstance(p, EmpiricalMixture):
+        c = p.bandwidth**2 * np.eye(p.dimension)
+        parts = [(1 / len(p.points), m, c) for m in p.points]
+    else:
+        rotation = np.array([[float(v) for v in row] for row in p.rotation])
+        grids = np.meshgrid(*[range(p.weights.shape[1])] * p.dimension)
+        parts = []
+        for k in zip(*(g.ravel() for g in grids)):
+            i = np.arange(p.dimension)
+            m, c = rotation @ p.means[i, k], rotation @ np.diag(p.variances[i, k]) @ rotation.T
+            parts.append((float(np.prod(p.weights[i, k])), m, c))
+    terms = []
+    for w, m, c in parts:
+        law = torch.distributions.MultivariateNormal(
+            torch.tensor(alpha * m), torch.tensor(alpha**2 * c + sigma**2 * np.eye(p.dimension))
+        )
+        terms.append(law.log_prob(x) + np.log(w))
+    return torch.logsumexp(torch.stack(terms), 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["gaussian", "mixture-1d", "rotated-product-2d", "golden-mixture", "digits-0.8"]
+)
+@pytest.mark.parametrize("t", [0.02, 0.3, 0.9])
+def test_the_model_is_the_score_of_the_marginal(name: str, t: float) -> None:
+    p = problem(name)
+    if name.startswith("digits"):
+        p = EmpiricalMixture(p.points[:40], 0.8)
+    alpha, sigma = VP.alpha(t), VP.sigma(t)
+    x = torch.tensor(marginal_samples(p, VP, t, 5, 0)).requires_grad_(True)
+    (score,) = torch.autograd.grad(log_density(p, x, alpha, sigma).sum(), x)
+    torch.testing.assert_close(p.model(VP)(x.detach(), t), -sigma * score, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_numpy_and_multiprecision_models_agree_with_torch(name: str) -> None:
+    p, xp = problem(name), multiprecision(40)
+    x = marginal_samples(p, VP, 0.3, 4, 1)
+    by_torch = p.model(VP)(torch.tensor(x), 0.3).numpy()
+    assert np.allclose(p.model(VP)(x, 0.3), by_torch, rtol=0, atol=1e-13)
+    exact = p.model(VP)(xp.number(x), xp.number(0.3))
+    assert np.allclose(exact.astype(float), by_torch, rtol=0, atol=1e-13)
+
+
+def test_far_away_states_do_not_overflow() -> None:
+    for name in ("golden-mixture", "mixture-1d", "digits-0.8", "digits-0"):
+        p = problem(name)
+        x = torch.full((1, p.dimension), 1e4, dtype=torch.float64)
+        assert torch.isfinite(p.model(VP)(x, 0.01)).all()
+
+
+@pytest.mark.parametrize("schedule", [VP, ve(), sub_vp(), rectified_flow()], ids=lambda s: s.kind)
+@pytest.mark.parametrize("name", ["gaussian", "mixture-1d", "rotated-product-2d", "rotated-product-8d"])
+def test_the_exact_flow_is_what_dop853_finds(schedule: Any, name: str) -> None:
+    p = problem(name)
+    start, end = (float(schedule.t_of_lam(v)) for v in (-0.7, 1.5))
+    x = marginal_samples(p, schedule, start, 4, 2)
+    exact = p.flow(schedule, x, start, end, 25).astype(float)
+    numeric = reference(_without_flow(p), schedule, x, start, [end])
+    assert not numeric.exact
+    assert np.abs(numeric.states[end] - exact).max() < 1e-11
+    assert numeric.bound < 1e-11
+
+
+def _without_flow(p: Any) -> Any:
+    class Plain:
+        name, dimension, exact_flow = p.name, p.dimension, False
+        model = p.model
+
+    return Plain()
+
+
+def test_the_exact_flow_composes_and_returns_to_any_digits() -> None:
+    p, x = problem("rotated-product-2d"), np.array([[0.3, -0.8]])
+    there = p.flow(VP, x, 0.5, 0.05, 60)
+    halfway = p.flow(VP, p.flow(VP, x, 0.5, 0.2, 60), 0.2, 0.05, 60)
+    back = p.flow(VP, there, 0.05, 0.5, 60)
+    assert max(abs(v) for v in (there - halfway).ravel()) < 1e-54
+    assert max(abs(v) for v in (back - x).ravel()) < 1e-54
+
+
+def test_far_quantiles_keep_their_digits() -> None:
+    p = problem("mixture-1d")
+    x = np.array([[25.0], [-25.0]])
+    moved = p.flow(VP, x, 0.5, 0.3, 40)
+    back = p.flow(VP, moved, 0.3, 0.5, 40)
+    assert max(abs(v) for v in (back - x).ravel()) < 1e-33
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 5, 8])
+def test_rotations_are_exactly_orthogonal(d: int) -> None:
+    r = np.array(rational_rotation(d), dtype=object)
+    assert np.all(r @ r.T == np.eye(d, dtype=int))
+    if d > 1:
+        assert np.linalg.det(r.astype(float)) == pytest.approx(1)
+        assert np.count_nonzero(r - np.diag(np.diag(r)))
+
+
+def test_jacobian_and_products_are_those_of_autograd() -> None:
+    p = golden_mixture()
+    alpha, sigma = VP.alpha(0.3), VP.sigma(0.3)
+    x = torch.tensor(marginal_samples(p, VP, 0.3, 6, 0))
+    v = torch.randn(6, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda y: p.score(y[None], alpha, sigma)[0]))(x)
+    torch.testing.assert_close(p.score_jacobian(x, alpha, sigma), jacobian, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(p.score_jvp(x, v, alpha, sigma), torch.einsum("nij,nj->ni", jacobian, v))
+    torch.testing.assert_close(
+        p.log_density(x, alpha, sigma), log_density(p, x, alpha, sigma), rtol=1e-12, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", ["gaussian", "mixture-1d", "rotated-product-2d", "golden-mixture"])
+def test_samples_follow_the_law(name: str) -> None:
+    """Mean of the score is zero under the law: four standard errors."""
+    p = problem(name)
+    x = torch.tensor(marginal_samples(p, VP, 0.2, 20_000, 3))
+    eps = p.model(VP)(x, 0.2)
+    assert (eps.mean(0).abs() <= 4 * eps.std(0) / len(x) ** 0.5).all()
+
+
+def test_samples_are_reproducible_and_depend_on_the_seed() -> None:
+    p = golden_mixture()
+    assert np.array_equal(marginal_samples(p, VP, 0.3, 5, 7), marginal_samples(p, VP, 0.3, 5, 7))
+    assert not np.array_equal(marginal_samples(p, VP, 0.3, 5, 7), marginal_samples(p, VP, 0.3, 5, 8))
+
+
+def test_the_digits_are_the_data_set() -> None:
+    p = digits()
+    assert p.points.shape == (1797, 64)
+    assert (p.points.min(), p.points.max()) == (-1.0, 1.0)
+
+
+def test_a_reference_in_multiprecision_needs_an_exact_flow() -> None:
+    with pytest.raises(ValueError, match="exact flow"):
+        reference(golden_mixture(), VP, np.zeros((1, 2)), 0.5, [0.1], digits=30)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: GaussianMixture([0.5, 0.6], np.zeros((2, 1)), np.ones((2, 1, 1))), "weights"),  # type: ignore[arg-type]
+        (lambda: GaussianMixture(np.ones(1), np.zeros((2, 1)), np.ones((1, 1, 1))), "means"),
+        (lambda: GaussianMixture(np.ones(1), np.zeros((1, 2)), np.ones((1, 1, 1))), "covariances must have"),
+        (lambda: GaussianMixture(np.ones(1), np.zeros((1, 1)), -np.ones((1, 1, 1))), "positive definite"),
+        (lambda: GaussianMixture(np.ones(1), np.zeros((1, 2)), np.array([[[1, 0.5], [0, 1]]])), "symmetric"),
+        (lambda: RotatedProduct(np.ones((1, 1)), np.zeros((1, 2)), np.ones((1, 1))), "means and variances"),
+        (lambda: RotatedProduct(np.ones((1, 1)), np.zeros((1, 1)), -np.ones((1, 1))), "variances"),
+        (lambda: RotatedProduct(np.ones((1, 1)), np.zeros((1, 1)), np.ones((1, 1)), [[0.5]]), "orthogonal"),  # type: ignore[list-item]
+        (lambda: EmpiricalMixture(np.zeros((0, 2)), 0.1), "points"),
+        (lambda: EmpiricalMixture(np.zeros((1, 2)), -0.1), "bandwidth"),
+        (lambda: problem("golden"), "nearest are golden-mixture"),
+        (lambda: golden_mixture().flow(VP, np.zeros((1, 2)), 0.5, 0.1, 20), "closed form"),
+    ],
+)
+def test_bad_problems_are_refused(build: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_every_listed_problem_builds() -> None:
+    for name in PROBLEMS:
+        assert problem(name).name == name

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from semilinear.integrators.arithmetic import FLOAT64, multiprecision
+from semilinear.integrators.quadrature import GAUSS, LeftRiemann
+
+
+@given(a=st.floats(-3, 3), b=st.floats(-3, 3))
+def test_gauss_integrates_smooth_functions_to_rounding(a: float, b: float) -> None:
+    value = GAUSS.integrate(lambda s: np.stack([np.exp(s), np.cos(3 * s)]), a, b, FLOAT64)
+    exact = [math.exp(b) - math.exp(a), (math.sin(3 * b) - math.sin(3 * a)) / 3]
+    assert value == pytest.approx(exact, rel=1e-13, abs=1e-14)
+
+
+def test_gauss_reaches_rounding_on_a_near_singularity() -> None:
+    value = GAUSS.integrate(lambda s: np.stack([1 / np.sqrt(s)]), 1e-6, 1.0, FLOAT64)
+    assert value[0] == pytest.approx(2 - 2e-3, rel=1e-14)
+
+
+def test_kinks_are_panel_ends() -> None:
+    value = GAUSS.integrate(lambda s: np.stack([np.abs(s - 0.3)]), 0.0, 1.0, FLOAT64, kinks=[0.3])
+    assert value[0] == pytest.approx((0.3**2 + 0.7**2) / 2, rel=1e-15)
+
+
+def test_multiprecision_quadrature_keeps_its_digits() -> None:
+    xp = multiprecision(40)
+    value = GAUSS.integrate(lambda s: np.stack([xp.exp(s)]), xp.number(0), xp.number(1), xp)
+    assert abs(value[0] - (xp.exp(xp.number(1)) - 1)) < 1e-38
+
+
+def test_left_riemann_is_first_order_with_the_known_constant() -> None:
+    errors = [
+        LeftRiemann(n).integrate(lambda s: np.stack([np.exp(s)]), 0.0, 1.0, FLOAT64)[0] - (math.e - 1)
+        for n in (1000, 2000)
+    ]
+    assert errors[0] == pytest.approx(-(math.e - 1) / 2000, rel=1e-3)  # h (f(a) - f(b))/2
+    assert errors[0] / errors[1] == pytest.approx(2, rel=1e-3)
+
+
+def test_a_divergent_integral_is_reported() -> None:
+    with np.errstate(all="ignore"), pytest.raises(ArithmeticError, match="does not converge"):
+        GAUSS.integrate(lambda s: np.stack([1 / s**2]), 0.0, 1.0, FLOAT64)
+
+
+@pytest.mark.parametrize("points", [0, -1, 1.5, True])
+def test_bad_point_counts_are_refused(points: Any) -> None:
+    with pytest.raises(ValueError, match="points"):
+        LeftRiemann(points)

@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from semilinear.integrators.arithmetic import multiprecision
+from semilinear.integrators.plan import Plan, Row, compile_plan
+from semilinear.integrators.sampler import NonFiniteError, StepInfo, given_noise, sample
+from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.verification.problems import mixture_1d, rotated_product
+from torch.utils._python_dispatch import TorchDispatchMode
+
+VP = vp_linear()
+PROBLEM = rotated_product()
+X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
+ODE = [name for name in SOLVERS if not make(name).stochastic]
+
+
+def plan(name: str = "dpm-solver++-2m", steps: int = 8, **options: Any) -> Plan:
+    return compile_plan(make(name), VP, steps=steps, t_start=1.0, t_end=1e-3, **options)
+
+
+# --- what the loop costs, counted ---
+
+
+class Counting(TorchDispatchMode):
+    """Counts the tensor operations of the loop: all, those with a zero-dimensional result, and host
+    synchronisations.
+    """
+
+    SYNCS = ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal")
+    VIEWS = ("detach", "view", "alias", "lift_fresh")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all = self.scalar = self.syncs = 0
+        self.names: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        name = function.overloadpacket.__name__
+        if name not in self.VIEWS:
+            self.all += 1
+            self.names[name] += 1
+            self.scalar += isinstance(result, torch.Tensor) and result.ndim == 0
+            self.syncs += name in self.SYNCS
+        return result
+
+
+@pytest.mark.parametrize("name", ODE)
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_a_run_does_one_operation_per_term_and_nothing_else(name: str, prediction: str) -> None:
+    made, output = plan(name, 10, prediction=prediction), torch.ones_like(X)
+    with Counting() as count:
+        sample(made, lambda x, t: output, X, check="off")
+    rows = [op for step in made.steps for op in step.operations if isinstance(op, Row)]
+    assert count.all == sum(
+        len(row.terms) for row in rows
+    )  # one multiplication, then one fused addition per term
+    assert count.scalar == count.syncs == 0
+    assert set(count.names) <= {"mul", "add_"}
+
+
+def test_a_multistep_step_costs_at_most_one_operation_more_than_its_terms() -> None:
+    output = torch.ones_like(X)
+    counts = []
+    for steps in (10, 20):
+        with Counting() as count:
+            sample(plan("dpm-solver++-2m", steps, prediction="x0"), lambda x, t: output, X)
+        counts.append(count.all)
+    assert counts[1] - counts[0] <= 10 * (1 + 2)  # two model outputs per step
+
+
+def test_the_default_check_synchronises_once_per_run_not_per_step() -> None:
+    output = torch.ones_like(X)
+    syncs = []
+    for steps in (5, 50):
+        with Counting() as count:
+            sample(plan(steps=steps), lambda x, t: output, X)
+        syncs.append(count.syncs)
+    assert syncs == [1, 1]
+
+
+def test_a_plan_without_noise_never_asks_for_any() -> None:
+    def forbidden(index: int, like: Any) -> Any:
+        raise AssertionError("noise was drawn")
+
+    sample(plan(), PROBLEM.model(VP), X, noise=forbidden)
+
+
+# --- one result for every kind of array ---
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpm-solver-3", "dpm-solver++-3m-corrected", "deis-tab3", "etdrk4"])
+def test_torch_numpy_and_multiprecision_agree(name: str) -> None:
+    model, made = PROBLEM.model(VP), plan(name)
+    by_torch = sample(made, model, X).x.numpy()
+    by_numpy = sample(made, model, X.numpy()).x
+    exact = sample(plan(name, digits=30), model, X.numpy()).x
+    assert np.allclose(by_torch, by_numpy, rtol=0, atol=1e-13)
+    assert np.allclose(by_torch, exact.astype(float), rtol=0, atol=1e-12)
+    assert exact.dtype == object
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 2), (2, 3, 2), (1, 1, 1, 2)])
+def test_any_batch_shape(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    result = sample(plan(), PROBLEM.model(VP), x).x
+    flat = sample(plan(), PROBLEM.model(VP), x.reshape(-1, 2)).x
+    assert result.shape == x.shape
+    torch.testing.assert_close(result.reshape(-1, 2), flat, rtol=1e-12, atol=1e-13)
+
+
+def test_a_sample_does_not_depend_on_its_batch() -> None:
+    model = PROBLEM.model(VP)
+    whole = sample(plan("deis-tab3"), model, X).x
+    for i in range(len(X)):
+        torch.testing.assert_close(
+            sample(plan("deis-tab3"), model, X[i : i + 1]).x[0], whole[i], rtol=0, atol=1e-14
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_low_precision_is_kept_outside_and_accumulated_in_float32(dtype: torch.dtype) -> None:
+    seen, made = [], plan(steps=40)
+    model = PROBLEM.model(VP)
+
+    def watched(x: torch.Tensor, t: float) -> torch.Tensor:
+        seen.append(x.dtype)
+        return model(x.double(), t).to(x.dtype)
+
+    result = sample(made, watched, X.to(dtype)).x
+    assert result.dtype == dtype
+    assert set(seen) == {dtype}
+    truth = sample(made, model, X).x
+    assert (result.double() - truth).abs().max() < {
+        torch.float32: 1e-5,
+        torch.float16: 0.03,
+        torch.bfloat16: 0.2,
+    }[dtype]
+
+
+def test_the_input_and_the_models_outputs_are_left_alone() -> None:
+    x, outputs = X.clone(), []
+    model = PROBLEM.model(VP)
+
+    def keeping(x: torch.Tensor, t: float) -> torch.Tensor:
+        outputs.append(model(x, t))
+        return outputs[-1]
+
+    sample(plan(), keeping, x)
+    again = []
+    sample(plan(), lambda x, t: again.append(model(x, t)) or again[-1], x)  # type: ignore[func-returns-value]
+    assert torch.equal(x, X)
+    assert all(torch.equal(a, b) for a, b in zip(outputs, again))
+
+
+@pytest.mark.parametrize("keep", [lambda x: x, lambda x: x.detach(), lambda x: x[0], lambda x: x.numpy()])
+def test_states_that_a_model_keeps_are_not_overwritten(keep: Any) -> None:
+    kept, copies = [], []
+
+    def model(x: torch.Tensor, t: float) -> torch.Tensor:
+        kept.append(keep(x))
+        copies.append(np.asarray(keep(x.clone())).copy())
+        return x * 0.1
+
+    sample(plan(steps=12), model, X)
+    assert all(np.array_equal(np.asarray(a), b) for a, b in zip(kept, copies))
+
+
+def test_a_model_may_return_its_input() -> None:
+    made = plan(steps=12)
+    aliased = sample(made, lambda x, t: x, X).x
+    assert torch.equal(aliased, sample(made, lambda x, t: x.clone(), X).x)
+
+
+def test_gradients_flow_through_a_run() -> None:
+    x = X.clone().requires_grad_(True)
+    result = sample(plan(steps=5), PROBLEM.model(VP), x).x
+    (gradient,) = torch.autograd.grad(result.sum(), x)
+    h = 1e-6
+    shifted = [sample(plan(steps=5), PROBLEM.model(VP), X + s * h).x.sum() for s in (1, -1)]
+    assert gradient.sum().item() == pytest.approx(((shifted[0] - shifted[1]) / (2 * h)).item(), rel=1e-6)
+
+
+# --- callbacks and counts ---
+
+
+def test_the_callback_sees_each_step() -> None:
+    seen: list[StepInfo] = []
+    result = sample(plan("dpm-solver-2", 4, denoise=True), PROBLEM.model(VP), X, callback=seen.append)
+    assert [s.index for s in seen] == [0, 1, 2, 3, 4]
+    assert [s.nfe for s in seen] == [2, 4, 6, 8, 9]
+    assert seen[-1].t is None
+    assert seen[-2].t == 1e-3
+    assert torch.equal(seen[-1].x, result.x)
+    assert len({s.x.data_ptr() for s in seen}) == 5  # states given away are never written again
+
+
+@pytest.mark.parametrize("name", ODE)
+def test_the_model_is_called_nfe_times(name: str) -> None:
+    calls = []
+    made = plan(name, 7)
+    result = sample(made, lambda x, t: calls.append(t) or x, X)  # type: ignore[func-returns-value]
+    assert result.nfe == made.nfe == len(calls)
+    assert calls[0] == 1.0
+
+
+def test_an_exact_start_uses_the_states_it_is_given() -> None:
+    made = plan("dpm-solver++-3m-corrected", start="exact")
+    states = [X, X + 1, X + 2]
+    seen: list[torch.Tensor] = []
+    sample(made, lambda x, t: seen.append(x.clone()) or x * 0, states)  # type: ignore[func-returns-value]
+    assert all(torch.equal(a, b) for a, b in zip(seen[:3], states))
+
+
+def test_recorded_noise_is_used_as_given() -> None:
+    made = plan("sde-dpm-solver++-1", 3)
+    increments = [torch.full_like(X, float(i)) for i in range(3)]
+    zero = sample(made, lambda x, t: x * 0, X, noise=[torch.zeros_like(X)] * 3).x
+    some = sample(made, lambda x, t: x * 0, X, noise=increments).x
+    weights = [step.operations[-1].noise[0][1] for step in made.steps]  # type: ignore[union-attr]
+    assert all(w > 0 for w in weights)
+    assert not torch.equal(zero, some)
+    with pytest.raises(ValueError, match="increments for every step, got 1"):
+        sample(made, lambda x, t: x * 0, X, noise=given_noise(increments[:1]))
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("check", ["end", "step"])
+@pytest.mark.parametrize("at", [1, 4, 8])
+def test_a_non_finite_output_is_reported_with_its_step(bad: float, check: Any, at: int) -> None:
+    made = plan(steps=8)
+    t_bad = made.times[at - 1]
+
+    def model(x: torch.Tensor, t: float) -> torch.Tensor:
+        return x * (bad if t == t_bad else 0.1)
+
+    with pytest.raises(
+        NonFiniteError, match=rf"not finite at step {at - 1}, t = {t_bad} \(evaluation {at}\)"
+    ) as caught:
+        sample(made, model, X, check=check)
+    assert (caught.value.step, caught.value.t, caught.value.evaluation) == (at - 1, t_bad, at)
+
+
+def test_a_non_finite_output_that_does_not_return_is_still_reported() -> None:
+    calls = [0]
+
+    def model(x: torch.Tensor, t: float) -> torch.Tensor:
+        calls[0] += 1
+        return x * (float("nan") if calls[0] == 3 else 0.1)
+
+    with pytest.raises(NonFiniteError, match="not deterministic"):
+        sample(plan(), model, X)
+
+
+def test_multiprecision_runs_are_checked_at_every_step() -> None:
+    made, xp = plan(digits=20), multiprecision(20)
+    with pytest.raises(NonFiniteError, match="step 0"):
+        sample(made, lambda x, t: x * xp.number("nan"), np.ones((1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.ones(2, 2, dtype=torch.int64), TypeError, "floating-point"),
+        (np.ones((2, 2), dtype=int), TypeError, "float array"),
+        ("x", TypeError, "torch tensor or a numpy array"),
+        (torch.ones(0, 2), ValueError, "not be empty"),
+        ([torch.ones(2, 2), torch.ones(2, 2)], ValueError, r"1 state\(s\)"),
+    ],
+)
+def test_bad_states_are_refused(x: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        sample(plan(), lambda x, t: x, x)
+
+
+def test_states_of_different_shape_are_refused() -> None:
+    made = plan("dpm-solver++-2m", start="exact")
+    with pytest.raises(ValueError, match=r"x\[1\] must have the type and shape"):
+        sample(made, lambda x, t: x, [X, X[:2]])
+
+
+@pytest.mark.parametrize("output", [torch.ones(3, 2), torch.ones(4), np.ones((4, 2)), None, 1.0])
+def test_outputs_of_another_shape_or_type_are_refused(output: Any) -> None:
+    with pytest.raises(ValueError, match="model must return"):
+        sample(plan(), lambda x, t: output, X)
+
+
+def test_other_bad_arguments_are_named() -> None:
+    with pytest.raises(TypeError, match="model must be callable"):
+        sample(plan(), None, X)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="check must be"):
+        sample(plan(), lambda x, t: x, X, check="never")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="noise must be given"):
+        sample(plan("sde-dpm-solver++-1"), lambda x, t: x, X)
+    with pytest.raises(TypeError, match="multiprecision"):
+        sample(plan(digits=20), lambda x, t: x, X)
+
+
+def test_fifty_digit_runs_agree_with_the_exact_flow() -> None:
+    problem = mixture_1d()
+    made = compile_plan(make("exprk5s8"), VP, steps=48, t_start=0.4, t_end=0.2, digits=50)
+    x = np.array([[0.3], [-1.0]])
+    exact = problem.flow(VP, x, 0.4, 0.2, 50)
+    assert max(abs(v) for v in (sample(made, problem.model(VP), x).x - exact).ravel()) < 1e-11

@@ -1,0 +1,222 @@
+"""Measured orders of methods whose order is known, and what a wrong coefficient does to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+from semilinear.integrators import grids
+from semilinear.integrators.schedule import edm, rectified_flow, vp_cosine, vp_linear
+from semilinear.integrators.solver import Ramp, Repeat, Solver
+from semilinear.integrators.solvers import make
+from semilinear.integrators.tableau import N, P, omega, phi, phi1, phi2
+from semilinear.verification.problems import problem
+from semilinear.verification.study import LADDER, Experiment, run
+from sympy import Rational
+
+VP = vp_linear()
+ONE_STEP = {
+    "ddim": 1,
+    "dpm-solver-2": 2,
+    "dpm-solver++-2s-taylor": 2,
+    "dpm-solver-3": 3,
+    "dpm-solver++-3s": 3,
+}
+ONE_STEP |= {"deis-rhork-3kutta": 3, "deis-rhork-4rk": 4, "krogstad4": 4, "etdrk4": 4, "exprk5s8": 5}
+MULTISTEP = {
+    "dpm-solver++-2m": 2,
+    "deis-tab2": 3,
+    "dpm-solver++-3m-corrected": 3,
+    "deis-rhoab3": 4,
+    "deis-lambdaab3": 4,
+}
+SCHEDULES = {"vp-linear": VP, "vp-cosine": vp_cosine(), "edm": edm(), "rectified-flow": rectified_flow()}
+GRIDS = {"t-quadratic": grids.uniform_t(2.0), "lambda": grids.uniform_lambda(), "karras": grids.karras()}
+GRIDS["alternating"] = grids.alternating(grids.uniform_lambda())
+
+
+@cache
+def experiment(
+    name: str = "rotated-product-2d",
+    schedule: str = "vp-linear",
+    grid: str = "t-quadratic",
+    batch: int = 32,
+    top: int = 512,
+) -> Experiment:
+    s = SCHEDULES[schedule]
+    start, end = float(s.t_of_lam(-0.7)), float(s.t_of_lam(1.75))
+    return Experiment(
+        problem(name), s, start, end, GRIDS[grid], batch, ladder=tuple(n for n in LADDER if n <= top)
+    )
+
+
+@pytest.mark.parametrize(("name", "order"), ONE_STEP.items())
+@pytest.mark.parametrize("where", ["rotated-product-2d", "mixture-1d"])
+def test_known_orders_are_found_within_a_twentieth(name: str, order: int, where: str) -> None:
+    study = run(make(name), experiment(where))
+    assert abs(study.estimate.order - order) <= 0.05
+    assert study.estimate.half_width <= 0.1
+    assert study.against(order) == "consistent"
+
+
+@pytest.mark.parametrize(("name", "order"), MULTISTEP.items())
+@pytest.mark.parametrize("schedule", ["vp-linear", "rectified-flow"])
+def test_multistep_formulas_have_their_order_from_exact_values(name: str, order: int, schedule: str) -> None:
+    study = run(make(name), experiment(schedule=schedule), start="exact")
+    assert abs(study.estimate.order - order) <= 0.08
+    assert study.against(order) == "consistent"
+
+
+@pytest.mark.parametrize(("name", "order"), MULTISTEP.items())
+def test_step_ratios_are_right_on_alternating_steps(name: str, order: int) -> None:
+    study = run(make(name), experiment(grid="alternating"), start="exact")
+    assert study.estimate.low - 0.05 <= order <= study.estimate.high + 0.05
+
+
+def with_output(solver: Solver, output: Any) -> Solver:
+    """The solver with another full-order output row."""
+    *ramp, top = solver.sequence.tableaux
+    changed = replace(top, output=output)
+    return replace(
+        solver,
+        sequence=Ramp((*ramp, changed)) if isinstance(solver.sequence, Ramp) else Repeat(changed, ramp[0]),
+    )
+
+
+def test_the_last_step_in_place_of_the_step_is_seen_only_off_the_uniform_grid() -> None:
+    """k-diffusion issue 56 proposes expm1(-h_last) for expm1(-h) in 2M: identical on a grid uniform in
+    lambda.
+    """
+    w = omega(1)
+    changed = with_output(make("dpm-solver++-2m"), w * phi(1, w) * (N(0) + (N(0) - P(1)) / (2 * w)))
+    assert run(changed, experiment(grid="lambda")).verdict == "consistent"
+    assert run(changed, experiment(grid="karras")).against(1) == "consistent"
+    assert run(make("dpm-solver++-2m"), experiment(grid="karras")).verdict == "consistent"
+
+
+@pytest.mark.parametrize("grid", ["karras", "alternating", "t-quadratic"])
+def test_an_inverted_step_ratio_in_2m_is_second_order_all_the_same(grid: str) -> None:
+    """(N0 - P1) omega/2 for (N0 - P1)/(2 omega): the errors h_{n-1}^2 - h_n^2 telescope.  An order test
+    cannot see it.
+    """
+    w = omega(1)
+    inverted = with_output(make("dpm-solver++-2m-taylor"), phi1 * N(0) + phi2 * w * (N(0) - P(1)))
+    assert run(inverted, experiment(grid=grid), start="exact").verdict == "consistent"
+
+
+@pytest.mark.parametrize(
+    ("name", "order"), [("dpm-solver++-3m-corrected", 3), ("deis-tab3", 4), ("deis-rhoab2", 3)]
+)
+def test_a_high_order_start_restores_the_order_of_the_formula(name: str, order: int) -> None:
+    assert run(make(name), experiment()).against(2) == "consistent"
+    assert run(make(name), experiment(), start="high-order").against(order) == "consistent"
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_nested_collocation_has_the_order_it_is_built_for(order: int) -> None:
+    from semilinear.integrators.solvers.classical import collocation
+
+    assert run(collocation(order), experiment()).verdict == "consistent"
+
+
+FIFTY = {"ddim": 1, "dpm-solver++-2s": 2, "dpm-solver-3": 3, "krogstad4": 4, "exprk5s8": 5}
+
+
+@pytest.mark.parametrize(("name", "order"), FIFTY.items())
+def test_in_50_digits_the_order_is_found_within_a_hundredth(name: str, order: int) -> None:
+    start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.75))
+    ladder = tuple(n for n in LADDER if 16 <= n <= (128 if order > 3 else 256))
+    e = Experiment(problem("mixture-1d"), VP, start, end, batch=2, ladder=ladder, digits=50)
+    study = run(make(name), e)
+    assert abs(study.estimate.order - order) <= 0.01
+    assert study.against(order) == "consistent"
+
+
+# --- mutation: the test that tests the tests ---
+
+
+def perturbed(solver: Solver, j: int, amount: Any = 0.001) -> Solver:
+    """The solver with one output weight of its full-order tableau changed by a relative 1e-3."""
+    top = solver.sequence.tableaux[-1]
+    return with_output(solver, top.output + amount * top.b[j] * (N(j) if j >= 0 else P(-j)))
+
+
+CASES = [(name, j) for name in (*ONE_STEP, *MULTISTEP) for j in make(name).sequence.tableaux[-1].b]
+
+
+@pytest.mark.parametrize(("name", "j"), CASES)
+def test_a_perturbed_weight_flips_the_verdict(name: str, j: int) -> None:
+    solver, start = make(name), "exact" if name in MULTISTEP else "own"
+    where = experiment(batch=16)
+    assert run(solver, where, start=start).verdict == "consistent"  # type: ignore[arg-type]
+    assert run(perturbed(solver, j), where, start=start).verdict == "lower"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["dpm-solver-2", "dpm-solver-3", "krogstad4", "deis-rhork-4rk"])
+def test_a_perturbed_stage_flips_the_verdict(name: str) -> None:
+    solver = make(name)
+    *ramp, top = solver.sequence.tableaux
+    first, *others = top.stages
+    changed = replace(top, stages=(replace(first, formula=first.formula * Rational(1001, 1000)), *others))
+    assert run(replace(solver, sequence=Repeat(changed, ramp[0])), experiment(batch=16)).verdict == "lower"
+
+
+@pytest.mark.parametrize("name", ["dpm-solver++-2m", "deis-tab2", "deis-lambdaab3"])
+def test_a_perturbation_that_keeps_the_sum_flips_the_verdict_too(name: str) -> None:
+    """Weight moved from one evaluation to another: consistent, but first order."""
+    solver = make(name)
+    top = solver.sequence.tableaux[-1]
+    changed = with_output(solver, top.output + Rational(1, 1000) * top.b[-1] * (P(1) - N(0)))
+    assert run(changed, experiment(batch=16), start="exact").verdict == "lower"
+
+
+# --- the study itself ---
+
+
+def test_superconvergence_on_a_gaussian_is_reported_as_higher() -> None:
+    """Why one Gaussian is never the only evidence: the midpoint rule in 1/rho is third order there."""
+    from semilinear.integrators.form import data_in_inverse_rho
+
+    midpoint = replace(make("deis-rhork-2midpoint"), form=data_in_inverse_rho, name="midpoint in 1/rho")
+    import numpy as np
+    from semilinear.verification.problems import GaussianMixture
+
+    single = GaussianMixture(np.ones(1), np.array([[0.7]]), np.array([[[0.25]]]), "N(0.7, 0.25)")
+    start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.75))
+    assert run(midpoint, Experiment(single, VP, start, end)).verdict == "higher"
+    assert run(midpoint, experiment()).verdict == "consistent"
+
+
+def test_runs_that_diverge_are_errors_not_crashes() -> None:
+    solver = make("deis-rhork-4rk")
+    wild = replace(
+        solver,
+        sequence=Repeat(perturbed(solver, 0, 10**80).sequence.tableaux[-1], solver.sequence.tableaux[0]),
+    )
+    assert run(wild, experiment(batch=4, top=24)).verdict in ("inconclusive", "lower")
+
+
+def test_stochastic_solvers_are_refused() -> None:
+    with pytest.raises(ValueError, match="stochastic"):
+        run(make("sde-dpm-solver++-2m"), experiment())
+
+
+def test_evaluations_are_counted_per_run() -> None:
+    study = run(make("dpm-solver-3"), experiment(batch=2, top=16))
+    assert study.nfe == (12, 18, 24, 36, 48)
+
+
+def test_budgets_are_restricted_to_a_residue() -> None:
+    study = run(make("dpm-solver-fast-3"), experiment(batch=4, top=64), residue=(3, 2))
+    assert all(p.n % 3 == 2 for p in study.estimate.points)
+    assert study.nfe == tuple(p.n for p in study.estimate.points)
+
+
+@pytest.mark.parametrize("options", [{"batch": 0}, {"digits": 30, "problem": problem("golden-mixture")}])
+def test_bad_experiments_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"batch|digits"):
+        Experiment(
+            **({"problem": problem("gaussian"), "schedule": VP, "t_start": 0.4, "t_end": 0.1} | options)
+        )

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import sympy
+from hypothesis import given
+from hypothesis import strategies as st
+from semilinear.integrators.arithmetic import FLOAT64, multiprecision
+from semilinear.integrators.evaluate import Scope, evaluator
+from semilinear.integrators.form import data_in_lambda, noise_in_lambda, noise_in_rho, noise_in_time
+from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.tableau import (
+    N,
+    P,
+    Stage,
+    Tableau,
+    adams,
+    interpolate,
+    nested_collocation,
+    omega,
+    phi,
+    phi1,
+    phi2,
+    phi3,
+    z,
+)
+from sympy import Integer, Rational
+
+VP = vp_linear()
+FORMS = (noise_in_lambda, data_in_lambda, noise_in_rho, noise_in_time)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_listed_tableau_integrates_a_constant(name: str) -> None:
+    for tableau in make(name).sequence.tableaux:
+        assert tableau.consistency_defects() == []
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_solver_names_its_source_and_a_positive_claim(name: str) -> None:
+    solver = make(name)
+    assert solver.name == name
+    assert solver.claimed >= 1
+    assert len(solver.source) > 5
+
+
+@given(st.integers(1, 4), st.lists(st.floats(0.2, 3.0), min_size=3, max_size=3), st.sampled_from(FORMS))
+def test_adams_rows_integrate_polynomials_exactly_on_any_grid(k: int, gaps: list[float], form: Any) -> None:
+    """With N = tau^m, m < k, the row equals the m-th moment, whatever the step ratios."""
+    step = form(VP).step(0.5, 0.44)
+    h, taus, position = step.h, [], step.tau0
+    for gap in gaps:
+        position = position - gap * h
+        taus.append(position)
+    scope = Scope(step, tuple(taus), {})
+    weights = {j: evaluator(w, FLOAT64)(scope) for j, w in adams(k).b.items()}
+    nodes = {0: 0.0} | {-j: (taus[j - 1] - step.tau0) / h for j in range(1, k)}
+    for m in range(k):
+        quadrature = sum(w * nodes[j] ** m for j, w in weights.items())
+        size = sum(abs(w * nodes[j] ** m) for j, w in weights.items())
+        assert quadrature == pytest.approx(math.factorial(m) * step.phi(m + 1, 1.0), abs=1e-12 * max(size, 1))
+
+
+def test_adams_2_and_3_are_the_written_formulas() -> None:
+    w = omega(1)
+    assert sympy.simplify(adams(2).b[0] - (phi1 + phi2 / w)) == 0
+    assert sympy.simplify(adams(2).b[-1] + phi2 / w) == 0
+    constant = {omega(1): 1, omega(2): 2}
+    b = adams(3).b
+    assert sympy.expand(b[0].subs(constant) - (phi1 + Rational(3, 2) * phi2 + phi3)) == 0
+    assert sympy.expand(b[-1].subs(constant) - (-2 * phi2 - 2 * phi3)) == 0
+    assert sympy.expand(b[-2].subs(constant) - (phi2 / 2 + phi3)) == 0
+
+
+def test_corrected_3m_is_exponential_adams_bashforth_3() -> None:
+    a, b = make("dpm-solver++-3m-corrected").sequence.tableaux[-1].b, adams(3).b
+    assert all(sympy.simplify(a[j] - b[j]) == 0 for j in (0, -1, -2))
+
+
+def test_released_3m_has_half_the_second_difference() -> None:
+    released, exact = make("dpm-solver++-3m-released").sequence.tableaux[-1].b, adams(3).b
+    constant = {omega(1): 1, omega(2): 2}
+    for j, share in ((0, 1), (-1, -2), (-2, 1)):
+        assert sympy.expand((exact[j] - released[j]).subs(constant) - share * phi3 / 2) == 0
+
+
+def test_dpm_solver_3_is_hochbruck_ostermann_5_9() -> None:
+    tableau = make("dpm-solver-3").sequence.tableaux[-1]
+    at = Rational(2, 3)
+    assert sympy.simplify(tableau.a[1][1] - Rational(4, 9) / Rational(1, 3) * phi(2, at)) == 0
+    assert sympy.simplify(tableau.b[2] - Rational(3, 2) * phi2) == 0
+    assert 1 not in tableau.b
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
+def test_nested_collocation_satisfies_its_quadrature_conditions(order: int) -> None:
+    """sum_i b_i c_i^(m-1)/(m-1)! = phi_m for m <= order: the stiff conditions psi_m = 0."""
+    tableau = nested_collocation(order)
+    assert tableau.evaluations == 1 + order * (order - 1) // 2
+    c = [Integer(0), *tableau.c]
+    for m in range(1, order + 1):
+        total = sum(w * c[j] ** (m - 1) / sympy.factorial(m - 1) for j, w in tableau.b.items())
+        assert sympy.expand(total - phi(m, 1)) == 0
+
+
+@given(st.integers(0, 6), st.fractions(0, 1, max_denominator=8), st.floats(-20, 8))
+def test_the_symbolic_phi_is_the_numeric_one(k: int, c: Any, at: float) -> None:
+    from semilinear.integrators.phi import phi as numeric
+
+    step = data_in_lambda(VP).step(0.5, 0.3)
+    step.h = -at  # z = -h
+    value = evaluator(phi(k, Rational(c.numerator, c.denominator)), FLOAT64)(Scope(step, (), {}))
+    assert value == pytest.approx(numeric(k, float(c) * at), rel=1e-13)
+
+
+def test_products_powers_and_exponentials_evaluate() -> None:
+    xp = multiprecision(30)
+    step = data_in_lambda(VP).step(xp.number(0.5), xp.number(0.3))
+    scope = Scope(step, (), {sympy.Symbol("r"): xp.number(2)})
+    expression = z * phi(1, Rational(1, 2)) ** 2 / 4 + sympy.exp(z / 3) - sympy.Symbol("r") ** Rational(1, 2)
+    half = (xp.exp(step.z / 2) - 1) / (step.z / 2)
+    expected = step.z * half**2 / 4 + xp.exp(step.z / 3) - xp.sqrt(xp.number(2))
+    assert abs(evaluator(expression, xp)(scope) - expected) < 1e-28
+
+
+def test_other_functions_are_refused() -> None:
+    with pytest.raises(TypeError, match="sin"):
+        evaluator(sympy.sin(z), FLOAT64)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Tableau((), N(0) * N(0)), "linear"),
+        (lambda: Tableau((), phi1 * N(0) + phi1), "combination"),
+        (lambda: Tableau((), N(1)), "not evaluated yet"),
+        (lambda: Tableau((Stage(Rational(1, 2), N(1)),), N(1)), "not evaluated yet"),
+        (lambda: Tableau((Stage(Rational(1, 2), N(0)),), N(1), carry=1), "abscissa 1"),
+        (lambda: Tableau((), N(0), carry=1), "carry must name"),
+        (lambda: Tableau.from_arrays([0, 1], [[], [1]], [1]), "same length"),
+        (lambda: Tableau.from_arrays([1], [[]], [1]), "start with 0"),
+        (lambda: Tableau.from_arrays([0, 1], [[1], [1]], [1, 0]), r"a\[0\]\[0\]"),
+        (lambda: phi(-1, 1), "non-negative"),
+        (lambda: adams(0), "k must"),
+        (lambda: nested_collocation(True), "order must"),
+    ],
+)
+def test_malformed_tableaux_are_refused(build: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_facts_are_derived_from_the_formula() -> None:
+    tableau = Tableau((Stage(1, phi1 * N(0)),), phi1 * N(0) + phi3 * (N(1) - P(2)) / omega(2), carry=1)
+    assert (tableau.past, tableau.evaluations, tableau.moments) == (2, 1, 3)
+    assert tableau.parameters == frozenset()
+    free = sympy.Symbol("r")
+    assert Tableau((Stage(free, free * phi(1, free) * N(0)),), phi1 * N(1)).parameters == {free}
+
+
+def test_interpolation_through_one_node_is_the_euler_row() -> None:
+    assert interpolate({Integer(0): N(0)}, Rational(1, 3)) == Rational(1, 3) * phi(1, Rational(1, 3)) * N(0)
+
+
+def test_inconsistent_weights_are_reported() -> None:
+    defects = Tableau(
+        (Stage(Rational(1, 2), phi1 * N(0)),), phi1 * N(0) * Rational(9, 10)
+    ).consistency_defects()
+    assert len(defects) == 2
+    assert "9/10" in defects[1]
