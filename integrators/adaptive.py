@@ -148,7 +148,7 @@ def sample_adaptive(
         step = compiler.step(sequence.tableau, t, target, index, index + 1)
         if 2 * base + 1 in machine.values:  # kept from a rejected attempt
             step = replace(step, operations=step.operations[1:])
-        machine.prepare((step,), x)
+        machine.prepare(step.arrays, x)
         machine.run(step, index)
         high, low = machine.state(step.output), machine.state(step.low or 0)
         error = controller.error(high, low, previous)
@@ -174,7 +174,7 @@ def sample_adaptive(
     state = machine.state(compiler.base)
     if denoise:
         final = compiler.denoise(t)
-        machine.prepare((final,), x)
+        machine.prepare(final.arrays, x)
         machine.run(final, len(times) - 1)
         state = machine.state(final.output)
     return AdaptiveSample(state, machine.nfe, tuple(times), tuple(attempts))

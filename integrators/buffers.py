@@ -19,12 +19,17 @@ _ALONE = 2
 """The count of a storage that one tensor refers to: the tensor and the handle that asks."""
 
 
-class Buffers:
-    """Up to `limit` dead tensors of one shape, dtype and device, ready to be written again."""
+SMALL = 1 << 15
+"""Bytes below which a fresh tensor costs less than the question whether an old one is free."""
 
-    def __init__(self, limit: int = 4) -> None:
+
+class Buffers:
+    """Up to `LIMIT` dead tensors of one shape, dtype and device, ready to be written again."""
+
+    LIMIT = 4
+
+    def __init__(self) -> None:
         self._free: list[torch.Tensor] = []
-        self._limit = limit
 
     def take(self, like: torch.Tensor) -> torch.Tensor | None:
         """A buffer to write a state like `like` into, or None when there is none (or autograd must see the
@@ -37,7 +42,7 @@ class Buffers:
     def give(self, tensor: torch.Tensor) -> None:
         """Offer a tensor that the caller is about to forget; `tensor` must be the caller's only reference."""
         if (
-            len(self._free) < self._limit
+            len(self._free) < self.LIMIT
             and _use_count is not None
             and not tensor.requires_grad
             # this frame, the caller's variable, getrefcount's argument (fewer where frames borrow references)

@@ -61,14 +61,8 @@ class Row:
         """The terms by the sampling loop's keys: 2 i for state i, 2 i + 1 for the model's output there."""
         return tuple((2 * state + (kind == "m"), coefficient) for kind, state, coefficient in self.terms)
 
-    @cached_property
-    def arrays(self) -> tuple[np.ndarray, ...]:
-        """The coefficients that are arrays."""
-        every = (*(v for _, _, v in self.terms), *(v for _, v in self.noise), self.constant)
-        return tuple(v for v in every if isinstance(v, np.ndarray))
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlanStep:
     """The operations between t0 and t1, in order; t1 is None for the final denoising step to lambda =
     +infinity.
@@ -81,6 +75,14 @@ class PlanStep:
     operations: tuple[Evaluation | Row, ...]
     output: int
     low: int | None = None
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The coefficients that are arrays (elementwise operators)."""
+        rows = [op for op in self.operations if isinstance(op, Row)]
+        terms = [v for row in rows for _, _, v in row.terms]
+        every = [*terms, *(v for row in rows for _, v in row.noise), *(row.constant for row in rows)]
+        return tuple(v for v in every if isinstance(v, np.ndarray))
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +133,11 @@ class Plan:
         for key, index in last.items():
             dead[index].append(key)
         return tuple(tuple(keys) for keys in dead[:-1])
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The coefficients that are arrays (elementwise operators)."""
+        return tuple(array for step in self.steps for array in step.arrays)
 
     @cached_property
     def stochastic(self) -> bool:

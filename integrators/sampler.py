@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .arithmetic import Value, choose, of
-from .buffers import Buffers
+from .buffers import SMALL, Buffers
 from .plan import Plan, PlanStep, Row
 from .prediction import Model
 
@@ -124,7 +124,7 @@ def _run(
     machine = Machine(model, noise, check)
     for i, state in enumerate(states):
         machine.put(i, state)
-    machine.prepare(plan.steps, states[0])
+    machine.prepare(plan.arrays, states[0])
     for index, step in enumerate(plan.steps):
         machine.run(step, index)
         if callback is not None:
@@ -145,23 +145,23 @@ class Machine:
         self.nfe = 0
         self._model, self._noise, self._check = model, noise, check
         self._given = 0
-        self._buffers = Buffers()
+        self._buffers: Buffers | None = None
         self._tensors: dict[int, torch.Tensor] = {}
 
     def put(self, state: int, x: State) -> None:
         """Supply a state, before any is made here; its memory stays the caller's."""
         self.values[2 * state] = x
         self._given = max(self._given, 2 * state + 1)
+        if isinstance(x, torch.Tensor) and x.nbytes >= SMALL:
+            self._buffers = Buffers()
 
     def state(self, state: int) -> State:
         """A state by number."""
         return self.values[2 * state]
 
-    def prepare(self, steps: Iterable[PlanStep], like: State) -> None:
+    def prepare(self, arrays: Iterable[np.ndarray], like: State) -> None:
         """Move elementwise coefficients to the state's device before the loop: no transfer while it runs."""
         if isinstance(like, torch.Tensor):
-            rows = (op for step in steps for op in step.operations if isinstance(op, Row))
-            arrays = (array for row in rows for array in row.arrays)
             self._tensors = {id(a): torch.tensor(a, dtype=like.dtype, device=like.device) for a in arrays}
 
     def run(self, step: PlanStep, index: int) -> None:
@@ -187,7 +187,7 @@ class Machine:
         """
         for key in keys:
             value = self.values.pop(key)
-            if key > self._given and key % 2 == 0 and isinstance(value, torch.Tensor):
+            if self._buffers is not None and key > self._given and key % 2 == 0:
                 self._buffers.give(value)
 
     def _combine(self, row: Row) -> State:
@@ -196,7 +196,7 @@ class Machine:
         first = values[key]
         if not isinstance(first, torch.Tensor):
             return self._combine_arrays(row)
-        buffer = self._buffers.take(first)
+        buffer = None if self._buffers is None else self._buffers.take(first)
         total = torch.mul(first, self._operand(coefficient), out=buffer)
         for key, coefficient in terms[1:]:
             if type(coefficient) is float:
@@ -231,7 +231,8 @@ class Machine:
 
 def _finite(value: State) -> bool:
     if isinstance(value, torch.Tensor):
-        return bool(torch.isfinite(value).all())
+        # A finite sum proves it in one fast pass; large finite values may overflow the sum.
+        return bool(value.sum() * 0 == 0) or bool(torch.isfinite(value).all())
     array = np.asarray(value)
     if array.dtype == object:
         return all(abs(v) < float("inf") for v in array.flat)
