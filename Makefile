@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: verify test check bench clean
+.PHONY: verify test check bench reports clean
 
 verify: $(INSTALLED)
 	$(BIN)/semilinear verify
@@ -17,9 +17,17 @@ check: $(INSTALLED) .typing
 	$(BIN)/ruff format --check .
 	MYPYPATH=.typing $(BIN)/mypy .typing/semilinear tests
 
+# k-diffusion without its dependencies: only its sampling module is loaded.
 bench: $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt --group bench
-	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts= --import-mode=importlib
+	$(BIN)/pip install -q --no-deps k-diffusion==0.1.1.post1
+	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts= --throughput reports
+
+# The committed reports and the README's table, from a full run.
+reports: $(INSTALLED)
+	$(BIN)/semilinear verify --out reports
+	$(BIN)/python -c "from pathlib import Path; from semilinear.verification.report import update_readme; \
+	  update_readme(Path('README.md'), Path('reports/orders.json'))"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -103,6 +103,16 @@ def test_float64_plans_are_the_multiprecision_plans_rounded(name: str) -> None:
     assert difference(rounded, plan(name, **times, digits=30)).value < 3e-14
 
 
+@pytest.mark.parametrize(
+    "name", ["dpm-solver-3", "deis-tab3", "deis-rhoab2", "etdrk4", "sde-dpm-solver++-2m"]
+)
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
+def test_multiprecision_plans_have_all_their_digits(name: str, prediction: str) -> None:
+    times: dict[str, Any] = {"times": plan(steps=5).times, "t_start": None, "t_end": None, "steps": 5}
+    a, b = (plan(name, **times, prediction=prediction, digits=d) for d in (30, 45))
+    assert difference(a, b).value < 1e-27
+
+
 # --- structure ---
 
 

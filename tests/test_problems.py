@@ -72,6 +72,27 @@ def test_numpy_and_multiprecision_models_agree_with_torch(name: str) -> None:
     assert np.allclose(exact.astype(float), by_torch, rtol=0, atol=1e-13)
 
 
+def test_the_multiprecision_model_has_all_its_digits() -> None:
+    """Against a numerical derivative of the log density from its definition, in 80 digits."""
+    p, xp = problem("mixture-1d"), multiprecision(60)
+    context, t, at = multiprecision(80).context, xp.number(0.3), xp.number(0.4)
+    alpha, sigma = context.mpf(VP.alpha(t)), context.mpf(VP.sigma(t))
+
+    def log_p(x: Any) -> Any:
+        total = context.mpf(0)
+        for w, m, v in zip(p.weights[0], p.means[0], p.variances[0], strict=True):
+            variance = context.mpf(v) * alpha**2 + sigma**2
+            total += (
+                context.mpf(w)
+                * context.exp(-((x - alpha * m) ** 2) / (2 * variance))
+                / context.sqrt(variance)
+            )
+        return context.log(total)
+
+    eps = p.model(VP)(np.array([[at]], dtype=object), t)[0, 0]
+    assert abs(eps + sigma * context.diff(log_p, context.mpf(at))) < 1e-30
+
+
 def test_far_away_states_do_not_overflow() -> None:
     for name in ("golden-mixture", "mixture-1d", "digits-0.8", "digits-0"):
         p = problem(name)

@@ -72,6 +72,20 @@ def test_lambda_and_log_alpha_are_accurate(schedule: Schedule) -> None:
 
 
 @every
+def test_multiprecision_values_have_all_their_digits(schedule: Schedule) -> None:
+    """No rounded constant: 30 and 60 digits agree to 28, for every function and inverse."""
+    low, high = multiprecision(30), multiprecision(60)
+    for t in times(schedule, 7):
+        for name in ("log_alpha", "alpha", "sigma", "rho", "lam", "rho_dot"):
+            a, b = (getattr(schedule, name)(xp.number(t)) for xp in (low, high))
+            size = max(abs(b), 1) if name == "lam" else abs(b)
+            assert a == b or abs(high.number(a) - b) <= 1e-27 * size, (name, t)
+    for lam in (-1.5, 0.3, 2.5):
+        a, b = (schedule.t_of_lam(xp.number(lam)) for xp in (low, high))
+        assert abs(high.number(a) - b) <= 1e-27 * abs(b)
+
+
+@every
 @given(fraction=st.floats(0, 1))
 def test_round_trips_return_the_time(schedule: Schedule, fraction: float) -> None:
     low = max(schedule.t_min, 1e-5)

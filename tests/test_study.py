@@ -13,7 +13,7 @@ from semilinear.integrators.solver import Ramp, Repeat, Solver
 from semilinear.integrators.solvers import make
 from semilinear.integrators.tableau import N, P, omega, phi, phi1, phi2
 from semilinear.verification.problems import problem
-from semilinear.verification.study import LADDER, Experiment, run
+from semilinear.verification.study import LADDER, Experiment, measure, run
 from sympy import Rational
 
 VP = vp_linear()
@@ -201,6 +201,27 @@ def test_runs_that_diverge_are_errors_not_crashes() -> None:
 def test_stochastic_solvers_are_refused() -> None:
     with pytest.raises(ValueError, match="stochastic"):
         run(make("sde-dpm-solver++-2m"), experiment())
+
+
+def test_any_sampler_can_be_measured() -> None:
+    """A black box that runs Heun's method in rho, written here without the toolkit's loop."""
+    where = experiment(batch=16, top=128)
+    f, model = where.schedule.formulas, where.problem.model(where.schedule)
+
+    def heun(n: int) -> tuple[Any, int]:
+        y, rho = where.x / f.alpha(where.t_start), f.rho(where.t_start)
+        h = (f.rho(where.t_end) - rho) / n
+        for i in range(n):
+            t, t_next = f.t_of_rho(rho + i * h), f.t_of_rho(rho + (i + 1) * h)
+            first = model(y * f.alpha(t), t)
+            y = y + h / 2 * (first + model((y + h * first) * f.alpha(t_next), t_next))
+        return y * f.alpha(where.t_end), 2 * n
+
+    study = measure("Heun in rho", 2, heun, where)
+    assert study.verdict == "consistent"
+    assert study.nfe[0] == 8
+    with pytest.raises(ValueError, match=r"states of shape \(16, 2\), got \(3,\)"):
+        measure("wrong", 2, lambda n: ([1.0, 2.0, 3.0], n), where)
 
 
 def test_evaluations_are_counted_per_run() -> None:

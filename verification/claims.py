@@ -17,15 +17,15 @@ from semilinear.integrators.solvers import SOLVERS, make
 class Expectation:
     """The orders that a solver must show, and why they are not the claimed one.
 
-    solver: name.  formula: with exact starting values.  released: with its own start.  None: the order
+    solver: name.  exact: with exact starting values.  own: with its own start.  None: the order
     falls along the ladder without reaching its limit, so the verdict on the claim must be "lower" and no
     order is asserted. residue: (m, r): measured at budgets n = r mod m.  long: measured to 4096 steps,
     where the quadrature error of a release is not hidden behind the method's own.
     """
 
     solver: str
-    formula: int | None
-    released: int | None
+    exact: int | None
+    own: int | None
     reason: str = ""
     residue: tuple[int, int] | None = None
     long: bool = False

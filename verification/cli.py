@@ -135,7 +135,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _order(options: argparse.Namespace) -> int:
-    from .report import number, plot_studies, study_json
+    from .plots import plot_studies
+    from .results import number, study_json
     from .study import run
 
     solver, experiment = _study_arguments(options)
@@ -145,10 +146,11 @@ def _order(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     claimed = solver.claimed if options.claimed is None else options.claimed
     verdict = study.against(claimed)
+    data = study_json(study) | {"claimed": claimed, "verdict": verdict}
     if options.plot is not None:
-        plot_studies([(solver.name, study)], f"{solver.name} on {options.problem}", options.plot)
+        plot_studies([(solver.name, data)], f"{solver.name} on {options.problem}", options.plot)
     if options.json:
-        _print_json(study_json(study) | {"claimed": claimed, "verdict": verdict})
+        _print_json(data)
     else:
         table = Table(
             "N",
@@ -158,7 +160,7 @@ def _order(options: argparse.Namespace) -> int:
             "used",
             title=f"{solver.name} on {options.problem}, {options.start} start",
         )
-        for row in study_json(study)["points"]:
+        for row in data["points"]:
             used = "fit" if row["N"] in study.estimate.window else "yes" if row["usable"] else "no"
             error_text = "diverged" if row["error"] is None else f"{row['error']:.3e}"
             table.add_row(str(row["N"]), str(row["NFE"]), error_text, f"{row['floor']:.0e}", used)
@@ -247,7 +249,7 @@ def _known(name: str, value: str, table: dict[str, Any]) -> None:
 
 def _replay(options: argparse.Namespace) -> int:
     from .golden import GoldenError, replay_file
-    from .report import case_json
+    from .results import case_json
 
     cases, failed = [], 0
     for path in options.files:
@@ -282,6 +284,7 @@ def _verify(options: argparse.Namespace) -> int:
     from . import report
     from .campaign import measure_all, tasks
     from .golden import DATA, replay_file
+    from .results import orders_json
 
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
@@ -299,48 +302,49 @@ def _verify(options: argparse.Namespace) -> int:
         for path in files:
             cases += list(replay_file(path))
             progress.advance(replaying)
-        planned = tasks(options.quick)
-        measuring = progress.add_task("measuring orders", total=len(planned))
+        measuring = progress.add_task("measuring orders", total=len(tasks(options.quick)))
         measured = measure_all(options.quick, lambda task: progress.advance(measuring), options.workers)
-    paths = report.write(options.out, measured, cases, options.quick)
-    unexpected = [m for m in measured if m.as_expected is False]
-    failed = [c for c in cases if not c.ok]
+    data = orders_json(measured, cases, options.quick)
+    paths = report.write(options.out, data)
     if options.json:
-        _print_json(report.orders_json(measured, cases, options.quick))
+        _print_json(data)
     else:
-        _print_orders(console, measured, cases)
+        _print_orders(console, data)
         console.print(f"wrote {', '.join(str(p) for p in paths)} in {time.perf_counter() - began:.0f} s")
-    for m in unexpected:
-        console.print(f"[red]not as expected:[/] {m.expectation.label} ({m.setting.name})")
-    for c in failed:
-        console.print(f"[red]differs from the released code:[/] {c.file} {c.index} {c.solver} {c.error}")
+    unexpected = [row for row in data["rows"] if row["as_expected"] is False]
+    failed = [case for case in data["replay"] if not case["ok"]]
+    for row in unexpected:
+        console.print(f"[red]not as expected:[/] {row['solver']} ({row['setting']})")
+    for case in failed:
+        console.print(
+            f"[red]not as released:[/] {case['file']} {case['index']} {case['solver']} {case['error']}"
+        )
     return FAILED if unexpected or failed else OK
 
 
-def _print_orders(console: Console, measured: Sequence[Any], cases: Sequence[Any]) -> None:
+def _print_orders(console: Console, data: Any) -> None:
     from rich import box
 
-    from .report import agreement, interval
+    from .report import interval, released_code, verdicts
 
-    released = agreement(cases)
-    for setting in dict.fromkeys(m.setting for m in measured):
-        title = f"{setting.name}: {setting.problem}, {setting.schedule}, {setting.grid}"
+    for setting in data["settings"]:
+        title = f"{setting['name']}: {setting['problem']}, {setting['schedule']}, {setting['grid']}"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in ("solver", "claimed", "as released", "formula", "verdict", "as expected", "vs release"):
+        for column in ("solver", "claimed", "own start", "exact start", "verdict", "expected", "vs release"):
             table.add_column(column, no_wrap=True)
-        for m in (m for m in measured if m.setting == setting):
-            worst, count = released.get(m.expectation.solver, (0.0, 0))
+        for row in (row for row in data["rows"] if row["setting"] == setting["name"]):
             table.add_row(
-                m.expectation.label,
-                str(m.released.claimed),
-                interval(m.released.estimate),
-                "" if m.formula is m.released else interval(m.formula.estimate),
-                m.released.verdict,
-                {True: "yes", False: "NO", None: "-"}[m.as_expected],
-                f"{worst:.0e} ({count})" if count else "",
+                row["solver"],
+                str(row["claimed"]),
+                interval(row["own"]),
+                "" if row["exact"] is None else interval(row["exact"]),
+                verdicts(row),
+                {True: "yes", False: "NO", None: "-"}[row["as_expected"]],
+                released_code(row["agreement"]).replace("*", ""),
             )
         console.print(table)
-    console.print(f"{sum(c.ok for c in cases)} of {len(cases)} golden cases agree with the released code")
+    agree = sum(case["ok"] for case in data["replay"])
+    console.print(f"{agree} of {len(data['replay'])} golden cases agree with the released code")
 
 
 if __name__ == "__main__":

@@ -85,10 +85,15 @@ def _responsibilities(log_weights: Array, xp: Arithmetic) -> Array:
 
 
 class _Constants:
-    """float64 constants of a problem, converted once per number system and device."""
+    """Constants of a problem, converted once per number system and device.
 
-    def __init__(self, *arrays: np.ndarray) -> None:
-        self._arrays = arrays
+    The first are weights, of which the logarithm is taken after the conversion: a rounded logarithm would
+    limit a run in 50 digits to 17.
+    """
+
+    def __init__(self, weights: np.ndarray | None, *arrays: np.ndarray) -> None:
+        self._arrays = arrays if weights is None else (weights, *arrays)
+        self._has_weights = weights is not None
         self._cache: dict[Any, tuple[Array, ...]] = {}
 
     def like(self, x: Array) -> tuple[Array, ...]:
@@ -101,7 +106,7 @@ class _Constants:
                 )
             else:
                 made = tuple(of(x).number(a) for a in self._arrays)
-            self._cache[key] = made
+            self._cache[key] = (of(made[0]).log(made[0]), *made[1:]) if self._has_weights else made
         return self._cache[key]
 
 
@@ -152,7 +157,7 @@ class GaussianMixture:
             ("_spectrum", (values, vectors)),
         ):
             object.__setattr__(self, key, value)
-        object.__setattr__(self, "_constants", _Constants(np.log(w), m, values, vectors))
+        object.__setattr__(self, "_constants", _Constants(w, m, values, vectors))
 
     @property
     def dimension(self) -> int:
@@ -297,7 +302,7 @@ class RotatedProduct:
             raise ValueError(f"rotation must be an exactly orthogonal matrix of {identity.shape} Fractions")
         for key, value in (("weights", w), ("means", m), ("variances", v), ("rotation", r)):
             object.__setattr__(self, key, value)
-        object.__setattr__(self, "_constants", _Constants(np.log(w.T), m.T.copy(), v.T.copy(), r))
+        object.__setattr__(self, "_constants", _Constants(w.T.copy(), m.T.copy(), v.T.copy(), r))
 
     @property
     def dimension(self) -> int:
@@ -436,7 +441,7 @@ class EmpiricalMixture:
         if not (np.isfinite(self.bandwidth) and self.bandwidth >= 0):
             raise ValueError(f"bandwidth must be a non-negative number, got {self.bandwidth!r}")
         object.__setattr__(self, "points", p)
-        object.__setattr__(self, "_constants", _Constants(p, (p * p).sum(1)))
+        object.__setattr__(self, "_constants", _Constants(None, p, (p * p).sum(1)))
 
     @property
     def dimension(self) -> int:

@@ -1,207 +1,97 @@
-"""Reports of a verification run: orders.md, orders.json and convergence plots, each written whole or not at
-all.
-"""
+"""Reports of a verification run, made from its JSON data alone: orders.md, plots, and the README's table."""
 
 from __future__ import annotations
 
-import io
 import json
-import math
-import platform
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import version
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.plan_io import write_atomically
 
-from .campaign import Measured, Setting
-from .claims import unmeasured
-from .golden import CaseResult
-from .study import LONG_LADDER, Study
+from .plots import plot_studies
 
-SCHEMA = "semilinear-orders/1"
-Agreement = Mapping[str, tuple[float, int]]
-"""Largest difference to the released code and number of cases, by solver name."""
-
-
-def agreement(results: Iterable[CaseResult]) -> dict[str, tuple[float, int]]:
-    """Replay results by our solver; a case that is not ok counts with an infinite difference."""
-    table: dict[str, tuple[float, int]] = {}
-    for r in results:
-        name = r.ours.removesuffix(" (adaptive)")
-        worst, count = table.get(name, (0.0, 0))
-        table[name] = (max(worst, r.difference if r.ok else math.inf), count + 1)
-    return table
-
-
-# --- JSON ---
-
-
-def study_json(study: Study) -> dict[str, Any]:
-    """A study as JSON data: the keys of `semilinear order --json`."""
-    e = study.estimate
-    return {
-        "solver": study.solver,
-        "claimed": study.claimed,
-        "start": study.start,
-        "observed": number(e.order),
-        "low": number(e.low),
-        "high": number(e.high),
-        "verdict": study.verdict,
-        "reason": study.reason,
-        "window": list(e.window),
-        "richardson": None if study.check is None else study.check.reference_free,
-        "points": [
-            {"N": p.n, "NFE": calls, "error": number(p.error), "floor": p.floor, "usable": p.usable}
-            for p, calls in zip(e.points, study.nfe, strict=True)
-        ],
-        "statistics": {
-            name: {"observed": number(s.order), "low": number(s.low), "high": number(s.high)}
-            for name, s in study.statistics.items()
-        },
-    }
-
-
-def number(value: float) -> float | None:
-    """A float for JSON, which has no NaN and no infinity."""
-    return value if math.isfinite(value) else None
-
-
-def case_json(result: CaseResult) -> dict[str, Any]:
-    """A replayed case as JSON data."""
-    return {
-        "file": result.file,
-        "index": result.index,
-        "solver": result.solver,
-        "ours": result.ours,
-        "difference": number(result.difference),
-        "times_difference": number(result.times_difference),
-        "nfe": result.nfe,
-        "nfe_ok": result.nfe_ok,
-        "tolerance": result.tolerance,
-        "ok": result.ok,
-        "error": result.error,
-        "note": result.note,
-    }
-
-
-def orders_json(measured: Sequence[Measured], cases: Sequence[CaseResult], quick: bool) -> dict[str, Any]:
-    """Everything that was measured, as JSON data."""
-    table = agreement(cases)
-    return {
-        "schema": SCHEMA,
-        "quick": quick,
-        "versions": {
-            name: version(name) for name in ("semilinear", "torch", "numpy", "scipy", "sympy", "mpmath")
-        },
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "rows": [_row_json(m, table) for m in measured],
-        "replay": [case_json(c) for c in cases],
-        "unmeasured": unmeasured(),
-    }
-
-
-def _row_json(m: Measured, table: Agreement) -> dict[str, Any]:
-    solver = m.expectation.build()
-    worst, count = table.get(m.expectation.solver, (math.nan, 0))
-    setting = m.setting
-    return {
-        "solver": m.expectation.label,
-        "claimed": solver.claimed,
-        "source": solver.source,
-        "setting": {
-            "name": setting.name,
-            "problem": setting.problem,
-            "schedule": setting.schedule,
-            "grid": setting.grid,
-            "batch": setting.batch,
-            "digits": setting.digits,
-        },
-        "released": study_json(m.released),
-        "formula": study_json(m.formula),
-        "expected": {"released": m.expectation.released, "formula": m.expectation.formula},
-        "as_expected": m.as_expected,
-        "reason": m.expectation.reason,
-        "agreement": {"cases": count, "difference": number(worst)} if count else None,
-    }
-
-
-# --- Markdown ---
-
-
-def interval(e: OrderEstimate) -> str:
-    """An estimate as "2.000 ± 0.006", or a dash where there is none (an interval wider than 9 says nothing)."""
-    if not math.isfinite(e.order) or e.half_width > 9:
-        return "–"
-    return f"{e.order:.3f} ± {e.half_width:.3f}"
-
+Data = Mapping[str, Any]
 
 HEADER = """# Orders of convergence, measured
 
 Generated by `semilinear verify`; every number comes from `orders.json` beside it.
 
-- **as released**: the method with its own start (multistep methods begin with lower orders).
-- **formula**: the same formula from exact starting values.
+- **own start**: the method as it is released and run (multistep methods begin with lower orders).
+- **exact start**: the same formula from exact starting values; "same" for one-step methods.
 - Intervals are 95 %; how they are made stands in `analysis/convergence.py`.
-- **verdict**: the claimed order against the method as released. A refuted claim is a finding, not a failure; the run
-  fails when a measurement is not what the mathematics predicts (last column but one).
+- **verdict**: the claimed order against the measured one, with its own and with exact start. A refuted claim is a finding, not a failure; the run fails when a measurement is not what the mathematics predicts ("as expected").
 - **released code**: largest relative difference over the golden cases, and their number.
 """
 
 
-def markdown(measured: Sequence[Measured], cases: Sequence[CaseResult], quick: bool) -> str:
-    """The report as Markdown."""
-    table, lines = agreement(cases), [HEADER]
-    if quick:
-        lines.append("This is a quick run: main problem only, up to 512 steps.\n")
-    groups: dict[Setting, list[Measured]] = defaultdict(list)
-    for m in measured:
-        groups[m.setting].append(m)
-    for setting, rows in groups.items():
-        lines.append(f"## {setting.name}\n\n{_describe(setting)}\n")
-        lines.append(_hard_table(rows) if not setting.asserted else _table(rows, table))
-    lines.append("## Replay of released code\n\n" + _replay_table(cases))
-    lines.append(
-        "Stochastic solvers, whose orders are weak and strong ones, are replayed but not measured here: "
-        + ", ".join(f"`{name}`" for name in unmeasured())
-        + ".\n"
+def interval(study: Data | None) -> str:
+    """An estimate as "2.000 ± 0.006"; a dash where there is none (a half-width above 9 says nothing)."""
+    if study is None:
+        return "same"
+    if study["observed"] is None or study["high"] - study["low"] > 18:
+        return "–"
+    return f"{study['observed']:.3f} ± {(study['high'] - study['low']) / 2:.3f}"
+
+
+def verdicts(row: Data) -> str:
+    """The verdict with its own start and, where it differs, with exact starting values."""
+    own = str(row["own"]["verdict"])
+    exact = own if row["exact"] is None else str(row["exact"]["verdict"])
+    return own if own == exact else f"{own} / {exact}"
+
+
+def released_code(found: Data | None) -> str:
+    """Agreement with the released code as "2e-14 (8)"."""
+    if found is None:
+        return ""
+    if found["agree"] < found["cases"]:
+        return f"**{found['agree']} of {found['cases']} agree**"
+    return f"{found['difference']:.0e} ({found['cases']})"
+
+
+def markdown(data: Data) -> str:
+    """The report of a run."""
+    parts = [HEADER]
+    if data["quick"]:
+        parts.append("This is a quick run: the main setting only, without the long ladder.\n")
+    for setting in data["settings"]:
+        rows = [row for row in data["rows"] if row["setting"] == setting["name"]]
+        parts.append(f"## {setting['name']}\n\n{_describe(setting)}\n")
+        parts.append(_table(rows) if setting["asserted"] else _hard_table(rows))
+    parts.append("## Replay of released code\n\n" + _replay_table(data["replay"]))
+    names = ", ".join(f"`{u['solver']}` ({released_code(u['agreement'])})" for u in data["unmeasured"])
+    parts.append(
+        f"Stochastic solvers, whose orders are weak and strong ones, are replayed but not measured here: {names}.\n"
     )
-    return "\n".join(lines)
+    return "\n".join(parts)
 
 
-def _describe(s: Setting) -> str:
-    digits = "float64" if s.digits is None else f"{s.digits} digits"
+def _describe(s: Data) -> str:
+    digits = "float64" if s["digits"] is None else f"{s['digits']} digits"
     return (
-        f"Problem `{s.problem}`, schedule `{s.schedule}`, grid `{s.grid}`, lambda from {s.lam_start:g} to {s.lam_end:g}, "
-        f"{s.batch} initial states from the exact marginal, {digits}, {s.ladder[0]} to {s.ladder[-1]} steps (to "
-        f"{LONG_LADDER[-1]} where a release's quadrature shows only then)."
+        f"Problem `{s['problem']}`, schedule `{s['schedule']}`, grid `{s['grid']}`, lambda from {s['lambda'][0]:g} to "
+        f"{s['lambda'][1]:g}, {s['batch']} initial states from the exact marginal, {digits}, {s['steps'][0]} to "
+        f"{s['steps'][1]} steps (to {s['long_steps']} where a release's quadrature shows only then)."
     )
 
 
-def _table(rows: Sequence[Measured], table: Agreement) -> str:
+def _table(rows: Sequence[Data]) -> str:
     lines = [
-        "| solver | claimed | as released | formula | verdict | expected (released / formula) | as expected | released code |",
+        "| solver | claimed | own start | exact start | verdict | expected (own / exact) | as expected | released code |",
         "|---|---|---|---|---|---|---|---|",
     ]
     reasons: dict[str, int] = {}
-    for m in rows:
-        e = m.expectation
-        note = ""
-        if e.reason:
-            note = f" [{reasons.setdefault(e.reason, len(reasons) + 1)}]"
-        worst, count = table.get(e.solver, (math.nan, 0))
-        formula = interval(m.formula.estimate) if m.formula is not m.released else "same"
+    for row in rows:
+        expected = " / ".join(_order(row["expected"][key]) for key in ("own", "exact"))
+        if row["reason"]:
+            expected += f" [{reasons.setdefault(row['reason'], len(reasons) + 1)}]"
         lines.append(
-            f"| {e.label} | {m.released.claimed} | {interval(m.released.estimate)} | {formula} "
-            f"| {m.released.verdict} | {_order(e.released)} / {_order(e.formula)}{note} "
-            f"| {MARKS[m.as_expected]} | {f'{worst:.0e} ({count})' if count else ''} |"
+            f"| {row['solver']} | {row['claimed']} | {interval(row['own'])} | {interval(row['exact'])} "
+            f"| {verdicts(row)} | {expected} | {MARKS[row['as_expected']]} | {released_code(row['agreement'])} |"
         )
-    notes = "".join(f"\n[{i}] {reason}." for reason, i in reasons.items())
+    notes = "".join(f"\n- [{i}] {reason}." for reason, i in reasons.items())
     return "\n".join(lines) + "\n" + notes + "\n"
 
 
@@ -212,109 +102,106 @@ def _order(order: int | None) -> str:
     return "falling" if order is None else str(order)
 
 
-def _hard_table(rows: Sequence[Measured]) -> str:
+def _hard_table(rows: Sequence[Data]) -> str:
     lines = [
         "Samples that change basin make these errors rough; median and maximum over the batch stand side by side.\n",
-        "| solver | claimed | order of the median | order of the maximum | median, maximum error at the finest run |",
+        "| solver | claimed | order of the RMS | of the median | of the maximum | median error, finest run | maximum error |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        s = row["own"]["statistics"]
+        orders = " | ".join(interval(s[name]) for name in ("rms", "median", "max"))
+        errors = " | ".join(f"{s[name]['finest_error']:.1e}" for name in ("median", "max"))
+        lines.append(f"| {row['solver']} | {row['claimed']} | {orders} | {errors} |")
+    return "\n".join(lines) + "\n"
+
+
+def _replay_table(cases: Sequence[Data]) -> str:
+    files: dict[str, list[Data]] = {}
+    for case in cases:
+        files.setdefault(Path(case["file"]).name, []).append(case)
+    lines = ["| file | cases | agree | NFE equal | largest difference |", "|---|---|---|---|---|"]
+    for name, found in files.items():
+        built = [c["difference"] for c in found if c["difference"] is not None]
+        worst = f"{max(built):.1e}" if len(built) == len(found) else "not all built"
+        agree, equal = (sum(c[key] for c in found) for key in ("ok", "nfe_ok"))
+        lines.append(f"| {name} | {len(found)} | {agree} | {equal} | {worst} |")
+    return "\n".join(lines) + "\n"
+
+
+# --- the README ---
+
+BEGIN, END = "<!-- generated from reports/orders.json: begin -->", "<!-- end -->"
+
+
+def readme_block(data: Data) -> str:
+    """What the README says was measured: the main setting's claims that do not hold."""
+    rows = [r for r in data["rows"] if r["setting"] == "main"]
+    refuted = [r for r in rows if r["own"]["verdict"] == "lower"]
+    held = len(rows) - len(refuted)
+    replayed = sum(c["ok"] for c in data["replay"])
+    lines = [
+        BEGIN,
+        f"{replayed} of {len(data['replay'])} cases of released code are reproduced. Of {len(rows)} measured claims "
+        f"{held} hold with the method's own start; these do not:",
+        "",
+        "| solver | claimed | own start | exact start | why |",
         "|---|---|---|---|---|",
     ]
-    for m in rows:
-        s = m.released.statistics
-        finest = ", ".join(f"{s[name].points[-1].error:.1e}" for name in ("median", "max"))
+    for row in refuted:
         lines.append(
-            f"| `{m.expectation.solver}` | {m.released.claimed} | {interval(s['median'])} | {interval(s['max'])} | {finest} |"
+            f"| {row['solver']} | {row['claimed']} | {interval(row['own'])} | {interval(row['exact'])} "
+            f"| {row['reason']} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, END])
 
 
-def _replay_table(cases: Sequence[CaseResult]) -> str:
-    files: dict[str, list[CaseResult]] = defaultdict(list)
-    for c in cases:
-        files[Path(c.file).name].append(c)
-    lines = ["| file | cases | agree | largest difference | NFE equal |", "|---|---|---|---|---|"]
-    for name, results in files.items():
-        worst = max(r.difference for r in results)
-        lines.append(
-            f"| {name} | {len(results)} | {sum(r.ok for r in results)} | {worst:.1e} | {sum(r.nfe_ok for r in results)} |"
-        )
-    return "\n".join(lines) + "\n"
+def with_block(text: str, block: str) -> str:
+    """A text with its generated block replaced.  Raises ValueError if the text has no such block."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the text must hold the lines {BEGIN!r} and {END!r}")
+    return before + block + after
 
 
-# --- plots ---
+# --- files ---
+
+FAMILIES: dict[str, tuple[str, str]] = {
+    "dpm-solver": ("DPM-Solver, singlestep and fast", r"dpm-solver-(\d|\d-taylor|fast.*)"),
+    "dpm-solver-multistep": ("DPM-Solver, multistep", r"dpm-solver-\dm.*"),
+    "dpm-solver-pp": ("DPM-Solver++, singlestep and fast", r"dpm-solver\+\+-(1|\ds.*|fast.*)"),
+    "dpm-solver-pp-multistep": ("DPM-Solver++, multistep", r"dpm-solver\+\+-\dm.*"),
+    "deis-tab": ("DEIS, Adams in t", "deis-tab.*"),
+    "deis-rhoab": ("DEIS, Adams in rho", "deis-rhoab.*"),
+    "deis-lambdaab": ("DEIS, Adams in lambda, and iPNDM", "deis-(lambdaab|ipndm).*"),
+    "deis-rhork": ("DEIS, Runge-Kutta in rho, and EDM", "(deis-rhork|edm).*"),
+    "classical": ("Classical exponential Runge-Kutta", "(etdrk|krogstad|hochbruck|lawson|exprk).*"),
+}
+"""Plot name -> title and a pattern of the main setting's solvers."""
 
 
-def plot_studies(studies: Sequence[tuple[str, Study]], title: str, path: Path) -> None:
-    """Error against steps, log-log, one line per study, with reference slopes; PNG or SVG by the path's
-    suffix.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 5.2), layout="constrained")
-    axes = figure.subplots()
-    colours: dict[str, str] = {}
-    for label, study in studies:
-        used = [p for p in study.estimate.points if math.isfinite(p.error) and p.error > 0]
-        if not used:
-            continue
-        colour = colours.setdefault(study.solver, f"C{len(colours) % 10}")
-        style = "--" if study.start == "exact" else "-"
-        order = f"{study.estimate.order:.2f}" if math.isfinite(study.estimate.order) else "–"
-        n, error = np.array([p.n for p in used]), np.array([p.error for p in used])
-        axes.loglog(n, error, style, color=colour, marker=".", lw=1.2, label=f"{label}: {order}")
-    low, high = axes.get_xlim()
-    bottom, top = axes.get_ylim()
-    span = np.array([max(low, 4), high])
-    for p in sorted({s.claimed for _, s in studies}):
-        axes.loglog(span, top * (span / span[0]) ** -float(p), color="0.8", lw=0.8, zorder=0)
-        axes.annotate(
-            f"{p}", (span[1], top * (span[1] / span[0]) ** -float(p)), color="0.5", fontsize=8, clip_on=True
-        )
-    axes.set_ylim(bottom, top * 1.5)
-    axes.set_xlabel("number of steps (or evaluations, for budgeted solvers)")
-    axes.set_ylabel("RMS error over the batch")
-    axes.set_title(title)
-    axes.legend(fontsize=7, ncols=2, title="solver: observed order (dashed: exact start)", title_fontsize=7)
-    axes.grid(alpha=0.3, which="both", lw=0.3)
-    buffer = io.BytesIO()
-    kind = path.suffix.lstrip(".").lower() or "png"
-    metadata = {"Date": None} if kind == "svg" else None
-    figure.savefig(buffer, format=kind, dpi=110, metadata=metadata)
-    write_atomically(path, buffer.getvalue())
-
-
-FAMILIES: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
-    ("dpm-solver", "DPM-Solver", lambda n: n.startswith("dpm-solver-")),
-    ("dpm-solver-pp", "DPM-Solver++", lambda n: n.startswith("dpm-solver++")),
-    (
-        "deis-adams",
-        "DEIS, Adams",
-        lambda n: n.startswith(("deis-tab", "deis-rhoab", "deis-lambdaab", "deis-ipndm")),
-    ),
-    (
-        "runge-kutta",
-        "Runge-Kutta",
-        lambda n: n.startswith(("deis-rhork", "edm", "etd", "krog", "hoch", "law", "exprk")),
-    ),
-)
-"""Plot file, title and membership of the main setting's solvers."""
-
-
-def write(out: Path, measured: Sequence[Measured], cases: Sequence[CaseResult], quick: bool) -> list[Path]:
+def write(out: Path, data: Data) -> list[Path]:
     """Write orders.json, orders.md and the plots into a folder; returns the paths."""
-    data = json.dumps(orders_json(measured, cases, quick), indent=1, allow_nan=False)
-    write_atomically(out / "orders.json", data + "\n")
-    write_atomically(out / "orders.md", markdown(measured, cases, quick))
     paths = [out / "orders.md", out / "orders.json"]
-    main = [m for m in measured if m.setting.name == "main"]
-    for name, title, member in FAMILIES:
+    write_atomically(paths[0], markdown(data))
+    write_atomically(paths[1], json.dumps(data, indent=1, allow_nan=False) + "\n")
+    main = [row for row in data["rows"] if row["setting"] == "main"]
+    for name, (title, pattern) in FAMILIES.items():
         studies = [
-            (m.expectation.label, s)
-            for m in main
-            if member(m.expectation.solver)
-            for s in ((m.released,) if m.formula is m.released else (m.released, m.formula))
+            (row["solver"], row[key])
+            for row in main
+            if re.fullmatch(pattern, row["solver"])
+            for key in ("own", "exact")
+            if row[key] is not None
         ]
-        if studies:
-            path = out / f"convergence-{name}.png"
-            plot_studies(studies, f"{title} on {main[0].setting.problem}", path)
-            paths.append(path)
+        path = out / f"convergence-{name}.png"
+        plot_studies(studies, f"{title} on {data['settings'][0]['problem']}", path)
+        paths.append(path)
     return paths
+
+
+def update_readme(readme: Path, orders: Path) -> None:
+    """Put the table of a run into the README."""
+    block = readme_block(json.loads(orders.read_text()))
+    write_atomically(readme, with_block(readme.read_text(), block))

@@ -8,7 +8,7 @@ starting values: the order of the method as released, and the order of its formu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -31,7 +31,7 @@ from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solver import Solver
 
 from .problems import marginal_samples
-from .reference import reference
+from .reference import TIGHTEST, reference
 
 LADDER = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
@@ -56,6 +56,8 @@ class Experiment:
     seed: int = 0
     ladder: tuple[int, ...] = LADDER
     digits: int | None = None
+    tolerance: float = TIGHTEST
+    """Of the numerical reference, where the problem has no exact flow."""
 
     def __post_init__(self) -> None:
         if self.digits is not None and not self.problem.exact_flow:
@@ -74,7 +76,9 @@ class Experiment:
         """The reference states at some times, computed once each."""
         missing = [t for t in times if t not in self._references]
         if missing:
-            found = reference(self.problem, self.schedule, self.x, self.t_start, missing, self.digits)
+            found = reference(
+                self.problem, self.schedule, self.x, self.t_start, missing, self.digits, self.tolerance
+            )
             self._references |= found.states
             self._bound = max(self._bound, found.bound)
         return [self._references[t] for t in times]
@@ -142,39 +146,69 @@ def run(
     start: Start = "own",
     residue: tuple[int, int] | None = None,
     statistics: tuple[Statistic, ...] = ("rms",),
-    progress: Callable[[int], None] | None = None,
 ) -> Study:
     """Measure the order of a solver.
 
-    start: "own", "exact" or "high-order" as in `compile_plan`.  residue: (m, r) restricts the ladder to n =
-    r mod m, for solvers whose last steps depend on the budget.  statistics: further ways to sum up the
-    batch, the first is reported. The ladder stops at the first run below the floor.  Runs that are not
-    finite count as errors of infinity. Raises ValueError for a stochastic solver.
+    start: "own", "exact" or "high-order" as in `compile_plan`.  residue: (m, r) restricts the ladder to
+    n = r mod m, for solvers whose last steps depend on the budget.  statistics: ways to sum up the batch;
+    the first is reported.
+    Raises ValueError for a stochastic solver.
     """
     if solver.stochastic:
         raise ValueError(
             f"solver {solver.name!r} is stochastic: its order is not that of a path of the probability flow"
         )
+    return measure(
+        solver.name,
+        solver.claimed,
+        lambda n: _final_state(solver, experiment, n, start),
+        experiment,
+        ladder=_ladder(experiment.ladder, solver, start, residue),
+        start=start,
+        statistics=statistics,
+    )
+
+
+def measure(
+    name: str,
+    claimed: int,
+    sampler: Callable[[int], tuple[Any, int]],
+    experiment: Experiment,
+    *,
+    ladder: Sequence[int] | None = None,
+    start: Start = "own",
+    statistics: tuple[Statistic, ...] = ("rms",),
+) -> Study:
+    """Measure the order of any sampler, yours or a library's, on an experiment.
+
+    sampler: n -> (final states, evaluations made), starting from `experiment.x` at `experiment.t_start` with
+    the model `experiment.problem.model(experiment.schedule)` and ending at `experiment.t_end` in n steps.
+    States are an array or tensor of shape (batch, d).
+    The ladder stops at the first run below the floor.  Runs that are not finite count as infinite errors.
+    Raises ValueError for states of another shape.
+    """
     (final,) = experiment.states([experiment.t_end])
-    counts, errors, floors, states, nfe = [], [], [], {}, []
-    for n in _ladder(experiment.ladder, solver, start, residue):
-        x, calls = _final_state(solver, experiment, n, start)
-        error = _norms(x, final)
+    counts: list[int] = []
+    errors: list[np.ndarray] = []
+    floors: list[float] = []
+    nfe: list[int] = []
+    states: dict[int, np.ndarray] = {}
+    for n in experiment.ladder if ladder is None else ladder:
+        x, calls = sampler(n)
+        x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
+        if x.shape != final.shape:
+            raise ValueError(f"sampler must return states of shape {final.shape}, got {x.shape} at n = {n}")
         counts.append(n)
-        errors.append(error)
+        errors.append(_norms(x, final))
         floors.append(experiment.floor(n))
+        nfe.append(int(calls))
         states[n] = x
-        nfe.append(calls)
-        if progress is not None:
-            progress(n)
-        rms = math.sqrt(float(np.mean(error**2)))
-        if rms <= floors[-1]:
+        if math.sqrt(float(np.mean(errors[-1] ** 2))) <= floors[-1]:
             break
     estimates = {s: estimate_order(counts, np.array(errors), floors, statistic=s) for s in statistics}
     main = estimates[statistics[0]]
     check = richardson(main, states)
-    exact = experiment.problem.exact_flow
-    return Study(solver.name, solver.claimed, start, main, check, tuple(nfe), exact, estimates)
+    return Study(name, claimed, start, main, check, tuple(nfe), experiment.problem.exact_flow, estimates)
 
 
 def _ladder(
@@ -187,7 +221,7 @@ def _ladder(
     return [n for n in counts if n > (solver.history if start == "exact" else 0)]
 
 
-def _final_state(solver: Solver, experiment: Experiment, n: int, start: Start) -> tuple[np.ndarray, int]:
+def _final_state(solver: Solver, experiment: Experiment, n: int, start: Start) -> tuple[Any, int]:
     e = experiment
     plan = compile_plan(
         solver,
@@ -206,7 +240,7 @@ def _final_state(solver: Solver, experiment: Experiment, n: int, start: Start) -
         result = sample(plan, e.problem.model(e.schedule), inputs)
     except NonFiniteError:
         return np.full(e.x.shape, np.inf), plan.nfe
-    return (result.x.numpy() if isinstance(result.x, torch.Tensor) else result.x), result.nfe
+    return result.x, result.nfe
 
 
 def _norms(x: np.ndarray, exact: np.ndarray) -> np.ndarray:

@@ -92,6 +92,6 @@ CANDIDATES: dict[str, tuple[Build, str]] = {
 }
 """Name -> ((state, model output) -> a function that runs `STEPS` steps, the lower bound it is compared with).
 
-The bound has as many operations as the step has terms: a noise model in data prediction brings the state of the
-last evaluation as a term of its own, which saves converting the model's output.
+The bound has as many operations as the step has terms: a noise model in data prediction brings the state of
+the last evaluation as a term of its own, which saves converting the model's output.
 """

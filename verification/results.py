@@ -1,0 +1,136 @@
+"""Results as JSON data: what reports are made of, and what every command prints with --json."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from semilinear.analysis.convergence import OrderEstimate
+
+from .campaign import Measured
+from .claims import unmeasured
+from .golden import CaseResult
+from .study import LONG_LADDER, Study
+
+SCHEMA = "semilinear-orders/1"
+PACKAGES = ("semilinear", "torch", "numpy", "scipy", "sympy", "mpmath")
+
+
+def number(value: float) -> float | None:
+    """A float for JSON, which has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
+
+
+def estimate_json(e: OrderEstimate) -> dict[str, float | None]:
+    """An estimate: observed order and its 95% interval, None where there is none."""
+    return {"observed": number(e.order), "low": number(e.low), "high": number(e.high)}
+
+
+def study_json(study: Study) -> dict[str, Any]:
+    """A study: the keys of `semilinear order --json`."""
+    e = study.estimate
+    return {
+        "solver": study.solver,
+        "claimed": study.claimed,
+        "start": study.start,
+        **estimate_json(e),
+        "verdict": study.verdict,
+        "reason": study.reason,
+        "window": list(e.window),
+        "richardson": None if study.check is None else study.check.reference_free,
+        "points": [
+            {"N": p.n, "NFE": calls, "error": number(p.error), "floor": p.floor, "usable": p.usable}
+            for p, calls in zip(e.points, study.nfe, strict=True)
+        ],
+        "statistics": {
+            name: estimate_json(s) | {"finest_error": number(s.points[-1].error)}
+            for name, s in study.statistics.items()
+        },
+    }
+
+
+def case_json(result: CaseResult) -> dict[str, Any]:
+    """A replayed case."""
+    return {
+        "file": result.file,
+        "index": result.index,
+        "solver": result.solver,
+        "ours": result.ours,
+        "difference": number(result.difference),
+        "times_difference": number(result.times_difference),
+        "nfe": result.nfe,
+        "nfe_ok": result.nfe_ok,
+        "tolerance": result.tolerance,
+        "ok": result.ok,
+        "error": result.error,
+        "note": result.note,
+    }
+
+
+def agreement(cases: Iterable[CaseResult]) -> dict[str, dict[str, Any]]:
+    """Per solver of ours: how many released cases, how many agree, and the largest relative difference."""
+    found: dict[str, list[CaseResult]] = {}
+    for case in cases:
+        found.setdefault(case.ours.removesuffix(" (adaptive)"), []).append(case)
+    return {
+        name: {
+            "cases": len(results),
+            "agree": sum(r.ok for r in results),
+            "difference": number(max(r.difference for r in results)),
+        }
+        for name, results in found.items()
+    }
+
+
+def orders_json(measured: Sequence[Measured], cases: Sequence[CaseResult], quick: bool) -> dict[str, Any]:
+    """A verification run: everything that was measured."""
+    table = agreement(cases)
+    return {
+        "schema": SCHEMA,
+        "quick": quick,
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "settings": _settings(measured),
+        "rows": [_row(m, table.get(m.expectation.solver)) for m in measured],
+        "replay": [case_json(c) for c in cases],
+        "unmeasured": [{"solver": name, "agreement": table.get(name)} for name in unmeasured()],
+    }
+
+
+def _settings(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": s.name,
+            "problem": s.problem,
+            "schedule": s.schedule,
+            "grid": s.grid,
+            "lambda": [s.lam_start, s.lam_end],
+            "batch": s.batch,
+            "digits": s.digits,
+            "steps": [s.ladder[0], s.ladder[-1]],
+            "long_steps": LONG_LADDER[-1],
+            "asserted": s.asserted,
+        }
+        for s in dict.fromkeys(m.setting for m in measured)
+    ]
+
+
+def _row(m: Measured, released_code: dict[str, Any] | None) -> dict[str, Any]:
+    e = m.expectation
+    solver = e.build()
+    return {
+        "solver": e.label,
+        "setting": m.setting.name,
+        "claimed": solver.claimed,
+        "source": solver.source,
+        "own": study_json(m.own),
+        "exact": None if m.exact is m.own else study_json(m.exact),
+        "expected": {"own": e.own, "exact": e.exact},
+        "as_expected": m.as_expected,
+        "reason": e.reason,
+        "agreement": released_code,
+    }
