@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from .arithmetic import Value, choose
-from .plan import FINALS, STARTS, Coefficient, Evaluation, Plan, PlanStep, Row
 from .prediction import PREDICTIONS
+from .program import FINALS, STARTS, Coefficient, Evaluation, Plan, PlanStep, Row
 
 SCHEMA = "semilinear-plan/1"
 

@@ -16,8 +16,8 @@ import torch
 
 from .arithmetic import Value, choose, of
 from .buffers import SMALL, Buffers
-from .plan import Plan, PlanStep, Row
 from .prediction import Model
+from .program import Plan, PlanStep, Row
 
 State = Any
 """A torch tensor, a numpy array, or a numpy object array of mpmath numbers."""

@@ -161,6 +161,14 @@ class Solver:
     parameters: Parameters | None = None
     stochastic: bool = False
 
+    def __post_init__(self) -> None:
+        if not callable(self.form):
+            raise ValueError(f"form must be a function of a schedule, got {self.form!r}")
+        if isinstance(self.claimed, bool) or not isinstance(self.claimed, int) or self.claimed < 1:
+            raise ValueError(f"claimed must be an integer >= 1, got {self.claimed!r}")
+        if not self.sequence.tableaux:
+            raise ValueError("sequence must hold at least one tableau")
+
     @property
     def history(self) -> int:
         """How many earlier evaluations the full-order tableau uses."""

@@ -128,7 +128,7 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
         (["order", "ddim", "--lam-end", "-1"], "--lam-end must exceed"),
         (["order", "ddim", "--lam-start", "-50"], "lam must be reached"),
         (["order", "ddim", "--param", "r1"], "NAME=VALUE"),
-        (["order", "dpm-solver-3", "--param", "r1=2"], "r1 must lie"),
+        (["order", "dpm-solver-3", "--param", "r1=2"], "r1 must be a number"),
         (["order", "sde-dpm-solver++-1"], "stochastic"),
         (["replay"], "required: FILE"),
         (["replay", "/nonexistent.json"], "No such file"),

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.integrators import grids
 from semilinear.integrators.form import data_in_lambda, noise_in_lambda, noise_in_time
-from semilinear.integrators.plan import Plan, Row, compile_plan
+from semilinear.integrators.plan import Plan, compile_plan
 from semilinear.integrators.plan_io import PlanError, difference, from_json, load, save, to_json
+from semilinear.integrators.program import Row
 from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import edm, rectified_flow, ve, vp_cosine, vp_linear
 from semilinear.integrators.solver import Ramp, Repeat, Solver
@@ -287,8 +288,10 @@ def test_bad_arguments_are_named(options: dict[str, Any], message: str) -> None:
     [
         ("dpm-solver++2m", {}, r"nearest are .*dpm-solver\+\+-2m"),
         ("nonsense", {}, "semilinear list"),
-        ("deis-tab1", {"r1": 1}, "does not take the parameters r1"),
-        ("dpm-solver-3", {"r1": 2}, r"r1 must lie in \(0, 1\]"),
+        ("deis-tab1", {"r1": 1}, "does not take r1"),
+        ("dpm-solver-3", {"r1": 2}, r"r1 must be a number in \(0, 1\]"),
+        ("dpm-solver-2", {"r1": "half"}, r"r1 must be a number in \(0, 1\]"),
+        ("etdrk4", {"form": "noise"}, "form must be a function"),
         ("dpm-solver-3", {"r2": sympy.Rational(1, 3)}, "r1 and r2 must differ"),
         ("dpm-solver-2", {"abscissae": "random"}, "abscissae"),
         ("dpm-solver-2", {"abscissae": "grid", "r1": 0.5}, "cannot be given"),

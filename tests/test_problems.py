@@ -7,17 +7,9 @@ import pytest
 import torch
 from semilinear.integrators.arithmetic import multiprecision
 from semilinear.integrators.schedule import rectified_flow, sub_vp, ve, vp_linear
-from semilinear.verification.problems import (
-    PROBLEMS,
-    EmpiricalMixture,
-    GaussianMixture,
-    RotatedProduct,
-    digits,
-    golden_mixture,
-    marginal_samples,
-    problem,
-    rational_rotation,
-)
+from semilinear.verification.mixtures import EmpiricalMixture, GaussianMixture
+from semilinear.verification.problems import PROBLEMS, digits, golden_mixture, marginal_samples, problem
+from semilinear.verification.products import RotatedProduct, rational_rotation
 from semilinear.verification.reference import reference
 
 VP = vp_linear()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.plan import Plan, Row, compile_plan
+from semilinear.integrators.plan import Plan, compile_plan
+from semilinear.integrators.program import Row
 from semilinear.integrators.sampler import NonFiniteError, StepInfo, given_noise, sample
 from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.solvers import SOLVERS, make

@@ -181,7 +181,7 @@ def test_superconvergence_on_a_gaussian_is_reported_as_higher() -> None:
 
     midpoint = replace(make("deis-rhork-2midpoint"), form=data_in_inverse_rho, name="midpoint in 1/rho")
     import numpy as np
-    from semilinear.verification.problems import GaussianMixture
+    from semilinear.verification.mixtures import GaussianMixture
 
     single = GaussianMixture(np.ones(1), np.array([[0.7]]), np.array([[[0.25]]]), "N(0.7, 0.25)")
     start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.75))

@@ -15,7 +15,7 @@ import threadpoolctl
 import torch
 from semilinear.analysis.convergence import Statistic
 from semilinear.integrators import grids, schedule
-from semilinear.integrators.plan import Start
+from semilinear.integrators.program import Start
 from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solvers import make
 

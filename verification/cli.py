@@ -248,7 +248,8 @@ def _known(name: str, value: str, table: dict[str, Any]) -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from .golden import GoldenError, replay_file
+    from .golden import replay_file
+    from .releases.rebuild import GoldenError
     from .results import case_json
 
     cases, failed = [], 0

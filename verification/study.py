@@ -25,7 +25,8 @@ from semilinear.analysis.convergence import (
 )
 from semilinear.integrators.arithmetic import Value, choose
 from semilinear.integrators.grids import Grid, uniform_lambda
-from semilinear.integrators.plan import Start, compile_plan
+from semilinear.integrators.plan import compile_plan
+from semilinear.integrators.program import Start
 from semilinear.integrators.sampler import NonFiniteError, sample
 from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solver import Solver

@@ -7,6 +7,7 @@ function that returns a `Solver`, and a line here.
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -73,7 +74,17 @@ def make(name: str, **parameters: Any) -> Solver:
         near = difflib.get_close_matches(str(name), SOLVERS, n=5, cutoff=0.3)
         hint = f"; the nearest are {', '.join(near)}" if near else ""
         raise ValueError(f"solver must be a listed name, got {name!r}{hint} (see `semilinear list`)")
-    try:
-        return SOLVERS[name](**parameters)
-    except TypeError as error:
-        raise ValueError(f"solver {name!r} does not take the parameters {', '.join(parameters)}") from error
+    constructor = SOLVERS[name]
+    taken = _free_parameters(constructor)
+    unknown = [key for key in parameters if key not in taken]
+    if unknown:
+        allowed = ", ".join(taken) or "none"
+        raise ValueError(f"solver {name!r} does not take {', '.join(unknown)}; its parameters are: {allowed}")
+    return constructor(**parameters)
+
+
+def _free_parameters(constructor: Constructor) -> list[str]:
+    """The parameters that a listed name leaves open: those that identify it are fixed."""
+    signature = inspect.signature(constructor)
+    fixed = constructor.keywords if isinstance(constructor, partial) else {}
+    return [key for key in signature.parameters if key not in fixed]

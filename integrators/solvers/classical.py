@@ -80,7 +80,7 @@ def lawson4() -> Tableau:
 
 
 def exprk5s8() -> Tableau:
-    """Luan & Ostermann 2014, eq. 4.?: eight stages, stiff order 5."""
+    """Luan & Ostermann 2014, expRK5s8: eight stages, stiff order 5."""
     c = [Integer(0), H, H, Rational(1, 4), H, Rational(1, 5), Rational(2, 3), Integer(1)]
 
     def psi(k: int, i: int) -> Any:
@@ -113,7 +113,7 @@ CATALOGUE: dict[str, tuple[int, Any, str]] = {
     "krogstad4": (4, krogstad4, "Krogstad 2005, ETDRK4-B"),
     "hochbruck-ostermann4": (4, hochbruck_ostermann4, "Hochbruck & Ostermann 2005, eq. 5.19"),
     "lawson4": (4, lawson4, "Lawson 1967"),
-    "exprk5s8": (5, exprk5s8, "Luan & Ostermann 2014"),
+    "exprk5s8": (5, exprk5s8, "Luan & Ostermann 2014, expRK5s8"),
 }
 """Order, tableau and source by name."""
 

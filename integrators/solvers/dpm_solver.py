@@ -8,10 +8,11 @@ keeps the Taylor coefficient.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from sympy import Rational, Symbol
+from sympy import Expr, Rational, Symbol
 
 from ..arithmetic import Value
 from ..form import FormOf, data_in_lambda, noise_in_lambda, sde_data_in_lambda, sde_noise_in_lambda
@@ -141,16 +142,22 @@ def _singlestep_tableau(
             raise ValueError("r1 and r2 cannot be given with abscissae='grid'")
         r1, r2 = R1, R2
     else:
-        for name, r in (("r1", r1), ("r2", r2)):
-            if r is not None and not 0 < r <= 1:
-                raise ValueError(f"{name} must lie in (0, 1], got {r}")
-        r1 = (HALF if order == 2 else THIRD) if r1 is None else r1
-        r2 = TWO_THIRDS if r2 is None else r2
+        r1 = _abscissa("r1", r1, HALF if order == 2 else THIRD)
+        r2 = _abscissa("r2", r2, TWO_THIRDS)
         if order == 3 and r1 == r2:
             raise ValueError(f"r1 and r2 must differ, got {r1} twice")
     if order == 1:
         return FIRST
     return second(r1, type, low) if order == 2 else third(r1, r2, type, low)
+
+
+def _abscissa(name: str, r: Any, default: Rational) -> Any:
+    if r is None:
+        return default
+    exact = isinstance(r, Expr) and r.is_number
+    if isinstance(r, bool) or not (exact or isinstance(r, numbers.Real)) or not 0 < r <= 1:
+        raise ValueError(f"{name} must be a number in (0, 1], got {r!r}")
+    return r
 
 
 def singlestep(

@@ -1,0 +1,20 @@
+"""The releases whose golden files can be replayed: from a case's options to the family that rebuilds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .deis import DEIS
+from .dpm_solver import DPM_SOLVER
+from .rebuild import Family, GoldenError
+
+FAMILIES = (DPM_SOLVER, DEIS)
+
+
+def family(options: Mapping[str, Any]) -> Family:
+    """The family whose options these are.  Raises GoldenError when it is none's."""
+    for candidate in FAMILIES:
+        if candidate.recognises(options):
+            return candidate
+    raise GoldenError(f"no solver here is built from options with the keys {', '.join(options)}")

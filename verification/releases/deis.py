@@ -1,0 +1,59 @@
+"""qsh-zh/deis, rebuilt from a case's options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from semilinear.integrators import discrete, grids, schedule
+from semilinear.integrators.prediction import Model
+from semilinear.integrators.schedule import Schedule
+from semilinear.integrators.solver import Solver
+from semilinear.integrators.solvers import deis
+
+from .rebuild import Case, Family, GoldenError, Record, linear_betas, noise_schedule, run_plan, within_domain
+
+
+def _deis_schedule(data: Any) -> Schedule:
+    kind = data["kind"] if isinstance(data, Mapping) else data
+    if kind == "vp-cosine":
+        return schedule.vp_cosine(data.get("offset", 0.008), normalized=False)
+    if kind == "discrete-vp":
+        return discrete.discrete_alpha_squared(linear_betas(data))
+    return noise_schedule(data)
+
+
+def _run_deis(
+    case: Case, noise: Schedule, model: Model, x: torch.Tensor, record: Record
+) -> tuple[str, np.ndarray]:
+    options = case["options"]
+    solver = DEIS_METHODS[options["official_method_name"]](options)
+    arguments = {
+        "grid": _deis_grid(options),
+        "t_start": within_domain(noise, [options["start_time"]])[0],
+        "t_end": options["end_time"],
+        "steps": int(options["number_of_steps"]),
+    }
+    return run_plan(solver, noise, model, x, record, case, arguments)
+
+
+def _deis_grid(options: Mapping[str, Any]) -> grids.Grid:
+    name, k = options["time_grid"], options.get("time_grid_exponent_k")
+    if name in ("uniform in t^(1/k)", "uniform in t"):
+        return grids.uniform_t(float(k or 1))
+    if name == "uniform in rho^(1/k)":
+        return grids.karras(float(options["time_grid_exponent_k"]))
+    if name == "uniform in log rho":
+        return grids.uniform_lambda()
+    raise GoldenError(f"time_grid {name!r} is not known")
+
+
+DEIS_METHODS: dict[str, Callable[[Mapping[str, Any]], Solver]] = {
+    "t_ab": lambda o: deis.tab(int(o["polynomial_degree"]), released=True),
+    "rho_ab": lambda o: deis.rho_ab(int(o["polynomial_degree"]), released=True),
+    "rho_rk": lambda o: deis.rho_rk(o["runge_kutta_tableau"]),
+    "ipndm": lambda o: deis.ipndm(),
+}
+DEIS = Family(lambda options: options.get("official_method_name") in DEIS_METHODS, _deis_schedule, _run_deis)

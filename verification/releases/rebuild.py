@@ -1,0 +1,147 @@
+"""What all releases' cases share: a record of our run, the problem, the schedule, a run on recorded times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from semilinear.integrators import discrete, schedule
+from semilinear.integrators.plan import compile_plan
+from semilinear.integrators.prediction import Model
+from semilinear.integrators.sampler import StepInfo, sample
+from semilinear.integrators.schedule import Schedule
+from semilinear.integrators.solver import Solver
+
+from ..mixtures import GaussianMixture
+
+Case = Mapping[str, Any]
+TOLERANCE = 1e-10
+
+
+class GoldenError(ValueError):
+    """A file or case that does not follow the schema, or asks for something that is not built."""
+
+
+@dataclass
+class Record:
+    """What a run of ours produced, in the order in which releases record it."""
+
+    states: list[np.ndarray] = field(default_factory=list)
+    inputs: list[np.ndarray] = field(default_factory=list)
+    input_times: list[float] = field(default_factory=list)
+    outputs: list[np.ndarray] = field(default_factory=list)
+    times: tuple[float, ...] = ()
+    nfe: int = 0
+    note: str = ""
+
+    def watch(self, model: Model) -> Model:
+        """The model, recording its inputs and outputs."""
+
+        def watched(x: Any, t: Any) -> Any:
+            output = model(x, t)
+            self.inputs.append(x.numpy().copy())
+            self.input_times.append(float(t))
+            self.outputs.append(output.numpy().copy())
+            return output
+
+        return watched
+
+    def after(self, info: StepInfo) -> None:
+        """A callback that records the state."""
+        self.states.append(info.x.numpy().copy())
+
+
+Run = Callable[[Case, Schedule, Model, torch.Tensor, Record], tuple[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the cases of one release are rebuilt."""
+
+    recognises: Callable[[Mapping[str, Any]], bool]
+    """Whether a case with these options is its own."""
+    schedule: Callable[[Any], Schedule]
+    run: Run
+
+
+def relative_difference(ours: np.ndarray, theirs: Any) -> float:
+    """The largest difference, relative to the release's largest component."""
+    reference = np.asarray(theirs, dtype=np.float64)
+    if ours.shape != reference.shape:
+        raise GoldenError(f"a recorded array has shape {reference.shape}, ours {ours.shape}")
+    return float(np.max(np.abs(ours - reference)) / max(float(np.max(np.abs(reference))), 1e-300))
+
+
+def mixture(data: Any) -> GaussianMixture:
+    """The problem of a case."""
+    if not isinstance(data, Mapping):
+        raise GoldenError(f"problem must hold weights, means and covariances, got {data!r}")
+    return GaussianMixture(
+        np.array(data["weights"], float), np.array(data["means"], float), np.array(data["covariances"], float)
+    )
+
+
+def linear_betas(data: Mapping[str, Any]) -> tuple[float, ...]:
+    """The betas of a discrete-time case."""
+    n = next((int(data[key]) for key in ("num", "num_train_steps", "N", "steps") if key in data), None)
+    if n is None or data.get("beta_schedule", "linear") != "linear":
+        raise GoldenError(f"discrete-vp needs a number of steps and linear betas, got {dict(data)!r}")
+    return discrete.linear_betas(float(data["beta_start"]), float(data["beta_end"]), n)
+
+
+def noise_schedule(data: Any) -> Schedule:
+    """The schedule of a case, in the convention that most releases share."""
+    kind = data["kind"] if isinstance(data, Mapping) else data
+    if kind == "vp-linear":
+        return schedule.vp_linear(data["beta_0"], data["beta_1"])
+    if kind == "vp-cosine":
+        return schedule.vp_cosine(data.get("s", data.get("offset", 0.008)))
+    if kind == "discrete-vp":
+        return discrete.discrete(linear_betas(data))
+    if kind == "edm":
+        return schedule.edm()
+    raise GoldenError(f"noise_schedule of kind {kind!r} is not known")
+
+
+def run_plan(
+    solver: Solver,
+    noise: Schedule,
+    model: Model,
+    x: torch.Tensor,
+    record: Record,
+    case: Case,
+    arguments: dict[str, Any],
+) -> tuple[str, np.ndarray]:
+    """Run on the recorded times; that the grid's own rule makes them is compared apart (`record.times`).
+
+    A release's times carry rounding of their own, which decides on which side of a knot of a discrete
+    schedule a quadrature node falls.
+    """
+    times, grid = [float(t) for t in case["times"]], arguments.get("grid")
+    record.times = tuple(times)
+    if grid is not None:
+        rule = compile_plan(solver, noise, **arguments).times
+        truncated = noise.kind == "discrete-alpha-squared" and all(t == int(t) for t in times)
+        record.note = "the release truncated its grid to integers" if truncated else ""
+        record.times = record.times if truncated else tuple(float(t) for t in rule)
+        arguments = {k: v for k, v in arguments.items() if k not in ("t_start", "t_end")} | {
+            "times": within_domain(noise, times)
+        }
+    plan = compile_plan(solver, noise, **arguments)
+    given = case.get("noise")
+    increments = None if given is None else [torch.tensor(z, dtype=torch.float64) for z in given]
+    result = sample(plan, record.watch(model), x, callback=record.after, noise=increments)
+    record.nfe = result.nfe
+    return solver.name, result.x.numpy()
+
+
+def within_domain(noise: Schedule, times: Sequence[float]) -> list[float]:
+    """Times that rounding put just outside the schedule's domain, put back."""
+    slack = 1e-9 * noise.t_max
+    return [
+        min(max(t, noise.t_min), noise.t_max) if noise.t_min - slack <= t <= noise.t_max + slack else t
+        for t in times
+    ]
