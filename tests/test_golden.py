@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,16 @@ def test_every_recorded_number_counts(name: str, index: int, path: list[Any]) ->
     assert not replay_case(data, index, changed).ok
 
 
+@pytest.mark.parametrize("path", [["x_final", 0, 0], ["intermediate", 1, 0, 0], ["times", 1]])
+def test_a_nan_in_any_recorded_array_is_a_difference(path: list[Any]) -> None:
+    data, changed = case("dpm-solver", 3)
+    target: Any = changed
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = math.nan
+    assert not replay_case(data, 3, changed).ok
+
+
 def test_a_wrong_count_of_evaluations_is_noticed() -> None:
     data, changed = case("dpm-solver", 0)
     changed["nfe"] += 1
@@ -100,13 +111,16 @@ def test_the_released_quadrature_is_needed_to_agree(monkeypatch: pytest.MonkeyPa
         (lambda c: c["options"].update(method="implicit"), "method 'implicit' is not known"),
         (lambda c: c["options"].update(spacing="cubic"), "spacing must be one of"),
         (lambda c: c["options"].pop("order"), "missing field 'order'"),
-        (lambda c: c["options"].update(algorithm_type="x"), "missing field 'x'"),
+        (lambda c: c["options"].update(algorithm_type="x"), "algorithm_type must be one of dpmsolver,"),
         (lambda c: c.pop("x_init"), "missing field 'x_init'"),
         (lambda c: c.update(options={}), "no solver here is built"),
         (lambda c: c.update(noise_schedule={"kind": "triangular"}), "'triangular' is not known"),
         (lambda c: c.update(problem=3), "problem must hold"),
         (lambda c: c["x_final"].pop(), "recorded array has shape"),
         (lambda c: c["options"].update(order=7), "order must be 1, 2 or 3"),
+        (lambda c: c.update(options=["algorithm_type"]), "an object `options`"),
+        (lambda c: c.update(x_init=[[0.0, 1.0, 2.0]]), "RuntimeError"),
+        (lambda c: c.update(times="none"), "could not convert"),
     ],
 )
 def test_cases_that_cannot_be_built_say_why(change: Any, message: str) -> None:

@@ -80,16 +80,18 @@ def replay_case(data: Mapping[str, Any], index: int, case: Case, file: str = "")
     """Rebuild one case, run it and compare."""
     name = str(case.get("solver", "?")) if isinstance(case, Mapping) else "?"
     try:
-        return _replay(data, index, case, file)
-    except (ValueError, TypeError, KeyError, ArithmeticError, IndexError) as error:
-        reason = f"missing field {error}" if isinstance(error, KeyError) else str(error)
+        return _replay(data, index, case, file, name)
+    except Exception as error:  # whatever a malformed case does to us is a finding about that case
+        expected = isinstance(error, (ValueError, ArithmeticError)) and str(error)
+        missing = f"missing field {error}" if isinstance(error, KeyError) else ""
+        reason = missing or (str(error) if expected else f"{type(error).__name__}: {error}")
         inf = float("inf")
-        return CaseResult(
-            file, index, name, "", inf, inf, 0, False, TOLERANCE, reason or type(error).__name__
-        )
+        return CaseResult(file, index, name, "", inf, inf, 0, False, TOLERANCE, reason)
 
 
-def _replay(data: Mapping[str, Any], index: int, case: Case, file: str) -> CaseResult:
+def _replay(data: Mapping[str, Any], index: int, case: Case, file: str, name: str) -> CaseResult:
+    if not isinstance(case, Mapping) or not isinstance(case.get("options"), Mapping):
+        raise GoldenError("a case must be an object with an object `options`")
     options = case["options"]
     release = family(options)
     noise_schedule = release.schedule(case.get("noise_schedule", data.get("noise_schedule")))
@@ -101,7 +103,7 @@ def _replay(data: Mapping[str, Any], index: int, case: Case, file: str) -> CaseR
     return CaseResult(
         file=file,
         index=index,
-        solver=case["solver"],
+        solver=name,
         ours=ours,
         difference=max(relative_difference(a, b) for a, b in _pairs(case, record, final)),
         times_difference=_times_difference(record.times, times),
@@ -135,5 +137,4 @@ def _zip(name: str, ours: list[np.ndarray], theirs: list[Any]) -> Iterator[tuple
 def _times_difference(ours: tuple[float, ...], theirs: list[float]) -> float:
     if len(ours) != len(theirs):
         return float("inf")
-    scale = max(abs(theirs[0]), 1e-300)
-    return max(abs(a - b) for a, b in zip(ours, theirs, strict=True)) / scale
+    return relative_difference(np.array(ours), theirs)

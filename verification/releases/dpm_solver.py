@@ -22,6 +22,7 @@ from .rebuild import (
     Family,
     GoldenError,
     Record,
+    look_up,
     noise_schedule,
     relative_difference,
     run_plan,
@@ -53,7 +54,8 @@ def _run_dpm(
     case: Case, noise: Schedule, model: Model, x: torch.Tensor, record: Record
 ) -> tuple[str, np.ndarray]:
     options = case["options"]
-    family, type = FAMILIES[options["algorithm_type"]], TYPES[str(options["solver_type"]).split(" ")[0]]
+    family = look_up(FAMILIES, "algorithm_type", options["algorithm_type"])
+    type = look_up(TYPES, "solver_type", str(options["solver_type"]).split(" ")[0])
     order, method = int(options["order"]), str(options["method"])
     prediction = "eps"
     if options.get("data_correction"):
@@ -98,10 +100,8 @@ def _dpm_grid(case: Case, steps: int) -> dict[str, Any]:
     options = case["options"]
     if "spacing" not in options:
         return {"times": case["times"]}
-    if options["spacing"] not in SPACINGS:
-        raise GoldenError(f"spacing must be one of {', '.join(SPACINGS)}, got {options['spacing']!r}")
     return {
-        "grid": SPACINGS[options["spacing"]],
+        "grid": look_up(SPACINGS, "spacing", options["spacing"]),
         "t_start": options["start_time"],
         "t_end": options["end_time"],
         "steps": steps,
@@ -127,7 +127,9 @@ def _run_adaptive(
         t_tolerance=options["time_tolerance"],
     )
     order = int(options["order"])
-    solver = dpm_solver.singlestep(order, family, type, r1=_ADAPTIVE_R1[order], low=True)
+    solver = dpm_solver.singlestep(
+        order, family, type, r1=look_up(_ADAPTIVE_R1, "order of an adaptive run", order), low=True
+    )
 
     def run(recorded: list[float] | None, callback: Callable[[StepInfo], None] | None) -> AdaptiveSample:
         return sample_adaptive(
@@ -189,5 +191,5 @@ def _check_attempts(
                 )
 
 
-_ADAPTIVE_R1 = {2: Rational(1, 2), 3: Rational(1, 3)}
+_ADAPTIVE_R1: dict[int, Rational] = {2: Rational(1, 2), 3: Rational(1, 3)}
 DPM_SOLVER = Family(lambda options: "algorithm_type" in options, noise_schedule, _run_dpm)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from ..mixtures import GaussianMixture
 
 Case = Mapping[str, Any]
 TOLERANCE = 1e-10
+Value = TypeVar("Value")
 
 
 class GoldenError(ValueError):
@@ -72,7 +73,18 @@ def relative_difference(ours: np.ndarray, theirs: Any) -> float:
     reference = np.asarray(theirs, dtype=np.float64)
     if ours.shape != reference.shape:
         raise GoldenError(f"a recorded array has shape {reference.shape}, ours {ours.shape}")
-    return float(np.max(np.abs(ours - reference)) / max(float(np.max(np.abs(reference))), 1e-300))
+    if reference.size == 0:
+        raise GoldenError("a recorded array is empty")
+    difference = np.max(np.abs(ours - reference)) / max(float(np.max(np.abs(reference))), 1e-300)
+    # A NaN would be lost in the maximum over a case's arrays.
+    return float(difference) if np.isfinite(difference) else float("inf")
+
+
+def look_up(table: Mapping[Any, Value], name: str, value: Any) -> Value:
+    """An option's meaning.  Raises GoldenError, naming the option, for a value that is not in the table."""
+    if value not in table:
+        raise GoldenError(f"{name} must be one of {', '.join(map(str, table))}, got {value!r}")
+    return table[value]
 
 
 def mixture(data: Any) -> GaussianMixture:
@@ -94,7 +106,8 @@ def linear_betas(data: Mapping[str, Any]) -> tuple[float, ...]:
 
 def noise_schedule(data: Any) -> Schedule:
     """The schedule of a case, in the convention that most releases share."""
-    kind = data["kind"] if isinstance(data, Mapping) else data
+    data = data if isinstance(data, Mapping) else {"kind": data}
+    kind = data["kind"]
     if kind == "vp-linear":
         return schedule.vp_linear(data["beta_0"], data["beta_1"])
     if kind == "vp-cosine":
