@@ -23,9 +23,9 @@ from .solver import Repeat, Solver
 
 @dataclass(frozen=True)
 class Controller:
-    """DPM-Solver's step-size control in lambda (arXiv:2206.00927, App. C; after Jolicoeur-Martineau et al.
-    2021).
+    """DPM-Solver's step-size control in lambda: LuChengTHU/dpm-solver, dpm_solver_adaptive.
 
+    After Jolicoeur-Martineau et al. 2021.
     A step is accepted when E <= 1, with E = max over the batch of RMS((high - low)/delta) and
     delta = max(atol, rtol max(|low|, |previous accepted low|)); then
     h <- min(safety h E^(-1/order), the rest).  The batch is coupled through E.

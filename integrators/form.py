@@ -247,7 +247,7 @@ def data_in_lambda(schedule: Schedule) -> Form:
 
 
 def noise_in_rho(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
-    """d(x/alpha) = eps drho.  Zhang & Chen 2023 (DEIS), Sec. 3.3; Li et al. 2023 (SciRE).
+    """d(x/alpha) = eps drho.  Zhang & Chen 2023 (DEIS, rhoAB and rhoRK); Li et al. 2023 (SciRE).
 
     rule: a quadrature rule in place of the closed forms, for reproducing a release.
     """
@@ -271,7 +271,7 @@ def data_in_inverse_rho(schedule: Schedule) -> Form:
 
 
 def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
-    """d(x/alpha) = (d rho/dt) eps dt, eps interpolated in t.  Zhang & Chen 2023 (DEIS), eqs. 14-15.
+    """d(x/alpha) = (d rho/dt) eps dt, eps interpolated in t.  Zhang & Chen 2023 (DEIS, tAB).
 
     The moments int (t - t_0)^(k-1) d rho are integrated over t, where t - t_0 has no rounding error, or
     over rho on a step that shortens t more than fourfold: t(rho) is smooth down to t = 0, rho(t) starts
@@ -289,7 +289,7 @@ def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
 
 def sde_data_in_lambda(schedule: Schedule) -> Form:
     """d(x e^(2 lambda)/alpha) = 2 e^(2 lambda) x_0 dlambda + noise, the reverse SDE.  Lu et al. 2022
-    (DPM-Solver++), App. B.
+    (DPM-Solver++; huggingface/diffusers, algorithm_type "sde-dpmsolver++").
     """
     f = schedule.formulas
 
@@ -312,7 +312,9 @@ def sde_data_in_lambda(schedule: Schedule) -> Form:
 
 
 def sde_noise_in_lambda(schedule: Schedule) -> Form:
-    """d(x/alpha) = -2 e^-lambda eps dlambda + noise, the reverse SDE.  Lu et al. 2022b, App. B."""
+    """d(x/alpha) = -2 e^-lambda eps dlambda + noise, the reverse SDE.  huggingface/diffusers,
+    algorithm_type "sde-dpmsolver".
+    """
     f = schedule.formulas
 
     def std(t0: Value, t1: Value) -> Value:

@@ -149,7 +149,8 @@ class Solver:
     """A form, the tableaux of its steps, and what is claimed of it.
 
     name: as listed.  form: schedule -> Form.  sequence: which tableau when.  claimed: the order that its
-    paper or release claims (data, not a premise).  source: paper and equation, or repository and function.
+    paper or release claims (data, not a premise).  source: equation or algorithm, or repository and function.
+    paper: whose method it is; empty for a method of your own.
     parameters: values of the formulas' free symbols at a step, for methods whose coefficients depend on it.
     """
 
@@ -160,6 +161,7 @@ class Solver:
     source: str
     parameters: Parameters | None = None
     stochastic: bool = False
+    paper: str = ""
 
     def __post_init__(self) -> None:
         if not callable(self.form):

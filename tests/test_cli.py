@@ -28,7 +28,7 @@ def test_list_names_every_solver(capsys: Any) -> None:
     rows = json.loads(out)["solvers"]
     assert code == 0
     assert [r["solver"] for r in rows] == list(SOLVERS)
-    assert all(r["claimed"] >= 1 and r["source"] and r["form"] for r in rows)
+    assert all(r["claimed"] >= 1 and r["source"] and r["form"] and r["paper"] for r in rows)
     assert "dpm-solver++-2m" in run(capsys, "list")[1]
 
 

@@ -45,6 +45,7 @@ def test_every_solver_names_its_source_and_a_positive_claim(name: str) -> None:
     assert solver.name == name
     assert solver.claimed >= 1
     assert len(solver.source) > 5
+    assert len(solver.paper) > 5
 
 
 @given(st.integers(1, 4), st.lists(st.floats(0.2, 3.0), min_size=3, max_size=3), st.sampled_from(FORMS))

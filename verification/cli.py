@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
 
-    listing = commands.add_parser("list", help="the solvers: form, claimed order, source")
+    listing = commands.add_parser("list", help="the solvers: paper, form, claimed order, source")
     listing.set_defaults(run=_list)
 
     order = commands.add_parser(
@@ -118,6 +118,7 @@ def _list(options: argparse.Namespace) -> int:
         rows.append(
             {
                 "solver": name,
+                "paper": solver.paper,
                 "form": solver.form(schedule).name,
                 "claimed": solver.claimed,
                 "stochastic": solver.stochastic,
@@ -127,9 +128,9 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({"solvers": rows})
         return OK
-    table = Table("solver", "form", "claimed", "source", title=f"{len(rows)} solvers")
+    table = Table("solver", "paper", "form", "claimed", "source", title=f"{len(rows)} solvers")
     for row in rows:
-        table.add_row(row["solver"], row["form"], str(row["claimed"]), row["source"])
+        table.add_row(row["solver"], row["paper"], row["form"], str(row["claimed"]), row["source"])
     Console().print(table)
     return OK
 

@@ -126,6 +126,7 @@ def _row(m: Measured, released_code: dict[str, Any] | None) -> dict[str, Any]:
         "solver": e.label,
         "setting": m.setting.name,
         "claimed": solver.claimed,
+        "paper": solver.paper,
         "source": solver.source,
         "own": study_json(m.own),
         "exact": None if m.exact is m.own else study_json(m.exact),

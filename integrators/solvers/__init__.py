@@ -58,7 +58,8 @@ def ddim() -> Solver:
     reduces to.
     """
     first = dpm_solver.singlestep(1)
-    return Solver("ddim", first.form, first.sequence, 1, "arXiv:2010.02502, eq. 12")
+    paper = "DDIM (Song et al. 2021), arXiv:2010.02502"
+    return Solver("ddim", first.form, first.sequence, 1, "eq. 12 with eta = 0", paper=paper)
 
 
 SOLVERS: dict[str, Constructor] = {"ddim": ddim} | {build().name: build for build in _constructors()}

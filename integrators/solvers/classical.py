@@ -106,27 +106,34 @@ def exprk5s8() -> Tableau:
     return from_columns(c, a, b)
 
 
-CATALOGUE: dict[str, tuple[int, Any, str]] = {
-    "etdrk2": (2, etdrk2, "Cox & Matthews 2002, eq. 22"),
-    "etdrk3": (3, etdrk3, "Cox & Matthews 2002, eqs. 23-25"),
-    "etdrk4": (4, etdrk4, "Cox & Matthews 2002, eqs. 26-29"),
-    "krogstad4": (4, krogstad4, "Krogstad 2005, ETDRK4-B"),
-    "hochbruck-ostermann4": (4, hochbruck_ostermann4, "Hochbruck & Ostermann 2005, eq. 5.19"),
-    "lawson4": (4, lawson4, "Lawson 1967"),
-    "exprk5s8": (5, exprk5s8, "Luan & Ostermann 2014, expRK5s8"),
+CATALOGUE: dict[str, tuple[int, Any, str, str]] = {
+    "etdrk2": (2, etdrk2, "Cox & Matthews 2002", "eq. 22"),
+    "etdrk3": (3, etdrk3, "Cox & Matthews 2002", "eqs. 23-25"),
+    "etdrk4": (4, etdrk4, "Cox & Matthews 2002", "eqs. 26-29"),
+    "krogstad4": (4, krogstad4, "Krogstad 2005", "ETDRK4-B"),
+    "hochbruck-ostermann4": (4, hochbruck_ostermann4, "Hochbruck & Ostermann 2005", "eq. 5.19"),
+    "lawson4": (4, lawson4, "Lawson 1967", "with classical Runge-Kutta 4"),
+    "exprk5s8": (5, exprk5s8, "Luan & Ostermann 2014", "expRK5s8"),
 }
-"""Order, tableau and source by name."""
+"""Order, tableau, paper and source by name."""
 
 
 def exponential_rk(name: str, form: FormOf = data_in_lambda) -> Solver:
     """A classical exponential Runge-Kutta method on one of the lambda forms (data prediction by default)."""
     if name not in CATALOGUE:
         raise ValueError(f"name must be one of {', '.join(CATALOGUE)}, got {name!r}")
-    order, tableau, source = CATALOGUE[name]
-    return Solver(name, form, Repeat(tableau(), EULER), order, source)
+    order, tableau, paper, source = CATALOGUE[name]
+    return Solver(name, form, Repeat(tableau(), EULER), order, source, paper=paper)
 
 
 def collocation(order: int, form: FormOf = data_in_lambda) -> Solver:
     """Nested collocation of any order: the one-step method behind the high-order start."""
     tableau = nested_collocation(order)
-    return Solver(f"collocation-{order}", form, Repeat(tableau, EULER), order, "arXiv:2311.08600")
+    return Solver(
+        f"collocation-{order}",
+        form,
+        Repeat(tableau, EULER),
+        order,
+        "Sec. 3",
+        paper="Luan & Alhsmy 2023, arXiv:2311.08600",
+    )

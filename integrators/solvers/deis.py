@@ -16,7 +16,7 @@ from ..schedule import Schedule
 from ..solver import Ramp, Repeat, Solver
 from ..tableau import N, P, Tableau, adams, phi1
 
-SOURCE = "arXiv:2204.13902"
+PAPER = "DEIS (Zhang & Chen 2023), arXiv:2204.13902"
 RELEASED = LeftRiemann(10_000)
 
 
@@ -30,8 +30,9 @@ def _adams_ramp(degree: int) -> Ramp:
 
 
 def tab(degree: int, *, released: bool = False) -> Solver:
-    """tAB-DEIS: exponential Adams-Bashforth, eps interpolated in t by a polynomial of the given degree,
-    Sec. 3.3, eq. 15.
+    """tAB-DEIS: exponential Adams-Bashforth, eps interpolated in t by a polynomial of the given degree.
+
+    released: with the release's quadrature.
     """
     _check_degree(degree)
 
@@ -39,18 +40,23 @@ def tab(degree: int, *, released: bool = False) -> Solver:
         return noise_in_time(schedule, RELEASED if released else None)
 
     suffix = "-released" if released else ""
-    return Solver(f"deis-tab{degree}{suffix}", form, _adams_ramp(degree), degree + 1, f"{SOURCE}, eqs. 14-15")
+    source = "tAB-DEIS; qsh-zh/deis, get_sampler_t_ab"
+    return Solver(f"deis-tab{degree}{suffix}", form, _adams_ramp(degree), degree + 1, source, paper=PAPER)
 
 
 def rho_ab(degree: int, *, released: bool = False) -> Solver:
-    """rhoAB-DEIS: Adams-Bashforth with variable steps in rho, Sec. 3.4."""
+    """rhoAB-DEIS: Adams-Bashforth with variable steps in rho.
+
+    released: with the release's quadrature.
+    """
     _check_degree(degree)
 
     def form(schedule: Schedule) -> Form:
         return noise_in_rho(schedule, RELEASED if released else None)
 
     suffix = "-released" if released else ""
-    return Solver(f"deis-rhoab{degree}{suffix}", form, _adams_ramp(degree), degree + 1, f"{SOURCE}, Sec. 3.4")
+    source = "rhoAB-DEIS; qsh-zh/deis, get_sampler_rho_ab"
+    return Solver(f"deis-rhoab{degree}{suffix}", form, _adams_ramp(degree), degree + 1, source, paper=PAPER)
 
 
 def lambda_ab(degree: int) -> Solver:
@@ -59,7 +65,8 @@ def lambda_ab(degree: int) -> Solver:
     """
     _check_degree(degree)
     source = "huggingface/diffusers, DEISMultistepScheduler"
-    return Solver(f"deis-lambdaab{degree}", noise_in_lambda, _adams_ramp(degree), degree + 1, source)
+    name = f"deis-lambdaab{degree}"
+    return Solver(name, noise_in_lambda, _adams_ramp(degree), degree + 1, source, paper=PAPER)
 
 
 def _rk(order: int, c: list[str], a: list[list[str]], b: list[str]) -> tuple[int, Tableau]:
@@ -88,12 +95,12 @@ RUNGE_KUTTA: dict[str, tuple[int, Tableau]] = {
 
 
 def rho_rk(method: str) -> Solver:
-    """rhoRK-DEIS: an explicit Runge-Kutta method for d(x/alpha) = eps d rho, Sec. 3.4."""
+    """rhoRK-DEIS: an explicit Runge-Kutta method for d(x/alpha) = eps d rho."""
     if method not in RUNGE_KUTTA:
         raise ValueError(f"method must be one of {', '.join(RUNGE_KUTTA)}, got {method!r}")
     order, tableau = RUNGE_KUTTA[method]
-    source = f"{SOURCE}, Sec. 3.4; qsh-zh/deis, th_deis/rk.py" if method != "2midpoint" else "Runge 1895"
-    return Solver(f"deis-rhork-{method}", noise_in_rho, Repeat(tableau, EULER), order, source)
+    source = "rhoRK-DEIS; " + ("the midpoint rule" if method == "2midpoint" else "qsh-zh/deis, th_deis/rk.py")
+    return Solver(f"deis-rhork-{method}", noise_in_rho, Repeat(tableau, EULER), order, source, paper=PAPER)
 
 
 def _constant(weights: list[str]) -> Tableau:
@@ -114,5 +121,5 @@ def ipndm() -> Solver:
         _constant(["55/24", "-59/24", "37/24", "-3/8"]),
     )
     return Solver(
-        "deis-ipndm", noise_in_rho, Ramp(ramp), 4, f"{SOURCE}, App.; qsh-zh/deis, get_sampler_ipndm"
+        "deis-ipndm", noise_in_rho, Ramp(ramp), 4, "iPNDM; qsh-zh/deis, get_sampler_ipndm", paper=PAPER
     )

@@ -22,11 +22,12 @@ from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3,
 Family = Literal["dpm-solver", "dpm-solver++", "sde-dpm-solver", "sde-dpm-solver++"]
 Type = Literal["dpmsolver", "taylor"]
 
+PLUS_PLUS = "DPM-Solver++ (Lu et al. 2022), arXiv:2211.01095"
 FAMILY: dict[str, tuple[FormOf, str, bool]] = {
-    "dpm-solver": (noise_in_lambda, "arXiv:2206.00927", False),
-    "dpm-solver++": (data_in_lambda, "arXiv:2211.01095", False),
-    "sde-dpm-solver": (sde_noise_in_lambda, "arXiv:2211.01095, App. B; huggingface/diffusers", True),
-    "sde-dpm-solver++": (sde_data_in_lambda, "arXiv:2211.01095, App. B; huggingface/diffusers", True),
+    "dpm-solver": (noise_in_lambda, "DPM-Solver (Lu et al. 2022), arXiv:2206.00927", False),
+    "dpm-solver++": (data_in_lambda, PLUS_PLUS, False),
+    "sde-dpm-solver": (sde_noise_in_lambda, PLUS_PLUS, True),
+    "sde-dpm-solver++": (sde_data_in_lambda, PLUS_PLUS, True),
 }
 TYPES: tuple[Type, ...] = ("dpmsolver", "taylor")
 
@@ -105,8 +106,8 @@ def sde_multistep_third_released() -> Tableau:
 
 
 def fast_orders(order: int, nfe: int) -> tuple[int, ...]:
-    """The orders of DPM-Solver-fast for a number of evaluations.  DPM-Solver, Sec. 3.4;
-    LuChengTHU/dpm-solver.
+    """The orders of DPM-Solver-fast for a number of evaluations.  DPM-Solver (Lu et al. 2022), "fast";
+    LuChengTHU/dpm-solver, get_orders_and_timesteps_for_singlestep_solver.
     """
     k, remainder = divmod(nfe, order)
     if order == 1:
@@ -118,6 +119,16 @@ def fast_orders(order: int, nfe: int) -> tuple[int, ...]:
 
 
 # --- solvers ---
+
+_UPDATES = {
+    ("singlestep", 1): "dpm_solver_first_update",
+    ("singlestep", 2): "singlestep_dpm_solver_second_update",
+    ("singlestep", 3): "singlestep_dpm_solver_third_update",
+    ("multistep", 1): "dpm_solver_first_update",
+    ("multistep", 2): "multistep_dpm_solver_second_update",
+    ("multistep", 3): "multistep_dpm_solver_third_update",
+}
+"""The release's functions, in which each formula was read."""
 
 
 def inner_grid(context: StepContext) -> Mapping[Symbol, Value]:
@@ -177,7 +188,7 @@ def singlestep(
     does.  low: add the row of the order below, for step-size control. Raises ValueError for another order,
     family, type or abscissa.
     """
-    form, source, stochastic = _family(family)
+    form, paper, stochastic = _family(family)
     _check_order(order)
     tableau = _singlestep_tableau(order, type, r1, r2, abscissae, low)
     return Solver(
@@ -185,7 +196,8 @@ def singlestep(
         form=form,
         sequence=Repeat(tableau, FIRST),
         claimed=order,
-        source=f"{source}, singlestep order {order}",
+        source=f"LuChengTHU/dpm-solver, {_UPDATES['singlestep', order]}",
+        paper=paper,
         parameters=inner_grid if abscissae == "grid" else None,
         stochastic=stochastic,
     )
@@ -198,7 +210,7 @@ def fast(
 
     Its order is that of the last steps: 3 only for budgets of 3 k + 2, else 2.
     """
-    form, source, stochastic = _family(family)
+    form, paper, stochastic = _family(family)
     _check_order(order)
     tableaux = tuple(_singlestep_tableau(k, type, None, None, abscissae) for k in range(1, order + 1))
     return Solver(
@@ -206,7 +218,8 @@ def fast(
         form=form,
         sequence=Budgeted(tableaux, lambda nfe: fast_orders(order, nfe)),
         claimed=order,
-        source=f"{source}, Sec. 3.4 (DPM-Solver-fast)",
+        source="LuChengTHU/dpm-solver, get_orders_and_timesteps_for_singlestep_solver",
+        paper=paper,
         parameters=inner_grid if abscissae == "grid" else None,
         stochastic=stochastic,
     )
@@ -220,7 +233,7 @@ def multistep(
     released: the third order as released (see `multistep_third_released`); False gives exponential
     Adams-Bashforth 3.
     """
-    form, source, stochastic = _family(family)
+    form, paper, stochastic = _family(family)
     _check_order(order)
     if not released:
         top = adams(3)
@@ -234,9 +247,18 @@ def multistep(
         form=form,
         sequence=Ramp((FIRST, multistep_second(type), top)[:order]),
         claimed=order,
-        source=f"{source}, multistep order {order}" + (" with D2 doubled" if suffix == "-corrected" else ""),
+        source=_multistep_source(order, stochastic, released),
+        paper=paper,
         stochastic=stochastic,
     )
+
+
+def _multistep_source(order: int, stochastic: bool, released: bool) -> str:
+    if order == 3 and not released:
+        return "exponential Adams-Bashforth 3: the release with its second difference doubled"
+    if stochastic:
+        return f"huggingface/diffusers, DPMSolverMultistepScheduler, solver_order {order}"
+    return f"LuChengTHU/dpm-solver, {_UPDATES['multistep', order]}"
 
 
 def _name(family: str, variant: str, order: int, type: Type) -> str:

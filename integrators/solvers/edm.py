@@ -6,6 +6,8 @@ from ..form import noise_in_rho
 from ..solver import Repeat, Solver
 from .deis import EULER, RUNGE_KUTTA
 
+PAPER = "EDM (Karras et al. 2022), arXiv:2206.00364"
+
 
 def heun() -> Solver:
     """EDM's Heun step: explicit trapezoidal rule for d(x/alpha)/d rho = eps.
@@ -14,4 +16,4 @@ def heun() -> Solver:
     (S_churn = 0).
     """
     order, tableau = RUNGE_KUTTA["2heun"]
-    return Solver("edm-heun", noise_in_rho, Repeat(tableau, EULER), order, "arXiv:2206.00364, Alg. 1")
+    return Solver("edm-heun", noise_in_rho, Repeat(tableau, EULER), order, "Alg. 1, S_churn = 0", paper=PAPER)
