@@ -80,7 +80,9 @@ class OrderEstimate:
         return tuple(math.log(a.error / b.error) / math.log(b.n / a.n) for a, b in itertools.pairwise(used))
 
     def verdict(self, claimed: float, max_half_width: float = MAX_HALF_WIDTH) -> Verdict:
-        """How the observed order stands to a claimed one."""
+        """How the observed order stands to a claimed one.  Raises ValueError unless that is finite."""
+        if not math.isfinite(claimed):
+            raise ValueError(f"claimed must be a finite number, got {claimed!r}")
         if not math.isfinite(self.order):
             return "inconclusive"
         if self.high < claimed:

@@ -127,6 +127,12 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
         (["order", "ddim", "--max-steps", "3"], "--max-steps must be"),
         (["order", "ddim", "--lam-end", "-1"], "--lam-end must exceed"),
         (["order", "ddim", "--lam-start", "-50"], "lam must be reached"),
+        (["order", "ddim", "--lam-start", "nan"], "must be a finite number"),
+        (["order", "ddim", "--lam-end", "inf"], "must be a finite number"),
+        (["order", "ddim", "--claimed", "nan"], "must be a finite number"),
+        (["order", "ddim", "--claimed", "0"], "must be positive"),
+        (["order", "ddim", "--plot", "x.doc"], "--plot must end in"),
+        (["order", "ddim", "--plot", f"{__file__}/x.png"], "cannot be written to"),
         (["order", "ddim", "--param", "r1"], "NAME=VALUE"),
         (["order", "dpm-solver-3", "--param", "r1=2"], "r1 must be a number"),
         (["order", "sde-dpm-solver++-1"], "stochastic"),
@@ -135,6 +141,7 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
         (["replay", __file__], "not JSON"),
         (["verify", "--workers", "0"], "--workers must be"),
         (["verify", "--out", __file__], "--out must be a folder"),
+        (["verify", "--out", f"{__file__}/reports"], "cannot be written to"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(capsys: Any, arguments: list[str], message: str) -> None:

@@ -1,13 +1,17 @@
 """The command line: `semilinear list | order | replay | verify`.
 
-Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage.  Every command takes --json.
+Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
+takes --json.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-OK, FAILED, USAGE = 0, 1, 2
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 class UsageError(Exception):
@@ -41,14 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     except KeyboardInterrupt:
         print("semilinear: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
+    except BrokenPipeError:  # `semilinear list | head`: nobody reads on, which is no failure
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="semilinear",
         description="Verify what diffusion samplers really do.",
-        epilog="Exit codes: 0 ok, 1 a check failed, 2 bad usage.",
+        epilog="Exit codes: 0 ok, 1 a check failed, 2 bad usage, 130 interrupted.",
     )
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
 
@@ -68,15 +75,17 @@ def _parser() -> argparse.ArgumentParser:
         "--start", default="own", choices=("own", "exact", "high-order"), help="(default: %(default)s)"
     )
     order.add_argument(
-        "--claimed", type=float, help="the order to judge against (default: the solver's claim)"
+        "--claimed", type=_positive, help="the order to judge against (default: the solver's claim)"
     )
     order.add_argument("--digits", type=int, help="run in multiprecision with that many digits")
     order.add_argument("--batch", type=int, help="initial states (default: 64, 4 in multiprecision)")
     order.add_argument("--max-steps", type=int, help="finest run (default: 512, 128 in multiprecision)")
     order.add_argument(
-        "--lam-start", type=float, default=-0.7, help="lambda at the start (default: %(default)s)"
+        "--lam-start", type=_finite, default=-0.7, help="lambda at the start (default: %(default)s)"
     )
-    order.add_argument("--lam-end", type=float, default=1.75, help="lambda at the end (default: %(default)s)")
+    order.add_argument(
+        "--lam-end", type=_finite, default=1.75, help="lambda at the end (default: %(default)s)"
+    )
     order.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the solver"
     )
@@ -100,6 +109,44 @@ def _parser() -> argparse.ArgumentParser:
     for command in (listing, order, replay, verify):
         command.add_argument("--json", action="store_true", help="print JSON on standard output")
     return parser
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = _finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be positive, got {text!r}")
+    return value
+
+
+def _writable_file(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse a path that could not be written once the work is done."""
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"--plot must end in {' or '.join(suffixes)}, got {str(path)!r}")
+    if path.is_dir():
+        raise UsageError(f"--plot must be a file, got the folder {path}")
+    _writable_folder(path.parent, "--plot")
+
+
+def _writable_folder(path: Path, option: str) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UsageError(f"{option}: {path} cannot be written to: {error.strerror}") from error
+
+
+def _console(stderr: bool = False) -> Console:
+    """A console; wide where nobody's terminal limits it."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=160)
 
 
 def _print_json(data: Any) -> None:
@@ -128,10 +175,13 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({"solvers": rows})
         return OK
-    table = Table("solver", "paper", "form", "claimed", "source", title=f"{len(rows)} solvers")
+    table = Table(title=f"{len(rows)} solvers")
+    table.add_column("solver", no_wrap=True, min_width=max(len(row["solver"]) for row in rows))
+    for column in ("paper", "form", "claimed", "source"):
+        table.add_column(column)
     for row in rows:
         table.add_row(row["solver"], row["paper"], row["form"], str(row["claimed"]), row["source"])
-    Console().print(table)
+    _console().print(table)
     return OK
 
 
@@ -141,6 +191,8 @@ def _order(options: argparse.Namespace) -> int:
     from .study import run
 
     solver, experiment = _study_arguments(options)
+    if options.plot is not None:
+        _writable_file(options.plot, (".png", ".svg"))
     try:
         study = run(solver, experiment, start=options.start)
     except ValueError as error:
@@ -165,7 +217,7 @@ def _order(options: argparse.Namespace) -> int:
             used = "fit" if row["N"] in study.estimate.window else "yes" if row["usable"] else "no"
             error_text = "diverged" if row["error"] is None else f"{row['error']:.3e}"
             table.add_row(str(row["N"]), str(row["NFE"]), error_text, f"{row['floor']:.0e}", used)
-        Console().print(table)
+        _console().print(table)
         e = study.estimate
         seen = (
             "no order"
@@ -249,20 +301,22 @@ def _known(name: str, value: str, table: dict[str, Any]) -> None:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from .golden import replay_file
+    from .golden import read, replay_file
     from .releases.rebuild import GoldenError
     from .results import case_json
 
+    try:
+        for path in options.files:
+            read(path)  # every file is looked at before any is replayed
+    except (GoldenError, OSError) as error:
+        raise UsageError(str(error)) from error
     cases, failed = [], 0
     for path in options.files:
-        try:
-            for result in replay_file(path):
-                cases.append(result)
-                failed += not result.ok
-                if not options.json:
-                    _print_case(result)
-        except (GoldenError, OSError) as error:
-            raise UsageError(str(error)) from error
+        for result in replay_file(path):
+            cases.append(result)
+            failed += not result.ok
+            if not options.json:
+                _print_case(result)
     if options.json:
         _print_json({"cases": [case_json(c) for c in cases], "failed": failed})
     else:
@@ -292,10 +346,9 @@ def _verify(options: argparse.Namespace) -> int:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
     if options.out.exists() and not options.out.is_dir():
         raise UsageError(f"--out must be a folder, got the file {options.out}")
+    _writable_folder(options.out, "--out")
     began = time.perf_counter()
-    console = Console(stderr=options.json)
-    if not console.is_terminal:
-        console = Console(stderr=options.json, width=132)
+    console = _console(stderr=options.json)
     files = sorted(DATA.glob("*.json"))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import scipy.integrate
-from semilinear.integrators.arithmetic import Value
+from semilinear.integrators.arithmetic import Value, choose
 from semilinear.integrators.schedule import Schedule
 
 EXACT_DIGITS = 30
+GUARD_DIGITS = 10
 TIGHTEST = 2.5e-14
 """scipy's smallest relative tolerance is 100 units of rounding."""
 
@@ -43,9 +44,10 @@ def reference(
     Raises ValueError when more than float64 is asked of a problem without an exact flow.
     """
     if problem.exact_flow:
-        exact = {t: problem.flow(schedule, x, t_start, t, digits or EXACT_DIGITS) for t in times}
-        if digits is None:
-            exact = {t: state.astype(np.float64) for t, state in exact.items()}
+        guarded = EXACT_DIGITS if digits is None else digits + GUARD_DIGITS
+        exact = {t: problem.flow(schedule, x, t_start, t, guarded) for t in times}
+        rounded = choose(digits).number
+        exact = {t: rounded(state) for t, state in exact.items()}
         return Reference(exact, 0.0, True)
     if digits is not None:
         raise ValueError(f"digits needs a problem with an exact flow; {problem.name!r} has none")
