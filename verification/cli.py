@@ -22,6 +22,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+"""Of a progress bar."""
 
 
 class UsageError(Exception):
@@ -194,7 +196,16 @@ def _order(options: argparse.Namespace) -> int:
     if options.plot is not None:
         _writable_file(options.plot, (".png", ".svg"))
     try:
-        study = run(solver, experiment, start=options.start)
+        screen = Console(stderr=True)
+        hidden = not screen.is_terminal
+        with Progress(*COLUMNS, console=screen, transient=True, disable=hidden) as progress:
+            task = progress.add_task(f"running {solver.name}", total=None)
+            study = run(
+                solver,
+                experiment,
+                start=options.start,
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
     except ValueError as error:
         raise UsageError(str(error)) from error
     claimed = solver.claimed if options.claimed is None else options.claimed
@@ -350,8 +361,7 @@ def _verify(options: argparse.Namespace) -> int:
     began = time.perf_counter()
     console = _console(stderr=options.json)
     files = sorted(DATA.glob("*.json"))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*COLUMNS, console=console) as progress:
         replaying = progress.add_task("replaying released code", total=len(files))
         cases = []
         for path in files:

@@ -34,6 +34,8 @@ from semilinear.integrators.solver import Solver
 from .problems import marginal_samples
 from .reference import TIGHTEST, reference
 
+Progress = Callable[[int, int], None]
+
 LADDER = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 LONG_LADDER = (*LADDER, 768, 1024, 1536, 2048, 3072, 4096)
@@ -147,12 +149,13 @@ def run(
     start: Start = "own",
     residue: tuple[int, int] | None = None,
     statistics: tuple[Statistic, ...] = ("rms",),
+    progress: Progress | None = None,
 ) -> Study:
     """Measure the order of a solver.
 
     start: "own", "exact" or "high-order" as in `compile_plan`.  residue: (m, r) restricts the ladder to
     n = r mod m, for solvers whose last steps depend on the budget.  statistics: ways to sum up the batch;
-    the first is reported.
+    the first is reported.  progress: called with (runs done, runs at most) after each.
     Raises ValueError for a stochastic solver.
     """
     if solver.stochastic:
@@ -167,6 +170,7 @@ def run(
         ladder=_ladder(experiment.ladder, solver, start, residue),
         start=start,
         statistics=statistics,
+        progress=progress,
     )
 
 
@@ -179,6 +183,7 @@ def measure(
     ladder: Sequence[int] | None = None,
     start: Start = "own",
     statistics: tuple[Statistic, ...] = ("rms",),
+    progress: Progress | None = None,
 ) -> Study:
     """Measure the order of any sampler, yours or a library's, on an experiment.
 
@@ -186,6 +191,7 @@ def measure(
     the model `experiment.problem.model(experiment.schedule)` and ending at `experiment.t_end` in n steps.
     States are an array or tensor of shape (batch, d).
     The ladder stops at the first run below the floor.  Runs that are not finite count as infinite errors.
+    progress: called with (runs done, runs at most) after each.
     Raises ValueError for states of another shape.
     """
     (final,) = experiment.states([experiment.t_end])
@@ -194,7 +200,8 @@ def measure(
     floors: list[float] = []
     nfe: list[int] = []
     states: dict[int, np.ndarray] = {}
-    for n in experiment.ladder if ladder is None else ladder:
+    planned = experiment.ladder if ladder is None else ladder
+    for n in planned:
         x, calls = sampler(n)
         x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
         if x.shape != final.shape:
@@ -204,6 +211,8 @@ def measure(
         floors.append(experiment.floor(n))
         nfe.append(int(calls))
         states[n] = x
+        if progress is not None:
+            progress(len(counts), len(planned))
         if math.sqrt(float(np.mean(errors[-1] ** 2))) <= floors[-1]:
             break
     estimates = {s: estimate_order(counts, np.array(errors), floors, statistic=s) for s in statistics}
