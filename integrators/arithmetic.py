@@ -42,6 +42,8 @@ class Arithmetic:
     arctan2: Callable[[Value, Value], Value]
     where: Callable[[Value, Value, Value], Value]
     maximum: Callable[[Value, Value], Value]
+    divide: Callable[[Value, Value], Value]
+    """a/b, with +infinity for a positive number by zero."""
     number: Fn
     """Exact conversion of an int, float, Fraction, sympy Rational or number of this kind."""
     pi: Value
@@ -52,7 +54,7 @@ class Arithmetic:
 
     def softplus(self, x: Value) -> Value:
         """log(1 + e^x), to full relative accuracy for every x."""
-        return self.maximum(x, 0 * x) + self.log1p(self.exp(-abs(x)))
+        return self.maximum(x, self.number(0)) + self.log1p(self.exp(-abs(x)))
 
 
 def _float64(value: Value) -> Value:
@@ -101,6 +103,7 @@ FLOAT64 = Arithmetic(
     arctan2=np.arctan2,
     where=_host_where,
     maximum=np.maximum,
+    divide=np.true_divide,
     number=_float64,
     pi=float(np.pi),
 )
@@ -119,6 +122,7 @@ TORCH = Arithmetic(
     arctan2=_torch_binary(torch.arctan2),
     where=_torch_binary(torch.where),
     maximum=_torch_binary(torch.maximum),
+    divide=_torch_binary(torch.true_divide),
     number=_tensor,
     pi=float(np.pi),
 )
@@ -156,6 +160,7 @@ def _of_context(context: Any, digits: int) -> Arithmetic:
         arctan2=_elementwise(context.atan2, 2),
         where=_host_where,
         maximum=_elementwise(lambda a, b: a if a >= b else context.mpf(b), 2),
+        divide=_elementwise(lambda a, b: a / b if b else context.inf, 2),
         number=number,
         pi=+context.pi,
         digits=digits,

@@ -128,14 +128,31 @@ def discrete(betas: Sequence[float], *, clip_lambda: float | None = -5.1) -> Sch
             )
     table = _log_alpha_table(values[:kept])
     times = _knots(lambda xp: [xp.number(i + 1) / kept for i in range(kept)])
-    value, slope = _interpolant(times, table)
-    inverse, _ = _interpolant(_flip(table), _flip(times))
-    formulas = variance_preserving(value, slope, inverse)
-    knots, first = times(FLOAT64), table(FLOAT64)
-    root = knots[0] - first[0] * (knots[1] - knots[0]) / (
-        first[1] - first[0]
-    )  # where the extension reaches alpha = 1
-    t_min = max(0.0, float(np.nextafter(root, 1.0)))
+    between, slope = _interpolant(times, table)
+    inverse_between, _ = _interpolant(_flip(table), _flip(times))
+
+    @lru_cache(maxsize=8)
+    def extension(xp: Arithmetic) -> tuple[Value, Value, Value, Value]:
+        """Where the line below the first knot reaches alpha = 1, the rounding error of that, and the knot."""
+        exact = multiprecision(40) if xp.context is None else xp
+        x, y = times(exact), table(exact)
+        root = x[0] - y[0] * (x[1] - x[0]) / (y[1] - y[0])
+        if xp.context is not None:
+            return root, xp.number(0), x[0], y[0]
+        return float(root), float(root - float(root)), float(x[0]), float(y[0])
+
+    def log_alpha_t(t: Value) -> Value:
+        root, error, knot, _ = extension(of(t))
+        return of(t).where(t < knot, slope(t) * ((t - root) - error), between(t))
+
+    def t_of_log_alpha(la: Value) -> Value:
+        xp = of(la)
+        root, error, knot, first = extension(xp)
+        return xp.where(la > first, root + (error + la * (knot - root) / first), inverse_between(la))
+
+    formulas = variance_preserving(log_alpha_t, slope, t_of_log_alpha)
+    knots = times(FLOAT64)
+    t_min = max(0.0, float(np.nextafter(extension(FLOAT64)[0], 1.0)))
     parameters = (("betas", values), ("clip_lambda", clip_lambda))
     return Schedule("discrete", parameters, t_min, 1.0, formulas, tuple(float(t) for t in knots))
 
@@ -144,9 +161,12 @@ def discrete_alpha_squared(betas: Sequence[float], *, clip: float = 1e-7) -> Sch
     """alpha^2 piecewise linear through prod_{j<=i} (1 - beta_j) at t_i = i, kept within [clip, 1 - clip].
 
     betas: N numbers in (0, 1); times run from 0 to N - 1.
+    Where alpha^2 is clipped the schedule is flat: a step within is refused when a plan is compiled.
     Raises ValueError for betas outside (0, 1).  Source: qsh-zh/deis, DiscreteVPSDE.
     """
     values = _check_betas(betas)
+    if not 0 < clip < 0.5:
+        raise ValueError(f"clip must lie in (0, 1/2), got {clip!r}")
     log_alpha = _log_alpha_table(values)
     squared = _knots(lambda xp: [xp.exp(2 * v) for v in log_alpha(xp)])
     noise = _knots(
@@ -170,7 +190,9 @@ def discrete_alpha_squared(betas: Sequence[float], *, clip: float = 1e-7) -> Sch
         return of(t).sqrt(clipped(sigma_squared, t))
 
     def dlog_alpha(t: Value) -> Value:
-        return slope(t) / (2 * clipped(alpha_squared, t))
+        value = alpha_squared(t)
+        flat = (value <= clip) | (value >= 1 - clip)
+        return of(t).where(flat, 0 * t, slope(t) / (2 * clipped(alpha_squared, t)))
 
     def t_of_rho(rho: Value) -> Value:
         xp = of(rho)
@@ -197,4 +219,7 @@ def discrete_alpha_squared(betas: Sequence[float], *, clip: float = 1e-7) -> Sch
     )
     parameters = (("betas", values), ("clip", float(clip)))
     last = float(len(values) - 1)
-    return Schedule("discrete-alpha-squared", parameters, 0.0, last, formulas, tuple(times(FLOAT64)))
+    low, high = float(by_signal(clip)), float(by_noise(clip))
+    crossings = [t for t in (low, high) if 0 < t < last]
+    kinks = sorted({*(float(t) for t in times(FLOAT64)), *crossings})
+    return Schedule("discrete-alpha-squared", parameters, 0.0, last, formulas, tuple(kinks))

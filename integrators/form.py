@@ -86,7 +86,7 @@ class Exponential:
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable s to integrate over: s = node(t), tau = offset(s), w dtau = density(s) ds."""
+    """A variable s to integrate over: s = node(t), tau - tau_0 = offset(s), w dtau = density(s) ds."""
 
     node: Fn
     offset: Fn
@@ -101,6 +101,8 @@ class Measured:
     rule: GaussLegendre | LeftRiemann
     kinks: tuple[float, ...] = ()
     """Times at which the integrand is not smooth."""
+    total: Callable[[Value, Value], Value] | None = None
+    """The first moment in closed form, where it has one."""
     rate: None = None
 
     def weight(self, form: Form, step: Step, c: Value) -> Value:
@@ -110,21 +112,24 @@ class Measured:
         key = ("moments", c)
         if key not in step.cache:
             step.cache[key] = self._moments(step, c)
-        return step.cache[key][k - 1] / (step.h * c) ** k
+        return step.cache[key][k - 1] / (step.h * c)
 
     def _moments(self, step: Step, c: Value) -> Value:
-        t_c, tau_0, count = step.time(c), step.tau0, step.moments
+        t_c, count, length = step.time(c), step.moments, step.h * c
         s = self.variable(step.t0, t_c)
 
         def integrand(nodes: Value) -> Value:
-            offset, rows = s.offset(nodes) - tau_0, [s.density(nodes) + 0 * nodes]
+            offset, rows = s.offset(nodes) / length, [s.density(nodes) + 0 * nodes]
             for k in range(1, count):
                 rows.append(rows[-1] * offset / k)
             return np.stack(rows)
 
         inside = [step.xp.number(t) for t in self.kinks if min(step.t0, t_c) < t < max(step.t0, t_c)]
         kinks = [s.node(t) for t in (reversed(inside) if t_c < step.t0 else inside)]
-        return self.rule.integrate(integrand, s.node(step.t0), s.node(t_c), step.xp, kinks)
+        moments = self.rule.integrate(integrand, s.node(step.t0), s.node(t_c), step.xp, kinks)
+        if self.total is not None:
+            moments[0] = self.total(step.t0, t_c)
+        return moments
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,11 @@ class Step:
         self.tau0: Value = self.form.tau(self.t0)
         self.tau1: Value = self.form.tau(self.t1)
         self.h: Value = self.tau1 - self.tau0
+        if self.h == 0:
+            raise ValueError(
+                f"the interpolation variable of form {self.form.name!r} does not change from t = {self.t0} "
+                f"to t = {self.t1}: the schedule is flat there, or the step is below rounding"
+            )
         self.infinite: bool = not abs(self.h) < INFINITY
 
     @property
@@ -219,11 +229,15 @@ class Step:
 
 
 def _no_limit(form: Form, step: Step) -> str:
-    variable = form.name.split("_in_")[-1]
+    variable, starts = form.name.split("_in_")[-1], not abs(step.tau0) < INFINITY
+    advice = (
+        "begin with a first-order step in data prediction, or start later"
+        if starts
+        else "use final='lower' (first order at the end), or end earlier with denoise=True"
+    )
     return (
-        f"form {form.name!r} reaches {variable} = infinity between t = {step.t0} and t = {step.t1}: only a "
-        "first-order row has a limit there; use final='lower' (first order at the end), or end earlier with "
-        "denoise=True"
+        f"form {form.name!r} is at {variable} = infinity at t = {step.t0 if starts else step.t1}, where only "
+        f"a first-order row has a limit: {advice}"
     )
 
 
@@ -252,8 +266,11 @@ def noise_in_rho(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
     rule: a quadrature rule in place of the closed forms, for reproducing a release.
     """
     f = schedule.formulas
-    itself = Variable(f.rho, lambda r: r, lambda r: 1 + 0 * r)
-    weight = Exponential(f.alpha, 0) if rule is None else Measured(lambda t0, t1: itself, rule)
+
+    def variable(t0: Value, t1: Value) -> Variable:
+        return Variable(f.rho, lambda r: r - f.rho(t0), lambda r: 1 + 0 * r)
+
+    weight = Exponential(f.alpha, 0) if rule is None else Measured(variable, rule)
     return Form("noise_in_rho", schedule, f.rho, f.t_of_rho, f.alpha, weight, "eps")
 
 
@@ -273,17 +290,29 @@ def data_in_inverse_rho(schedule: Schedule) -> Form:
 def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
     """d(x/alpha) = (d rho/dt) eps dt, eps interpolated in t.  Zhang & Chen 2023 (DEIS, tAB).
 
-    The moments int (t - t_0)^(k-1) d rho are integrated over t, where t - t_0 has no rounding error, or
-    over rho on a step that shortens t more than fourfold: t(rho) is smooth down to t = 0, rho(t) starts
-    there like sqrt t. rule: integrate over t by this rule instead, for reproducing a release.
+    The moments int (t - t_0)^(k-1) d rho are integrated over s = t - t_0, which has no rounding error; or
+    over log rho (rho, where it ends at 0) on a step that changes rho more than fourfold, because rho(t)
+    starts like sqrt t at t = 0 and has a pole at alpha = 0.
+    rule: integrate over t by this rule instead, for reproducing a release.
     """
     f = schedule.formulas
-    in_t = Variable(lambda t: t, lambda t: t, f.rho_dot)
-    in_rho = Variable(f.rho, f.t_of_rho, lambda r: 1 + 0 * r)
+
+    def variable(t0: Value, t1: Value) -> Variable:
+        low, high = sorted((f.rho(t0), f.rho(t1)))
+        xp = of(t0)
+        if low == 0:
+            return Variable(f.rho, lambda r: f.t_of_rho(r) - t0, lambda r: 1 + 0 * r)
+        if high > 4 * low:
+            return Variable(lambda t: xp.log(f.rho(t)), lambda s: f.t_of_rho(xp.exp(s)) - t0, xp.exp)
+        return Variable(lambda t: t - t0, lambda s: s, lambda s: f.rho_dot(t0 + s))
+
+    def release(t0: Value, t1: Value) -> Variable:
+        return Variable(lambda t: t, lambda t: t - t0, f.rho_dot)
+
     if rule is None:
-        weight = Measured(lambda t0, t1: in_rho if 4 * t1 < t0 else in_t, GAUSS, schedule.breakpoints)
+        weight = Measured(variable, GAUSS, schedule.breakpoints, lambda t0, t1: f.rho(t1) - f.rho(t0))
     else:
-        weight = Measured(lambda t0, t1: in_t, rule)
+        weight = Measured(release, rule)
     return Form("noise_in_time", schedule, lambda t: t, lambda tau: tau, f.alpha, weight, "eps")
 
 
@@ -319,7 +348,10 @@ def sde_noise_in_lambda(schedule: Schedule) -> Form:
 
     def std(t0: Value, t1: Value) -> Value:
         xp = of(t0)
+        if f.sigma(t1) == 0:  # the limit
+            return f.alpha(t1) * f.rho(t0)
         return f.sigma(t1) * xp.sqrt(xp.expm1(2 * (f.lam(t1) - f.lam(t0))))
 
-    weight = Exponential(lambda t: -2 * f.sigma(t), +1)
+    limit = lambda t0, t1: 2 * (f.sigma(t1) - f.alpha(t1) * f.rho(t0))  # noqa: E731
+    weight = Exponential(lambda t: -2 * f.sigma(t), +1, limit)
     return Form("sde_noise_in_lambda", schedule, f.lam, f.t_of_lam, f.alpha, weight, "eps", std=std)

@@ -37,6 +37,10 @@ class _Integrand:
     u: Value
 
 
+class NotFinite(ValueError):
+    """A coefficient that is infinite, NaN or complex."""
+
+
 class StepCompiler:
     """Compiles one step at a time, so that a step-size controller may ask for steps as it goes.
 
@@ -70,16 +74,16 @@ class StepCompiler:
 
         Raises ValueError for coefficients that are not finite, naming the step.
         """
-        try:
-            with np.errstate(
-                divide="ignore", invalid="ignore", over="ignore"
-            ):  # infinities are refused by `_freeze`
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # `_freeze` refuses infinities
+            try:
                 return self._step(tableau, t0, t1, index, count)
-        except (ValueError, ZeroDivisionError) as error:
-            reason = "division by zero" if isinstance(error, ZeroDivisionError) else str(error)
-            raise ValueError(
-                f"step {index} of {count} (t = {t0} to {t1}) of {self._solver.name}: {reason}"
-            ) from error
+            except (ValueError, ArithmeticError) as error:
+                reason = "division by zero" if isinstance(error, ZeroDivisionError) else str(error)
+                if isinstance(error, (NotFinite, ZeroDivisionError)):
+                    reason += _advice(self.form, t0, t1)
+                raise ValueError(
+                    f"step {index} of {count} (t = {t0} to {t1}) of {self._solver.name}: {reason}"
+                ) from error
 
     def _step(self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int) -> PlanStep:
         step = self.form.step(t0, t1, tableau.moments)
@@ -98,6 +102,7 @@ class StepCompiler:
         known |= {-j: p for j, p in enumerate(past, 1)}
         for i, (stage, weights) in enumerate(zip(tableau.stages, tableau.a, strict=True), 1):
             c = evaluator(stage.c, self._xp)(scope)
+            self._schedule.check_time(step.time(c), f"the time of stage {i}")
             row = self._row(step, scope, weights, c, known)
             known[i] = self._integrand(row.state, step.time(c))
             operations += [row, Evaluation(row.state, step.time(c))]
@@ -180,16 +185,25 @@ class StepCompiler:
         return row
 
     def _freeze(self, value: Value) -> Coefficient:
-        if not np.all(abs(value) < INFINITY):
-            raise ValueError(
-                "a coefficient is not finite: sigma or alpha is 0 where the formula divides by it "
-                "(final='lower' ends with a first-order step; x0, v or flow can start at alpha = 0)"
-            )
+        if not np.all(abs(value) < INFINITY) or np.iscomplexobj(value) or hasattr(value, "_mpc_"):
+            raise NotFinite("a coefficient is not a finite real number")
         if isinstance(value, np.ndarray) and value.ndim:
             frozen = value.copy()
             frozen.flags.writeable = False
             return frozen
         return value if self._xp.context is not None else float(value)
+
+
+def _advice(form: Form, t0: Value, t1: Value) -> str:
+    f = form.schedule.formulas
+    if f.alpha(t0) == 0:
+        return (
+            f": alpha is 0 at t = {t0}, where only a solver in data prediction can start, "
+            "with a model that predicts x0, v or flow"
+        )
+    if f.sigma(t1) == 0:
+        return f": sigma is 0 at t = {t1}; final='lower' ends there with a first-order step"
+    return ""
 
 
 def compile_plan(
@@ -245,7 +259,9 @@ def compile_plan(
     if given >= count:
         raise ValueError(f"start='exact' of {solver.name} needs at least {given + 1} steps, got {count}")
     if start == "high-order":
-        tableaux[: min(history, count)] = [nested_collocation(history + 1)] * min(history, count)
+        for i in range(min(history, count)):
+            if final == "full" or i < count - history:  # a step that final='lower' lowers stays low
+                tableaux[i] = nested_collocation(history + 1)
 
     compiler = StepCompiler(solver, schedule, prediction, xp, grid)
     compiler.base, compiler.next_state = given, given + 1

@@ -7,14 +7,16 @@ rule of released code, kept so that a release can be reproduced under its own na
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import mpmath
 import numpy as np
 
-from .arithmetic import Arithmetic, Value
+from .arithmetic import Arithmetic, Value, multiprecision
 
 Integrand = Callable[[Value], Value]
 """Nodes of shape (m,) -> values of shape (k, m)."""
@@ -26,9 +28,23 @@ def _legendre(n: int) -> tuple[Any, Any]:
     return (nodes + 1) / 2, weights / 2
 
 
+@cache
+def _legendre_mp(degree: int, xp: Arithmetic) -> tuple[Any, Any]:
+    """mpmath's nodes, 3 2^(degree-1) of them, on [0, 1]."""
+    finer = multiprecision(
+        max(xp.context.dps, 20) + 10
+    ).context  # mpmath's Newton does not end at a few digits
+    pairs = sorted(mpmath.calculus.quadrature.GaussLegendre(finer).calc_nodes(degree, finer.prec))
+    nodes, weights = ([shift + pair[i] / 2 for pair in pairs] for i, shift in ((0, 0.5), (1, 0)))
+    return xp.number(np.array(nodes, dtype=object)), xp.number(np.array(weights, dtype=object))
+
+
 @dataclass(frozen=True)
 class GaussLegendre:
-    """Gauss-Legendre on panels that are halved until two rules agree; mpmath's own in multiprecision."""
+    """Gauss-Legendre on panels that are halved until two rules agree, in float64 and in multiprecision.
+
+    What an integrand row may err by is relative to the largest row: they are rows of one step's coefficients.
+    """
 
     tolerance: float = 1e-15
     """Agreement asked of two rules on a panel, relative to the integral of the absolute value."""
@@ -43,17 +59,15 @@ class GaussLegendre:
 
         Raises ArithmeticError if halving panels `max_depth` times does not reach the tolerance.
         """
-        points = [a, *kinks, b]
-        if xp.context is not None:
-            return self._multiprecision(f, points, xp.context)
-        panels = [(lo, hi, 0) for lo, hi in itertools.pairwise(points)]
-        total = scale = 0.0
+        coarse, fine, tolerance = self._rules(xp)
+        panels = [(lo, hi, 0) for lo, hi in itertools.pairwise([a, *kinks, b])]
+        total = scale = 0
         while panels:
             lo, hi, depth = panels.pop()
-            value, _ = self._panel(f, lo, hi, self.coarse)
-            better, size = self._panel(f, lo, hi, self.fine)
+            value, _ = self._panel(f, lo, hi, coarse)
+            better, size = self._panel(f, lo, hi, fine)
             # A panel that is not the whole may err by its share of the whole.
-            if np.all(abs(better - value) <= self.tolerance * np.maximum(size, scale)) or size.max() == 0:
+            if np.all(abs(better - value) <= tolerance * (size + scale).max()):
                 total, scale = total + better, scale + size
             elif depth == self.max_depth:
                 raise ArithmeticError(f"quadrature from {a} to {b} does not converge near [{lo}, {hi}]")
@@ -62,21 +76,20 @@ class GaussLegendre:
                 panels += [(lo, middle, depth + 1), (middle, hi, depth + 1)]
         return total
 
+    def _rules(self, xp: Arithmetic) -> tuple[Any, Any, Value]:
+        if xp.context is None:
+            return _legendre(self.coarse), _legendre(self.fine), self.tolerance
+        degree = max(
+            3, math.ceil(math.log2(xp.context.dps / 3)) + 1
+        )  # 3 2^(degree-1) nodes: about one per digit
+        tolerance = 100 * xp.context.eps
+        return _legendre_mp(degree, xp), _legendre_mp(degree + 1, xp), tolerance
+
     @staticmethod
-    def _panel(f: Integrand, lo: Value, hi: Value, n: int) -> tuple[Value, Value]:
-        nodes, weights = _legendre(n)
+    def _panel(f: Integrand, lo: Value, hi: Value, rule: tuple[Any, Any]) -> tuple[Value, Value]:
+        nodes, weights = rule
         values = f(lo + (hi - lo) * nodes) * (weights * (hi - lo))
         return values.sum(axis=-1), abs(values).sum(axis=-1)
-
-    @staticmethod
-    def _multiprecision(f: Integrand, points: list[Value], context: Any) -> Value:
-        def component(i: int) -> Value:
-            return context.quad(
-                lambda x: f(np.array([x], dtype=object))[i, 0], points, method="gauss-legendre"
-            )
-
-        count = len(f(np.array([(points[0] + points[-1]) / 2], dtype=object)))
-        return np.array([component(i) for i in range(count)], dtype=object)
 
 
 @dataclass(frozen=True)

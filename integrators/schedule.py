@@ -199,7 +199,8 @@ def _linear_beta(beta_0: float, beta_1: float) -> tuple[Fn, Fn, Fn]:
         xp = of(la)
         b0, b1 = xp.number(beta_0), xp.number(beta_1)
         x = -2 * la
-        return 2 * x / (b0 + xp.sqrt(b0 * b0 + 2 * (b1 - b0) * x))
+        root = b0 + xp.sqrt(b0 * b0 + 2 * (b1 - b0) * x)
+        return 2 * x / xp.where(root > 0, root, 1 + 0 * x)  # 0/0 at t = 0 where beta_0 = 0
 
     return log_alpha, dlog_alpha, t_of_log_alpha
 
@@ -289,7 +290,7 @@ def vp_cosine(offset: float = 0.008, *, normalized: bool = True) -> Schedule:
             log_alpha=log_cos_theta,
             alpha=cos_theta,
             sigma=sin_theta,
-            rho=lambda t: sin_theta(t) / cos_theta(t),
+            rho=lambda t: of(t).divide(sin_theta(t), cos_theta(t)),
             lam=lambda t: of(t).log(cos_theta(t) / sin_theta(t)),
             rho_dot=lambda t: angles(t)[0] / cos_theta(t) ** 2,
             alpha_dot=lambda t: -angles(t)[0] * sin_theta(t),
@@ -403,7 +404,7 @@ def rectified_flow() -> Schedule:
         log_alpha=lambda t: of(t).log1p(-t),
         alpha=lambda t: 1 - t,
         sigma=lambda t: 1 * t,
-        rho=lambda t: t / (1 - t),
+        rho=lambda t: of(t).divide(t, 1 - t),
         lam=lambda t: of(t).log1p(-t) - of(t).log(t),
         rho_dot=lambda t: 1 / (1 - t) ** 2,
         alpha_dot=lambda t: -_one(t),

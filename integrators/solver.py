@@ -43,7 +43,7 @@ def _check_budget(budget: int, least: int, what: str) -> None:
 class Ramp:
     """A multistep method: step n uses `ramp[min(n, order - 1)]`, so the low-order start is visible.
 
-    With lower_final the last steps descend the ramp again: `ramp[r - 1]` when r steps remain.
+    With lower_final the last steps descend the ramp again: at most `ramp[r - 1]` when r steps remain.
     """
 
     ramp: tuple[Tableau, ...]
@@ -58,9 +58,7 @@ class Ramp:
 
     def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
         n, top = self.steps(budget), len(self.ramp) - 1
-        return tuple(
-            self.ramp[min(i, top, n - 1 - i) if lower_final and i >= top else min(i, top)] for i in range(n)
-        )
+        return tuple(self.ramp[min(i, top, n - 1 - i) if lower_final else min(i, top)] for i in range(n))
 
     def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
         return _spaced(grid, schedule, t_start, t_end, self.steps(budget))

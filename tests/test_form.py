@@ -13,10 +13,12 @@ from semilinear.integrators.discrete import discrete, linear_betas
 from semilinear.integrators.form import Form, Measured, Variable
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.plan_io import difference
+from semilinear.integrators.program import Row
 from semilinear.integrators.quadrature import GAUSS, LeftRiemann
 from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import Schedule, sub_vp, ve, vp_cosine, vp_linear
+from semilinear.integrators.schedule import Schedule, rectified_flow, sub_vp, ve, vp_cosine, vp_linear
 from semilinear.integrators.solver import Ramp, Repeat, Solver
+from semilinear.integrators.solvers import make
 from semilinear.integrators.tableau import N, Tableau, adams, phi1
 from semilinear.verification.problems import rotated_product
 
@@ -145,8 +147,7 @@ def elementwise(schedule: Schedule, rates: np.ndarray) -> Form:
         return -rates / f.alpha(t), f.rho(t) + 0 * rates, 0.0
 
     def weight_of(rate: float) -> Any:
-        lam = Variable(f.lam, lambda v: v, lambda v: -np.exp(rate * v))
-        return lambda t0, t1: lam
+        return lambda t0, t1: Variable(f.lam, lambda v: v - f.lam(t0), lambda v: -np.exp(rate * v))
 
     class Diagonal(Measured):
         def _moments(self, step: Any, c: Value) -> Any:
@@ -187,8 +188,9 @@ def test_a_noise_scale_form_with_f_equal_rho_is_the_data_prediction_ode() -> Non
 
     def noise_scale(schedule: Schedule) -> Form:
         f = schedule.formulas
-        rho = Variable(f.rho, lambda r: r, lambda r: -1 / (r * r))
-        weight = Measured(lambda t0, t1: rho, GAUSS)
+        weight = Measured(
+            lambda t0, t1: Variable(f.rho, lambda r: r - f.rho(t0), lambda r: -1 / (r * r)), GAUSS
+        )
         return Form("noise_scale", schedule, f.rho, f.t_of_rho, f.sigma, weight, "x0")
 
     euler = Tableau((), phi1 * N(0))
@@ -217,3 +219,31 @@ def test_exponential_weights_accept_any_abscissa() -> None:
     step = forms.data_in_lambda(VP).step(0.5, 0.3)
     z = step.z
     assert step.phi(2, 0.25) == pytest.approx(float((math.exp(z / 4) - 1 - z / 4) / (z / 4) ** 2), rel=1e-9)
+
+
+@pytest.mark.parametrize("t_start", [1 - 1e-9, 1 - 1e-6, 0.99])
+@pytest.mark.parametrize(
+    "schedule", [vp_linear(), sub_vp(), vp_cosine(), rectified_flow()], ids=lambda s: s.kind
+)
+def test_moments_in_time_are_exact_up_to_the_pole_at_alpha_zero(schedule: Schedule, t_start: float) -> None:
+    """float64 against 40 digits, relative to the largest coefficient of a row; degree 0 is DDIM."""
+    times = np.linspace(t_start, 1e-3, 5)
+
+    def rows(name: str, digits: int | None) -> np.ndarray:
+        plan = compile_plan(make(name), schedule, times=times, digits=digits)
+        terms = [op.terms for step in plan.steps for op in step.operations if isinstance(op, Row)]
+        return np.array([float(v) for row in terms for *_, v in row])
+
+    for name in ("deis-tab0", "deis-tab3"):
+        exact = rows(name, 40)
+        assert np.abs(rows(name, None) - exact).max() <= 4e-15 * np.abs(exact).max()
+    assert rows("deis-tab0", 40) == pytest.approx(rows("ddim", 40), rel=1e-15)
+
+
+def test_moments_of_a_tiny_step_in_time_keep_their_digits() -> None:
+    """t - t_0 is the integration variable itself: nothing is subtracted."""
+    times = [0.5 - i * 2.0**-40 for i in range(4)]
+    step = forms.noise_in_time(VP).step(times[0], times[1])
+    exact = forms.noise_in_time(VP).step(*(multiprecision(40).number(t) for t in times[:2]))
+    for k in (1, 2, 3):
+        assert float(step.phi(k, 1)) == pytest.approx(float(exact.phi(k, 1)), rel=1e-4 if k == 1 else 1e-14)

@@ -12,7 +12,7 @@ import sympy
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.integrators import grids
+from semilinear.integrators import discrete, grids
 from semilinear.integrators.form import data_in_lambda, noise_in_lambda, noise_in_time
 from semilinear.integrators.plan import Plan, compile_plan
 from semilinear.integrators.plan_io import PlanError, difference, from_json, load, save, to_json
@@ -281,6 +281,60 @@ def test_two_threads_may_compile_and_sample_with_one_solver() -> None:
 def test_bad_arguments_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         plan(**options)
+
+
+@pytest.mark.parametrize("start", ["own", "high-order"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("name", ["deis-lambdaab3", "dpm-solver++-3m-corrected", "dpm-solver++-2m"])
+def test_a_lower_final_order_ends_at_sigma_zero_for_any_number_of_steps(
+    name: str, steps: int, start: Any
+) -> None:
+    ends: Any = {"t_start": 1.0, "t_end": 0.0, "grid": grids.uniform_t()}
+    made = compile_plan(make(name), VP, steps=steps, final="lower", start=start, **ends)
+    (evaluation, row) = made.steps[-1].operations
+    assert isinstance(row, Row)
+    assert {s for _, s, _ in row.terms} == {evaluation.state}  # DDIM: one state, one evaluation
+    with pytest.raises(ValueError, match="final='lower'"):
+        compile_plan(make("dpm-solver-2"), VP, steps=steps, **ends)
+
+
+@pytest.mark.parametrize("digits", [None, 30])
+@pytest.mark.parametrize("prediction", ["x0", "v", "flow"])
+def test_rectified_flow_starts_at_pure_noise(prediction: str, digits: int | None) -> None:
+    """alpha = 0: the first step is the limit x_1 = sigma_1 x_0 + alpha_1 * data."""
+    made = compile_plan(
+        make("dpm-solver++-2m"),
+        rectified_flow(),
+        times=[1.0, 0.5, 0.25],
+        prediction=prediction,
+        digits=digits,
+    )
+    terms = {(k, s): float(v) for k, s, v in made.steps[0].operations[1].terms}  # type: ignore[union-attr]
+    expected = {"x0": (0.5, 0.5), "v": (0.5, -0.5), "flow": (1.0, -0.5)}[prediction]
+    assert (terms["x", 0], terms["m", 0]) == expected
+    with pytest.raises(ValueError, match="alpha is 0 at t = 1"):
+        compile_plan(make("ddim"), rectified_flow(), times=[1.0, 0.5], prediction=prediction)
+
+
+def test_a_step_on_which_the_schedule_is_flat_is_refused() -> None:
+    clipped = discrete.discrete_alpha_squared(discrete.cosine_betas())
+    with pytest.raises(ValueError, match="does not change from t = 999"):
+        compile_plan(make("ddim"), clipped, times=[999.0, 998.99, 500.0])
+
+
+def test_a_stage_outside_the_schedule_is_refused() -> None:
+    backwards = Tableau((Stage(-1, -phi(1, -1) * N(0)),), phi1 * N(1))
+    solver = Solver("bad", data_in_lambda, Repeat(backwards, backwards), 1, "test")
+    with pytest.raises(ValueError, match="the time of stage 1 must lie in"):
+        compile_plan(solver, VP, times=[0.9, 0.1])
+
+
+def test_the_stochastic_first_order_step_reaches_sigma_zero_as_a_limit() -> None:
+    at, near = (compile_plan(make("sde-dpm-solver-1"), VP, times=[1.0, 0.5, t]) for t in (0.0, 1e-15))
+    for a, b in zip(at.steps[-1].operations[1].terms, near.steps[-1].operations[1].terms, strict=True):  # type: ignore[union-attr]
+        assert float(a[2]) == pytest.approx(float(b[2]), rel=1e-6)
+    (a_noise,), (b_noise,) = (p.steps[-1].operations[1].noise for p in (at, near))  # type: ignore[union-attr]
+    assert float(a_noise[1]) == pytest.approx(float(b_noise[1]), rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -218,3 +218,44 @@ def test_bad_parameters_are_named(build: Any, message: str) -> None:
 def test_schedules_are_equal_when_their_parameters_are() -> None:
     assert vp_linear() == vp_linear(0.1, 20.0) != vp_linear(0.1, 19.0)
     assert hash(discrete(linear_betas())) == hash(discrete(linear_betas()))
+
+
+TABLES = {
+    "linear": linear_betas(),
+    "scaled": scaled_linear_betas(),
+    "cosine": cosine_betas(),
+    "cosine-4000": cosine_betas(4000),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("factor", [1.0, 1 + 1e-6, 1.001, 2.0])
+def test_a_discrete_schedule_is_accurate_down_to_its_smallest_time(name: str, factor: float) -> None:
+    """Below the first knot log alpha is a line through 0: no digit is lost where it nearly vanishes."""
+    schedule = discrete(TABLES[name])
+    t = schedule.t_min * factor
+    exact = schedule.formulas.rho(multiprecision(50).number(t))
+    assert exact > 0
+    # one ulp of t moves rho by this much relative to itself, next to the root of log alpha
+    assert schedule.rho(t) == pytest.approx(float(exact), rel=1e-14)
+    assert schedule.t_of_rho(schedule.rho(t)) == pytest.approx(t, rel=1e-12)
+
+
+def test_a_clipped_schedule_is_flat_where_it_is_clipped() -> None:
+    schedule = discrete_alpha_squared(cosine_betas())
+    edge = next(t for t in schedule.breakpoints if t != round(t))
+    assert schedule.alpha(edge) ** 2 == pytest.approx(1e-7, rel=1e-9)
+    assert schedule.rho_dot(999.0) == 0
+    assert schedule.rho(999.0) == schedule.rho(edge + 1e-6)
+    h = 1e-6
+    for t in (edge - 0.01, 500.5):
+        slope = (schedule.rho(t + h) - schedule.rho(t - h)) / (2 * h)
+        assert schedule.rho_dot(t) == pytest.approx(slope, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "schedule", [vp_linear(), vp_linear(0.0, 20.0), vp_cosine(), sub_vp(), rectified_flow(), edm()]
+)
+def test_sigma_zero_is_reached_at_the_end_of_the_schedule(schedule: Schedule) -> None:
+    assert schedule.t_of_rho(0.0) == 0
+    assert schedule.t_of_lam(math.inf) == 0
