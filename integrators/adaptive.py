@@ -10,13 +10,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-import torch
-
 from .arithmetic import FLOAT64, of
+from .boundary import NonFiniteError, State, check_states, finite, wrap_model
 from .plan import StepCompiler
 from .prediction import Model, check_prediction
-from .sampler import Machine, NonFiniteError, State, StepInfo
+from .sampler import Machine, StepInfo
 from .schedule import Schedule
 from .solver import Repeat, Solver
 
@@ -98,6 +96,7 @@ def sample_adaptive(
     """Run an embedded one-step solver in lambda from t_start to t_end with step-size control.
 
     solver: one-step, in a lambda form, with a lower-order row (`dpm_solver.singlestep(2 or 3, low=True)`).
+    The run ends within controller.t_tolerance of t_end, as the release's does: x is the state at times[-1].
     x: torch tensor or numpy float array of shape (batch, ...).  The other arguments as in `compile_plan`
     and `sample`. recorded: steps in lambda to attempt, in place of the controller's proposals, for
     replaying a recorded run (an error estimate near rounding makes the proposals of two correct programs
@@ -116,19 +115,24 @@ def sample_adaptive(
     schedule.check_time(t_end, "t_end")
     if not t_end < t_start:
         raise ValueError(f"t_end must be less than t_start = {t_start}, got {t_end}")
-    if not isinstance(x, (torch.Tensor, np.ndarray)) or x.ndim < 2:
-        raise ValueError(
-            f"x must be a tensor or array of shape (batch, ...), got {getattr(x, 'shape', type(x).__name__)}"
-        )
+    (state,), dtype = check_states(x, (t_start,), None)
+    if state.ndim < 2:
+        raise ValueError(f"x must have shape (batch, ...), got {tuple(state.shape)}")
+    if not finite(state):
+        raise NonFiniteError(f"x is not finite at t = {t_start}", 0, t_start, 0)
+    if not controller.t_tolerance < t_start - t_end:
+        raise ValueError(f"t_tolerance must be less than t_start - t_end, got {controller.t_tolerance}")
+    if recorded is not None and not all(math.isfinite(step) and step > 0 for step in recorded):
+        raise ValueError("recorded must hold positive steps in lambda")
     f = schedule.formulas
     lam_end = schedule.lam(float(t_end))
     if not (math.isfinite(lam_end) and math.isfinite(schedule.lam(float(t_start)))):
         raise ValueError("t_start and t_end must have a finite lambda for steps in lambda")
 
     compiler = StepCompiler(solver, schedule, prediction, FLOAT64)
-    machine = Machine(model)
-    machine.put(0, x)
-    t, h, previous = float(t_start), controller.h_init, x
+    machine = Machine(wrap_model(model, state, dtype))
+    machine.put(0, state)
+    t, h, previous = float(t_start), controller.h_init, state
     times: list[float] = [t]
     attempts: list[Attempt] = []
     while abs(t - t_end) > controller.t_tolerance:
@@ -148,7 +152,7 @@ def sample_adaptive(
         step = compiler.step(sequence.tableau, t, target, index, index + 1)
         if 2 * base + 1 in machine.values:  # kept from a rejected attempt
             step = replace(step, operations=step.operations[1:])
-        machine.prepare(step.arrays, x)
+        machine.prepare(step.arrays, state)
         machine.run(step, index)
         high, low = machine.state(step.output), machine.state(step.low or 0)
         error = controller.error(high, low, previous)
@@ -158,23 +162,24 @@ def sample_adaptive(
             )
         from_t = t
         if error <= 1:
-            machine.values = {2 * step.output: high}
+            machine.keep((2 * step.output,))
             t, previous = target, low
             times.append(t)
             if callback is not None:
                 callback(StepInfo(index, index + 1, t, high, low, machine.nfe))
         else:
             kept = (2 * base,) if controller.recompute else (2 * base, 2 * base + 1)
-            machine.values = {key: machine.values[key] for key in kept}
+            machine.keep(kept)
             compiler.base = base
         growth = error ** (-1.0 / solver.claimed) if error > 0 else math.inf
         proposal = min(controller.safety * h * growth, lam_end - float(f.lam(t)))
         attempts.append(Attempt(from_t, h, error, error <= 1, proposal))
         h = proposal
-    state = machine.state(compiler.base)
+    result = machine.state(compiler.base)
     if denoise:
         final = compiler.denoise(t)
-        machine.prepare(final.arrays, x)
+        machine.prepare(final.arrays, state)
         machine.run(final, len(times) - 1)
-        state = machine.state(final.output)
-    return AdaptiveSample(state, machine.nfe, tuple(times), tuple(attempts))
+        result = machine.state(final.output)
+    result = result if dtype is None else result.to(dtype)
+    return AdaptiveSample(result, machine.nfe, tuple(times), tuple(attempts))

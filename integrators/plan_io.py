@@ -8,16 +8,18 @@ plan is refused with the place and the reason.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .arithmetic import Value, choose
+from .arithmetic import MAX_DIGITS, Value, choose
+from .files import write_atomically
+from .grids import Times
 from .prediction import PREDICTIONS
 from .program import FINALS, STARTS, Coefficient, Evaluation, Plan, PlanStep, Row
 
@@ -57,28 +59,13 @@ def save(plan: Plan, path: str | os.PathLike[str]) -> None:
     write_atomically(path, json.dumps(to_json(plan), allow_nan=False) + "\n")
 
 
-def write_atomically(path: str | os.PathLike[str], text: str | bytes) -> None:
-    """Write a whole file or nothing: a temporary file beside it, then a rename."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(text.encode() if isinstance(text, str) else text)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
 def load(path: str | os.PathLike[str]) -> Plan:
     """Read a plan.  Raises PlanError (a ValueError) if the file does not hold one, OSError if it cannot be
     read.
     """
     try:
         data = json.loads(Path(path).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise PlanError(f"{path}: not JSON: {error}") from error
     try:
         return from_json(data)
@@ -89,29 +76,36 @@ def load(path: str | os.PathLike[str]) -> Plan:
 def from_json(data: Any) -> Plan:
     """A plan from JSON data.  Raises PlanError, naming the field, for anything else."""
     _expect(isinstance(data, dict) and data.get("schema") == SCHEMA, f"schema must be {SCHEMA!r}")
-    digits = data.get("digits")
-    _expect(digits is None or (isinstance(digits, int) and 1 <= digits <= 10_000), f"digits: got {digits!r}")
+    digits = data.get("digits", 0)
+    _expect(
+        digits is None or (_is_index(digits) and 1 <= digits <= MAX_DIGITS),
+        f"digits must be null or an integer from 1 to {MAX_DIGITS}, got {digits!r}",
+    )
     read = _reader(digits)
     schedule = data.get("schedule")
     _expect(
-        isinstance(schedule, dict) and isinstance(schedule.get("parameters"), dict),
-        "schedule: kind and parameters",
+        isinstance(schedule, dict)
+        and isinstance(schedule.get("kind"), str)
+        and isinstance(schedule.get("parameters"), dict),
+        "schedule must hold kind and parameters",
     )
     for name, allowed in (("prediction", tuple(PREDICTIONS)), ("start", STARTS), ("final", FINALS)):
         _expect(
-            data.get(name) in allowed, f"{name} must be one of {', '.join(allowed)}, got {data.get(name)!r}"
+            data.get(name) in list(allowed),
+            f"{name} must be one of {', '.join(allowed)}, got {data.get(name)!r}",
         )
     for name in ("solver", "form"):
         _expect(isinstance(data.get(name), str), f"{name} must be a string")
     for name in ("inputs", "steps"):
         _expect(isinstance(data.get(name), list) and len(data[name]) > 0, f"{name} must be a non-empty list")
-    inputs = tuple(read(t, f"inputs[{i}]") for i, t in enumerate(data["inputs"]))
+    inputs = tuple(_time(read, t, f"inputs[{i}]") for i, t in enumerate(data["inputs"]))
     known: set[tuple[str, int]] = {("x", i) for i in range(len(inputs))}
     steps = tuple(_read_step(s, f"steps[{i}]", read, known) for i, s in enumerate(data["steps"]))
+    _check_chain(inputs, steps)
     return Plan(
         solver=data["solver"],
         form=data["form"],
-        schedule=(str(schedule["kind"]), tuple((k, _tuples(v)) for k, v in schedule["parameters"].items())),
+        schedule=(schedule["kind"], tuple((k, _tuples(v)) for k, v in schedule["parameters"].items())),
         prediction=data["prediction"],
         start=data["start"],
         final=data["final"],
@@ -218,21 +212,47 @@ def _expect(condition: bool, message: str) -> None:
         raise PlanError(message)
 
 
+def _is_index(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _time(read: Any, value: Any, where: str) -> Value:
+    _expect(not isinstance(value, list), f"{where} must be one number, got {value!r}")
+    return read(value, where)
+
+
+def _check_chain(inputs: Times, steps: tuple[PlanStep, ...]) -> None:
+    """Steps follow one another, forwards in the direction of the first."""
+    times = [*inputs[:-1], steps[0].t0, *(s.t1 for s in steps if s.t1 is not None)]
+    _expect(inputs[-1] == steps[0].t0, "steps[0].t0 must be the last of inputs")
+    for i, (a, b) in enumerate(itertools.pairwise(steps), 1):
+        _expect(a.t1 is not None, f"steps[{i - 1}].t1 may be null in the last step only")
+        _expect(a.t1 == b.t0, f"steps[{i}].t0 must be steps[{i - 1}].t1 = {a.t1}, got {b.t0}")
+    pairs = list(itertools.pairwise(times))
+    _expect(all(b < a for a, b in pairs) or all(b > a for a, b in pairs), "times must be strictly monotone")
+
+
 def _reader(digits: int | None) -> Any:
     number = choose(digits).number
 
     def read(value: Any, where: str) -> Value:
         if isinstance(value, list):
-            array = np.array([read(v, where) for v in value])
+            try:
+                array = np.array([read(v, where) for v in value])
+            except ValueError as error:
+                raise error if isinstance(error, PlanError) else PlanError(f"{where}: {error}") from error
+            _expect(array.size > 0, f"{where} must not be empty")
             array.flags.writeable = False
             return array
         _expect(
-            isinstance(value, str) if digits is not None else isinstance(value, (int, float)),
+            isinstance(value, str)
+            if digits is not None
+            else isinstance(value, (int, float)) and not isinstance(value, bool),
             f"{where} must be a {'decimal string' if digits is not None else 'number'}, got {value!r}",
         )
         try:
             result = number(value)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise PlanError(f"{where} must be a number, got {value!r}") from error
         _expect(bool(abs(result) < float("inf")), f"{where} must be finite, got {value!r}")
         return result
@@ -250,11 +270,15 @@ def _read_step(data: Any, where: str, read: Any, known: set[tuple[str, int]]) ->
     )
     for name in ("output", "low"):
         if name == "output" or name in data:
-            _expect(("x", data.get(name)) in known, f"{where}.{name} must be a state, got {data.get(name)!r}")
+            made = [op.state for op in operations if isinstance(op, Row)]
+            _expect(
+                _is_index(data.get(name)) and data[name] in made,
+                f"{where}.{name} must be a state that the step makes, got {data.get(name)!r}",
+            )
     t1 = data.get("t1")
     return PlanStep(
-        read(data.get("t0"), f"{where}.t0"),
-        None if t1 is None else read(t1, f"{where}.t1"),
+        _time(read, data.get("t0"), f"{where}.t0"),
+        None if t1 is None else _time(read, t1, f"{where}.t1"),
         operations,
         data["output"],
         data.get("low"),
@@ -268,30 +292,38 @@ def _read_operation(data: Any, where: str, read: Any, known: set[tuple[str, int]
     )
     if "evaluate" in data:
         state = data["evaluate"]
-        _expect(("x", state) in known, f"{where} evaluates state {state!r}, which does not exist yet")
+        _expect(
+            _is_index(state) and ("x", state) in known,
+            f"{where} evaluates state {state!r}, which does not exist yet",
+        )
         known.add(("m", state))
-        return Evaluation(state, read(data.get("t"), f"{where}.t"))
+        return Evaluation(state, _time(read, data.get("t"), f"{where}.t"))
     state, terms = data["row"], data.get("terms")
     _expect(
-        isinstance(state, int) and not isinstance(state, bool),
+        _is_index(state),
         f"{where}.row must be an integer, got {state!r}",
     )
     _expect(isinstance(terms, list) and len(terms) > 0, f"{where}.terms must be a non-empty list")
     _expect(("x", state) not in known, f"{where} makes state {state} a second time")
-    read_terms = []
+    read_terms: list[tuple[Any, int, Value]] = []
     for j, term in enumerate(terms):
         _expect(
             isinstance(term, list) and len(term) == 3,
             f"{where}.terms[{j}] must be [kind, state, coefficient]",
         )
         _expect(
-            (term[0], term[1]) in known, f"{where}.terms[{j}] uses {term[:2]!r}, which does not exist yet"
+            isinstance(term[0], str) and _is_index(term[1]) and (term[0], term[1]) in known,
+            f"{where}.terms[{j}] uses {term[:2]!r}, which does not exist yet",
+        )
+        _expect(
+            all((kind, i) != (term[0], term[1]) for kind, i, _ in read_terms),
+            f"{where}.terms[{j}] repeats {term[:2]!r}",
         )
         read_terms.append((term[0], term[1], read(term[2], f"{where}.terms[{j}]")))
     noise = data.get("noise", [])
     _expect(
         isinstance(noise, list)
-        and all(isinstance(n, list) and len(n) == 2 and isinstance(n[0], int) for n in noise),
+        and all(isinstance(n, list) and len(n) == 2 and _is_index(n[0]) and n[0] >= 0 for n in noise),
         f"{where}.noise must be a list of [index, weight]",
     )
     known.add(("x", state))

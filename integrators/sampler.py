@@ -9,39 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from .arithmetic import Value, choose, of
+from .arithmetic import Value, choose
+from .boundary import Check, Noise, NonFiniteError, State, check_noise, check_states, finite, wrap_model
 from .buffers import SMALL, Buffers
 from .prediction import Model
-from .program import Plan, PlanStep, Row
+from .program import Evaluation, Plan, PlanStep, Row
 
-State = Any
-"""A torch tensor, a numpy array, or a numpy object array of mpmath numbers."""
-Check = Literal["end", "step", "off"]
-Noise = Callable[[int, State], State]
-"""(step index, a state of the right shape) -> standard normal increments of that shape."""
-
-
-class NonFiniteError(ArithmeticError):
-    """NaN or infinity in a model's output or a state; `step`, `t` and `evaluation` say where it appeared
-    first.
-    """
-
-    def __init__(
-        self, message: str, step: int | None = None, t: Value = None, evaluation: int | None = None
-    ) -> None:
-        super().__init__(message)
-        self.step, self.t, self.evaluation = step, t, evaluation
+__all__ = ["Machine", "NonFiniteError", "Sample", "StepInfo", "sample"]
 
 
 @dataclass(frozen=True)
 class StepInfo:
     """What a callback sees after each step: step `index` of `count` ended at time t (None: denoised) with
-    state x.
+    state x, which is the loop's own: copy it before changing it.
 
     low: the embedded lower-order state, where the plan has one.  nfe: model evaluations so far.
     """
@@ -65,22 +50,6 @@ class Sample:
     nfe: int
 
 
-def given_noise(increments: Sequence[State]) -> Noise:
-    """Noise recorded beforehand: increments[i] is used at step i."""
-
-    def noise(index: int, like: State) -> State:
-        if index >= len(increments):
-            raise ValueError(
-                f"noise must hold increments for every step, got {len(increments)}, step {index} asks"
-            )
-        value = increments[index]
-        if tuple(value.shape) != tuple(like.shape):
-            raise ValueError(f"noise[{index}] must have shape {tuple(like.shape)}, got {tuple(value.shape)}")
-        return value
-
-    return noise
-
-
 def sample(
     plan: Plan,
     model: Model,
@@ -93,29 +62,39 @@ def sample(
     """Run a plan from x.
 
     plan: from `compile_plan`.  model: model(x, t) -> the plan's prediction type, with the shape of x; t is
-    a float (an mpmath number in a multiprecision plan).  x: the state at plan.inputs[0], of any shape; for
-    an exact start a sequence of len(plan.inputs) states.  Floating torch tensors (half precision is
+    a float (an mpmath number in a multiprecision plan); it must not change its input, nor write into an
+    output that it returned before.
+    x: the state at plan.inputs[0], of any shape; for an exact start a sequence of len(plan.inputs) states.
+    Floating torch tensors (half precision is
     accumulated in float32 and the model still called in half), numpy float arrays, or object arrays of
     mpmath numbers. noise: for stochastic plans, a function of (step, like) or one increment per step.
-    check: "end" looks at the final state once and, if it is not finite, repeats the run to find the step
-    where a model output first was not; "step" looks at every output (a synchronisation each); "off" never.
+    check: "end" looks at the final state once and, if it is not finite, repeats the run to find out where
+    that began; "step" looks at every output, increment and state (a synchronisation each); "off" never.
     Returns a Sample.  Raises TypeError or ValueError for arguments that do not fit, NonFiniteError with the
     step.
     """
-    states, dtype = _inputs(plan, x)
+    states, dtype = check_states(x, plan.inputs, plan.digits)
     xp = choose(plan.digits)
-    source = _noise(plan, noise)
+    source = check_noise(plan, noise, states[0])
     if check not in ("end", "step", "off"):
         raise ValueError(f"check must be one of end, step, off, got {check!r}")
-    call = _calling_convention(model, states[0], dtype)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable with a StepInfo, got {type(callback).__name__}")
+    call = wrap_model(model, states[0], dtype)
     every_step = check == "step" or (xp.context is not None and check == "end")
     result = _run(plan, call, states, source, callback, every_step)
-    if check == "end" and not every_step and not _finite(result.x):
+    if check == "end" and not every_step and not finite(result.x):
         _run(plan, call, states, source, None, True)  # raises where it appeared
         raise NonFiniteError(
-            "the final state is not finite, but a second run of the model was: it is not deterministic"
+            "the final state is not finite, but that of a second run was: "
+            "the model or the noise is not deterministic"
         )
-    return Sample(result.x.to(dtype) if isinstance(result.x, torch.Tensor) else result.x, result.nfe)
+    if dtype is None or result.x.dtype == dtype:
+        return result
+    final = result.x.to(dtype)
+    if check != "off" and not finite(final):
+        raise NonFiniteError(f"the final state overflows {dtype}", len(plan.steps) - 1, plan.steps[-1].t1)
+    return Sample(final, result.nfe)
 
 
 def _run(
@@ -123,6 +102,8 @@ def _run(
 ) -> Sample:
     machine = Machine(model, noise, check)
     for i, state in enumerate(states):
+        if check and not finite(state):
+            raise NonFiniteError(f"x is not finite at t = {plan.inputs[i]}", 0, plan.inputs[i], 0)
         machine.put(i, state)
     machine.prepare(plan.arrays, states[0])
     for index, step in enumerate(plan.steps):
@@ -147,6 +128,8 @@ class Machine:
         self._given = 0
         self._buffers: Buffers | None = None
         self._tensors: dict[int, torch.Tensor] = {}
+        self._versions: dict[int, int] = {}
+        """How often each retained output had been written to when it was returned."""
 
     def put(self, state: int, x: State) -> None:
         """Supply a state, before any is made here; its memory stays the caller's."""
@@ -166,20 +149,31 @@ class Machine:
 
     def run(self, step: PlanStep, index: int) -> None:
         """All operations of one step."""
-        values = self.values
         for op in step.operations:
-            key = 2 * op.state
             if type(op) is Row:
-                values[key] = self._combine(op)
-            else:
-                output = values[key + 1] = self._model(values[key], op.t)  # type: ignore[union-attr]
-                self.nfe += 1
-                if self._check and not _finite(output):
-                    t = op.t  # type: ignore[union-attr]
-                    message = (
-                        f"the model's output is not finite at step {index}, t = {t} (evaluation {self.nfe})"
+                state = self.values[2 * op.state] = self._combine(op, index)
+                if self._check and not finite(state):
+                    raise NonFiniteError(
+                        f"the state overflows in step {index} of finite outputs", index, step.t1, self.nfe
                     )
-                    raise NonFiniteError(message, index, t, self.nfe)
+            else:
+                self._evaluate(op, index)  # type: ignore[arg-type]
+
+    def _evaluate(self, op: Evaluation, index: int) -> None:
+        values, key = self.values, 2 * op.state
+        output = values[key + 1] = self._model(values[key], op.t)
+        self.nfe += 1
+        if isinstance(output, torch.Tensor) and not output.is_inference():
+            for other, version in self._versions.items():
+                if values[other]._version != version:
+                    raise ValueError(
+                        f"model must not write into an output that it returned before "
+                        f"(step {index}, t = {op.t})"
+                    )
+            self._versions[key + 1] = output._version
+        if self._check and not finite(output):
+            message = f"the model's output is not finite at step {index}, t = {op.t} (evaluation {self.nfe})"
+            raise NonFiniteError(message, index, op.t, self.nfe)
 
     def forget(self, keys: Iterable[int]) -> None:
         """Drop values that nothing reads any more; the memory of states that were made here may be used
@@ -187,15 +181,22 @@ class Machine:
         """
         for key in keys:
             value = self.values.pop(key)
+            self._versions.pop(key, None)
             if self._buffers is not None and key > self._given and key % 2 == 0:
                 self._buffers.give(value)
 
-    def _combine(self, row: Row) -> State:
+    def keep(self, keys: Iterable[int]) -> None:
+        """Drop everything but these values."""
+        kept = set(keys)
+        self.values = {key: value for key, value in self.values.items() if key in kept}
+        self._versions = {key: version for key, version in self._versions.items() if key in kept}
+
+    def _combine(self, row: Row, index: int) -> State:
         values, terms = self.values, row.keyed
         key, coefficient = terms[0]
         first = values[key]
         if not isinstance(first, torch.Tensor):
-            return self._combine_arrays(row)
+            return self._combine_arrays(row, index)
         buffer = None if self._buffers is None else self._buffers.take(first)
         total = torch.mul(first, self._operand(coefficient), out=buffer)
         for key, coefficient in terms[1:]:
@@ -203,9 +204,8 @@ class Machine:
                 total.add_(values[key], alpha=coefficient)
             else:
                 total.addcmul_(values[key], self._operand(coefficient))
-        for index, weight in row.noise:
-            assert self._noise is not None
-            increments = self._noise(index, total)
+        for which, weight in row.noise:
+            increments = self._increments(which, total, index)
             if type(weight) is float:
                 total.add_(increments, alpha=weight)
             else:
@@ -218,86 +218,18 @@ class Machine:
         """
         return coefficient if type(coefficient) is float else self._tensors[id(coefficient)]
 
-    def _combine_arrays(self, row: Row) -> State:
+    def _combine_arrays(self, row: Row, index: int) -> State:
         values, terms = self.values, row.keyed
         total = values[terms[0][0]] * terms[0][1]
         for key, coefficient in terms[1:]:
             total = total + values[key] * coefficient
-        for index, weight in row.noise:
-            assert self._noise is not None
-            total = total + self._noise(index, total) * weight
-        return total if row.constant is None else total + row.constant
+        for which, weight in row.noise:
+            total = total + self._increments(which, total, index) * weight
+        return np.asarray(total if row.constant is None else total + row.constant)
 
-
-def _finite(value: State) -> bool:
-    if isinstance(value, torch.Tensor):
-        # A finite sum proves it in one fast pass; large finite values may overflow the sum.
-        return bool(value.sum() * 0 == 0) or bool(torch.isfinite(value).all())
-    array = np.asarray(value)
-    if array.dtype == object:
-        return all(abs(v) < float("inf") for v in array.flat)
-    return bool(np.isfinite(array).all())
-
-
-def _inputs(plan: Plan, x: State | Sequence[State]) -> tuple[list[State], torch.dtype | None]:
-    states = list(x) if isinstance(x, (list, tuple)) else [x]
-    if len(states) != len(plan.inputs):
-        raise ValueError(
-            f"x must hold {len(plan.inputs)} state(s), at t = {', '.join(str(t) for t in plan.inputs)} "
-            f"(start = {plan.start!r}), got {len(states)}"
-        )
-    first, dtype = states[0], None
-    for i, state in enumerate(states):
-        if type(state) is not type(first) or tuple(getattr(state, "shape", ())) != tuple(
-            getattr(first, "shape", ())
-        ):
-            raise ValueError(f"x[{i}] must have the type and shape of x[0]")
-        if isinstance(state, torch.Tensor):
-            if not state.is_floating_point():
-                raise TypeError(f"x must be a floating-point tensor, got dtype {state.dtype}")
-            if plan.digits is not None:
-                raise TypeError("x must be a numpy array of mpmath numbers: the plan is in multiprecision")
-            dtype = state.dtype
-            if dtype in (torch.float16, torch.bfloat16):
-                states[i] = state.float()
-        elif isinstance(state, np.ndarray):
-            if plan.digits is not None:
-                states[i] = choose(plan.digits).number(state)
-            elif state.dtype.kind != "f":
-                raise TypeError(f"x must be a float array for a float64 plan, got dtype {state.dtype}")
-        else:
-            raise TypeError(f"x must be a torch tensor or a numpy array, got {type(state).__name__}")
-        if state.size == 0 if isinstance(state, np.ndarray) else state.numel() == 0:
-            raise ValueError(f"x must not be empty, got shape {tuple(state.shape)}")
-    return states, dtype
-
-
-def _noise(plan: Plan, noise: Noise | Sequence[State] | None) -> Noise | None:
-    if plan.stochastic and noise is None:
-        raise ValueError(f"noise must be given: {plan.solver} is stochastic")
-    return noise if noise is None or callable(noise) else given_noise(noise)
-
-
-def _calling_convention(model: Model, state: State, dtype: torch.dtype | None) -> Model:
-    """The model as the loop calls it: half-precision models get half states, outputs are checked for their
-    shape.
-    """
-    if not callable(model):
-        raise TypeError(f"model must be callable as model(x, t), got {type(model).__name__}")
-    kind, shape = torch.Tensor if isinstance(state, torch.Tensor) else np.ndarray, state.shape
-    number = of(state).number
-
-    def call(x: State, t: Value) -> State:
-        output = model(x, t)
-        if not isinstance(output, kind) or output.shape != shape:
-            got = tuple(output.shape) if hasattr(output, "shape") else type(output).__name__
-            raise ValueError(
-                f"model must return a {kind.__name__} of shape {tuple(shape)}, got {got} at t = {t}"
-            )
-        return output
-
-    if isinstance(state, np.ndarray) and state.dtype == object:
-        return lambda x, t: number(call(x, t))
-    if dtype is not None and dtype != state.dtype:
-        return lambda x, t: call(x.to(dtype), t)
-    return call
+    def _increments(self, which: int, like: State, index: int) -> State:
+        assert self._noise is not None
+        increments = self._noise(which, like)
+        if self._check and not finite(increments):
+            raise NonFiniteError(f"the noise is not finite at step {index}", index, None, self.nfe)
+        return increments

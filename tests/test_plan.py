@@ -437,6 +437,26 @@ def test_difference_finds_a_changed_coefficient() -> None:
         (lambda d: d["steps"][1]["operations"][1].update(row=1), "a second time"),
         (lambda d: d["steps"][1]["operations"][0].update(evaluate=50), "which does not exist yet"),
         (lambda d: d["steps"][1]["operations"][0].pop("t"), "must be a number"),
+        (lambda d: d.pop("digits"), "digits must be null or an integer"),
+        (lambda d: d.update(digits=True), "digits must be null or an integer"),
+        (lambda d: d["schedule"].pop("kind"), "schedule must hold kind"),
+        (lambda d: d.update(prediction=["eps"]), "prediction must be"),
+        (lambda d: d.update(inputs=[[1.0]]), r"inputs\[0\] must be one number"),
+        (lambda d: d.update(inputs=[0.9]), r"t0 must be the last of inputs"),
+        (lambda d: d["steps"][2].update(t1=None), r"steps\[2\].t1 may be null in the last step only"),
+        (lambda d: d["steps"][2].update(t0=0.5), r"steps\[2\].t0 must be steps\[1\].t1"),
+        (lambda d: d["steps"][-1].update(t1=2.0), "strictly monotone"),
+        (lambda d: d["steps"][1].update(output=0), "a state that the step makes"),
+        (lambda d: d["steps"][0].update(output=True), "a state that the step makes"),
+        (lambda d: d["steps"][0].update(output=[1]), "a state that the step makes"),
+        (lambda d: d["steps"][1]["operations"][0].update(evaluate={}), "does not exist yet"),
+        (lambda d: d["steps"][1]["operations"][1]["terms"][0].__setitem__(0, []), "does not exist yet"),
+        (lambda d: d["steps"][1]["operations"][1]["terms"][0].__setitem__(1, True), "does not exist yet"),
+        (lambda d: d["steps"][1]["operations"][1]["terms"][0].__setitem__(2, []), "must not be empty"),
+        (lambda d: d["steps"][1]["operations"][1]["terms"][0].__setitem__(2, [[1.0], 2.0]), "terms"),
+        (lambda d: d["steps"][1]["operations"][1]["terms"][0].__setitem__(2, 10**400), "must be a number"),
+        (lambda d: d["steps"][1]["operations"][1]["terms"].append(["x", 1, 1.0]), "repeats"),
+        (lambda d: d["steps"][1]["operations"][1].update(noise=[[-1, 1.0]]), "noise must be a list"),
     ],
 )
 def test_damaged_files_are_refused_by_place(change: Any, message: str) -> None:
@@ -465,3 +485,7 @@ def test_files_that_are_not_json_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\xff\x00")
     with pytest.raises(PlanError, match="not JSON"):
         load(tmp_path / "x")
+    for text in ("[" * 100_000, "1" * 5000):
+        (tmp_path / "x").write_text(text)
+        with pytest.raises(PlanError):
+            load(tmp_path / "x")

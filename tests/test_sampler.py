@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from semilinear.integrators.arithmetic import multiprecision
+from semilinear.integrators.boundary import NonFiniteError, given_noise
 from semilinear.integrators.plan import Plan, compile_plan
 from semilinear.integrators.program import Row
-from semilinear.integrators.sampler import NonFiniteError, StepInfo, given_noise, sample
+from semilinear.integrators.sampler import StepInfo, sample
 from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.verification.problems import mixture_1d, rotated_product
@@ -303,6 +304,9 @@ def test_multiprecision_runs_are_checked_at_every_step() -> None:
         ("x", TypeError, "torch tensor or a numpy array"),
         (torch.ones(0, 2), ValueError, "not be empty"),
         ([torch.ones(2, 2), torch.ones(2, 2)], ValueError, r"1 state\(s\)"),
+        (torch.ones(2, 2, device="meta"), TypeError, "dense tensor with data"),
+        (torch.ones(2, 2).to_sparse(), TypeError, "dense tensor with data"),
+        (torch.ones(2, 2).to(torch.float8_e4m3fn), TypeError, "at least 16 bits"),
     ],
 )
 def test_bad_states_are_refused(x: Any, error: Any, message: str) -> None:
@@ -312,17 +316,120 @@ def test_bad_states_are_refused(x: Any, error: Any, message: str) -> None:
 
 def test_states_of_different_shape_are_refused() -> None:
     made = plan("dpm-solver++-2m", start="exact")
-    with pytest.raises(ValueError, match=r"x\[1\] must have the type and shape"):
+    with pytest.raises(ValueError, match=r"x\[1\] must have the type, shape and dtype"):
         sample(made, lambda x, t: x, [X, X[:2]])
+    with pytest.raises(ValueError, match=r"x\[1\] must have the type, shape and dtype"):
+        sample(made, lambda x, t: x, [X, X.float()])
 
 
-@pytest.mark.parametrize("output", [torch.ones(3, 2), torch.ones(4), np.ones((4, 2)), None, 1.0])
+@pytest.mark.parametrize(
+    "output",
+    [
+        torch.ones(3, 2),
+        torch.ones(4),
+        np.ones((4, 2)),
+        None,
+        1.0,
+        torch.ones(4, 2, dtype=torch.int64),
+        torch.ones(4, 2, dtype=torch.complex128),
+        torch.ones(4, 2, device="meta"),
+    ],
+)
 def test_outputs_of_another_shape_or_type_are_refused(output: Any) -> None:
     with pytest.raises(ValueError, match="model must return"):
         sample(plan(), lambda x, t: output, X)
 
 
+def scaled_in_place(x: Any, t: Any) -> Any:
+    x *= 0.5
+    return x
+
+
+@pytest.mark.parametrize("x", [X, X.float(), X.numpy()], ids=["float64", "float32", "numpy"])
+def test_a_model_that_changes_its_input_is_refused(x: Any) -> None:
+    with pytest.raises(ValueError, match=r"must not change its input|read-only"):
+        sample(plan(), scaled_in_place, x.clone() if isinstance(x, torch.Tensor) else x.copy())
+
+
+def test_a_half_precision_model_works_on_a_copy_of_its_own() -> None:
+    x = X.half()
+    sample(plan(), scaled_in_place, x)
+    assert torch.equal(x, X.half())
+
+
+def test_a_model_that_writes_into_an_earlier_output_is_refused() -> None:
+    """As a captured CUDA graph does: the two-step formula would read its last output twice."""
+    static = torch.empty_like(X)
+
+    def model(x: torch.Tensor, t: float) -> torch.Tensor:
+        return static.copy_(x * t)
+
+    with pytest.raises(ValueError, match="an output that it returned before"):
+        sample(plan("dpm-solver++-2m"), model, X)
+    sample(plan("ddim"), model, X)  # one output at a time: nothing is lost
+
+
+def test_a_model_may_return_the_same_unchanged_tensor() -> None:
+    zero = torch.zeros_like(X)
+    assert sample(plan(), lambda x, t: zero, X).nfe == 8
+
+
+def test_outputs_in_another_precision_take_that_of_the_state() -> None:
+    made = plan(prediction="x0")
+    result = sample(made, lambda x, t: x.double() * 0.5, X.float()).x
+    assert result.dtype == torch.float32
+    result = sample(made, lambda x, t: x.half() * 0.5, X)
+    assert result.x.dtype == torch.float64
+
+
+@pytest.mark.parametrize("check", ["end", "step"])
+def test_where_infinity_came_from_is_told_apart(check: Any) -> None:
+    zero, huge = (lambda x, t: 0 * x), (lambda x, t: 0 * x + 1e308)
+    with pytest.raises(NonFiniteError, match="x is not finite"):
+        sample(plan(), zero, X * float("nan"), check=check)
+    with pytest.raises(NonFiniteError, match="state overflows in step"):
+        sample(plan(), huge, X, check=check)
+    noise = [torch.full_like(X, float("inf") if i == 3 else 0.0) for i in range(8)]
+    with pytest.raises(NonFiniteError, match="noise is not finite at step 3"):
+        sample(plan("sde-dpm-solver++-1"), zero, X, noise=noise, check=check)
+    with pytest.raises(NonFiniteError, match="final state overflows"):
+        sample(plan(steps=1), lambda x, t: 0 * x - 60000, X.half(), check=check)
+
+
+@pytest.mark.parametrize(
+    ("noise", "error", "message"),
+    [
+        (5, TypeError, "noise must be a function or a sequence"),
+        ([X] * 7, ValueError, "increments for 8 steps, got 7"),
+        ([X[:1]] * 8, ValueError, r"noise\[0\] must be a Tensor of shape \(4, 2\)"),
+        (lambda i, like: X[:1], ValueError, r"noise\[0\] must be a Tensor of shape \(4, 2\)"),
+        (lambda i, like: 0.0, ValueError, r"noise\[0\] must be a Tensor"),
+    ],
+)
+def test_bad_noise_is_refused(noise: Any, error: Any, message: str) -> None:
+    calls = []
+
+    def model(x: Any, t: Any) -> Any:
+        calls.append(t)
+        return x
+
+    with pytest.raises(error, match=message):
+        sample(plan("sde-dpm-solver++-1"), model, X, noise=noise)
+    assert len(calls) <= 1
+
+
+def test_single_numbers_are_states_too() -> None:
+    x = np.array(0.7)
+    assert sample(plan(), lambda x, t: 0.5 * x, x).x.shape == ()
+    number = multiprecision(20).number(np.array(0.7, dtype=object))
+    assert (
+        sample(plan(digits=20), lambda x, t: np.asarray(x * 0.5), np.asarray(number, dtype=object)).nfe == 8
+    )
+
+
 def test_other_bad_arguments_are_named() -> None:
+    with pytest.raises(TypeError, match="callback must be callable"):
+        sample(plan(), lambda x, t: x, X, callback=5)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="model must be callable"):
         sample(plan(), None, X)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="check must be"):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.plan_io import write_atomically
+from semilinear.integrators.files import write_atomically
 
 from .plots import plot_studies
 
