@@ -8,10 +8,12 @@ reference's error, and a fit over all of them reports something between.  Here (
 2.  On each window of the 4 to 8 finest usable points, least squares for  log e = a + p log h + d h,  where
     d absorbs the leading correction 1 + d h of the error expansion.
 3.  The variance of p is the residual's part, plus a bootstrap over the batch of initial values, plus a model
-    part: the larger of half the distance to the plain slope of the three finest points and the distance to a
-    fit with a further term in h^2.  The window with the least total is reported, p +- 1.96 standard errors.
+    part: the largest of half the distance to the plain slope of the three finest points, the distance to a
+    fit with a further term in h^2, and the distance to the finest window's p.  The window with the least
+    total is reported, p +- 1.96 standard errors.
 4.  The verdict on a claim is "consistent", "lower", "higher" or "inconclusive"; too few points or too wide an
-    interval is inconclusive, never a pass.
+    interval is inconclusive, never a pass.  A claim outside the interval by less than its half-width, towards
+    which the plain slopes still move, is not refuted: inconclusive too.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ WINDOWS = range(4, 9)
 MAX_HALF_WIDTH = 0.15
 REPLICATES = 400
 RICHARDSON_TOLERANCE = 0.25
+TRIM = 0.25
+"""Share of the finest window's own uncertainty by which another window may differ from it for nothing."""
 RESOLUTION = 0.0025
 """No standard error is smaller: what the three-term model leaves out does not vanish with the residual."""
 
@@ -79,11 +83,22 @@ class OrderEstimate:
         used = [p for p in self.points if p.usable]
         return tuple(math.log(a.error / b.error) / math.log(b.n / a.n) for a, b in itertools.pairwise(used))
 
+    @property
+    def drift(self) -> float:
+        """How the plain slope of the three finest usable points differs from that of three points an octave
+        coarser; 0 where there are too few.
+        """
+        slopes = self.slopes
+        return (slopes[-1] + slopes[-2] - slopes[-3] - slopes[-4]) / 2 if len(slopes) >= 4 else 0.0
+
     def verdict(self, claimed: float, max_half_width: float = MAX_HALF_WIDTH) -> Verdict:
         """How the observed order stands to a claimed one.  Raises ValueError unless that is finite."""
         if not math.isfinite(claimed):
             raise ValueError(f"claimed must be a finite number, got {claimed!r}")
         if not math.isfinite(self.order):
+            return "inconclusive"
+        gap = max(claimed - self.high, self.low - claimed)
+        if 0 < gap < self.half_width and self.drift * (claimed - self.order) > 0:
             return "inconclusive"
         if self.high < claimed:
             return "lower"
@@ -142,11 +157,12 @@ def estimate_order(
     samples = np.random.default_rng(seed).integers(e.shape[1], size=(REPLICATES, e.shape[1]))
     resampled = STATISTICS[statistic](e[rows][:, samples])  # (points, replicates)
     h = 1.0 / np.array([points[i].n for i in rows])
-    fits = {
-        width: _fit(h[-width:], summed[rows[-width:]], resampled[-width:])
-        for width in WINDOWS
-        if width <= len(rows)
-    }
+    fits: dict[int, tuple[float, float]] = {}
+    for width in WINDOWS:
+        if width <= len(rows):
+            p, error = _fit(h[-width:], summed[rows[-width:]], resampled[-width:])
+            finest, known_to = fits[WINDOWS[0]] if fits else (p, 0.0)
+            fits[width] = p, math.hypot(error, max(0.0, abs(p - finest) - TRIM * known_to))
     width, (order, error) = min(fits.items(), key=lambda item: item[1][1])
     window = tuple(points[i].n for i in rows[-width:])
     return OrderEstimate(order, order - 1.96 * error, order + 1.96 * error, window, points)

@@ -22,6 +22,10 @@ class Sequence(Protocol):
     def tableaux(self) -> tuple[Tableau, ...]:
         """Every tableau that can occur, the full-order one last."""
 
+    @property
+    def period(self) -> int:
+        """Budgets that differ by this much end with the same tableaux."""
+
     def steps(self, budget: int) -> int:
         """The number of steps for a budget (steps, or evaluations where the sequence is made to a number of
         them).
@@ -52,6 +56,10 @@ class Ramp:
     def tableaux(self) -> tuple[Tableau, ...]:
         return self.ramp
 
+    @property
+    def period(self) -> int:
+        return 1
+
     def steps(self, budget: int) -> int:
         _check_budget(budget, 1, "")
         return budget
@@ -74,6 +82,10 @@ class Repeat:
     @property
     def tableaux(self) -> tuple[Tableau, ...]:
         return (self.last, self.tableau)
+
+    @property
+    def period(self) -> int:
+        return 1
 
     def steps(self, budget: int) -> int:
         _check_budget(budget, 1, "")
@@ -102,6 +114,10 @@ class Budgeted:
     @property
     def tableaux(self) -> tuple[Tableau, ...]:
         return self.by_order
+
+    @property
+    def period(self) -> int:
+        return len(self.by_order)
 
     def steps(self, budget: int) -> int:
         return len(self.at(budget, False))

@@ -174,3 +174,25 @@ def test_a_change_of_regime_that_the_runs_show_themselves_stands() -> None:
 def test_no_triple_no_check() -> None:
     estimate = estimate_order((4, 6, 9, 13, 19), np.array([1.0, 0.5, 0.2, 0.1, 0.05]), np.zeros(5))
     assert richardson(estimate, {}) is None
+
+
+@given(st.integers(1, 5), st.floats(1, 300), st.floats(-1.5, 1.5))
+def test_a_coarse_ladder_does_not_refute_the_true_order(p: int, knee: float, power: float) -> None:
+    """Far from asymptotic, e = h^p (1 + knee h)^power: the slopes still move towards p."""
+    h = H
+    e = estimate_order(N, h**p * (1 + knee * h) ** power, NO_FLOOR)
+    assert e.verdict(p) in ("consistent", "inconclusive")
+
+
+def test_slopes_that_move_away_from_a_claim_refute_it() -> None:
+    """A first-order term beneath a second-order method: the order falls along the ladder."""
+    h = H
+    falling = estimate_order(N, h**2 + 3e-3 * h, NO_FLOOR)
+    assert falling.drift < 0
+    assert falling.verdict(2) == "lower"
+
+
+@pytest.mark.parametrize("claimed", [math.nan, math.inf])
+def test_a_claim_is_a_finite_number(claimed: float) -> None:
+    with pytest.raises(ValueError, match="claimed must be a finite number"):
+        estimate_order(N, synthetic(2), NO_FLOOR).verdict(claimed)

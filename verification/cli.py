@@ -7,6 +7,7 @@ takes --json.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -31,6 +32,9 @@ class UsageError(Exception):
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
@@ -39,11 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without the letters is no failure
     try:
         options = _parser().parse_args(arguments)
         return int(options.run(options))
     except UsageError as error:
         print(json.dumps({"error": str(error)}) if as_json else f"semilinear: {error}", file=sys.stderr)
+        return USAGE
+    except MemoryError:
+        print("semilinear: not enough memory for what was asked", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         print("semilinear: interrupted", file=sys.stderr)
@@ -51,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `semilinear list | head`: nobody reads on, which is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:
+        print(f"semilinear: {error}", file=sys.stderr)
+        return USAGE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +93,13 @@ def _parser() -> argparse.ArgumentParser:
         "--claimed", type=_positive, help="the order to judge against (default: the solver's claim)"
     )
     order.add_argument("--digits", type=int, help="run in multiprecision with that many digits")
+    order.add_argument(
+        "--residue",
+        type=int,
+        nargs=2,
+        metavar=("M", "R"),
+        help="only budgets n = R mod M (default: multiples of the order for solvers made to a budget)",
+    )
     order.add_argument("--batch", type=int, help="initial states (default: 64, 4 in multiprecision)")
     order.add_argument("--max-steps", type=int, help="finest run (default: 512, 128 in multiprecision)")
     order.add_argument(
@@ -152,8 +172,7 @@ def _console(stderr: bool = False) -> Console:
 
 
 def _print_json(data: Any) -> None:
-    json.dump(data, sys.stdout, indent=1, allow_nan=False)
-    sys.stdout.write("\n")
+    sys.stdout.write(json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -204,13 +223,14 @@ def _order(options: argparse.Namespace) -> int:
                 solver,
                 experiment,
                 start=options.start,
+                residue=None if options.residue is None else tuple(options.residue),
                 progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
     except ValueError as error:
         raise UsageError(str(error)) from error
     claimed = solver.claimed if options.claimed is None else options.claimed
     verdict = study.against(claimed)
-    data = study_json(study) | {"claimed": claimed, "verdict": verdict}
+    data = study_json(study) | {"claimed": claimed, "verdict": verdict, "reason": study.reason(claimed)}
     if options.plot is not None:
         plot_studies([(solver.name, data)], f"{solver.name} on {options.problem}", options.plot)
     if options.json:
@@ -237,7 +257,7 @@ def _order(options: argparse.Namespace) -> int:
         )
         print(
             f"claimed {claimed:g}, observed {seen}: {verdict}"
-            + (f" ({study.reason})" if study.reason else "")
+            + (f" ({data['reason']})" if data["reason"] else "")
         )
     return OK if verdict in ("consistent", "higher") else FAILED
 
@@ -259,6 +279,8 @@ def _study_arguments(options: argparse.Namespace) -> tuple[Any, Any]:
         raise UsageError(f"--max-steps must be from 8 to {LONG_LADDER[-1]}, got {top}")
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, got {batch}")
+    if options.residue is not None and not 0 <= options.residue[1] < options.residue[0]:
+        raise UsageError(f"--residue M R needs 0 <= R < M, got {options.residue[0]} {options.residue[1]}")
     if not options.lam_end > options.lam_start:
         raise UsageError(
             f"--lam-end must exceed --lam-start = {options.lam_start:g}, got {options.lam_end:g}"
@@ -336,15 +358,16 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _print_case(result: Any) -> None:
+    solver, error = (
+        " ".join(text.split()) for text in (result.solver, result.error)
+    )  # one line, whatever they hold
     if result.error:
-        print(f"{result.file}  {result.index:4d}  {result.solver}: FAILED: {result.error}")
+        print(f"{result.file}  {result.index:4d}  {solver}: FAILED: {error}")
         return
     mark = "" if result.ok else "  FAILED"
     nfe = "ok" if result.nfe_ok else f"WRONG ({result.nfe})"
     note = f"  ({result.note})" if result.note else ""
-    print(
-        f"{result.file}  {result.index:4d}  {result.solver}: {result.difference:.1e}  NFE {nfe}{mark}{note}"
-    )
+    print(f"{result.file}  {result.index:4d}  {solver}: {result.difference:.1e}  NFE {nfe}{mark}{note}")
 
 
 def _verify(options: argparse.Namespace) -> int:

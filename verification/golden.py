@@ -56,11 +56,11 @@ class CaseResult:
 def read(path: str | Path) -> dict[str, Any]:
     """The contents of a golden file.  Raises GoldenError if it is not one, OSError if it cannot be read."""
     try:
-        data = json.loads(Path(path).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        data = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise GoldenError(f"{path}: not JSON: {error}") from error
-    if not isinstance(data, dict) or not isinstance(data.get("cases"), list):
-        raise GoldenError(f"{path}: a golden file is an object with a list `cases`")
+    if not isinstance(data, dict) or not isinstance(data.get("cases"), list) or not data["cases"]:
+        raise GoldenError(f"{path}: a golden file is an object with a non-empty list `cases`")
     return data
 
 

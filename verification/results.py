@@ -38,7 +38,7 @@ def study_json(study: Study) -> dict[str, Any]:
         "start": study.start,
         **estimate_json(e),
         "verdict": study.verdict,
-        "reason": study.reason,
+        "reason": study.reason(study.claimed),
         "window": list(e.window),
         "richardson": None if study.check is None else study.check.reference_free,
         "points": [

@@ -7,6 +7,7 @@ starting values: the order of the method as released, and the order of its formu
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,17 +64,30 @@ class Experiment:
     """Of the numerical reference, where the problem has no exact flow."""
 
     def __post_init__(self) -> None:
+        for name, kind in (("schedule", Schedule), ("grid", Grid)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+        if not all(hasattr(self.problem, part) for part in ("model", "data", "exact_flow", "dimension")):
+            raise TypeError(f"problem must be a Problem (see `problems.problem`), got {self.problem!r}")
+        if not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
+            raise ValueError(f"ladder must be increasing positive integers, got {self.ladder}")
+        if not (math.isfinite(self.tolerance) and self.tolerance > 0):
+            raise ValueError(f"tolerance must be a positive number, got {self.tolerance!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed must be a non-negative integer, got {self.seed!r}")
+        if isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1:
+            raise ValueError(f"batch must be an integer >= 1, got {self.batch!r}")
         if self.digits is not None and not self.problem.exact_flow:
             raise ValueError(f"digits needs a problem with an exact flow; {self.problem.name!r} has none")
-        if self.batch < 1:
-            raise ValueError(f"batch must be at least 1, got {self.batch}")
         self._references: dict[Value, np.ndarray] = {}
         self._bound = 0.0
 
     @cached_property
     def x(self) -> np.ndarray:
         """The initial states, (batch, d)."""
-        return marginal_samples(self.problem, self.schedule, self.t_start, self.batch, self.seed)
+        x = marginal_samples(self.problem, self.schedule, self.t_start, self.batch, self.seed)
+        x.flags.writeable = False  # every run starts from it
+        return x
 
     def states(self, times: list[Value]) -> list[np.ndarray]:
         """The reference states at some times, computed once each."""
@@ -123,17 +137,16 @@ class Study:
             return verdict
         return "inconclusive"
 
-    @property
-    def reason(self) -> str:
-        """Why a verdict is inconclusive, or that the runs converge to something else; empty otherwise."""
-        verdict = self.verdict
-        if verdict == "lower" and self.check is not None and not self.check.supports(verdict, self.claimed):
+    def reason(self, order: float) -> str:
+        """Why the verdict on an order is inconclusive, or that the runs converge elsewhere; else empty."""
+        verdict = self.against(order)
+        if verdict == "lower" and self.check is not None and not self.check.supports(verdict, order):
             return f"the runs converge with slope {self.check.reference_free:.2f}, but not to the solution"
         if verdict != "inconclusive":
             return ""
         if self.estimate.reason:
             return self.estimate.reason
-        if self.estimate.verdict(self.claimed) == "inconclusive":
+        if self.estimate.verdict(order) == "inconclusive":
             return f"the interval is wide: half-width {self.estimate.half_width:.2f}"
         assert self.check is not None
         return (
@@ -154,7 +167,8 @@ def run(
     """Measure the order of a solver.
 
     start: "own", "exact" or "high-order" as in `compile_plan`.  residue: (m, r) restricts the ladder to
-    n = r mod m, for solvers whose last steps depend on the budget.  statistics: ways to sum up the batch;
+    n = r mod m; absent, solvers whose last steps depend on the budget run at multiples of their period.
+    statistics: ways to sum up the batch;
     the first is reported.  progress: called with (runs done, runs at most) after each.
     Raises ValueError for a stochastic solver.
     """
@@ -167,7 +181,7 @@ def run(
         solver.claimed,
         lambda n: _final_state(solver, experiment, n, start),
         experiment,
-        ladder=_ladder(experiment.ladder, solver, start, residue),
+        ladder=_ladder(experiment.ladder, solver, start, residue or (solver.sequence.period, 0)),
         start=start,
         statistics=statistics,
         progress=progress,
@@ -202,14 +216,11 @@ def measure(
     states: dict[int, np.ndarray] = {}
     planned = experiment.ladder if ladder is None else ladder
     for n in planned:
-        x, calls = sampler(n)
-        x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x)
-        if x.shape != final.shape:
-            raise ValueError(f"sampler must return states of shape {final.shape}, got {x.shape} at n = {n}")
+        x, calls = _returned(sampler(n), final.shape, n)
         counts.append(n)
         errors.append(_norms(x, final))
         floors.append(experiment.floor(n))
-        nfe.append(int(calls))
+        nfe.append(calls)
         states[n] = x
         if progress is not None:
             progress(len(counts), len(planned))
@@ -221,14 +232,26 @@ def measure(
     return Study(name, claimed, start, main, check, tuple(nfe), experiment.problem.exact_flow, estimates)
 
 
-def _ladder(
-    ladder: tuple[int, ...], solver: Solver, start: Start, residue: tuple[int, int] | None
-) -> list[int]:
-    counts = list(ladder)
-    if residue is not None:
-        m, r = residue
-        counts = sorted({n - (n - r) % m for n in counts})
-    return [n for n in counts if n > (solver.history if start == "exact" else 0)]
+def _returned(result: Any, shape: tuple[int, ...], n: int) -> tuple[np.ndarray, int]:
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise ValueError(
+            f"sampler must return (states, evaluations made), got {type(result).__name__} at n = {n}"
+        )
+    states, calls = result
+    x = states.detach().cpu().double().numpy() if isinstance(states, torch.Tensor) else np.asarray(states)
+    if x.shape != shape or x.dtype.kind not in "fO":
+        raise ValueError(
+            f"sampler must return real states of shape {shape}, got {x.dtype} of {x.shape} at n = {n}"
+        )
+    if calls != int(calls) or calls < 0:
+        raise ValueError(f"sampler must return how many evaluations it made, got {calls!r} at n = {n}")
+    return x, int(calls)
+
+
+def _ladder(ladder: tuple[int, ...], solver: Solver, start: Start, residue: tuple[int, int]) -> list[int]:
+    m, r = residue
+    counts = sorted({n - (n - r) % m for n in ladder})
+    return [n for n in counts if n > max(0, solver.history if start == "exact" else 0)]
 
 
 def _final_state(solver: Solver, experiment: Experiment, n: int, start: Start) -> tuple[Any, int]:
@@ -245,7 +268,7 @@ def _final_state(solver: Solver, experiment: Experiment, n: int, start: Start) -
     )
     given = [e.x, *(e.states(list(plan.inputs[1:])) if len(plan.inputs) > 1 else [])]
     number = choose(e.digits).number
-    inputs = [torch.from_numpy(s) if e.digits is None else number(s) for s in given]
+    inputs = [torch.tensor(s) if e.digits is None else number(s) for s in given]
     try:
         result = sample(plan, e.problem.model(e.schedule), inputs)
     except NonFiniteError:

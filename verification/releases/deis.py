@@ -13,7 +13,17 @@ from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import deis
 
-from .rebuild import Case, Family, GoldenError, Record, linear_betas, noise_schedule, run_plan, within_domain
+from .rebuild import (
+    Case,
+    Family,
+    GoldenError,
+    Record,
+    integer,
+    linear_betas,
+    noise_schedule,
+    run_plan,
+    within_domain,
+)
 
 
 def _deis_schedule(data: Any) -> Schedule:
@@ -34,7 +44,7 @@ def _run_deis(
         "grid": _deis_grid(options),
         "t_start": within_domain(noise, [options["start_time"]])[0],
         "t_end": options["end_time"],
-        "steps": int(options["number_of_steps"]),
+        "steps": integer(options, "number_of_steps"),
     }
     return run_plan(solver, noise, model, x, record, case, arguments)
 
@@ -51,8 +61,8 @@ def _deis_grid(options: Mapping[str, Any]) -> grids.Grid:
 
 
 DEIS_METHODS: dict[str, Callable[[Mapping[str, Any]], Solver]] = {
-    "t_ab": lambda o: deis.tab(int(o["polynomial_degree"]), released=True),
-    "rho_ab": lambda o: deis.rho_ab(int(o["polynomial_degree"]), released=True),
+    "t_ab": lambda o: deis.tab(integer(o, "polynomial_degree"), released=True),
+    "rho_ab": lambda o: deis.rho_ab(integer(o, "polynomial_degree"), released=True),
     "rho_rk": lambda o: deis.rho_rk(o["runge_kutta_tableau"]),
     "ipndm": lambda o: deis.ipndm(),
 }

@@ -22,6 +22,7 @@ from .rebuild import (
     Family,
     GoldenError,
     Record,
+    integer,
     look_up,
     noise_schedule,
     relative_difference,
@@ -56,7 +57,7 @@ def _run_dpm(
     options = case["options"]
     family = look_up(FAMILIES, "algorithm_type", options["algorithm_type"])
     type = look_up(TYPES, "solver_type", str(options["solver_type"]).split(" ")[0])
-    order, method = int(options["order"]), str(options["method"])
+    order, method = integer(options, "order"), str(options["method"])
     prediction = "eps"
     if options.get("data_correction"):
         if options["data_correction"] != "dynamic thresholding":
@@ -82,15 +83,15 @@ def _run_dpm(
         model = convert(noise, model, prediction, arguments["prediction"])
     elif method.startswith("multistep"):
         solver = dpm_solver.multistep(order, family, type)
-        lower = bool(options.get("lower_order_final_flag", False)) and int(options["steps"]) < 10
+        lower = bool(options.get("lower_order_final_flag", False)) and integer(options, "steps") < 10
         arguments["final"] = "lower" if lower else "full"
-        arguments |= _dpm_grid(case, int(options["steps"]))
+        arguments |= _dpm_grid(case, integer(options, "steps"))
     elif method == "singlestep_fixed":
         solver = dpm_solver.singlestep(order, family, type, abscissae="grid")
-        arguments |= _dpm_grid(case, int(options["nfe_budget"]) // order)
+        arguments |= _dpm_grid(case, integer(options, "nfe_budget") // order)
     elif method == "singlestep":
         solver = dpm_solver.fast(order, family, type, abscissae="grid")
-        arguments |= _dpm_grid(case, int(options["nfe_budget"]))
+        arguments |= _dpm_grid(case, integer(options, "nfe_budget"))
     else:
         raise GoldenError(f"method {method!r} is not known")
     return run_plan(solver, noise, model, x, record, case, arguments)
@@ -126,7 +127,7 @@ def _run_adaptive(
         safety=options["safety"],
         t_tolerance=options["time_tolerance"],
     )
-    order = int(options["order"])
+    order = integer(options, "order")
     solver = dpm_solver.singlestep(
         order, family, type, r1=look_up(_ADAPTIVE_R1, "order of an adaptive run", order), low=True
     )
@@ -157,7 +158,7 @@ def _run_adaptive(
     along = run([float(a["step"]) for a in attempts], record.after)
     _check_attempts(along.attempts, attempts, controller, order, float(x.abs().max()))
     distance = relative_difference(free.x.numpy(), case["x_final"])
-    if distance > FREE_TOLERANCE:
+    if not distance <= FREE_TOLERANCE:
         raise GoldenError(f"with its own controller our run ends {distance:.1e} away from the release")
     record.times = along.times
     record.note = f"along the recorded steps; with its own controller {distance:.1e}"
@@ -180,12 +181,12 @@ def _check_attempts(
         raise GoldenError(f"the release made {len(theirs)} attempts, ours {len(ours)}")
     for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         rounding = 16 * np.finfo(float).eps * size / controller.atol
-        if abs(a.error - b["error"]) > TOLERANCE * b["error"] + rounding:
+        if not abs(a.error - b["error"]) <= TOLERANCE * b["error"] + rounding:
             raise GoldenError(f"attempts[{i}]: the release's error estimate is {b['error']}, ours {a.error}")
         if i + 1 < len(theirs):
             wanted = controller.safety * b["step"] * b["error"] ** (-1.0 / order)
             proposal = min(wanted, a.proposal) if a.proposal < 0.999 * wanted else wanted
-            if abs(proposal - theirs[i + 1]["step"]) > TOLERANCE * abs(theirs[i + 1]["step"]) + 1e-13:
+            if not abs(proposal - theirs[i + 1]["step"]) <= TOLERANCE * abs(theirs[i + 1]["step"]) + 1e-13:
                 raise GoldenError(
                     f"attempts[{i}]: the release goes on with {theirs[i + 1]['step']}, ours {proposal}"
                 )

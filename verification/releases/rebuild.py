@@ -87,6 +87,16 @@ def look_up(table: Mapping[Any, Value], name: str, value: Any) -> Value:
     return table[value]
 
 
+def integer(options: Mapping[str, Any], name: str) -> int:
+    """A counting option.  Raises GoldenError, naming it, unless it is an integer from 0 to 100,000."""
+    value = options[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100_000:
+        raise GoldenError(f"{name} must be an integer from 0 to 100000, got {value!r}")
+    if value != int(value):
+        raise GoldenError(f"{name} must be an integer, got {value!r}")
+    return int(value)
+
+
 def mixture(data: Any) -> GaussianMixture:
     """The problem of a case."""
     if not isinstance(data, Mapping):
@@ -98,7 +108,7 @@ def mixture(data: Any) -> GaussianMixture:
 
 def linear_betas(data: Mapping[str, Any]) -> tuple[float, ...]:
     """The betas of a discrete-time case."""
-    n = next((int(data[key]) for key in ("num", "num_train_steps", "N", "steps") if key in data), None)
+    n = next((integer(data, key) for key in ("num", "num_train_steps", "N", "steps") if key in data), None)
     if n is None or data.get("beta_schedule", "linear") != "linear":
         raise GoldenError(f"discrete-vp needs a number of steps and linear betas, got {dict(data)!r}")
     return discrete.linear_betas(float(data["beta_start"]), float(data["beta_end"]), n)
