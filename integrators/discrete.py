@@ -76,23 +76,35 @@ def _check_betas(betas: Sequence[float]) -> tuple[float, ...]:
     return values
 
 
+def _check_count(n: int) -> int:
+    if isinstance(n, bool) or not isinstance(n, int) or n < 2:
+        raise ValueError(f"n must be an integer >= 2, got {n!r}")
+    return n
+
+
 def linear_betas(beta_start: float = 1e-4, beta_end: float = 0.02, n: int = 1000) -> tuple[float, ...]:
     """n betas spaced evenly from beta_start to beta_end.  Ho et al. 2020, Sec. 4."""
-    return tuple(float(b) for b in np.linspace(beta_start, beta_end, n))
+    return _check_betas(np.linspace(beta_start, beta_end, _check_count(n)).tolist())
 
 
 def scaled_linear_betas(
     beta_start: float = 0.00085, beta_end: float = 0.012, n: int = 1000
 ) -> tuple[float, ...]:
     """n betas whose square roots are spaced evenly (latent diffusion).  Rombach et al. 2022."""
-    return tuple(float(b) for b in np.linspace(beta_start**0.5, beta_end**0.5, n) ** 2)
+    if not (beta_start > 0 and beta_end > 0):
+        raise ValueError(f"beta_start and beta_end must be positive, got {beta_start!r} and {beta_end!r}")
+    return _check_betas((np.linspace(beta_start**0.5, beta_end**0.5, _check_count(n)) ** 2).tolist())
 
 
 def cosine_betas(n: int = 1000, *, offset: float = 0.008, max_beta: float = 0.999) -> tuple[float, ...]:
     """n betas of the cosine schedule, each at most max_beta.  Nichol & Dhariwal 2021, eq. 17."""
-    steps = np.arange(n + 1) / n
+    if not (np.isfinite(offset) and offset >= 0):
+        raise ValueError(f"offset must be a non-negative number, got {offset!r}")
+    if not 0 < max_beta < 1:
+        raise ValueError(f"max_beta must lie strictly between 0 and 1, got {max_beta!r}")
+    steps = np.arange(_check_count(n) + 1) / n
     alpha_bar = np.cos((steps + offset) / (1 + offset) * np.pi / 2) ** 2
-    return tuple(float(b) for b in np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], max_beta))
+    return _check_betas(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], max_beta).tolist())
 
 
 def _log_alpha_table(betas: tuple[float, ...]) -> Table:

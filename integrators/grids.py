@@ -1,4 +1,4 @@
-"""Step grids: the times t_0 > t_1 > ... > t_N at which a solver stops.
+"""Step grids: the times at which a solver stops, t_0 > t_1 > ... > t_N; increasing when data are encoded.
 
 A `Grid` spaces the times uniformly in some increasing or decreasing function of t; the rule can be asked
 for any interval, so that a singlestep solver may place its stages by the same rule (as DPM-Solver does).
@@ -40,10 +40,9 @@ class Grid:
     def __call__(
         self, schedule: Schedule, t_start: Value, t_end: Value, n: int, *, digits: int | None = None
     ) -> Times:
-        """n + 1 times from t_start down to t_end, both exactly included; float64, or mpmath numbers at
-        `digits`.
+        """n + 1 times from t_start to t_end, both exactly included; float64, or mpmath numbers at `digits`.
 
-        Raises ValueError if n < 1, a time leaves the schedule's domain, t_end >= t_start, or the spacing
+        Raises ValueError if n < 1, a time leaves the schedule's domain, t_end = t_start, or the spacing
         variable is infinite at an end (lambda at sigma = 0: end earlier and denoise, or choose another
         grid).
         """
@@ -51,8 +50,8 @@ class Grid:
             raise ValueError(f"n (the number of steps) must be an integer >= 1, got {n!r}")
         schedule.check_time(t_start, "t_start")
         schedule.check_time(t_end, "t_end")
-        if not t_end < t_start:
-            raise ValueError(f"t_end must be less than t_start = {t_start}, got {t_end}")
+        if t_end == t_start:
+            raise ValueError(f"t_end must differ from t_start = {t_start}, got {t_end}")
         return self.divide(schedule, choose(digits).number(t_start), choose(digits).number(t_end), int(n))
 
     def divide(self, schedule: Schedule, t_start: Value, t_end: Value, n: int) -> Times:
@@ -78,17 +77,19 @@ class Grid:
 
 
 def check_monotone(times: Sequence[Value], name: str) -> None:
-    """Raise ValueError unless times strictly decrease."""
+    """Raise ValueError unless times are strictly monotone, in the direction from the first to the last."""
+    down = times[-1] < times[0]
     for i in range(len(times) - 1):
-        if not times[i + 1] < times[i]:
+        if not (times[i + 1] < times[i] if down else times[i + 1] > times[i]):
+            way = "decrease" if down else "increase"
             raise ValueError(
-                f"{name} must strictly decrease: times[{i}] = {times[i]} is followed by "
+                f"{name} must strictly {way}: times[{i}] = {times[i]} is followed by "
                 f"times[{i + 1}] = {times[i + 1]}"
             )
 
 
 def user(schedule: Schedule, times: Any, *, digits: int | None = None) -> Times:
-    """Times given by hand: at least two, within the schedule's domain, strictly decreasing.
+    """Times given by hand: at least two, within the schedule's domain, strictly monotone.
 
     Raises ValueError, naming the first offending index.  Times are kept as given: no rounding, no look-up
     by value.

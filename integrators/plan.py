@@ -7,6 +7,7 @@ equals its plan in data prediction, and two plans can be compared.  What a plan 
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -223,16 +224,29 @@ def compile_plan(
 ) -> Plan:
     """Compile a solver on a schedule to a plan.
 
-    Give either `times` (decreasing; used as they are) or `steps` with `t_start`, `t_end` and a `grid`
-    (uniform in lambda when absent).  steps: the number of steps, or of evaluations for a budgeted solver.
-    With both `times` and `grid`, the grid only places stages that follow the grid's rule. prediction: what
-    the model returns: "eps", "x0", "v", "score" or "flow". start: "own" (the ramp of low orders), "exact"
-    (`history` + 1 states are inputs: the first steps are given), or "high-order" (the first steps by a
-    one-step method of the full order). final: "full", or "lower" for lower order at the last steps (needed
-    where the grid ends at sigma = 0). denoise: add the step to lambda = +infinity, one evaluation more.
-    digits: None for float64, else mpmath with that many digits. Raises ValueError, naming the argument, for
-    anything that cannot be compiled; nothing is replaced silently.
+    Give either `times` (strictly monotone, used as they are; increasing times encode data) or `steps` with
+    `t_start`, `t_end` and a `grid` (uniform in lambda when absent).  steps: the number of steps, or of
+    evaluations for a budgeted solver.  With both `times` and `grid`, the grid only places stages that follow
+    the grid's rule.  prediction: what the model returns: "eps", "x0", "v", "score" or "flow".
+    start: "own" (the ramp of low orders), "exact" (`history` + 1 states are inputs: the first steps are
+    given), or "high-order" (the first steps by a one-step method of the full order).
+    final: "full", or "lower" for lower order at the last steps (needed where the grid ends at sigma = 0).
+    denoise: add the step to lambda = +infinity, one evaluation more.
+    digits: None for float64, else mpmath with that many digits.
+    Raises ValueError or TypeError, naming the argument, for anything that cannot be compiled; nothing is
+    replaced silently.
     """
+    for name, value, kind in (("solver", solver, Solver), ("schedule", schedule, Schedule)):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
+    if grid is not None and not isinstance(grid, Grid):
+        raise TypeError(f"grid must be a Grid or None, got {grid!r}")
+    if not isinstance(denoise, bool):
+        raise TypeError(f"denoise must be True or False, got {denoise!r}")
+    for name, value in (("t_start", t_start), ("t_end", t_end)):
+        if not (value is None or isinstance(value, numbers.Real) or hasattr(value, "context")):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+    steps = int(steps) if isinstance(steps, np.integer) else steps
     _choice("start", start, STARTS)
     _choice("final", final, FINALS)
     check_prediction(prediction)
@@ -253,6 +267,9 @@ def compile_plan(
         schedule.check_time(t_end, "t_end")
         budget = steps
         nodes = solver.sequence.times(grid, schedule, xp.number(t_start), xp.number(t_end), steps)
+    if nodes[-1] > nodes[0] and (solver.stochastic or denoise):
+        what = f"{solver.name} is stochastic" if solver.stochastic else "denoise=True"
+        raise ValueError(f"times must decrease where {what}, got {nodes[0]} to {nodes[-1]}")
     tableaux = list(solver.sequence.at(budget, final == "lower"))
     count, history = len(tableaux), solver.history
     given = history if start == "exact" else 0

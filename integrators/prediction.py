@@ -39,7 +39,7 @@ PREDICTIONS: dict[str, Callable[[Formulas, Value], tuple[Value, Value]]] = {
 
 def check_prediction(prediction: Any) -> None:
     """Raise ValueError for a name that is not a prediction type."""
-    if prediction not in PREDICTIONS:
+    if not isinstance(prediction, str) or prediction not in PREDICTIONS:
         raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
 
 

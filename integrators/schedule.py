@@ -66,6 +66,8 @@ class Schedule:
 
     def t_of_rho(self, rho: Value) -> Value:
         """The time at which rho_t = rho."""
+        if not isinstance(rho, torch.Tensor) and np.any(_host(rho) < 0):
+            raise ValueError(f"rho must be non-negative, got {rho!r}")
         return self._inverse(self.formulas.t_of_rho, rho, "rho")
 
     def _on_domain(self, formula: Fn, t: Value) -> Value:
@@ -143,7 +145,10 @@ def _in_float64(formula: Fn, t: torch.Tensor) -> torch.Tensor:
 
 
 def _positive(name: str, value: float, *, zero: bool = False) -> float:
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
     if not (np.isfinite(number) and (number > 0 or (zero and number == 0))):
         raise ValueError(f"{name} must be a {'non-negative' if zero else 'positive'} number, got {value!r}")
     return number

@@ -268,13 +268,15 @@ def test_two_threads_may_compile_and_sample_with_one_solver() -> None:
         ({"steps": 2.5}, "steps must be"),
         ({"steps": None}, "give times, or all of"),
         ({"t_end": 2.0}, "t_end must lie"),
-        ({"t_start": 1e-4}, "t_end must be less"),
+        ({"t_start": 1e-3}, "t_end must differ"),
         ({"prediction": "epsilon"}, "prediction must be one of"),
         ({"start": "warm"}, "start must be one of own, exact, high-order"),
         ({"final": "zero"}, "final must be one of full, lower"),
         ({"digits": 0}, "digits must be"),
         ({"times": [1.0, 0.5]}, "times cannot be combined"),
-        ({"times": [0.5, 0.7], "t_start": None, "t_end": None, "steps": None}, "strictly decrease"),
+        ({"times": [0.5, 0.3, 0.4, 0.1], "t_start": None, "t_end": None, "steps": None}, "strictly decrease"),
+        ({"times": [0.1, 0.3, 0.3], "t_start": None, "t_end": None, "steps": None}, "strictly increase"),
+        ({"t_start": 0.1, "t_end": 0.5, "denoise": True}, "times must decrease where denoise"),
         ({"times": [0.7, 0.5], "t_start": None, "t_end": None, "steps": 3}, "times must hold 4 values"),
     ],
 )
@@ -335,6 +337,28 @@ def test_the_stochastic_first_order_step_reaches_sigma_zero_as_a_limit() -> None
         assert float(a[2]) == pytest.approx(float(b[2]), rel=1e-6)
     (a_noise,), (b_noise,) = (p.steps[-1].operations[1].noise for p in (at, near))  # type: ignore[union-attr]
     assert float(a_noise[1]) == pytest.approx(float(b_noise[1]), rel=1e-12)
+
+
+def test_stochastic_solvers_only_sample() -> None:
+    with pytest.raises(ValueError, match=r"times must decrease where .* is stochastic"):
+        compile_plan(make("sde-dpm-solver++-1"), VP, times=[0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("solver", "ddim"),
+        ("schedule", "vp-linear"),
+        ("grid", "lambda"),
+        ("t_start", "1"),
+        ("t_end", torch.tensor(0.5)),
+        ("denoise", "no"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(argument: str, value: Any) -> None:
+    arguments: dict[str, Any] = {"solver": make("ddim"), "schedule": VP, "steps": 4} | RANGE
+    with pytest.raises(TypeError, match=f"{argument} must be"):
+        compile_plan(**(arguments | {argument: value}))
 
 
 @pytest.mark.parametrize(

@@ -446,3 +446,22 @@ def test_fifty_digit_runs_agree_with_the_exact_flow() -> None:
     x = np.array([[0.3], [-1.0]])
     exact = problem.flow(VP, x, 0.4, 0.2, 50)
     assert max(abs(v) for v in (sample(made, problem.model(VP), x).x - exact).ravel()) < 1e-11
+
+
+@pytest.mark.parametrize(
+    ("name", "order"), [("ddim", 1), ("dpm-solver++-2m", 2), ("deis-tab1", 2), ("dpm-solver-3", 3)]
+)
+def test_data_are_encoded_at_the_same_order(name: str, order: int) -> None:
+    """Increasing times run the flow backwards; encoding then decoding returns within the order."""
+    x = np.array([[0.3, -0.8], [1.1, 0.4]])
+    exact = PROBLEM.flow(VP, x, 0.1, 0.5, 25).astype(float)
+    errors, returns = [], []
+    for steps in (40, 80):
+        there, back = (
+            compile_plan(make(name), VP, steps=steps, t_start=a, t_end=b) for a, b in ((0.1, 0.5), (0.5, 0.1))
+        )
+        encoded = sample(there, PROBLEM.model(VP), x).x
+        errors.append(np.abs(encoded - exact).max())
+        returns.append(np.abs(sample(back, PROBLEM.model(VP), encoded).x - x).max())
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
+    assert returns[1] < returns[0] / 2 ** (order - 0.4)

@@ -34,7 +34,7 @@ class GaussianMixture:
     def __post_init__(self) -> None:
         w, m = check_weights(self.weights), np.asarray(self.means, dtype=np.float64)
         c = np.asarray(self.covariances, dtype=np.float64)
-        if m.ndim != 2 or m.shape[0] != w.size:
+        if m.ndim != 2 or m.shape[0] != w.size or not np.all(np.isfinite(m)):
             raise ValueError(f"means must have shape ({w.size}, d), got {m.shape}")
         if c.shape != (w.size, m.shape[1], m.shape[1]):
             raise ValueError(f"covariances must have shape {(w.size, m.shape[1], m.shape[1])}, got {c.shape}")

@@ -63,8 +63,10 @@ class RotatedProduct:
             raise ValueError(
                 f"means and variances must have the shape of weights {w.shape}, got {m.shape}, {v.shape}"
             )
-        if not np.all(v > 0):
-            raise ValueError(f"variances must be positive, got {v.min():g}")
+        if not np.all((v > 0) & np.isfinite(v)):
+            raise ValueError(f"variances must be positive numbers, got {v!r}")
+        if not np.all(np.isfinite(m)):
+            raise ValueError(f"means must be finite, got {m!r}")
         identity = np.array(
             [[Fraction(int(i == j)) for j in range(len(w))] for i in range(len(w))], dtype=object
         )

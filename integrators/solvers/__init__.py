@@ -65,13 +65,13 @@ def ddim() -> Solver:
 SOLVERS: dict[str, Constructor] = {"ddim": ddim} | {build().name: build for build in _constructors()}
 
 
-def make(name: str, **parameters: Any) -> Solver:
+def make(name: str, /, **parameters: Any) -> Solver:
     """Build a solver by name.
 
     Raises ValueError for an unknown name, listing the nearest ones, or for parameters that the solver does
     not take.
     """
-    if name not in SOLVERS:
+    if not isinstance(name, str) or name not in SOLVERS:
         near = difflib.get_close_matches(str(name), SOLVERS, n=5, cutoff=0.3)
         hint = f"; the nearest are {', '.join(near)}" if near else ""
         raise ValueError(f"solver must be a listed name, got {name!r}{hint} (see `semilinear list`)")
