@@ -111,3 +111,26 @@ def test_endless_runs_and_non_finite_errors_are_reported() -> None:
     solver = dpm_solver.singlestep(2, low=True)
     with pytest.raises(NonFiniteError, match="step 0"):
         sample_adaptive(solver, VP, lambda x, t: x * float("nan"), X, t_start=0.4, t_end=0.05)
+
+
+def test_zero_attempts_are_refused() -> None:
+    with pytest.raises(ValueError, match="max_attempts"):
+        Controller(max_attempts=0)
+
+
+def test_stochastic_solvers_are_refused_by_the_controller() -> None:
+    solver = dpm_solver.singlestep(2, "sde-dpm-solver++", low=True)
+    with pytest.raises(ValueError, match="one-step method"):
+        sample_adaptive(solver, VP, PROBLEM.model(VP), X, t_start=0.4, t_end=0.05)
+
+
+def test_the_controllers_defaults_are_those_of_the_release() -> None:
+    c = Controller()
+    assert (c.rtol, c.atol, c.h_init, c.safety, c.t_tolerance, c.recompute) == (
+        0.05,
+        0.0078,
+        0.05,
+        0.9,
+        1e-5,
+        True,
+    )

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.integrators.solvers import SOLVERS
+from semilinear.verification import golden
 from semilinear.verification.claims import EXPECTATIONS, unmeasured
 from semilinear.verification.cli import main
 from semilinear.verification.golden import DATA
+from semilinear.verification.report import markdown
 
 CHEAP = ["--batch", "4", "--max-steps", "64"]
 
@@ -201,3 +203,79 @@ def test_quick_verification_passes_and_writes_its_reports(capsys: Any, tmp_path:
     names = {p.name for p in tmp_path.iterdir()}
     assert {"orders.md", "orders.json"} <= names
     assert len([n for n in names if n.endswith(".png")]) == 9
+
+
+def test_the_start_reaches_the_study(capsys: Any) -> None:
+    codes = [
+        main(["order", "dpm-solver++-3m-corrected", "--start", s, "--batch", "8", "--json"])
+        for s in ("own", "exact")
+    ]
+    assert codes == [1, 0]
+    capsys.readouterr()
+
+
+def test_words_and_booleans_reach_the_solver() -> None:
+    from semilinear.verification.cli import _parameters
+    from sympy import Rational
+
+    assert _parameters(["a=true", "b=False", "c=2", "d=1/3", "e=0.5", "f=grid"]) == {
+        "a": True,
+        "b": False,
+        "c": 2,
+        "d": Rational(1, 3),
+        "e": Rational(1, 2),
+        "f": "grid",
+    }
+
+
+def test_more_steps_than_the_long_ladder_are_refused(capsys: Any) -> None:
+    assert main(["order", "ddim", "--max-steps", "4097"]) == 2
+    assert "--max-steps must be" in capsys.readouterr().err
+
+
+def test_defaults_in_multiprecision_are_small() -> None:
+    from semilinear.verification.cli import _parser, _study_arguments
+
+    for extra, batch, top in (([], 64, 512), (["--digits", "30"], 4, 128)):
+        _, e = _study_arguments(_parser().parse_args(["order", "ddim", "--problem", "mixture-1d", *extra]))
+        assert (e.batch, e.ladder[-1], e.digits) == (batch, top, 30 if extra else None)
+
+
+def test_an_interrupt_is_exit_code_130(capsys: Any, monkeypatch: Any) -> None:
+    from semilinear.verification import cli
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_list", interrupted)
+    assert main(["list"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("as_expected", "ok", "code"), [(True, True, 0), (None, True, 0), (False, True, 1), (True, False, 1)]
+)
+def test_verify_fails_on_an_unexpected_order_or_a_failed_case(
+    as_expected: Any, ok: bool, code: int, capsys: Any, monkeypatch: Any, tmp_path: Path
+) -> None:
+    """With the measurements replaced: what the exit code is made of."""
+    from semilinear.verification import campaign, report, results
+
+    data = json.loads((Path(__file__).parents[1] / "reports" / "orders.json").read_text())
+    data["rows"], data["replay"] = data["rows"][:2], data["replay"][:2]
+    data["rows"][1]["as_expected"], data["replay"][1]["ok"] = as_expected, ok
+    monkeypatch.setattr(golden, "replay_file", lambda path: iter(()))
+    monkeypatch.setattr(campaign, "measure_all", lambda *_: [])
+    monkeypatch.setattr(results, "orders_json", lambda *_: data)
+    monkeypatch.setattr(report, "write", lambda *_: [])
+    assert main(["verify", "--out", str(tmp_path)]) == code
+    capsys.readouterr()
+
+
+def test_a_report_is_written_whole(tmp_path: Path) -> None:
+    from semilinear.verification import report
+
+    data = json.loads((Path(__file__).parents[1] / "reports" / "orders.json").read_text())
+    report.write(tmp_path, data)
+    assert json.loads((tmp_path / "orders.json").read_text()) == data
+    assert (tmp_path / "orders.md").read_text() == markdown(data)

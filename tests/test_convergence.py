@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from semilinear.analysis import convergence
 from semilinear.analysis.convergence import OrderEstimate, Richardson, estimate_order, richardson
 
 N = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -196,3 +197,108 @@ def test_slopes_that_move_away_from_a_claim_refute_it() -> None:
 def test_a_claim_is_a_finite_number(claimed: float) -> None:
     with pytest.raises(ValueError, match="claimed must be a finite number"):
         estimate_order(N, synthetic(2), NO_FLOOR).verdict(claimed)
+
+
+def fit(h: np.ndarray, errors: np.ndarray, resampled: np.ndarray | None = None) -> tuple[float, float]:
+    return convergence._fit(h, errors, errors[:, None] if resampled is None else resampled)
+
+
+def test_the_standard_error_of_an_exact_model_is_the_resolution() -> None:
+    h = H[-6:]
+    order, error = fit(h, np.exp(1 + 2 * np.log(h)))
+    assert order == pytest.approx(2, abs=1e-9)
+    assert error == pytest.approx(convergence.RESOLUTION, rel=1e-6)
+
+
+def test_the_standard_error_holds_the_spread_of_the_batch() -> None:
+    h, slopes = H[-6:], np.linspace(1.9, 2.1, 41)
+    resampled = np.exp(np.outer(np.log(h), slopes))
+    _, error = fit(h, np.exp(2 * np.log(h)), resampled)
+    assert error == pytest.approx(math.hypot(slopes.std(), convergence.RESOLUTION), rel=1e-6)
+
+
+def test_the_standard_error_holds_the_scatter_of_the_residual() -> None:
+    """At least Student's t for the freedom left, times the covariance of least squares."""
+    import scipy.stats
+
+    h = H[-5:]
+    design = np.stack([np.ones_like(h), np.log(h), h / h.max()], axis=1)
+    noise = 0.05 * np.array([1, -1, 1, -1, 1.0])
+    solve = np.linalg.pinv(design)
+    residual = noise - design @ (solve @ noise)
+    sigma = math.sqrt(residual @ residual / 2 * (solve @ solve.T)[1, 1])
+    _, error = fit(h, np.exp(2 * np.log(h) + noise))
+    last = np.polyfit(np.log(h[-3:]), (2 * np.log(h) + noise)[-3:], 1)[0]
+    p = 2 + (solve @ noise)[1]
+    q = np.linalg.pinv(np.column_stack([design, design[:, 2] ** 2])) @ (2 * np.log(h) + noise)
+    model = max(abs(p - last) / 2, abs(q[1] - p))
+    student = scipy.stats.t.ppf(0.975, 2) / 1.96
+    assert error == pytest.approx(math.sqrt((student * sigma) ** 2 + model**2 + 0.0025**2), rel=1e-6)
+
+
+def test_the_interval_is_196_standard_errors() -> None:
+    e = estimate_order(N, np.exp(1 + 2 * np.log(H)), np.zeros(len(N)))
+    assert e.half_width == pytest.approx(1.96 * 0.0025, rel=1e-6)
+
+
+def test_the_interval_covers_the_order_under_noise_as_often_as_it_says() -> None:
+    hits = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        errors = np.outer(H**2 * (1 + 2 * H), rng.lognormal(sigma=0.7, size=16)) * np.exp(
+            0.1 * rng.standard_normal((len(N), 16))
+        )
+        e = estimate_order(N, errors, np.zeros(len(N)))
+        hits += e.low <= 2 <= e.high
+    assert hits >= 90
+
+
+@pytest.mark.parametrize(("half", "verdict"), [(0.149, "consistent"), (0.151, "inconclusive")])
+def test_the_widest_interval_that_confirms_is_015(half: float, verdict: str) -> None:
+    assert OrderEstimate(2.0, 2 - half, 2 + half, (), ()).verdict(2) == verdict
+
+
+def test_the_reported_window_is_the_most_certain() -> None:
+    e = estimate_order(N, np.exp(2 * np.log(H)) * (1 + 40 * H**3), np.zeros(len(N)))
+    h, errors = H, np.exp(2 * np.log(H)) * (1 + 40 * H**3)
+    assert e.half_width == pytest.approx(
+        1.96 * min(fit(h[-w:], errors[-w:])[1] for w in range(4, 9)), rel=1e-9
+    )
+
+
+def test_four_points_are_enough_and_nothing_below_the_floor_is_used() -> None:
+    floors = np.where(np.arange(len(N)) < 4, 0.0, 1e9)
+    e = estimate_order(N, H**2, floors)
+    assert e.window == N[:4]
+
+
+def test_a_higher_order_stands_only_if_the_runs_show_it() -> None:
+    assert not Richardson(8, reference_free=2.1, measured=3.0).supports("higher", 2)
+    assert not Richardson(8, reference_free=1.9, measured=3.0).supports("higher", 2)
+    assert not Richardson(8, reference_free=2.9, measured=2.0).supports("lower", 3)
+    assert not Richardson(8, reference_free=2.0, measured=2.3).supports("consistent", 2)
+    assert Richardson(8, reference_free=2.0, measured=2.2).supports("consistent", 2)
+
+
+def test_every_statistic_resamples_itself() -> None:
+    """The maximum of a batch with one outlier: its spread is that of having drawn it or not."""
+    errors = np.outer(H**2, np.ones(20))
+    errors[:, 0] = H * 1e-2
+    by_median = estimate_order(N, errors, np.zeros(len(N)), statistic="median")
+    assert by_median.half_width < 0.01
+
+
+def test_with_one_degree_of_freedom_the_model_part_is_half_the_distance_to_the_plain_slope() -> None:
+    h = 1 / np.array([192, 256, 384, 512])
+    errors = h**2 * np.exp(40 * h)
+    design = np.stack([np.ones(4), np.log(h), h / h.max()], axis=1)
+    order, error = convergence._fit(h, errors, errors[:, None])
+    last = np.polyfit(np.log(h[-3:]), np.log(errors[-3:]), 1)[0]
+    assert order == pytest.approx((np.linalg.pinv(design) @ np.log(errors))[1])
+    assert error == pytest.approx(math.hypot(abs(last - order) / 2, convergence.RESOLUTION), rel=1e-4)
+
+
+def test_the_statistics_are_what_they_are_called() -> None:
+    e = np.array([[3.0, 4.0, 0.0]])
+    found = {name: f(e)[0] for name, f in convergence.STATISTICS.items()}
+    assert found == pytest.approx({"rms": 5 / math.sqrt(3), "median": 3.0, "max": 4.0})

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import json
 import math
 from typing import Any
 
@@ -12,7 +15,7 @@ from semilinear.integrators.arithmetic import Value, multiprecision, of
 from semilinear.integrators.discrete import discrete, linear_betas
 from semilinear.integrators.form import Form, Measured, Variable
 from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.plan_io import difference
+from semilinear.integrators.plan_io import difference, from_json, to_json
 from semilinear.integrators.program import Row
 from semilinear.integrators.quadrature import GAUSS, LeftRiemann
 from semilinear.integrators.sampler import sample
@@ -20,6 +23,7 @@ from semilinear.integrators.schedule import Schedule, rectified_flow, sub_vp, ve
 from semilinear.integrators.solver import Ramp, Repeat, Solver
 from semilinear.integrators.solvers import make
 from semilinear.integrators.tableau import N, Tableau, adams, phi1
+from semilinear.integrators.tableau import N as NN
 from semilinear.verification.problems import rotated_product
 
 VP = vp_linear()
@@ -247,3 +251,89 @@ def test_moments_of_a_tiny_step_in_time_keep_their_digits() -> None:
     exact = forms.noise_in_time(VP).step(*(multiprecision(40).number(t) for t in times[:2]))
     for k in (1, 2, 3):
         assert float(step.phi(k, 1)) == pytest.approx(float(exact.phi(k, 1)), rel=1e-4 if k == 1 else 1e-14)
+
+
+X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_the_first_moment_has_its_limit_at_lambda_infinity_in_the_sde_and_in_inverse_rho() -> None:
+    for build in (forms.sde_data_in_lambda, forms.data_in_inverse_rho):
+        form = build(VP)
+        step, near = form.step(0.3, 0.0), form.step(0.3, 1e-10)
+        assert step.weight(1.0) * step.phi(1, 1.0) == pytest.approx(
+            near.weight(1.0) * near.phi(1, 1.0), rel=1e-4
+        )
+
+
+def test_kinks_of_a_table_are_panel_ends_of_the_moments() -> None:
+    """The moments of a piecewise smooth weight keep their digits: float64 against 30 digits."""
+    s = discrete(linear_betas(n=20))
+    xp = multiprecision(30)
+    form = forms.noise_in_time(s)
+    a, b = form.step(0.83, 0.41), form.step(xp.number(0.83), xp.number(0.41))
+    for k in (1, 2, 3):
+        assert a.phi(k, 1.0) == pytest.approx(float(b.phi(k, xp.number(1))), rel=1e-13)
+        panels = [0.83, *(t for t in reversed(s.breakpoints) if 0.41 < t < 0.83), 0.41]
+        integral = sum(
+            scipy.integrate.quad(
+                lambda t, k=k: s.rho_dot(t) * (t - 0.83) ** (k - 1) / math.factorial(k - 1),
+                lo,
+                hi,
+                epsabs=1e-14,
+                epsrel=1e-13,
+            )[0]
+            for lo, hi in itertools.pairwise(panels)
+        )
+        assert a.phi(k, 1.0) == pytest.approx(integral / (0.41 - 0.83) ** k, rel=1e-12)
+
+
+def affine_solver(u: Any) -> Solver:
+    """d(x/sigma) = e^lambda x_0 dlambda, with N = (x - sigma eps)/alpha written as affine in eps, plus u."""
+
+    def build(schedule: Any) -> Any:
+        f = schedule.formulas
+        base = forms.data_in_lambda(schedule)
+        return dataclasses.replace(
+            base, name="affine", target="eps", affine=lambda t: (1 / f.alpha(t), -f.sigma(t) / f.alpha(t), u)
+        )
+
+    euler = Tableau((), phi1 * NN(0))
+    return Solver("affine", build, Repeat(euler, euler), 1, "test")
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
+def test_an_affine_integrand_is_the_same_plan_for_every_prediction(prediction: str) -> None:
+    options: dict[str, Any] = {"steps": 5, "t_start": 0.9, "t_end": 0.1, "prediction": prediction}
+    assert (
+        difference(
+            compile_plan(affine_solver(0), VP, **options), compile_plan(make("ddim"), VP, **options)
+        ).value
+        < 1e-13
+    )
+
+
+@pytest.mark.parametrize("u", [0.25, np.array([0.25, -0.5])])
+def test_a_constant_in_the_integrand_shifts_the_data(u: Any) -> None:
+    """N = x_0 + u: the same run as a model whose x_0 is larger by u."""
+    options: dict[str, Any] = {"steps": 5, "t_start": 0.9, "t_end": 0.1, "prediction": "x0"}
+    with_u, plain = (
+        compile_plan(affine_solver(u), VP, **options),
+        compile_plan(affine_solver(0), VP, **options),
+    )
+    shift = torch.as_tensor(u)
+    expected = sample(plain, lambda x, t: 0.3 * x + shift, X).x
+    torch.testing.assert_close(sample(with_u, lambda x, t: 0.3 * x, X).x, expected, rtol=1e-13, atol=1e-13)
+    if isinstance(u, float):
+        by_numpy = sample(with_u, lambda x, t: 0.3 * x, X.numpy()).x
+        assert np.allclose(by_numpy, expected.numpy(), rtol=1e-13)
+    again = from_json(json.loads(json.dumps(to_json(with_u))))
+    assert difference(again, with_u).value == 0
+    assert again == with_u != plain
+    assert difference(with_u, plain).value > 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_an_inner_row_has_no_limit_at_lambda_infinity() -> None:
+    with pytest.raises(ValueError, match="infinity"):
+        forms.data_in_lambda(VP).step(0.3, 0.0).phi(1, 0.5)

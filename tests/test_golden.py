@@ -8,11 +8,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from semilinear.integrators.solvers import deis
 from semilinear.verification.golden import DATA, read, replay_case, replay_file
+from semilinear.verification.releases import dpm_solver
 from semilinear.verification.releases.deis import DEIS_METHODS
-from semilinear.verification.releases.rebuild import GoldenError
+from semilinear.verification.releases.rebuild import GoldenError, relative_difference
 
 FILES = sorted(DATA.glob("*.json"))
 CASES = [(path, i) for path in FILES for i in range(len(read(path)["cases"]))]
@@ -143,3 +145,65 @@ def test_malformed_cases_do_not_stop_the_others(tmp_path: Path) -> None:
     data["cases"] = [None, {"solver": "x"}, data["cases"][0]]
     (tmp_path / "x.json").write_text(json.dumps(data))
     assert [r.ok for r in replay_file(tmp_path / "x.json")] == [False, False, True]
+
+
+def case_of(name: str, wanted: Any) -> tuple[Any, int, Any]:
+    data = read(DATA / f"{name}.json")
+    i = next(i for i, c in enumerate(data["cases"]) if wanted(c))
+    return data, i, json.loads(json.dumps(data["cases"][i]))
+
+
+def test_a_grid_of_another_rule_is_noticed() -> None:
+    """The states agree, since the run takes the recorded times; the rule's times do not."""
+    data, i, c = case_of(
+        "dpm-solver-pp",
+        lambda c: (
+            str(c["options"].get("method")).startswith("multistep")
+            and c["options"].get("spacing") == "time_uniform"
+        ),
+    )
+    c["options"]["spacing"] = "logSNR"
+    result = replay_case(data, i, c)
+    assert not result.ok
+    assert result.times_difference > 1e-9
+
+
+def test_a_free_adaptive_run_must_end_where_the_release_does(monkeypatch: Any) -> None:
+    data = read(DATA / "dpm-solver-pp.json")
+    assert replay_case(data, 35, data["cases"][35]).ok
+    monkeypatch.setattr(dpm_solver, "FREE_TOLERANCE", 0.0)
+    assert "with its own controller our run ends" in replay_case(data, 35, data["cases"][35]).error
+
+
+def test_a_proposal_that_does_not_follow_from_the_error_is_noticed() -> None:
+    data = read(DATA / "dpm-solver-pp.json")
+    c = json.loads(json.dumps(data["cases"][35]))
+    c["attempts"][-1]["step"] *= 1.001
+    assert "the release goes on with" in replay_case(data, 35, c).error
+
+
+def test_a_missing_attempt_and_a_missing_time_are_noticed() -> None:
+    data = read(DATA / "dpm-solver-pp.json")
+    for key in ("attempts", "times"):
+        c = json.loads(json.dumps(data["cases"][35]))
+        c[key].append(c[key][-1])
+        assert not replay_case(data, 35, c).ok
+
+
+def test_a_difference_is_relative_to_the_state() -> None:
+    assert relative_difference(np.array([1e-6 + 1e-14]), [1e-6]) == pytest.approx(1e-8, rel=1e-2)
+
+
+def test_the_last_error_estimate_counts() -> None:
+    """No step follows it, so nothing but the estimate itself can be compared."""
+    data = read(DATA / "dpm-solver-pp.json")
+    c = json.loads(json.dumps(data["cases"][35]))
+    c["attempts"][-1]["error"] *= 1.01
+    assert "error estimate" in replay_case(data, 35, c).error
+
+
+def test_a_wrong_count_of_an_adaptive_run_is_noticed() -> None:
+    data = read(DATA / "dpm-solver-pp.json")
+    c = json.loads(json.dumps(data["cases"][35]))
+    c["nfe"] += 1
+    assert not replay_case(data, 35, c).nfe_ok

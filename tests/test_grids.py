@@ -99,7 +99,9 @@ def test_step_counts_below_one_are_refused(grid: Grid, n: Any) -> None:
         (float("nan"), 0.1, "t_start"),
     ],
 )
-def test_empty_intervals_and_times_outside_the_domain_are_refused(start: float, end: float, message: str) -> None:
+def test_empty_intervals_and_times_outside_the_domain_are_refused(
+    start: float, end: float, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         grids.uniform_t()(VP, start, end, 4)
 

@@ -50,3 +50,17 @@ def test_a_thresholded_model_runs_in_a_data_prediction_plan() -> None:
 def test_bad_options_are_named(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         dynamic_thresholding(lambda x, t: x, VP, **options)
+
+
+def test_the_default_is_the_quantile_of_imagen() -> None:
+    x = torch.linspace(0, 4, 1001, dtype=torch.float64)[None]
+    result = dynamic_thresholding(lambda x, t: x, VP, prediction="x0")(x, 0.5)
+    bound = 0.995 * 4
+    torch.testing.assert_close(result, x.clamp(max=bound) / bound)
+
+
+def test_the_bound_is_at_least_max_value() -> None:
+    x = torch.linspace(-1, 1, 11, dtype=torch.float64)[None]
+    for value in (2.0, 0.5):
+        result = dynamic_thresholding(lambda x, t: x, VP, prediction="x0", ratio=1.0, max_value=value)(x, 0.5)
+        torch.testing.assert_close(result, x / max(1.0, value))

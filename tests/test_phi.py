@@ -129,3 +129,44 @@ def test_other_arguments_are_refused(z: Any) -> None:
 def test_matrices_must_be_square() -> None:
     with pytest.raises(ValueError, match="square"):
         phi_matrix(1, np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("k", [12, 20, 32])
+@pytest.mark.parametrize("z", ["1.5", "-1", "-40", "9.5"])
+def test_multiprecision_keeps_all_digits_up_to_the_largest_k(k: int, z: str) -> None:
+    context = multiprecision(50).context
+    with EXACT.workdps(160):
+        at, total, term, j = EXACT.mpf(z), EXACT.mpf(0), EXACT.mpf(1) / math.factorial(k), 0
+        while j < 60 or abs(term) > EXACT.mpf(10) ** -150:
+            total, j = total + term, j + 1
+            term = term * at / (j + k)
+        assert abs(EXACT.mpf(phi(k, context.mpf(z))) - total) <= EXACT.mpf(10) ** -49 * abs(total)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_low_precision_tensors_are_the_double_results_rounded(dtype: torch.dtype) -> None:
+    z = torch.linspace(-9, 9, 41).to(dtype) * (1 if dtype == torch.float32 else 1 + 0.5j)
+    wide = torch.float64 if dtype == torch.float32 else torch.complex128
+    for k in range(9):
+        assert torch.equal(phi(k, z), phi(k, z.to(wide)).to(dtype))
+        assert np.array_equal(phi(k, z).numpy(), phi(k, z.numpy()))
+
+
+def test_overflow_is_infinity_for_every_kind() -> None:
+    for k in (0, 1, 3):
+        assert phi(k, 800.0) == float("inf")
+
+
+def test_an_integer_matrix_becomes_float() -> None:
+    from semilinear.integrators.phi import phi_matrix
+
+    a = [[0, 1], [-1, 0]]
+    assert np.array_equal(phi_matrix(1, np.array(a)), phi_matrix(1, np.array(a, float)))
+
+
+@pytest.mark.parametrize("k", range(1, 6))
+def test_a_multiprecision_matrix_has_all_its_digits(k: int) -> None:
+    context = multiprecision(50).context
+    z = [context.mpf(v) for v in ("-3", "0.25", "1e-9")]
+    value = phi_matrix(k, context.diag(z))
+    assert all(abs(value[i, i] - phi(k, v)) <= context.mpf(10) ** -48 for i, v in enumerate(z))

@@ -13,6 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.integrators import discrete, grids
+from semilinear.integrators import form as forms
+from semilinear.integrators.arithmetic import multiprecision
 from semilinear.integrators.form import data_in_lambda, noise_in_lambda, noise_in_time
 from semilinear.integrators.plan import Plan, compile_plan
 from semilinear.integrators.plan_io import PlanError, difference, from_json, load, save, to_json
@@ -20,8 +22,9 @@ from semilinear.integrators.program import Row
 from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import edm, rectified_flow, ve, vp_cosine, vp_linear
 from semilinear.integrators.solver import Ramp, Repeat, Solver
-from semilinear.integrators.solvers import SOLVERS, dpm_solver, make
+from semilinear.integrators.solvers import SOLVERS, deis, dpm_solver, make
 from semilinear.integrators.tableau import N, Stage, Tableau, phi, phi1
+from semilinear.integrators.tableau import N as NN
 
 VP = vp_linear()
 NONSENSE: Any = "nonsense"
@@ -37,8 +40,8 @@ FIRST_ORDER = (
 )
 
 
-def plan(name: str = "dpm-solver++-2m", **options: Any) -> Plan:
-    return compile_plan(make(name), VP, **({"steps": 8} | RANGE | options))
+def plan(name: str = "dpm-solver++-2m", steps: int = 8, **options: Any) -> Plan:
+    return compile_plan(make(name), VP, **({"steps": steps} | RANGE | options))
 
 
 # --- identities ---
@@ -98,7 +101,7 @@ def test_a_constant_model_is_solved_exactly_by_every_solver() -> None:
 def test_float64_plans_are_the_multiprecision_plans_rounded(name: str) -> None:
     """Same float64 times, coefficients in 30 digits: no coefficient loses more than a few ulp."""
     rounded = plan(name, steps=7)
-    times = {"times": rounded.times, "t_start": None, "t_end": None, "steps": 7}
+    times: dict[str, Any] = {"times": rounded.times, "t_start": None, "t_end": None, "steps": 7}
     if "fast" in name:
         times["steps"] = 7
     assert difference(rounded, plan(name, **times, digits=30)).value < 3e-14
@@ -513,3 +516,131 @@ def test_files_that_are_not_json_are_refused(tmp_path: Path) -> None:
         (tmp_path / "x").write_text(text)
         with pytest.raises(PlanError):
             load(tmp_path / "x")
+
+
+X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
+
+
+def test_the_times_of_an_exact_start_begin_at_the_first_input() -> None:
+    assert plan("dpm-solver++-3m-corrected", start="exact").times == plan().times
+
+
+def test_a_carried_evaluation_is_that_at_the_predicted_state() -> None:
+    pec = Tableau((Stage(1, phi1 * NN(0)),), phi1 * (NN(0) + NN(1)) / 2, carry=1)
+    made = compile_plan(
+        Solver("pec", forms.data_in_lambda, Repeat(pec, pec), 2, "test"), VP, steps=3, t_start=1.0, t_end=0.1
+    )
+    for step in made.steps[1:]:
+        evaluation, output = step.operations[-2], step.operations[-1]
+        assert isinstance(output, Row)
+        models = {state for kind, state, _ in output.terms if kind == "m"}
+        predictor = evaluation.state - 2  # two rows are made per step
+        assert models == {predictor, evaluation.state}
+
+
+def test_values_die_at_their_last_reader() -> None:
+    for name in ("dpm-solver++-3m-corrected", "dpm-solver-3"):
+        made = plan(name)
+        for i in range(len(made.steps) - 1):
+            read = {
+                key
+                for later in made.steps[i + 1 :]
+                for op in later.operations
+                for key in ((key for key, _ in op.keyed) if isinstance(op, Row) else (2 * op.state,))
+            }
+            held = {
+                2 * op.state + (not isinstance(op, Row)) for s in made.steps[: i + 1] for op in s.operations
+            } | {0}
+            freed = {key for keys in made.dead[: i + 1] for key in keys}
+            assert freed == held - read
+
+
+def test_the_noise_of_a_step_to_sigma_zero_is_absent() -> None:
+    made = compile_plan(
+        make("sde-dpm-solver++-1"), VP, steps=3, t_start=0.8, t_end=0.0, grid=grids.uniform_t()
+    )
+    rows = [op for s in made.steps for op in s.operations if isinstance(op, Row)]
+    assert [len(row.noise) for row in rows] == [1, 1, 0]
+    x = sample(made, lambda x, t: x * 0, X, noise=[torch.ones_like(X)] * 2).x
+    assert torch.isfinite(x).all()
+
+
+@pytest.mark.parametrize("one", [{"t_start": 1.0, "t_end": None}, {"t_start": None, "t_end": 0.1}])
+def test_times_exclude_each_end(one: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="times cannot be combined"):
+        compile_plan(make("ddim"), VP, times=[1.0, 0.5], **one)
+
+
+def test_plans_that_differ_in_prediction_alone_are_different() -> None:
+    assert dataclasses.replace(plan(), prediction="x0") != plan()
+
+
+def test_the_embedded_row_survives_the_file_and_is_checked() -> None:
+    made = compile_plan(dpm_solver.singlestep(3, low=True), VP, steps=3, t_start=1.0, t_end=0.1)
+    data = json.loads(json.dumps(to_json(made)))
+    assert [s.low for s in from_json(data).steps] == [s.low for s in made.steps] != [None] * 3
+    data["steps"][0]["low"] = 99
+    with pytest.raises(PlanError, match=r"steps\[0\].low must be a state"):
+        from_json(data)
+
+
+def test_difference_sees_noise_times_and_constants() -> None:
+    made = plan("sde-dpm-solver++-1", 4)
+    for change in (
+        lambda d: d["steps"][1]["operations"][-1]["noise"][0].__setitem__(1, 2.0),
+        lambda d: d["steps"][1]["operations"][0].__setitem__("t", 0.9),
+        lambda d: d["steps"][3].__setitem__("t1", 0.0011),
+    ):
+        data = to_json(made)
+        change(data)
+        assert difference(from_json(data), made).value > 1e-4
+
+
+def test_abscissae_from_the_grid_have_all_their_digits() -> None:
+    solver = dpm_solver.singlestep(3, abscissae="grid")
+    times = compile_plan(solver, VP, steps=3, t_start=1.0, t_end=0.1).times
+    a, b = (compile_plan(solver, VP, times=times, grid=grids.uniform_t(), digits=d) for d in (30, 45))
+    assert difference(a, b).value < 1e-27
+
+
+def test_degrees_above_eight_are_refused() -> None:
+    for build in (deis.tab, deis.rho_ab, deis.lambda_ab):
+        with pytest.raises(ValueError, match="degree must be"):
+            build(9)
+
+
+def test_a_boolean_is_not_a_number_of_steps() -> None:
+    with pytest.raises(ValueError, match="steps must be"):
+        compile_plan(make("ddim"), VP, times=[1.0, 0.5], steps=True)
+
+
+def test_coefficient_arrays_are_read_only() -> None:
+    import dataclasses
+
+    from semilinear.integrators.plan_io import from_json, to_json
+    from semilinear.integrators.solver import Solver
+    from semilinear.integrators.tableau import N, Tableau, phi1
+
+    euler = Tableau((), phi1 * N(0))
+    u = np.array([0.25, -0.5])
+
+    def build(schedule: Any) -> Any:
+        return dataclasses.replace(forms.data_in_lambda(schedule), affine=lambda t: (0.0, 1.0, u))
+
+    made = compile_plan(
+        Solver("u", build, Repeat(euler, euler), 1, "test"), VP, steps=2, t_start=0.9, t_end=0.1
+    )
+    for p in (made, from_json(json.loads(json.dumps(to_json(made))))):
+        assert p.arrays
+        assert not any(a.flags.writeable for a in p.arrays)
+
+
+@pytest.mark.parametrize("r", [0, -1])
+def test_abscissae_are_positive(r: int) -> None:
+    with pytest.raises(ValueError, match="r1 must be"):
+        make("dpm-solver-2", r1=r)
+
+
+def test_irrational_numbers_have_all_their_digits() -> None:
+    xp = multiprecision(40)
+    assert abs(xp.number(sympy.sqrt(2)) - xp.sqrt(xp.number(2))) < 1e-38

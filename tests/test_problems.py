@@ -203,3 +203,84 @@ def test_bad_problems_are_refused(build: Any, message: str) -> None:
 def test_every_listed_problem_builds() -> None:
     for name in PROBLEMS:
         assert problem(name).name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["gaussian", "mixture-1d", "rotated-product-2d", "golden-mixture", "digits-0.8"]
+)
+def test_samples_have_the_variance_of_the_law(name: str) -> None:
+    p = problem(name)
+    if isinstance(p, GaussianMixture):
+        mean = p.weights @ p.means
+        law = np.einsum("k,kij->ij", p.weights, p.covariances) + np.einsum(
+            "k,ki,kj->ij", p.weights, p.means - mean, p.means - mean
+        )
+    elif isinstance(p, EmpiricalMixture):
+        law = np.cov(p.points.T, bias=True) + p.bandwidth**2 * np.eye(64)
+    else:
+        r = np.array([[float(v) for v in row] for row in p.rotation])
+        m = (p.weights * p.means).sum(1)
+        law = r @ np.diag((p.weights * (p.variances + p.means**2)).sum(1) - m**2) @ r.T
+    x = p.data(20_000, 3)
+    assert np.abs(np.cov(x.T).reshape(law.shape) - law).max() < 0.04 * np.abs(law).max() + 0.02
+    alpha, sigma = VP.alpha(0.2), VP.sigma(0.2)
+    noisy = np.cov(marginal_samples(p, VP, 0.2, 20_000, 3).T).reshape(law.shape)
+    assert (
+        np.abs(noisy - alpha**2 * law - sigma**2 * np.eye(len(law))).max() < 0.04 * np.abs(law).max() + 0.02
+    )
+
+
+def test_a_full_covariance_has_all_its_digits() -> None:
+    p, low, high = problem("golden-mixture"), multiprecision(30), multiprecision(60)
+    x = np.array([[0.3, -0.4]])
+    a, b = (p.model(VP)(xp.number(x), xp.number(0.3)) for xp in (low, high))
+    assert max(abs(high.number(v) - w) for v, w in zip(a.ravel(), b.ravel())) < 1e-27
+    gaussian = problem("gaussian")
+    there = gaussian.flow(VP, x, 0.5, 0.05, 50)
+    halfway = gaussian.flow(VP, gaussian.flow(VP, x, 0.5, 0.2, 50), 0.2, 0.05, 50)
+    assert max(abs(v) for v in (there - halfway).ravel()) < 1e-45
+    shorter = gaussian.flow(VP, x, 0.5, 0.05, 30)
+    assert max(abs(high.number(v) - high.number(w)) for v, w in zip(shorter.ravel(), there.ravel())) < 1e-27
+
+
+def test_the_bound_of_a_reference_is_positive_and_falls_with_the_tolerance() -> None:
+    p = golden_mixture()
+    x = marginal_samples(p, VP, 0.4, 3, 0)
+    best = reference(p, VP, x, 0.4, [0.05])
+    for tolerance in (1e-5, 1e-8):
+        found = reference(p, VP, x, 0.4, [0.05], tolerance=tolerance)
+        true = np.abs(found.states[0.05] - best.states[0.05]).max()
+        assert 0 < found.bound < 1e3 * tolerance
+        assert true <= found.bound  # of the looser run; the tighter is returned
+
+
+def test_a_reference_that_fails_is_an_error() -> None:
+    class Blowing:
+        name, dimension, exact_flow = "blowing", 1, False
+
+        def model(self, schedule: Any) -> Any:
+            return lambda x, t: -1e3 * x**3
+
+    with np.errstate(all="ignore"), pytest.raises(ArithmeticError, match="reference solution failed"):
+        reference(Blowing(), VP, np.ones((1, 1)), 0.4, [0.01], tolerance=1e-6)
+
+
+def test_an_exact_reference_is_rounded_once() -> None:
+    p = problem("mixture-1d")
+    x = marginal_samples(p, VP, 0.4, 5, 0)
+    found = reference(p, VP, x, 0.4, [0.05])
+    assert (found.bound, found.exact) == (0.0, True)
+    assert np.array_equal(found.states[0.05], p.flow(VP, x, 0.4, 0.05, 60).astype(float))
+
+
+def test_noise_and_data_are_independent() -> None:
+    """x_t = alpha x_0 + sigma eps with eps independent of x_0."""
+    p = problem("gaussian")
+    data = p.data(20_000, 0)
+    eps = (marginal_samples(p, VP, 0.3, 20_000, 0) - VP.alpha(0.3) * data) / VP.sigma(0.3)
+    assert np.abs(np.corrcoef(data.T, eps.T)[:2, 2:]).max() < 0.04
+
+
+def test_weights_are_normalised() -> None:
+    p = GaussianMixture(np.array([0.3333, 0.6666]), np.zeros((2, 1)), np.ones((2, 1, 1)))
+    assert p.weights.sum() == pytest.approx(1, abs=1e-15)

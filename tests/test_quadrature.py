@@ -68,3 +68,15 @@ def test_a_divergent_integral_is_reported() -> None:
 def test_bad_point_counts_are_refused(points: Any) -> None:
     with pytest.raises(ValueError, match="points"):
         LeftRiemann(points)
+
+
+def test_kinks_are_panel_ends_in_multiprecision() -> None:
+    xp = multiprecision(40)
+    value = GAUSS.integrate(
+        lambda s: np.stack([abs(s - xp.number("0.3"))]),
+        xp.number(0),
+        xp.number(1),
+        xp,
+        kinks=[xp.number("0.3")],
+    )
+    assert abs(value[0] - xp.number("0.29")) < 1e-38

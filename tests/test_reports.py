@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.solvers import SOLVERS
-from semilinear.verification.claims import EXPECTATIONS
+from semilinear.verification.campaign import MAIN, Measured
+from semilinear.verification.claims import EXPECTATIONS, Expectation
 from semilinear.verification.cli import main
-from semilinear.verification.report import BEGIN, END, FAMILIES, markdown, readme_block, with_block
+from semilinear.verification.golden import CaseResult
+from semilinear.verification.report import (
+    BEGIN,
+    END,
+    FAMILIES,
+    markdown,
+    readme_block,
+    update_readme,
+    with_block,
+)
+from semilinear.verification.results import agreement
+from semilinear.verification.study import Study
 
 ROOT = Path(__file__).parents[1]
 ORDERS = ROOT / "reports" / "orders.json"
@@ -90,3 +104,86 @@ def test_the_throughput_report_names_its_circumstances() -> None:
     assert {"date", "processor", "versions", "gpu", "load_before"} <= found.keys()
     ours = [r for r in found["rows"] if r["candidate"].startswith("semilinear")]
     assert {tuple(r["shape"]) for r in ours} == {(4, 16), (64, 3, 32, 32), (16, 4, 64, 64)}
+
+
+def result(difference: float, ours: str = "a", **options: Any) -> CaseResult:
+    return CaseResult("f.json", 0, "s", ours, difference, 0.0, 1, True, 1e-10, **options)
+
+
+def test_agreement_counts_what_agrees_and_reports_the_worst() -> None:
+    found = agreement(
+        [result(1e-14), result(1e-12, "a (adaptive)"), result(1e-3), result(float("inf"), "b", error="no")]
+    )
+    assert found["a"] == {"cases": 3, "agree": 2, "difference": 1e-3}
+    assert found["b"] == {"cases": 1, "agree": 0, "difference": None}
+
+
+def test_the_committed_expectations_are_those_of_the_claims() -> None:
+    data = json.loads((Path(__file__).parents[1] / "reports" / "orders.json").read_text())
+    expected = {e.label: {"own": e.own, "exact": e.exact} for e in EXPECTATIONS}
+    assert all(row["expected"] == expected[row["solver"]] for row in data["rows"])
+    assert all(
+        row["reason"] == next(e.reason for e in EXPECTATIONS if e.label == row["solver"])
+        for row in data["rows"]
+    )
+
+
+def test_a_verdict_in_the_committed_report_follows_from_its_numbers() -> None:
+    data = json.loads((Path(__file__).parents[1] / "reports" / "orders.json").read_text())
+    for row in data["rows"]:
+        for key in ("own", "exact"):
+            s = row[key]
+            if s is not None and s["verdict"] == "lower":
+                assert s["high"] < s["claimed"]
+            if s is not None and s["verdict"] == "consistent":
+                assert s["low"] <= s["claimed"] <= s["high"]
+
+
+def estimate(order: float, half: float = 0.01) -> OrderEstimate:
+    return OrderEstimate(order, order - half, order + half, (4, 6, 8, 12), ())
+
+
+def study(order: float) -> Study:
+    return Study("s", 3, "own", estimate(order), None, (), True, {})
+
+
+def test_a_study_in_json_is_the_study() -> None:
+    from semilinear.analysis.convergence import Point
+    from semilinear.verification.results import _row, study_json
+
+    points = (Point(4, 1.0, 0.1, True), Point(6, float("inf"), 0.1, False))
+    e = dataclasses.replace(estimate(2.0), points=points)
+    own = dataclasses.replace(study(2.0), estimate=e, nfe=(4, 6))
+    data = study_json(own)
+    assert data["points"] == [
+        {"N": 4, "NFE": 4, "error": 1.0, "floor": 0.1, "usable": True},
+        {"N": 6, "NFE": 6, "error": None, "floor": 0.1, "usable": False},
+    ]
+    exact = dataclasses.replace(own, start="exact")
+    expectation = Expectation("dpm-solver++-3m-corrected", 3, 2, "why")
+    row = _row(Measured(MAIN, expectation, own, exact), None)
+    assert (row["own"]["start"], row["exact"]["start"]) == ("own", "exact")
+    assert row["expected"] == {"own": 2, "exact": 3}
+    assert _row(Measured(MAIN, expectation, own, own), None)["exact"] is None
+
+
+def test_a_block_without_its_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="must hold the lines"):
+        with_block(f"a {BEGIN} old b", "new")
+
+
+def test_cases_that_are_not_built_show_in_the_replay_table() -> None:
+    from semilinear.verification.report import _replay_table
+
+    case = {"file": "f", "difference": None, "ok": False, "nfe_ok": False}
+    assert "not all built" in _replay_table([case, case | {"difference": 1e-14}])
+
+
+def test_updating_the_readme_replaces_its_block(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    readme = tmp_path / "README.md"
+    text = (root / "README.md").read_text()
+    begin, end = text.index(BEGIN), text.index("<!-- end -->")
+    readme.write_text(text[: begin + len(BEGIN)] + "\nstale\n" + text[end:])
+    update_readme(readme, root / "reports" / "orders.json")
+    assert readme.read_text() == text

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from semilinear.integrators import form as forms
 from semilinear.integrators.arithmetic import multiprecision
 from semilinear.integrators.boundary import NonFiniteError, given_noise
 from semilinear.integrators.plan import Plan, compile_plan
 from semilinear.integrators.program import Row
 from semilinear.integrators.sampler import StepInfo, sample
-from semilinear.integrators.schedule import vp_linear
-from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.schedule import ve, vp_linear
+from semilinear.integrators.solver import Repeat, Solver
+from semilinear.integrators.solvers import SOLVERS, dpm_solver, make
+from semilinear.integrators.tableau import N as NN
+from semilinear.integrators.tableau import Tableau, phi1
 from semilinear.verification.problems import mixture_1d, rotated_product
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -465,3 +470,115 @@ def test_data_are_encoded_at_the_same_order(name: str, order: int) -> None:
         returns.append(np.abs(sample(back, PROBLEM.model(VP), encoded).x - x).max())
     assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
     assert returns[1] < returns[0] / 2 ** (order - 0.4)
+
+
+@pytest.mark.parametrize("name", ["sde-dpm-solver++-1", "sde-dpm-solver-2m"])
+def test_torch_and_numpy_agree_on_recorded_noise(name: str) -> None:
+    made, model = plan(name, 5), PROBLEM.model(VP)
+    noise = [
+        torch.randn(X.shape, generator=torch.Generator().manual_seed(i), dtype=torch.float64)
+        for i in range(5)
+    ]
+    by_torch = sample(made, model, X, noise=noise).x
+    by_numpy = sample(made, model, X.numpy(), noise=[z.numpy() for z in noise]).x
+    assert np.allclose(by_torch.numpy(), by_numpy, rtol=0, atol=1e-12)
+
+
+def test_the_noise_of_a_step_is_the_one_recorded_for_it() -> None:
+    asked: list[int] = []
+
+    def noise(index: int, like: Any) -> Any:
+        asked.append(index)
+        return like * 0
+
+    sample(plan("sde-dpm-solver++-1", 3), lambda x, t: x * 0, X, noise=noise)
+    assert asked == [0, 1, 2]
+
+
+def test_large_finite_states_are_finite() -> None:
+    x = torch.full((4, 2), 1.5e308, dtype=torch.float64)
+    made = compile_plan(make("ddim"), ve(), steps=2, t_start=1.0, t_end=0.5, prediction="eps")
+    assert torch.isfinite(sample(made, lambda x, t: x * 0, x).x).all()
+
+
+def test_a_failed_run_is_repeated_without_the_callback() -> None:
+    seen: list[int] = []
+    with pytest.raises(NonFiniteError):
+        sample(
+            plan(),
+            lambda x, t: x * (float("nan") if t < 0.1 else 0.1),
+            X,
+            callback=lambda i: seen.append(i.index),
+        )
+    assert len(seen) == 8
+
+
+def test_a_failed_multiprecision_run_is_not_repeated() -> None:
+    calls: list[Any] = []
+
+    def model(x: Any, t: Any) -> Any:
+        calls.append(t)
+        return x * multiprecision(20).number("nan")
+
+    with pytest.raises(NonFiniteError):
+        sample(plan(digits=20), model, np.ones((1, 1)))
+    assert len(calls) == 1
+
+
+def test_the_callback_sees_the_embedded_state() -> None:
+    made = compile_plan(dpm_solver.singlestep(2, low=True), VP, steps=3, t_start=0.5, t_end=0.1)
+    seen: list[StepInfo] = []
+    sample(made, PROBLEM.model(VP), X, callback=seen.append)
+    euler = compile_plan(make("ddim"), VP, times=made.times[:2])
+    torch.testing.assert_close(seen[0].low, sample(euler, PROBLEM.model(VP), X).x, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("part", ["x", "model"])
+def test_gradients_flow_through_a_run_that_reuses_buffers(part: str) -> None:
+    made = plan(steps=6)
+
+    def gradient(x: torch.Tensor) -> torch.Tensor:
+        w = torch.tensor(0.1, dtype=torch.float64, requires_grad=part == "model")
+        leaf = x.clone().requires_grad_(part == "x")
+        sample(made, lambda x, t: torch.sin(x) * w, leaf).x[:1, :2].sum().backward()
+        found = leaf.grad if part == "x" else w.grad
+        assert found is not None
+        return found[:1, :2] if part == "x" else found
+
+    torch.testing.assert_close(gradient(BIG), gradient(BIG[:1, :2]), rtol=1e-12, atol=1e-12)
+
+
+def test_half_precision_states_accumulate_in_float32() -> None:
+    """1000 steps of a model that says 0: the state is x alpha_end/alpha_start to half an ulp."""
+    made = compile_plan(make("ddim"), VP, steps=1000, t_start=0.5, t_end=0.1)
+    x = torch.tensor([[0.777]], dtype=torch.bfloat16)
+    expected = x.double() * VP.alpha(0.1) / VP.alpha(0.5)
+    assert sample(made, lambda x, t: x * 0, x).x == expected.to(torch.bfloat16)
+
+
+def test_a_model_that_needs_gradients_late_has_them_although_buffers_were_freed() -> None:
+    made = compile_plan(make("dpm-solver++-2m"), VP, steps=8, t_start=1.0, t_end=1e-3)
+
+    def total(w: Any) -> Any:
+        return sample(made, lambda x, t: torch.sin(x) * (w if t < 0.5 else 0.1), BIG).x.sum()
+
+    w = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    total(w).backward()
+    h = 1e-6
+    assert w.grad is not None
+    assert w.grad.item() == pytest.approx((total(0.1 + h) - total(0.1 - h)).item() / (2 * h), rel=1e-6)
+
+
+def test_noise_may_be_weighted_elementwise() -> None:
+    euler = Tableau((), phi1 * NN(0))
+    std = np.array([0.5, 2.0])
+    solver = Solver(
+        "noise",
+        lambda s: dataclasses.replace(forms.sde_data_in_lambda(s), std=lambda t0, t1: std),
+        Repeat(euler, euler),
+        1,
+        "test",
+    )
+    made = compile_plan(solver, VP, steps=1, t_start=0.9, t_end=0.5)
+    zero, one = (sample(made, lambda x, t: x * 0, X, noise=[torch.full_like(X, v)]).x for v in (0.0, 1.0))
+    torch.testing.assert_close(one - zero, torch.tensor(std).expand(4, 2))

@@ -259,3 +259,88 @@ def test_a_clipped_schedule_is_flat_where_it_is_clipped() -> None:
 def test_sigma_zero_is_reached_at_the_end_of_the_schedule(schedule: Schedule) -> None:
     assert schedule.t_of_rho(0.0) == 0
     assert schedule.t_of_lam(math.inf) == 0
+
+
+def test_schedules_take_the_values_of_their_papers() -> None:
+    """By definition, at one time, with the parameters that the papers give."""
+    t = 0.3
+    la = -(20 - 0.1) * t * t / 4 - 0.1 * t / 2
+    assert vp_linear().alpha(t) == pytest.approx(math.exp(la), rel=1e-14)
+    assert vp_linear().sigma(t) == pytest.approx(math.sqrt(1 - math.exp(2 * la)), rel=1e-13)
+    assert sub_vp().alpha(t) == pytest.approx(math.exp(la), rel=1e-14)
+    assert sub_vp().sigma(t) == pytest.approx(1 - math.exp(2 * la), rel=1e-13)
+    assert ve().sigma(t) == pytest.approx(0.01 * 5000**t, rel=1e-13)
+    assert (ve().sigma(0.0), ve().sigma(1.0)) == pytest.approx((0.01, 50.0), rel=1e-13)
+    assert edm().sigma(17.0) == 17.0
+    assert edm().t_max == 80.0
+    angle = lambda t: (t + 0.008) / 1.008 * math.pi / 2  # noqa: E731
+    assert vp_cosine().alpha(t) == pytest.approx(math.cos(angle(t)) / math.cos(angle(0)), rel=1e-13)
+    assert vp_cosine(normalized=False).alpha(t) == pytest.approx(math.cos(angle(t)), rel=1e-13)
+    assert vp_cosine(normalized=False).sigma(t) == pytest.approx(math.sin(angle(t)), rel=1e-13)
+    assert (rectified_flow().alpha(t), rectified_flow().sigma(t)) == (0.7, 0.3)
+
+
+def test_tables_of_betas_are_those_of_their_papers() -> None:
+    linear, scaled, cosine = linear_betas(), scaled_linear_betas(), cosine_betas()
+    assert (linear[0], linear[-1], len(linear)) == (1e-4, 0.02, 1000)
+    assert linear[500] == pytest.approx(1e-4 + (0.02 - 1e-4) * 500 / 999)
+    assert scaled[500] == pytest.approx((0.00085**0.5 + (0.012**0.5 - 0.00085**0.5) * 500 / 999) ** 2)
+    bar = lambda i: math.cos((i / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2  # noqa: E731
+    assert np.cumprod(1 - np.array(cosine))[499] == pytest.approx(bar(500) / bar(0), rel=1e-10)
+    assert cosine[-1] == 0.999
+
+
+def test_a_slope_at_a_knot_is_that_on_the_right() -> None:
+    for s, knot in ((discrete(linear_betas(n=20)), 0.5), (discrete_alpha_squared(linear_betas(n=20)), 10.0)):
+        assert knot in s.breakpoints
+        h = 1e-7
+        right, left = (abs(s.rho(knot + v) - s.rho(knot)) / h for v in (h, -h))
+        assert abs(s.rho_dot(knot) - right) < 0.01 * abs(right - left)
+
+
+def test_alpha_squared_stays_within_its_clip() -> None:
+    s = discrete_alpha_squared([1e-9, 0.5, 0.999999, 0.999999], clip=1e-7)
+    assert s.alpha(3.0) ** 2 == pytest.approx(1e-7)
+    assert s.sigma(0.0) ** 2 == pytest.approx(1e-7)
+
+
+def test_inverses_of_the_alpha_squared_table_keep_their_digits_in_the_noise() -> None:
+    s, xp = discrete_alpha_squared(linear_betas()), multiprecision(40)
+    for t in (600.3, 900.7, 998.9):
+        rho = s.rho(t)
+        assert abs(s.t_of_rho(rho) / s.t_of_rho(xp.number(rho)) - 1) < 1e-14
+
+
+@pytest.mark.parametrize(
+    "schedule", [vp_linear(), sub_vp(), ve(), discrete(linear_betas())], ids=lambda s: s.kind
+)
+def test_inverses_end_with_the_domain(schedule: Any) -> None:
+    edge = schedule.lam(schedule.t_max)
+    assert schedule.t_of_lam(edge - 1e-13) <= schedule.t_max
+    for beyond in (1e-4, 1e-2):
+        with pytest.raises(ValueError, match="lam must be reached"):
+            schedule.t_of_lam(edge - beyond)
+
+
+def test_float32_tensors_are_the_double_values_rounded() -> None:
+    t = torch.linspace(0.001, 0.999, 101)
+    for s in (vp_linear(), vp_cosine(), ve(), sub_vp()):
+        for name in ("alpha", "sigma", "rho", "lam"):
+            function = getattr(s, name)
+            assert torch.equal(function(t), function(t.double()).float())
+
+
+def test_alpha_squared_stays_below_one_minus_its_clip() -> None:
+    assert discrete_alpha_squared([1e-9, 0.5], clip=1e-7).alpha(0.0) ** 2 == pytest.approx(
+        1 - 1e-7, rel=1e-13, abs=0
+    )
+
+
+@pytest.mark.parametrize(
+    "schedule", [vp_linear(), sub_vp(), vp_cosine(), edm(), rectified_flow()], ids=lambda s: s.kind
+)
+@pytest.mark.parametrize("t", [1e-3, 1e-6, 1e-9])
+def test_inverses_are_relatively_accurate_near_zero(schedule: Any, t: float) -> None:
+    for forward, backward in ((schedule.lam, schedule.t_of_lam), (schedule.rho, schedule.t_of_rho)):
+        value = forward(t)
+        assert backward(value) == pytest.approx(t, rel=2e-13, abs=0)

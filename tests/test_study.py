@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
+from semilinear.analysis.convergence import OrderEstimate, Richardson
 from semilinear.integrators import grids
+from semilinear.integrators.arithmetic import multiprecision
 from semilinear.integrators.schedule import edm, rectified_flow, vp_cosine, vp_linear
 from semilinear.integrators.solver import Ramp, Repeat, Solver
 from semilinear.integrators.solvers import make
 from semilinear.integrators.tableau import N, P, omega, phi, phi1, phi2
-from semilinear.verification.problems import problem
-from semilinear.verification.study import LADDER, Experiment, measure, run
+from semilinear.verification import study as study_module
+from semilinear.verification.problems import golden_mixture, mixture_1d, problem
+from semilinear.verification.reference import Reference, reference
+from semilinear.verification.study import LADDER, Experiment, Study, _norms, measure, run
 from sympy import Rational
 
 VP = vp_linear()
@@ -220,7 +226,7 @@ def test_any_sampler_can_be_measured() -> None:
     study = measure("Heun in rho", 2, heun, where)
     assert study.verdict == "consistent"
     assert study.nfe[0] == 8
-    with pytest.raises(ValueError, match=r"states of shape \(16, 2\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"states of shape \(16, 2\), got float64 of \(3,\)"):
         measure("wrong", 2, lambda n: ([1.0, 2.0, 3.0], n), where)
 
 
@@ -241,3 +247,84 @@ def test_bad_experiments_are_refused(options: dict[str, Any]) -> None:
         Experiment(
             **({"problem": problem("gaussian"), "schedule": VP, "t_start": 0.4, "t_end": 0.1} | options)
         )
+
+
+def test_the_floor_holds_rounding_and_ten_times_the_references_error() -> None:
+    start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.0))
+    e = Experiment(golden_mixture(), VP, start, end, batch=3, tolerance=1e-6)
+    before = e.floor(64)
+    e.states([end])
+    size = math.sqrt(np.mean(np.sum(e.x**2, axis=1)))
+    assert before == pytest.approx(30 * 2.0**-53 * size * 8)
+    found = reference(e.problem, VP, e.x, start, [end], tolerance=1e-6)
+    assert e.floor(64) == pytest.approx(10 * found.bound * math.sqrt(2))
+    assert e.floor(64) > before
+    fifty = Experiment(mixture_1d(), VP, start, end, batch=2, digits=50)
+    assert fifty.floor(16) < 1e-46
+
+
+def test_errors_below_float64_are_measured() -> None:
+    xp = multiprecision(50)
+    exact = np.array([[xp.number(1) / 3]], dtype=object)
+    assert _norms(exact + xp.number("1e-40"), exact)[0] == pytest.approx(1e-40, rel=1e-6, abs=0)
+    assert _norms(np.array([[np.nan]]), np.array([[0.0]]))[0] == np.inf
+
+
+def estimate(order: float, half: float = 0.01) -> OrderEstimate:
+    return OrderEstimate(order, order - half, order + half, (4, 6, 8, 12), ())
+
+
+def study(order: float, check: Richardson | None = None, exact: bool = True, claimed: int = 3) -> Study:
+    return Study("s", claimed, "own", estimate(order), check, (), exact, {})
+
+
+def test_a_verdict_that_the_runs_do_not_support_is_inconclusive() -> None:
+    """Only against an exact flow does "lower" stand: the runs converge, elsewhere."""
+    elsewhere = Richardson(8, reference_free=3.0, measured=0.1)
+    assert study(3.0, Richardson(8, 2.0, 3.0)).verdict == "inconclusive"
+    assert "converge with slope 2.00" in study(3.0, Richardson(8, 2.0, 3.0)).reason(3)
+    assert study(0.1, elsewhere, exact=True).verdict == "lower"
+    assert study(0.1, elsewhere, exact=False).verdict == "inconclusive"
+    assert "but not to the solution" in study(0.1, elsewhere, exact=True).reason(3)
+    assert study(3.0).reason(3) == ""
+
+
+def test_states_beyond_the_floor_are_not_run() -> None:
+    from semilinear.verification.study import measure
+
+    start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.0))
+    e = Experiment(problem("gaussian"), VP, start, end, batch=2)
+    (exact,) = e.states([end])
+    assert [p.n for p in measure("exact", 1, lambda n: (exact, n), e).estimate.points] == [4]
+
+
+def test_the_flag_exact_is_that_of_the_problem() -> None:
+    from semilinear.verification.study import run
+
+    start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.0))
+    e = Experiment(golden_mixture(), VP, start, end, batch=2, ladder=(4, 6, 8), tolerance=1e-8)
+    assert run(make("ddim"), e).exact is False
+
+
+def test_the_seed_chooses_the_batch() -> None:
+    a, b = (Experiment(problem("gaussian"), VP, 0.4, 0.1, batch=2, seed=s).x for s in (0, 1))
+    assert not np.array_equal(a, b)
+
+
+def test_an_exact_start_leaves_out_counts_that_the_history_fills() -> None:
+    from semilinear.verification.study import run
+
+    e = Experiment(problem("gaussian"), VP, 0.4, 0.1, batch=2, ladder=(2, 3, 4, 6))
+    assert [p.n for p in run(make("deis-lambdaab3"), e, start="exact").estimate.points] == [4, 6]
+
+
+def test_the_floor_never_falls(monkeypatch: Any) -> None:
+    e = Experiment(golden_mixture(), VP, 0.4, 0.1, batch=1)
+    bounds = iter([1e-3, 1e-6])
+    monkeypatch.setattr(
+        study_module, "reference", lambda *a: Reference(dict.fromkeys(a[4], e.x), next(bounds), False)
+    )
+    e.states([0.2])
+    first = e.floor(8)
+    e.states([0.1])
+    assert e.floor(8) == first

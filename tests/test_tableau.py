@@ -11,6 +11,7 @@ from semilinear.integrators.arithmetic import FLOAT64, multiprecision
 from semilinear.integrators.evaluate import Scope, evaluator
 from semilinear.integrators.form import data_in_lambda, noise_in_lambda, noise_in_rho, noise_in_time
 from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.solver import Repeat
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableau import (
     N,
@@ -18,6 +19,7 @@ from semilinear.integrators.tableau import (
     Stage,
     Tableau,
     adams,
+    at_zero,
     interpolate,
     nested_collocation,
     omega,
@@ -172,3 +174,40 @@ def test_inconsistent_weights_are_reported() -> None:
     ).consistency_defects()
     assert len(defects) == 2
     assert "9/10" in defects[1]
+
+
+ONE_STEP = [n for n in SOLVERS if isinstance(make(n).sequence, Repeat)]
+
+
+@pytest.mark.parametrize("name", ONE_STEP)
+def test_one_step_tableaux_satisfy_the_classical_order_conditions_of_their_claim(name: str) -> None:
+    """At z = 0 every method is a Runge-Kutta method of at least its claimed order (to order 4)."""
+    tableau, p = make(name).sequence.tableaux[-1], make(name).claimed
+    s = len(tableau.c) + 1
+    c = [sympy.Integer(0), *tableau.c]
+    b = [at_zero(sympy.simplify(tableau.b.get(j, sympy.Integer(0)))) for j in range(s)]
+    a = [
+        [
+            at_zero(sympy.simplify(tableau.a[i - 1].get(j, sympy.Integer(0)))) if i and j < i else 0
+            for j in range(s)
+        ]
+        for i in range(s)
+    ]
+    ac = [sum(a[i][j] * c[j] for j in range(s)) for i in range(s)]
+    conditions = {
+        1: [(sum(b), 1)],
+        2: [(sum(x * y for x, y in zip(b, c)), Rational(1, 2))],
+        3: [
+            (sum(x * y**2 for x, y in zip(b, c)), Rational(1, 3)),
+            (sum(x * y for x, y in zip(b, ac)), Rational(1, 6)),
+        ],
+        4: [
+            (sum(x * y**3 for x, y in zip(b, c)), Rational(1, 4)),
+            (sum(b[i] * c[i] * ac[i] for i in range(s)), Rational(1, 8)),
+            (sum(b[i] * a[i][j] * c[j] ** 2 for i in range(s) for j in range(s)), Rational(1, 12)),
+            (sum(b[i] * a[i][j] * ac[j] for i in range(s) for j in range(s)), Rational(1, 24)),
+        ],
+    }
+    for order in range(1, min(p, 4) + 1):
+        for value, wanted in conditions[order]:
+            assert sympy.simplify(value - wanted) == 0, (order, value, wanted)
