@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.solvers import deis
 from semilinear.verification.golden import DATA, read, replay_case, replay_file
 from semilinear.verification.releases import dpm_solver
 from semilinear.verification.releases.deis import DEIS_METHODS
-from semilinear.verification.releases.rebuild import GoldenError, relative_difference
+from semilinear.verification.releases.rebuild import GoldenError, relative_difference, within_domain
 
 FILES = sorted(DATA.glob("*.json"))
 CASES = [(path, i) for path in FILES for i in range(len(read(path)["cases"]))]
@@ -207,3 +208,9 @@ def test_a_wrong_count_of_an_adaptive_run_is_noticed() -> None:
     c = json.loads(json.dumps(data["cases"][35]))
     c["nfe"] += 1
     assert not replay_case(data, 35, c).nfe_ok
+
+
+def test_only_rounding_is_put_back_into_the_schedules_domain() -> None:
+    inside = within_domain(vp_linear(), [1 + 1e-13, 0.5, -1e-13])
+    assert inside == [1.0, 0.5, 0.0]
+    assert within_domain(vp_linear(), [1.1]) == [1.1]

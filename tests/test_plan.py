@@ -644,3 +644,14 @@ def test_abscissae_are_positive(r: int) -> None:
 def test_irrational_numbers_have_all_their_digits() -> None:
     xp = multiprecision(40)
     assert abs(xp.number(sympy.sqrt(2)) - xp.sqrt(xp.number(2))) < 1e-38
+
+
+@pytest.mark.parametrize("name", ["dpm-solver++-3m-released", "deis-tab3", "deis-ipndm"])
+def test_after_an_exact_start_every_step_is_that_of_the_own_start(name: str) -> None:
+    """The same states, numbered alike: from the first full-order step on, row by row."""
+    exact, own = (
+        [op for s in plan(name, 9, start=start).steps for op in s.operations if isinstance(op, Row)]
+        for start in ("exact", "own")
+    )
+    for a, b in zip(exact, own[make(name).history :], strict=True):
+        assert (a.state, a.terms) == (b.state, b.terms)

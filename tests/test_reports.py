@@ -187,3 +187,11 @@ def test_updating_the_readme_replaces_its_block(tmp_path: Path) -> None:
     readme.write_text(text[: begin + len(BEGIN)] + "\nstale\n" + text[end:])
     update_readme(readme, root / "reports" / "orders.json")
     assert readme.read_text() == text
+
+
+def test_an_inconclusive_claim_is_neither_held_nor_refuted(data: Any) -> None:
+    rows = [r for r in data["rows"] if r["setting"] == "main" and r["own"]["verdict"] == "consistent"][:3]
+    changed = json.loads(json.dumps(data | {"rows": rows}))
+    assert "Of 3 measured claims 3 hold with the method's own start;" in readme_block(changed)
+    changed["rows"][1]["own"]["verdict"] = "inconclusive"
+    assert "2 hold with the method's own start and 1 are inconclusive;" in readme_block(changed)

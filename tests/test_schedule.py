@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -344,3 +345,15 @@ def test_inverses_are_relatively_accurate_near_zero(schedule: Any, t: float) -> 
     for forward, backward in ((schedule.lam, schedule.t_of_lam), (schedule.rho, schedule.t_of_rho)):
         value = forward(t)
         assert backward(value) == pytest.approx(t, rel=2e-13, abs=0)
+
+
+def test_constants_have_all_their_digits() -> None:
+    """Against mpmath itself: two precisions that share a rounded constant would agree."""
+    context = mpmath.MPContext()
+    context.dps = 60
+    xp = multiprecision(40)
+    assert abs(context.mpf(xp.pi) - context.pi) < 1e-39
+    t, s = context.mpf(0.3), context.mpf(0.008)
+    first, last = ((u + s) / (1 + s) * context.pi / 2 for u in (context.mpf(0), t))
+    alpha = context.mpf(vp_cosine().alpha(xp.number(0.3)))
+    assert abs(alpha - context.cos(last) / context.cos(first)) < 1e-38
