@@ -139,7 +139,7 @@ def test_bad_user_times_are_named(times: list[float], message: str) -> None:
 def test_sigmas_return_as_rho(hundredths: list[int]) -> None:
     decreasing = [
         i / 100 for i in sorted(hundredths, reverse=True)
-    ]  # apart: neighbouring floats share a time
+    ]  # neighbouring floats share a time
     times = grids.from_sigma(VP, decreasing)
     assert [VP.rho(t) for t in times] == pytest.approx(decreasing, rel=1e-11)
 
