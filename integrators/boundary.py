@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -137,27 +138,35 @@ def wrap_model(model: Model, state: State, dtype: torch.dtype | None) -> Model:
 
 
 def _for_tensors(model: Model, state: torch.Tensor, dtype: torch.dtype | None) -> Model:
-    shape, device, own, half = state.shape, state.device, state.dtype, dtype in HALF
+    shape, own, tensor = state.shape, state.dtype, torch.Tensor
+    seen: list[bool] = []
+    # Inference tensors do not count what is written into them.
+    watched = not (state.is_inference() or torch.is_inference_mode_enabled())
 
-    def call(x: torch.Tensor, t: Value) -> torch.Tensor:
-        given = x.to(dtype) if half else x
-        version = None if half or given.is_inference() else given._version
-        output = model(given, t)
-        if version is not None and given._version != version:
-            raise ValueError(f"model must not change its input, which the loop still needs (t = {t})")
+    def check(output: Any, t: Value) -> torch.Tensor:
         if (
             not isinstance(output, torch.Tensor)
             or output.shape != shape
-            or output.device != device
+            or output.device != state.device
             or not output.is_floating_point()
         ):
             raise ValueError(
-                f"model must return a floating-point Tensor of shape {tuple(shape)} on {device}, "
+                f"model must return a floating-point Tensor of shape {tuple(shape)} on {state.device}, "
                 f"got {_describe(output)} at t = {t}"
             )
-        return output if output.dtype == own else output.to(own)
+        return output.to(own)
 
-    return call
+    def call(x: torch.Tensor, t: Value) -> torch.Tensor:
+        version = x._version if watched else 0
+        output = model(x, t)
+        if watched and x._version != version:
+            raise ValueError(f"model must not change its input, which the loop still needs (t = {t})")
+        if type(output) is tensor and output.dtype is own and output.shape == shape and seen:
+            return output
+        seen.append(True)  # devices are looked at once: they do not change
+        return check(output, t)
+
+    return (lambda x, t: check(model(x.to(dtype), t), t)) if dtype in HALF else call
 
 
 def _for_arrays(model: Model, state: np.ndarray) -> Model:
@@ -194,7 +203,7 @@ def finite(value: State) -> bool:
     """Whether every component is finite; for a tensor this waits for the device."""
     if isinstance(value, torch.Tensor):
         # A finite sum proves it in one fast pass; large finite values may overflow the sum.
-        return bool(value.sum() * 0 == 0) or bool(torch.isfinite(value).all())
+        return math.isfinite(value.sum().item()) or bool(torch.isfinite(value).all())
     array = np.asarray(value)
     if array.dtype == object:
         return all(abs(v) < float("inf") for v in array.flat)

@@ -50,6 +50,11 @@ class Row:
         """The terms by the sampling loop's keys: 2 i for state i, 2 i + 1 for the model's output there."""
         return tuple((2 * state + (kind == "m"), coefficient) for kind, state, coefficient in self.terms)
 
+    @cached_property
+    def split(self) -> tuple[tuple[int, Coefficient], tuple[tuple[int, Coefficient], ...]]:
+        """The first of `keyed`, and the others."""
+        return self.keyed[0], self.keyed[1:]
+
 
 @dataclass(frozen=True, eq=False)
 class PlanStep:

@@ -18,7 +18,7 @@ from .arithmetic import Value, choose
 from .boundary import Check, Noise, NonFiniteError, State, check_noise, check_states, finite, wrap_model
 from .buffers import SMALL, Buffers
 from .prediction import Model
-from .program import Evaluation, Plan, PlanStep, Row
+from .program import Plan, PlanStep, Row
 
 __all__ = ["Machine", "NonFiniteError", "Sample", "StepInfo", "sample"]
 
@@ -149,31 +149,32 @@ class Machine:
 
     def run(self, step: PlanStep, index: int) -> None:
         """All operations of one step."""
+        values, versions = self.values, self._versions
         for op in step.operations:
+            key = 2 * op.state
             if type(op) is Row:
-                state = self.values[2 * op.state] = self._combine(op, index)
-                if self._check and not finite(state):
+                values[key] = self._combine(op, index)
+                if self._check and not finite(values[key]):
                     raise NonFiniteError(
                         f"the state overflows in step {index} of finite outputs", index, step.t1, self.nfe
                     )
-            else:
-                self._evaluate(op, index)  # type: ignore[arg-type]
-
-    def _evaluate(self, op: Evaluation, index: int) -> None:
-        values, key = self.values, 2 * op.state
-        output = values[key + 1] = self._model(values[key], op.t)
-        self.nfe += 1
-        if isinstance(output, torch.Tensor) and not output.is_inference():
-            for other, version in self._versions.items():
-                if values[other]._version != version:
-                    raise ValueError(
-                        f"model must not write into an output that it returned before "
-                        f"(step {index}, t = {op.t})"
-                    )
-            self._versions[key + 1] = output._version
-        if self._check and not finite(output):
-            message = f"the model's output is not finite at step {index}, t = {op.t} (evaluation {self.nfe})"
-            raise NonFiniteError(message, index, op.t, self.nfe)
+                continue
+            t = op.t  # type: ignore[union-attr]
+            output = values[key + 1] = self._model(values[key], t)
+            self.nfe += 1
+            if type(output) is torch.Tensor:
+                for other in versions:
+                    if values[other]._version != versions[other]:
+                        raise ValueError(
+                            f"model must not write into an output that it returned before (t = {t})"
+                        )
+                try:  # noqa: SIM105 (a context manager costs as much as an addition)
+                    versions[key + 1] = output._version
+                except RuntimeError:  # inference tensors do not count
+                    pass
+            if self._check and not finite(output):
+                message = f"the model's output is not finite at step {index}, t = {t} (evaluation {self.nfe})"
+                raise NonFiniteError(message, index, t, self.nfe)
 
     def forget(self, keys: Iterable[int]) -> None:
         """Drop values that nothing reads any more; the memory of states that were made here may be used
@@ -181,8 +182,9 @@ class Machine:
         """
         for key in keys:
             value = self.values.pop(key)
-            self._versions.pop(key, None)
-            if self._buffers is not None and key > self._given and key % 2 == 0:
+            if key & 1:
+                self._versions.pop(key, None)
+            elif self._buffers is not None and key > self._given:
                 self._buffers.give(value)
 
     def keep(self, keys: Iterable[int]) -> None:
@@ -192,14 +194,15 @@ class Machine:
         self._versions = {key: version for key, version in self._versions.items() if key in kept}
 
     def _combine(self, row: Row, index: int) -> State:
-        values, terms = self.values, row.keyed
-        key, coefficient = terms[0]
+        values, (head, tail) = self.values, row.split
+        key, coefficient = head
         first = values[key]
         if not isinstance(first, torch.Tensor):
             return self._combine_arrays(row, index)
+        factor = coefficient if type(coefficient) is float else self._operand(coefficient)
         buffer = None if self._buffers is None else self._buffers.take(first)
-        total = torch.mul(first, self._operand(coefficient), out=buffer)
-        for key, coefficient in terms[1:]:
+        total = first.mul(factor) if buffer is None else torch.mul(first, factor, out=buffer)
+        for key, coefficient in tail:
             if type(coefficient) is float:
                 total.add_(values[key], alpha=coefficient)
             else:

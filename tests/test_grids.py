@@ -137,9 +137,7 @@ def test_bad_user_times_are_named(times: list[float], message: str) -> None:
 
 @given(st.lists(st.integers(1, 7000), min_size=2, max_size=12, unique=True))
 def test_sigmas_return_as_rho(hundredths: list[int]) -> None:
-    decreasing = [
-        i / 100 for i in sorted(hundredths, reverse=True)
-    ]  # neighbouring floats share a time
+    decreasing = [i / 100 for i in sorted(hundredths, reverse=True)]  # neighbouring floats share a time
     times = grids.from_sigma(VP, decreasing)
     assert [VP.rho(t) for t in times] == pytest.approx(decreasing, rel=1e-11)
 

@@ -8,6 +8,7 @@ of the time per step, a ratio the median over rounds of the quotient to a chain 
 from __future__ import annotations
 
 import gc
+import random
 import time
 from typing import Any
 
@@ -34,11 +35,13 @@ def test_overhead_per_step(benchmark: Any, throughput: Any, shape: tuple[int, ..
         except ModuleNotFoundError:
             missing.append(name)
     times: dict[str, list[float]] = {name: [] for name in runs}
+    order = random.Random(0)
 
     def one_round() -> None:
         gc.collect()
-        gc.disable()  # rounds repeat exactly: a collection would fall on the same candidate every time
-        for name, run in runs.items():
+        gc.disable()
+        # In another order each time: what happens at one point of every round must not fall on one candidate.
+        for name, run in order.sample(list(runs.items()), len(runs)):
             run()  # every candidate starts with its own code and data in the caches
             _synchronize(device)
             began = time.perf_counter()
