@@ -45,7 +45,7 @@ class Weight(Protocol):
     """How a form computes the moments of its weight."""
 
     @property
-    def rate(self) -> int | None:
+    def rate(self) -> Value | None:
         """L of an exponential weight, or None when there is no constant linear operator."""
 
     def weight(self, form: Form, step: Step, c: Value) -> Value:
@@ -62,7 +62,7 @@ class Exponential:
     """
 
     scale: Fn
-    rate: int
+    rate: Value
     limit: Callable[[Value, Value], Value] | None = None
     """The whole first moment over (t_0, t_1) when h is infinite."""
 
@@ -140,7 +140,8 @@ class Form:
     target: the model value in N.  affine: t -> (p, q, u) with N = p x + q target + u, or None for N =
     target; p, q, u may be numpy arrays of the state's trailing shape (elementwise linear operators), as may
     factor and the moments. std: (t_0, t_c) -> standard deviation of the noise that a step adds, None for an
-    ODE.
+    ODE. linear: (t_0, t_c) -> what multiplies the state, where it is not Phi(t_c)/Phi(t_0) (a discretised
+    kernel).
     """
 
     name: str
@@ -152,6 +153,11 @@ class Form:
     target: Target
     affine: Callable[[Value], tuple[Value, Value, Value]] | None = None
     std: Callable[[Value, Value], Value] | None = None
+    linear: Callable[[Value, Value], Value] | None = None
+
+    def ratio(self, t0: Value, t1: Value) -> Value:
+        """Phi(t_1)/Phi(t_0), or the kernel's own factor."""
+        return self.factor(t1) / self.factor(t0) if self.linear is None else self.linear(t0, t1)
 
     def step(self, t0: Value, t1: Value, moments: int = 4) -> Step:
         """The geometry and moments of one step; `moments` is the largest k that will be asked for."""
@@ -211,7 +217,7 @@ class Step:
 
     def linear(self, c: Value) -> Value:
         """Phi(t_c)/Phi(t_0)."""
-        return self.form.factor(self.time(c)) / self.form.factor(self.t0)
+        return self.form.ratio(self.t0, self.time(c))
 
     def weight(self, c: Value) -> Value:
         """The factor of a tableau entry in the row at abscissa c."""

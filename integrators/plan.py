@@ -1,210 +1,25 @@
 """Plans: a solver, a schedule and a grid compiled, once and on the host, to numbers.
 
-The conversion from the model's output to the form's integrand is folded into the coefficients, so a plan says
-the same thing in the same numbers whatever form the solver was written in: DDIM's plan in noise prediction
-equals its plan in data prediction, and two plans can be compared.  What a plan holds stands in `program.py`.
+What a plan holds stands in `program.py`, how one step is made in `compiler.py`.
 """
 
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .arithmetic import Arithmetic, Value, choose
-from .evaluate import Scope, evaluator
-from .form import INFINITY, Form, Step
+from .arithmetic import Value, choose
+from .compiler import StepCompiler
 from .grids import Grid, uniform_lambda, user
-from .prediction import check_prediction, conversion
-from .program import FINALS, STARTS, Coefficient, Evaluation, Final, Kind, Plan, PlanStep, Row, Start
+from .prediction import check_prediction
+from .program import FINALS, STARTS, Final, Plan, PlanStep, Start
 from .schedule import Schedule
-from .solver import Solver, StepContext
-from .tableau import Tableau, Weights, nested_collocation
+from .solver import Solver
+from .tableau import nested_collocation
 
 __all__ = ["Plan", "StepCompiler", "compile_plan"]
-
-
-@dataclass(frozen=True)
-class _Integrand:
-    """An evaluation as the form sees it: N = p x + q m + u at interpolation variable tau."""
-
-    state: int
-    tau: Value
-    p: Value
-    q: Value
-    u: Value
-
-
-class NotFinite(ValueError):
-    """A coefficient that is infinite, NaN or complex."""
-
-
-class StepCompiler:
-    """Compiles one step at a time, so that a step-size controller may ask for steps as it goes.
-
-    States are numbered from `first_state`; the base state of the first step is `base`.
-    """
-
-    def __init__(
-        self, solver: Solver, schedule: Schedule, prediction: str, xp: Arithmetic, grid: Grid | None = None
-    ) -> None:
-        check_prediction(prediction)
-        self.form: Form = solver.form(schedule)
-        self._solver, self._schedule, self._prediction, self._xp, self._grid = (
-            solver,
-            schedule,
-            prediction,
-            xp,
-            grid,
-        )
-        self._history: list[_Integrand] = []
-        self._carried: _Integrand | None = None
-        self.base = 0
-        self.next_state = 1
-
-    def remember(self, state: int, t: Value) -> Evaluation:
-        """An evaluation at a given state, kept as history."""
-        self._history.insert(0, self._integrand(state, t))
-        return Evaluation(state, t)
-
-    def step(self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int) -> PlanStep:
-        """The operations of one step of `tableau` from the current base state.
-
-        Raises ValueError for coefficients that are not finite, naming the step.
-        """
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # `_freeze` refuses infinities
-            try:
-                return self._step(tableau, t0, t1, index, count)
-            except (ValueError, ArithmeticError) as error:
-                reason = "division by zero" if isinstance(error, ZeroDivisionError) else str(error)
-                if isinstance(error, (NotFinite, ZeroDivisionError)):
-                    reason += _advice(self.form, t0, t1)
-                raise ValueError(
-                    f"step {index} of {count} (t = {t0} to {t1}) of {self._solver.name}: {reason}"
-                ) from error
-
-    def _step(self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int) -> PlanStep:
-        step = self.form.step(t0, t1, tableau.moments)
-        if tableau.past > len(self._history):
-            raise ValueError(
-                f"the formula uses {tableau.past} earlier evaluations, {len(self._history)} exist"
-            )
-        past = self._history[: tableau.past]
-        scope = Scope(step, tuple(p.tau for p in past), self._parameters(tableau, step, index, count))
-        operations: list[Evaluation | Row] = []
-        if self._carried is None:
-            known = {0: self._integrand(self.base, t0)}
-            operations.append(Evaluation(self.base, t0))
-        else:
-            known = {0: self._carried}
-        known |= {-j: p for j, p in enumerate(past, 1)}
-        for i, (stage, weights) in enumerate(zip(tableau.stages, tableau.a, strict=True), 1):
-            c = evaluator(stage.c, self._xp)(scope)
-            self._schedule.check_time(step.time(c), f"the time of stage {i}")
-            row = self._row(step, scope, weights, c, known)
-            known[i] = self._integrand(row.state, step.time(c))
-            operations += [row, Evaluation(row.state, step.time(c))]
-        one = self._xp.number(1)
-        low = None
-        if tableau.b_low is not None:
-            operations.append(self._row(step, scope, tableau.b_low, one, known))
-            low = self.next_state - 1
-        operations.append(self._row(step, scope, tableau.b, one, known, noise=index))
-        self._history.insert(0, known[0])
-        self._carried = None if tableau.carry is None else known[tableau.carry]
-        self.base = self.next_state - 1
-        return PlanStep(t0, t1, tuple(operations), self.base, low)
-
-    def denoise(self, t: Value) -> PlanStep:
-        """The final step to lambda = +infinity: one evaluation, x = x_0 prediction (alpha = 1, sigma = 0)."""
-        p, q = conversion(self._schedule, self._prediction, "x0", t)
-        operations = (
-            Evaluation(self.base, t),
-            self._make_row([("x", self.base, p), ("m", self.base, q)], ()),
-        )
-        self.base = self.next_state - 1
-        return PlanStep(t, None, operations, self.base)
-
-    def _parameters(self, tableau: Tableau, step: Step, index: int, count: int) -> Any:
-        if not tableau.parameters:
-            return {}
-        context = StepContext(index, count, tableau, step, self._grid, self._schedule)
-        given = {} if self._solver.parameters is None else dict(self._solver.parameters(context))
-        missing = sorted(s.name for s in tableau.parameters - given.keys())
-        if missing:
-            raise ValueError(
-                f"the formula has no value for {', '.join(missing)}: set it in the solver's parameters"
-            )
-        return {s: self._xp.number(v) for s, v in given.items()}
-
-    def _integrand(self, state: int, t: Value) -> _Integrand:
-        p, q = conversion(self._schedule, self._prediction, self.form.target, t)
-        u: Value = 0
-        if self.form.affine is not None:
-            own, scale, u = self.form.affine(t)
-            p, q = own + scale * p, scale * q
-        return _Integrand(state, self.form.tau(t), p, q, u)
-
-    def _row(
-        self,
-        step: Step,
-        scope: Scope,
-        weights: Weights,
-        c: Value,
-        known: dict[int, _Integrand],
-        noise: int | None = None,
-    ) -> Row:
-        factor = step.weight(c)
-        terms: list[tuple[Kind, int, Coefficient]] = [("x", self.base, step.linear(c))]
-        constant: Value = 0
-        for j, expression in weights.items():
-            source, value = known[j], factor * evaluator(expression, self._xp)(scope)
-            terms += [("x", source.state, value * source.p), ("m", source.state, value * source.q)]
-            constant = constant + value * source.u
-        increments: tuple[tuple[int, Value], ...] = ()
-        if noise is not None and self.form.std is not None:
-            std = self.form.std(step.t0, step.t1)
-            increments = ((noise, std),) if np.any(std != 0) else ()
-        return self._make_row(terms, increments, constant)
-
-    def _make_row(
-        self,
-        terms: list[tuple[Kind, int, Coefficient]],
-        noise: Iterable[tuple[int, Coefficient]],
-        constant: Value = 0,
-    ) -> Row:
-        total: dict[tuple[Kind, int], Value] = {}
-        for kind, state, value in terms:
-            total[kind, state] = total[kind, state] + value if (kind, state) in total else value
-        kept = tuple((kind, state, self._freeze(v)) for (kind, state), v in total.items() if np.any(v != 0))
-        offset = self._freeze(constant) if np.any(constant != 0) else None
-        row = Row(self.next_state, kept, tuple((i, self._freeze(s)) for i, s in noise), offset)
-        self.next_state += 1
-        return row
-
-    def _freeze(self, value: Value) -> Coefficient:
-        if not np.all(abs(value) < INFINITY) or np.iscomplexobj(value) or hasattr(value, "_mpc_"):
-            raise NotFinite("a coefficient is not a finite real number")
-        if isinstance(value, np.ndarray) and value.ndim:
-            frozen = value.copy()
-            frozen.flags.writeable = False
-            return frozen
-        return value if self._xp.context is not None else float(value)
-
-
-def _advice(form: Form, t0: Value, t1: Value) -> str:
-    f = form.schedule.formulas
-    if f.alpha(t0) == 0:
-        return (
-            f": alpha is 0 at t = {t0}, where only a solver in data prediction can start, "
-            "with a model that predicts x0, v or flow"
-        )
-    if f.sigma(t1) == 0:
-        return f": sigma is 0 at t = {t1}; final='lower' ends there with a first-order step"
-    return ""
 
 
 def compile_plan(
@@ -220,6 +35,7 @@ def compile_plan(
     start: Start = "own",
     final: Final = "full",
     denoise: bool = False,
+    noise_at_end: bool = True,
     digits: int | None = None,
 ) -> Plan:
     """Compile a solver on a schedule to a plan.
@@ -232,6 +48,7 @@ def compile_plan(
     given), or "high-order" (the first steps by a one-step method of the full order).
     final: "full", or "lower" for lower order at the last steps (needed where the grid ends at sigma = 0).
     denoise: add the step to lambda = +infinity, one evaluation more.
+    noise_at_end: False leaves out the noise of the last step (the mean that Score-SDE returns).
     digits: None for float64, else mpmath with that many digits.
     Raises ValueError or TypeError, naming the argument, for anything that cannot be compiled; nothing is
     replaced silently.
@@ -241,8 +58,9 @@ def compile_plan(
             raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
     if grid is not None and not isinstance(grid, Grid):
         raise TypeError(f"grid must be a Grid or None, got {grid!r}")
-    if not isinstance(denoise, bool):
-        raise TypeError(f"denoise must be True or False, got {denoise!r}")
+    for name, value in (("denoise", denoise), ("noise_at_end", noise_at_end)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{name} must be True or False, got {value!r}")
     for name, value in (("t_start", t_start), ("t_end", t_end)):
         if not (value is None or isinstance(value, numbers.Real) or hasattr(value, "context")):
             raise TypeError(f"{name} must be a number, got {value!r}")
@@ -283,7 +101,10 @@ def compile_plan(
     compiler = StepCompiler(solver, schedule, prediction, xp, grid)
     compiler.base, compiler.next_state = given, given + 1
     before = tuple(compiler.remember(i, nodes[i]) for i in range(given))
-    made = [compiler.step(tableaux[i], nodes[i], nodes[i + 1], i, count) for i in range(given, count)]
+    made = [
+        compiler.step(tableaux[i], nodes[i], nodes[i + 1], i, count, i == count - 1 and not noise_at_end)
+        for i in range(given, count)
+    ]
     if before:
         first = made[0]
         made[0] = PlanStep(first.t0, first.t1, (*before, *first.operations), first.output, first.low)
@@ -299,6 +120,7 @@ def compile_plan(
         digits=digits,
         inputs=nodes[: given + 1],
         steps=tuple(made),
+        increments=tuple(compiler.increments),
     )
 
 

@@ -22,6 +22,7 @@ STARTS: tuple[Start, ...] = ("own", "exact", "high-order")
 FINALS: tuple[Final, ...] = ("full", "lower")
 
 Kind = Literal["x", "m"]
+Interval = tuple[Value, Value]
 Coefficient = Any
 """A float, an mpmath number, or a read-only numpy array of the state's trailing shape."""
 
@@ -98,6 +99,9 @@ class Plan:
     digits: int | None
     inputs: Times
     steps: tuple[PlanStep, ...]
+    increments: tuple[Interval | None, ...] = ()
+    """For each noise increment the times between which it is the form's own noise, or None for noise that is
+    added to go back to a noisier time; empty where this is not known (a plan that was loaded)."""
 
     @property
     def times(self) -> Times:

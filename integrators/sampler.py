@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from .buffers import SMALL, Buffers
 from .prediction import Model
 from .program import Plan, PlanStep, Row
 
-__all__ = ["Machine", "NonFiniteError", "Sample", "StepInfo", "sample"]
+__all__ = ["Interlude", "Machine", "NonFiniteError", "Sample", "StepInfo", "sample"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,18 @@ class StepInfo:
 
 
 Callback = Callable[[StepInfo], None]
+Evaluate = Callable[[State, Value], State]
+"""(x, t) -> the model's output there, checked and counted."""
+
+
+class Interlude(Protocol):
+    """What changes the state between steps: Langevin correctors, projections onto known data."""
+
+    def before(self, x: State, t: Value, index: int, evaluate: Evaluate) -> State:
+        """The state that step `index` starts from, at time t."""
+
+    def after(self, x: State, t: Value, index: int, evaluate: Evaluate) -> State:
+        """The state that step `index` made, at time t (None where the step denoised)."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,7 @@ def sample(
     *,
     noise: Noise | Sequence[State] | None = None,
     callback: Callback | None = None,
+    between: Interlude | None = None,
     check: Check = "end",
 ) -> Sample:
     """Run a plan from x.
@@ -68,6 +81,8 @@ def sample(
     Floating torch tensors (half precision is
     accumulated in float32 and the model still called in half), numpy float arrays, or object arrays of
     mpmath numbers. noise: for stochastic plans, a function of (step, like) or one increment per step.
+    between: changes the state before and after steps; its evaluations are counted. It must give the same
+    states when a run is repeated.
     check: "end" looks at the final state once and, if it is not finite, repeats the run to find out where
     that began; "step" looks at every output, increment and state (a synchronisation each); "off" never.
     Returns a Sample.  Raises TypeError or ValueError for arguments that do not fit, NonFiniteError with the
@@ -82,9 +97,9 @@ def sample(
         raise TypeError(f"callback must be callable with a StepInfo, got {type(callback).__name__}")
     call = wrap_model(model, states[0], dtype)
     every_step = check == "step" or (xp.context is not None and check == "end")
-    result = _run(plan, call, states, source, callback, every_step)
+    result = _run(plan, call, states, source, callback, between, every_step)
     if check == "end" and not every_step and not finite(result.x):
-        _run(plan, call, states, source, None, True)  # raises where it appeared
+        _run(plan, call, states, source, None, between, True)  # raises where it appeared
         raise NonFiniteError(
             "the final state is not finite, but that of a second run was: "
             "the model or the noise is not deterministic"
@@ -98,7 +113,13 @@ def sample(
 
 
 def _run(
-    plan: Plan, model: Model, states: list[State], noise: Noise | None, callback: Callback | None, check: bool
+    plan: Plan,
+    model: Model,
+    states: list[State],
+    noise: Noise | None,
+    callback: Callback | None,
+    between: Interlude | None,
+    check: bool,
 ) -> Sample:
     machine = Machine(model, noise, check)
     for i, state in enumerate(states):
@@ -106,8 +127,14 @@ def _run(
             raise NonFiniteError(f"x is not finite at t = {plan.inputs[i]}", 0, plan.inputs[i], 0)
         machine.put(i, state)
     machine.prepare(plan.arrays, states[0])
+    base = len(states) - 1
     for index, step in enumerate(plan.steps):
+        if between is not None:
+            machine.replace(base, between.before(machine.state(base), step.t0, index, machine.evaluate))
         machine.run(step, index)
+        base = step.output
+        if between is not None:
+            machine.replace(base, between.after(machine.state(base), step.t1, index, machine.evaluate))
         if callback is not None:
             low = None if step.low is None else machine.state(step.low)
             callback(StepInfo(index, len(plan.steps), step.t1, machine.state(step.output), low, machine.nfe))
@@ -141,6 +168,19 @@ class Machine:
     def state(self, state: int) -> State:
         """A state by number."""
         return self.values[2 * state]
+
+    def replace(self, state: int, x: State) -> None:
+        """Put another value in a state's place.  Raises ValueError for another kind, shape or dtype."""
+        old = self.values[2 * state]
+        if type(x) is not type(old) or x.shape != old.shape or x.dtype != old.dtype:
+            got = f"{x.dtype} of shape {tuple(x.shape)}" if hasattr(x, "shape") else type(x).__name__
+            raise ValueError(f"between must return {old.dtype} of shape {tuple(old.shape)}, got {got}")
+        self.values[2 * state] = x
+
+    def evaluate(self, x: State, t: Value) -> State:
+        """The model's output at a state that is not the plan's."""
+        self.nfe += 1
+        return self._model(x, t)
 
     def prepare(self, arrays: Iterable[np.ndarray], like: State) -> None:
         """Move elementwise coefficients to the state's device before the loop: no transfer while it runs."""

@@ -48,9 +48,16 @@ class Ramp:
     """A multistep method: step n uses `ramp[min(n, order - 1)]`, so the low-order start is visible.
 
     With lower_final the last steps descend the ramp again: at most `ramp[r - 1]` when r steps remain.
+    last: the tableaux of the final step, order by order, where it differs (a corrector that is not used
+    there); empty where it does not.
     """
 
     ramp: tuple[Tableau, ...]
+    last: tuple[Tableau, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.last and len(self.last) != len(self.ramp):
+            raise ValueError(f"last must hold {len(self.ramp)} tableaux or none, got {len(self.last)}")
 
     @property
     def tableaux(self) -> tuple[Tableau, ...]:
@@ -66,7 +73,9 @@ class Ramp:
 
     def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
         n, top = self.steps(budget), len(self.ramp) - 1
-        return tuple(self.ramp[min(i, top, n - 1 - i) if lower_final else min(i, top)] for i in range(n))
+        orders = [min(i, top, n - 1 - i) if lower_final else min(i, top) for i in range(n)]
+        final = (self.last or self.ramp)[orders[-1]]
+        return (*(self.ramp[k] for k in orders[:-1]), final)
 
     def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
         return _spaced(grid, schedule, t_start, t_end, self.steps(budget))
@@ -153,9 +162,15 @@ class StepContext:
     step: Step
     grid: Grid | None
     schedule: Schedule
+    past: tuple[Value, ...]
+    """The times at which P(1), P(2), .. were evaluated, as many as there are."""
 
 
 Parameters = Callable[[StepContext], Mapping[Symbol, Value]]
+Noising = Callable[[Schedule, Value, Value, int, int], tuple[Value, Value]]
+"""(schedule, t0, t1, index, count) -> the times between which the step's formula runs: from t >= t0, after
+noise has been added (EDM's churn), to t <= t1, after which noise is added (ancestral sampling).
+"""
 
 
 @dataclass(frozen=True)
@@ -166,6 +181,7 @@ class Solver:
     paper or release claims (data, not a premise).  source: equation or algorithm, or repository and function.
     paper: whose method it is; empty for a method of your own.
     parameters: values of the formulas' free symbols at a step, for methods whose coefficients depend on it.
+    noising: for samplers that go back to a noisier time before or after a step.
     """
 
     name: str
@@ -176,6 +192,7 @@ class Solver:
     parameters: Parameters | None = None
     stochastic: bool = False
     paper: str = ""
+    noising: Noising | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.form):

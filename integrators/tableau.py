@@ -86,14 +86,16 @@ class Tableau:
 
     low: a second output row of lower order, for step-size control. carry: index of a stage at abscissa 1
     whose evaluation becomes the next step's N(0) (PEC: the corrected state is not evaluated again), or
-    None. Raises ValueError when a formula is not linear in its evaluations, or uses one that does not exist
-    yet.
+    None. stage_noise: stages of an SDE carry its noise up to their abscissa, the step's own path; else they
+    are drift only. Raises ValueError when a formula is not linear in its evaluations, or uses one that
+    does not exist yet.
     """
 
     stages: tuple[Stage, ...]
     output: Expr
     low: Expr | None = None
     carry: int | None = None
+    stage_noise: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from .releases import family
-from .releases.rebuild import TOLERANCE, Case, GoldenError, Record, mixture, relative_difference
+from .releases.rebuild import TOLERANCE, Case, GoldenError, Record, relative_difference
 
 TIME_TOLERANCE = 1e-9
 """Released times carry rounding of their own (a grid in float64 rho, inverted): up to 1e-12 relative."""
@@ -92,46 +91,21 @@ def replay_case(data: Mapping[str, Any], index: int, case: Case, file: str = "")
 def _replay(data: Mapping[str, Any], index: int, case: Case, file: str, name: str) -> CaseResult:
     if not isinstance(case, Mapping) or not isinstance(case.get("options"), Mapping):
         raise GoldenError("a case must be an object with an object `options`")
-    options = case["options"]
-    release = family(options)
-    noise_schedule = release.schedule(case.get("noise_schedule", data.get("noise_schedule")))
-    problem = mixture(case.get("problem", data.get("problem")))
-    x = torch.tensor(case["x_init"], dtype=torch.float64)
     record = Record()
-    ours, final = release.run(case, noise_schedule, problem.model(noise_schedule), x, record)
+    ours, pairs = family(case["options"]).run(data, case, record)
     times = [float(t) for t in case["times"]]
     return CaseResult(
         file=file,
         index=index,
         solver=name,
         ours=ours,
-        difference=max(relative_difference(a, b) for a, b in _pairs(case, record, final)),
+        difference=max(relative_difference(a, b) for a, b in pairs),
         times_difference=_times_difference(record.times, times),
         nfe=record.nfe,
         nfe_ok=record.nfe == case["nfe"],
-        tolerance=TOLERANCE,
+        tolerance=record.tolerance,
         note=record.note,
     )
-
-
-def _pairs(case: Case, record: Record, final: np.ndarray) -> Iterator[tuple[np.ndarray, Any]]:
-    """Our numbers beside the release's, for everything that the case records."""
-    yield final, case["x_final"]
-    if "intermediate" in case:
-        yield from _zip("intermediate", [np.asarray(case["x_init"]), *record.states], case["intermediate"])
-    if "model_inputs" in case:
-        yield from _zip("model_inputs", record.inputs, case["model_inputs"]["states"])
-        yield from _zip(
-            "model_inputs", [np.array(t) for t in record.input_times], case["model_inputs"]["times"]
-        )
-    if "stage_model_values" in case:
-        yield from _zip("stage_model_values", record.outputs, case["stage_model_values"])
-
-
-def _zip(name: str, ours: list[np.ndarray], theirs: list[Any]) -> Iterator[tuple[np.ndarray, Any]]:
-    if len(ours) != len(theirs):
-        raise GoldenError(f"{name} records {len(theirs)} values, our run has {len(ours)}")
-    yield from zip(ours, theirs, strict=True)
 
 
 def _times_difference(ours: tuple[float, ...], theirs: list[float]) -> float:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
-import torch
 from semilinear.integrators import discrete, grids, schedule
-from semilinear.integrators.prediction import Model
 from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import deis
@@ -17,10 +14,15 @@ from .rebuild import (
     Case,
     Family,
     GoldenError,
+    Pairs,
     Record,
+    initial,
     integer,
     linear_betas,
+    mixture,
     noise_schedule,
+    of,
+    recorded,
     run_plan,
     within_domain,
 )
@@ -35,10 +37,9 @@ def _deis_schedule(data: Any) -> Schedule:
     return noise_schedule(data)
 
 
-def _run_deis(
-    case: Case, noise: Schedule, model: Model, x: torch.Tensor, record: Record
-) -> tuple[str, np.ndarray]:
-    options = case["options"]
+def _run_deis(data: Mapping[str, Any], case: Case, record: Record) -> tuple[str, Pairs]:
+    options, noise = case["options"], _deis_schedule(of(data, case, "noise_schedule"))
+    model = mixture(of(data, case, "problem")).model(noise)
     solver = DEIS_METHODS[options["official_method_name"]](options)
     arguments = {
         "grid": _deis_grid(options),
@@ -46,7 +47,8 @@ def _run_deis(
         "t_end": options["end_time"],
         "steps": integer(options, "number_of_steps"),
     }
-    return run_plan(solver, noise, model, x, record, case, arguments)
+    name, final = run_plan(solver, noise, model, initial(case), record, case, arguments)
+    return name, recorded(case, record, final)
 
 
 def _deis_grid(options: Mapping[str, Any]) -> grids.Grid:
@@ -66,4 +68,4 @@ DEIS_METHODS: dict[str, Callable[[Mapping[str, Any]], Solver]] = {
     "rho_rk": lambda o: deis.rho_rk(o["runge_kutta_tableau"]),
     "ipndm": lambda o: deis.ipndm(),
 }
-DEIS = Family(lambda options: options.get("official_method_name") in DEIS_METHODS, _deis_schedule, _run_deis)
+DEIS = Family(lambda options: options.get("official_method_name") in DEIS_METHODS, _run_deis)

@@ -21,10 +21,15 @@ from .rebuild import (
     Case,
     Family,
     GoldenError,
+    Pairs,
     Record,
+    initial,
     integer,
     look_up,
+    mixture,
     noise_schedule,
+    of,
+    recorded,
     relative_difference,
     run_plan,
 )
@@ -51,7 +56,14 @@ TYPES: dict[str, dpm_solver.Type] = {
 }
 
 
-def _run_dpm(
+def _run_dpm(data: Mapping[str, Any], case: Case, record: Record) -> tuple[str, Pairs]:
+    noise = noise_schedule(of(data, case, "noise_schedule"))
+    model = mixture(of(data, case, "problem")).model(noise)
+    name, final = _sample(case, noise, model, initial(case), record)
+    return name, recorded(case, record, final)
+
+
+def _sample(
     case: Case, noise: Schedule, model: Model, x: torch.Tensor, record: Record
 ) -> tuple[str, np.ndarray]:
     options = case["options"]
@@ -193,4 +205,4 @@ def _check_attempts(
 
 
 _ADAPTIVE_R1: dict[int, Rational] = {2: Rational(1, 2), 3: Rational(1, 3)}
-DPM_SOLVER = Family(lambda options: "algorithm_type" in options, noise_schedule, _run_dpm)
+DPM_SOLVER = Family(lambda options: "algorithm_type" in options, _run_dpm)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -37,6 +37,7 @@ class Record:
     times: tuple[float, ...] = ()
     nfe: int = 0
     note: str = ""
+    tolerance: float = TOLERANCE
 
     def watch(self, model: Model) -> Model:
         """The model, recording its inputs and outputs."""
@@ -55,7 +56,12 @@ class Record:
         self.states.append(info.x.numpy().copy())
 
 
-Run = Callable[[Case, Schedule, Model, torch.Tensor, Record], tuple[str, np.ndarray]]
+Pairs = Iterable[tuple[np.ndarray, Any]]
+"""Our numbers beside the release's."""
+Run = Callable[[Mapping[str, Any], Case, Record], tuple[str, Pairs]]
+"""(file, case, record) -> the name of our solver and what is compared; times, evaluations and notes go into
+the record.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,37 @@ class Family:
 
     recognises: Callable[[Mapping[str, Any]], bool]
     """Whether a case with these options is its own."""
-    schedule: Callable[[Any], Schedule]
     run: Run
+
+
+def of(data: Mapping[str, Any], case: Case, key: str) -> Any:
+    """The case's own problem or noise schedule, or the file's."""
+    return case.get(key, data.get(key))
+
+
+def initial(case: Case) -> torch.Tensor:
+    """The state that a case starts from."""
+    return torch.tensor(case["x_init"], dtype=torch.float64)
+
+
+def recorded(case: Case, record: Record, final: np.ndarray) -> Pairs:
+    """Everything that a case of a sampler records, beside ours."""
+    yield final, case["x_final"]
+    if "intermediate" in case:
+        yield from _zip("intermediate", [np.asarray(case["x_init"]), *record.states], case["intermediate"])
+    if "model_inputs" in case:
+        yield from _zip("model_inputs", record.inputs, case["model_inputs"]["states"])
+        yield from _zip(
+            "model_inputs", [np.array(t) for t in record.input_times], case["model_inputs"]["times"]
+        )
+    if "stage_model_values" in case:
+        yield from _zip("stage_model_values", record.outputs, case["stage_model_values"])
+
+
+def _zip(name: str, ours: list[np.ndarray], theirs: list[Any]) -> Pairs:
+    if len(ours) != len(theirs):
+        raise GoldenError(f"{name} records {len(theirs)} values, our run has {len(ours)}")
+    yield from zip(ours, theirs, strict=True)
 
 
 def relative_difference(ours: np.ndarray, theirs: Any) -> float:
