@@ -58,9 +58,9 @@ def compile_plan(
             raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
     if grid is not None and not isinstance(grid, Grid):
         raise TypeError(f"grid must be a Grid or None, got {grid!r}")
-    for name, value in (("denoise", denoise), ("noise_at_end", noise_at_end)):
-        if not isinstance(value, bool):
-            raise TypeError(f"{name} must be True or False, got {value!r}")
+    for name, flag in (("denoise", denoise), ("noise_at_end", noise_at_end)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name} must be True or False, got {flag!r}")
     for name, value in (("t_start", t_start), ("t_end", t_end)):
         if not (value is None or isinstance(value, numbers.Real) or hasattr(value, "context")):
             raise TypeError(f"{name} must be a number, got {value!r}")
