@@ -1,4 +1,4 @@
-"""Number systems: one formula, evaluated in float64, in torch or in multiprecision.
+"""Number systems: one formula, evaluated in float64, in torch, in multiprecision, or exactly in symbols.
 
 Schedules, forms and tableaux are written once against an `Arithmetic`; `of(value)` finds the one that a
 number, array or tensor belongs to.  mpmath numbers live in contexts of their own (`multiprecision`), so that
@@ -128,6 +128,32 @@ TORCH = Arithmetic(
 )
 
 
+SYMBOLIC = Arithmetic(
+    name="symbolic",
+    exp=sympy.exp,
+    expm1=lambda x: sympy.exp(x) - 1,
+    log=sympy.log,
+    log1p=lambda x: sympy.log(1 + x),
+    sqrt=sympy.sqrt,
+    sin=sympy.sin,
+    cos=sympy.cos,
+    sinh=sympy.sinh,
+    arcsinh=sympy.asinh,
+    arctan2=sympy.atan2,
+    where=lambda condition, yes, no: sympy.Piecewise((yes, condition), (no, True)),
+    maximum=sympy.Max,
+    divide=lambda a, b: a / b,
+    number=lambda value: value if isinstance(value, sympy.Expr) else sympy.Rational(value),
+    pi=sympy.pi,
+)
+"""sympy expressions: exact coefficients for proofs (finite wherever an expression is)."""
+
+
+def finite(value: Value) -> bool:
+    """Whether every component is a finite number; expressions are taken to be."""
+    return isinstance(value, sympy.Expr) or bool(np.all(abs(value) < float("inf")))
+
+
 def _elementwise(function: Callable[..., Any], arity: int = 1) -> Callable[..., Value]:
     made: Callable[..., Value] = np.frompyfunc(function, arity, 1)
     return made
@@ -182,9 +208,11 @@ def multiprecision(digits: int) -> Arithmetic:
 
 
 def of(value: Value) -> Arithmetic:
-    """The arithmetic that `value` belongs to: torch, multiprecision, or float64 for everything else."""
+    """The arithmetic that `value` belongs to: torch, symbols, multiprecision; float64 for everything else."""
     if isinstance(value, torch.Tensor):
         return TORCH
+    if isinstance(value, sympy.Expr):
+        return SYMBOLIC
     if isinstance(value, np.ndarray) and value.dtype == object:
         value = value.flat[0] if value.size else 0.0
     context = getattr(value, "context", None)

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import Arithmetic, Value
+from .arithmetic import FLOAT64, Arithmetic, Value, finite
 from .evaluate import Scope, evaluator
-from .form import INFINITY, Form, Step
+from .form import Form, Step
 from .grids import Grid
 from .prediction import check_prediction, conversion
 from .program import Coefficient, Evaluation, Interval, Kind, PlanStep, Row
@@ -233,13 +233,13 @@ class StepCompiler:
         return row
 
     def _freeze(self, value: Value) -> Coefficient:
-        if not np.all(abs(value) < INFINITY) or np.iscomplexobj(value) or hasattr(value, "_mpc_"):
+        if not finite(value) or np.iscomplexobj(value) or hasattr(value, "_mpc_"):
             raise NotFinite("a coefficient is not a finite real number")
         if isinstance(value, np.ndarray) and value.ndim:
             frozen = value.copy()
             frozen.flags.writeable = False
             return frozen
-        return value if self._xp.context is not None else float(value)
+        return float(value) if self._xp is FLOAT64 else value
 
 
 def _advice(form: Form, t0: Value, t1: Value) -> str:

@@ -32,7 +32,7 @@ from typing import Protocol
 
 import numpy as np
 
-from .arithmetic import Arithmetic, Fn, Value, of
+from .arithmetic import Arithmetic, Fn, Value, finite, of
 from .phi import phi
 from .prediction import Target
 from .quadrature import GAUSS, GaussLegendre, LeftRiemann
@@ -187,7 +187,7 @@ class Step:
                 f"the interpolation variable of form {self.form.name!r} does not change from t = {self.t0} "
                 f"to t = {self.t1}: the schedule is flat there, or the step is below rounding"
             )
-        self.infinite: bool = not abs(self.h) < INFINITY
+        self.infinite: bool = not finite(self.h)
 
     @property
     def z(self) -> Value:
@@ -235,7 +235,7 @@ class Step:
 
 
 def _no_limit(form: Form, step: Step) -> str:
-    variable, starts = form.name.split("_in_")[-1], not abs(step.tau0) < INFINITY
+    variable, starts = form.name.split("_in_")[-1], not finite(step.tau0)
     advice = (
         "begin with a first-order step in data prediction, or start later"
         if starts

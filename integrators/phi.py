@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import sympy
 import torch
 
 from .arithmetic import Value
@@ -194,12 +195,22 @@ def _mp(k: int, z: Value) -> Value:
     return +value
 
 
+def _exact(k: int, z: sympy.Expr) -> sympy.Expr:
+    if z == 0:
+        return sympy.Rational(1, math.factorial(k))
+    value = sympy.exp(z)
+    for j in range(k):
+        value = (value - sympy.Rational(1, math.factorial(j))) / z
+    return value
+
+
 def phi(k: int, z: Value) -> Value:
     """phi_k(z), to 5 ulp for real z in [-60, 10] and |z| <= 10 complex (k <= 8), in the number system of z.
 
     k: integer, 0 <= k <= 32. z: dimensionless (h times the linear operator).  Python number, numpy array or
     scalar, torch tensor (half precision, float32 and complex64 are computed in float64), mpmath number, or
-    numpy object array of mpmath numbers.  Returns the same kind, dtype and shape; integers become float64.
+    numpy object array of mpmath numbers; a sympy expression gives the closed form.  Returns the same kind,
+    dtype and shape; integers become float64.
     Near a zero of phi_k (the nearest lie at 2 pi i for k = 1, 2.09 +- 7.46 i for k = 2) the bound holds in
     units of the last place of the larger of |phi_k| and 1e-10. Raises ValueError for another k, TypeError
     for another kind of z.
@@ -225,6 +236,8 @@ def phi(k: int, z: Value) -> Value:
         return _mp(k, z)
     if isinstance(z, (int, float)) and not isinstance(z, bool):
         return _float(k, float(z))
+    if isinstance(z, sympy.Expr):
+        return _exact(k, z)
     if isinstance(z, complex):
         return complex(_array(np, k, np.asarray(z), True)[()])
     raise TypeError(f"z must be a number, numpy array, torch tensor or mpmath number, got {type(z).__name__}")

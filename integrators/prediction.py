@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .arithmetic import Value, of
+from .arithmetic import Value, finite, of
 from .schedule import Formulas, Schedule
 
 Prediction = Literal["eps", "x0", "v", "score", "flow"]
@@ -64,8 +64,7 @@ def conversion(schedule: Schedule, prediction: str, target: Target, t: Value) ->
                 p, q = -a / determinant, alpha / determinant
         except ZeroDivisionError:
             p = q = float("inf")
-    infinite = float("inf")
-    if not (abs(p) < infinite and abs(q) < infinite):
+    if not (finite(p) and finite(q)):
         raise ValueError(
             f"a model that predicts {prediction!r} does not give {target!r} at t = {t}, where "
             f"alpha = {float(alpha):g} and sigma = {float(sigma):g}: use another "

@@ -1,0 +1,208 @@
+"""Exact coefficients: a solver's steps as closed expressions, and proofs that two solvers are one map.
+
+The schedule is left open: time is lambda itself (any schedule can be read in its half log-SNR), rho is
+e^-lambda and alpha an undefined positive function, so that a proof holds for every schedule.  The grid is
+left open too: lambda_0, lambda_1, .. are symbols.  Forms, tableaux and compiler are those of the numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import sympy
+from semilinear.integrators.arithmetic import SYMBOLIC, Value
+from semilinear.integrators.compiler import StepCompiler
+from semilinear.integrators.program import Evaluation, PlanStep, Row
+from semilinear.integrators.schedule import Formulas, Schedule
+from semilinear.integrators.solver import Solver
+
+ALPHA = sympy.Function("alpha", positive=True)
+_ROOT = 60
+"""Abscissae are multiples of 1/60 in most tableaux: e^(lambda/60) generates every exponential."""
+
+
+class OpenSchedule(Schedule):
+    """A schedule without a domain."""
+
+    def check_time(self, t: Value, name: str) -> None:
+        """Every time is allowed."""
+
+
+def open_schedule(unit_alpha: bool = False) -> Schedule:
+    """t = lambda, rho = e^-t, alpha(t) undefined, or 1 (variance exploding)."""
+
+    def alpha(t: Any) -> Any:
+        return sympy.Integer(1) if unit_alpha else ALPHA(t)
+
+    def rho(t: Any) -> Any:
+        return sympy.exp(-t)
+
+    formulas = Formulas(
+        log_alpha=lambda t: sympy.log(alpha(t)),
+        alpha=alpha,
+        sigma=lambda t: alpha(t) * rho(t),
+        rho=rho,
+        lam=lambda t: t,
+        rho_dot=lambda t: -sympy.exp(-t),
+        alpha_dot=lambda t: sympy.diff(alpha(t), t),
+        sigma_dot=lambda t: sympy.diff(alpha(t) * rho(t), t),
+        t_of_lam=lambda lam: lam,
+        t_of_rho=lambda r: -sympy.log(r),
+    )
+    name = "unit-alpha" if unit_alpha else "any"
+    return OpenSchedule(name, (), -sympy.oo, sympy.oo, formulas)
+
+
+@cache
+def node(i: int) -> sympy.Symbol:
+    """lambda_i, the half log-SNR at the i-th time."""
+    return sympy.Symbol(f"lambda{i}", real=True)
+
+
+def exact_steps(
+    solver: Solver, count: int, *, prediction: str = "eps", unit_alpha: bool = False, final: str = "full"
+) -> tuple[PlanStep, ...]:
+    """The first `count` steps of a run of `count` steps, on an open schedule and an open grid.
+
+    Raises ValueError for count < 1, or what cannot be written in closed form (quadratures).
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"count must be an integer >= 1, got {count!r}")
+    compiler = StepCompiler(solver, open_schedule(unit_alpha), prediction, SYMBOLIC)
+    tableaux = solver.sequence.at(count, final == "lower")
+    return tuple(compiler.step(tableau, node(i), node(i + 1), i, count) for i, tableau in enumerate(tableaux))
+
+
+def is_zero(expression: Any) -> bool:
+    """Whether an expression in lambda_i, exponentials of their combinations, and alpha is identically zero.
+
+    Exponentials become powers of independent generators, after which the test is one of polynomials.
+    """
+    expression = sympy.sympify(expression)
+    if expression == 0:
+        return True
+    numerator, _ = sympy.fraction(sympy.together(canonical(expression)))
+    return bool(sympy.expand(numerator) == 0)
+
+
+def canonical(expression: Any) -> Any:
+    """e^(q lambda_i) as powers of generators E_i = e^(lambda_i/60), logarithms of them undone, alpha's
+    arguments brought to one form.
+    """
+    expression = sympy.sympify(expression)
+    if isinstance(expression, sympy.exp):
+        return _power(sympy.expand(canonical(expression.args[0])))
+    if isinstance(expression, sympy.log):
+        return _logarithm(canonical(expression.args[0]))
+    if isinstance(expression, sympy.Pow) and not expression.exp.is_Integer:
+        return _root(canonical(expression.base), expression.exp)
+    if not expression.args:
+        return expression
+    parts = [canonical(a) for a in expression.args]
+    if isinstance(expression, ALPHA):
+        return ALPHA(sympy.factor_terms(sympy.expand(parts[0])))
+    return expression.func(*parts)
+
+
+@cache
+def _generator(symbol: sympy.Symbol) -> sympy.Symbol:
+    return sympy.Symbol(f"E_{symbol.name}", positive=True)
+
+
+@cache
+def _of_generator(symbol: sympy.Symbol) -> sympy.Symbol | None:
+    name = symbol.name
+    return sympy.Symbol(name[2:], real=True) if name.startswith("E_") else None
+
+
+def _power(exponent: sympy.Expr) -> sympy.Expr:
+    """e^exponent for a rational combination of nodes; logarithms in the exponent are undone."""
+    result: sympy.Expr = sympy.Integer(1)
+    for term in sympy.Add.make_args(exponent):
+        coefficient, rest = term.as_coeff_Mul()
+        if isinstance(rest, sympy.log):
+            result *= rest.args[0] ** coefficient
+        elif isinstance(rest, sympy.Symbol) and (coefficient * _ROOT).is_Integer:
+            result *= _generator(rest) ** (coefficient * _ROOT)
+        else:
+            result *= sympy.exp(term)
+    return result
+
+
+def _logarithm(argument: sympy.Expr) -> sympy.Expr:
+    total: sympy.Expr = sympy.Integer(0)
+    rest: sympy.Expr = sympy.Integer(1)
+    for factor in sympy.Mul.make_args(sympy.powsimp(argument)):
+        base, power = factor.as_base_exp()
+        symbol = _of_generator(base) if isinstance(base, sympy.Symbol) else None
+        if symbol is None:
+            rest *= factor
+        else:
+            total += symbol * power / _ROOT
+    return total if rest == 1 else total + sympy.log(sympy.factor(rest))
+
+
+def _root(base: sympy.Expr, power: sympy.Expr) -> sympy.Expr:
+    return sympy.Mul(
+        *(
+            sympy.Pow(b, e * power)
+            for b, e in (f.as_base_exp() for f in sympy.Mul.make_args(sympy.factor(base)))
+        )
+    )
+
+
+def equal_steps(
+    a: Sequence[PlanStep], b: Sequence[PlanStep], *, scale_a: Any = None, scale_b: Any = None, first: int = 0
+) -> list[str]:
+    """Where two exact programs differ: empty when they are the same map for every schedule, grid and model.
+
+    scale: t -> what states are divided by before they are compared (alpha, for "equal in x/alpha").
+    first: the first step that is compared.
+    """
+    scale_a, scale_b = scale_a or _one, scale_b or _one
+    times_a, times_b = _times(a), _times(b)
+    defects: list[str] = []
+    for i, (s, t) in enumerate(zip(a[first:], b[first:], strict=True), first):
+        if len(s.operations) != len(t.operations):
+            return [*defects, f"step {i}: {len(s.operations)} operations against {len(t.operations)}"]
+        for j, (p, q) in enumerate(zip(s.operations, t.operations, strict=True)):
+            where = f"step {i}, operation {j}"
+            if type(p) is not type(q) or p.state != q.state:
+                defects.append(f"{where}: another operation")
+            elif isinstance(p, Evaluation) and isinstance(q, Evaluation):
+                defects += [] if is_zero(p.t - q.t) else [f"{where}: evaluated elsewhere"]
+            elif isinstance(p, Row) and isinstance(q, Row):
+                x, y = _scaled(p, scale_a, times_a), _scaled(q, scale_b, times_b)
+                defects += [
+                    f"{where}: coefficient of {kind}{index}"
+                    for kind, index in sorted(x.keys() | y.keys())
+                    if not is_zero(x.get((kind, index), 0) - y.get((kind, index), 0))
+                ]
+    return defects
+
+
+def _one(t: Any) -> Any:
+    return sympy.Integer(1)
+
+
+def _times(steps: Sequence[PlanStep]) -> dict[int, Any]:
+    """The time of every state."""
+    times: dict[int, Any] = {0: steps[0].t0}
+    for step in steps:
+        for op, following in itertools.zip_longest(step.operations, step.operations[1:]):
+            if isinstance(op, Row):
+                times[op.state] = following.t if isinstance(following, Evaluation) else step.t1
+    return times
+
+
+def _scaled(row: Row, scale: Any, times: dict[int, Any]) -> dict[tuple[str, int], Any]:
+    own = scale(times[row.state])
+    coefficients = {
+        (kind, state): value * (scale(times[state]) if kind == "x" else 1) / own
+        for kind, state, value in row.terms
+    }
+    # Noise is symmetric: its weight's square is what matters, and has no root.
+    return coefficients | {("noise", i): (weight / own) ** 2 for i, weight in row.noise}

@@ -1,0 +1,140 @@
+"""Exact coefficients: proofs of identities, and that a proof fails where there is no identity."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import mpmath
+import pytest
+import sympy
+from hypothesis import given
+from hypothesis import strategies as st
+from semilinear.analysis.exact import ALPHA, canonical, equal_steps, exact_steps, is_zero, node
+from semilinear.integrators.arithmetic import multiprecision
+from semilinear.integrators.compiler import StepCompiler
+from semilinear.integrators.program import Evaluation, Row
+from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.tableau import N, Tableau, phi1
+from semilinear.verification.identities import IDENTITIES, Identity
+from sympy import Rational, exp, log
+
+L0, L1, L2 = (node(i) for i in range(3))
+MP = multiprecision(40)
+
+
+@pytest.mark.parametrize("identity", IDENTITIES, ids=lambda i: i.statement)
+def test_identity(identity: Identity) -> None:
+    assert identity.defects() == []
+
+
+def test_statements_are_unique() -> None:
+    assert len({i.statement for i in IDENTITIES}) == len(IDENTITIES)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("dpm-solver++-2m", "dpm-solver-2m"),
+        ("dpm-solver-3m-released", "dpm-solver-3m-corrected"),
+        ("dpm-solver-3", "dpm-solver-3-taylor"),
+        ("dpm-solver++-2s", "dpm-solver++-2s-taylor"),
+        ("deis-rhork-2heun", "deis-rhork-2midpoint"),
+        ("etdrk4", "krogstad4"),
+        ("sde-dpm-solver-1", "sde-dpm-solver++-1"),
+    ],
+)
+def test_different_methods_are_told_apart(a: str, b: str) -> None:
+    assert equal_steps(exact_steps(make(a), 3), exact_steps(make(b), 3))
+
+
+@pytest.mark.parametrize("factor", [-1, Rational(10**6 + 1, 10**6), 2])
+def test_a_perturbed_coefficient_breaks_an_identity(factor: Any) -> None:
+    ddim = make("ddim")
+    euler = Tableau((), phi1 * N(0) * factor)
+    wrong = dataclasses.replace(
+        ddim,
+        sequence=dataclasses.replace(ddim.sequence, tableau=euler, last=euler),  # type: ignore[type-var]
+    )
+    defects = equal_steps(exact_steps(ddim, 2), exact_steps(wrong, 2))
+    assert defects
+    assert all("coefficient of m" in d for d in defects)
+
+
+CLOSED = [
+    n
+    for n in SOLVERS
+    # Quadratures have no closed form; evaluating the large expressions of exprk5s8 takes minutes.
+    if not n.startswith("deis-tab") and "released" not in n and n != "exprk5s8"
+]
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_exact_coefficients_are_the_numbers_of_the_plan(name: str) -> None:
+    """The closed expressions at the nodes of a schedule, against the same steps compiled in 40 digits."""
+    schedule, solver, count = vp_linear(), make(name), 3
+    times = [MP.number(t) for t in (0.9, 0.6, 0.35, 0.1)]
+    lams = [schedule.lam(t) for t in times]
+    compiler = StepCompiler(solver, schedule, "eps", MP)
+    tableaux = solver.sequence.at(count, False)
+    if len(tableaux) != count:
+        count = len(tableaux)
+    numeric = [compiler.step(tableaux[i], times[i], times[i + 1], i, count) for i in range(len(tableaux))]
+    with mpmath.workdps(40):
+        values = {node(i): sympy.Float(str(v), 40) for i, v in enumerate(lams)}
+        for s, t in zip(exact_steps(solver, 3), numeric, strict=True):
+            for p, q in zip(s.operations, t.operations, strict=True):
+                if isinstance(p, Row) and isinstance(q, Row):
+                    found = {(k, i): _value(v, values, schedule) for k, i, v in p.terms}
+                    for kind, i, v in q.terms:
+                        assert abs(found.get((kind, i), 0) - v) <= 1e-30 * max(1, abs(v))
+                else:
+                    assert isinstance(p, Evaluation)
+                    assert isinstance(q, Evaluation)
+
+
+def _value(expression: Any, values: Any, schedule: Any) -> Any:
+    def alpha(argument: Any) -> Any:
+        lam = MP.number(sympy.N(argument.subs(values), 40))
+        return sympy.Float(str(schedule.alpha(schedule.t_of_lam(lam))), 40)
+
+    at = expression.subs(values).replace(ALPHA, alpha)
+    return MP.number(sympy.N(at, 40))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        exp(L0 / 2 + L1 / 3) - exp(L1 / 3) * exp(L0 / 2),
+        exp(-log(exp(-L0))) - exp(L0),
+        log(exp(L0) * exp(-2 * L1)) - L0 + 2 * L1,
+        (exp(2 * L0) - exp(2 * L1)) / (exp(L0) - exp(L1)) - exp(L0) - exp(L1),
+        ALPHA(L0 + (L1 - L0) / 2) - ALPHA(L1 / 2 + L0 / 2),
+        (L1 - L0) * exp(L0) * ALPHA(L1) / (L0 - L1) + exp(L0) * ALPHA(L1),
+        sympy.sqrt(exp(2 * L0) * exp(-2 * L1)) - exp(L0 - L1),
+        log(1 + exp(L0) / 2) - log((2 + exp(L0)) / 2),
+    ],
+)
+def test_what_is_zero_is_seen(expression: Any) -> None:
+    assert is_zero(expression)
+
+
+@given(st.integers(-6, 6), st.integers(-6, 6), st.integers(1, 5), st.integers(-3, 3))
+def test_zero_agrees_with_a_value(p: int, q: int, d: int, c: int) -> None:
+    """An expression that is zero exactly when its parameters say so."""
+    a = exp((p * L0 + q * L1) / d) * (L0 - L1) + c * ALPHA(L0)
+    b = exp(Rational(p, d) * L0) * exp(Rational(q, d) * L1) * (L0 - L1) + ALPHA(L0)
+    assert is_zero(a - b) == (c == 1)
+
+
+def test_canonical_form_keeps_the_value() -> None:
+    e = exp(L0 / 2 - log(exp(L1))) * (L0 - L2) / (exp(L0) - 1) + log(exp(3 * L2))
+    at = {L0: 0.3, L1: -0.7, L2: 1.1}
+    back = {sympy.Symbol(f"E_lambda{i}", positive=True): exp(v / 60) for i, v in enumerate(at.values())}
+    assert float(canonical(e).subs(back).subs(at)) == pytest.approx(float(e.subs(at)), rel=1e-12)
+
+
+def test_count_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="count must be an integer >= 1"):
+        exact_steps(make("ddim"), 0)
