@@ -8,6 +8,7 @@ left open too: lambda_0, lambda_1, .. are symbols.  Forms, tableaux and compiler
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -20,8 +21,6 @@ from semilinear.integrators.schedule import Formulas, Schedule
 from semilinear.integrators.solver import Solver
 
 ALPHA = sympy.Function("alpha", positive=True)
-_ROOT = 60
-"""Abscissae are multiples of 1/60 in most tableaux: e^(lambda/60) generates every exponential."""
 
 
 class OpenSchedule(Schedule):
@@ -89,19 +88,26 @@ def is_zero(expression: Any) -> bool:
 
 
 def canonical(expression: Any) -> Any:
-    """e^(q lambda_i) as powers of generators E_i = e^(lambda_i/60), logarithms of them undone, alpha's
-    arguments brought to one form.
+    """e^(q lambda_i) as powers of generators E_i = e^(lambda_i/r), r the common denominator of the exponents;
+    logarithms of them undone, alpha's arguments brought to one form.
     """
     expression = sympy.sympify(expression)
+    exponents = [e.args[0] for e in expression.atoms(sympy.exp)]
+    exponents += [p.exp for p in expression.atoms(sympy.Pow)]
+    denominators = {int(r.q) for e in exponents for r in e.atoms(sympy.Rational)}
+    return _canonical(expression, math.lcm(*denominators))
+
+
+def _canonical(expression: Any, root: int) -> Any:
     if isinstance(expression, sympy.exp):
-        return _power(sympy.expand(canonical(expression.args[0])))
+        return _power(sympy.expand(_canonical(expression.args[0], root)), root)
     if isinstance(expression, sympy.log):
-        return _logarithm(canonical(expression.args[0]))
+        return _logarithm(_canonical(expression.args[0], root), root)
     if isinstance(expression, sympy.Pow) and not expression.exp.is_Integer:
-        return _root(canonical(expression.base), expression.exp)
+        return _root_of(_canonical(expression.base, root), expression.exp)
     if not expression.args:
         return expression
-    parts = [canonical(a) for a in expression.args]
+    parts = [_canonical(a, root) for a in expression.args]
     if isinstance(expression, ALPHA):
         return ALPHA(sympy.factor_terms(sympy.expand(parts[0])))
     return expression.func(*parts)
@@ -118,21 +124,21 @@ def _of_generator(symbol: sympy.Symbol) -> sympy.Symbol | None:
     return sympy.Symbol(name[2:], real=True) if name.startswith("E_") else None
 
 
-def _power(exponent: sympy.Expr) -> sympy.Expr:
+def _power(exponent: sympy.Expr, root: int) -> sympy.Expr:
     """e^exponent for a rational combination of nodes; logarithms in the exponent are undone."""
     result: sympy.Expr = sympy.Integer(1)
     for term in sympy.Add.make_args(exponent):
         coefficient, rest = term.as_coeff_Mul()
         if isinstance(rest, sympy.log):
             result *= rest.args[0] ** coefficient
-        elif isinstance(rest, sympy.Symbol) and (coefficient * _ROOT).is_Integer:
-            result *= _generator(rest) ** (coefficient * _ROOT)
+        elif isinstance(rest, sympy.Symbol) and (coefficient * root).is_Integer:
+            result *= _generator(rest) ** (coefficient * root)
         else:
             result *= sympy.exp(term)
     return result
 
 
-def _logarithm(argument: sympy.Expr) -> sympy.Expr:
+def _logarithm(argument: sympy.Expr, root: int) -> sympy.Expr:
     total: sympy.Expr = sympy.Integer(0)
     rest: sympy.Expr = sympy.Integer(1)
     for factor in sympy.Mul.make_args(sympy.powsimp(argument)):
@@ -141,17 +147,13 @@ def _logarithm(argument: sympy.Expr) -> sympy.Expr:
         if symbol is None:
             rest *= factor
         else:
-            total += symbol * power / _ROOT
+            total += symbol * power / root
     return total if rest == 1 else total + sympy.log(sympy.factor(rest))
 
 
-def _root(base: sympy.Expr, power: sympy.Expr) -> sympy.Expr:
-    return sympy.Mul(
-        *(
-            sympy.Pow(b, e * power)
-            for b, e in (f.as_base_exp() for f in sympy.Mul.make_args(sympy.factor(base)))
-        )
-    )
+def _root_of(base: sympy.Expr, power: sympy.Expr) -> sympy.Expr:
+    factors = sympy.Mul.make_args(sympy.factor(base))
+    return sympy.Mul(*(sympy.Pow(b, e * power) for b, e in (f.as_base_exp() for f in factors)))
 
 
 def equal_steps(
