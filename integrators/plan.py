@@ -94,6 +94,8 @@ def compile_plan(
     if given >= count:
         raise ValueError(f"start='exact' of {solver.name} needs at least {given + 1} steps, got {count}")
     if start == "high-order":
+        if solver.stochastic:
+            raise ValueError(f"start='high-order' is for deterministic solvers, got {solver.name}")
         for i in range(min(history, count)):
             if final == "full" or i < count - history:  # a step that final='lower' lowers stays low
                 tableaux[i] = nested_collocation(history + 1)

@@ -21,7 +21,7 @@ from .arithmetic import MAX_DIGITS, Value, choose
 from .files import write_atomically
 from .grids import Times
 from .prediction import PREDICTIONS
-from .program import FINALS, STARTS, Coefficient, Evaluation, Plan, PlanStep, Row
+from .program import FINALS, STARTS, Coefficient, Evaluation, Interval, Plan, PlanStep, Row
 
 SCHEMA = "semilinear-plan/1"
 
@@ -44,6 +44,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "digits": plan.digits,
         "inputs": [write(t) for t in plan.inputs],
         "steps": [_write_step(s, write) for s in plan.steps],
+        "increments": [None if pair is None else [write(t) for t in pair] for pair in plan.increments],
     }
 
 
@@ -112,6 +113,7 @@ def from_json(data: Any) -> Plan:
         digits=digits,
         inputs=inputs,
         steps=steps,
+        increments=_read_increments(data.get("increments", []), read, steps),
     )
 
 
@@ -283,6 +285,26 @@ def _read_step(data: Any, where: str, read: Any, known: set[tuple[str, int]]) ->
         data["output"],
         data.get("low"),
     )
+
+
+def _read_increments(data: Any, read: Any, steps: tuple[PlanStep, ...]) -> tuple[Interval | None, ...]:
+    _expect(isinstance(data, list), f"increments must be a list, got {data!r}")
+    increments: list[Interval | None] = []
+    for i, pair in enumerate(data):
+        where = f"increments[{i}]"
+        _expect(
+            pair is None or (isinstance(pair, list) and len(pair) == 2),
+            f"{where} must be null or two times, got {pair!r}",
+        )
+        increments.append(
+            None if pair is None else (_time(read, pair[0], where), _time(read, pair[1], where))
+        )
+    used = [i for s in steps for op in s.operations if isinstance(op, Row) for i, _ in op.noise]
+    _expect(
+        not increments or max(used, default=-1) < len(increments),
+        f"increments must hold {max(used, default=-1) + 1} entries or none, got {len(increments)}",
+    )
+    return tuple(increments)
 
 
 def _read_operation(data: Any, where: str, read: Any, known: set[tuple[str, int]]) -> Evaluation | Row:

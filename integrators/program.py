@@ -101,7 +101,7 @@ class Plan:
     steps: tuple[PlanStep, ...]
     increments: tuple[Interval | None, ...] = ()
     """For each noise increment the times between which it is the form's own noise, or None for noise that is
-    added to go back to a noisier time; empty where this is not known (a plan that was loaded)."""
+    added to go back to a noisier time; empty where this is not known."""
 
     @property
     def times(self) -> Times:

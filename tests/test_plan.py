@@ -433,6 +433,25 @@ def test_a_plan_survives_its_file(options: dict[str, Any], tmp_path: Path) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
 
 
+def test_increments_survive_the_file_and_are_checked(tmp_path: Path) -> None:
+    made = plan("sde-dpm-solver++-2m")
+    save(made, tmp_path / "plan.json")
+    assert load(tmp_path / "plan.json").increments == made.increments != ()
+    for wrong, message in (
+        ([None], "increments must hold 8 entries or none, got 1"),
+        ({}, "increments must be a list"),
+        ([[0.1]] * 8, r"increments\[0\] must be null or two times"),
+        ([["x", 0.1]] * 8, r"increments\[0\] must be a number"),
+    ):
+        with pytest.raises(PlanError, match=message):
+            from_json(to_json(made) | {"increments": wrong})
+
+
+def test_a_high_order_start_is_for_deterministic_solvers() -> None:
+    with pytest.raises(ValueError, match="start='high-order' is for deterministic solvers"):
+        plan("sde-dpm-solver++-2m", start="high-order")
+
+
 def test_different_numbers_have_different_digests_and_names_do_not_count() -> None:
     assert plan().digest != plan(steps=9).digest
     assert plan().digest != plan("dpm-solver++-2m-taylor").digest

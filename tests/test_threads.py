@@ -178,7 +178,7 @@ def test_zero_terminal_snr_starts_from_limits(prediction: str) -> None:
 
     def safe(x: torch.Tensor, t: float) -> torch.Tensor:
         if t < 1:
-            return model(x, t)  # type: ignore[no-any-return]
+            return model(x, t)
         mean = torch.tensor(MIXTURE.weights @ MIXTURE.means).expand_as(x)  # nothing is known at pure noise
         return mean if prediction == "x0" else -mean
 
@@ -208,7 +208,7 @@ def test_half_precision_models_have_float64_coefficients(dtype: torch.dtype, nam
 
     def half(x: torch.Tensor, t: float) -> torch.Tensor:
         seen.append(x.dtype)
-        return model(x.double(), t).to(x.dtype)  # type: ignore[no-any-return]
+        return model(x.double(), t).to(x.dtype)
 
     before = plan.digest
     result = sample(plan, half, X.to(dtype)).x
@@ -258,7 +258,7 @@ def test_order_one_runs_in_every_mode(family: Any, mode: str) -> None:
 def test_one_step_works_for_every_solver_on_every_schedule(name: str, schedule: str) -> None:
     """diffusers #14572: 0/0 with a single step."""
     s = SCHEDULES[schedule]
-    ends = {"t_start": 0.9 * min(s.t_max, 1.0), "t_end": 0.1 * min(s.t_max, 1.0)}
+    ends: dict[str, Any] = {"t_start": 0.9 * min(s.t_max, 1.0), "t_end": 0.1 * min(s.t_max, 1.0)}
     plan = compile_plan(make(name), s, steps=1, **ends)
     assert bool(torch.isfinite(run(plan, schedule=s)).all())
 
