@@ -15,7 +15,8 @@ from typing import Any, Literal
 from sympy import Expr, Rational, Symbol
 
 from ..arithmetic import Value
-from ..form import FormOf, data_in_lambda, noise_in_lambda, sde_data_in_lambda, sde_noise_in_lambda
+from ..form import FormOf, data_in_lambda, noise_in_lambda
+from ..sde_forms import sde_data_in_lambda, sde_noise_in_lambda
 from ..solver import Budgeted, Ramp, Repeat, Solver, StepContext
 from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3, z
 
