@@ -1,8 +1,9 @@
 """The exact law of a form's SDE on Gaussian data: a linear SDE, whose coefficients are read off the form.
 
-Where the data are Gaussian the model is affine, so the sampling SDE  x = Phi y, dy = w N dtau + dW  is linear:
+Where the data are Gaussian the model is affine, N = P x + Q, so the sampling SDE x = Phi y, dy = w N dtau +
+noise is linear:
 
-    dx = (a x + b) dlambda + g dW,     a = (log Phi)' + u P,   b = u Q,   u dlambda = Phi w dtau,   N = P x + Q.
+    dx = (a x + b) dlambda + g dW,     a = (log Phi)' + u P,     b = u Q,     u dlambda = Phi w dtau.
 
 Nothing but the form's own step is asked: log Phi, the first moment int w dtau and the variance of the noise
 are additive over intervals, and their Chebyshev interpolants on short panels in lambda are differentiated.
@@ -13,6 +14,7 @@ With  M(lambda) = exp(int_lambda^end a)  the law at the end of a run from x is G
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,11 +109,11 @@ class LinearLaw:
         between = sorted(v for v in (float(lam(t)) for t in inner) if self.start < v < self.end)
         corners = [self.start, *between, self.end]
         edges = [self.start]
-        for a, b in zip(corners, corners[1:], strict=False):
+        for a, b in itertools.pairwise(corners):
             edges += list(np.linspace(a, b, 1 + int(np.ceil((b - a) / self.length)))[1:])
         later = np.zeros_like(self.data.mean, dtype=float)
         panels: list[_Panel] = []
-        for a, b in reversed(list(zip(edges, edges[1:], strict=False))):
+        for a, b in reversed(list(itertools.pairwise(edges))):
             panels.insert(0, self._panel(float(a), float(b), later))
             later = self.propagator(np.array([a]), panels[0], log=True)[0]
         self._panels, self._edges = panels, np.array(edges)
@@ -137,7 +139,9 @@ class LinearLaw:
         integral = chebyshev.chebint(to_coefficients @ a, lbnd=1) * (end - start) / 2  # from the end back
         integral[0] -= later
         shape = (DEGREE + 1, self.data.mean.size)
-        return _Panel(start, end, -integral, to_coefficients @ b, to_coefficients @ np.broadcast_to(noise, shape))
+        return _Panel(
+            start, end, -integral, to_coefficients @ b, to_coefficients @ np.broadcast_to(noise, shape)
+        )
 
     def _integrand(self, t: float) -> tuple[np.ndarray, np.ndarray]:
         """(P, Q) with N = P x + Q."""
@@ -148,7 +152,7 @@ class LinearLaw:
 
     def propagator(self, lam: np.ndarray, panel: _Panel, log: bool = False) -> np.ndarray:
         """M at some lambda of one panel, (len(lam), d); log: its logarithm."""
-        value = chebyshev.chebval(panel.unit(lam), panel.exponent).T
+        value: np.ndarray = chebyshev.chebval(panel.unit(lam), panel.exponent).T
         return value if log else np.exp(value)
 
     def at(self, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

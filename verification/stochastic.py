@@ -35,6 +35,7 @@ from .constants import Array
 from .linear_law import Gaussians, LinearLaw
 
 LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+LONG_LADDER = (*LADDER, 384, 512, 768, 1024, 1536, 2048)
 
 CASES = Gaussians(
     mean=np.array([0.7, -0.4, 0.0, 1.0, -1.2, 0.3]),
@@ -46,7 +47,9 @@ CASES = Gaussians(
 
 @dataclass(frozen=True)
 class Response:
-    """A plan on an affine model: its final state without noise, (d,), and per unit of each increment, (k, d)."""
+    """A plan on an affine model: its final state without noise, (d,), and what a unit of each increment adds
+    to it, (increments, d).
+    """
 
     mean: np.ndarray
     impulses: np.ndarray
@@ -98,7 +101,7 @@ class StochasticStudy:
     def weak(self) -> OrderEstimate:
         """The lower of the orders of mean and variance, those without error set aside."""
         parts = [e for name, e in self._weak if name not in self.exact] or [self.mean]
-        return min(parts, key=lambda e: (e.order if np.isfinite(e.order) else -np.inf))
+        return min(parts, key=lambda e: e.order if np.isfinite(e.order) else -np.inf)
 
     @property
     def _weak(self) -> tuple[tuple[str, OrderEstimate], ...]:
@@ -107,9 +110,10 @@ class StochasticStudy:
     def weak_verdict(self, order: float) -> Verdict:
         """On a weak order: "lower" where mean or variance is, "consistent" where the lower of them is."""
         verdicts = {e.verdict(order) for name, e in self._weak if name not in self.exact}
-        for verdict in ("lower", "inconclusive", "consistent"):
+        ranked: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent")
+        for verdict in ranked:
             if verdict in verdicts:
-                return verdict  # type: ignore[return-value]
+                return verdict
         return "higher"
 
     def strong_verdict(self, order: float) -> Verdict:
@@ -154,7 +158,7 @@ def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
     """
     squares = (response.mean - law.moments[0]) ** 2
     if not plan.increments:
-        return np.sqrt(squares + law.moments[1])
+        return _root(squares + law.moments[1])
     if None in plan.increments:
         raise ValueError(f"plan of {plan.solver} adds noise that is not its SDE's: it has no path")
     form, lam = law.form, law.form.schedule.formulas.lam
@@ -171,7 +175,12 @@ def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
     carried = np.where(unit > 0, 1 / np.where(unit > 0, unit, 1), 0)[:, None] * to_end
     kernel = carried[:, :, None] * response.impulses[:, None, :]
     measure = ((end - start) / 2 * weights)[:, :, None] * noise
-    return np.sqrt(squares + np.sum((exact - kernel) ** 2 * measure, axis=(0, 1)))
+    return _root(squares + np.sum((exact - kernel) ** 2 * measure, axis=(0, 1)))
+
+
+def _root(squares: np.ndarray) -> np.ndarray:
+    roots: np.ndarray = np.sqrt(squares)
+    return roots
 
 
 def study(
@@ -213,4 +222,4 @@ def _summary(
         for key, e in errors.items()
         if all(np.sqrt(np.mean(v**2)) <= floor for v, floor in zip(e, floors, strict=True))
     )
-    return StochasticStudy(name, *(estimates[k] for k in ("mean", "variance", "strong")), exact, bound)
+    return StochasticStudy(name, estimates["mean"], estimates["variance"], estimates["strong"], exact, bound)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numbers
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import sympy
 from sympy import Integer
@@ -121,12 +121,12 @@ def sa_solver(
     mode: Mode = "PEC",
     rescaled: bool = False,
 ) -> Solver:
-    """SA-Solver: exponential Adams-Bashforth through `predictor` points; then Adams-Moulton through `corrector`
-    points, the predicted one included, with the same noise.  The last step is not corrected.
+    """SA-Solver: exponential Adams-Bashforth through `predictor` points; then Adams-Moulton through
+    `corrector` points, the predicted one included, with the same noise.  The last step is not corrected.
 
     predictor: 1..4.  corrector: 0 (none) .. 4, counted as the release counts.  tau: a number or a
-    `NoiseLevel`; the release freezes tau(t) at a step's end (diffusers: at its start), which is the same where
-    the levels change at grid nodes, and its last step has tau = 0: NoiseLevel((t_{n-1},), (tau, 0)).
+    `NoiseLevel`; the release freezes tau(t) at a step's end (diffusers: at its start), which is the same
+    where the levels change at grid nodes, and its last step has tau = 0: NoiseLevel((t_{n-1},), (tau, 0)).
     mode: "PEC" keeps the evaluation at the predicted state, one a step; "PECE" evaluates the corrected state.
     rescaled: as the release's few-step mode and diffusers do, two-point rules have 1/2 in place of phi_2.
     Raises ValueError for other values.
@@ -139,7 +139,8 @@ def sa_solver(
     if rescaled and prediction == "noise":
         raise ValueError("rescaled must be False in noise prediction, where the release does not rescale")
     last = tuple(
-        Tableau((), _adams(0, min(predictor, k), rescaled)) for k in range(1, max(predictor, corrector - 1) + 1)
+        Tableau((), _adams(0, min(predictor, k), rescaled))
+        for k in range(1, max(predictor, corrector - 1) + 1)
     )
     ramp = tuple(
         Tableau(
@@ -163,4 +164,4 @@ def sa_solver(
         + ("_few_steps" if rescaled else ""),
         paper=SA_SOLVER,
     )
-    return at_noise_level(made, cast(Prediction, prediction), tau)
+    return at_noise_level(made, prediction, tau)
