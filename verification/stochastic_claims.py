@@ -1,9 +1,9 @@
 """What is expected of each stochastic solver: weak and strong orders, as data, checked by `stochastic.study`.
 
 The integral of the model along the path holds J int int g dW, J the model's slope: a part of size h^(3/2)
-that the increments of the nodes do not determine, so that strong order 1 is the ceiling; and of variance J^2 g^2
-h^3/3, of which a quadrature rule through the nodes makes another multiple of h^3.  So the formulas of order 3
-and 4 are of weak order 2, and nothing in the table exceeds (2, 1).
+that the increments of the nodes do not determine, so that strong order 1 is the ceiling; and of variance
+J^2 g^2 h^3/3, of which a quadrature rule through the nodes makes another multiple of h^3.  So the formulas of
+order 3 and 4 are of weak order 2, and nothing in the table exceeds (2, 1).
 """
 
 from __future__ import annotations
