@@ -10,7 +10,7 @@ where g^2 dt = -2 sigma^2 dlambda, and with A(lambda) = int tau^2 dlambda,
     data prediction:   d(x e^A/sigma) = (1 + tau^2) e^(lambda + A) x_0 dlambda + noise,
                        std^2 = sigma_1^2 (1 - e^(-2 (A_1 - A_0))),
     noise prediction:  d(x/alpha) = -(1 + tau^2) e^-lambda eps dlambda + noise,
-                       std^2 = 2 sigma_1^2 int tau^2 e^(2 (lambda_1 - lambda)) dlambda.
+                       std^2 = 2 alpha_1^2 int tau^2 e^(-2 lambda) dlambda.
 
 For a constant tau these are exponential forms of rates -(1 + tau^2) and +1.  tau = 0 gives the ODE forms
 themselves, which draw no noise.
@@ -27,8 +27,8 @@ from typing import Any
 
 import sympy
 
-from .arithmetic import Arithmetic, Value, of
-from .form import Exponential, Form, FormOf, Measured, Variable, data_in_lambda, noise_in_lambda
+from .arithmetic import Arithmetic, Fn, Value, of
+from .form import Exponential, Form, FormOf, Measured, Step, Variable, data_in_lambda, noise_in_lambda
 from .quadrature import GAUSS
 from .schedule import Schedule
 
@@ -141,10 +141,7 @@ def _constant_noise(schedule: Schedule, level: Fraction) -> Form:
 
     def std(t0: Value, t1: Value) -> Value:
         xp = of(t0)
-        tau = xp.sqrt(xp.number(level))
-        if f.sigma(t1) == 0:  # the limit
-            return tau * f.alpha(t1) * f.rho(t0)
-        return tau * f.sigma(t1) * xp.sqrt(xp.expm1(2 * (f.lam(t1) - f.lam(t0))))
+        return f.alpha(t1) * f.rho(t0) * xp.sqrt(-xp.number(level) * xp.expm1(-2 * (f.lam(t1) - f.lam(t0))))
 
     def limit(t0: Value, t1: Value) -> Value:
         return of(t0).number(1 + level) * (f.sigma(t1) - f.alpha(t1) * f.rho(t0))
@@ -167,21 +164,49 @@ class _Squares:
         return _Squares(xp, breaks, tuple(xp.number(v) for v in level.squares))
 
     def at(self, lam: Value) -> Value:
-        """tau^2."""
-        value = self.values[0] + 0 * lam
+        """tau^2, at a break that before it: a step that ends there has the level of its inside."""
+        value = self.values[0]
         for start, after in zip(self.breaks, self.values[1:], strict=True):
-            value = self.xp.where(lam >= start, after, value)
+            value = self.xp.where(lam > start, after, value)
         return value
 
     def sum(self, lam0: Value, lam1: Value, primitive: Callable[[Value], Value]) -> Value:
         """int tau^2 d primitive(lambda) over [lam0, lam1]; 0 where lam1 <= lam0."""
         total: Value = 0 * lam1
         for k, value in enumerate(self.values):
+            if value == 0:
+                continue
             start = lam0 if k == 0 else self.xp.maximum(lam0, self.breaks[k - 1])
             end = lam1 if k == len(self.breaks) else -self.xp.maximum(-lam1, -self.breaks[k])
             inside = self.xp.maximum(start, end)  # an empty part has length 0
             total = total + value * (primitive(inside) - primitive(start))
         return total
+
+
+@dataclass(frozen=True)
+class _Varying:
+    """A weight without constant rate, normalised like an exponential one: by its value at the end of the
+    row.
+    """
+
+    ends: Exponential
+    """The weight there, and its limit; the rate is not used."""
+    measured: Measured
+    rate: None = None
+
+    def weight(self, form: Form, step: Step, c: Value) -> Value:
+        return self.ends.weight(form, step, c)
+
+    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+        if step.infinite:
+            return self.ends.phi(form, step, k, c)
+        t = step.time(c)
+        return self.measured.phi(form, step, k, c) * (form.factor(t) / self.ends.scale(t))
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Times at which the weight jumps."""
+        return self.measured.kinks
 
 
 def _varying_data(schedule: Schedule, level: NoiseLevel) -> Form:
@@ -193,6 +218,9 @@ def _varying_data(schedule: Schedule, level: NoiseLevel) -> Form:
         first = s.breaks[0]
         return s.sum(first, lam, lambda v: v) - s.sum(lam, first, lambda v: v)
 
+    def factor(t: Value) -> Value:
+        return f.sigma(t) * of(t).exp(-area(f.lam(t)))
+
     def std(t0: Value, t1: Value) -> Value:
         xp = of(t0)
         between = _Squares.of(level, schedule, xp).sum(f.lam(t0), f.lam(t1), lambda v: v)
@@ -202,16 +230,14 @@ def _varying_data(schedule: Schedule, level: NoiseLevel) -> Form:
         xp = of(lam)
         return (1 + _Squares.of(level, schedule, xp).at(lam)) * xp.exp(lam + area(lam))
 
-    return Form(
-        "sde_data_in_lambda",
-        schedule,
-        f.lam,
-        f.t_of_lam,
-        lambda t: f.sigma(t) * of(t).exp(-area(f.lam(t))),
-        _measured(schedule, level, density),
-        "x0",
-        std=std,
-    )
+    def scale(t: Value) -> Value:
+        return (1 + _Squares.of(level, schedule, of(t)).at(f.lam(t))) * f.alpha(t)
+
+    def limit(t0: Value, t1: Value) -> Value:
+        return f.alpha(t1) - factor(t1) / factor(t0) * f.alpha(t0)
+
+    weight = _Varying(Exponential(scale, 0, limit), _measured(schedule, level, density))
+    return Form("sde_data_in_lambda", schedule, f.lam, f.t_of_lam, factor, weight, "x0", std=std)
 
 
 def _varying_noise(schedule: Schedule, level: NoiseLevel) -> Form:
@@ -219,19 +245,27 @@ def _varying_noise(schedule: Schedule, level: NoiseLevel) -> Form:
 
     def std(t0: Value, t1: Value) -> Value:
         xp = of(t0)
-        end = f.lam(t1)
-        parts = _Squares.of(level, schedule, xp).sum(f.lam(t0), end, lambda v: -xp.expm1(2 * (end - v)))
-        return f.sigma(t1) * xp.sqrt(parts)
+        start = f.lam(t0)
+        parts = _Squares.of(level, schedule, xp).sum(start, f.lam(t1), lambda v: -xp.expm1(-2 * (v - start)))
+        return f.alpha(t1) * f.rho(t0) * xp.sqrt(parts)
 
     def density(lam: Value) -> Value:
         xp = of(lam)
         return -(1 + _Squares.of(level, schedule, xp).at(lam)) * xp.exp(-lam)
 
-    weight = _measured(schedule, level, density)
+    def scale(t: Value) -> Value:
+        return -(1 + _Squares.of(level, schedule, of(t)).at(f.lam(t))) * f.sigma(t)
+
+    def limit(t0: Value, t1: Value) -> Value:
+        xp = of(t0)
+        extra = _Squares.of(level, schedule, xp).sum(f.lam(t0), f.lam(t1), lambda v: -xp.exp(-v))
+        return f.sigma(t1) - f.alpha(t1) * (f.rho(t0) + extra)
+
+    weight = _Varying(Exponential(scale, 0, limit), _measured(schedule, level, density))
     return Form("sde_noise_in_lambda", schedule, f.lam, f.t_of_lam, f.alpha, weight, "eps", std=std)
 
 
-def _measured(schedule: Schedule, level: NoiseLevel, density: Callable[[Value], Value]) -> Measured:
+def _measured(schedule: Schedule, level: NoiseLevel, density: Fn) -> Measured:
     f = schedule.formulas
 
     def variable(t0: Value, t1: Value) -> Variable:
