@@ -20,8 +20,8 @@ Runge-Kutta, exponential Runge-Kutta and Adams methods share one language, whate
 | noise_in_rho       | rho    | alpha | 1           | eps |  0 | DEIS rho-AB, rho-RK, EDM       |
 | data_in_inverse_rho| 1/rho  | sigma | 1           | x_0 |  0 | SciRE V2                       |
 | noise_in_time      | t      | alpha | d rho/dt    | eps |  - | DEIS t-AB                      |
-| sde_data_in_lambda | lambda | sigma/e^lambda | 2 e^(2 lambda) | x_0 | -2 | SDE-DPM-Solver++      |
-| sde_noise_in_lambda| lambda | alpha | -2 e^-lambda| eps | +1 | SDE-DPM-Solver                 |
+
+Reverse SDEs stand in `sde_forms.py`.
 """
 
 from __future__ import annotations
@@ -320,44 +320,3 @@ def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
     else:
         weight = Measured(release, rule)
     return Form("noise_in_time", schedule, lambda t: t, lambda tau: tau, f.alpha, weight, "eps")
-
-
-def sde_data_in_lambda(schedule: Schedule) -> Form:
-    """d(x e^(2 lambda)/alpha) = 2 e^(2 lambda) x_0 dlambda + noise, the reverse SDE.  Lu et al. 2022
-    (DPM-Solver++; huggingface/diffusers, algorithm_type "sde-dpmsolver++").
-    """
-    f = schedule.formulas
-
-    def std(t0: Value, t1: Value) -> Value:
-        xp = of(t0)
-        return f.sigma(t1) * xp.sqrt(-xp.expm1(-2 * (f.lam(t1) - f.lam(t0))))
-
-    limit = lambda t0, t1: f.alpha(t1) - f.sigma(t1) * (f.rho(t1) / f.rho(t0)) / f.rho(t0)  # noqa: E731
-    weight = Exponential(lambda t: 2 * f.alpha(t), -2, limit)
-    return Form(
-        "sde_data_in_lambda",
-        schedule,
-        f.lam,
-        f.t_of_lam,
-        lambda t: f.sigma(t) * f.rho(t),
-        weight,
-        "x0",
-        std=std,
-    )
-
-
-def sde_noise_in_lambda(schedule: Schedule) -> Form:
-    """d(x/alpha) = -2 e^-lambda eps dlambda + noise, the reverse SDE.  huggingface/diffusers,
-    algorithm_type "sde-dpmsolver".
-    """
-    f = schedule.formulas
-
-    def std(t0: Value, t1: Value) -> Value:
-        xp = of(t0)
-        if f.sigma(t1) == 0:  # the limit
-            return f.alpha(t1) * f.rho(t0)
-        return f.sigma(t1) * xp.sqrt(xp.expm1(2 * (f.lam(t1) - f.lam(t0))))
-
-    limit = lambda t0, t1: 2 * (f.sigma(t1) - f.alpha(t1) * f.rho(t0))  # noqa: E731
-    weight = Exponential(lambda t: -2 * f.sigma(t), +1, limit)
-    return Form("sde_noise_in_lambda", schedule, f.lam, f.t_of_lam, f.alpha, weight, "eps", std=std)

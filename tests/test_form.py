@@ -11,6 +11,7 @@ import pytest
 import scipy.integrate
 import torch
 from semilinear.integrators import form as forms
+from semilinear.integrators import sde_forms
 from semilinear.integrators.arithmetic import Value, multiprecision, of
 from semilinear.integrators.discrete import discrete, linear_betas
 from semilinear.integrators.form import Form, Measured, Variable
@@ -40,13 +41,13 @@ ODE = {
     ),
     "noise_in_time": (forms.noise_in_time, lambda t: VP.alpha(t), VP.rho_dot, lambda t: t),
     "sde_data_in_lambda": (
-        forms.sde_data_in_lambda,
+        sde_forms.sde_data_in_lambda,
         lambda t: VP.sigma(t) * VP.rho(t),
         lambda t: 2 / VP.rho(t) ** 2,
         VP.lam,
     ),
     "sde_noise_in_lambda": (
-        forms.sde_noise_in_lambda,
+        sde_forms.sde_noise_in_lambda,
         lambda t: VP.alpha(t),
         lambda t: -2 * VP.rho(t),
         VP.lam,
@@ -209,8 +210,8 @@ def test_a_noise_scale_form_with_f_equal_rho_is_the_data_prediction_ode() -> Non
 
 def test_sde_noise_is_the_variance_of_the_reverse_sde() -> None:
     for build, linear in (
-        (forms.sde_data_in_lambda, lambda t: VP.sigma(t) * VP.rho(t)),
-        (forms.sde_noise_in_lambda, VP.alpha),
+        (sde_forms.sde_data_in_lambda, lambda t: VP.sigma(t) * VP.rho(t)),
+        (sde_forms.sde_noise_in_lambda, VP.alpha),
     ):
         form = build(VP)
         assert form.std is not None
@@ -258,7 +259,7 @@ X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
 
 @pytest.mark.filterwarnings("ignore:divide by zero")
 def test_the_first_moment_has_its_limit_at_lambda_infinity_in_the_sde_and_in_inverse_rho() -> None:
-    for build in (forms.sde_data_in_lambda, forms.data_in_inverse_rho):
+    for build in (sde_forms.sde_data_in_lambda, forms.data_in_inverse_rho):
         form = build(VP)
         step, near = form.step(0.3, 0.0), form.step(0.3, 1e-10)
         assert step.weight(1.0) * step.phi(1, 1.0) == pytest.approx(

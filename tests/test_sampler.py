@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators import form as forms
+from semilinear.integrators import sde_forms
 from semilinear.integrators.arithmetic import multiprecision
 from semilinear.integrators.boundary import NonFiniteError, given_noise
 from semilinear.integrators.plan import Plan, compile_plan
@@ -574,7 +574,7 @@ def test_noise_may_be_weighted_elementwise() -> None:
     std = np.array([0.5, 2.0])
     solver = Solver(
         "noise",
-        lambda s: dataclasses.replace(forms.sde_data_in_lambda(s), std=lambda t0, t1: std),
+        lambda s: dataclasses.replace(sde_forms.sde_data_in_lambda(s), std=lambda t0, t1: std),
         Repeat(euler, euler),
         1,
         "test",

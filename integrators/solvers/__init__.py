@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..solver import Solver
-from . import classical, deis, dpm_solver, edm
+from . import classical, deis, dpm_solver, edm, stochastic
 
 Constructor = Callable[..., Solver]
 
@@ -48,7 +48,18 @@ def _constructors() -> Iterable[Constructor]:
         yield partial(dpm_solver.multistep, 1, family)
         for type in dpm_solver.TYPES:
             yield partial(dpm_solver.multistep, 2, family, type)
+        yield partial(dpm_solver.multistep, 3, family, released=False)
     yield partial(dpm_solver.multistep, 3, "sde-dpm-solver++")
+    for order in (2, 3):
+        yield partial(dpm_solver.singlestep, order, "sde-dpm-solver++")
+    for order in (1, 2, 3):
+        yield partial(stochastic.seeds, order)
+    for order in (2, 3):
+        yield partial(stochastic.k_diffusion, order)
+    yield partial(stochastic.sa_solver, 3)
+    yield partial(stochastic.sa_solver, 2, 2)
+    yield partial(stochastic.sa_solver, 2, 2, rescaled=True)
+    yield partial(stochastic.sa_solver, 3, 4)
     for name in classical.CATALOGUE:
         yield partial(classical.exponential_rk, name)
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from sympy import Expr, Rational, Symbol
 
 from ..arithmetic import Value
-from ..form import FormOf, data_in_lambda, noise_in_lambda, sde_data_in_lambda, sde_noise_in_lambda
+from ..form import FormOf, data_in_lambda, noise_in_lambda
+from ..sde_forms import sde_data_in_lambda, sde_noise_in_lambda
 from ..solver import Budgeted, Ramp, Repeat, Solver, StepContext
 from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3, z
 
@@ -185,12 +187,15 @@ def singlestep(
 
     r1, r2: abscissae in lambda, exact numbers in (0, 1]; 1/2, and 1/3 and 2/3, when absent (order 3
     requires r2 = 2/3).  abscissae="grid": from the grid's rule at each step, as the release's sampling loop
-    does.  low: add the row of the order below, for step-size control. Raises ValueError for another order,
+    does.  low: add the row of the order below, for step-size control. Stages of the reverse SDEs carry the
+    noise of the step's own path: with stages of drift alone, or noise of their own, the variance loses its
+    second order (NUMERICS.md 3.7). Raises ValueError for another order,
     family, type or abscissa.
     """
     form, paper, stochastic = _family(family)
     _check_order(order)
     tableau = _singlestep_tableau(order, type, r1, r2, abscissae, low)
+    tableau = replace(tableau, stage_noise=stochastic)
     return Solver(
         name=_name(family, f"{order}" if order == 1 or family == "dpm-solver" else f"{order}s", order, type),
         form=form,
@@ -213,6 +218,7 @@ def fast(
     form, paper, stochastic = _family(family)
     _check_order(order)
     tableaux = tuple(_singlestep_tableau(k, type, None, None, abscissae) for k in range(1, order + 1))
+    tableaux = tuple(replace(tableau, stage_noise=stochastic) for tableau in tableaux)
     return Solver(
         name=_name(family, f"fast-{order}", order, type),
         form=form,

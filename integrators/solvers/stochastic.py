@@ -1,0 +1,167 @@
+"""Stochastic exponential solvers after DPM-Solver, as data: SEEDS, SA-Solver, k-diffusion's SDE samplers.
+
+They are the tableaux of the deterministic families under the reverse SDE of a noise level tau
+(`sde_forms.py`), and with tau = 0 those families themselves.  Noise enters in two ways only: at the end of a
+step, with the exact variance of the form, and in stages, along the step's own path (`stage_noise`).
+"""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, Literal
+
+import sympy
+from sympy import Integer
+
+from ..sde_forms import Tau, noiseless, sde_data, sde_noise
+from ..solver import Ramp, Solver
+from ..tableau import N, P, Stage, Tableau, interpolate, omega, phi1
+from . import dpm_solver
+from .dpm_solver import Type
+
+Prediction = Literal["data", "noise"]
+Mode = Literal["PEC", "PECE"]
+FORMS = {"data": sde_data, "noise": sde_noise}
+
+SEEDS = "SEEDS (Gonzalez et al. 2023), arXiv:2305.14267"
+SA_SOLVER = "SA-Solver (Xue et al. 2023), arXiv:2309.05019"
+K_DIFFUSION = "DPM-Solver++ (Lu et al. 2022), arXiv:2211.01095"
+
+
+def at_noise_level(solver: Solver, prediction: Prediction, tau: Tau, **changes: Any) -> Solver:
+    """A solver under the reverse SDE of level tau in data or noise prediction; `changes` name it."""
+    if prediction not in FORMS:
+        raise ValueError(f"prediction must be one of {', '.join(FORMS)}, got {prediction!r}")
+    return replace(solver, form=FORMS[prediction](tau), stochastic=not noiseless(tau), **changes)
+
+
+def seeds(order: int, type: Type = "dpmsolver", *, tau: Tau = 1) -> Solver:
+    """SEEDS-1/2/3: DPM-Solver-1/2/3 under the reverse SDE in noise prediction, stages on the step's path.
+
+    eta_1 = e^((1-c) h) (sigma_1/sigma_c) eta_c + independent noise, the split that the compiler makes for any
+    abscissa.  type: "dpmsolver" is the release's Butcher type 2a and 3a, "taylor" its 2b and 3b.  tau = 1 in
+    the paper.  The release has this split at c = 1/2 alone: its SEEDS-3 scales the noise of the stage at 2/3
+    by sigma_1 and exchanges the weights of the first two increments in the step's noise.
+    """
+    made = dpm_solver.singlestep(order, "sde-dpm-solver", type)
+    suffix = "-taylor" if type == "taylor" and order > 1 else ""
+    name, source = f"seeds-{order}{suffix}", "nfsrules/SEEDS, seeds_lib/methods/etd_serk.py"
+    return at_noise_level(made, "noise", tau, name=name, source=source, paper=SEEDS)
+
+
+def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Any = 1) -> Solver:
+    """k-diffusion's SDE samplers with their eta, which is tau^2: the form has rate -(1 + eta).
+
+    order 2: sample_dpmpp_2m_sde, type "dpmsolver" its "midpoint", "taylor" its "heun": the multistep rule, as
+    it should be.  order 3: sample_dpmpp_3m_sde, whose second difference lacks its factor 2.
+    Raises ValueError for another order, or an eta that is not a rational number >= 0.
+    """
+    if order not in (2, 3):
+        raise ValueError(f"order must be 2 or 3, got {order!r}")
+    if order == 3 and type != "dpmsolver":
+        raise ValueError(f"type must be 'dpmsolver' at order 3, which has one only, got {type!r}")
+    made = dpm_solver.multistep(2, "sde-dpm-solver++", type)
+    sequence: Any = made.sequence
+    if order == 3:
+        second = dpm_solver.multistep_second("taylor")
+        sequence = Ramp((dpm_solver.FIRST, second, dpm_solver.multistep_third_released()))
+    suffix = "-released" if order == 3 else "-taylor" if type == "taylor" else ""
+    return at_noise_level(
+        made,
+        "data",
+        _root(eta),
+        name=f"k-diffusion-{order}m-sde{suffix}",
+        sequence=sequence,
+        claimed=order,
+        source=f"crowsonkb/k-diffusion, sample_dpmpp_{order}m_sde",
+        paper=K_DIFFUSION,
+    )
+
+
+def _root(eta: Any) -> Tau:
+    """tau of eta = tau^2."""
+    number = isinstance(eta, numbers.Real) and not isinstance(eta, bool)
+    if not number or not 0 <= eta < float("inf"):
+        raise ValueError(f"eta must be a rational number >= 0, got {eta!r}")
+    return sympy.sqrt(sympy.Rational(Fraction(eta)))
+
+
+# --- SA-Solver ---
+
+
+def _points(stages: int, count: int) -> dict[Any, Any]:
+    """{node: evaluation} of the latest `count` evaluations: a stage at abscissa 1 where there is one, N(0),
+    P(1), ..
+    """
+    nodes: dict[Any, Any] = {Integer(1): N(1)} if stages else {}
+    nodes[Integer(0)] = N(0)
+    nodes |= {-omega(j): P(j) for j in range(1, count)}
+    return dict(list(nodes.items())[:count])
+
+
+def _adams(stages: int, count: int, rescaled: bool) -> Any:
+    """Exponential Adams-Bashforth (stages = 0) or -Moulton (1) through `count` points.
+
+    rescaled: with two points phi_2 is replaced by its limit 1/2, the "rescaling" of the release.
+    """
+    if not (rescaled and count == 2):
+        return interpolate(_points(stages, count))
+    slope = N(1) - N(0) if stages else (N(0) - P(1)) / omega(1)
+    return phi1 * N(0) + slope / 2
+
+
+def sa_solver(
+    predictor: int,
+    corrector: int = 0,
+    *,
+    tau: Tau = 1,
+    prediction: Prediction = "data",
+    mode: Mode = "PEC",
+    rescaled: bool = False,
+) -> Solver:
+    """SA-Solver: exponential Adams-Bashforth through `predictor` points; then Adams-Moulton through
+    `corrector` points, the predicted one included, with the same noise.  The last step is not corrected.
+
+    predictor: 1..4.  corrector: 0 (none) .. 4, counted as the release counts.  tau: a number or a
+    `NoiseLevel`; the release freezes tau(t) at a step's end (diffusers: at its start), which is the same
+    where the levels change at grid nodes, and its last step has tau = 0: NoiseLevel((t_{n-1},), (tau, 0)).
+    mode: "PEC" keeps the evaluation at the predicted state, one a step; "PECE" evaluates the corrected state.
+    rescaled: as the release's few-step mode and diffusers do, two-point rules have 1/2 in place of phi_2.
+    Raises ValueError for other values.
+    """
+    for name, value, least in (("predictor", predictor, 1), ("corrector", corrector, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 4:
+            raise ValueError(f"{name} must be an integer from {least} to 4, got {value!r}")
+    if mode not in ("PEC", "PECE"):
+        raise ValueError(f"mode must be PEC or PECE, got {mode!r}")
+    if rescaled and prediction == "noise":
+        raise ValueError("rescaled must be False in noise prediction, where the release does not rescale")
+    last = tuple(
+        Tableau((), _adams(0, min(predictor, k), rescaled))
+        for k in range(1, max(predictor, corrector - 1) + 1)
+    )
+    ramp = tuple(
+        Tableau(
+            (Stage(Integer(1), predict.output),),
+            _adams(1, min(corrector, k + 1), rescaled),
+            carry=1 if mode == "PEC" else None,
+            stage_noise=True,
+        )
+        for k, predict in enumerate(last, 1)
+    )
+    order = f"{predictor}-{corrector}" if corrector else f"{predictor}"
+    made = Solver(
+        name=f"sa-solver-{order}"
+        + ("-noise" if prediction == "noise" else "")
+        + ("-pece" if corrector and mode == "PECE" else "")
+        + ("-released" if rescaled else ""),
+        form=sde_data(),
+        sequence=Ramp(ramp, last) if corrector else Ramp(last),
+        claimed=corrector or predictor,
+        source="scxue/SA-Solver, sa_solver.py, adams_bashforth_update and adams_moulton_update"
+        + ("_few_steps" if rescaled else ""),
+        paper=SA_SOLVER,
+    )
+    return at_noise_level(made, prediction, tau)

@@ -1,0 +1,225 @@
+"""Weak and strong orders of stochastic solvers, exactly: no Monte Carlo.
+
+On Gaussian data the model is affine, so a plan maps (start, increments) to the final state affinely: one run
+over a batch of rows (no noise; then a unit impulse in each increment) gives its mean and variance.  Against
+the exact law of the form's SDE (`linear_law.py`):
+
+    weak errors    |mean_n - mean|, |variance_n - variance|,
+    strong error   E |x_n - x|^2 = (mean_n - mean)^2 + sum_k int (M - g_k Phi_k/(Phi std_k))^2 g^2 dlambda,
+
+the second over each increment k = [t_k, t_k+1] with response g_k, standard deviation std_k and M the exact
+propagator: both runs are driven by the same Brownian path.  Written as one square, nothing cancels.
+
+Gaussian data see only the linear part of an order condition: a solver may have a lower order on other data,
+never a higher one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from semilinear.analysis.convergence import OrderEstimate, Verdict, estimate_order
+from semilinear.integrators.form import FormOf
+from semilinear.integrators.grids import Grid, uniform_t
+from semilinear.integrators.plan import compile_plan
+from semilinear.integrators.prediction import Model
+from semilinear.integrators.program import Plan
+from semilinear.integrators.sampler import sample
+from semilinear.integrators.schedule import Schedule, vp_linear
+from semilinear.integrators.solver import Solver
+
+from .constants import Array
+from .linear_law import Gaussians, LinearLaw
+
+LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+LONG_LADDER = (*LADDER, 384, 512, 768, 1024, 1536, 2048)
+
+CASES = Gaussians(
+    mean=np.array([0.7, -0.4, 0.0, 1.0, -1.2, 0.3]),
+    variance=np.array([0.25, 0.6, 0.05, 1.5, 0.1, 0.9]),
+    start=np.array([1.5, -2.0, 0.8, -0.7, 1.1, 2.2]),
+)
+"""Several laws and starts at once: an error that changes sign in one of them does not fool the slope."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """A plan on an affine model: its final state without noise, (d,), and what a unit of each increment adds
+    to it, (increments, d).
+    """
+
+    mean: np.ndarray
+    impulses: np.ndarray
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Of the final state, (d,)."""
+        total: np.ndarray = np.sum(self.impulses**2, axis=0)
+        return total
+
+
+def respond(plan: Plan, model: Model, start: np.ndarray) -> Response:
+    """Run a plan once over a batch of rows: no noise, and a unit impulse in each increment.
+
+    model: affine in the state, acting on every row and component by itself.  start: (d,), float64.
+    Raises ValueError for a plan with more than one input.
+    """
+    if len(plan.inputs) != 1:
+        raise ValueError(f"plan must have one input, its own start, got {len(plan.inputs)}")
+    asked = len(plan.increments)
+    rows = np.tile(start, (asked + 1, 1))
+
+    def impulse(index: int, like: Array) -> Array:
+        value = np.zeros_like(like)
+        value[index + 1] = 1.0
+        return value
+
+    final = sample(plan, model, rows, noise=impulse).x
+    return Response(final[0], final[1:] - final[0])
+
+
+@dataclass(frozen=True)
+class StochasticStudy:
+    """The observed weak orders (of mean and variance) and strong order of a solver.
+
+    mean, variance, strong: estimates as `estimate_order` makes them.  exact: which of them have no error at
+    all beyond rounding, such as the mean of data prediction at tau = 1 (the denoiser is a martingale there).
+    bound: the error of the exact law.
+    """
+
+    solver: str
+    mean: OrderEstimate
+    variance: OrderEstimate
+    strong: OrderEstimate
+    exact: frozenset[str]
+    bound: float
+
+    @property
+    def weak(self) -> OrderEstimate:
+        """The lower of the orders of mean and variance, those without error set aside."""
+        parts = [e for name, e in self._weak if name not in self.exact] or [self.mean]
+        return min(parts, key=lambda e: e.order if np.isfinite(e.order) else -np.inf)
+
+    @property
+    def _weak(self) -> tuple[tuple[str, OrderEstimate], ...]:
+        return ("mean", self.mean), ("variance", self.variance)
+
+    def weak_verdict(self, order: float) -> Verdict:
+        """On a weak order: "lower" where mean or variance is, "consistent" where the lower of them is."""
+        verdicts = {e.verdict(order) for name, e in self._weak if name not in self.exact}
+        ranked: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent")
+        for verdict in ranked:
+            if verdict in verdicts:
+                return verdict
+        return "higher"
+
+    def strong_verdict(self, order: float) -> Verdict:
+        """On a strong order."""
+        return "higher" if "strong" in self.exact else self.strong.verdict(order)
+
+
+@dataclass(eq=False)
+class StochasticExperiment:
+    """What stochastic solvers are measured on; the defaults are the interval and grid of the main studies.
+
+    lam_start, lam_end: the interval in lambda.  data: the Gaussian laws.
+    """
+
+    schedule: Schedule = field(default_factory=vp_linear)
+    grid: Grid = field(default_factory=lambda: uniform_t(2.0))
+    lam_start: float = -0.7
+    lam_end: float = 1.75
+    data: Gaussians = CASES
+    ladder: tuple[int, ...] = LADDER
+
+    @cached_property
+    def times(self) -> tuple[float, float]:
+        """Start and end of the runs."""
+        start, end = (float(self.schedule.t_of_lam(v)) for v in (self.lam_start, self.lam_end))
+        return start, end
+
+    @cached_property
+    def model(self) -> Model:
+        """The exact noise prediction."""
+        return self.data.model(self.schedule)
+
+    def law(self, form: FormOf) -> LinearLaw:
+        """The exact law of a form's SDE."""
+        return LinearLaw(form(self.schedule), self.data, *self.times)
+
+
+def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
+    """sqrt E |x_n - x|^2 on one Brownian path, (d,).
+
+    Raises ValueError for a plan with noise that is not its form's own.
+    """
+    squares = (response.mean - law.moments[0]) ** 2
+    if not plan.increments:
+        return _root(squares + law.moments[1])
+    if None in plan.increments:
+        raise ValueError(f"plan of {plan.solver} adds noise that is not its SDE's: it has no path")
+    form, lam = law.form, law.form.schedule.formulas.lam
+    assert form.std is not None
+    spans = [(float(a), float(b)) for a, b in plan.increments]  # type: ignore[misc]
+    start, end = np.array([[float(lam(a)), float(lam(b))] for a, b in spans]).T[:, :, None]
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    lams = (start + end) / 2 + (end - start) / 2 * nodes
+    exact, _, noise = (v.reshape(*lams.shape, -1) for v in law.at(lams.ravel()))
+    # What the plan makes of noise at time s: its response to the increment that carries it to the end.
+    unit = np.array([float(form.std(a, b)) for a, b in spans])
+    ends = np.array([b for _, b in spans])[:, None]
+    to_end = form.factor(ends) / form.factor(form.schedule.formulas.t_of_lam(lams))
+    carried = np.where(unit > 0, 1 / np.where(unit > 0, unit, 1), 0)[:, None] * to_end
+    kernel = carried[:, :, None] * response.impulses[:, None, :]
+    measure = ((end - start) / 2 * weights)[:, :, None] * noise
+    return _root(squares + np.sum((exact - kernel) ** 2 * measure, axis=(0, 1)))
+
+
+def _root(squares: np.ndarray) -> np.ndarray:
+    roots: np.ndarray = np.sqrt(squares)
+    return roots
+
+
+def study(
+    solver: Solver, experiment: StochasticExperiment | None = None, *, form: FormOf | None = None
+) -> StochasticStudy:
+    """Measure the weak and strong orders of a solver with its own start.
+
+    form: whose SDE is solved, where it is not the solver's own form (a release with quirks of its own).
+    Raises ValueError for a form or plan that has no SDE.
+    """
+    e = StochasticExperiment() if experiment is None else experiment
+    law = e.law(solver.form if form is None else form)
+    mean, variance = law.moments
+    size = float(np.abs(e.data.start).max() + np.sqrt(variance).max())
+    errors: dict[str, list[np.ndarray]] = {"mean": [], "variance": [], "strong": []}
+    floors: list[float] = []
+    for n in e.ladder:
+        plan = compile_plan(
+            solver, e.schedule, steps=n, grid=e.grid, t_start=e.times[0], t_end=e.times[1], prediction="eps"
+        )
+        response = respond(plan, e.model, np.asarray(e.data.start, dtype=float))
+        errors["mean"].append(np.abs(response.mean - mean))
+        errors["variance"].append(np.abs(response.variance - variance))
+        errors["strong"].append(strong_error(law, plan, response))
+        floors.append(max(60 * 2.0**-53 * size * np.sqrt(n), 10 * law.error))
+    return _summary(solver.name, e.ladder, errors, floors, law.error)
+
+
+def _summary(
+    name: str,
+    ladder: Sequence[int],
+    errors: dict[str, list[np.ndarray]],
+    floors: Sequence[float],
+    bound: float,
+) -> StochasticStudy:
+    estimates = {key: estimate_order(ladder, np.array(e), floors) for key, e in errors.items()}
+    exact = frozenset(
+        key
+        for key, e in errors.items()
+        if all(np.sqrt(np.mean(v**2)) <= floor for v, floor in zip(e, floors, strict=True))
+    )
+    return StochasticStudy(name, estimates["mean"], estimates["variance"], estimates["strong"], exact, bound)
