@@ -6,10 +6,11 @@ Work is split over processes by study; reference solutions are shared within a p
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import threadpoolctl
 import torch
@@ -22,6 +23,10 @@ from semilinear.integrators.solvers import make
 from .claims import EXPECTATIONS, Expectation
 from .problems import problem
 from .reference import TIGHTEST
+from .stochastic import LONG_LADDER as LONG_STOCHASTIC_LADDER
+from .stochastic import StochasticExperiment, StochasticStudy
+from .stochastic import study as stochastic_study
+from .stochastic_claims import STOCHASTIC_EXPECTATIONS, StochasticExpectation
 from .study import LADDER, LONG_LADDER, Experiment, Study, run
 
 LAMBDA_START, LAMBDA_END = -0.7, 1.75
@@ -136,6 +141,54 @@ class Task:
     start: Start
     long: bool = True
 
+    def run(self) -> Study:
+        """The study."""
+        setting, expectation = self.setting, self.expectation
+        if expectation.long and self.long:
+            setting = replace(setting, ladder=LONG_LADDER)
+        return run(
+            expectation.build(),
+            _experiment(setting),
+            start=self.start,
+            residue=expectation.residue,
+            statistics=setting.statistics,
+        )
+
+
+@dataclass(frozen=True)
+class StochasticTask:
+    """One stochastic solver's weak and strong orders."""
+
+    expectation: StochasticExpectation
+    long: bool = True
+
+    def run(self) -> StochasticStudy:
+        """The study."""
+        long = self.expectation.long and self.long
+        experiment = StochasticExperiment(ladder=LONG_STOCHASTIC_LADDER) if long else StochasticExperiment()
+        return stochastic_study(self.expectation.build(), experiment, form=self.expectation.sde)
+
+
+@dataclass(frozen=True)
+class StochasticMeasured:
+    """A stochastic solver, measured."""
+
+    expectation: StochasticExpectation
+    study: StochasticStudy
+    long: bool = True
+
+    @property
+    def as_expected(self) -> bool | None:
+        """Whether the orders are the expected ones; None where the expectation speaks of the long ladder and
+        a quick run stopped before.
+        """
+        e = self.expectation
+        if e.long and not self.long:
+            return None
+        weak = e.weak is None or self.study.weak_verdict(e.weak) == "consistent"
+        strong = e.strong is None or self.study.strong_verdict(e.strong) == "consistent"
+        return weak and strong
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -188,37 +241,36 @@ def _experiment(setting: Setting) -> Experiment:
     return setting.build()
 
 
-def measure(task: Task) -> Study:
+def stochastic_tasks(quick: bool) -> list[StochasticTask]:
+    """The stochastic solvers that a run measures."""
+    return [StochasticTask(e, not quick) for e in STOCHASTIC_EXPECTATIONS]
+
+
+def measure(task: Task | StochasticTask) -> Study | StochasticStudy:
     """Run one study, on one thread: processes that share cores must not wait for each other."""
     torch.set_num_threads(1)
     with threadpoolctl.threadpool_limits(1):
-        return _measure(task)
-
-
-def _measure(task: Task) -> Study:
-    setting, expectation = task.setting, task.expectation
-    if expectation.long and task.long:
-        setting = replace(setting, ladder=LONG_LADDER)
-    return run(
-        expectation.build(),
-        _experiment(setting),
-        start=task.start,
-        residue=expectation.residue,
-        statistics=setting.statistics,
-    )
+        return task.run()
 
 
 def measure_all(
-    quick: bool, done: Callable[[Task], None] | None = None, workers: int | None = None
-) -> list[Measured]:
+    quick: bool, done: Callable[[Task | StochasticTask], None] | None = None, workers: int | None = None
+) -> tuple[list[Measured], list[StochasticMeasured]]:
     """All studies, over processes; `done` is called after each."""
-    planned = tasks(quick)
-    studies: dict[Task, Study] = {}
+    planned, stochastic = tasks(quick), stochastic_tasks(quick)
+    everything: list[Task | StochasticTask] = [*planned, *stochastic]
+    studies: dict[Any, Any] = {}
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        for task, study in zip(planned, pool.map(measure, planned), strict=True):
+        for task, study in zip(everything, pool.map(measure, everything), strict=True):
             studies[task] = study
             if done is not None:
                 done(task)
+    return _pair(planned, studies), [
+        StochasticMeasured(t.expectation, studies[t], t.long) for t in stochastic
+    ]
+
+
+def _pair(planned: Sequence[Task], studies: Mapping[Any, Any]) -> list[Measured]:
     measured = []
     for task in planned:
         if task.start == "own":

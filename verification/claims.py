@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
 
+from .stochastic_claims import STOCHASTIC_EXPECTATIONS
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -126,6 +128,6 @@ EXPECTATIONS: tuple[Expectation, ...] = (
 
 
 def unmeasured() -> list[str]:
-    """Listed solvers without an expectation: the stochastic ones, whose orders are weak and strong ones."""
-    covered = {e.solver for e in EXPECTATIONS}
+    """Listed solvers without an expectation of any kind."""
+    covered = {e.solver for e in (*EXPECTATIONS, *STOCHASTIC_EXPECTATIONS)}
     return [name for name in SOLVERS if name not in covered]

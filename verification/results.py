@@ -10,9 +10,11 @@ from typing import Any
 
 from semilinear.analysis.convergence import OrderEstimate
 
-from .campaign import Measured
+from .campaign import Measured, StochasticMeasured
 from .claims import unmeasured
 from .golden import CaseResult
+from .identities import proofs
+from .stochastic import StochasticStudy
 from .study import LONG_LADDER, Study
 
 SCHEMA = "semilinear-orders/1"
@@ -85,8 +87,13 @@ def agreement(cases: Iterable[CaseResult]) -> dict[str, dict[str, Any]]:
     }
 
 
-def orders_json(measured: Sequence[Measured], cases: Sequence[CaseResult], quick: bool) -> dict[str, Any]:
-    """A verification run: everything that was measured."""
+def orders_json(
+    measured: Sequence[Measured],
+    stochastic: Sequence[StochasticMeasured],
+    cases: Sequence[CaseResult],
+    quick: bool,
+) -> dict[str, Any]:
+    """A verification run: everything that was measured or proved."""
     table = agreement(cases)
     return {
         "schema": SCHEMA,
@@ -96,6 +103,8 @@ def orders_json(measured: Sequence[Measured], cases: Sequence[CaseResult], quick
         "machine": platform.machine(),
         "settings": _settings(measured),
         "rows": [_row(m, table.get(m.expectation.solver)) for m in measured],
+        "stochastic": [_stochastic_row(m, table.get(m.expectation.solver)) for m in stochastic],
+        "identities": proofs(),
         "replay": [case_json(c) for c in cases],
         "unmeasured": [{"solver": name, "agreement": table.get(name)} for name in unmeasured()],
     }
@@ -134,4 +143,51 @@ def _row(m: Measured, released_code: dict[str, Any] | None) -> dict[str, Any]:
         "as_expected": m.as_expected,
         "reason": e.reason,
         "agreement": released_code,
+    }
+
+
+def _stochastic_row(m: StochasticMeasured, released_code: dict[str, Any] | None) -> dict[str, Any]:
+    e, s = m.expectation, m.study
+    solver = e.build()
+    return {
+        "solver": e.solver,
+        "claimed": solver.claimed,
+        "paper": solver.paper,
+        "source": solver.source,
+        "weak": estimate_json(s.weak) | {"verdict": s.weak_verdict(solver.claimed)},
+        "strong": estimate_json(s.strong) | {"verdict": s.strong_verdict(solver.claimed)},
+        "mean": estimate_json(s.mean),
+        "variance": estimate_json(s.variance),
+        "without_error": sorted(s.exact),
+        "expected": {"weak": e.weak, "strong": e.strong},
+        "as_expected": m.as_expected,
+        "reason": e.reason,
+        "agreement": released_code,
+    }
+
+
+def stochastic_json(s: StochasticStudy) -> dict[str, Any]:
+    """A stochastic study: the keys of `semilinear order --json` for a stochastic solver.
+
+    observed, low and high are the weak order's; `studies` holds the ladders of mean, variance and strong
+    error.
+    """
+
+    def part(e: OrderEstimate) -> dict[str, Any]:
+        return estimate_json(e) | {
+            "window": list(e.window),
+            "points": [
+                {"N": p.n, "NFE": calls, "error": number(p.error), "floor": p.floor, "usable": p.usable}
+                for p, calls in zip(e.points, s.nfe, strict=True)
+            ],
+        }
+
+    studies = {"mean": part(s.mean), "variance": part(s.variance), "strong": part(s.strong)}
+    return {
+        "solver": s.solver,
+        **estimate_json(s.weak),
+        "points": part(s.weak)["points"],
+        "strong": studies["strong"],
+        "without_error": sorted(s.exact),
+        "studies": studies,
     }

@@ -1,0 +1,253 @@
+"""`semilinear order`: measure the order of one solver."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from .terminal import (
+    COLUMNS,
+    FAILED,
+    OK,
+    UsageError,
+    console,
+    finite,
+    known,
+    positive,
+    print_json,
+    writable_file,
+)
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser."""
+    order: argparse.ArgumentParser = commands.add_parser(
+        "order",
+        help="measure the order of one solver",
+        description="Measure the order of one solver.  Exit code 0 if the claim holds.",
+    )
+    order.add_argument("solver", help="a name of `semilinear list`")
+    order.add_argument("--problem", default="rotated-product-2d", help="(default: %(default)s)")
+    order.add_argument("--schedule", default="vp-linear", help="(default: %(default)s)")
+    order.add_argument("--grid", default="lambda", help="(default: %(default)s)")
+    order.add_argument(
+        "--start", default="own", choices=("own", "exact", "high-order"), help="(default: %(default)s)"
+    )
+    order.add_argument(
+        "--claimed", type=positive, help="the order to judge against (default: the solver's claim)"
+    )
+    order.add_argument("--digits", type=int, help="run in multiprecision with that many digits")
+    order.add_argument(
+        "--residue",
+        type=int,
+        nargs=2,
+        metavar=("M", "R"),
+        help="only budgets n = R mod M (default: multiples of the order for solvers made to a budget)",
+    )
+    order.add_argument("--batch", type=int, help="initial states (default: 64, 4 in multiprecision)")
+    order.add_argument("--max-steps", type=int, help="finest run (default: 512, 128 in multiprecision)")
+    order.add_argument(
+        "--lam-start", type=finite, default=-0.7, help="lambda at the start (default: %(default)s)"
+    )
+    order.add_argument(
+        "--lam-end", type=finite, default=1.75, help="lambda at the end (default: %(default)s)"
+    )
+    order.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the solver"
+    )
+    order.add_argument("--plot", type=Path, metavar="FILE", help="write a convergence plot (PNG or SVG)")
+    order.set_defaults(run=run)
+    return order
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, print, and judge the claim."""
+    solver = _solver(options)
+    if options.plot is not None:
+        writable_file(options.plot, (".png", ".svg"))
+    found = (_stochastic if solver.stochastic else _deterministic)(options, solver)
+    if options.plot is not None:
+        from .plots import plot_studies
+
+        plot_studies(found.studies, found.title, options.plot)
+    if options.json:
+        print_json(found.data)
+    else:
+        for label, study in found.studies:
+            several = f": {label}" if len(found.studies) > 1 else ""
+            console().print(_points(study, found.title + several))
+        print(found.sentence)
+    return OK if found.data["verdict"] in ("consistent", "higher") else FAILED
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was measured: JSON data with the verdict, labelled ladders of errors, and words."""
+
+    title: str
+    data: dict[str, Any]
+    studies: list[tuple[str, Any]]
+    sentence: str
+
+
+def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
+    from .results import study_json
+    from .study import run as measure
+
+    experiment = _experiment(options)
+    try:
+        screen = Console(stderr=True)
+        with Progress(*COLUMNS, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+            task = progress.add_task(f"running {solver.name}", total=None)
+            study = measure(
+                solver,
+                experiment,
+                start=options.start,
+                residue=None if options.residue is None else tuple(options.residue),
+                progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    claimed = solver.claimed if options.claimed is None else options.claimed
+    verdict = study.against(claimed)
+    data = study_json(study) | {"claimed": claimed, "verdict": verdict, "reason": study.reason(claimed)}
+    reason = f" ({data['reason']})" if data["reason"] else ""
+    text = f"claimed {claimed:g}, observed {_interval(data)}: {verdict}{reason}"
+    title = f"{solver.name} on {options.problem}, {options.start} start"
+    return _Found(title, data, [(solver.name, data)], text)
+
+
+def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
+    from .results import stochastic_json
+    from .stochastic import LONG_LADDER, StochasticExperiment, study
+    from .stochastic_claims import sde_of
+
+    for name, default in (("problem", "rotated-product-2d"), ("start", "own"), ("digits", None)):
+        if getattr(options, name) != default:
+            raise UsageError(f"--{name} does not apply to {solver.name}: it is measured on Gaussian data")
+    for name in ("batch", "residue"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} does not apply to {solver.name}: it is measured on Gaussian data")
+    schedule, grid, top = _setting(options, 256)
+    experiment = StochasticExperiment(
+        schedule,
+        grid,
+        options.lam_start,
+        options.lam_end,
+        ladder=tuple(n for n in LONG_LADDER if n <= top),
+    )
+    try:
+        measured = study(solver, experiment, form=sde_of(solver.name))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    claimed = solver.claimed if options.claimed is None else options.claimed
+    verdict = measured.weak_verdict(claimed)
+    data = stochastic_json(measured) | {"claimed": claimed, "verdict": verdict}
+    studies = [
+        (name, part | {"start": "own", "claimed": claimed})
+        for name, part in data["studies"].items()
+        if name not in measured.exact and part["points"]
+    ]
+    strong = _interval(data["strong"]) if data["strong"]["points"] else "not defined (noise without a path)"
+    text = f"claimed {claimed:g}, observed weak {_interval(data)}: {verdict}; strong {strong}"
+    return _Found(f"{solver.name} on Gaussian data", data, studies, text)
+
+
+def _interval(data: Any) -> str:
+    if data["observed"] is None:
+        return "no order"
+    return f"order {data['observed']:.3f}, 95% interval [{data['low']:.3f}, {data['high']:.3f}]"
+
+
+def _points(study: Any, title: str) -> Table:
+    table = Table("N", "NFE", "error", "floor", "used", title=title)
+    for row in study["points"]:
+        used = "fit" if row["N"] in study["window"] else "yes" if row["usable"] else "no"
+        error = "diverged" if row["error"] is None else f"{row['error']:.3e}"
+        table.add_row(str(row["N"]), str(row["NFE"]), error, f"{row['floor']:.0e}", used)
+    return table
+
+
+def _solver(options: argparse.Namespace) -> Any:
+    from semilinear.integrators.solvers import make
+
+    try:
+        return make(options.solver, **_parameters(options.param))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _setting(options: argparse.Namespace, default_top: int) -> tuple[Any, Any, int]:
+    """Schedule, grid and finest run, checked."""
+    from .campaign import GRIDS, SCHEDULES
+    from .study import LONG_LADDER
+
+    known("schedule", options.schedule, SCHEDULES)
+    known("grid", options.grid, GRIDS)
+    top = options.max_steps if options.max_steps is not None else default_top
+    if not 8 <= top <= LONG_LADDER[-1]:
+        raise UsageError(f"--max-steps must be from 8 to {LONG_LADDER[-1]}, got {top}")
+    if not options.lam_end > options.lam_start:
+        raise UsageError(
+            f"--lam-end must exceed --lam-start = {options.lam_start:g}, got {options.lam_end:g}"
+        )
+    return SCHEDULES[options.schedule](), GRIDS[options.grid](), top
+
+
+def _experiment(options: argparse.Namespace) -> Any:
+    """The experiment that the options describe."""
+    from .campaign import Setting
+    from .problems import problem
+    from .study import LADDER, LONG_LADDER
+
+    multiprecise = options.digits is not None
+    _, _, top = _setting(options, 128 if multiprecise else 512)
+    batch = options.batch if options.batch is not None else 4 if multiprecise else 64
+    if batch < 1:
+        raise UsageError(f"--batch must be at least 1, got {batch}")
+    if options.residue is not None and not 0 <= options.residue[1] < options.residue[0]:
+        raise UsageError(f"--residue M R needs 0 <= R < M, got {options.residue[0]} {options.residue[1]}")
+    ladder = tuple(n for n in LONG_LADDER if n <= top)
+    try:
+        problem(options.problem)
+        setting = Setting(
+            "order",
+            options.problem,
+            options.schedule,
+            options.grid,
+            batch,
+            options.digits,
+            ladder or LADDER,
+            options.lam_start,
+            options.lam_end,
+        )
+        return setting.build()
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE options: integers, exact rationals, true/false, or words."""
+    from sympy import Rational
+
+    parameters: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--param must be NAME=VALUE, got {pair!r}")
+        if text.lower() in ("true", "false"):
+            parameters[name] = text.lower() == "true"
+            continue
+        try:
+            value = Rational(text)
+            parameters[name] = int(value) if value.is_Integer and "." not in text else value
+        except (TypeError, ValueError, ZeroDivisionError):
+            parameters[name] = text
+    return parameters

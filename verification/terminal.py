@@ -1,0 +1,77 @@
+"""What every command shares: exit codes, refusals, output on terminals and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+"""Of a progress bar."""
+
+
+class UsageError(Exception):
+    """Arguments that cannot be used; the message says which and why."""
+
+
+def finite(text: str) -> float:
+    """A finite number, for argparse."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
+    return value
+
+
+def positive(text: str) -> float:
+    """A positive number, for argparse."""
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be positive, got {text!r}")
+    return value
+
+
+def writable_file(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse a path that could not be written once the work is done."""
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"--plot must end in {' or '.join(suffixes)}, got {str(path)!r}")
+    if path.is_dir():
+        raise UsageError(f"--plot must be a file, got the folder {path}")
+    writable_folder(path.parent, "--plot")
+
+
+def writable_folder(path: Path, option: str) -> None:
+    """Refuse a folder that could not be written to once the work is done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UsageError(f"{option}: {path} cannot be written to: {error.strerror}") from error
+
+
+def console(stderr: bool = False) -> Console:
+    """A console; wide where nobody's terminal limits it."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=160)
+
+
+def print_json(data: Any) -> None:
+    """Data as JSON on standard output."""
+    sys.stdout.write(json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def known(name: str, value: str, table: Iterable[str]) -> None:
+    """Refuse a name that is not listed, with the nearest ones."""
+    if value not in table:
+        near = difflib.get_close_matches(value, list(table), n=3, cutoff=0.3) or list(table)
+        raise UsageError(f"--{name} must be a listed name, got {value!r}; the nearest are {', '.join(near)}")
