@@ -262,8 +262,9 @@ def _phi(phi: Any) -> Any:
 
 def _exact(name: str, value: Any, most: float = math.inf) -> Expr:
     """A positive number as an exact expression: sympy would fold a float's weights in float64."""
-    exact = isinstance(value, Expr) and value.is_number
-    if isinstance(value, bool) or not (exact or isinstance(value, numbers.Real)) or not 0 < value <= most:
+    exact = isinstance(value, Expr) and value.is_number and value.is_real
+    number = exact or (isinstance(value, numbers.Real) and not isinstance(value, bool))
+    if not (number and 0 < value <= most and value < math.inf):
         bound = "(0, infinity)" if most == math.inf else f"(0, {most:g}]"
         raise ValueError(f"{name} must be a number in {bound}, got {value!r}")
     return value if exact else Rational(value)
