@@ -14,7 +14,8 @@ import pytest
 import sympy
 import torch
 from semilinear.integrators import grids
-from semilinear.integrators.arithmetic import multiprecision
+from semilinear.integrators.arithmetic import FLOAT64, multiprecision
+from semilinear.integrators.compiler import StepCompiler
 from semilinear.integrators.discrete import discrete, linear_betas
 from semilinear.integrators.plan import Plan, compile_plan
 from semilinear.integrators.plan_io import difference
@@ -454,7 +455,7 @@ def test_the_edm_copy_runs_on_edms_schedule_and_asks_for_the_grid() -> None:
         (lambda: scire.singlestep(4), "order must be 1, 2 or 3, got 4"),
         (lambda: scire.agile(True), "order must be 1, 2 or 3, got True"),
         (lambda: scire.multistep(0), "order must be 1, 2 or 3, got 0"),
-        (lambda: scire.singlestep(2, "v3"), "version must be one of v1, v2 in 'head', got 'v3'"),
+        (lambda: scire.singlestep(2, "v3"), "version must be one of v1, v2 in 'head', got 'v3'"),  # type: ignore[arg-type]
         (lambda: scire.singlestep(2, "v2", snapshot="disc"), "version must be one of v1, ei in 'disc'"),
         (lambda: scire.singlestep(3, "ei", snapshot="disc"), "without the recursive difference"),
         (lambda: scire.agile(3, "ei", snapshot="disc"), "without the recursive difference"),
@@ -475,12 +476,23 @@ def test_the_edm_copy_runs_on_edms_schedule_and_asks_for_the_grid() -> None:
         (lambda: scire.singlestep(3, abscissae="inner"), "abscissae must be 'constant' or 'grid'"),
         (lambda: scire.corrected_singlestep(3, "v0"), "version must be one of v1, v2, ei"),  # type: ignore[arg-type]
         (lambda: phi_1(0), "m must be an integer >= 1, got 0"),
-        (lambda: phi_1(2.0), "m must be an integer >= 1, got 2.0"),  # type: ignore[arg-type]
+        (lambda: phi_1(2.0), "m must be an integer >= 1, got 2.0"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(build: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_phi_1_as_released_needs_a_budget() -> None:
+    compiler = StepCompiler(make("scire-v1-2-released"), VP, "eps", FLOAT64)
+    with pytest.raises(ValueError, match="phi_1 as released depends on the number of steps"):
+        compiler.step(make("scire-v1-2-released").sequence.tableaux[-1], 0.5, 0.4, 0, 1)
+
+
+def test_a_fixed_phi_1_shows_in_the_name() -> None:
+    assert scire.multistep(2, phi=phi_1(3)).name == "scire-v1-2m-released (phi_1 = 2/3)"
+    assert scire.kept_multistep("v2", phi=1).name == "scire-v2-2m-kept (phi_1 = 1)"
 
 
 def test_phi_given_as_a_float_is_exact_in_every_precision() -> None:

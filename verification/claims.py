@@ -53,7 +53,7 @@ RIEMANN = (
 EQUAL_STEPS = "the weights are those of equal steps in rho: a local error O(h^3) on any other grid"
 ENDS_LOW = "the last step is first order: a local error O(h^2), made once"
 RECURSIVE = (
-    "the recursive difference drops (1/phi_1 - 1) N', a term as large as the N' it estimates: a local error "
+    "the recursive difference drops (1/phi_1 - 1) N', at least half of the N' it estimates: a local error "
     "O(h^2) in every step unless phi_1 = 1"
 )
 

@@ -6,7 +6,7 @@ interval of length theta h, with D = (N_theta - N_0)/theta,
 
     h N'_0 = D/phi_1(m) - (1/phi_1(m) - 1) h N'_theta + O(h^2),   phi_1(m) = sum_{k=1}^m (-1)^(k-1)/k!.
 
-Every release drops the second term.  It is as large as the first, so every released method of order 2 or 3 is
+Every release drops the second term.  It does not vanish with h, so every released method of order 2 or 3 is
 first order unless phi_1 = 1, and second order with it: two weights of the third-order methods are wrong too
 (`third`, `multistep_third`).  Where the term is kept, N'_theta must itself be estimated.  By D, the only
 difference of a two-stage step, phi_1 cancels and the explicit midpoint rule is left; by the difference before
@@ -231,7 +231,8 @@ def kept_multistep(version: Version = "v1", *, phi: Any = TWO_THIRDS) -> Solver:
     phi: phi_1, an exact or real number > 0; 1 gives Adams-Bashforth 2.
     """
     sequence = Ramp((FIRST, adams(2), multistep_kept(_exact("phi", phi))))
-    return _corrected("2m-kept", 2, version, sequence, "the recursive difference without truncation")
+    variant = "2m-kept" if phi == TWO_THIRDS else f"2m-kept (phi_1 = {phi})"
+    return _corrected(variant, 2, version, sequence, "the recursive difference without truncation")
 
 
 def _corrected(variant: str, order: int, version: Version, sequence: Sequence, source: str) -> Solver:
