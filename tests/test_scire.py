@@ -178,6 +178,10 @@ def test_it_is_adams_bashforth_3_for_one_phi_1_of_the_step_ratios() -> None:
         (scire.singlestep(2, "v2", phi=1), scire.corrected_singlestep(2, "v2")),
         (scire.multistep(2, snapshot="d30", phi=1.0), scire.multistep(2, snapshot="d30", phi=phi_1(1))),
         (scire.singlestep(3, snapshot="disc"), scire.singlestep(3, phi=phi_1(3))),
+        (
+            scire.singlestep(3, "v2", snapshot="sd"),
+            scire.singlestep(3, "v2", snapshot="d30", abscissae="grid"),
+        ),
         (scire.singlestep(3, snapshot="edm", r1=THIRD), scire.singlestep(3, snapshot="disc")),
         *(
             (build(1, version), "ddim")

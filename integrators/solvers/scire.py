@@ -36,6 +36,7 @@ from .scire_snapshots import (
     R1,
     R2,
     SNAPSHOTS,
+    PhiOf,
     Snapshot,
     parameters,
     phi_as_released,
@@ -93,15 +94,9 @@ def multistep_kept(phi_m: Any) -> Tableau:
 
 # --- solvers as released ---
 
-_UPDATES = {
-    (False, 1): "scire_solver_first_update",
-    (False, 2): "singlestep_scire_solver_second_update",
-    (False, 3): "singlestep_scire_solver_third_update",
-    (True, 1): "scire_solver_first_update",
-    (True, 2): "multistep_scire_solver_second_update",
-    (True, 3): "multistep_scire_solver_third_update",
-}
-"""The release's functions, in which each formula was read: (multistep, order)."""
+_SINGLESTEP = ("scire_solver_first", "singlestep_scire_solver_second", "singlestep_scire_solver_third")
+_MULTISTEP = ("scire_solver_first", "multistep_scire_solver_second", "multistep_scire_solver_third")
+"""The release's functions `.._update`, by order, in which each formula was read."""
 
 
 def singlestep(
@@ -123,9 +118,10 @@ def singlestep(
     every one; the default there).
     Raises ValueError, naming the argument, for another value, or for what was never released.
     """
-    released = _snapshot(snapshot, version, multistep=False)
-    tableau = _tableau(order, version, released, _phi(phi), r1, r2, abscissae)
-    return _released(f"{order}", order, version, released, phi, Repeat(tableau, FIRST))
+    released = _snapshot(snapshot, version)
+    sequence = Repeat(_tableau(order, version, released, _phi(phi), r1, r2, abscissae), FIRST)
+    varying = phi_as_released(released.singlestep, order)
+    return _released(f"{order}", order, version, released, sequence, phi, varying, _SINGLESTEP[order - 1])
 
 
 def agile(
@@ -140,13 +136,14 @@ def agile(
 
     Arguments and errors as in `singlestep`.
     """
-    released, phi_m = _snapshot(snapshot, version, multistep=False), _phi(phi)
+    released, phi_m = _snapshot(snapshot, version), _phi(phi)
     _check_order(order)
     tableaux = tuple(
         _tableau(k, version, released, phi_m, None, None, abscissae) for k in range(1, order + 1)
     )
     sequence = Budgeted(tableaux, lambda nfe: fast_orders(order, nfe), released.always_spans)
-    return _released(f"agile-{order}", order, version, released, phi, sequence)
+    varying, function = phi_as_released(released.singlestep, order, per_entry=order), _SINGLESTEP[order - 1]
+    return _released(f"agile-{order}", order, version, released, sequence, phi, varying, function)
 
 
 def multistep(order: int, version: Version = "v1", *, snapshot: str = "head", phi: Any = None) -> Solver:
@@ -155,28 +152,34 @@ def multistep(order: int, version: Version = "v1", *, snapshot: str = "head", ph
     Arguments and errors as in `singlestep`.  Compile with final="lower" for the release's lower_order_final,
     which "head" always obeys and the other snapshots below 10 steps.
     """
-    released, phi_m = _snapshot(snapshot, version, multistep=True), _phi(phi)
+    released, phi_m = _snapshot(snapshot, version), _phi(phi)
     _check_order(order)
-    assert released.ratio is not None
-    ramp = (FIRST, multistep_second(released.ratio.subs(PHI, phi_m), phi_m), multistep_third(phi_m))
-    return _released(f"{order}m", order, version, released, phi, Ramp(ramp[:order]))
+    if released.multistep is None:
+        raise ValueError(f"snapshot must be one that released multistep, got {snapshot!r}")
+    rule, ratio = released.multistep
+    ramp = (FIRST, multistep_second(ratio.subs(PHI, phi_m), phi_m), multistep_third(phi_m))[:order]
+    varying, function = phi_as_released(rule, order), _MULTISTEP[order - 1]
+    return _released(f"{order}m", order, version, released, Ramp(ramp), phi, varying, function)
 
 
 def _released(
-    variant: str, order: int, version: Version, released: Snapshot, phi: Any, sequence: Sequence
+    variant: str,
+    order: int,
+    version: Version,
+    released: Snapshot,
+    sequence: Sequence,
+    phi: Any,
+    varying: PhiOf,
+    function: str,
 ) -> Solver:
-    is_multistep = isinstance(sequence, Ramp)
-    rule = released.multistep if is_multistep else released.singlestep
-    assert rule is not None
-    per_step = order if isinstance(sequence, Budgeted) else 1
     name = f"scire-{version}-{variant}-released" + ("" if released.name == "head" else f"-{released.name}")
     return Solver(
         name=name if phi is None else f"{name} (phi_1 = {phi})",
         form=VERSIONS[version],
         sequence=sequence,
         claimed=order,
-        source=f"ShiguiLi/SciRE-Solver, {released.source}, {_UPDATES[is_multistep, order]}",
-        parameters=parameters(phi_as_released(rule, order, per_step)),
+        source=f"ShiguiLi/SciRE-Solver, {released.source}, {function}_update",
+        parameters=parameters(varying),
         paper=PAPER,
     )
 
@@ -244,7 +247,7 @@ def _corrected(variant: str, order: int, version: Version, sequence: Sequence, s
 # --- arguments ---
 
 
-def _snapshot(name: str, version: str, multistep: bool) -> Snapshot:
+def _snapshot(name: str, version: str) -> Snapshot:
     if name not in SNAPSHOTS:
         raise ValueError(f"snapshot must be one of {', '.join(SNAPSHOTS)}, got {name!r}")
     released = SNAPSHOTS[name]
@@ -252,8 +255,6 @@ def _snapshot(name: str, version: str, multistep: bool) -> Snapshot:
         raise ValueError(
             f"version must be one of {', '.join(released.versions)} in {name!r}, got {version!r}"
         )
-    if multistep and released.multistep is None:
-        raise ValueError(f"snapshot must be one that released multistep, got {name!r}")
     return released
 
 

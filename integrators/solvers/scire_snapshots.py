@@ -82,18 +82,17 @@ def _hard_coded(step: int, count: int, order: int) -> int:
 class Snapshot:
     """One released state of the code.
 
-    name: suffix of its solvers.  source: commit and file.  versions: by `scire.VERSIONS`.  singlestep,
-    multistep: phi_1 of each step; ratio: the r of the difference (N_0 - N_{-1})/r in 2m; both None where
-    multistep was not released.  inner_grid: abscissae by the grid's rule on every schedule.  always_spans:
-    the agile mode's outer times are cumulative sums on every grid.
+    name: suffix of its solvers.  source: commit and file.  versions: by `scire.VERSIONS`.  singlestep: phi_1
+    of each step.  multistep: the same, and the r of the difference (N_0 - N_{-1})/r in 2m; None where it was
+    not released.  inner_grid: abscissae by the grid's rule on every schedule.  always_spans: the agile mode's
+    outer times are cumulative sums on every grid.
     """
 
     name: str
     source: str
     versions: tuple[str, ...]
     singlestep: Rule
-    multistep: Rule | None = None
-    ratio: Expr | None = None
+    multistep: tuple[Rule, Expr] | None = None
     inner_grid: bool = False
     always_spans: bool = True
 
@@ -106,24 +105,21 @@ SNAPSHOTS: dict[str, Snapshot] = {
             "f820770, scire_solver.py",
             ("v1", "v2"),
             _head_singlestep,
-            _head_multistep,
-            LAMBDA_RATIO ** Rational(1, 4),
+            (_head_multistep, LAMBDA_RATIO ** Rational(1, 4)),
         ),
         Snapshot(
             "d30",
             "d30bca2, scire_solver.py",
             ("v1", "v2"),
             _d30_singlestep,
-            _d30_multistep,
-            LAMBDA_RATIO,
+            (_d30_multistep, LAMBDA_RATIO),
         ),
         Snapshot(
             "sd",
             "5ebe126, sd_scire/stable-diffusion/ldm/models/diffusion/scire_solver/scire_solver.py",
             ("v1", "v2"),
             _d30_singlestep,
-            _d30_multistep,
-            PHI * NEWER,
+            (_d30_multistep, PHI * NEWER),
             inner_grid=True,
         ),
         Snapshot(
@@ -148,7 +144,11 @@ SNAPSHOTS: dict[str, Snapshot] = {
 # --- values of the symbols at a step ---
 
 
-def phi_as_released(rule: Rule, order: int, per_entry: int = 1) -> Callable[[StepContext], Value]:
+PhiOf = Callable[[StepContext], Value]
+"""phi_1 of a step."""
+
+
+def phi_as_released(rule: Rule, order: int, per_entry: int = 1) -> PhiOf:
     """phi_1 of each step by a snapshot's rule; `per_entry`: evaluations of the budget for one of its steps.
 
     The function raises ValueError where the release's list has no entry for the step.
@@ -209,7 +209,7 @@ _GEOMETRY: Mapping[Symbol, Callable[[StepContext], Value]] = {
 }
 
 
-def parameters(phi: Callable[[StepContext], Value]) -> Parameters:
+def parameters(phi: PhiOf) -> Parameters:
     """The values of a step's free symbols."""
     values = {**_GEOMETRY, PHI: phi}
     return lambda context: {symbol: values[symbol](context) for symbol in context.tableau.parameters}

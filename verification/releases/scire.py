@@ -128,9 +128,9 @@ def _phi_per_step(options: Mapping[str, Any], snapshot: str, count: int) -> np.n
     phi, order, steps = _phi(options["phi_1_of_m"]), integer(options, "order"), integer(options, "steps")
     if phi is not None:
         return np.full(count, float(phi))
-    multistep, released = options["mode"] == "multistep", SNAPSHOTS[snapshot]
-    rule, entries = (released.multistep, steps) if multistep else (released.singlestep, steps // order)
-    assert rule is not None
+    rule, entries = SNAPSHOTS[snapshot].singlestep, steps // order
+    if options["mode"] == "multistep" and (multistep := SNAPSHOTS[snapshot].multistep) is not None:
+        rule, entries = multistep[0], steps
     return np.array([float(phi_1(rule(i, entries, order))) for i in range(count)])
 
 
