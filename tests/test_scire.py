@@ -21,10 +21,17 @@ from semilinear.integrators.plan import Plan, compile_plan
 from semilinear.integrators.plan_io import difference
 from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import edm, vp_cosine, vp_linear
-from semilinear.integrators.solver import Ramp, Repeat, Solver
+from semilinear.integrators.solver import Ramp, Repeat, Solver, StepContext
 from semilinear.integrators.solvers import SOLVERS, make, scire
 from semilinear.integrators.solvers.dpm_solver import fast_orders
-from semilinear.integrators.solvers.scire_snapshots import LIMIT, NEWER, OLDER, SNAPSHOTS, phi_1
+from semilinear.integrators.solvers.scire_snapshots import (
+    LIMIT,
+    NEWER,
+    OLDER,
+    SNAPSHOTS,
+    phi_1,
+    phi_as_released,
+)
 from semilinear.integrators.tableau import N, P, Tableau, adams, at_zero, omega
 from semilinear.verification.claims import EXPECTATIONS
 from semilinear.verification.golden import DATA, read, replay_case
@@ -364,8 +371,9 @@ def test_agile_uses_exactly_its_budget_and_spans_intervals_of_every_grid(order: 
         assert tuple(stages) == orders
 
 
-def test_the_copies_agile_mode_steps_uniformly_in_lambda_on_that_grid() -> None:
-    made = plan(scire.agile(3, snapshot="disc"), 8)
+@pytest.mark.parametrize("snapshot", ["disc", "edm"])
+def test_the_copies_agile_mode_steps_uniformly_in_lambda_on_that_grid(snapshot: str) -> None:
+    made = plan(scire.agile(3, snapshot=snapshot), 8)
     assert made.times == grids.uniform_lambda()(VP, 1.0, 1e-3, 3)
 
 
@@ -488,6 +496,15 @@ def test_bad_arguments_are_refused_by_name(build: Any, message: str) -> None:
         build()
 
 
+@pytest.mark.parametrize("m", [3, 19, 20, 60, 3000])
+def test_phi_1_of_a_deep_recursion_is_summed_to_the_digits_of_the_plan(m: int) -> None:
+    for number, most in ((float, 1e-17), (XP.number, XP.number(10) ** -60)):
+        step = scire.VERSIONS["v1"](VP).step(number(0.5), number(0.4))
+        context = StepContext(0, 1, make("ddim").sequence.tableaux[0], step, None, VP, (), 1)
+        value = phi_as_released(lambda *_: m, 2)(context)
+        assert abs(sympy.N(value - (phi_1(m) if m < 100 else LIMIT), 80)) < most
+
+
 def test_phi_1_as_released_needs_a_budget() -> None:
     compiler = StepCompiler(make("scire-v1-2-released"), VP, "eps", FLOAT64)
     with pytest.raises(ValueError, match="phi_1 as released depends on the number of steps"):
@@ -584,6 +601,12 @@ def test_a_discrete_schedule_needs_the_grids_abscissae(monkeypatch: pytest.Monke
         lambda *a, abscissae, **k: scire.singlestep(*a, abscissae="constant", **k),
     )
     assert replayed(index).difference > 1e-4
+
+
+def test_only_the_discrete_time_copy_clips_its_betas() -> None:
+    betas = {"kind": "discrete-vp", "N": 1000, "beta_start": 1e-4, "beta_end": 0.03}
+    kept = {s: len(release._schedule(betas, s).breakpoints) for s in SNAPSHOTS}
+    assert {s for s, n in kept.items() if n < 1000} == {"disc"}
 
 
 def test_a_scaled_state_is_compared() -> None:
