@@ -47,7 +47,13 @@ class StepCompiler:
     """
 
     def __init__(
-        self, solver: Solver, schedule: Schedule, prediction: str, xp: Arithmetic, grid: Grid | None = None
+        self,
+        solver: Solver,
+        schedule: Schedule,
+        prediction: str,
+        xp: Arithmetic,
+        grid: Grid | None = None,
+        budget: int | None = None,
     ) -> None:
         check_prediction(prediction)
         self.form: Form = solver.form(schedule)
@@ -58,6 +64,7 @@ class StepCompiler:
             xp,
             grid,
         )
+        self._budget = budget
         self._history: list[_Integrand] = []
         self._carried: _Integrand | None = None
         self.base = 0
@@ -182,7 +189,7 @@ class StepCompiler:
         if not tableau.parameters:
             return {}
         past = tuple(p.t for p in self._history)
-        context = StepContext(index, count, tableau, step, self._grid, self._schedule, past)
+        context = StepContext(index, count, tableau, step, self._grid, self._schedule, past, self._budget)
         given = {} if self._solver.parameters is None else dict(self._solver.parameters(context))
         missing = sorted(s.name for s in tableau.parameters - given.keys())
         if missing:

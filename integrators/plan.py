@@ -100,7 +100,7 @@ def compile_plan(
             if final == "full" or i < count - history:  # a step that final='lower' lowers stays low
                 tableaux[i] = nested_collocation(history + 1)
 
-    compiler = StepCompiler(solver, schedule, prediction, xp, grid)
+    compiler = StepCompiler(solver, schedule, prediction, xp, grid, budget)
     compiler.base, compiler.next_state = given, given + 1
     before = tuple(compiler.remember(i, nodes[i]) for i in range(given))
     made = [

@@ -115,10 +115,12 @@ class Budgeted:
 
     `orders(nfe)` lists the order of each step.  On a grid uniform in lambda the steps are uniform; on
     another grid a step of order k spans k intervals of the grid with `nfe` intervals (the release's rule).
+    always_spans: it does so on every grid (SciRE's rule).
     """
 
     by_order: tuple[Tableau, ...]
     orders: Callable[[int], tuple[int, ...]] = field(compare=False)
+    always_spans: bool = False
 
     @property
     def tableaux(self) -> tuple[Tableau, ...]:
@@ -141,7 +143,7 @@ class Budgeted:
     def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
         _check_budget(budget, 1, " evaluations")
         orders = self.orders(budget)
-        if grid.name == "lambda":
+        if grid.name == "lambda" and not self.always_spans:
             return _spaced(grid, schedule, t_start, t_end, len(orders))
         fine = _spaced(grid, schedule, t_start, t_end, sum(orders))
         return tuple(fine[sum(orders[:i])] for i in range(len(orders) + 1))
@@ -164,6 +166,8 @@ class StepContext:
     schedule: Schedule
     past: tuple[Value, ...]
     """The times at which P(1), P(2), .. were evaluated, as many as there are."""
+    budget: int | None = None
+    """What the plan was made to: steps, or evaluations for a budgeted solver; None for an adaptive run."""
 
 
 Parameters = Callable[[StepContext], Mapping[Symbol, Value]]

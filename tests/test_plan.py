@@ -21,7 +21,7 @@ from semilinear.integrators.plan_io import PlanError, difference, from_json, loa
 from semilinear.integrators.program import Row
 from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import edm, rectified_flow, ve, vp_cosine, vp_linear
-from semilinear.integrators.solver import Ramp, Repeat, Solver
+from semilinear.integrators.solver import Ramp, Repeat, Solver, StepContext
 from semilinear.integrators.solvers import SOLVERS, deis, dpm_solver, make
 from semilinear.integrators.tableau import N, Stage, Tableau, phi, phi1
 from semilinear.integrators.tableau import N as NN
@@ -141,6 +141,41 @@ def test_nfe_follows_from_the_formulas_for_every_step_count(name: str, steps: in
     if name.startswith("dpm-solver") and "fast" in name and final == "lower":
         saved = dpm_solver.fast_orders(int(name[-1]), steps)[-1] - 1
     assert made.nfe == steps * stages - saved
+
+
+@pytest.mark.parametrize("spans", [False, True])
+def test_a_budgeted_step_of_order_k_spans_k_intervals_of_the_grid(spans: bool) -> None:
+    """On a grid uniform in lambda only where the sequence says so."""
+    sequence = dataclasses.replace(make("dpm-solver-fast-3").sequence, always_spans=spans)  # type: ignore[type-var]
+    fine = grids.uniform_lambda()(VP, 1.0, 1e-3, 8)
+    times = sequence.times(grids.uniform_lambda(), VP, 1.0, 1e-3, 8)
+    assert times == (
+        (fine[0], fine[3], fine[6], fine[8]) if spans else grids.uniform_lambda()(VP, 1.0, 1e-3, 3)
+    )
+    for grid in (grids.uniform_t(), grids.nsr()):
+        fine = grid(VP, 1.0, 1e-3, 8)
+        assert sequence.times(grid, VP, 1.0, 1e-3, 8) == (fine[0], fine[3], fine[6], fine[8])
+
+
+@pytest.mark.parametrize(("name", "steps"), [("dpm-solver-fast-2", 7), ("dpm-solver-fast-2", 8), ("ddim", 4)])
+def test_parameters_may_depend_on_the_budget(name: str, steps: int) -> None:
+    """The count of steps does not tell it: DPM-Solver-fast takes four steps for 7 evaluations as for 8."""
+    seen = []
+
+    def parameters(context: StepContext) -> dict[Any, float]:
+        seen.append((context.count, context.budget))
+        return {sympy.Symbol("a"): 1.0}
+
+    scaled = Tableau((), phi1 * NN(0) * sympy.Symbol("a"))
+    solver = make(name)
+    sequence: Any = (
+        dataclasses.replace(solver.sequence, by_order=(scaled, scaled))  # type: ignore[type-var]
+        if "fast" in name
+        else Repeat(scaled, scaled)
+    )
+    solver = dataclasses.replace(solver, sequence=sequence, parameters=parameters)
+    compile_plan(solver, VP, steps=steps, **RANGE)
+    assert seen == [(4, steps)] * 4
 
 
 def test_the_ramp_is_descended_at_the_end_on_request() -> None:

@@ -54,6 +54,10 @@ RIEMANN = (
 )
 EQUAL_STEPS = "the weights are those of equal steps in rho: a local error O(h^3) on any other grid"
 ENDS_LOW = "the last step is first order: a local error O(h^2), made once"
+RECURSIVE = (
+    "the recursive difference drops (1/phi_1 - 1) N', at least half of the N' it estimates: a local error "
+    "O(h^2) in every step unless phi_1 = 1"
+)
 
 
 def _adams(prefix: str, released_rule: bool) -> list[Expectation]:
@@ -97,6 +101,18 @@ def _dpm(family: str) -> list[Expectation]:
     return rows
 
 
+def _scire() -> list[Expectation]:
+    released = [f"scire-{v}-{k}-released" for v in ("v1", "v2") for k in ("2", "3", "2m", "3m")]
+    released += ["scire-v1-agile-3-released", "scire-v1-2m-released-d30", "scire-v1-2m-released-sd"]
+    released += ["scire-ei-2-released-disc", "scire-v1-3-released-edm"]
+    return [
+        *(Expectation(name, 1, 1, RECURSIVE) for name in released),
+        *(Expectation(f"scire-v1-{k}", 2, 2) for k in ("2-corrected", "2m-corrected", "2m-kept")),
+        *(Expectation(f"scire-{v}-3-corrected", 3, 3) for v in ("v1", "v2")),
+        *(Expectation(f"scire-{v}-3m-corrected", 3, 2, START) for v in ("v1", "v2")),
+    ]
+
+
 def _one_step(names: dict[str, int]) -> list[Expectation]:
     return [Expectation(name, order, order) for name, order in names.items()]
 
@@ -122,6 +138,7 @@ EXPECTATIONS: tuple[Expectation, ...] = (
         }
     ),
     Expectation("deis-ipndm", 2, 2, EQUAL_STEPS),
+    *_scire(),
     *_one_step({"edm-heun": 2, "etdrk2": 2, "etdrk3": 3, "etdrk4": 4, "krogstad4": 4}),
     *_one_step({"hochbruck-ostermann4": 4, "lawson4": 4, "exprk5s8": 5}),
 )

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..solver import Solver
-from . import classical, deis, dpm_solver, edm, stochastic
+from . import classical, deis, dpm_solver, edm, scire, stochastic
 
 Constructor = Callable[..., Solver]
 
@@ -43,6 +43,7 @@ def _constructors() -> Iterable[Constructor]:
         yield partial(deis.rho_rk, method)
     yield deis.ipndm
     yield edm.heun
+    yield from _scire()
     sde: tuple[dpm_solver.Family, ...] = ("sde-dpm-solver", "sde-dpm-solver++")
     for family in sde:
         yield partial(dpm_solver.multistep, 1, family)
@@ -62,6 +63,26 @@ def _constructors() -> Iterable[Constructor]:
     yield partial(stochastic.sa_solver, 3, 4)
     for name in classical.CATALOGUE:
         yield partial(classical.exponential_rk, name)
+
+
+def _scire() -> Iterable[Constructor]:
+    versions: tuple[scire.Version, ...] = ("v1", "v2")
+    for version in versions:
+        for order in (2, 3):
+            yield partial(scire.singlestep, order, version)
+        for order in (2, 3):
+            yield partial(scire.multistep, order, version)
+    yield partial(scire.agile, 3, "v1")
+    for snapshot in ("d30", "sd"):
+        yield partial(scire.multistep, 2, "v1", snapshot=snapshot)
+    yield partial(scire.singlestep, 2, "ei", snapshot="disc")
+    yield partial(scire.singlestep, 3, "v1", snapshot="edm")
+    for order in (2, 3):
+        yield partial(scire.corrected_singlestep, order, "v1")
+        yield partial(scire.corrected_multistep, order, "v1")
+    yield partial(scire.corrected_singlestep, 3, "v2")
+    yield partial(scire.corrected_multistep, 3, "v2")
+    yield partial(scire.kept_multistep, "v1")
 
 
 def ddim() -> Solver:

@@ -8,8 +8,9 @@ from typing import Any
 from .deis import DEIS
 from .dpm_solver import DPM_SOLVER
 from .rebuild import Family, GoldenError
+from .scire import SCIRE
 
-FAMILIES = (DPM_SOLVER, DEIS)
+FAMILIES = (DPM_SOLVER, DEIS, SCIRE)
 
 
 def family(options: Mapping[str, Any]) -> Family:
