@@ -41,6 +41,7 @@ def test_there_are_165_cases() -> None:
         "deis": 56,
         "dpm-solver": 49,
         "dpm-solver-pp": 60,
+        "er-sde": 64,
     }
 
 

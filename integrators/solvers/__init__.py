@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..solver import Solver
-from . import classical, deis, dpm_solver, edm
+from . import classical, deis, dpm_solver, edm, er_sde
 
 Constructor = Callable[..., Solver]
 
@@ -49,6 +49,8 @@ def _constructors() -> Iterable[Constructor]:
         for type in dpm_solver.TYPES:
             yield partial(dpm_solver.multistep, 2, family, type)
     yield partial(dpm_solver.multistep, 3, "sde-dpm-solver++")
+    for build, order, scale in er_sde.LISTED:
+        yield partial(build, order, scale)
     for name in classical.CATALOGUE:
         yield partial(classical.exponential_rk, name)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from .deis import DEIS
 from .dpm_solver import DPM_SOLVER
+from .er_sde import ER_SDE
 from .rebuild import Family, GoldenError
 
-FAMILIES = (DPM_SOLVER, DEIS)
+FAMILIES = (DPM_SOLVER, DEIS, ER_SDE)
 
 
 def family(options: Mapping[str, Any]) -> Family:
