@@ -1,9 +1,9 @@
 """ER-SDE-Solver (arXiv:2309.06169): Taylor methods for the extended reverse SDE of a noise scale, as data.
 
-One NFE per step; D is replaced by a polynomial in rho through the latest evaluations, and the schedule alone
-decides between the release's VE and VP functions.  The released formulas differ from Adams-Bashforth in two ways,
-which are told apart here: their integrals are left Riemann sums, and order 3 takes a backward difference for the
-slope at the step's start.
+One evaluation per step; D is replaced by a polynomial in rho through the latest evaluations, and the schedule
+alone decides between the release's VE and VP functions.  The released formulas differ from Adams-Bashforth in
+two ways, which are told apart here: their integrals are left Riemann sums, and order 3 takes a backward
+difference for the slope at the step's start.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 import sympy
 from sympy import Integer
 
+from ..extended_sde import Moments, by_parts, exact, extended_reverse_sde
 from ..form import Form
-from ..noise_scale import ODE, REVERSE_SDE, SDE_5, Moments, NoiseScale, by_parts, exact, extended_reverse_sde
+from ..noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale
 from ..quadrature import LeftRiemann
 from ..schedule import Schedule
 from ..solver import Ramp, Solver
@@ -42,33 +43,37 @@ def taylor(order: int) -> Tableau:
     """
     values = [N(0), *(P(j) for j in range(1, order))]
     nodes = [Integer(0), *(-omega(j) for j in range(1, order))]
-    terms = (
-        phi(k + 1, 1) * sympy.factorial(k) * _difference(values[: k + 1], nodes[: k + 1]) for k in range(order)
-    )
-    return Tableau((), sum(terms, Integer(0)))
+    derivatives = [sympy.factorial(k) * _difference(values[: k + 1], nodes[: k + 1]) for k in range(order)]
+    return Tableau((), sum((phi(k, 1) * d for k, d in enumerate(derivatives, 1)), Integer(0)))
 
 
 def er_sde(order: int, scale: NoiseScale = SDE_5) -> Solver:
-    """ER-SDE-Solver of any order with exact integrals: Adams-Bashforth in rho for the form of the noise scale.
+    """ER-SDE-Solver of any order: D's interpolation polynomial in rho, integrated exactly (Adams-Bashforth).
 
     Raises ValueError for an order outside 1 .. 8.
     """
     _check_order(order, 1, 8)
     ramp = tuple(adams(k) for k in range(1, order + 1))
-    source = "the Newton form of D in rho, integrated exactly: the release with its sums and slope corrected"
-    return _solver(scale, order, "" if order == 1 else "-corrected", ramp, source)
+    if order in (2, 3):
+        source = f"QinpengCui/ER-SDE-Solver, vp_{order}_order_taylor, with exact integrals"
+        return _solver(scale, order, "-corrected", ramp, source + (" and slope" if order == 3 else ""))
+    source = "QinpengCui/ER-SDE-Solver, vp_1_order" if order == 1 else "Adams-Bashforth, not released"
+    return _solver(scale, order, "", ramp, source)
 
 
 def uncorrected(order: int, scale: NoiseScale = SDE_5) -> Solver:
-    """The release's formula with its own slope and exact integrals, from order 3 on, where the slope matters."""
+    """The release's formula and slope with exact integrals, from order 3 on, where the slope matters.
+
+    Raises ValueError for an order outside 3 .. 8.
+    """
     _check_order(order, 3, 8)
     ramp = tuple(taylor(k) for k in range(1, order + 1))
-    source = f"QinpengCui/ER-SDE-Solver, vp_{order}_order_taylor, with exact integrals"
-    return _solver(scale, order, "-exact-integrals", ramp, source)
+    source = "QinpengCui/ER-SDE-Solver, vp_3_order_taylor, with exact integrals"
+    return _solver(scale, order, "-exact-integrals", ramp, source + ("" if order == 3 else ", continued"))
 
 
 def released(order: int, scale: NoiseScale = SDE_5, *, points: int = POINTS, clip: float = CLIP) -> Solver:
-    """ER-SDE-Solver as released: left Riemann sums of some points, and no noise where its variance is below clip.
+    """ER-SDE-Solver as released: left Riemann sums, and no noise where its variance is below clip.
 
     Raises ValueError for an order outside 1 .. 3, fewer than one point or a negative clip.
     """
@@ -90,6 +95,9 @@ def _solver(
     moments: Moments = exact,
     clip: float = 0.0,
 ) -> Solver:
+    if not isinstance(scale, NoiseScale):
+        raise TypeError(f"scale must be a NoiseScale (see noise_scale.NOISE_SCALES), got {scale!r}")
+
     def form(schedule: Schedule) -> Form:
         return extended_reverse_sde(schedule, scale, moments, clip)
 

@@ -97,7 +97,9 @@ def _noise_scale(options: Mapping[str, Any]) -> NoiseScale:
     if eta is None:
         return scale
     if number != 3:
-        raise GoldenError(f"noise_scale_function {number} has no eta, got {options['noise_scale_function']!r}")
+        raise GoldenError(
+            f"noise_scale_function {number} has no eta, got {options['noise_scale_function']!r}"
+        )
     return sde_1(float(eta.group(1)))
 
 
