@@ -23,7 +23,7 @@ from .quadrature import GAUSS, LeftRiemann
 from .schedule import Schedule
 
 Moments = Callable[[NoiseScale, Path, Value, int], Value]
-"""(scale, path, h, n) -> phi_1 int (1/phi)' ((rho - rho_0)/h)^k/k! drho, k = 0 .. n - 1; h = rho_1 - rho_0."""
+"""(scale, path, h, n) -> phi_1 int (1/phi)' ((rho - rho_0)/h)^k/k! drho, k < n; h = rho_1 - rho_0."""
 
 
 def exact(scale: NoiseScale, path: Path, h: Value, count: int) -> Value:

@@ -53,7 +53,8 @@ def er_sde(order: int, scale: NoiseScale = SDE_5) -> Solver:
     Raises ValueError for an order outside 1 .. 8.
     """
     _check_order(order, 1, 8)
-    ramp = tuple(adams(k) for k in range(1, order + 1))
+    # The same formula up to order 2, but Newton's form has a limit where a node is at rho = infinity.
+    ramp = tuple(taylor(k) if k <= 2 else adams(k) for k in range(1, order + 1))
     if order in (2, 3):
         source = f"QinpengCui/ER-SDE-Solver, vp_{order}_order_taylor, with exact integrals"
         return _solver(scale, order, "-corrected", ramp, source + (" and slope" if order == 3 else ""))
