@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -39,6 +40,7 @@ from semilinear.integrators.solvers.er_sde import er_sde, released, taylor, unco
 from semilinear.integrators.tableau import adams, phi3
 from semilinear.verification.campaign import MAIN
 from semilinear.verification.claims import EXPECTATIONS
+from semilinear.verification.golden import DATA, read, replay_case
 from semilinear.verification.study import Experiment, Study, run
 
 VP, VE = vp_linear(), edm(2000.0)
@@ -85,7 +87,7 @@ def moment(scale: NoiseScale, rho0: float, rho1: float, n: int) -> Any:
         rho = MP.exp(v)
         return rho * (rho - a) ** (n - 1) / MP.factorial(n - 1) / phi(rho)
 
-    nodes = MP.linspace(MP.log(b), MP.log(a), 2 + int(MP.log(a / b)))
+    nodes = MP.linspace(MP.log(b), MP.log(a), 2 + int(abs(MP.log(a / b))))
     return (b - a) ** n / MP.factorial(n) + phi(b) * MP.quad(integrand, nodes)
 
 
@@ -95,7 +97,7 @@ def moment(scale: NoiseScale, rho0: float, rho1: float, n: int) -> Any:
 @by_name
 @pytest.mark.parametrize("rho0", [20.0, 0.7])
 def test_moments_are_the_integrals_to_rounding_for_every_step(scale: NoiseScale, rho0: float) -> None:
-    for size in STEPS[:5]:
+    for size in (*STEPS[:5], -0.3):  # the last encodes
         rho1 = rho0 * np.exp(-size)
         step = form(scale).step(rho0, rho1)
         for n in range(3):
@@ -280,6 +282,23 @@ def test_order_k_is_exact_where_the_data_prediction_is_a_polynomial_in_rho(
         assert final.x[0] == pytest.approx(float(r * MP.mpf(1.3) + binomial), rel=1e-12)
 
 
+@pytest.mark.parametrize("n", [1, 2, 7])
+@pytest.mark.parametrize("scale", [ODE, REVERSE_SDE, SDE_5], ids=lambda s: s.name)
+def test_one_gaussian_has_its_exact_mean_in_any_number_of_steps_of_the_reverse_sde(
+    scale: NoiseScale, n: int
+) -> None:
+    """E[x_0 | x_rho] is a martingale along phi = x^2 and no other: order 1 without noise ends in the mean."""
+    mean, variance, rhos = 0.7, 0.25, np.geomspace(5.0, 0.1, n + 1)
+    made = compile_plan(er_sde(1, scale), VE, times=rhos, prediction="x0")
+
+    def model(y: Any, rho: Any) -> Any:
+        return mean + variance / (variance + rho**2) * (y - mean)
+
+    final = sample(made, model, np.array([3.0]), noise=lambda i, v: 0 * v).x[0]
+    exact_mean = mean + (variance + 0.1**2) / (variance + 5.0**2) * (3.0 - mean)
+    assert (abs(final - exact_mean) < 1e-14) == (scale is REVERSE_SDE)
+
+
 def test_the_released_formula_is_adams_up_to_order_2() -> None:
     assert taylor(1).b == adams(1).b
     for name, weight in taylor(2).b.items():
@@ -388,6 +407,61 @@ def test_runs_share_a_brownian_path() -> None:
     assert (ends[0] - ends[1]).abs().median() < 0.1 * (ends[0] - other).abs().median()
 
 
+def test_the_parameters_of_the_release_are_open_by_name() -> None:
+    assert make("er-sde-2-released", points=200).name == "er-sde-2-released-200"
+    hundred, ports = (plan(make("er-sde-2-released", points=n)) for n in (100, 200))
+    assert difference(hundred, ports).value > 1e-3
+    assert difference(hundred, plan(make("er-sde-2-released"))).value == 0
+
+
+# --- replay ---
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ["noise", 2, 0, 1],
+        ["alphas", 1],
+        ["sigmas", 1],
+        ["times", 2],
+        ["intermediate", 1, 0, 0],
+        ["options", "noise_scale_function_id"],
+        ["options", "quadrature_points"],
+        ["options", "order"],
+    ],
+)
+def test_every_number_of_a_case_counts(path: list[Any]) -> None:
+    data = read(DATA / "er-sde.json")
+    changed = copy.deepcopy(data["cases"][56])
+    assert replay_case(data, 56, changed).ok
+    *keys, last = path
+    at = changed
+    for key in keys:
+        at = at[key]
+    at[last] = at[last] - 1 if isinstance(at[last], int) else at[last] * (1 + 1e-7)
+    assert not replay_case(data, 56, changed).ok
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("model_prediction_type", "score"),
+        ("quadrature_rule", "trapezoidal"),
+        ("slope", "exact"),
+        ("sde_type", "sub-vp"),
+        ("grid", "cosine"),
+        ("problem", "3d"),
+        ("noise_scale_function_id", 8),
+        ("noise_scale_function", "x^1.5, eta=0.5"),
+    ],
+)
+def test_options_that_are_not_known_are_named(option: str, value: Any) -> None:
+    data = read(DATA / "er-sde.json")
+    changed = copy.deepcopy(data["cases"][56])
+    changed["options"][option] = value
+    assert option in replay_case(data, 56, changed).error
+
+
 # --- admissible functions, bad input ---
 
 
@@ -440,6 +514,7 @@ def test_sde_4_makes_no_sde_above_1022() -> None:
         (lambda: uncorrected(2), "order must be an integer from 3 to 8"),
         (lambda: released(4), "order must be an integer from 1 to 3"),
         (lambda: released(2, points=0), "points must be"),
+        (lambda: released(2, points=2.5), "points must be"),  # type: ignore[arg-type]
         (lambda: released(2, clip=-1.0), "clip must be"),
         (lambda: released(2, clip=float("nan")), "clip must be"),
     ],

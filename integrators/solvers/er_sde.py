@@ -76,6 +76,7 @@ def uncorrected(order: int, scale: NoiseScale = SDE_5) -> Solver:
 def released(order: int, scale: NoiseScale = SDE_5, *, points: int = POINTS, clip: float = CLIP) -> Solver:
     """ER-SDE-Solver as released: left Riemann sums, and no noise where its variance is below clip.
 
+    points: of the sums, 100 in the release.  clip: absolute, on the variance of x/alpha.
     Raises ValueError for an order outside 1 .. 3, fewer than one point or a negative clip.
     """
     _check_order(order, 1, 3)
@@ -84,7 +85,8 @@ def released(order: int, scale: NoiseScale = SDE_5, *, points: int = POINTS, cli
     ramp = tuple(taylor(k) for k in range(1, order + 1))
     function = "ve_1_order, vp_1_order" if order == 1 else f"ve_{order}_order_taylor, vp_{order}_order_taylor"
     source = f"QinpengCui/ER-SDE-Solver, er_sde_solver.py, {function}"
-    return _solver(scale, order, "-released", ramp, source, by_parts(LeftRiemann(points)), clip)
+    suffix = "-released" if points == POINTS else f"-released-{points}"
+    return _solver(scale, order, suffix, ramp, source, by_parts(LeftRiemann(points)), clip)
 
 
 def _solver(
