@@ -221,6 +221,19 @@ def test_the_parameters_of_the_release_are_open_by_name() -> None:
     assert difference(hundred, plan(make("er-sde-2-released"))).value == 0
 
 
+def test_the_release_draws_no_noise_in_small_steps() -> None:
+    """Its variances below 1e-6 are dropped: the finer the grid, the more of them."""
+    for n in (50, 500):
+        right, clipped = (plan(solver, steps=n) for solver in (er_sde(1), released(1)))
+        drawn = [[bool(last_row(step).noise) for step in p.steps] for p in (right, clipped)]
+        assert all(drawn[0])
+        assert sum(drawn[1]) < n
+    assert drawn == [
+        [bool(last_row(step).noise) for step in plan(released(1, clip=c), steps=500).steps]
+        for c in (0.0, 1e-6)
+    ]
+
+
 # --- replay ---
 
 

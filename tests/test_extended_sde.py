@@ -26,7 +26,7 @@ from semilinear.integrators.plan import Plan, compile_plan
 from semilinear.integrators.plan_io import difference
 from semilinear.integrators.quadrature import LeftRiemann
 from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import Schedule, edm, vp_linear
+from semilinear.integrators.schedule import Schedule, edm, vp_cosine, vp_linear
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers.er_sde import er_sde, released, uncorrected
 
@@ -104,6 +104,19 @@ def test_the_noise_has_its_exact_deviation_down_to_the_smallest_step(scale: Nois
         a, b = MP.mpf(rho0), MP.mpf(rho1)
         expected = MP.sqrt(b**2 - (a * phi(b) / phi(a)) ** 2)
         assert std(rho0, rho1) == pytest.approx(float(expected), rel=1e-14), size
+
+
+def test_the_probability_flow_is_a_form_without_noise() -> None:
+    assert form(ODE).std is None
+    assert form(NoiseScale("three", 3 * x)).std is None
+
+
+@by_name
+def test_only_the_first_moment_has_a_limit_at_rho_infinity(scale: NoiseScale) -> None:
+    step = form(scale, vp_cosine()).step(1.0, 0.5)
+    assert step.weight(1.0) * step.phi(1, 1.0) == vp_cosine().alpha(0.5)
+    with pytest.raises(ValueError, match="is at rho = infinity at t = 1"):
+        step.phi(2, 1.0)
 
 
 @noisy
