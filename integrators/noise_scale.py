@@ -95,8 +95,13 @@ class NoiseScale:
     def over_x(self, rho: Value) -> Value:
         """phi(rho)/rho.  Raises ValueError where it is not a positive number."""
         value = function(self.relative, of(rho))(rho)
-        if not np.all(value > 0):
-            raise ValueError(f"phi(x) = {self.phi} must be positive, got phi(x)/x = {value} at x = {rho}")
+        bad = np.atleast_1d(~(value > 0) if isinstance(value, np.ndarray) else not value > 0)
+        if np.any(bad):
+            at = int(np.argmax(bad))
+            ratio, where = (float(np.broadcast_to(v, bad.shape)[at]) for v in (value, rho))
+            raise ValueError(
+                f"phi(x) = {self.phi} must be positive, got phi(x)/x = {ratio:.3g} at x = {where:.6g}"
+            )
         return value
 
     def log_ratio(self, path: Path) -> Value:
