@@ -74,13 +74,13 @@ class Exponential:
     def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
         if step.infinite:
             if k != 1 or c != 1:
-                raise ValueError(_no_limit(form, step))
+                raise ValueError(no_limit(form, step))
             return step.xp.number(1)
         return phi(k, self.rate * step.h * c)
 
     def _limit(self, form: Form, step: Step) -> Value:
         if self.limit is None:
-            raise ValueError(_no_limit(form, step))
+            raise ValueError(no_limit(form, step))
         return self.limit(step.t0, step.t1)
 
 
@@ -199,7 +199,7 @@ class Step:
                 "needs noise_in_lambda, data_in_lambda, noise_in_rho or data_in_inverse_rho"
             )
         if self.infinite:
-            raise ValueError(_no_limit(self.form, self))
+            raise ValueError(no_limit(self.form, self))
         return rate * self.h
 
     def time(self, c: Value) -> Value:
@@ -209,7 +209,7 @@ class Step:
         if c == 1:
             return self.t1
         if self.infinite:
-            raise ValueError(_no_limit(self.form, self))
+            raise ValueError(no_limit(self.form, self))
         key = ("time", c)
         if key not in self.cache:
             self.cache[key] = self.form.time(self.tau0 + c * self.h)
@@ -234,7 +234,8 @@ class Step:
         return self.cache[key]
 
 
-def _no_limit(form: Form, step: Step) -> str:
+def no_limit(form: Form, step: Step) -> str:
+    """Why a row has no limit where h is infinite, and what to do."""
     variable, starts = form.name.split("_in_")[-1], not finite(step.tau0)
     advice = (
         "begin with a first-order step in data prediction, or start later"

@@ -42,6 +42,7 @@ def test_there_are_243_cases() -> None:
         "dpm-solver": 49,
         "dpm-solver-pp": 60,
         "scire": 78,
+        "er-sde": 64,
     }
 
 

@@ -64,6 +64,20 @@ def test_a_divergent_integral_is_reported() -> None:
         GAUSS.integrate(lambda s: np.stack([1 / s**2]), 0.0, 1.0, FLOAT64)
 
 
+@pytest.mark.parametrize("low", [1 / 690, 1 / 735, 1 / 800])
+def test_an_integrand_that_underflows_ends(low: float) -> None:
+    calls = []
+
+    def f(s: Any) -> Any:
+        calls.append(s)
+        return np.stack([np.exp(-1 / s)])
+
+    value = GAUSS.integrate(f, low, 1 / 500, FLOAT64)[0]
+    assert value == pytest.approx(1.0 / 500**2 * math.exp(-500), rel=5e-3)
+    assert abs(GAUSS.integrate(f, 1 / 735, 1 / 715, FLOAT64)[0]) < 1e-300
+    assert len(calls) < 1000
+
+
 @pytest.mark.parametrize("points", [0, -1, 1.5, True])
 def test_bad_point_counts_are_refused(points: Any) -> None:
     with pytest.raises(ValueError, match="points"):

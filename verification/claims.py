@@ -58,6 +58,11 @@ RECURSIVE = (
     "the recursive difference drops (1/phi_1 - 1) N', at least half of the N' it estimates: a local error "
     "O(h^2) in every step unless phi_1 = 1"
 )
+SUMS = (
+    "the left Riemann sum with 100 points leaves 1/100 of the second moment at every step, however small: a "
+    "local error O(h^2), first order in the limit"
+)
+SLOPE = "the slope is a backward difference, off by h D''/2: a local error O(h^3)"
 
 
 def _adams(prefix: str, released_rule: bool) -> list[Expectation]:
@@ -113,6 +118,18 @@ def _scire() -> list[Expectation]:
     ]
 
 
+def _er_sde() -> list[Expectation]:
+    return [
+        Expectation("er-sde-ode-1", 1, 1),
+        Expectation("er-sde-ode-2-released", 1, 1, SUMS, long=True),
+        Expectation("er-sde-ode-2-corrected", 2, 2),
+        Expectation("er-sde-ode-3-released", 1, 1, SUMS, long=True),
+        Expectation("er-sde-ode-3-exact-integrals", 2, 2, SLOPE),
+        Expectation("er-sde-ode-3-corrected", 3, 2, START),
+        Expectation("er-sde-ode-4", 4, 2, START),
+    ]
+
+
 def _one_step(names: dict[str, int]) -> list[Expectation]:
     return [Expectation(name, order, order) for name, order in names.items()]
 
@@ -139,6 +156,7 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     ),
     Expectation("deis-ipndm", 2, 2, EQUAL_STEPS),
     *_scire(),
+    *_er_sde(),
     *_one_step({"edm-heun": 2, "etdrk2": 2, "etdrk3": 3, "etdrk4": 4, "krogstad4": 4}),
     *_one_step({"hochbruck-ostermann4": 4, "lawson4": 4, "exprk5s8": 5}),
 )

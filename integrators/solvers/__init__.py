@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..solver import Solver
-from . import classical, deis, dpm_solver, edm, scire, stochastic
+from . import classical, deis, dpm_solver, edm, er_sde, scire, stochastic
 
 Constructor = Callable[..., Solver]
 
@@ -61,6 +61,8 @@ def _constructors() -> Iterable[Constructor]:
     yield partial(stochastic.sa_solver, 2, 2)
     yield partial(stochastic.sa_solver, 2, 2, rescaled=True)
     yield partial(stochastic.sa_solver, 3, 4)
+    for build, order, scale in er_sde.LISTED:
+        yield partial(build, order, scale)
     for name in classical.CATALOGUE:
         yield partial(classical.exponential_rk, name)
 

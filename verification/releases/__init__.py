@@ -7,10 +7,11 @@ from typing import Any
 
 from .deis import DEIS
 from .dpm_solver import DPM_SOLVER
+from .er_sde import ER_SDE
 from .rebuild import Family, GoldenError
 from .scire import SCIRE
 
-FAMILIES = (DPM_SOLVER, DEIS, SCIRE)
+FAMILIES = (DPM_SOLVER, DEIS, SCIRE, ER_SDE)
 
 
 def family(options: Mapping[str, Any]) -> Family:
