@@ -141,7 +141,7 @@ def test_the_first_moment_has_its_limit_at_sigma_zero(prediction: Any, level: st
         weights = {(k, s): float(v) for k, s, v in row.terms}
         ends.append(
             [
-                weights["x", 1] if ("x", 1) in weights else 0.0,
+                weights.get(("x", 1), 0.0),
                 weights["m", 1],
                 sum(float(w) for _, w in row.noise),
             ]
@@ -206,7 +206,8 @@ def test_solvers_that_are_the_same_method_have_the_same_plan(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n, (a, _) in PAIRS.items() if not a.stochastic])
 def test_level_zero_is_the_ode_exactly_and_draws_nothing(name: str) -> None:
     made = plan(PAIRS[name][0])
-    assert made.increments == () and not made.stochastic
+    assert made.increments == ()
+    assert not made.stochastic
     assert made.form in ("data_in_lambda", "noise_in_lambda")
     sample(made, lambda x, t: x * 0, torch.ones(2, 2, dtype=torch.float64), noise=forbidden)
 
@@ -300,7 +301,8 @@ def test_stages_and_step_carry_the_noise_of_one_path(prediction: Any, tau: Any) 
 def test_predictor_and_corrector_have_the_same_noise() -> None:
     for step in plan(sa_solver(3, 4)).steps[:-1]:
         a, b = (op.noise for op in step.operations if isinstance(op, Row))
-        assert a == b and len(a) == 1
+        assert a == b
+        assert len(a) == 1
 
 
 # --- every pair runs or is refused ---
@@ -351,7 +353,8 @@ def test_a_final_sigma_of_zero_is_reached_at_every_position_of_the_history(name:
     """k-diffusion PR 104: `h` unbound at a zero final step.  The last step returns the denoised state."""
     made = plan(make(name), steps, t_end=0.0, grid=grids.uniform_t(), final="lower")
     last = made.steps[-1].operations[-1]
-    assert isinstance(last, Row) and not last.noise
+    assert isinstance(last, Row)
+    assert not last.noise
     x = torch.ones(2, 2, dtype=torch.float64)
     assert torch.isfinite(sample(made, lambda v, t: v / 2, x, noise=lambda i, v: v * 0).x).all()
 
