@@ -150,8 +150,9 @@ def test_plans_without_a_path_are_refused() -> None:
     ancestral = dataclasses.replace(
         make("sde-dpm-solver++-1"), noising=lambda s, t0, t1, i, n: (t0, t1 - (t0 - t1) / 4)
     )
+    plan = compiled(ancestral, 3)
     with pytest.raises(ValueError, match="noise that is not its SDE's"):
-        study(ancestral)
+        strong_error(EXPERIMENT.law(sde_data()), plan, respond(plan, EXPERIMENT.model, CASES.start))
     with pytest.raises(ValueError, match="one input"):
         respond(
             compile_plan(make("sde-dpm-solver++-2m"), VP, times=[0.6, 0.5, 0.4], start="exact"),
@@ -225,6 +226,22 @@ def test_stages_of_drift_alone_lose_the_order_of_the_variance_and_not_of_the_mea
     assert mean == pytest.approx(2, abs=0.05)
     assert variance == pytest.approx(1, abs=0.05)
     assert weak_slopes(rewired(seeds(2), lambda row, last: row), seeds(2)) == pytest.approx((2, 2), abs=0.05)
+
+
+def test_an_ancestral_step_is_of_weak_order_one_whatever_the_order_of_its_ode_part() -> None:
+    """k-diffusion issue 59: sample_dpmpp_2s_ancestral is no solver of the reverse SDE of order 2.  A step of
+    2S to rho_1^2/rho_0, then noise up to rho_1.
+    """
+
+    def down(schedule: Schedule, t0: Any, t1: Any, index: int, count: int) -> tuple[Any, Any]:
+        f = schedule.formulas
+        return t0, f.t_of_rho(f.rho(t1) ** 2 / f.rho(t0))
+
+    steps = dpm_solver.singlestep(2, "dpm-solver++")
+    result = study(dataclasses.replace(steps, stochastic=True, noising=down), form=sde_data())
+    assert result.weak_verdict(1) == "consistent"
+    assert result.weak_verdict(2) == "lower"
+    assert result.strong_verdict(1) == "inconclusive"
 
 
 def midpoint(weight: Any) -> Solver:

@@ -188,8 +188,9 @@ def study(
 ) -> StochasticStudy:
     """Measure the weak and strong orders of a solver with its own start.
 
-    form: whose SDE is solved, where it is not the solver's own form (a release with quirks of its own).
-    Raises ValueError for a form or plan that has no SDE.
+    form: whose SDE is solved, where it is not the solver's own form (a release with quirks of its own; an
+    ancestral sampler, whose noise is no SDE's path, so that it has no strong order: "inconclusive").
+    Raises ValueError for a form that is no SDE's.
     """
     e = StochasticExperiment() if experiment is None else experiment
     law = e.law(solver.form if form is None else form)
@@ -204,7 +205,8 @@ def study(
         response = respond(plan, e.model, np.asarray(e.data.start, dtype=float))
         errors["mean"].append(np.abs(response.mean - mean))
         errors["variance"].append(np.abs(response.variance - variance))
-        errors["strong"].append(strong_error(law, plan, response))
+        on_path = None not in plan.increments
+        errors["strong"].append(strong_error(law, plan, response) if on_path else np.full_like(mean, np.inf))
         floors.append(max(60 * 2.0**-53 * size * np.sqrt(n), 10 * law.error))
     return _summary(solver.name, e.ladder, errors, floors, law.error)
 
