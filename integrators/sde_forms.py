@@ -164,7 +164,7 @@ class _Squares:
         return _Squares(xp, breaks, tuple(xp.number(v) for v in level.squares))
 
     def at(self, lam: Value) -> Value:
-        """tau^2, at a break that before it: a step that ends there has the level of its inside."""
+        """tau^2; at a break the level before it, which is that of a step that ends there."""
         value = self.values[0]
         for start, after in zip(self.breaks, self.values[1:], strict=True):
             value = self.xp.where(lam > start, after, value)

@@ -16,7 +16,7 @@ from semilinear.integrators.plan import Plan, compile_plan
 from semilinear.integrators.plan_io import difference
 from semilinear.integrators.program import Row
 from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import vp_cosine, vp_linear
+from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.sde_forms import NoiseLevel, sde_data, sde_noise
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import deis, dpm_solver, make
@@ -28,141 +28,12 @@ from semilinear.verification.stochastic import respond
 VP = vp_linear()
 MP = multiprecision(30)
 T0, T1 = 0.6, 0.35
-VARYING = NoiseLevel((0.5, 0.4), (0, 1, Fraction(1, 2)))
-LEVELS: dict[str, Any] = {"half": 0.5, "one": 1, "root2": sympy.sqrt(2), "varying": VARYING}
 BUILD = {"data": sde_data, "noise": sde_noise}
 NONSENSE: Any = "nonsense"
 
 
 def plan(solver: Solver, steps: int = 6, **options: Any) -> Plan:
     return compile_plan(solver, VP, **({"steps": steps, "t_start": 1.0, "t_end": 1e-3} | options))
-
-
-def squared(tau: Any, lam: Any) -> Any:
-    """tau^2 at lambda, from the definition."""
-    if not isinstance(tau, NoiseLevel):
-        return MP.number(tau**2)
-    past = sum(lam > VP.formulas.lam(MP.number(t)) for t in tau.times)
-    return MP.number(Fraction(tau.levels[past]) ** 2)
-
-
-def between(tau: Any, a: Any, b: Any) -> Any:
-    """int tau^2 dlambda, level by level."""
-    if not isinstance(tau, NoiseLevel):
-        return squared(tau, a) * (b - a)
-    ends = [a, *(min(max(VP.formulas.lam(MP.number(t)), a), b) for t in tau.times), b]
-    return sum(
-        MP.number(level) ** 2 * (v - u)
-        for level, (u, v) in zip(tau.levels, itertools.pairwise(ends), strict=True)
-    )
-
-
-def integral(f: Any, lam0: Any, lam1: Any, tau: Any) -> Any:
-    breaks = [VP.formulas.lam(MP.number(t)) for t in getattr(tau, "times", ())]
-    inside = sorted([lam0, lam1, *(b for b in breaks if lam0 < b < lam1)])
-    return MP.context.quad(f, inside)
-
-
-# --- the forms are the SDEs that they say they are ---
-
-
-@pytest.mark.parametrize("c", [1, Fraction(2, 5)])
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("prediction", BUILD)
-def test_moments_and_noise_are_the_integrals_that_define_them(
-    prediction: str, level: str, c: Fraction
-) -> None:
-    """x_c = Phi_c/Phi_0 x + Phi_c int w s^(k-1)/(k-1)! ds, from A(lambda) = int tau^2 dlambda by mpmath."""
-    tau, f = LEVELS[level], VP.formulas
-    t0, t1 = MP.number(T0), MP.number(T1)
-    step = BUILD[prediction](tau)(VP).step(t0, t1)
-    assert step.form.std is not None
-    lam0, h, at = step.tau0, step.h, MP.number(c)
-    t_c = step.time(at)
-    lam_c = lam0 + at * h
-    area = lambda a, b: between(tau, a, b)  # noqa: E731
-    if prediction == "data":
-        linear = f.sigma(t_c) / f.sigma(t0) * MP.exp(-area(lam0, lam_c))
-        weight = lambda v: (1 + squared(tau, v)) * MP.exp(v - lam_c - area(v, lam_c)) * f.alpha(t_c)  # noqa: E731
-        variance = -(f.sigma(t_c) ** 2) * MP.expm1(-2 * area(lam0, lam_c))
-    else:
-        linear = f.alpha(t_c) / f.alpha(t0)
-        weight = lambda v: -f.alpha(t_c) * (1 + squared(tau, v)) * MP.exp(-v)  # noqa: E731
-        density = lambda v: 2 * squared(tau, v) * MP.exp(-2 * v)  # noqa: E731
-        variance = f.alpha(t_c) ** 2 * integral(density, lam0, lam_c, tau)
-    assert abs(step.linear(at) / linear - 1) < 1e-25
-    assert (
-        abs(step.form.std(t0, t_c) ** 2 / variance - 1) < 1e-18 if variance else step.form.std(t0, t_c) == 0
-    )
-    for k in (1, 2) if isinstance(tau, NoiseLevel) else (1, 2, 3, 4):
-        moment = lambda v, k=k: weight(v) * (v - lam0) ** (k - 1) / math.factorial(k - 1)  # noqa: E731
-        exact = integral(moment, lam0, lam_c, tau)
-        assert abs(step.weight(at) * h ** (k - 1) * at**k * step.phi(k, at) / exact - 1) < 1e-15
-
-
-@pytest.mark.parametrize("prediction", BUILD)
-@pytest.mark.parametrize("level", LEVELS)
-def test_a_step_is_made_of_shorter_ones(prediction: str, level: str) -> None:
-    form = BUILD[prediction](LEVELS[level])(VP)
-    assert form.std is not None
-    for middle in (0.55, 0.45, 0.38):
-        parts = form.ratio(middle, T1) ** 2 * form.std(T0, middle) ** 2 + form.std(middle, T1) ** 2
-        assert form.std(T0, T1) ** 2 == pytest.approx(parts, rel=1e-12)
-        assert form.ratio(T0, T1) == pytest.approx(form.ratio(T0, middle) * form.ratio(middle, T1), rel=1e-13)
-
-
-@pytest.mark.parametrize("prediction", BUILD)
-@pytest.mark.parametrize("schedule", [vp_linear(), vp_cosine()], ids=lambda s: s.kind)
-def test_a_constant_model_is_solved_exactly_at_every_noise_level(prediction: str, schedule: Any) -> None:
-    """Of x = alpha a + sigma b with the model's value constant, the drift alone: x_0 = a in data prediction
-    keeps alpha a + (sigma b) e^-A, eps = b in noise prediction adds tau^2 to the flow.
-    """
-    for tau in LEVELS.values():
-        form = BUILD[prediction](tau)(schedule)
-        step = form.step(T0, T1, 1)
-        f = schedule.formulas
-        first = step.weight(1.0) * step.phi(1, 1.0)
-        if prediction == "data":
-            assert step.linear(1.0) * f.alpha(T0) + first == pytest.approx(f.alpha(T1), rel=1e-13)
-        else:
-            ends = f.sigma(T1) - f.alpha(T1) * f.rho(T0)
-            assert first / ends >= 1 - 1e-13  # equality where tau = 0
-
-
-@pytest.mark.parametrize("prediction", BUILD)
-@pytest.mark.parametrize("level", LEVELS)
-def test_the_first_moment_has_its_limit_at_sigma_zero(prediction: Any, level: str) -> None:
-    solver = sa_solver(1, tau=LEVELS[level], prediction=prediction)
-    at, near = (compile_plan(solver, VP, times=[1.0, 0.3, t]) for t in (0.0, 1e-15))
-    ends = []
-    for made in (at, near):
-        row = made.steps[-1].operations[-1]
-        assert isinstance(row, Row)
-        weights = {(k, s): float(v) for k, s, v in row.terms}
-        ends.append(
-            [
-                weights.get(("x", 1), 0.0),
-                weights["m", 1],
-                sum(float(w) for _, w in row.noise),
-            ]
-        )
-    assert ends[0] == pytest.approx(ends[1], rel=1e-5, abs=1e-6)
-
-
-@pytest.mark.parametrize("tau", [-1, float("nan"), float("inf"), NONSENSE, True, None, sympy.pi])
-def test_levels_that_are_no_numbers_are_refused(tau: Any) -> None:
-    for build in (sde_data, sde_noise):
-        with pytest.raises(ValueError, match="tau must be a number >= 0"):
-            build(tau)
-
-
-def test_noise_levels_are_checked() -> None:
-    with pytest.raises(ValueError, match="one value more than times"):
-        NoiseLevel((0.5,), (1,))
-    with pytest.raises(ValueError, match="times must decrease"):
-        NoiseLevel((0.4, 0.5), (1, 0, 1))
-    with pytest.raises(ValueError, match="tau must be"):
-        NoiseLevel((0.5,), (1, -1))
 
 
 # --- reductions: equality of plans ---
@@ -296,6 +167,82 @@ def test_stages_and_step_carry_the_noise_of_one_path(prediction: Any, tau: Any) 
         covariance = sum(float(v) * dict(b.noise).get(k, 0.0) for k, v in a.noise)
         expected = form.ratio(times[i], times[j]) * form.std(T0, times[i]) ** 2
         assert covariance == pytest.approx(expected, rel=1e-12)
+
+
+def lagrange_integral(nodes: list[Any], j: int, q: Any, start: Any, end: Any) -> Any:
+    """int e^(q lambda) l_j(lambda) dlambda, by mpmath."""
+
+    def integrand(v: Any) -> Any:
+        parts = ((v - nodes[i]) / (nodes[j] - nodes[i]) for i in range(len(nodes)) if i != j)
+        return MP.exp(q * v) * math.prod(parts)
+
+    return MP.context.quad(integrand, [start, end])
+
+
+@pytest.mark.parametrize("tau", [0.4, 1])
+@pytest.mark.parametrize(("predictor", "corrector"), [(3, 0), (4, 0), (2, 2), (3, 4), (1, 3)])
+def test_sa_solver_integrates_the_interpolation_polynomial(
+    predictor: int, corrector: int, tau: float
+) -> None:
+    """The weight of the evaluation at lambda_j is  q sigma_1 e^(-tau^2 lambda_1) int e^(q lambda) l_j, with
+    q = 1 + tau^2, through `predictor` points from lambda_0 back, or `corrector` points from lambda_1 back.
+    """
+    q, f, times = MP.number(1 + Fraction(tau) ** 2), VP.formulas, [0.6, 0.52, 0.47, 0.4, 0.33, 0.3]
+    made = compile_plan(sa_solver(predictor, corrector, tau=tau), VP, times=times, prediction="x0", digits=30)
+    lam = [f.lam(MP.number(t)) for t in times]
+    rows = [op for op in made.steps[3].operations if isinstance(op, Row)]
+    for row, count, latest in zip(rows, (predictor, corrector), (3, 4), strict=False):
+        nodes = lam[latest::-1][:count]
+        factor = q * f.sigma(MP.number(times[4])) * MP.exp(-(q - 1) * lam[4])
+        exact = sorted(factor * lagrange_integral(nodes, j, q, lam[3], lam[4]) for j in range(count))
+        found = sorted(v for kind, _, v in row.terms if kind == "m")
+        assert len(found) == count
+        assert max(abs(a - b) for a, b in zip(found, exact, strict=True)) < 1e-24
+
+
+@pytest.mark.parametrize("eta", [0.5, 1])
+def test_k_diffusion_3m_lacks_the_factor_two_of_its_second_difference(eta: float) -> None:
+    """Against Adams-Bashforth 3 in the same form: half the weight of phi_3 on the second difference."""
+    times = [0.6, 0.52, 0.47, 0.4]
+    options: dict[str, Any] = {"times": times, "prediction": "x0"}
+    released = compile_plan(k_diffusion(3, eta=eta), VP, **options)
+    adams = compile_plan(sa_solver(3, tau=sympy.sqrt(sympy.Rational(eta))), VP, **options)
+    f = VP.formulas
+    x, y, z, end = (float(f.lam(t)) for t in times)
+    h, q = end - z, 1 + eta
+    phi3 = (math.exp(-q * h) - 1 + q * h - (q * h) ** 2 / 2) / -((q * h) ** 3)
+    second = {2: 1 / (z - y), 1: -1 / (z - y) - 1 / (y - x), 0: 1 / (y - x)}
+    a, b = (
+        {s: float(v) for k, s, v in p.steps[2].operations[-1].terms if k == "m"}  # type: ignore[union-attr]
+        for p in (released, adams)
+    )
+    for state, difference_weight in second.items():
+        half = float(f.alpha(times[3])) * q * h**3 * phi3 * difference_weight / (z - x)
+        assert b[state] - a[state] == pytest.approx(half, rel=1e-8)
+
+
+def test_the_released_two_point_rules_have_one_half_for_phi_2() -> None:
+    """`_few_steps`: predictor (N_0 - P_1) h/(2 (lambda_0 - lambda_-1)), corrector (N_1 - N_0)/2."""
+    form = sde_data()(VP)
+    times = [0.6, 0.5, 0.4, 0.3]
+    made, plain = (
+        compile_plan(sa_solver(2, 2, rescaled=r), VP, times=times, prediction="x0") for r in (True, False)
+    )
+    step = form.step(0.5, 0.4)
+    extra = step.weight(1.0) * (0.5 - step.phi(2, 1.0))
+    lam = [float(VP.lam(t)) for t in times]
+    ratio = (lam[2] - lam[1]) / (lam[1] - lam[0])
+    for k, expected in ((0, -extra * ratio), (1, extra)):  # the oldest evaluation, then the newest
+        a, b = (
+            [
+                float(v)
+                for kind, _, v in [o for o in p.steps[1].operations if isinstance(o, Row)][k].terms
+                if kind == "m"
+            ]
+            for p in (made, plain)
+        )
+        assert any(u - v == pytest.approx(expected, rel=1e-11) for u, v in zip(a, b, strict=True))
+        assert sum(a) == pytest.approx(sum(b), rel=1e-13)
 
 
 def test_predictor_and_corrector_have_the_same_noise() -> None:
