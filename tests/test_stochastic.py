@@ -206,6 +206,21 @@ def weak_slopes(build: Callable[[int], Plan], solver: Solver) -> tuple[float, fl
     return math.log(a / c, 4), math.log(b / d, 4)
 
 
+def test_the_wrong_variant_is_the_released_solver() -> None:
+    """Written as a tableau, the released stage has the response of the rewired plan."""
+    released = compiled(make("sde-dpm-solver++-2s-released"), 3)
+    assert [pair is None for pair in released.increments] == [True, False] * 3
+
+    def independent(row: Row, last: bool) -> Row:
+        index = row.noise[-1][0] if last else row.noise[0][0]
+        return dataclasses.replace(row, noise=((index, math.sqrt(sum(w**2 for _, w in row.noise))),))
+
+    by_hand = rewired(make("sde-dpm-solver++-2s"), independent)(3)
+    a, b = (respond(p, EXPERIMENT.model, CASES.start) for p in (released, by_hand))
+    assert np.abs(a.mean - b.mean).max() < 1e-14
+    assert np.abs(a.impulses - b.impulses).max() < 1e-14
+
+
 def test_independent_stage_noise_loses_the_order_of_the_variance_and_not_of_the_mean() -> None:
     """A stage with noise of its own, as in diffusers' singlestep sde-dpmsolver++ (NUMERICS.md 3.7)."""
 

@@ -154,17 +154,18 @@ class StochasticExperiment:
 def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
     """sqrt E |x_n - x|^2 on one Brownian path, (d,).
 
-    Raises ValueError for a plan with noise that is not its form's own.
+    Noise that a stage draws for itself counts in full.  Raises ValueError for a plan whose own increments do
+    not make up the path.
     """
-    squares = (response.mean - law.moments[0]) ** 2
-    if not plan.increments:
-        return _root(squares + law.moments[1])
-    if None in plan.increments:
-        raise ValueError(f"plan of {plan.solver} adds noise that is not its SDE's: it has no path")
+    own = np.array([pair is not None for pair in plan.increments], dtype=bool)
+    squares = (response.mean - law.moments[0]) ** 2 + np.sum(response.impulses[~own] ** 2, axis=0)
     form, lam = law.form, law.form.schedule.formulas.lam
-    assert form.std is not None
-    spans = [(float(a), float(b)) for a, b in plan.increments]  # type: ignore[misc]
-    start, end = np.array([[float(lam(a)), float(lam(b))] for a, b in spans]).T[:, :, None]
+    if form.std is None:
+        return _root(squares)
+    spans = [(float(pair[0]), float(pair[1])) for pair in plan.increments if pair is not None]
+    start, end = np.array([[float(lam(a)), float(lam(b))] for a, b in spans]).reshape(-1, 2).T[:, :, None]
+    if not np.isclose(np.sum(end - start), law.end - law.start, rtol=1e-9):
+        raise ValueError(f"plan of {plan.solver} adds noise that is not its SDE's: it has no path")
     nodes, weights = np.polynomial.legendre.leggauss(8)
     lams = (start + end) / 2 + (end - start) / 2 * nodes
     exact, _, noise = (v.reshape(*lams.shape, -1) for v in law.at(lams.ravel()))
@@ -173,7 +174,7 @@ def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
     ends = np.array([b for _, b in spans])[:, None]
     to_end = form.factor(ends) / form.factor(form.schedule.formulas.t_of_lam(lams))
     carried = np.where(unit > 0, 1 / np.where(unit > 0, unit, 1), 0)[:, None] * to_end
-    kernel = carried[:, :, None] * response.impulses[:, None, :]
+    kernel = carried[:, :, None] * response.impulses[own][:, None, :]
     measure = ((end - start) / 2 * weights)[:, :, None] * noise
     return _root(squares + np.sum((exact - kernel) ** 2 * measure, axis=(0, 1)))
 
@@ -205,7 +206,7 @@ def study(
         response = respond(plan, e.model, np.asarray(e.data.start, dtype=float))
         errors["mean"].append(np.abs(response.mean - mean))
         errors["variance"].append(np.abs(response.variance - variance))
-        on_path = None not in plan.increments
+        on_path = solver.noising is None
         errors["strong"].append(strong_error(law, plan, response) if on_path else np.full_like(mean, np.inf))
         floors.append(max(60 * 2.0**-53 * size * np.sqrt(n), 10 * law.error))
     return _summary(solver.name, e.ladder, errors, floors, law.error)
