@@ -35,7 +35,7 @@ from .constants import Array
 from .linear_law import Gaussians, LinearLaw
 
 LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-LONG_LADDER = (*LADDER, 384, 512, 768, 1024, 1536, 2048)
+LONG_LADDER = (*LADDER, 384, 512, 768, 1024, 1536)
 
 CASES = Gaussians(
     mean=np.array([0.7, -0.4, 0.0, 1.0, -1.2, 0.3]),

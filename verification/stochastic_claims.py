@@ -20,7 +20,7 @@ class StochasticExpectation:
     one.
 
     weak: None where the ladder ends before the order shows, so that none is asserted.  long: measured to
-    2048 steps.
+    1536 steps.
     """
 
     solver: str
