@@ -37,6 +37,7 @@ from semilinear.verification.stochastic_claims import STOCHASTIC_EXPECTATIONS, u
 VP = vp_linear()
 EXPERIMENT = StochasticExperiment()
 LAM0, LAM1 = EXPERIMENT.lam_start, EXPERIMENT.lam_end
+NONSENSE: Any = "nonsense"
 BUILD = {"data": sde_data, "noise": sde_noise}
 
 
@@ -159,6 +160,23 @@ def test_plans_without_a_path_are_refused() -> None:
             EXPERIMENT.model,
             CASES.start,
         )
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"schedule": "vp"}, TypeError, "schedule must be a Schedule"),
+        ({"grid": None}, TypeError, "grid must be a Grid"),
+        ({"data": 1}, TypeError, "data must be a Gaussians"),
+        ({"lam_start": 2.0}, ValueError, "lam_start must be below lam_end"),
+        ({"ladder": (8, 8)}, ValueError, "ladder must be increasing"),
+    ],
+)
+def test_bad_experiments_are_named(options: dict[str, Any], error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        StochasticExperiment(**options)
+    with pytest.raises(TypeError, match="solver must be a Solver"):
+        study(NONSENSE)
 
 
 # --- orders ---

@@ -16,6 +16,7 @@ never a higher one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -125,7 +126,8 @@ class StochasticStudy:
 class StochasticExperiment:
     """What stochastic solvers are measured on; the defaults are the interval and grid of the main studies.
 
-    lam_start, lam_end: the interval in lambda.  data: the Gaussian laws.
+    lam_start, lam_end: the interval in lambda.  data: the Gaussian laws.  ladder: step counts.
+    Raises TypeError or ValueError, naming the argument.
     """
 
     schedule: Schedule = field(default_factory=vp_linear)
@@ -134,6 +136,15 @@ class StochasticExperiment:
     lam_end: float = 1.75
     data: Gaussians = CASES
     ladder: tuple[int, ...] = LADDER
+
+    def __post_init__(self) -> None:
+        for name, kind in (("schedule", Schedule), ("grid", Grid), ("data", Gaussians)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+        if not self.lam_start < self.lam_end:
+            raise ValueError(f"lam_start must be below lam_end, got {self.lam_start} and {self.lam_end}")
+        if not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
+            raise ValueError(f"ladder must be increasing positive integers, got {self.ladder}")
 
     @cached_property
     def times(self) -> tuple[float, float]:
@@ -154,7 +165,8 @@ class StochasticExperiment:
 def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
     """sqrt E |x_n - x|^2 on one Brownian path, (d,).
 
-    Noise that a stage draws for itself counts in full.  Raises ValueError for a plan whose own increments do
+    Noise that a stage draws for itself counts in full.  The integrals are Gauss-Legendre sums over each
+    increment, exact to rounding where the noise level does not jump inside one.  Raises ValueError for a plan whose own increments do
     not make up the path.
     """
     own = np.array([pair is not None for pair in plan.increments], dtype=bool)
@@ -191,8 +203,10 @@ def study(
 
     form: whose SDE is solved, where it is not the solver's own form (a release with quirks of its own; an
     ancestral sampler, whose noise is no SDE's path, so that it has no strong order: "inconclusive").
-    Raises ValueError for a form that is no SDE's.
+    Raises TypeError for another kind of solver, ValueError for a form that is no SDE's.
     """
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver must be a Solver, got {solver!r}")
     e = StochasticExperiment() if experiment is None else experiment
     law = e.law(solver.form if form is None else form)
     mean, variance = law.moments
