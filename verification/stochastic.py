@@ -166,8 +166,8 @@ def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
     """sqrt E |x_n - x|^2 on one Brownian path, (d,).
 
     Noise that a stage draws for itself counts in full.  The integrals are Gauss-Legendre sums over each
-    increment, exact to rounding where the noise level does not jump inside one.  Raises ValueError for a plan whose own increments do
-    not make up the path.
+    increment, exact to rounding where the noise level does not jump inside one.
+    Raises ValueError for a plan whose own increments do not make up the path.
     """
     own = np.array([pair is not None for pair in plan.increments], dtype=bool)
     squares = (response.mean - law.moments[0]) ** 2 + np.sum(response.impulses[~own] ** 2, axis=0)
