@@ -115,10 +115,12 @@ class StepCompiler:
         known |= {-j: p for j, p in enumerate(past, 1)}
         at = [evaluator(stage.c, self._xp)(scope) for stage in tableau.stages]
         one = self._xp.number(1)
-        noise = self._path(step, [*(at if tableau.stage_noise else ()), one])
+        apart = [self._own_noise(step, c) for c in at] if tableau.stage_noise == "independent" else None
+        noise = self._path(step, [*(at if tableau.stage_noise is True else ()), one])
         for i, (c, weights) in enumerate(zip(at, tableau.a, strict=True), 1):
             self._schedule.check_time(step.time(c), f"the time of stage {i}")
-            row = self._row(step, scope, weights, c, known, noise.get(c, ()) if tableau.stage_noise else ())
+            drawn = apart[i - 1] if apart else noise[c] if tableau.stage_noise else ()
+            row = self._row(step, scope, weights, c, known, drawn)
             known[i] = self._integrand(row.state, step.time(c))
             operations += [row, Evaluation(row.state, step.time(c))]
         low = None
@@ -174,6 +176,14 @@ class StepCompiler:
             ]
             noise[c] = tuple((i, w) for i, w in weights if np.any(w != 0))
         return noise
+
+    def _own_noise(self, step: Step, c: Value) -> tuple[tuple[int, Value], ...]:
+        """Noise of the size of the SDE's on [0, c], drawn for one stage alone."""
+        if self.form.std is None:
+            return ()
+        self.increments.append(None)
+        std = self.form.std(step.t0, step.time(c))
+        return ((len(self.increments) - 1, std),) if np.any(std != 0) else ()
 
     def denoise(self, t: Value) -> PlanStep:
         """The final step to lambda = +infinity: one evaluation, x = x_0 prediction (alpha = 1, sigma = 0)."""

@@ -101,7 +101,7 @@ class Plan:
     steps: tuple[PlanStep, ...]
     increments: tuple[Interval | None, ...] = ()
     """For each noise increment the times between which it is the form's own noise, or None for noise that is
-    added to go back to a noisier time; empty where this is not known."""
+    added to go back to a noisier time or drawn for a stage alone; empty where this is not known."""
 
     @property
     def times(self) -> Times:

@@ -164,7 +164,7 @@ class _Squares:
         return _Squares(xp, breaks, tuple(xp.number(v) for v in level.squares))
 
     def at(self, lam: Value) -> Value:
-        """tau^2, at a break that before it: a step that ends there has the level of its inside."""
+        """tau^2; at a break the level before it, which is that of a step that ends there."""
         value = self.values[0]
         for start, after in zip(self.breaks, self.values[1:], strict=True):
             value = self.xp.where(lam > start, after, value)
@@ -172,14 +172,14 @@ class _Squares:
 
     def sum(self, lam0: Value, lam1: Value, primitive: Callable[[Value], Value]) -> Value:
         """int tau^2 d primitive(lambda) over [lam0, lam1]; 0 where lam1 <= lam0."""
-        total: Value = 0 * lam1
+        total: Value = self.xp.number(0)
         for k, value in enumerate(self.values):
             if value == 0:
                 continue
             start = lam0 if k == 0 else self.xp.maximum(lam0, self.breaks[k - 1])
             end = lam1 if k == len(self.breaks) else -self.xp.maximum(-lam1, -self.breaks[k])
-            inside = self.xp.maximum(start, end)  # an empty part has length 0
-            total = total + value * (primitive(inside) - primitive(start))
+            part = value * (primitive(end) - primitive(start))
+            total = total + self.xp.where(end > start, part, 0 * value)
         return total
 
 
@@ -272,4 +272,4 @@ def _measured(schedule: Schedule, level: NoiseLevel, density: Fn) -> Measured:
         start = f.lam(t0)
         return Variable(f.lam, lambda v: v - start, density)
 
-    return Measured(variable, GAUSS, level.times)
+    return Measured(variable, GAUSS, level.times[::-1])

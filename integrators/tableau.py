@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Literal
 
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
@@ -86,16 +86,16 @@ class Tableau:
 
     low: a second output row of lower order, for step-size control. carry: index of a stage at abscissa 1
     whose evaluation becomes the next step's N(0) (PEC: the corrected state is not evaluated again), or
-    None. stage_noise: stages of an SDE carry its noise up to their abscissa, the step's own path; else they
-    are drift only. Raises ValueError when a formula is not linear in its evaluations, or uses one that
-    does not exist yet.
+    None. stage_noise: stages of an SDE carry noise up to their abscissa: True, that of the step's own path;
+    "independent", drawn for the stage alone (a released defect); False, none.  Raises ValueError when a
+    formula is not linear in its evaluations, or uses one that does not exist yet.
     """
 
     stages: tuple[Stage, ...]
     output: Expr
     low: Expr | None = None
     carry: int | None = None
-    stage_noise: bool = False
+    stage_noise: bool | Literal["independent"] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(
@@ -106,6 +106,8 @@ class Tableau:
         for name, row in (("output", self.output), ("low", self.low)):
             if row is not None:
                 weights_of(row, name, available=len(self.stages) + 1)
+        if not isinstance(self.stage_noise, bool) and self.stage_noise != "independent":
+            raise ValueError(f"stage_noise must be False, True or 'independent', got {self.stage_noise!r}")
         if self.carry is not None:
             if not 1 <= self.carry <= len(self.stages):
                 raise ValueError(f"carry must name one of the {len(self.stages)} stages, got {self.carry}")

@@ -211,3 +211,9 @@ def test_one_step_tableaux_satisfy_the_classical_order_conditions_of_their_claim
     for order in range(1, min(p, 4) + 1):
         for value, wanted in conditions[order]:
             assert sympy.simplify(value - wanted) == 0, (order, value, wanted)
+
+
+@pytest.mark.parametrize("value", ["nonsense", 1, None])
+def test_stage_noise_is_the_paths_or_the_stages_own(value: Any) -> None:
+    with pytest.raises(ValueError, match="stage_noise must be False, True or 'independent'"):
+        Tableau((), N(0), stage_noise=value)

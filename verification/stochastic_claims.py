@@ -20,7 +20,7 @@ class StochasticExpectation:
     one.
 
     weak: None where the ladder ends before the order shows, so that none is asserted.  long: measured to
-    2048 steps.
+    1536 steps.
     """
 
     solver: str
@@ -42,6 +42,10 @@ NO_DECAY = (
     "the third-order term has the sign of a part of phi_2 wrong, so the second difference, of size h^(1/2) "
     "along a path, has a weight that does not vanish with h: its sum telescopes to an error of that size"
 )
+OWN_NOISE = (
+    "the stage draws noise of its own, so that the model's answer to it is not correlated with the step's: "
+    "the mean keeps order 2, the variance has order 1"
+)
 SMALL = (
     "the two defects of the variance nearly cancel: it falls like h^3 to about 200 steps, then like h^2, and "
     "the ladder ends in between"
@@ -54,6 +58,7 @@ STOCHASTIC_EXPECTATIONS: tuple[StochasticExpectation, ...] = (
         for v in ("-2m", "++-2m", "-2m-taylor", "++-2m-taylor")
     ),
     StochasticExpectation("sde-dpm-solver++-2s", 2, 1),
+    StochasticExpectation("sde-dpm-solver++-2s-released", 1, 1, OWN_NOISE),
     StochasticExpectation("sde-dpm-solver++-3s", 2, 1, SECOND_INTEGRAL),
     StochasticExpectation("sde-dpm-solver-3m-corrected", 2, 1, SECOND_INTEGRAL),
     StochasticExpectation("sde-dpm-solver++-3m-corrected", 2, 1, SECOND_INTEGRAL),

@@ -53,6 +53,7 @@ def _constructors() -> Iterable[Constructor]:
     yield partial(dpm_solver.multistep, 3, "sde-dpm-solver++")
     for order in (2, 3):
         yield partial(dpm_solver.singlestep, order, "sde-dpm-solver++")
+    yield stochastic.singlestep_released
     for order in (1, 2, 3):
         yield partial(stochastic.seeds, order)
     for order in (2, 3):

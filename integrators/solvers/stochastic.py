@@ -2,7 +2,8 @@
 
 They are the tableaux of the deterministic families under the reverse SDE of a noise level tau
 (`sde_forms.py`), and with tau = 0 those families themselves.  Noise enters in two ways only: at the end of a
-step, with the exact variance of the form, and in stages, along the step's own path (`stage_noise`).
+step, with the exact variance of the form, and in stages, along the step's own path (`stage_noise`); one
+release draws it for the stage alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sympy
 from sympy import Integer
 
 from ..sde_forms import Tau, noiseless, sde_data, sde_noise
-from ..solver import Ramp, Solver
+from ..solver import Ramp, Repeat, Solver
 from ..tableau import N, P, Stage, Tableau, interpolate, omega, phi1
 from . import dpm_solver
 from .dpm_solver import Type
@@ -49,6 +50,18 @@ def seeds(order: int, type: Type = "dpmsolver", *, tau: Tau = 1) -> Solver:
     suffix = "-taylor" if type == "taylor" and order > 1 else ""
     name, source = f"seeds-{order}{suffix}", "nfsrules/SEEDS, seeds_lib/methods/etd_serk.py"
     return at_noise_level(made, "noise", tau, name=name, source=source, paper=SEEDS)
+
+
+def singlestep_released() -> Solver:
+    """SDE-DPM-Solver++(2S) as diffusers runs it: its first-order step to the stage draws noise of its own."""
+    made = dpm_solver.singlestep(2, "sde-dpm-solver++")
+    tableau = replace(made.sequence.tableaux[-1], stage_noise="independent")
+    return replace(
+        made,
+        name=f"{made.name}-released",
+        sequence=Repeat(tableau, dpm_solver.FIRST),
+        source="huggingface/diffusers, DPMSolverSinglestepScheduler, algorithm_type sde-dpmsolver++",
+    )
 
 
 def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Any = 1) -> Solver:
