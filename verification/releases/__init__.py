@@ -8,8 +8,9 @@ from typing import Any
 from .deis import DEIS
 from .dpm_solver import DPM_SOLVER
 from .rebuild import Family, GoldenError
+from .unipc import UNIPC
 
-FAMILIES = (DPM_SOLVER, DEIS)
+FAMILIES = (DPM_SOLVER, DEIS, UNIPC)
 
 
 def family(options: Mapping[str, Any]) -> Family:
