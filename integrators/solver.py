@@ -182,6 +182,7 @@ class Solver:
     paper: whose method it is; empty for a method of your own.
     parameters: values of the formulas' free symbols at a step, for methods whose coefficients depend on it.
     noising: for samplers that go back to a noisier time before or after a step.
+    noise_scale: what multiplies every noise weight, 1 where the law is that of the SDE (EDM's S_noise).
     """
 
     name: str
@@ -193,12 +194,15 @@ class Solver:
     stochastic: bool = False
     paper: str = ""
     noising: Noising | None = None
+    noise_scale: Value = 1
 
     def __post_init__(self) -> None:
         if not callable(self.form):
             raise ValueError(f"form must be a function of a schedule, got {self.form!r}")
         if isinstance(self.claimed, bool) or not isinstance(self.claimed, int) or self.claimed < 1:
             raise ValueError(f"claimed must be an integer >= 1, got {self.claimed!r}")
+        if not 0 <= self.noise_scale < float("inf"):
+            raise ValueError(f"noise_scale must be a number >= 0, got {self.noise_scale!r}")
         if not self.sequence.tableaux:
             raise ValueError("sequence must hold at least one tableau")
 
