@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..solver import Solver
-from . import classical, deis, dpm_solver, edm
+from . import classical, deis, dpm_solver, edm, k_diffusion, res, unipc
 
 Constructor = Callable[..., Solver]
 
@@ -49,6 +49,22 @@ def _constructors() -> Iterable[Constructor]:
         for type in dpm_solver.TYPES:
             yield partial(dpm_solver.multistep, 2, family, type)
     yield partial(dpm_solver.multistep, 3, "sde-dpm-solver++")
+    for order in (1, 2, 3):
+        for variant in unipc.VARIANTS:
+            if order > 1 or variant != "vary-released":
+                yield partial(unipc.unipc, order, variant)
+        yield partial(unipc.unipc, order, "bh2", "noise")
+    for order in (4, 5):
+        yield partial(unipc.unipc, order, "bh2")
+    yield partial(unipc.unipc, 2, "bh1", corrections=0)
+    yield partial(unipc.unipc, 3, "bh2", corrections=0)
+    for order in (2, 3):
+        yield partial(res.singlestep, order)
+    yield partial(res.multistep, 2)
+    for released in (True, False):
+        yield partial(res.non_monotonic, released=released)
+        yield partial(res.multistep, 3, released=released)
+    yield from k_diffusion.LISTED
     for name in classical.CATALOGUE:
         yield partial(classical.exponential_rk, name)
 
