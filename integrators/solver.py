@@ -47,7 +47,8 @@ def _check_budget(budget: int, least: int, what: str) -> None:
 class Ramp:
     """A multistep method: step n uses `ramp[min(n, order - 1)]`, so the low-order start is visible.
 
-    With lower_final the last steps descend the ramp again: at most `ramp[r - 1]` when r steps remain.
+    With lower_final the last steps descend the ramp again: at most `ramp[r - 1]` when r steps remain; a start
+    on the ramp is not lowered unless the steps are too few to climb it (LuChengTHU/dpm-solver, wl-zhao/UniPC).
     last: the tableaux of the final step, order by order, where it differs (a corrector that is not used
     there); empty where it does not.
     """
@@ -74,6 +75,8 @@ class Ramp:
     def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
         n, top = self.steps(budget), len(self.ramp) - 1
         orders = [min(i, top, n - 1 - i) if lower_final else min(i, top) for i in range(n)]
+        if top < n:
+            orders[:top] = range(top)
         final = (self.last or self.ramp)[orders[-1]]
         return (*(self.ramp[k] for k in orders[:-1]), final)
 
