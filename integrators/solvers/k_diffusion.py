@@ -1,8 +1,8 @@
-"""k-diffusion's samplers, EDM's churn and DDIM's eta: solvers of the probability flow between which noise is added.
+"""k-diffusion's samplers, EDM's churn, DDIM's eta: solvers of the probability flow with noise between steps.
 
-Ancestral sampling goes down to rho_down < rho_next and back up by fresh noise; churn goes up first and down from
-there.  Both are a rule for the two times between which a step's formula runs (`Solver.noising`), so both can be
-put on any one-step solver; k-diffusion puts them on three.  Its denoiser's variables are y = x/alpha and rho:
+Ancestral sampling goes down to rho_down < rho_next and back up by fresh noise; churn goes up first and down
+from there.  Both are a rule for the two times between which a step's formula runs (`Solver.noising`), so both
+can be put on any one-step solver; k-diffusion puts them on three.  Its variables are y = x/alpha and rho:
 
 | crowsonkb/k-diffusion           | here                                                                    |
 |---------------------------------|-------------------------------------------------------------------------|
@@ -15,9 +15,10 @@ put on any one-step solver; k-diffusion puts them on three.  Its denoiser's vari
 | sample_dpmpp_2s_ancestral       | dpm++-2s-ancestral                                                      |
 | sample_dpmpp_2m                 | dpm-solver++-2m                                                         |
 | sample_dpmpp_2m_sde, eta = 1    | sde-dpm-solver++-2m ("heun": -taylor)                                   |
-| sample_dpmpp_3m_sde, eta = 1    | dpm++-3m-sde, with half the second difference, but diffusers' sign put right |
+| sample_dpmpp_3m_sde, eta = 1    | dpm++-3m-sde: half the second difference, without diffusers' wrong sign |
 
-At rho = 0 all of them take an Euler step: compile with final="lower".
+At rho = 0 they take an Euler step: compile with final="lower", and the multistep ones to the last rho > 0 with
+denoise=True; LMS alone keeps its full order there.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from ..solver import Ramp, Solver
 from . import deis, dpm_solver, edm
 
 DDIM = "DDIM (Song et al. 2021), arXiv:2010.02502"
+KD = "k-diffusion (Crowson et al. 2022)"
 SOURCE = "crowsonkb/k-diffusion"
 
 
@@ -46,7 +48,7 @@ class Ancestral:
     """Down to rho_down^2 = rho_1^2 (1 - eta^2 (1 - rho_1^2/rho_0^2)), then up to rho_1 by fresh noise.
 
     eta = 1 is the exact reverse kernel for a known x_0 (DDPM), eta = 0 the probability flow.
-    Song et al. 2021, eq. 16, divided by alpha; crowsonkb/k-diffusion, get_ancestral_step (which clips eta > 1).
+    Song et al. 2021, eq. 16, divided by alpha; crowsonkb/k-diffusion, get_ancestral_step (it clips eta > 1).
     """
 
     eta: Value = 1
@@ -57,6 +59,7 @@ class Ancestral:
     def __call__(
         self, schedule: Schedule, t0: Value, t1: Value, index: int, count: int
     ) -> tuple[Value, Value]:
+        """The times between which the step's formula runs."""
         f, xp = schedule.formulas, of(t0)
         high, low = f.rho(t0), f.rho(t1)
         eta, ratio = xp.number(self.eta), low / high
@@ -85,6 +88,7 @@ class Churn:
     def __call__(
         self, schedule: Schedule, t0: Value, t1: Value, index: int, count: int
     ) -> tuple[Value, Value]:
+        """The times between which the step's formula runs."""
         f, xp = schedule.formulas, of(t0)
         rho = f.rho(t0)
         gamma = min(xp.number(self.s_churn) / count, xp.sqrt(xp.number(2)) - 1)
@@ -120,7 +124,8 @@ def churned(
 ) -> Solver:
     """A one-step solver of the flow with EDM's churn; with s_churn = 0 it is the solver itself.
 
-    s_churn, s_tmin, s_tmax, s_noise: as in `Churn`, in units of rho; EDM's values for ImageNet-64 when absent.
+    s_churn, s_tmin, s_tmax: as in `Churn`, in units of rho; s_noise multiplies the noise.  EDM's values for
+    ImageNet-64 when absent.
     """
     noising = Churn(s_churn, s_tmin, s_tmax)
     return replace(
@@ -134,7 +139,9 @@ def churned(
 
 def euler_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
     """Euler steps with ancestral noise, in the form that starts at alpha = 0 and ends at sigma = 0."""
-    euler = replace(dpm_solver.singlestep(1, "dpm-solver++"), source=f"{SOURCE}, sample_euler_ancestral")
+    euler = replace(
+        dpm_solver.singlestep(1, "dpm-solver++"), source=f"{SOURCE}, sample_euler_ancestral", paper=KD
+    )
     return ancestral(euler, "euler-ancestral", eta, s_noise)
 
 
@@ -152,14 +159,14 @@ def ddpm() -> Solver:
 
 def dpm_2_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
     """DPM-Solver-2 with ancestral noise: its stage halves the step to rho_down in lambda."""
-    base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2_ancestral")
+    base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2_ancestral", paper=KD)
     return ancestral(base, "dpm-2-ancestral", eta, s_noise)
 
 
 def dpmpp_2s_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
     """DPM-Solver++ 2S with ancestral noise."""
     base = dpm_solver.singlestep(2, "dpm-solver++")
-    base = replace(base, source=f"{SOURCE}, sample_dpmpp_2s_ancestral")
+    base = replace(base, source=f"{SOURCE}, sample_dpmpp_2s_ancestral", paper=KD)
     return ancestral(base, "dpm++-2s-ancestral", eta, s_noise)
 
 
@@ -183,7 +190,7 @@ def dpm_2_churn(
     s_churn: Value = 40, s_tmin: Value = 0.05, s_tmax: Value = 50, s_noise: Value = 1.003
 ) -> Solver:
     """DPM-Solver-2 with EDM's churn."""
-    base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2")
+    base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2", paper=KD)
     return churned(base, "dpm-2-churn", s_churn, s_tmin, s_tmax, s_noise)
 
 
@@ -193,7 +200,7 @@ def lms(order: int = 4) -> Solver:
     """
     if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= 9:
         raise ValueError(f"order must be an integer from 1 to 9, got {order!r}")
-    return replace(deis.rho_ab(order - 1), name=f"lms-{order}", source=f"{SOURCE}, sample_lms", paper="")
+    return replace(deis.rho_ab(order - 1), name=f"lms-{order}", source=f"{SOURCE}, sample_lms", paper=KD)
 
 
 def dpmpp_3m_sde() -> Solver:
@@ -204,7 +211,7 @@ def dpmpp_3m_sde() -> Solver:
         dpm_solver.multistep_third_released(),
     )
     source = f"{SOURCE}, sample_dpmpp_3m_sde with eta = 1"
-    return Solver("dpm++-3m-sde", sde_data_in_lambda, Ramp(ramp), 3, source, stochastic=True)
+    return Solver("dpm++-3m-sde", sde_data_in_lambda, Ramp(ramp), 3, source, stochastic=True, paper=KD)
 
 
 LISTED: tuple[Callable[..., Solver], ...] = (

@@ -3,10 +3,10 @@
 
 RES-2S and -3S are Hochbruck & Ostermann 2005, eqs. 5.3 and 5.8.  2M (ComfyUI's res_multistep) has the weights
 phi_1 - b, b = phi_2/c_2 at c_2 = -omega(1): exponential Adams-Bashforth 2.  3M has the two weights of 3S at
-(c_2, c_3) = (-omega(1), -omega(2)): it uses phi_2 alone, where exponential Adams-Bashforth 3 uses phi_3 too, and
-agrees with that only at z = 0, which is enough for order 3.
+(c_2, c_3) = (-omega(1), -omega(2)): it uses phi_2 alone, where exponential Adams-Bashforth 3 uses phi_3 too,
+and agrees with that only at z = 0, which is enough for order 3.
 
-Both third-order rows need  sum b_i c_i^2 = 2/3 phi_2,  that is  3 (gamma c_2^2 + c_3^2) = 2 (gamma c_2 + c_3).
+Both third-order rows need sum b_i c_i^2 = 2/3 phi_2, that is 3 (gamma c_2^2 + c_3^2) = 2 (gamma c_2 + c_3).
 RES4LYF solves this with c_3^3 in place of c_3^2: right at its default c_3 = 1 alone.
 """
 

@@ -1,4 +1,4 @@
-"""UniPC (arXiv:2302.04867): predictor UniP-p, corrector UniC-p, and P(EC)^k without a last evaluation, as data.
+"""UniPC (arXiv:2302.04867): predictor UniP-p, corrector UniC-p and P(EC)^k, as data.
 
 With nodes theta in units of the step (0 for N(0), -omega(j) for P(j), 1 for the new evaluation), UniP-p
 integrates the polynomial through its p nodes and UniC-p that through p + 1: exponential Adams-Bashforth and
@@ -35,6 +35,12 @@ VARIANTS: tuple[Variant, ...] = ("bh1", "bh2", "vary-released", "vary-corrected"
 FORMS: dict[str, FormOf] = {"data": data_in_lambda, "noise": noise_in_lambda}
 HALVES: dict[str, Expr] = {"bh1": Rational(1, 2), "bh2": phi1 / 2}
 """B(h)/(2 h): the weight of the only difference, where the release does not solve for it."""
+SOURCES: dict[str, str] = {
+    "bh1": "wl-zhao/UniPC, multistep_uni_pc_bh_update",
+    "bh2": "wl-zhao/UniPC, multistep_uni_pc_bh_update",
+    "vary-released": "wl-zhao/UniPC, multistep_uni_pc_vary_update",
+    "vary-corrected": "wl-zhao/UniPC, multistep_uni_pc_vary_update, its corrector's solution read in full",
+}
 MAX_ORDER = 8
 
 
@@ -75,8 +81,8 @@ def inverse(nodes: list[Expr]) -> list[list[Expr]]:
 
 
 def _misread_corrector(order: int, stage: int) -> Expr:
-    """The corrector of "vary_coeff" as released: with K = p differences, of which the last is the new one, and
-    A the inverse of C, it takes
+    """The corrector of "vary_coeff" as released: with K = p differences, the last of them the new one, and A
+    the inverse of C, it takes
 
         sum_{k < K - 1} phi_{k+2} sum_{m < K - 1} A[k][m] D_m  +  phi_{K+1} A[K - 2][K - 1] D_{K-1}
 
@@ -92,7 +98,7 @@ def _misread_corrector(order: int, stage: int) -> Expr:
 
 @cache
 def tableau(order: int, variant: Variant, corrections: int) -> Tableau:
-    """One step of order p: predict, then evaluate and correct as often as asked; the last evaluation is kept."""
+    """One step of order p: predict, then evaluate and correct as often as asked; the last evaluation stays."""
     rows = [predictor(order, variant)] + [corrector(order, variant, i) for i in range(1, corrections + 1)]
     stages = tuple(Stage(Integer(1), row) for row in rows[:-1])
     return Tableau(stages, rows[-1], carry=corrections or None)
@@ -103,8 +109,8 @@ def unipc(
 ) -> Solver:
     """UniPC-p in data or noise prediction: orders 1 .. p at the start, no corrector at the last step.
 
-    corrections: how often a step evaluates and corrects, one evaluation each (the release: 1); 0 leaves UniP-p.
-    NFE of n steps: n with one correction, 1 + k (n - 1) with k >= 1, n with none.  Claimed: p + 1, and p for
+    corrections: how often a step evaluates and corrects, one evaluation each (the release: 1); 0 leaves
+    UniP-p.  NFE of n steps: 1 + k (n - 1) with k >= 1 corrections, n with none.  Claimed: p + 1, and p for
     UniP-p (Theorem 3.1, Corollary 3.2).  Raises ValueError for another order, variant, prediction or number.
     """
     _check_integer("order", order, 1, MAX_ORDER)
@@ -116,19 +122,14 @@ def unipc(
     orders = range(1, order + 1)
     ramp = tuple(tableau(k, variant, corrections) for k in orders)
     last = tuple(tableau(k, variant, 0) for k in orders) if corrections else ()
-    update = f"multistep_uni_pc_{'bh' if variant in HALVES else 'vary'}_update"
     return Solver(
         name=_name(order, variant, prediction, corrections),
         form=FORMS[prediction],
         sequence=Ramp(ramp, last),
         claimed=order + (corrections > 0),
-        source=f"wl-zhao/UniPC, {update}" + (", its corrector's system read in full" * _is_repaired(variant)),
+        source=SOURCES[variant],
         paper=PAPER,
     )
-
-
-def _is_repaired(variant: Variant) -> bool:
-    return variant == "vary-corrected"
 
 
 def _name(order: int, variant: Variant, prediction: Prediction, corrections: int) -> str:
