@@ -47,8 +47,8 @@ def _check_budget(budget: int, least: int, what: str) -> None:
 class Ramp:
     """A multistep method: step n uses `ramp[min(n, order - 1)]`, so the low-order start is visible.
 
-    With lower_final the last steps descend the ramp again: at most `ramp[r - 1]` when r steps remain; the start
-    is not lowered unless the steps are too few to climb the ramp (LuChengTHU/dpm-solver, wl-zhao/UniPC).
+    With lower_final the last steps descend the ramp again: at most `ramp[r - 1]` when r steps remain; the
+    start is not lowered unless the steps are too few to climb it (LuChengTHU/dpm-solver, wl-zhao/UniPC).
     last: the tableaux of the final step, order by order, where it differs (a corrector that is not used
     there); empty where it does not.
     """

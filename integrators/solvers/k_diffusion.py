@@ -15,10 +15,10 @@ can be put on any one-step solver; k-diffusion puts them on three.  Its variable
 | sample_dpmpp_2s_ancestral       | dpm++-2s-ancestral                                                      |
 | sample_dpmpp_2m                 | dpm-solver++-2m                                                         |
 | sample_dpmpp_2m_sde, eta = 1    | sde-dpm-solver++-2m ("heun": -taylor)                                   |
-| sample_dpmpp_3m_sde, eta = 1    | dpm++-3m-sde: half the second difference, without diffusers' wrong sign |
+| sample_dpmpp_3m_sde, eta = 1    | dpm++-3m-sde: half the second difference, not diffusers' wrong sign |
 
-At rho = 0 they take an Euler step: compile with final="lower", and the multistep ones to the last rho > 0 with
-denoise=True; LMS alone keeps its full order there.
+At rho = 0 they take an Euler step: compile with final="lower", and the multistep ones to the last rho > 0
+with denoise=True; LMS alone keeps its full order there.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Ancestral:
         if low == 0 or eta == 0:
             return t0, t1
         kept = (1 - eta) * (1 + eta) + (eta * ratio) ** 2
-        return t0, f.t_of_rho(low * xp.sqrt(kept))
+        down = f.t_of_rho(low * xp.sqrt(kept))
+        return t0, down if f.rho(down) < low else t1  # the noise of a tiny eta is below rounding
 
 
 @dataclass(frozen=True)

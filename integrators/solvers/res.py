@@ -62,19 +62,23 @@ def multistep_third(*, released: bool = False) -> Tableau:
     return Tableau((), third_output(-omega(1), -omega(2), P(1), P(2), released=released))
 
 
-def singlestep(order: int, c2: Any = HALF, c3: Any = ONE, *, released: bool = False) -> Solver:
+def singlestep(order: int, c2: Any = HALF, c3: Any = None, *, released: bool = False) -> Solver:
     """RES-2S (b_2 = phi_2/c_2: the "taylor" type of DPM-Solver++ 2S) and RES-3S, in data prediction.
 
-    c2, c3: abscissae, numbers in (0, 1]; exact ones stay exact.  Order 3 needs c2 other than c3 and 2/3, and
-    gamma c2 + c3 other than 0.  released: gamma as RES4LYF computes it (third order only where c3 = 1).
+    c2, c3: abscissae, numbers in (0, 1]; exact ones stay exact.  Order 3 (c3 = 1 when absent) needs c2 other
+    than c3 and 2/3, and gamma c2 + c3 other than 0.  released: gamma as RES4LYF computes it, third order only
+    where c3 = 1.
     Raises ValueError for another order, or abscissae for which the method does not exist.
     """
     _check_order(order)
     _check_abscissa("c2", c2)
-    _check_abscissa("c3", c3)
     if order == 2:
+        if c3 is not None or released:
+            raise ValueError(f"order 2 takes neither c3 nor released, got {c3!r} and {released!r}")
         tableau = second(c2, "taylor")
     else:
+        c3 = ONE if c3 is None else c3
+        _check_abscissa("c3", c3)
         g = None if c2 in (c3, TWO_THIRDS) else gamma(c2, c3, released=released)
         if g is None or g * c2 + c3 == 0:
             raise ValueError(f"c2 and c3 must be such that RES-3S has a solution, got {c2} and {c3}")
