@@ -127,6 +127,63 @@ def test_ancestral_sampling_starts_at_pure_noise(eta: float) -> None:
     assert sum(len(op.noise) for s in made.steps for op in s.operations if isinstance(op, Row)) == 3
 
 
+# --- marginals ---
+
+
+def variance_error(solver: Solver, steps: int) -> float:
+    """On Gaussian data the model is affine, so every plan is: the error of its variance, without sampling.
+
+    Data N(0, s^2) have eps = sigma x/(alpha^2 s^2 + sigma^2).  Each value is its coefficients on the initial
+    state and on the increments.
+    """
+    t_start, t_end = (float(VP.t_of_lam(v)) for v in (-0.7, 1.75))
+    data = 0.25
+    made = compile_plan(solver, VP, steps=steps, t_start=t_start, t_end=t_end)
+
+    def variance(t: float) -> float:
+        return float(VP.alpha(t)) ** 2 * data + float(VP.sigma(t)) ** 2
+
+    values = {("x", 0): np.eye(1 + len(made.increments))[0] * math.sqrt(variance(t_start))}
+    for op in (op for s in made.steps for op in s.operations):
+        if isinstance(op, Evaluation):
+            values["m", op.state] = values["x", op.state] * float(VP.sigma(op.t)) / variance(op.t)
+        else:
+            total = sum(v * values[kind, state] for kind, state, v in op.terms)
+            for i, weight in op.noise:
+                total[1 + i] += weight
+            values["x", op.state] = total
+    final = values["x", made.steps[-1].output]
+    return abs(float(final @ final) - variance(t_end))
+
+
+EDM_CHURN = (10, 0, math.inf, 1)
+
+
+@pytest.mark.parametrize(
+    ("solver", "order"),
+    [
+        (k_diffusion.euler_ancestral(), 1),
+        (k_diffusion.ddim_eta(0.5), 1),
+        (k_diffusion.dpm_2_ancestral(), 2),
+        (k_diffusion.dpmpp_2s_ancestral(), 2),
+        (k_diffusion.euler_churn(*EDM_CHURN), 1),
+        (k_diffusion.heun_churn(*EDM_CHURN), 2),
+        (k_diffusion.dpm_2_churn(*EDM_CHURN), 2),
+        (k_diffusion.dpmpp_3m_sde(), 2),
+    ],
+    ids=lambda v: v.name if isinstance(v, Solver) else str(v),
+)
+def test_marginals_converge_with_the_order_of_the_flow_s_solver(solver: Solver, order: int) -> None:
+    """Going down by the flow and up by noise each keep them; the 3M SDE's start and D2 are of order 2."""
+    errors = [variance_error(solver, n) for n in (256, 512)]
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.05)
+
+
+def test_an_s_noise_other_than_one_leaves_a_bias() -> None:
+    errors = [variance_error(k_diffusion.heun_churn(10, 0, math.inf, 1.003), n) for n in (256, 512)]
+    assert errors[1] > 0.95 * errors[0] > 1e-3
+
+
 # --- where noise is drawn ---
 
 

@@ -2,7 +2,9 @@
 
 Ancestral sampling goes down to rho_down < rho_next and back up by fresh noise; churn goes up first and down
 from there.  Both are a rule for the two times between which a step's formula runs (`Solver.noising`), so both
-can be put on any one-step solver; k-diffusion puts them on three.  Its variables are y = x/alpha and rho:
+can be put on any one-step solver; k-diffusion puts them on three.  The exact flow and the added noise each
+take marginals to marginals, so that those of the samples converge with the order of the flow's solver, which is
+what is claimed here (S_noise other than 1 leaves a bias).  k-diffusion's variables are x/alpha and rho:
 
 | crowsonkb/k-diffusion           | here                                                                    |
 |---------------------------------|-------------------------------------------------------------------------|
