@@ -73,7 +73,7 @@ def defect(row: Mapping[Expr, Expr], m: int) -> Expr:
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(ratios=RATIOS)
 def test_the_corrector_satisfies_its_order_conditions_for_any_ratios(order: int, ratios: list[Any]) -> None:
     """Exactly, as polynomials in phi_k: theta^m for m = 0 .. p, so that UniC-p has order p + 1."""
@@ -83,7 +83,7 @@ def test_the_corrector_satisfies_its_order_conditions_for_any_ratios(order: int,
 
 
 @pytest.mark.parametrize("order", [2, 3, 4, 5])
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(ratios=RATIOS)
 def test_the_released_varying_corrector_violates_the_condition_of_order_two(
     order: int, ratios: list[Any]
@@ -123,7 +123,7 @@ def test_at_z_zero_and_equal_steps_the_corrector_is_adams_moulton(order: int) ->
 
 @pytest.mark.parametrize("order", [2, 3, 4])
 @pytest.mark.parametrize("corrected", [False, True])
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(ratios=RATIOS)
 def test_the_rows_solve_the_release_s_system_whatever_its_b(
     order: int, corrected: bool, ratios: list[Any]
@@ -185,8 +185,8 @@ def test_unip_1_is_ddim(variant: Variant, prediction: Any) -> None:
 @pytest.mark.parametrize("steps", range(1, 21))
 def test_evaluations_follow_from_the_number_of_corrections(steps: int) -> None:
     for order in range(1, 6):
-        counts = [plan(unipc(order, corrections=k), steps).nfe for k in range(4)]
-        assert counts == [steps, *(1 + k * (steps - 1) for k in (1, 2, 3))]
+        counts = [plan(unipc(order, corrections=k), steps).nfe for k in range(3)]
+        assert counts == [steps, *(1 + k * (steps - 1) for k in (1, 2))]
         lowered = plan(unipc(order), steps, final="lower")
         assert lowered.nfe == steps
         assert len(lowered.steps[-1].operations) == 1 + (steps == 1)
@@ -257,9 +257,9 @@ def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> Non
 @cache
 def experiment() -> Experiment:
     start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.75))
-    ladder = tuple(n for n in LADDER if n <= 256)
+    ladder = tuple(n for n in LADDER if 8 <= n <= 192)
     return Experiment(
-        problem("rotated-product-2d"), VP, start, end, grids.uniform_t(2.0), batch=24, ladder=ladder
+        problem("rotated-product-2d"), VP, start, end, grids.uniform_t(2.0), batch=16, ladder=ladder
     )
 
 
@@ -288,14 +288,17 @@ def test_the_short_cut_in_a_corrector_of_order_two_costs_an_order() -> None:
 
 @pytest.mark.parametrize(("order", "own"), [(1, 2), (2, 3), (3, 3), (4, 3)])
 def test_the_order_is_p_plus_one_and_the_own_start_allows_three(order: int, own: int) -> None:
-    assert order_of(unipc(order)).against(order + 1) == "consistent"
-    assert order_of(unipc(order), "own").against(own) == "consistent"
+    """In noise prediction, where the first step's error shows early."""
+    solver = unipc(order, prediction="noise")
+    assert order_of(solver).against(order + 1) == "consistent"
+    assert order_of(solver, "own").against(own) == "consistent"
 
 
 @pytest.mark.parametrize("order", [2, 3])
 def test_the_released_varying_corrector_is_first_order(order: int) -> None:
-    assert order_of(unipc(order, "vary-released")).against(1) == "consistent"
-    assert order_of(unipc(order, "vary-corrected")).against(order + 1) == "consistent"
+    study = order_of(unipc(order, "vary-released"))
+    assert study.against(1) == "consistent"
+    assert study.verdict == "lower"
 
 
 @pytest.mark.parametrize("order", [2, 3])

@@ -3,8 +3,8 @@
 Ancestral sampling goes down to rho_down < rho_next and back up by fresh noise; churn goes up first and down
 from there.  Both are a rule for the two times between which a step's formula runs (`Solver.noising`), so both
 can be put on any one-step solver; k-diffusion puts them on three.  The exact flow and the added noise each
-take marginals to marginals, so that those of the samples converge with the order of the flow's solver, which is
-what is claimed here (S_noise other than 1 leaves a bias).  k-diffusion's variables are x/alpha and rho:
+take marginals to marginals, so that those of the samples converge with the order of the flow's solver, which
+is what is claimed here (S_noise other than 1 leaves a bias).  k-diffusion's variables are x/alpha and rho:
 
 | crowsonkb/k-diffusion           | here                                                                    |
 |---------------------------------|-------------------------------------------------------------------------|
@@ -105,9 +105,11 @@ class Churn:
 def ancestral(solver: Solver, name: str, eta: Value = 1, s_noise: Value = 1) -> Solver:
     """A one-step solver of the flow with ancestral noise; with eta = 0 it is the solver itself.
 
-    eta: in [0, 1].  s_noise: multiplies the noise, >= 0; the law is right for 1 alone.
+    eta: in [0, 1].  s_noise: multiplies the noise, >= 0; the law is right for 1 alone.  Raises ValueError for
+    a solver that adds noise itself, or is not one-step.
     """
     noising = Ancestral(eta)
+    _check_flow(solver)
     return replace(
         solver,
         name=name,
@@ -128,9 +130,10 @@ def churned(
     """A one-step solver of the flow with EDM's churn; with s_churn = 0 it is the solver itself.
 
     s_churn, s_tmin, s_tmax: as in `Churn`, in units of rho; s_noise multiplies the noise.  EDM's values for
-    ImageNet-64 when absent.
+    ImageNet-64 when absent.  Raises ValueError as `ancestral` does.
     """
     noising = Churn(s_churn, s_tmin, s_tmax)
+    _check_flow(solver)
     return replace(
         solver,
         name=name,
@@ -156,7 +159,7 @@ def ddim_eta(eta: Value = 0.5) -> Solver:
 def ddpm() -> Solver:
     """DDPM's ancestral sampling with the variance of the reverse kernel given x_0 (DDIM's eta = 1)."""
     paper = "DDPM (Ho et al. 2020), arXiv:2006.11239"
-    source = "eqs. 7 and 11 with variance beta tilde; DDIM eq. 16 with eta = 1"
+    source = "the kernel with variance beta tilde: DDIM, eq. 16 with eta = 1"
     return replace(euler_ancestral(), name="ddpm", source=source, paper=paper)
 
 
@@ -229,6 +232,13 @@ LISTED: tuple[Callable[..., Solver], ...] = (
     dpm_2_churn,
     dpmpp_3m_sde,
 )
+
+
+def _check_flow(solver: Solver) -> None:
+    if solver.stochastic or solver.noising is not None:
+        raise ValueError(f"solver must be one of the probability flow, got {solver.name}, which adds noise")
+    if solver.history or any(t.carry is not None for t in solver.sequence.tableaux):
+        raise ValueError(f"solver must be a one-step method, got {solver.name}, which keeps evaluations")
 
 
 def _check(name: str, value: Any, high: float = math.inf, finite: bool = True) -> Any:

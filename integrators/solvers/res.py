@@ -1,8 +1,8 @@
 """RES, the refined exponential solver (arXiv:2308.02157), as its users run it: exponential Runge-Kutta 2S and
 3S in data prediction, and the multistep 2M and 3M, which are the same rows with past evaluations for stages.
 
-RES-2S and -3S are Hochbruck & Ostermann 2005, eqs. 5.3 and 5.8.  2M (ComfyUI's res_multistep) has the weights
-phi_1 - b, b = phi_2/c_2 at c_2 = -omega(1): exponential Adams-Bashforth 2.  3M has the two weights of 3S at
+RES-2S and -3S are methods of Hochbruck & Ostermann 2005 (3S: eq. 5.8).  2M (ComfyUI's res_multistep) has the
+weights phi_1 - b, b = phi_2/c_2 at c_2 = -omega(1): exponential Adams-Bashforth 2.  3M has those of 3S at
 (c_2, c_3) = (-omega(1), -omega(2)): it uses phi_2 alone, where exponential Adams-Bashforth 3 uses phi_3 too,
 and agrees with that only at z = 0, which is enough for order 3.
 
