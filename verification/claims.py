@@ -19,8 +19,8 @@ class Expectation:
 
     solver: name.  exact: with exact starting values.  own: with its own start.  None: the order
     falls along the ladder without reaching its limit, so the verdict on the claim must be "lower" and no
-    order is asserted. residue: (m, r): measured at budgets n = r mod m.  long: measured to 4096 steps,
-    where the quadrature error of a release is not hidden behind the method's own.
+    order is asserted. residue: (m, r): measured at budgets n = r mod m.  long: measured to 4096 steps, in the
+    main setting alone, where a release's quadrature or a start has an error that is small at first.
     """
 
     solver: str

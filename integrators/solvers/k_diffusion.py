@@ -37,7 +37,7 @@ from sympy import Expr
 from ..arithmetic import Value, of
 from ..form import sde_data_in_lambda
 from ..schedule import Schedule
-from ..solver import Ramp, Solver
+from ..solver import Noising, Ramp, Solver
 from . import deis, dpm_solver, edm
 
 DDIM = "DDIM (Song et al. 2021), arXiv:2010.02502"
@@ -109,14 +109,7 @@ def ancestral(solver: Solver, name: str, eta: Value = 1, s_noise: Value = 1) -> 
     a solver that adds noise itself, or is not one-step.
     """
     noising = Ancestral(eta)
-    _check_flow(solver)
-    return replace(
-        solver,
-        name=name,
-        noising=noising if eta else None,
-        stochastic=bool(eta and s_noise),
-        noise_scale=_check("s_noise", s_noise),
-    )
+    return _with_noise(solver, name, noising if eta else None, s_noise)
 
 
 def churned(
@@ -133,12 +126,19 @@ def churned(
     ImageNet-64 when absent.  Raises ValueError as `ancestral` does.
     """
     noising = Churn(s_churn, s_tmin, s_tmax)
-    _check_flow(solver)
+    return _with_noise(solver, name, noising if s_churn else None, s_noise)
+
+
+def _with_noise(solver: Solver, name: str, noising: Noising | None, s_noise: Value) -> Solver:
+    if solver.stochastic or solver.noising is not None:
+        raise ValueError(f"solver must be one of the probability flow, got {solver.name}, which adds noise")
+    if solver.history or any(t.carry is not None for t in solver.sequence.tableaux):
+        raise ValueError(f"solver must be a one-step method, got {solver.name}, which keeps evaluations")
     return replace(
         solver,
         name=name,
-        noising=noising if s_churn else None,
-        stochastic=bool(s_churn and s_noise),
+        noising=noising,
+        stochastic=noising is not None,
         noise_scale=_check("s_noise", s_noise),
     )
 
@@ -232,13 +232,6 @@ LISTED: tuple[Callable[..., Solver], ...] = (
     dpm_2_churn,
     dpmpp_3m_sde,
 )
-
-
-def _check_flow(solver: Solver) -> None:
-    if solver.stochastic or solver.noising is not None:
-        raise ValueError(f"solver must be one of the probability flow, got {solver.name}, which adds noise")
-    if solver.history or any(t.carry is not None for t in solver.sequence.tableaux):
-        raise ValueError(f"solver must be a one-step method, got {solver.name}, which keeps evaluations")
 
 
 def _check(name: str, value: Any, high: float = math.inf, finite: bool = True) -> Any:
