@@ -21,11 +21,11 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Literal
 
-from sympy import Expr, Integer, Rational, factorial, prod
+from sympy import Expr, Integer, Rational, factorial
 
 from ..form import FormOf, data_in_lambda, noise_in_lambda
 from ..solver import Ramp, Solver
-from ..tableau import MAX_STAGES, N, P, Stage, Tableau, interpolate, omega, phi, phi1
+from ..tableau import MAX_STAGES, N, P, Stage, Tableau, interpolate, lagrange, omega, phi, phi1
 
 Variant = Literal["bh1", "bh2", "vary-released", "vary-corrected"]
 Prediction = Literal["data", "noise"]
@@ -70,14 +70,8 @@ def inverse(nodes: list[Expr]) -> list[list[Expr]]:
     Row k holds (k + 1)! [theta^k] l_m(theta), l_m the Lagrange polynomials of the nodes: with D_m = (N at r_m
     - N at 0)/r_m, row k times D is h^(k+1) N^(k+1) up to the error of the interpolation.
     """
-    columns = []
-    for m, r in enumerate(nodes):
-        others = nodes[:m] + nodes[m + 1 :]
-        powers = [Integer(1)]
-        for node in others:
-            powers = [a - node * b for a, b in zip([0, *powers], [*powers, 0], strict=True)]
-        columns.append([v / prod(r - node for node in others) for v in powers])
-    return [[factorial(k + 1) * column[k] for column in columns] for k in range(len(nodes))]
+    polynomials = lagrange(nodes)
+    return [[factorial(k + 1) * top[k] / bottom for top, bottom in polynomials] for k in range(len(nodes))]
 
 
 def _misread_corrector(order: int, stage: int) -> Expr:
@@ -98,7 +92,7 @@ def _misread_corrector(order: int, stage: int) -> Expr:
 
 @cache
 def tableau(order: int, variant: Variant, corrections: int) -> Tableau:
-    """One step of order p: predict, then evaluate and correct as often as asked; it keeps the last."""
+    """One step of order p: predict, then evaluate and correct as often as asked; the last value is carried."""
     rows = [predictor(order, variant)] + [corrector(order, variant, i) for i in range(1, corrections + 1)]
     stages = tuple(Stage(Integer(1), row) for row in rows[:-1])
     return Tableau(stages, rows[-1], carry=corrections or None)
