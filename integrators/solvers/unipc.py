@@ -92,7 +92,7 @@ def _misread_corrector(order: int, stage: int) -> Expr:
 
 @cache
 def tableau(order: int, variant: Variant, corrections: int) -> Tableau:
-    """One step of order p: predict, then evaluate and correct as often as asked; the last value is carried."""
+    """One step of order p: predict, then evaluate and correct as often as asked, carrying the last value."""
     rows = [predictor(order, variant)] + [corrector(order, variant, i) for i in range(1, corrections + 1)]
     stages = tuple(Stage(Integer(1), row) for row in rows[:-1])
     return Tableau(stages, rows[-1], carry=corrections or None)
