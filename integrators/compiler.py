@@ -65,6 +65,7 @@ class StepCompiler:
             grid,
         )
         self._budget = budget
+        self._noise_scale = xp.number(solver.noise_scale)
         self._history: list[_Integrand] = []
         self._carried: _Integrand | None = None
         self.base = 0
@@ -245,7 +246,9 @@ class StepCompiler:
             total[kind, state] = total[kind, state] + value if (kind, state) in total else value
         kept = tuple((kind, state, self._freeze(v)) for (kind, state), v in total.items() if np.any(v != 0))
         offset = self._freeze(constant) if np.any(constant != 0) else None
-        row = Row(self.next_state, kept, tuple((i, self._freeze(s)) for i, s in noise), offset)
+        scaled = ((i, s * self._noise_scale) for i, s in noise)
+        drawn = tuple((i, self._freeze(s)) for i, s in scaled if np.any(s != 0))
+        row = Row(self.next_state, kept, drawn, offset)
         self.next_state += 1
         return row
 

@@ -47,7 +47,8 @@ def _check_budget(budget: int, least: int, what: str) -> None:
 class Ramp:
     """A multistep method: step n uses `ramp[min(n, order - 1)]`, so the low-order start is visible.
 
-    With lower_final the last steps descend the ramp again: at most `ramp[r - 1]` when r steps remain.
+    With lower_final the last steps descend the ramp again: at most `ramp[r - 1]` when r steps remain; the
+    start is not lowered unless the steps are too few to climb it (LuChengTHU/dpm-solver, wl-zhao/UniPC).
     last: the tableaux of the final step, order by order, where it differs (a corrector that is not used
     there); empty where it does not.
     """
@@ -74,6 +75,8 @@ class Ramp:
     def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
         n, top = self.steps(budget), len(self.ramp) - 1
         orders = [min(i, top, n - 1 - i) if lower_final else min(i, top) for i in range(n)]
+        if top < n:
+            orders[:top] = range(top)
         final = (self.last or self.ramp)[orders[-1]]
         return (*(self.ramp[k] for k in orders[:-1]), final)
 
@@ -186,6 +189,7 @@ class Solver:
     paper: whose method it is; empty for a method of your own.
     parameters: values of the formulas' free symbols at a step, for methods whose coefficients depend on it.
     noising: for samplers that go back to a noisier time before or after a step.
+    noise_scale: what multiplies every noise weight, 1 where the law is that of the SDE (EDM's S_noise).
     """
 
     name: str
@@ -197,12 +201,15 @@ class Solver:
     stochastic: bool = False
     paper: str = ""
     noising: Noising | None = None
+    noise_scale: Value = 1
 
     def __post_init__(self) -> None:
         if not callable(self.form):
             raise ValueError(f"form must be a function of a schedule, got {self.form!r}")
         if isinstance(self.claimed, bool) or not isinstance(self.claimed, int) or self.claimed < 1:
             raise ValueError(f"claimed must be an integer >= 1, got {self.claimed!r}")
+        if not 0 <= self.noise_scale < float("inf"):
+            raise ValueError(f"noise_scale must be a number >= 0, got {self.noise_scale!r}")
         if not self.sequence.tableaux:
             raise ValueError("sequence must hold at least one tableau")
 

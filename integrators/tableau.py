@@ -249,21 +249,30 @@ def interpolate(values: Mapping[Any, Any], c: Any = 1) -> Expr:
     nodes = [sympy.sympify(node) for node in values]
     at = sympy.sympify(c)
     total: Expr = Integer(0)
-    for j, value in enumerate(values.values()):
-        others = nodes[:j] + nodes[j + 1 :]
-        numerator = [Integer(1)]  # ascending powers of theta in prod (theta - node)
-        for node in others:
-            shifted = [Integer(0), *numerator]
-            numerator = [
-                high - node * low for high, low in zip(shifted, [*numerator, Integer(0)], strict=True)
-            ]
-        denominator = sympy.prod([nodes[j] - node for node in others])
+    for value, (numerator, denominator) in zip(values.values(), lagrange(nodes), strict=True):
         weight = sum(
             (sympy.factorial(m) * at ** (m + 1) * phi(m + 1, at) * v for m, v in enumerate(numerator)),
             Integer(0),
         )
         total += weight / denominator * value
     return total
+
+
+def lagrange(nodes: Sequence[Expr]) -> list[tuple[list[Expr], Expr]]:
+    """The Lagrange polynomials of the nodes: l_j = numerator/denominator, the numerator prod (theta - node)
+    as its coefficients of ascending powers of theta.
+    """
+    polynomials = []
+    for j, own in enumerate(nodes):
+        others = [*nodes[:j], *nodes[j + 1 :]]
+        numerator: list[Expr] = [Integer(1)]
+        for node in others:
+            shifted = [Integer(0), *numerator]
+            numerator = [
+                high - node * low for high, low in zip(shifted, [*numerator, Integer(0)], strict=True)
+            ]
+        polynomials.append((numerator, sympy.prod([own - node for node in others])))
+    return polynomials
 
 
 def adams(k: int) -> Tableau:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..solver import Solver
-from . import classical, deis, dpm_solver, edm, er_sde, scire, stochastic
+from . import classical, deis, dpm_solver, edm, er_sde, k_diffusion, res, scire, stochastic, unipc
 
 Constructor = Callable[..., Solver]
 
@@ -64,6 +64,22 @@ def _constructors() -> Iterable[Constructor]:
     yield partial(stochastic.sa_solver, 3, 4)
     for build, order, scale in er_sde.LISTED:
         yield partial(build, order, scale)
+    for order in (1, 2, 3):
+        for variant in unipc.VARIANTS:
+            if order > 1 or variant != "vary-released":
+                yield partial(unipc.unipc, order, variant)
+        yield partial(unipc.unipc, order, "bh2", "noise")
+    for order in (4, 5):
+        yield partial(unipc.unipc, order, "bh2")
+    yield partial(unipc.unipc, 2, "bh1", corrections=0)
+    yield partial(unipc.unipc, 3, "bh2", corrections=0)
+    for order in (2, 3):
+        yield partial(res.singlestep, order)
+    yield partial(res.multistep, 2)
+    for released in (True, False):
+        yield partial(res.non_monotonic, released=released)
+        yield partial(res.multistep, 3, released=released)
+    yield from k_diffusion.LISTED
     for name in classical.CATALOGUE:
         yield partial(classical.exponential_rk, name)
 

@@ -10,8 +10,9 @@ from .dpm_solver import DPM_SOLVER
 from .er_sde import ER_SDE
 from .rebuild import Family, GoldenError
 from .scire import SCIRE
+from .unipc import UNIPC
 
-FAMILIES = (DPM_SOLVER, DEIS, SCIRE, ER_SDE)
+FAMILIES = (DPM_SOLVER, DEIS, SCIRE, ER_SDE, UNIPC)
 
 
 def family(options: Mapping[str, Any]) -> Family:

@@ -1,0 +1,242 @@
+"""k-diffusion's samplers, EDM's churn, DDIM's eta: solvers of the probability flow with noise between steps.
+
+Ancestral sampling goes down to rho_down < rho_next and back up by fresh noise; churn goes up first and down
+from there.  Both are a rule for the two times between which a step's formula runs (`Solver.noising`), so both
+can be put on any one-step solver; k-diffusion puts them on three.  The exact flow and the added noise each
+take marginals to marginals, so that those of the samples converge with the order of the flow's solver, which
+is what is claimed here (S_noise other than 1 leaves a bias).  k-diffusion's variables are x/alpha and rho:
+
+| crowsonkb/k-diffusion           | here                                                                    |
+|---------------------------------|-------------------------------------------------------------------------|
+| sample_euler                    | ddim; churned: euler-churn                                              |
+| sample_heun                     | edm-heun; churned: edm-heun-churn                                       |
+| sample_dpm_2                    | dpm-solver-2 (its differences of rho are the exponential weights)       |
+| sample_lms, order k             | deis-rhoab(k - 1): Adams-Bashforth in rho                               |
+| sample_euler_ancestral          | euler-ancestral, which is DDIM with eta: ddim-eta, ddpm                 |
+| sample_dpm_2_ancestral          | dpm-2-ancestral                                                         |
+| sample_dpmpp_2s_ancestral       | dpm++-2s-ancestral                                                      |
+| sample_dpmpp_2m                 | dpm-solver++-2m                                                         |
+| sample_dpmpp_2m_sde, eta = 1    | sde-dpm-solver++-2m ("heun": -taylor)                                   |
+| sample_dpmpp_3m_sde, eta = 1    | dpm++-3m-sde: half the second difference, not diffusers' wrong sign |
+
+At rho = 0 they take an Euler step: compile with final="lower", and the multistep ones to the last rho > 0
+with denoise=True; LMS alone keeps its full order there.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from sympy import Expr
+
+from ..arithmetic import Value, of
+from ..form import sde_data_in_lambda
+from ..schedule import Schedule
+from ..solver import Noising, Ramp, Solver
+from . import deis, dpm_solver, edm
+
+DDIM = "DDIM (Song et al. 2021), arXiv:2010.02502"
+KD = "k-diffusion (Crowson et al. 2022)"
+SOURCE = "crowsonkb/k-diffusion"
+
+
+@dataclass(frozen=True)
+class Ancestral:
+    """Down to rho_down^2 = rho_1^2 (1 - eta^2 (1 - rho_1^2/rho_0^2)), then up to rho_1 by fresh noise.
+
+    eta = 1 is the exact reverse kernel for a known x_0 (DDPM), eta = 0 the probability flow.
+    Song et al. 2021, eq. 16, divided by alpha; crowsonkb/k-diffusion, get_ancestral_step (it clips eta > 1).
+    """
+
+    eta: Value = 1
+
+    def __post_init__(self) -> None:
+        _check("eta", self.eta, 1)
+
+    def __call__(
+        self, schedule: Schedule, t0: Value, t1: Value, index: int, count: int
+    ) -> tuple[Value, Value]:
+        """The times between which the step's formula runs."""
+        f, xp = schedule.formulas, of(t0)
+        high, low = f.rho(t0), f.rho(t1)
+        eta, ratio = xp.number(self.eta), low / high
+        if low == 0 or eta == 0:
+            return t0, t1
+        kept = (1 - eta) * (1 + eta) + (eta * ratio) ** 2
+        down = f.t_of_rho(low * xp.sqrt(kept))
+        return t0, down if f.rho(down) < low else t1  # the noise of a tiny eta is below rounding
+
+
+@dataclass(frozen=True)
+class Churn:
+    """Up to rho_hat = (1 + gamma) rho_0, gamma = min(S_churn/N, sqrt 2 - 1) where S_tmin <= rho_0 <= S_tmax.
+
+    Karras et al. 2022, Alg. 2.  Raises ValueError where rho_hat lies outside the schedule.
+    """
+
+    s_churn: Value
+    s_tmin: Value = 0
+    s_tmax: Value = math.inf
+
+    def __post_init__(self) -> None:
+        _check("s_churn", self.s_churn)
+        _check("s_tmin", self.s_tmin)
+        _check("s_tmax", self.s_tmax, finite=False)
+
+    def __call__(
+        self, schedule: Schedule, t0: Value, t1: Value, index: int, count: int
+    ) -> tuple[Value, Value]:
+        """The times between which the step's formula runs."""
+        f, xp = schedule.formulas, of(t0)
+        rho = f.rho(t0)
+        gamma = min(xp.number(self.s_churn) / count, xp.sqrt(xp.number(2)) - 1)
+        if gamma == 0 or not xp.number(self.s_tmin) <= rho <= xp.number(self.s_tmax):
+            return t0, t1
+        start = f.t_of_rho(rho * (1 + gamma))
+        schedule.check_time(start, "the time that S_churn goes up to")
+        return start, t1
+
+
+def ancestral(solver: Solver, name: str, eta: Value = 1, s_noise: Value = 1) -> Solver:
+    """A one-step solver of the flow with ancestral noise; with eta = 0 it is the solver itself.
+
+    eta: in [0, 1].  s_noise: multiplies the noise, >= 0; the law is right for 1 alone.  Raises ValueError for
+    a solver that adds noise itself, or is not one-step.
+    """
+    noising = Ancestral(eta)
+    return _with_noise(solver, name, noising if eta else None, s_noise)
+
+
+def churned(
+    solver: Solver,
+    name: str,
+    s_churn: Value = 40,
+    s_tmin: Value = 0.05,
+    s_tmax: Value = 50,
+    s_noise: Value = 1.003,
+) -> Solver:
+    """A one-step solver of the flow with EDM's churn; with s_churn = 0 it is the solver itself.
+
+    s_churn, s_tmin, s_tmax: as in `Churn`, in units of rho; s_noise multiplies the noise.  EDM's values for
+    ImageNet-64 when absent.  Raises ValueError as `ancestral` does.
+    """
+    noising = Churn(s_churn, s_tmin, s_tmax)
+    return _with_noise(solver, name, noising if s_churn else None, s_noise)
+
+
+def _with_noise(solver: Solver, name: str, noising: Noising | None, s_noise: Value) -> Solver:
+    if solver.stochastic or solver.noising is not None:
+        raise ValueError(f"solver must be one of the probability flow, got {solver.name}, which adds noise")
+    if solver.history or any(t.carry is not None for t in solver.sequence.tableaux):
+        raise ValueError(f"solver must be a one-step method, got {solver.name}, which keeps evaluations")
+    return replace(
+        solver,
+        name=name,
+        noising=noising,
+        stochastic=noising is not None,
+        noise_scale=_check("s_noise", s_noise),
+    )
+
+
+def euler_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
+    """Euler steps with ancestral noise, in the form that starts at alpha = 0 and ends at sigma = 0."""
+    euler = replace(
+        dpm_solver.singlestep(1, "dpm-solver++"), source=f"{SOURCE}, sample_euler_ancestral", paper=KD
+    )
+    return ancestral(euler, "euler-ancestral", eta, s_noise)
+
+
+def ddim_eta(eta: Value = 0.5) -> Solver:
+    """DDIM with stochasticity eta in [0, 1]: the same steps as `euler_ancestral`."""
+    return replace(euler_ancestral(eta), name="ddim-eta", source="eqs. 12 and 16", paper=DDIM)
+
+
+def ddpm() -> Solver:
+    """DDPM's ancestral sampling with the variance of the reverse kernel given x_0 (DDIM's eta = 1)."""
+    paper = "DDPM (Ho et al. 2020), arXiv:2006.11239"
+    source = "the kernel with variance beta tilde: DDIM, eq. 16 with eta = 1"
+    return replace(euler_ancestral(), name="ddpm", source=source, paper=paper)
+
+
+def dpm_2_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
+    """DPM-Solver-2 with ancestral noise: its stage halves the step to rho_down in lambda."""
+    base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2_ancestral", paper=KD)
+    return ancestral(base, "dpm-2-ancestral", eta, s_noise)
+
+
+def dpmpp_2s_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
+    """DPM-Solver++ 2S with ancestral noise."""
+    base = dpm_solver.singlestep(2, "dpm-solver++")
+    base = replace(base, source=f"{SOURCE}, sample_dpmpp_2s_ancestral", paper=KD)
+    return ancestral(base, "dpm++-2s-ancestral", eta, s_noise)
+
+
+def euler_churn(
+    s_churn: Value = 40, s_tmin: Value = 0.05, s_tmax: Value = 50, s_noise: Value = 1.003
+) -> Solver:
+    """EDM's stochastic sampler with Euler steps."""
+    base = replace(deis.rho_rk("1euler"), source=f"Alg. 2; {SOURCE}, sample_euler", paper=edm.PAPER)
+    return churned(base, "euler-churn", s_churn, s_tmin, s_tmax, s_noise)
+
+
+def heun_churn(
+    s_churn: Value = 40, s_tmin: Value = 0.05, s_tmax: Value = 50, s_noise: Value = 1.003
+) -> Solver:
+    """EDM's stochastic sampler."""
+    base = replace(edm.heun(), source=f"Alg. 2; {SOURCE}, sample_heun")
+    return churned(base, "edm-heun-churn", s_churn, s_tmin, s_tmax, s_noise)
+
+
+def dpm_2_churn(
+    s_churn: Value = 40, s_tmin: Value = 0.05, s_tmax: Value = 50, s_noise: Value = 1.003
+) -> Solver:
+    """DPM-Solver-2 with EDM's churn."""
+    base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2", paper=KD)
+    return churned(base, "dpm-2-churn", s_churn, s_tmin, s_tmax, s_noise)
+
+
+def lms(order: int = 4) -> Solver:
+    """Linear multistep of order 1 .. 9: Adams-Bashforth with variable steps in rho, with lower orders at the
+    start.
+    """
+    if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= 9:
+        raise ValueError(f"order must be an integer from 1 to 9, got {order!r}")
+    return replace(deis.rho_ab(order - 1), name=f"lms-{order}", source=f"{SOURCE}, sample_lms", paper=KD)
+
+
+def dpmpp_3m_sde() -> Solver:
+    """DPM-Solver++ 3M SDE: the second difference at half its weight, as in every release of 3M."""
+    ramp = (
+        dpm_solver.FIRST,
+        dpm_solver.multistep_second("taylor"),
+        dpm_solver.multistep_third_released(),
+    )
+    source = f"{SOURCE}, sample_dpmpp_3m_sde with eta = 1"
+    return Solver("dpm++-3m-sde", sde_data_in_lambda, Ramp(ramp), 3, source, stochastic=True, paper=KD)
+
+
+LISTED: tuple[Callable[..., Solver], ...] = (
+    partial(lms, 4),
+    euler_ancestral,
+    ddim_eta,
+    ddpm,
+    dpm_2_ancestral,
+    dpmpp_2s_ancestral,
+    euler_churn,
+    heun_churn,
+    dpm_2_churn,
+    dpmpp_3m_sde,
+)
+
+
+def _check(name: str, value: Any, high: float = math.inf, finite: bool = True) -> Any:
+    real = isinstance(value, (numbers.Real, Expr)) or hasattr(value, "context")
+    if isinstance(value, bool) or not real or not 0 <= value <= high or (finite and value == math.inf):
+        allowed = f"in [0, {high:g}]" if math.isfinite(high) else ">= 0"
+        raise ValueError(f"{name} must be a number {allowed}, got {value!r}")
+    return value

@@ -1,0 +1,121 @@
+"""RES, the refined exponential solver (arXiv:2308.02157), as its users run it: exponential Runge-Kutta 2S and
+3S in data prediction, and the multistep 2M and 3M, which are the same rows with past evaluations for stages.
+
+RES-2S and -3S are methods of Hochbruck & Ostermann 2005 (3S: eq. 5.8).  2M (ComfyUI's res_multistep) has the
+weights phi_1 - b, b = phi_2/c_2 at c_2 = -omega(1): exponential Adams-Bashforth 2.  3M has those of 3S at
+(c_2, c_3) = (-omega(1), -omega(2)): it uses phi_2 alone, where exponential Adams-Bashforth 3 uses phi_3 too,
+and agrees with that only at z = 0, which is enough for order 3.
+
+Both third-order rows need sum b_i c_i^2 = 2/3 phi_2, that is 3 (gamma c_2^2 + c_3^2) = 2 (gamma c_2 + c_3).
+RES4LYF solves this with c_3^3 in place of c_3^2: right at its default c_3 = 1 alone.
+"""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import replace
+from typing import Any
+
+from sympy import Expr, Integer, Rational, sympify
+
+from ..form import data_in_lambda
+from ..solver import Ramp, Repeat, Solver
+from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2
+from .dpm_solver import FIRST, second
+
+PAPER = "RES (Zhang et al. 2023), arXiv:2308.02157"
+LYF = "ClownsharkBatwing/RES4LYF, get_rk_methods_beta"
+HALF, TWO_THIRDS, ONE = Rational(1, 2), Rational(2, 3), Integer(1)
+
+
+def gamma(c2: Any, c3: Any, *, released: bool = False) -> Expr:
+    """b_2/b_3 of the third-order row.  Hochbruck & Ostermann 2005, eq. 5.8; released: RES4LYF,
+    calculate_gamma.
+    """
+    c2, c3 = sympify(c2), sympify(c3)
+    return (3 * c3 ** (3 if released else 2) - 2 * c3) / (c2 * (2 - 3 * c2))
+
+
+def third_output(c2: Any, c3: Any, n2: Any, n3: Any, *, released: bool = False) -> Expr:
+    """phi_1 N(0) + b_2 (n2 - N(0)) + b_3 (n3 - N(0)), evaluations at c2 and c3; b_2 = gamma b_3 and
+    b_2 c_2 + b_3 c_3 = phi_2.
+    """
+    g = gamma(c2, c3, released=released)
+    return phi1 * N(0) + phi2 / (g * c2 + c3) * (g * (n2 - N(0)) + n3 - N(0))
+
+
+def third(c2: Any = HALF, c3: Any = ONE, *, released: bool = False) -> Tableau:
+    """RES-3S: a_32 = gamma c_2 phi_2(c_2 z) + c_3^2/c_2 phi_2(c_3 z)."""
+    g = gamma(c2, c3, released=released)
+    a32 = g * c2 * phi(2, c2) + c3**2 / c2 * phi(2, c3)
+    return Tableau(
+        (
+            Stage(c2, c2 * phi(1, c2) * N(0)),
+            Stage(c3, c3 * phi(1, c3) * N(0) + a32 * (N(1) - N(0))),
+        ),
+        third_output(c2, c3, N(1), N(2), released=released),
+    )
+
+
+def multistep_third(*, released: bool = False) -> Tableau:
+    """RES-3M: the output row of RES-3S at c_2 = -omega(1), c_3 = -omega(2)."""
+    return Tableau((), third_output(-omega(1), -omega(2), P(1), P(2), released=released))
+
+
+def singlestep(order: int, c2: Any = HALF, c3: Any = None, *, released: bool = False) -> Solver:
+    """RES-2S (b_2 = phi_2/c_2: the "taylor" type of DPM-Solver++ 2S) and RES-3S, in data prediction.
+
+    c2, c3: abscissae, numbers in (0, 1]; exact ones stay exact.  Order 3 (c3 = 1 when absent) needs c2 other
+    than c3 and 2/3, and gamma c2 + c3 other than 0.  released: gamma as RES4LYF computes it, third order only
+    where c3 = 1.
+    Raises ValueError for another order, or abscissae for which the method does not exist.
+    """
+    _check_order(order)
+    _check_abscissa("c2", c2)
+    if order == 2:
+        if c3 is not None or released:
+            raise ValueError(f"order 2 takes neither c3 nor released, got {c3!r} and {released!r}")
+        tableau = second(c2, "taylor")
+    else:
+        c3 = ONE if c3 is None else c3
+        _check_abscissa("c3", c3)
+        g = None if c2 in (c3, TWO_THIRDS) else gamma(c2, c3, released=released)
+        if g is None or g * c2 + c3 == 0:
+            raise ValueError(f"c2 and c3 must be such that RES-3S has a solution, got {c2} and {c3}")
+        tableau = third(c2, c3, released=released)
+    name, source = f"res-{order}s" + "-released" * released, f"{LYF}, res_{order}s"
+    return Solver(name, data_in_lambda, Repeat(tableau, FIRST), order, source, paper=PAPER)
+
+
+def non_monotonic(*, released: bool = True) -> Solver:
+    """RES-3S at c = (0, 1, 1/2), where RES4LYF's gamma is 5/8 and the right one 1/4."""
+    name = f"res-3s-non-monotonic-{'released' if released else 'corrected'}"
+    source = f"{LYF}, res_3s_non-monotonic"
+    return replace(singlestep(3, ONE, HALF, released=released), name=name, source=source)
+
+
+def multistep(order: int, *, released: bool = True) -> Solver:
+    """RES-2M and RES-3M in data prediction.
+
+    2M starts with Euler (ComfyUI), 3M with three steps of RES-3S (RES4LYF, whose replacement of the method on
+    steps h >= 1 is not followed).  released: gamma of 3M as RES4LYF computes it.
+    """
+    _check_order(order)
+    if order == 2:
+        source = "comfyanonymous/ComfyUI, res_multistep (eta = 0)"
+        return Solver("res-2m", data_in_lambda, Ramp((FIRST, adams(2))), 2, source, paper=PAPER)
+    ramp = (third(), third(), third(), multistep_third(released=released))
+    name = "res-3m-released" if released else "res-3m-corrected"
+    sequence = Ramp(ramp, (FIRST, *ramp[1:]))
+    return Solver(name, data_in_lambda, sequence, 3, f"{LYF}, res_3m", paper=PAPER)
+
+
+def _check_order(order: int) -> None:
+    if order not in (2, 3):
+        raise ValueError(f"order must be 2 or 3, got {order!r}")
+
+
+def _check_abscissa(name: str, c: Any) -> None:
+    exact = isinstance(c, Expr) and c.is_number
+    if isinstance(c, bool) or not (exact or isinstance(c, numbers.Real)) or not 0 < c <= 1:
+        raise ValueError(f"{name} must be a number in (0, 1], got {c!r}")
