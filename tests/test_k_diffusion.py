@@ -24,7 +24,7 @@ from semilinear.integrators.program import Evaluation, Row
 from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import Schedule, edm, vp_cosine, vp_linear
 from semilinear.integrators.solver import Repeat, Solver
-from semilinear.integrators.solvers import dpm_solver, k_diffusion, make
+from semilinear.integrators.solvers import dpm_solver, k_diffusion, make, stochastic
 from semilinear.integrators.tableau import adams, omega, phi3
 from semilinear.verification.problems import problem
 
@@ -169,7 +169,7 @@ EDM_CHURN = (10, 0, math.inf, 1)
         (k_diffusion.euler_churn(*EDM_CHURN), 1),
         (k_diffusion.heun_churn(*EDM_CHURN), 2),
         (k_diffusion.dpm_2_churn(*EDM_CHURN), 2),
-        (k_diffusion.dpmpp_3m_sde(), 2),
+        (stochastic.k_diffusion(3), 2),
     ],
     ids=lambda v: v.name if isinstance(v, Solver) else str(v),
 )
@@ -385,6 +385,6 @@ def test_dpm_2_is_dpm_solver_2() -> None:
 
 def test_the_3m_sde_has_half_the_second_difference() -> None:
     equal = {omega(1): 1, omega(2): 2}
-    top = k_diffusion.dpmpp_3m_sde().sequence.tableaux[-1].b
+    top = stochastic.k_diffusion(3).sequence.tableaux[-1].b
     missing = {j: sympy.expand((w - top[j]).subs(equal)) for j, w in adams(3).b.items()}
     assert missing == {0: phi3 / 2, -1: -phi3, -2: phi3 / 2}

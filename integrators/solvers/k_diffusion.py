@@ -16,8 +16,9 @@ is what is claimed here (S_noise other than 1 leaves a bias).  k-diffusion's var
 | sample_dpm_2_ancestral          | dpm-2-ancestral                                                         |
 | sample_dpmpp_2s_ancestral       | dpm++-2s-ancestral                                                      |
 | sample_dpmpp_2m                 | dpm-solver++-2m                                                         |
-| sample_dpmpp_2m_sde, eta = 1    | sde-dpm-solver++-2m ("heun": -taylor)                                   |
-| sample_dpmpp_3m_sde, eta = 1    | dpm++-3m-sde: half the second difference, not diffusers' wrong sign |
+| sample_dpmpp_sde, eta = 1       | sde-dpm-solver++-2s                                                     |
+| sample_dpmpp_2m_sde             | stochastic.k_diffusion(2, eta=...), listed as k-diffusion-2m-sde        |
+| sample_dpmpp_3m_sde             | stochastic.k_diffusion(3, eta=...): half the second difference          |
 
 At rho = 0 they take an Euler step: compile with final="lower", and the multistep ones to the last rho > 0
 with denoise=True; LMS alone keeps its full order there.
@@ -35,9 +36,8 @@ from typing import Any
 from sympy import Expr
 
 from ..arithmetic import Value, of
-from ..form import sde_data_in_lambda
 from ..schedule import Schedule
-from ..solver import Noising, Ramp, Solver
+from ..solver import Noising, Solver
 from . import deis, dpm_solver, edm
 
 DDIM = "DDIM (Song et al. 2021), arXiv:2010.02502"
@@ -209,17 +209,6 @@ def lms(order: int = 4) -> Solver:
     return replace(deis.rho_ab(order - 1), name=f"lms-{order}", source=f"{SOURCE}, sample_lms", paper=KD)
 
 
-def dpmpp_3m_sde() -> Solver:
-    """DPM-Solver++ 3M SDE: the second difference at half its weight, as in every release of 3M."""
-    ramp = (
-        dpm_solver.FIRST,
-        dpm_solver.multistep_second("taylor"),
-        dpm_solver.multistep_third_released(),
-    )
-    source = f"{SOURCE}, sample_dpmpp_3m_sde with eta = 1"
-    return Solver("dpm++-3m-sde", sde_data_in_lambda, Ramp(ramp), 3, source, stochastic=True, paper=KD)
-
-
 LISTED: tuple[Callable[..., Solver], ...] = (
     partial(lms, 4),
     euler_ancestral,
@@ -230,7 +219,6 @@ LISTED: tuple[Callable[..., Solver], ...] = (
     euler_churn,
     heun_churn,
     dpm_2_churn,
-    dpmpp_3m_sde,
 )
 
 
