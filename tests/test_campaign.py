@@ -5,8 +5,10 @@ from typing import Any
 
 from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.solvers import make
-from semilinear.verification.campaign import HARD, MAIN, Measured, tasks
+from semilinear.verification.campaign import HARD, MAIN, Measured, StochasticMeasured, tasks
 from semilinear.verification.claims import EXPECTATIONS, Expectation
+from semilinear.verification.stochastic import StochasticStudy
+from semilinear.verification.stochastic_claims import STOCHASTIC_EXPECTATIONS, StochasticExpectation
 from semilinear.verification.study import Study
 
 
@@ -35,6 +37,26 @@ def test_a_falling_order_is_expected_to_be_lower_than_the_claim() -> None:
     assert measured(1.5, 1.5, e).as_expected is True
     assert measured(3.0, 3.0, e).as_expected is False
     assert measured(3.0, 3.0, e, long=False).as_expected is None
+
+
+def stochastic(weak: float, strong: float, expectation: StochasticExpectation, long: bool = True) -> Any:
+    estimates = estimate(weak), estimate(weak), estimate(strong)
+    found = StochasticStudy("s", *estimates, exact=frozenset(), bound=0.0, nfe=(), marginal=False)
+    return StochasticMeasured(expectation, found, long).as_expected
+
+
+def test_a_stochastic_solver_must_show_both_orders() -> None:
+    e = StochasticExpectation("seeds-2", 2, 1)
+    assert stochastic(2.0, 1.0, e) is True
+    assert stochastic(1.0, 1.0, e) is False
+    assert stochastic(2.0, 0.5, e) is False
+    assert stochastic(3.0, 1.0, e) is False
+
+
+def test_orders_that_are_not_asserted_fail_nothing() -> None:
+    assert stochastic(1.0, 0.5, StochasticExpectation("seeds-2", None, None)) is True
+    assert stochastic(1.0, 0.5, StochasticExpectation("seeds-2", 2, 1, long=True), long=False) is None
+    assert stochastic(1.0, 0.5, StochasticExpectation("seeds-2", 2, 1, long=True)) is False
 
 
 def test_nothing_is_asserted_on_the_hard_cases() -> None:
@@ -73,7 +95,17 @@ def test_measured_pairs_own_and_exact_start_and_runs_what_the_task_says(monkeypa
     monkeypatch.setattr(campaign, "ProcessPoolExecutor", Pool)
     monkeypatch.setattr(campaign, "run", run)
     monkeypatch.setattr(campaign, "_experiment", lambda setting: setting)
-    found = campaign.measure_all(False)
+    monkeypatch.setattr(
+        campaign, "stochastic_study", lambda solver, e, form: (solver.name, e.ladder[-1], form)
+    )
+    found, stochastic = campaign.measure_all(False)
+    assert [(s.expectation.solver, s.expectation.sde) for s in stochastic] == [
+        (s.study[0], s.study[2])  # type: ignore[index]
+        for s in stochastic
+    ]
+    assert {s.expectation.solver for s in stochastic if s.study[1] > 256} == {  # type: ignore[index]
+        e.solver for e in STOCHASTIC_EXPECTATIONS if e.long
+    }
     assert len(calls) == len(tasks(False))
     for m in found:
         assert m.own.start == "own"

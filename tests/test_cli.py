@@ -137,7 +137,10 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
         (["order", "ddim", "--plot", f"{__file__}/x.png"], "cannot be written to"),
         (["order", "ddim", "--param", "r1"], "NAME=VALUE"),
         (["order", "dpm-solver-3", "--param", "r1=2"], "r1 must be a number"),
-        (["order", "sde-dpm-solver++-1"], "stochastic"),
+        (["order", "sde-dpm-solver++-1", "--start", "exact"], "--start does not apply"),
+        (["order", "sde-dpm-solver++-1", "--problem", "gaussian"], "--problem does not apply"),
+        (["order", "sde-dpm-solver++-1", "--batch", "3"], "--batch does not apply"),
+        (["order", "sde-dpm-solver++-1", "--lam-end", "-1"], "--lam-end must exceed"),
         (["replay"], "required: FILE"),
         (["replay", "/nonexistent.json"], "No such file"),
         (["replay", __file__], "not JSON"),
@@ -214,8 +217,36 @@ def test_the_start_reaches_the_study(capsys: Any) -> None:
     capsys.readouterr()
 
 
+def test_a_stochastic_solver_has_a_weak_and_a_strong_order(capsys: Any, tmp_path: Path) -> None:
+    path = tmp_path / "plot.svg"
+    code, out, _ = run(
+        capsys, "order", "sde-dpm-solver-2m", "--max-steps", "64", "--plot", str(path), "--json"
+    )
+    data = json.loads(out)
+    assert code == 0
+    assert data["observed"] == pytest.approx(2, abs=0.05)
+    assert data["strong"]["observed"] == pytest.approx(1, abs=0.05)
+    assert set(data["studies"]) == {"mean", "variance", "strong"}
+    assert data["points"][0]["N"] == data["points"][0]["NFE"] == 8
+    assert path.stat().st_size > 5000
+
+
+def test_the_claim_of_a_stochastic_solver_can_be_refuted(capsys: Any) -> None:
+    code, out, _ = run(capsys, "order", "seeds-3", "--max-steps", "96")
+    assert code == 1
+    assert "claimed 3, observed weak order 2." in out
+    assert "lower; strong order 1." in out
+
+
+def test_a_sampler_that_goes_back_to_noisier_times_has_no_strong_order(capsys: Any) -> None:
+    code, out, _ = run(capsys, "order", "dpm++-2s-ancestral", "--max-steps", "96")
+    assert code == 0
+    assert "marginals" in out
+    assert "strong order: none" in out
+
+
 def test_words_and_booleans_reach_the_solver() -> None:
-    from semilinear.verification.cli import _parameters
+    from semilinear.verification.order_command import _parameters
     from sympy import Rational
 
     assert _parameters(["a=true", "b=False", "c=2", "d=1/3", "e=0.5", "f=grid"]) == {
@@ -234,10 +265,11 @@ def test_more_steps_than_the_long_ladder_are_refused(capsys: Any) -> None:
 
 
 def test_defaults_in_multiprecision_are_small() -> None:
-    from semilinear.verification.cli import _parser, _study_arguments
+    from semilinear.verification.cli import _parser
+    from semilinear.verification.order_command import _experiment
 
     for extra, batch, top in (([], 64, 512), (["--digits", "30"], 4, 128)):
-        _, e = _study_arguments(_parser().parse_args(["order", "ddim", "--problem", "mixture-1d", *extra]))
+        e = _experiment(_parser().parse_args(["order", "ddim", "--problem", "mixture-1d", *extra]))
         assert (e.batch, e.ladder[-1], e.digits) == (batch, top, 30 if extra else None)
 
 
@@ -253,19 +285,28 @@ def test_an_interrupt_is_exit_code_130(capsys: Any, monkeypatch: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("as_expected", "ok", "code"), [(True, True, 0), (None, True, 0), (False, True, 1), (True, False, 1)]
+    ("change", "code"),
+    [
+        (lambda d: None, 0),
+        (lambda d: d["rows"][1].update(as_expected=None), 0),
+        (lambda d: d["rows"][1].update(as_expected=False), 1),
+        (lambda d: d["stochastic"][1].update(as_expected=None), 0),
+        (lambda d: d["stochastic"][1].update(as_expected=False), 1),
+        (lambda d: d["identities"][1].update(defects=["step 0"]), 1),
+        (lambda d: d["replay"][1].update(ok=False), 1),
+    ],
 )
-def test_verify_fails_on_an_unexpected_order_or_a_failed_case(
-    as_expected: Any, ok: bool, code: int, capsys: Any, monkeypatch: Any, tmp_path: Path
+def test_verify_fails_on_what_is_not_as_expected_not_proved_or_not_as_released(
+    change: Any, code: int, capsys: Any, monkeypatch: Any, tmp_path: Path
 ) -> None:
     """With the measurements replaced: what the exit code is made of."""
     from semilinear.verification import campaign, report, results
 
     data = json.loads((Path(__file__).parents[1] / "reports" / "orders.json").read_text())
-    data["rows"], data["replay"] = data["rows"][:2], data["replay"][:2]
-    data["rows"][1]["as_expected"], data["replay"][1]["ok"] = as_expected, ok
+    data |= {key: data[key][:2] for key in ("rows", "stochastic", "identities", "replay")}
+    change(data)
     monkeypatch.setattr(golden, "replay_file", lambda path: iter(()))
-    monkeypatch.setattr(campaign, "measure_all", lambda *_: [])
+    monkeypatch.setattr(campaign, "measure_all", lambda *_: ([], []))
     monkeypatch.setattr(results, "orders_json", lambda *_: data)
     monkeypatch.setattr(report, "write", lambda *_: [])
     assert main(["verify", "--out", str(tmp_path)]) == code

@@ -150,7 +150,7 @@ def test_one_step_of_2s_has_its_mean_and_variance(family: Any, r: Fraction) -> N
     covariance = a / a_c * var_c  # what the stage and the step have in common, carried to the end
     variance = var + 2 * late * kc * covariance + (late * kc) ** 2 * var_c
     assert response.mean[0] == pytest.approx(mean, rel=1e-13)
-    assert response.variance[0] == pytest.approx(variance, rel=1e-12)
+    assert response.variance()[0] == pytest.approx(variance, rel=1e-12)
 
 
 @pytest.mark.parametrize("tau", [1, 0.5, NoiseLevel((0.45,), (1, 0.5))])

@@ -196,5 +196,5 @@ EXPECTATIONS: tuple[Expectation, ...] = (
 
 def unmeasured() -> list[str]:
     """Listed solvers without an expectation of any kind."""
-    covered = {e.solver for e in (*EXPECTATIONS, *STOCHASTIC_EXPECTATIONS)}
+    covered = {e.solver for e in EXPECTATIONS} | {e.solver for e in STOCHASTIC_EXPECTATIONS}
     return [name for name in SOLVERS if name not in covered]

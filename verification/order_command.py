@@ -153,10 +153,11 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
     studies = [
         (name, part | {"start": "own", "claimed": claimed})
         for name, part in data["studies"].items()
-        if name not in measured.exact and part["points"]
+        if name not in measured.exact and not (measured.marginal and name == "strong")
     ]
-    strong = _interval(data["strong"]) if data["strong"]["points"] else "not defined (noise without a path)"
-    text = f"claimed {claimed:g}, observed weak {_interval(data)}: {verdict}; strong {strong}"
+    kind = "marginals of" if measured.marginal else "weak"
+    strong = "strong order: none" if measured.marginal else f"strong {_interval(data['strong'])}"
+    text = f"claimed {claimed:g}, observed {kind} {_interval(data)}: {verdict}; {strong}"
     return _Found(f"{solver.name} on Gaussian data", data, studies, text)
 
 

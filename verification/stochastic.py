@@ -17,13 +17,12 @@ never a higher one.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from semilinear.analysis.convergence import OrderEstimate, Verdict, estimate_order
-from semilinear.integrators.form import FormOf
+from semilinear.integrators.form import Form, FormOf
 from semilinear.integrators.grids import Grid, uniform_t
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.prediction import Model
@@ -49,21 +48,21 @@ CASES = Gaussians(
 @dataclass(frozen=True)
 class Response:
     """A plan on an affine model: its final state without noise, (d,), and what a unit of each increment adds
-    to it, (increments, d).
+    to it, (increments, d), as does a unit of the start, (d,).
     """
 
     mean: np.ndarray
     impulses: np.ndarray
+    slope: np.ndarray
 
-    @property
-    def variance(self) -> np.ndarray:
-        """Of the final state, (d,)."""
-        total: np.ndarray = np.sum(self.impulses**2, axis=0)
+    def variance(self, start: np.ndarray | float = 0.0) -> np.ndarray:
+        """Of the final state, (d,), from a start of that variance."""
+        total: np.ndarray = np.sum(self.impulses**2, axis=0) + self.slope**2 * start
         return total
 
 
 def respond(plan: Plan, model: Model, start: np.ndarray) -> Response:
-    """Run a plan once over a batch of rows: no noise, and a unit impulse in each increment.
+    """Run a plan once over a batch of rows: no noise, the start shifted by 1, an impulse in each increment.
 
     model: affine in the state, acting on every row and component by itself.  start: (d,), float64.
     Raises ValueError for a plan with more than one input.
@@ -71,15 +70,16 @@ def respond(plan: Plan, model: Model, start: np.ndarray) -> Response:
     if len(plan.inputs) != 1:
         raise ValueError(f"plan must have one input, its own start, got {len(plan.inputs)}")
     asked = len(plan.increments)
-    rows = np.tile(start, (asked + 1, 1))
+    rows = np.tile(start, (asked + 2, 1))
+    rows[1] += 1.0
 
     def impulse(index: int, like: Array) -> Array:
         value = np.zeros_like(like)
-        value[index + 1] = 1.0
+        value[index + 2] = 1.0
         return value
 
     final = sample(plan, model, rows, noise=impulse).x
-    return Response(final[0], final[1:] - final[0])
+    return Response(final[0], final[2:] - final[0], final[1] - final[0])
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ class StochasticStudy:
 
     mean, variance, strong: estimates as `estimate_order` makes them.  exact: which of them have no error at
     all beyond rounding, such as the mean of data prediction at tau = 1 (the denoiser is a martingale there).
-    bound: the error of the exact law.
+    bound: the error of the exact law.  nfe: evaluations of each run.  marginal: mean and variance are those
+    from the exact marginal at the start, instead of from a point.
     """
 
     solver: str
@@ -97,6 +98,8 @@ class StochasticStudy:
     strong: OrderEstimate
     exact: frozenset[str]
     bound: float
+    nfe: tuple[int, ...]
+    marginal: bool
 
     @property
     def weak(self) -> OrderEstimate:
@@ -157,6 +160,11 @@ class StochasticExperiment:
         """The exact noise prediction."""
         return self.data.model(self.schedule)
 
+    def marginal(self, t: float) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of x_t, each (d,)."""
+        alpha, sigma = float(self.schedule.alpha(t)), float(self.schedule.sigma(t))
+        return alpha * self.data.mean, alpha**2 * self.data.variance + sigma**2
+
     def law(self, form: FormOf) -> LinearLaw:
         """The exact law of a form's SDE."""
         return LinearLaw(form(self.schedule), self.data, *self.times)
@@ -184,11 +192,16 @@ def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
     # What the plan makes of noise at time s: its response to the increment that carries it to the end.
     unit = np.array([float(form.std(a, b)) for a, b in spans])
     ends = np.array([b for _, b in spans])[:, None]
-    to_end = form.factor(ends) / form.factor(form.schedule.formulas.t_of_lam(lams))
+    to_end = _factors(form, ends) / _factors(form, form.schedule.formulas.t_of_lam(lams))
     carried = np.where(unit > 0, 1 / np.where(unit > 0, unit, 1), 0)[:, None] * to_end
     kernel = carried[:, :, None] * response.impulses[own][:, None, :]
     measure = ((end - start) / 2 * weights)[:, :, None] * noise
     return _root(squares + np.sum((exact - kernel) ** 2 * measure, axis=(0, 1)))
+
+
+def _factors(form: Form, times: np.ndarray) -> np.ndarray:
+    """Phi at many times, one by one: forms are written for single steps."""
+    return np.array([float(form.factor(t)) for t in times.ravel()]).reshape(times.shape)
 
 
 def _root(squares: np.ndarray) -> np.ndarray:
@@ -201,42 +214,46 @@ def study(
 ) -> StochasticStudy:
     """Measure the weak and strong orders of a solver with its own start.
 
-    form: whose SDE is solved, where it is not the solver's own form (a release with quirks of its own; an
-    ancestral sampler, whose noise is no SDE's path, so that it has no strong order: "inconclusive").
+    A solver that goes back to a noisier time between steps follows no SDE: what converges are its marginals,
+    from the exact one at the start.  It has no strong order: "inconclusive".
+    form: whose SDE is solved, where it is not the solver's own form (a release with quirks of its own).
     Raises TypeError for another kind of solver, ValueError for a form that is no SDE's.
     """
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a Solver, got {solver!r}")
     e = StochasticExperiment() if experiment is None else experiment
+    marginal = solver.noising is not None
     law = e.law(solver.form if form is None else form)
-    mean, variance = law.moments
-    size = float(np.abs(e.data.start).max() + np.sqrt(variance).max())
+    start, spread = e.marginal(e.times[0]) if marginal else (e.data.start, np.zeros_like(e.data.start))
+    mean, variance = e.marginal(e.times[1]) if marginal else law.moments
+    bound = 0.0 if marginal else law.error
+    size = float(np.abs(start).max() + np.sqrt(variance).max())
     errors: dict[str, list[np.ndarray]] = {"mean": [], "variance": [], "strong": []}
     floors: list[float] = []
+    nfe: list[int] = []
     for n in e.ladder:
         plan = compile_plan(
             solver, e.schedule, steps=n, grid=e.grid, t_start=e.times[0], t_end=e.times[1], prediction="eps"
         )
-        response = respond(plan, e.model, np.asarray(e.data.start, dtype=float))
+        response = respond(plan, e.model, np.asarray(start, dtype=float))
         errors["mean"].append(np.abs(response.mean - mean))
-        errors["variance"].append(np.abs(response.variance - variance))
-        on_path = solver.noising is None
-        errors["strong"].append(strong_error(law, plan, response) if on_path else np.full_like(mean, np.inf))
-        floors.append(max(60 * 2.0**-53 * size * np.sqrt(n), 10 * law.error))
-    return _summary(solver.name, e.ladder, errors, floors, law.error)
-
-
-def _summary(
-    name: str,
-    ladder: Sequence[int],
-    errors: dict[str, list[np.ndarray]],
-    floors: Sequence[float],
-    bound: float,
-) -> StochasticStudy:
-    estimates = {key: estimate_order(ladder, np.array(e), floors) for key, e in errors.items()}
+        errors["variance"].append(np.abs(response.variance(spread) - variance))
+        errors["strong"].append(np.full_like(mean, np.inf) if marginal else strong_error(law, plan, response))
+        floors.append(max(60 * 2.0**-53 * size * np.sqrt(n), 10 * bound))
+        nfe.append(plan.nfe)
+    estimates = {key: estimate_order(e.ladder, np.array(v), floors) for key, v in errors.items()}
     exact = frozenset(
         key
-        for key, e in errors.items()
-        if all(np.sqrt(np.mean(v**2)) <= floor for v, floor in zip(e, floors, strict=True))
+        for key, v in errors.items()
+        if all(np.sqrt(np.mean(x**2)) <= floor for x, floor in zip(v, floors, strict=True))
     )
-    return StochasticStudy(name, estimates["mean"], estimates["variance"], estimates["strong"], exact, bound)
+    return StochasticStudy(
+        solver.name,
+        estimates["mean"],
+        estimates["variance"],
+        estimates["strong"],
+        exact,
+        bound,
+        tuple(nfe),
+        marginal,
+    )
