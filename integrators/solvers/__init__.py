@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..solver import Solver
-from . import classical, deis, dpm_solver, edm
+from . import classical, deis, dpm_solver, dpm_solver_v3, edm
 
 Constructor = Callable[..., Solver]
 
@@ -49,6 +49,22 @@ def _constructors() -> Iterable[Constructor]:
         for type in dpm_solver.TYPES:
             yield partial(dpm_solver.multistep, 2, family, type)
     yield partial(dpm_solver.multistep, 3, "sde-dpm-solver++")
+    for order in (1, 2, 3):
+        yield partial(dpm_solver_v3.multistep, order)
+    for order, corrector in (
+        (2, "same"),
+        (2, "pseudo"),
+        (2, "true"),
+        (3, "same"),
+        (3, "pseudo"),
+        (3, "true"),
+    ):
+        yield partial(dpm_solver_v3.multistep, order, corrector)
+    yield partial(dpm_solver_v3.multistep, 3, pseudo_predictor=True)
+    for half in ("written", "released"):
+        yield partial(dpm_solver_v3.multistep, 2, "pseudo", half=half)
+    for order in (2, 3):
+        yield partial(dpm_solver_v3.singlestep, order)
     for name in classical.CATALOGUE:
         yield partial(classical.exponential_rk, name)
 

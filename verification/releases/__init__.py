@@ -7,9 +7,10 @@ from typing import Any
 
 from .deis import DEIS
 from .dpm_solver import DPM_SOLVER
+from .dpm_solver_v3 import DPM_SOLVER_V3
 from .rebuild import Family, GoldenError
 
-FAMILIES = (DPM_SOLVER, DEIS)
+FAMILIES = (DPM_SOLVER, DEIS, DPM_SOLVER_V3)
 
 
 def family(options: Mapping[str, Any]) -> Family:
