@@ -1,6 +1,7 @@
 """Forms: the semilinear views of one diffusion ODE or SDE.  Parametrisation lives here and nowhere else.
 
-A form writes the sampling equation as   x = Phi(t) y,   dy = w(tau) (N + B) dtau + dW,   so that over one step
+A form writes the sampling equation as   x = Phi(t) y,   dy = w(tau) (N + B) dtau + dW,   so that over a
+step
 
     x(t_c) = Phi(t_c)/Phi(t_0) x(t_0) + Phi(t_c) int_{tau_0}^{tau_0 + c h} w(tau) (N + B) dtau + noise.
 

@@ -1,7 +1,7 @@
 """The form of DPM-Solver-v3: linear part and integrand from model statistics l, s, b.
 
-With y = x/alpha and f = (sigma eps - l x)/alpha the ODE is y' = -l y - f in lambda, whatever l.  The integrand
-is transformed once more, so that its derivative is e^-S (f' - s f - b), which s and b make small:
+With y = x/alpha and f = (sigma eps - l x)/alpha the ODE is y' = -l y - f in lambda, whatever l.  The
+integrand is transformed once more, so that its derivative is e^-S (f' - s f - b), which s and b make small:
 
     x = alpha e^-L y,   dy = -e^(L + S) (N + B) dlambda,   N = e^-S f - B.
 

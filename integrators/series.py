@@ -99,7 +99,7 @@ def through(knots: np.ndarray, values: np.ndarray) -> Series:
 
 
 def interpolate(f: Callable[[np.ndarray], np.ndarray], knots: np.ndarray, degree: int) -> Series:
-    """The series of that degree through f at the Chebyshev points of every cell; f maps (k,) to (*shape, k)."""
+    """The series of that degree through f, (k,) -> (*shape, k), at the Chebyshev points of every cell."""
     nodes = chebyshev_nodes(knots, degree)
     values = np.moveaxis(f(nodes.ravel()), -1, 0)
     return through(knots, values.reshape(*nodes.shape, *values.shape[1:]))

@@ -46,8 +46,8 @@ class Statistics(Protocol):
         """The potentials at one lambda, each of `shape`.  Raises ValueError where they are not known."""
 
     def moments(self, lam_0: Value, lam_1: Value, count: int) -> Value:
-        """The `count` moments int e^(L - L_1 + S - S_0) (lam - lam_0)^k / (h^k k!) dlam over the step from lam_0
-        to lam_1, h its length, then int e^(L - L_1 + S) (B - B_0) dlam: shape (count + 1, *shape).
+        """The `count` moments int e^(L - L_1 + S - S_0) (lam - lam_0)^k / (h^k k!) dlam over a step of length
+        h from lam_0 to lam_1, then int e^(L - L_1 + S) (B - B_0) dlam: shape (count + 1, *shape).
         """
 
     def place(self, schedule: Schedule, times: Times) -> Times:
@@ -146,9 +146,9 @@ def gaussian(variance: Any = 1.0, mean: Any = 0.0) -> Smooth:
 
         l = v/(variance + v),   s = 3 l - 2,   b = (l s - l') mean.
 
-    For that law itself f = -l mean is deterministic, every step of every order is exact, and s, a regression of
-    f' on f, is 0/0: any s will do, with b = (l s - l') mean.  This one is its limit for a law of a slightly
-    different variance, and has the limits of any data: 1 at lambda = -infinity, -2 at +infinity.
+    For that law itself f = -l mean is deterministic, every step of every order is exact, and s, a regression
+    of f' on f, is 0/0: any s will do, with this b.  This one is its limit for a law of a slightly different
+    variance, and has the limits of any data: 1 at lambda = -infinity, -2 at +infinity.
     variance, mean: numbers, or arrays of the state's trailing shape.
     Raises ValueError for a variance that is not positive.
     """
@@ -198,7 +198,10 @@ def from_functions(
     high: float,
     degree: int = 160,
 ) -> Smooth:
-    """Statistics from functions of lambda (k,) -> (*shape, k), smooth on [low, high]: Chebyshev interpolation."""
+    """Statistics by Chebyshev interpolation of functions (k,) -> (*shape, k), smooth on [low, high].
+
+    Raises ValueError for a range or a degree that cannot be.
+    """
     knots = np.array([low, high], dtype=np.float64)
     if not (np.all(np.isfinite(knots)) and low < high):
         raise ValueError(f"low and high must be finite and increasing, got {low!r} and {high!r}")

@@ -45,12 +45,14 @@ class Expectation:
 
 
 START = "the first step is DDIM: a local error O(h^2), made once, caps the whole run at order 2"
+CORRECTED_START = "the first step is corrected to order 2: a local error O(h^3), made once, caps it at 3"
 HALF_D2 = "the second difference D2 is half of h^2 N'' but multiplies phi_3 once"
 RIEMANN = (
     "the left Riemann sum with 10,000 points leaves a relative error in every Adams weight that does not "
     "vanish with h: first order in the limit"
 )
 EQUAL_STEPS = "the weights are those of equal steps in rho: a local error O(h^3) on any other grid"
+PSEUDO = "divided differences stand for derivatives: a one-sided N' leaves a local error O(h^3)"
 ENDS_LOW = "the last step is first order: a local error O(h^2), made once"
 
 
@@ -95,6 +97,26 @@ def _dpm(family: str) -> list[Expectation]:
     return rows
 
 
+def _v3() -> list[Expectation]:
+    """On the default statistics: any smooth ones give the same orders."""
+    return [
+        Expectation("dpm-solver-v3-1", 1, 1),
+        Expectation("dpm-solver-v3-2m", 2, 2),
+        Expectation("dpm-solver-v3-3m", 3, 2, START),
+        Expectation("dpm-solver-v3-3m-pseudo", 2, 2, PSEUDO),
+        Expectation("dpm-solver-v3-2m-c2", 2, 2),
+        Expectation("dpm-solver-v3-2m-pc3", 2, 2),
+        Expectation("dpm-solver-v3-2m-c3", 3, 3),
+        Expectation("dpm-solver-v3-2m-pc3-half", 2, 2),
+        Expectation("dpm-solver-v3-2m-pc3-half-released", 2, 2),
+        Expectation("dpm-solver-v3-3m-c3", 3, 2, START),
+        Expectation("dpm-solver-v3-3m-pc4", 2, 2, PSEUDO),
+        Expectation("dpm-solver-v3-3m-c4", 4, 3, CORRECTED_START),
+        Expectation("dpm-solver-v3-2s", 2, 2),
+        Expectation("dpm-solver-v3-3s", 3, 3),
+    ]
+
+
 def _one_step(names: dict[str, int]) -> list[Expectation]:
     return [Expectation(name, order, order) for name, order in names.items()]
 
@@ -106,6 +128,7 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     *_adams("deis-tab", released_rule=True),
     *_adams("deis-rhoab", released_rule=True),
     *_adams("deis-lambdaab", released_rule=False),
+    *_v3(),
     *_one_step(
         {
             "deis-rhork-1euler": 1,

@@ -51,20 +51,13 @@ def _constructors() -> Iterable[Constructor]:
     yield partial(dpm_solver.multistep, 3, "sde-dpm-solver++")
     for order in (1, 2, 3):
         yield partial(dpm_solver_v3.multistep, order)
-    for order, corrector in (
-        (2, "same"),
-        (2, "pseudo"),
-        (2, "true"),
-        (3, "same"),
-        (3, "pseudo"),
-        (3, "true"),
-    ):
-        yield partial(dpm_solver_v3.multistep, order, corrector)
-    yield partial(dpm_solver_v3.multistep, 3, pseudo_predictor=True)
-    for half in ("written", "released"):
-        yield partial(dpm_solver_v3.multistep, 2, "pseudo", half=half)
     for order in (2, 3):
+        for corrector in dpm_solver_v3.CORRECTORS[1:]:
+            yield partial(dpm_solver_v3.multistep, order, corrector)
         yield partial(dpm_solver_v3.singlestep, order)
+    yield partial(dpm_solver_v3.multistep, 3, pseudo_predictor=True)
+    for half in dpm_solver_v3.HALVES[1:]:
+        yield partial(dpm_solver_v3.multistep, 2, "pseudo", half=half)
     for name in classical.CATALOGUE:
         yield partial(classical.exponential_rk, name)
 

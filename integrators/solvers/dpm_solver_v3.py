@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
@@ -29,18 +29,16 @@ RELEASE = "thu-ml/DPM-Solver-v3, multistep_predictor_update"
 HALF_TIME = 0.5
 """The time that divides the steps of the half-corrector."""
 
-Corrector = Literal["none", "same", "pseudo", "true"]
-Half = Literal["no", "written", "released"]
-CORRECTORS: tuple[Corrector, ...] = ("none", "same", "pseudo", "true")
-HALVES: tuple[Half, ...] = ("no", "written", "released")
+CORRECTORS = ("none", "same", "pseudo", "true")
+HALVES = ("no", "written", "released")
 
 CORRECT = Symbol("correct")
 """1 where a step of the half-corrector is corrected, else 0."""
 
 
 def pseudo(values: Mapping[Any, Any], c: Any = 1) -> Expr:
-    """The row at c that integrates sum_k [theta_0 .. theta_k] theta^k, the divided differences of the values in
-    the place of the derivatives over k!.  Zheng et al. 2023, Theorem 3.4 ("pseudo-order").
+    """The row at c that integrates sum_k [theta_0 .. theta_k] theta^k: divided differences of the values,
+    where a Taylor polynomial has derivatives over k!.  Zheng et al. 2023, Theorem 3.4 ("pseudo-order").
 
     values: {node: evaluation} as for `interpolate`; their order counts, and the first node must be 0.
     """
@@ -137,13 +135,13 @@ def _released(context: StepContext) -> Mapping[Symbol, Value]:
 
 def multistep(
     order: int,
-    corrector: Corrector = "none",
+    corrector: str = "none",
     *,
     pseudo_predictor: bool = False,
-    half: Half = "no",
+    half: str = "no",
     statistics: Statistics | None = None,
 ) -> Solver:
-    """DPM-Solver-v3 multistep, orders 1, 2, 3; compile with final="lower" for the release's lower_order_final.
+    """DPM-Solver-v3 multistep, orders 1, 2, 3; the release's lower_order_final is final="lower".
 
     corrector: "none"; "same", through as many nodes as the predictor; "pseudo", through one more with pseudo
     order, the release's other choice; "true", through one more, of order + 1 (paper, Table 10).
