@@ -6,7 +6,7 @@ Over the law of the states at a given lambda, elementwise (Zheng et al. 2023, ar
 
 with f = rho eps - l y, y = x/alpha, and f' its derivative along the ODE,
 f' = rho ((l - 1) eps + eps') - l' y, eps' = d_lambda eps + (d eps/dx) x'.  The diagonal is estimated by
-random signs v, E[(J v) v] = diag J; eps' is one forward-mode derivative in the direction (x', 1) of (x, lambda).
+random signs v, E[(J v) v] = diag J; eps' is one forward-mode derivative along (x', 1) in (x, lambda).
 """
 
 from __future__ import annotations
@@ -149,8 +149,8 @@ class Derivatives:
         """d_lambda eps at fixed x, by the polynomial through seven points, shifted to stay in the domain."""
         ends = (float(self.schedule.lam(t)) for t in (self.schedule.t_max, self.schedule.t_min))
         low, high = sorted(ends)
-        first = -(STENCIL // 2)
-        first = min(max(first, int(np.ceil((low - lam) / SPACING))), _steps(high - lam) - STENCIL + 1)
+        first = max(-(STENCIL // 2), -_steps(lam - low))
+        first = min(first, _steps(high - lam) - STENCIL + 1)
         offsets = np.arange(first, first + STENCIL)
         weights = np.linalg.solve(np.vander(offsets, increasing=True).T, np.eye(STENCIL)[1]) / SPACING
         times = [float(self.schedule.t_of_lam(lam + k * SPACING)) for k in offsets]

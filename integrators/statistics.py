@@ -21,9 +21,12 @@ import numpy as np
 
 from .arithmetic import Arithmetic, Value, of
 from .grids import Times
-from .quadrature import GAUSS
+from .quadrature import GaussLegendre
 from .schedule import Schedule
 from .series import Series, interpolate
+
+RULE = GaussLegendre(tolerance=1e-13)
+"""L and S carry a rounding error of some units times their size: two rules do not agree to 1e-15."""
 
 
 class Potentials(NamedTuple):
@@ -90,7 +93,7 @@ class Smooth:
             return np.stack([*rows, forced])
 
         kinks = [xp.number(k) for k in self.kinks if min(lam_0, lam_1) < k < max(lam_0, lam_1)]
-        return GAUSS.integrate(integrand, lam_0, lam_1, xp, kinks if h > 0 else kinks[::-1])
+        return RULE.integrate(integrand, lam_0, lam_1, xp, kinks if h > 0 else kinks[::-1])
 
     def place(self, schedule: Schedule, times: Times) -> Times:
         """The times as they are: any will do."""
@@ -100,7 +103,9 @@ class Smooth:
 def check_range(lam: Value, low: float, high: float) -> None:
     """Raise ValueError unless lambda lies between low and high, within rounding, and is finite."""
     slack = 1e-9 * (high - low) if math.isfinite(high - low) else 0.0
-    if not (low - slack <= lam <= high + slack and abs(lam) < math.inf):
+    if not abs(lam) < math.inf:
+        raise ValueError(f"the statistics are not known at lambda = {float(lam):g}: end or start elsewhere")
+    if not low - slack <= lam <= high + slack:
         raise ValueError(f"the statistics are known for lambda in [{low:g}, {high:g}], got {float(lam):g}")
 
 
@@ -144,11 +149,10 @@ def constant(l: Any = 0.0, s: Any = 0.0, b: Any = 0.0) -> Smooth:
 def gaussian(variance: Any = 1.0, mean: Any = 0.0) -> Smooth:
     """The statistics of independent Gaussian data, in closed form: with v = e^(-2 lambda),
 
-        l = v/(variance + v),   s = 3 l - 2,   b = (l s - l') mean.
+        l = v/(variance + v),   s = 0,   b = -l' mean.
 
-    For that law itself f = -l mean is deterministic, every step of every order is exact, and s, a regression
-    of f' on f, is 0/0: any s will do, with this b.  This one is its limit for a law of a slightly different
-    variance, and has the limits of any data: 1 at lambda = -infinity, -2 at +infinity.
+    For that law f = -l mean is deterministic, every step of every order is exact, and s, a regression of f'
+    on f, is 0/0: 0 by convention.
     variance, mean: numbers, or arrays of the state's trailing shape.
     Raises ValueError for a variance that is not positive.
     """
@@ -159,9 +163,8 @@ def gaussian(variance: Any = 1.0, mean: Any = 0.0) -> Smooth:
     def potentials(lam: Value) -> Potentials:
         xp = of(lam)
         v, c_, m_ = xp.exp(-2 * lam), _beside(c, lam, xp), _beside(m, lam, xp)
-        root = xp.sqrt(c_ + v)
-        log_root = xp.log(root)
-        return Potentials(v / (c_ + v), -log_root, -2 * lam - 3 * log_root, -root * m_)
+        l = v / (c_ + v)
+        return Potentials(l, -xp.log(c_ + v) / 2, 0 * l, -l * m_)
 
     return Smooth(np.broadcast_shapes(c.shape, m.shape), potentials)
 
