@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from .arithmetic import Value, of
+from .arithmetic import Arithmetic, Value, of
 from .form import Form, Step
 from .schedule import Schedule
-from .statistics import Statistics
+from .statistics import Potentials, Statistics
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class StatisticsWeight:
 
     def weight(self, form: Form, step: Step, c: Value) -> Value:
         """-alpha_c h e^(S_0): what the moments of e^(L - L_c + S - S_0) are multiplied by."""
-        S_0 = self.statistics.at(step.tau0).S
-        return -form.schedule.formulas.alpha(step.time(c)) * step.h * of(step.tau0).exp(S_0)
+        grown = step.xp.exp(self._base(step).S)
+        return -form.schedule.formulas.alpha(step.time(c)) * step.h * grown
 
     def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
         """The k-th moment on [0, c], over its interval's length."""
@@ -38,9 +40,14 @@ class StatisticsWeight:
 
     def forcing(self, step: Step, c: Value) -> Value:
         """-alpha_c int e^(L - L_c + S) B dlambda over [0, c h]."""
-        base, moments = self.statistics.at(step.tau0), self._moments(step, c)
-        known = moments[-1] + of(step.tau0).exp(base.S) * base.B * moments[0]
+        base, moments = self._base(step), self._moments(step, c)
+        known = moments[-1] + step.xp.exp(base.S) * base.B * moments[0]
         return -step.form.schedule.formulas.alpha(step.time(c)) * known
+
+    def _base(self, step: Step) -> Any:
+        if "base" not in step.cache:
+            step.cache["base"] = self.statistics.at(step.tau0)
+        return step.cache["base"]
 
     def _moments(self, step: Step, c: Value) -> Value:
         key = ("moments", c)
@@ -56,11 +63,15 @@ def model_statistics(statistics: Statistics) -> Callable[[Schedule], Form]:
     def form(schedule: Schedule) -> Form:
         f, weight = schedule.formulas, StatisticsWeight(statistics)
 
+        @lru_cache(maxsize=4)  # of one step; the arithmetic is in the key, since equal numbers hash alike
+        def potentials(t: Value, _: Arithmetic) -> Potentials:
+            return statistics.at(f.lam(t))
+
         def factor(t: Value) -> Value:
-            return f.alpha(t) * of(t).exp(-statistics.at(f.lam(t)).L)
+            return f.alpha(t) * of(t).exp(-potentials(t, of(t)).L)
 
         def integrand(t: Value) -> tuple[Value, Value, Value]:
-            at = statistics.at(f.lam(t))
+            at = potentials(t, of(t))
             damping = of(t).exp(-at.S)
             return -damping * at.l / f.alpha(t), damping * f.rho(t), -at.B
 
