@@ -20,6 +20,7 @@ import torch
 
 from .prediction import Model, check_prediction, conversion
 from .schedule import Schedule
+from .statistics import check_word
 from .statistics_grid import Tabulated
 
 Tensor = torch.Tensor
@@ -97,7 +98,7 @@ class Derivatives:
 
     def __post_init__(self) -> None:
         check_prediction(self.prediction)
-        _word("time", self.time, TIME_DERIVATIVES)
+        check_word("time", self.time, TIME_DERIVATIVES)
 
     def eps(self, x: Tensor, t: Any) -> Tensor:
         """The noise prediction at time t, a float or a tensor without dimensions."""
@@ -237,8 +238,8 @@ def estimate(
     """
     if isinstance(intervals, bool) or not isinstance(intervals, int) or intervals < 1:
         raise ValueError(f"intervals must be an integer >= 1, got {intervals!r}")
-    _word("slope", slope, SLOPES)
-    _word("moments", moments, MOMENTS)
+    check_word("slope", slope, SLOPES)
+    check_word("moments", moments, MOMENTS)
     if not lam_start < lam_end:
         raise ValueError(f"lam_end must exceed lam_start = {lam_start}, got {lam_end}")
     derivatives = Derivatives(model, schedule, prediction, time)
@@ -254,8 +255,3 @@ def estimate(
         ]
     s, b = (np.stack([getattr(fit, k).double().cpu().numpy() for fit in fits]) for k in ("s", "b"))
     return Tabulated(float(lam_start), float(lam_end), values, s, b)
-
-
-def _word(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

@@ -109,6 +109,12 @@ def check_range(lam: Value, low: float, high: float) -> None:
         raise ValueError(f"the statistics are known for lambda in [{low:g}, {high:g}], got {float(lam):g}")
 
 
+def check_word(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Raise ValueError unless the value is one of the allowed words."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
 def _array(name: str, value: Any) -> np.ndarray:
     try:
         array = np.array(value, dtype=np.float64)

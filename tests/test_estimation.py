@@ -47,7 +47,7 @@ def block(key: str) -> np.ndarray:
 
 @cache
 def exact() -> tuple[Series, Series, Series]:
-    return exact_series(MIXTURE, -5.03, 4.57, degree=96, spacing=0.15)
+    return exact_series(MIXTURE, -5.03, 4.57, degree=90, spacing=0.16)
 
 
 # --- the release's estimator, on its own samples and probes ---
@@ -111,10 +111,10 @@ def test_the_whole_diagonal_is_the_recorded_one() -> None:
 
 
 def test_exact_statistics_of_the_mixture_are_the_reference() -> None:
-    """To the quadrature's error here (degree 96, spacing .15); s divides by Var f, small at both ends."""
+    """To the quadrature's error here (degree 90, spacing .16); s divides by Var f, small at the end."""
     reference = GOLDEN["ems_reference"]
     lam = np.array(reference["lambda"])
-    for series, key, tolerance in zip(exact(), "lsb", (1e-9, 1e-6, 1e-8), strict=True):
+    for series, key, tolerance in zip(exact(), "lsb", (3e-9, 1e-5, 3e-8), strict=True):
         np.testing.assert_allclose(series(lam).T, reference[key], atol=tolerance)
 
 

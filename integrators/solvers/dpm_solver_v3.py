@@ -21,7 +21,7 @@ from ..grids import Grid, Times
 from ..model_statistics import model_statistics
 from ..schedule import Schedule
 from ..solver import Ramp, Repeat, Sequence, Solver, StepContext
-from ..statistics import Statistics, gaussian
+from ..statistics import Statistics, check_word, gaussian
 from ..tableau import N, P, Stage, Tableau, adams, interpolate, omega, phi
 
 PAPER = "DPM-Solver-v3 (Zheng et al. 2023), arXiv:2310.13268"
@@ -151,8 +151,8 @@ def multistep(
     Raises ValueError for another order or word, or a half of no corrector.
     """
     given = _checked(order, statistics)
-    _word("corrector", corrector, CORRECTORS)
-    _word("half", half, HALVES)
+    check_word("corrector", corrector, CORRECTORS)
+    check_word("half", half, HALVES)
     if not isinstance(pseudo_predictor, bool):
         raise ValueError(f"pseudo_predictor must be True or False, got {pseudo_predictor!r}")
     if half != "no" and corrector == "none":
@@ -207,8 +207,3 @@ def _checked(order: int, statistics: Statistics | None) -> Statistics:
     if statistics is not None and not all(hasattr(statistics, part) for part in ("at", "moments", "place")):
         raise TypeError(f"statistics must be Statistics (see `statistics.py`), got {statistics!r}")
     return gaussian() if statistics is None else statistics
-
-
-def _word(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

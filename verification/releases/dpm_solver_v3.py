@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from semilinear.integrators import discrete, grids
+from semilinear.integrators import discrete, grids, schedule
 from semilinear.integrators.arithmetic import FLOAT64
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.sampler import sample
@@ -47,9 +47,9 @@ TIE = 1e-6
 
 def _run(data: Mapping[str, Any], case: Case, record: Record) -> tuple[str, Pairs]:
     options = case["options"]
-    noise = schedule_of(_named(data, "noise_schedules", options["noise_schedule"]))
-    model = mixture(_named(data, "problems", options["problem"])).model(noise)
-    entry = _named(data, "ems", options["ems"])
+    noise = schedule_of(case.get("noise_schedule") or _named(data, "noise_schedule", options))
+    model = mixture(case.get("problem") or _named(data, "problem", options)).model(noise)
+    entry = look_up(data["ems"], "ems", options["ems"])
     statistics = table(entry, options[DEGENERATED])
     solver = solver_of(options, statistics)
     record.tolerance = TOLERANCE
@@ -121,16 +121,28 @@ def _times(
     return tuple(float(t) for t in statistics.times(noise, indexes, FLOAT64))
 
 
+BETA_RULES = {
+    "(linspace(sqrt(b_first), sqrt(b_last), steps))^2": discrete.scaled_linear_betas,
+    "linspace(b_first, b_last, steps)": discrete.linear_betas,
+}
+
+
 def schedule_of(data: Any) -> Schedule:
-    """The schedule of a case; its discrete one has evenly spaced square roots of beta."""
-    if isinstance(data, Mapping) and data.get("kind") == "discrete-vp":
-        betas = discrete.scaled_linear_betas(data["b_first"], data["b_last"], integer(data, "steps"))
-        return discrete.discrete(betas)
+    """The schedule of a case; this release does not cut a table of betas off where it is noisy."""
+    kind = data.get("kind") if isinstance(data, Mapping) else data
+    if kind == "discrete-vp":
+        betas = look_up(BETA_RULES, "beta_rule", data["beta_rule"])
+        return discrete.discrete(
+            betas(data["b_first"], data["b_last"], integer(data, "steps")), clip_lambda=None
+        )
+    if kind == "edm":
+        return schedule.edm(float(data["T"]))
     return noise_schedule(data)
 
 
-def _named(data: Mapping[str, Any], block: str, name: Any) -> Any:
-    return look_up(data[block], block, name)
+def _named(data: Mapping[str, Any], block: str, options: Mapping[str, Any]) -> Any:
+    """What an option names in the file's table of problems or noise schedules."""
+    return look_up(data[f"{block}s"], block, options[block])
 
 
 DPM_SOLVER_V3 = Family(lambda options: "ems" in options and "pseudo-order predictor" in options, _run)
