@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import Value, of
+from .arithmetic import FLOAT64, Arithmetic, Value, of
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Series:
 
     knots: np.ndarray
     coefficients: np.ndarray
-    _cache: dict[Any, tuple[Any, Any]] = field(init=False, repr=False, default_factory=dict)
+    _cache: dict[Any, Value] = field(init=False, repr=False, default_factory=dict)
 
     def __call__(self, x: Value) -> Value:
         """The value at x: of `shape`, or (*shape, k) at an array of k arguments."""
@@ -35,23 +35,35 @@ class Series:
         return self._evaluate(x, 1)
 
     def _evaluate(self, x: Value, derivative: int) -> Value:
-        xp = of(x)
-        if xp not in self._cache:
-            knots, values = xp.number(self.knots), xp.number(self.coefficients)
-            width = (knots[1:] - knots[:-1]).reshape(-1, *(1,) * (values.ndim - 2))
-            self._cache[xp] = knots, (values, _derivative(values) * (2 / width))
-        knots, coefficients = self._cache[xp]
-        floats = np.asarray(x, dtype=np.float64)
+        xp, floats = of(x), np.asarray(x, dtype=np.float64)
         cell = np.clip(np.searchsorted(self.knots, floats, side="right") - 1, 0, len(self.knots) - 2)
-        c = np.take(coefficients[derivative], cell, axis=1)
+        c = np.take(self._in(xp, derivative), cell, axis=1)
         if floats.ndim:
             c = np.moveaxis(c, 1, -1)
-        low, high = knots[cell], knots[cell + 1]
+        low, high = xp.number(self.knots[cell]), xp.number(self.knots[cell + 1])
         u = ((x - low) + (x - high)) / (high - low)
         after = current = c[-1] * 0
         for row in c[:0:-1]:  # Clenshaw's recurrence
             after, current = current, 2 * u * current - after + row
         return c[0] + u * current - after
+
+    def _in(self, xp: Arithmetic, derivative: int) -> Value:
+        if not derivative and xp is FLOAT64:
+            return self.coefficients
+        if (xp, derivative) not in self._cache:
+            c = xp.number(self.coefficients)
+            if derivative:
+                widths = xp.number(self.knots[1:]) - xp.number(self.knots[:-1])
+                c = _derivative(c) * (2 / widths).reshape(-1, *(1,) * (c.ndim - 2))
+            self._cache[xp, derivative] = c
+        return self._cache[xp, derivative]
+
+    def trimmed(self) -> Series:
+        """Without the trailing coefficients that are below rounding in every cell."""
+        c = self.coefficients
+        size = np.abs(c).reshape(len(c), -1).max(1)
+        kept = int(np.flatnonzero(size > 2.0**-54 * size.max()).max(initial=0))
+        return Series(self.knots, c[: kept + 1].copy())
 
     def integral(self) -> Series:
         """The continuous antiderivative that is 0 at the first knot."""

@@ -27,6 +27,8 @@ from .series import Series, interpolate
 
 RULE = GaussLegendre(tolerance=1e-13)
 """L and S carry a rounding error of some units times their size: two rules do not agree to 1e-15."""
+ON_CELLS = GaussLegendre(tolerance=1e-13, coarse=6, fine=8)
+"""For many short panels."""
 
 
 class Potentials(NamedTuple):
@@ -62,7 +64,8 @@ class Smooth:
     """Statistics that are functions of lambda, given by their potentials.
 
     potentials: lambda, a number or an array of k, in any arithmetic -> Potentials of `shape`, or (*shape, k).
-    low, high: where they are known.  kinks: inner points where they are not smooth, increasing.
+    low, high: where they are known.  kinks: inner points where they are not smooth, increasing.  rule: of the
+    quadrature.
     """
 
     shape: tuple[int, ...]
@@ -70,6 +73,7 @@ class Smooth:
     low: float = -math.inf
     high: float = math.inf
     kinks: tuple[float, ...] = ()
+    rule: GaussLegendre = RULE
 
     def at(self, lam: Value) -> Potentials:
         """The potentials at one lambda; raises ValueError outside [low, high]."""
@@ -93,7 +97,7 @@ class Smooth:
             return np.stack([*rows, forced])
 
         kinks = [xp.number(k) for k in self.kinks if min(lam_0, lam_1) < k < max(lam_0, lam_1)]
-        return RULE.integrate(integrand, lam_0, lam_1, xp, kinks if h > 0 else kinks[::-1])
+        return self.rule.integrate(integrand, lam_0, lam_1, xp, kinks if h > 0 else kinks[::-1])
 
     def place(self, schedule: Schedule, times: Times) -> Times:
         """The times as they are: any will do."""
@@ -190,13 +194,14 @@ def from_series(l: Series, s: Series, b: Series) -> Smooth:
             raise ValueError(f"{name} must have the knots and the shape of l")
     knots, L, S = l.knots, l.integral(), s.integral()
     degree = 2 * max(len(s.coefficients), len(b.coefficients)) + 4
-    B = interpolate(lambda lam: np.exp(-S(lam)) * b(lam), knots, degree).integral()
+    B = interpolate(lambda lam: np.exp(-S(lam)) * b(lam), knots, degree).trimmed().integral()
 
     def potentials(lam: Value) -> Potentials:
         return Potentials(L.slope(lam), L(lam), S(lam), B(lam))
 
-    shape = l.coefficients.shape[2:]
-    return Smooth(shape, potentials, float(knots[0]), float(knots[-1]), tuple(map(float, knots[1:-1])))
+    shape, kinks = l.coefficients.shape[2:], tuple(map(float, knots[1:-1]))
+    rule = ON_CELLS if kinks else RULE
+    return Smooth(shape, potentials, float(knots[0]), float(knots[-1]), kinks, rule)
 
 
 def from_functions(
