@@ -119,15 +119,21 @@ def check_word(name: str, value: Any, allowed: Sequence[str]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
 
 
-def _array(name: str, value: Any) -> np.ndarray:
+def _arrays(**values: Any) -> list[np.ndarray]:
+    """Copies of one common shape."""
+    arrays = []
+    for name, value in values.items():
+        try:
+            arrays.append(np.array(value, dtype=np.float64))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}") from error
+        if not np.all(np.isfinite(arrays[-1])):
+            raise ValueError(f"{name} must be finite, got {value!r}")
     try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}") from error
-    if not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} must be finite, got {value!r}")
-    array.flags.writeable = False
-    return array
+        return [a.copy() for a in np.broadcast_arrays(*arrays)]
+    except ValueError as error:
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        raise ValueError(f"{', '.join(values)} must have shapes that broadcast, got {shapes}") from error
 
 
 def _beside(array: np.ndarray, lam: Value, xp: Arithmetic) -> Value:
@@ -140,8 +146,7 @@ def constant(l: Any = 0.0, s: Any = 0.0, b: Any = 0.0) -> Smooth:
     """l, s, b that do not depend on lambda; (1, 0, 0) interpolates the data prediction, (0, -1, 0) the noise
     prediction (Zheng et al. 2023, App. A.2).
     """
-    arrays = [_array(name, v) for name, v in (("l", l), ("s", s), ("b", b))]
-    shape = np.broadcast_shapes(*(a.shape for a in arrays))
+    arrays = _arrays(l=l, s=s, b=b)
     flat = arrays[1] == 0
     safe = np.where(flat, 1.0, arrays[1])
 
@@ -153,7 +158,7 @@ def constant(l: Any = 0.0, s: Any = 0.0, b: Any = 0.0) -> Smooth:
         B = b_ * xp.where(still, lam * one, -xp.expm1(-s_ * lam) / divisor)
         return Potentials(l_ * one, l_ * lam, s_ * lam, B)
 
-    return Smooth(shape, potentials)
+    return Smooth(flat.shape, potentials)
 
 
 def gaussian(variance: Any = 1.0, mean: Any = 0.0) -> Smooth:
@@ -166,7 +171,7 @@ def gaussian(variance: Any = 1.0, mean: Any = 0.0) -> Smooth:
     variance, mean: numbers, or arrays of the state's trailing shape.
     Raises ValueError for a variance that is not positive.
     """
-    c, m = _array("variance", variance), _array("mean", mean)
+    c, m = _arrays(variance=variance, mean=mean)
     if not np.all(c > 0):
         raise ValueError(f"variance must be positive, got {variance!r}")
 
@@ -176,7 +181,7 @@ def gaussian(variance: Any = 1.0, mean: Any = 0.0) -> Smooth:
         l = v / (c_ + v)
         return Potentials(l, -xp.log(c_ + v) / 2, 0 * l, -l * m_)
 
-    return Smooth(np.broadcast_shapes(c.shape, m.shape), potentials)
+    return Smooth(c.shape, potentials)
 
 
 def from_series(l: Series, s: Series, b: Series) -> Smooth:

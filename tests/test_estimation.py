@@ -217,6 +217,17 @@ def test_differences_in_time_replace_forward_mode(schedule: Schedule) -> None:
         torch.testing.assert_close(difference, forward, rtol=1e-6, atol=1e-8)
 
 
+def test_the_whole_diagonal_is_the_mean_over_many_probes() -> None:
+    """Within four standard errors, on the same states."""
+    data, t = torch.tensor(MIXTURE.data(2000, 0)), float(VP.t_of_lam(0.0))
+    derivatives = Derivatives(MODEL, VP)
+    whole = noised(data, VP, 3, probes=None)(0, t)
+    assert whole.probes is None
+    some = noised(data, VP, 3, probes=4)(0, t)
+    errors = derivatives.diagonal(some.x, t, some.probes) - derivatives.diagonal(whole.x, t, None)
+    assert torch.all(errors.mean(0).abs() <= 4 * errors.std(0) / math.sqrt(2000))
+
+
 def floating(model: Model) -> Model:
     return lambda x, t: model(x, float(t))
 
