@@ -350,8 +350,9 @@ def weights(row: Row) -> dict[Any, Any]:
 @pytest.mark.parametrize(("half", "early"), [("written", False), ("released", True)])
 def test_the_half_corrector_acts_on_one_side_of_t_one_half(half: str, early: bool) -> None:
     """As written it corrects states at t <= 1/2, as released those at t > 1/2; the others are predicted."""
-    whole = plan_of(multistep(2, "pseudo", statistics=ANY), steps=8, t_start=0.8)
-    divided = plan_of(multistep(2, "pseudo", half=half, statistics=ANY), steps=8, t_start=0.8)
+    times = [0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.1]
+    whole = compile_plan(multistep(2, "pseudo", statistics=ANY), VP, times=times)
+    divided = compile_plan(multistep(2, "pseudo", half=half, statistics=ANY), VP, times=times)
     sides = set()
     for step, (row, first), (full, _) in zip(divided.steps, outputs(divided), outputs(whole), strict=True):
         if first is not None and step.t1 is not None:

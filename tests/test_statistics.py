@@ -199,12 +199,14 @@ def test_trapezoidal_moments_tend_to_the_exact_ones_as_the_grid_squared() -> Non
 
 
 def test_moments_backwards_on_a_table_are_those_of_the_definition() -> None:
-    """The backward step's, from its own base, are the forward step's up to the factors of the bases."""
+    """The backward step's are the forward step's from the other end, up to the factors of the bases."""
     t = tabulate(50)
     low, high = float(t.nodes[10]), float(t.nodes[30])
-    forward, back = t.moments(low, high, 1), t.moments(high, low, 1)
+    forward, back = t.moments(low, high, 2), t.moments(high, low, 2)
     a, b = t.at(low), t.at(high)
-    np.testing.assert_allclose(back[0], -forward[0] * np.exp((b.L - a.L) + (a.S - b.S)), rtol=1e-13)
+    bases = np.exp((b.L - a.L) + (a.S - b.S))
+    np.testing.assert_allclose(back[0], -forward[0] * bases, rtol=1e-13)
+    np.testing.assert_allclose(back[1], -(forward[0] - forward[1]) * bases, rtol=1e-12)
 
 
 def test_times_are_moved_to_the_nearest_nodes() -> None:
