@@ -228,7 +228,7 @@ class StepCompiler:
     ) -> Row:
         factor = step.weight(c)
         terms: list[tuple[Kind, int, Coefficient]] = [("x", self.base, step.linear(c))]
-        constant: Value = 0
+        constant: Value = 0 if self.form.forcing is None else self.form.forcing(step, c)
         for j, expression in weights.items():
             source, value = known[j], factor * evaluator(expression, self._xp)(scope)
             terms += [("x", source.state, value * source.p), ("m", source.state, value * source.q)]

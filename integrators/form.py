@@ -1,8 +1,9 @@
 """Forms: the semilinear views of one diffusion ODE or SDE.  Parametrisation lives here and nowhere else.
 
-A form writes the sampling equation as   x = Phi(t) y,   dy = w(tau) N dtau + dW,   so that over one step
+A form writes the sampling equation as   x = Phi(t) y,   dy = w(tau) (N + B) dtau + dW,   so that over a
+step
 
-    x(t_c) = Phi(t_c)/Phi(t_0) x(t_0) + Phi(t_c) int_{tau_0}^{tau_0 + c h} w(tau) N dtau + noise.
+    x(t_c) = Phi(t_c)/Phi(t_0) x(t_0) + Phi(t_c) int_{tau_0}^{tau_0 + c h} w(tau) (N + B) dtau + noise.
 
 `tau` is the variable in which the integrand N is interpolated, N = p x + q m + u is affine in the state and
 a model value m (noise or data prediction), and the weight w enters only through its moments.  They are
@@ -21,7 +22,8 @@ Runge-Kutta, exponential Runge-Kutta and Adams methods share one language, whate
 | data_in_inverse_rho| 1/rho  | sigma | 1           | x_0 |  0 | SciRE V2                       |
 | noise_in_time      | t      | alpha | d rho/dt    | eps |  - | DEIS t-AB                      |
 
-Reverse SDEs stand in `sde_forms.py`.
+B is a known function of tau, integrated exactly (`forcing`), 0 in these; `model_statistics.py` has one.
+Reverse SDEs stand in `sde_forms.py`, the extended ones in `extended_sde.py`.
 """
 
 from __future__ import annotations
@@ -141,7 +143,8 @@ class Form:
     target; p, q, u may be numpy arrays of the state's trailing shape (elementwise linear operators), as may
     factor and the moments. std: (t_0, t_c) -> standard deviation of the noise that a step adds, None for an
     ODE. linear: (t_0, t_c) -> what multiplies the state, where it is not Phi(t_c)/Phi(t_0) (a discretised
-    kernel).
+    kernel). forcing: (step, c) -> Phi(t_c) int w B dtau over [0, c h], the part of a row that no evaluation
+    enters; None for B = 0.
     """
 
     name: str
@@ -154,6 +157,7 @@ class Form:
     affine: Callable[[Value], tuple[Value, Value, Value]] | None = None
     std: Callable[[Value, Value], Value] | None = None
     linear: Callable[[Value, Value], Value] | None = None
+    forcing: Callable[[Step, Value], Value] | None = None
 
     def ratio(self, t0: Value, t1: Value) -> Value:
         """Phi(t_1)/Phi(t_0), or the kernel's own factor."""

@@ -182,8 +182,20 @@ class Machine:
         self.nfe += 1
         return self._model(x, t)
 
-    def prepare(self, arrays: Iterable[np.ndarray], like: State) -> None:
-        """Move elementwise coefficients to the state's device before the loop: no transfer while it runs."""
+    def prepare(self, arrays: Sequence[np.ndarray], like: State) -> None:
+        """Move elementwise coefficients to the state's device before the loop: no transfer while it runs.
+
+        Raises ValueError for a state whose trailing shape they do not have.
+        """
+        for array in arrays:
+            fits = array.ndim <= like.ndim and all(
+                n in (1, m) for n, m in zip(array.shape[::-1], tuple(like.shape)[::-1], strict=False)
+            )
+            if not fits:
+                raise ValueError(
+                    f"x must have the trailing shape {array.shape} of the plan's elementwise coefficients, "
+                    f"got {tuple(like.shape)}"
+                )
         if isinstance(like, torch.Tensor):
             self._tensors = {id(a): torch.tensor(a, dtype=like.dtype, device=like.device) for a in arrays}
 

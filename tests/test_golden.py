@@ -44,6 +44,7 @@ def test_every_golden_case_is_here() -> None:
         "scire": 78,
         "er-sde": 64,
         "unipc": 38,
+        "dpm-solver-v3": 124,
     }
 
 

@@ -62,8 +62,12 @@ class Constants:
 
 
 def alpha_sigma(schedule: Schedule, t: Value, x: Array) -> tuple[Value, Value]:
-    """alpha and sigma at t, as numbers that combine with x."""
+    """alpha and sigma at t, as numbers that combine with x; as tensors, to be differentiated, where t is a
+    tensor without dimensions.
+    """
     f = schedule.formulas
+    if isinstance(t, torch.Tensor) and t.ndim == 0 and t.is_floating_point():
+        return f.alpha(t), f.sigma(t)
     if isinstance(x, torch.Tensor):
         return float(f.alpha(float(t))), float(f.sigma(float(t)))
     number = of(x).number(t)

@@ -13,7 +13,19 @@ from functools import partial
 from typing import Any
 
 from ..solver import Solver
-from . import classical, deis, dpm_solver, edm, er_sde, k_diffusion, res, scire, stochastic, unipc
+from . import (
+    classical,
+    deis,
+    dpm_solver,
+    dpm_solver_v3,
+    edm,
+    er_sde,
+    k_diffusion,
+    res,
+    scire,
+    stochastic,
+    unipc,
+)
 
 Constructor = Callable[..., Solver]
 
@@ -80,6 +92,15 @@ def _constructors() -> Iterable[Constructor]:
         yield partial(res.non_monotonic, released=released)
         yield partial(res.multistep, 3, released=released)
     yield from k_diffusion.LISTED
+    for order in (1, 2, 3):
+        yield partial(dpm_solver_v3.multistep, order)
+    for order in (2, 3):
+        for corrector in dpm_solver_v3.CORRECTORS[1:]:
+            yield partial(dpm_solver_v3.multistep, order, corrector)
+        yield partial(dpm_solver_v3.singlestep, order)
+    yield partial(dpm_solver_v3.multistep, 3, pseudo_predictor=True)
+    for half in dpm_solver_v3.HALVES[1:]:
+        yield partial(dpm_solver_v3.multistep, 2, "pseudo", half=half)
     for name in classical.CATALOGUE:
         yield partial(classical.exponential_rk, name)
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from .deis import DEIS
 from .dpm_solver import DPM_SOLVER
+from .dpm_solver_v3 import DPM_SOLVER_V3
 from .er_sde import ER_SDE
 from .rebuild import Family, GoldenError
 from .scire import SCIRE
 from .unipc import UNIPC
 
-FAMILIES = (DPM_SOLVER, DEIS, SCIRE, ER_SDE, UNIPC)
+FAMILIES = (DPM_SOLVER, DPM_SOLVER_V3, DEIS, SCIRE, ER_SDE, UNIPC)
 
 
 def family(options: Mapping[str, Any]) -> Family:
