@@ -141,7 +141,7 @@ class Form:
     target; p, q, u may be numpy arrays of the state's trailing shape (elementwise linear operators), as may
     factor and the moments. std: (t_0, t_c) -> standard deviation of the noise that a step adds, None for an
     ODE. linear: (t_0, t_c) -> what multiplies the state, where it is not Phi(t_c)/Phi(t_0) (a discretised
-    kernel).
+    kernel). table: N -> the form of a run of N steps, where coefficients are entries of a table of that length.
     """
 
     name: str
@@ -154,6 +154,11 @@ class Form:
     affine: Callable[[Value], tuple[Value, Value, Value]] | None = None
     std: Callable[[Value, Value], Value] | None = None
     linear: Callable[[Value, Value], Value] | None = None
+    table: Callable[[int], Form] | None = None
+
+    def for_steps(self, count: int) -> Form:
+        """The form of a run of `count` steps: itself, unless its coefficients come from a table."""
+        return self if self.table is None else self.table(count)
 
     def ratio(self, t0: Value, t1: Value) -> Value:
         """Phi(t_1)/Phi(t_0), or the kernel's own factor."""
