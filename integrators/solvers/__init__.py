@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from ..solver import Solver
-from . import classical, deis, dpm_solver, edm
+from . import classical, deis, dpm_solver, edm, score_sde
 
 Constructor = Callable[..., Solver]
 
@@ -49,6 +49,14 @@ def _constructors() -> Iterable[Constructor]:
         for type in dpm_solver.TYPES:
             yield partial(dpm_solver.multistep, 2, family, type)
     yield partial(dpm_solver.multistep, 3, "sde-dpm-solver++")
+    for ode_too in (score_sde.euler_maruyama, score_sde.reverse_diffusion):
+        for flow in (False, True):
+            yield partial(ode_too, ode=flow)
+    for variance in score_sde.SPREADS:
+        yield partial(score_sde.ancestral, variance)
+    yield partial(score_sde.euler_maruyama_released, ode=False)
+    yield partial(score_sde.reverse_diffusion_released, ode=False)
+    yield score_sde.ancestral_released
     for name in classical.CATALOGUE:
         yield partial(classical.exponential_rk, name)
 
