@@ -1,8 +1,8 @@
 """Langevin correctors: between the steps of a plan, x <- x + e s(x, t) + sqrt(2 e) z towards the law at t.
 
 What they do between steps is an `Interlude` of the sampling loop, whose evaluations it counts: a
-predictor-corrector run (Song et al. 2021, arXiv:2011.13456, Alg. 1) is `sample(plan, ..., between=corrector)`,
-the corrector first in every step, at the time from which the predictor then starts.
+predictor-corrector run (Song et al. 2021, arXiv:2011.13456, Alg. 1) is `sample(..., between=corrector)`, the
+corrector first in every step, at the time from which the predictor then starts.
 
 The released Langevin corrector takes its step e from norms averaged over the batch, so that a sample depends
 on its batch mates; with `per_sample_norm` it takes them from each sample alone.  Langevin dynamics with a
@@ -24,7 +24,7 @@ from .boundary import Noise, State, given_noise
 from .prediction import check_prediction, conversion
 from .sampler import Evaluate, Interlude
 from .schedule import Schedule
-from .sde import table_beta
+from .sde import table_beta, table_index
 
 Norm = Callable[[State], State]
 """(batch, ...) -> what a sample's size is taken to be: a scalar, or one number per sample of shape
@@ -33,7 +33,7 @@ Norm = Callable[[State], State]
 
 
 def per_sample_norm(x: State) -> State:
-    """The 2-norm of every sample, shape (batch, 1, ..); each from its own components alone, to the last bit."""
+    """The 2-norm of every sample, shape (batch, 1, ..); each from its own components, to the last bit."""
     rows = [(row * row).sum() for row in x.reshape(x.shape[0], -1)]
     squares = torch.stack(rows) if isinstance(x, torch.Tensor) else np.array(rows, dtype=x.dtype)
     return of(x).sqrt(squares).reshape(-1, *(1,) * (x.ndim - 1))
@@ -63,8 +63,8 @@ def released_factor(schedule: Schedule, n: int) -> Factor:
         raise ValueError(f"n must be an integer >= 1, got {n!r}")
     if schedule.kind == "ve":
         return unit_factor
-    table_beta(schedule, schedule.t_min, n)  # refuses a schedule without betas
-    return lambda t: 1 - table_beta(schedule, t, n)
+    table_beta(schedule, n - 1, n)  # refuses a schedule without betas, or with betas above 1
+    return lambda t: 1 - table_beta(schedule, table_index(schedule, t, n), n, of(t))
 
 
 def langevin_step(snr: float, norm: Norm = per_sample_norm) -> Callable[[State, State, Value], State]:
@@ -87,9 +87,9 @@ class Langevin:
     """`n_steps` Langevin steps before each step of the plan.
 
     schedule, prediction: of the plan and its model.  step: e from the score, the noise and sigma_t (see
-    `langevin_step`, `annealed_step`), times factor(t).  noise: a function of (use, like), or a sequence, where
-    use = step index * n_steps + k numbers the corrector's draws: with `noise.per_sample(seed, stream=1)` a
-    draw is a function of seed, sample and use alone, independent of the plan's own noise.
+    `langevin_step`, `annealed_step`), times factor(t).  noise: a function of (use, like), or a sequence,
+    where use = step index * n_steps + k numbers the corrector's draws: with `noise.per_sample(seed, stream=1)`
+    a draw is a function of seed, sample and use alone, independent of the plan's own noise.
     Raises ValueError or TypeError, naming the argument.
     """
 

@@ -141,7 +141,7 @@ class Form:
     target; p, q, u may be numpy arrays of the state's trailing shape (elementwise linear operators), as may
     factor and the moments. std: (t_0, t_c) -> standard deviation of the noise that a step adds, None for an
     ODE. linear: (t_0, t_c) -> what multiplies the state, where it is not Phi(t_c)/Phi(t_0) (a discretised
-    kernel). table: N -> the form of a run of N steps, where coefficients are entries of a table of that length.
+    kernel). table: N -> the form of a run of N steps, where coefficients come from a table of that length.
     """
 
     name: str

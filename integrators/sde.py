@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from . import schedule as schedules
-from .arithmetic import Value, of
+from .arithmetic import FLOAT64, Arithmetic, Value, of
 from .prediction import Model, convert
 from .schedule import Schedule
 
@@ -151,13 +151,12 @@ def table_index(schedule: Schedule, t: Value, n: int) -> int:
     return int(t * (n - 1) / schedule.t_max)
 
 
-def table_beta(schedule: Schedule, t: Value, n: int) -> Value:
+def table_beta(schedule: Schedule, i: int, n: int, xp: Arithmetic = FLOAT64) -> Value:
     """beta_i of the n betas spaced evenly from beta_0/n to beta_1/n.
 
     Raises ValueError for a schedule without beta_0 and beta_1, or if beta_i > 1: n is too small.
     """
-    beta_0, beta_1 = (of(t).number(v) for v in _parameters(schedule, "beta_0", "beta_1"))
-    i = table_index(schedule, t, n)
+    beta_0, beta_1 = _parameters(schedule, xp, "beta_0", "beta_1")
     beta = (beta_0 + (beta_1 - beta_0) * i / max(n - 1, 1)) / n
     if not beta <= 1:
         raise ValueError(
@@ -167,24 +166,24 @@ def table_beta(schedule: Schedule, t: Value, n: int) -> Value:
     return beta
 
 
+def table_sigma(schedule: Schedule, i: int, n: int, xp: Arithmetic = FLOAT64) -> Value:
+    """sigma_i of the n sigmas in geometric progression from sigma_min to sigma_max; sigma_{-1} = 0."""
+    low, high = _parameters(schedule, xp, "sigma_min", "sigma_max")
+    return low * xp.exp(xp.log(high / low) * i / max(n - 1, 1)) if i >= 0 else xp.number(0)
+
+
 def ddpm_table(schedule: Schedule, t0: Value, n: int) -> Transition:
-    """a = sqrt(1 - beta_i), b2 = beta_i, of n betas.  sde_lib.VPSDE.discretize ("DDPM discretization")."""
-    beta = table_beta(schedule, t0, n)
-    return Transition(of(t0).sqrt(1 - beta), beta)
+    """a = sqrt(1 - beta_i), b2 = beta_i.  sde_lib.VPSDE.discretize ("DDPM discretization")."""
+    xp = of(t0)
+    beta = table_beta(schedule, table_index(schedule, t0, n), n, xp)
+    return Transition(xp.sqrt(1 - beta), beta)
 
 
 def smld_table(schedule: Schedule, t0: Value, n: int) -> Transition:
-    """a = 1, b2 = sigma_i^2 - sigma_{i-1}^2, of n sigmas in geometric progression and sigma_{-1} = 0.
-
-    sde_lib.VESDE.discretize ("SMLD(NCSN) discretization").
-    """
+    """a = 1, b2 = sigma_i^2 - sigma_{i-1}^2.  sde_lib.VESDE.discretize ("SMLD(NCSN) discretization")."""
     xp, i = of(t0), table_index(schedule, t0, n)
-    low, high = (xp.number(v) for v in _parameters(schedule, "sigma_min", "sigma_max"))
-    rate = xp.log(high / low) / max(n - 1, 1)
-    sigma = low * xp.exp(rate * i)
-    keep = xp.exp(-2 * rate) if i else xp.number(0)
-    b2 = -xp.expm1(-2 * rate) * sigma * sigma if i else sigma * sigma
-    return Transition(1 + 0 * sigma, b2, keep)
+    sigma, below = (table_sigma(schedule, k, n, xp) for k in (i, i - 1))
+    return Transition(xp.number(1), (sigma - below) * (sigma + below), (below / sigma) ** 2)
 
 
 def euler_table(schedule: Schedule, t0: Value, n: int) -> Transition:
@@ -192,8 +191,8 @@ def euler_table(schedule: Schedule, t0: Value, n: int) -> Transition:
     return _euler(schedule, t0, of(t0).number(schedule.t_max) / n)
 
 
-def _parameters(schedule: Schedule, *names: str) -> list[float]:
+def _parameters(schedule: Schedule, xp: Arithmetic, *names: str) -> list[Value]:
     known = dict(schedule.parameters)
     if not all(name in known for name in names):
         raise ValueError(f"schedule must have {' and '.join(names)}, which {schedule.kind} has not")
-    return [known[name] for name in names]
+    return [xp.number(known[name]) for name in names]

@@ -121,6 +121,7 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     ),
     Expectation("deis-ipndm", 2, 2, EQUAL_STEPS),
     *_one_step({"edm-heun": 2, "etdrk2": 2, "etdrk3": 3, "etdrk4": 4, "krogstad4": 4}),
+    *_one_step({"score-sde-pf-em": 1, "score-sde-pf-reverse-diffusion": 1}),
     *_one_step({"hochbruck-ostermann4": 4, "lawson4": 4, "exprk5s8": 5}),
 )
 

@@ -218,7 +218,7 @@ def reverse_diffusion_released(*, n: int | None = None, ode: bool = False) -> So
 
 
 def ancestral_released(*, n: int | None = None) -> Solver:
-    """Ancestral sampling of the release's tables of length N: VP with the larger variance, VE with the smaller.
+    """Ancestral sampling of the release's tables of length N: larger variance for VP, smaller for VE.
 
     n: N, the number of steps when absent.  Raises ValueError for n < 1; when compiled, for a schedule without
     a table (the release raises NotImplementedError).

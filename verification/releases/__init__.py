@@ -8,8 +8,9 @@ from typing import Any
 from .deis import DEIS
 from .dpm_solver import DPM_SOLVER
 from .rebuild import Family, GoldenError
+from .score_sde import SCORE_SDE
 
-FAMILIES = (DPM_SOLVER, DEIS)
+FAMILIES = (DPM_SOLVER, DEIS, SCORE_SDE)
 
 
 def family(options: Mapping[str, Any]) -> Family:
