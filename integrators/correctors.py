@@ -88,7 +88,7 @@ class Langevin:
 
     schedule, prediction: of the plan and its model.  step: e from the score, the noise and sigma_t (see
     `langevin_step`, `annealed_step`), times factor(t).  noise: a function of (use, like), or a sequence,
-    where use = step index * n_steps + k numbers the corrector's draws: with `noise.per_sample(seed, stream=1)`
+    where use = step index * n_steps + k numbers the draws: with `noise.per_sample(seed, stream=1)`
     a draw is a function of seed, sample and use alone, independent of the plan's own noise.
     Raises ValueError or TypeError, naming the argument.
     """

@@ -36,11 +36,12 @@ def test_every_case_agrees_with_the_released_code(path: Path, index: int) -> Non
     assert result.ok
 
 
-def test_there_are_165_cases() -> None:
+def test_there_are_272_cases() -> None:
     assert {p.stem: len(read(p)["cases"]) for p in FILES} == {
         "deis": 56,
         "dpm-solver": 49,
         "dpm-solver-pp": 60,
+        "score-sde": 107,
     }
 
 
