@@ -185,8 +185,7 @@ def log_likelihood(
     SDE's prior when absent, as released: its mismatch with p_T is then the error that remains.
     Raises ValueError or TypeError, naming the argument; ArithmeticError if the integration fails.
     """
-    end = sde.schedule.t_max if t_end is None else t_end
-    _check(sde, x, t_start, end)
+    end = _check(sde, x, t_start, t_end)
     velocity, batch = sde.probability_flow(model, prediction), x.shape[0]
 
     def slope(t: float, y: np.ndarray) -> np.ndarray:
@@ -212,17 +211,20 @@ def bits_per_dim(log_density: torch.Tensor, dimension: int, offset: float = 0.0)
     return -log_density / (dimension * math.log(2)) + offset
 
 
-def _check(sde: DiffusionSDE, x: Any, t_start: float, t_end: float) -> None:
+def _check(sde: DiffusionSDE, x: Any, t_start: float, t_end: float | None) -> float:
+    """The end time: T when absent."""
     if not isinstance(sde, DiffusionSDE):
         raise TypeError(f"sde must be a DiffusionSDE, got {sde!r}")
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         raise TypeError(f"x must be a floating-point tensor, got {_shape(x)}")
     if x.ndim < 2 or x.numel() == 0:
         raise ValueError(f"x must have shape (batch, ...) and not be empty, got {tuple(x.shape)}")
-    for name, t in (("t_start", t_start), ("t_end", t_end)):
+    end = sde.schedule.t_max if t_end is None else t_end
+    for name, t in (("t_start", t_start), ("t_end", end)):
         sde.schedule.check_time(t, name)
-    if t_start == t_end:
-        raise ValueError(f"t_end must differ from t_start = {t_start}, got {t_end}")
+    if t_start == end:
+        raise ValueError(f"t_end must differ from t_start = {t_start}, got {end}")
+    return end
 
 
 def _shape(x: Any) -> str:

@@ -6,7 +6,10 @@ corrector first in every step, at the time from which the predictor then starts.
 
 The released Langevin corrector takes its step e from norms averaged over the batch, so that a sample depends
 on its batch mates; with `per_sample_norm` it takes them from each sample alone.  Langevin dynamics with a
-finite step has a bias O(e), and the step depends on the noise it multiplies: no order is claimed.
+finite step has a bias O(e), and the step depends on the noise it multiplies: no order is claimed.  A step
+from one sample's norms is unbounded where its score vanishes (in two dimensions |s|^-2 has no mean on a
+Gaussian), so it asks for samples of many components, whose norms concentrate; `annealed_step` is independent
+of the batch in any dimension.
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ def per_sample_norm(x: State) -> State:
 
 def batch_mean_norm(x: State) -> State:
     """The mean over the batch of the samples' 2-norms, as released."""
-    return per_sample_norm(x).mean()
+    squares = (x * x).reshape(x.shape[0], -1).sum(1)
+    return of(x).sqrt(squares).mean()
 
 
 Factor = Callable[[Value], Value]
@@ -67,8 +71,14 @@ def released_factor(schedule: Schedule, n: int) -> Factor:
     return lambda t: 1 - table_beta(schedule, table_index(schedule, t, n), n, of(t))
 
 
+def _check_snr(snr: float) -> None:
+    if isinstance(snr, bool) or not (math.isfinite(snr) and snr > 0):
+        raise ValueError(f"snr must be a positive number, got {snr!r}")
+
+
 def langevin_step(snr: float, norm: Norm = per_sample_norm) -> Callable[[State, State, Value], State]:
     """e = 2 (snr |z|/|s|)^2.  sampling.LangevinCorrector, with `batch_mean_norm`."""
+    _check_snr(snr)
 
     def step(score: State, z: State, sigma: Value) -> State:
         ratio = norm(z) * snr / norm(score)
@@ -79,6 +89,7 @@ def langevin_step(snr: float, norm: Norm = per_sample_norm) -> Callable[[State, 
 
 def annealed_step(snr: float) -> Callable[[State, State, Value], Value]:
     """e = 2 (snr sigma_t)^2.  sampling.AnnealedLangevinDynamics."""
+    _check_snr(snr)
     return lambda score, z, sigma: 2 * (snr * sigma) ** 2
 
 
