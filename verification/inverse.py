@@ -105,7 +105,9 @@ def posterior(law: GaussianMixture, observation: Observation) -> Posterior:
         means.append(m + gain @ residual)
         covariances.append(left @ c @ left.T + gain @ r @ gain.T)  # Joseph's form: symmetric, never negative
     evidence = float(logsumexp(log_weights))
-    return Posterior(np.exp(np.array(log_weights) - evidence), np.array(means), np.array(covariances), evidence)
+    return Posterior(
+        np.exp(np.array(log_weights) - evidence), np.array(means), np.array(covariances), evidence
+    )
 
 
 def log_likelihood_given(

@@ -1,20 +1,14 @@
 """How far from the posterior are samplers that are told a part of the data?
 
 `study` runs them on a Gaussian mixture, where the posterior is known in closed form (`inverse.py`), and
-compares the moments of the unknown coordinate, with standard errors.  Run as a module it writes a report:
-
-    python -m semilinear.verification.inverse_study --out reports
+compares the moments of the unknown coordinate, with standard errors.  `inverse_report.py` writes it down.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,7 +24,6 @@ from semilinear.integrators.correctors import (
     per_sample_norm,
     released_factor,
 )
-from semilinear.integrators.files import write_atomically
 from semilinear.integrators.grids import uniform_t
 from semilinear.integrators.guidance import classifier
 from semilinear.integrators.plan import Plan, compile_plan
@@ -100,10 +93,18 @@ class Row:
     mode_error: float
 
     @property
+    def pairs(self) -> tuple[tuple[float, float], ...]:
+        """(difference, standard error) of the mean, the variance and the mode."""
+        return (
+            (self.mean, self.mean_error),
+            (self.variance, self.variance_error),
+            (self.mode, self.mode_error),
+        )
+
+    @property
     def biased(self) -> bool:
         """Whether any moment is further off than chance allows."""
-        pairs = ((self.mean, self.mean_error), (self.variance, self.variance_error), (self.mode, self.mode_error))
-        return any(abs(bias) > BIASED * error for bias, error in pairs)
+        return any(abs(bias) > BIASED * error for bias, error in self.pairs)
 
 
 # --- samplers ---
@@ -117,7 +118,8 @@ def _noise(seed: int, stream: int) -> Noise:
 
     def noise(use: int, like: torch.Tensor) -> torch.Tensor:
         generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, stream, use]))
-        return torch.from_numpy(generator.standard_normal(tuple(like.shape)))
+        draws: torch.Tensor = torch.from_numpy(generator.standard_normal(tuple(like.shape)))
+        return draws
 
     return noise
 
@@ -129,7 +131,8 @@ def _known(problem: Problem, samples: int) -> Known:
 
 
 def _prior(samples: int, seed: int) -> torch.Tensor:
-    return _noise(seed, 0)(0, torch.empty(samples, 2))
+    draws: torch.Tensor = _noise(seed, 0)(0, torch.empty(samples, 2))
+    return draws
 
 
 def _consistent(steps: int) -> Plan:
@@ -202,7 +205,7 @@ SAMPLERS: dict[str, Run] = {
 
 
 def moments(u: np.ndarray, exact: Posterior, direction: np.ndarray, split: float) -> dict[str, float]:
-    """Differences of the sample's mean, variance and P(u > split) from the exact ones, and standard errors."""
+    """Mean, variance and P(u > split) of the sample less the exact ones, and their standard errors."""
     w, m, v = exact.along(direction)
     mean = float(w @ m)
     variance = float(w @ (v + (m - mean) ** 2))
@@ -246,84 +249,3 @@ def study(
                 if keep is not None:
                     keep[problem.name, name] = u
     return rows
-
-
-# --- the report ---
-
-
-def report(rows: Sequence[Row], problems: Sequence[Problem] = PROBLEMS) -> str:
-    """The study as Markdown."""
-    lines = [
-        "# Inverse problems: samplers against the exact posterior",
-        "",
-        "One coordinate of the golden mixture is known exactly; the posterior of the other one is a mixture in",
-        "closed form (`verification/inverse.py`). Each entry is the difference between the samples' moment and",
-        f"the posterior's, +- one standard error, from {rows[0].samples} samples; bold where it is more than",
-        f"{BIASED:g} standard errors. VP schedule; the number of steps is N, evaluations include correctors.",
-        "",
-        "Written by `python -m semilinear.verification.inverse_study`.",
-    ]
-    for problem in problems:
-        exact = problem.exact
-        w, m, v = exact.along(problem.other)
-        mean = float(w @ m)
-        lines += [
-            "",
-            f"## {problem.name}",
-            "",
-            f"Exact: mean {mean:.4f}, variance {float(w @ (v + (m - mean) ** 2)):.4f}, "
-            f"P(u > {problem.split:g}) = {exact.probability_above(problem.other, problem.split):.4f}.",
-            "",
-            "| sampler | N | NFE | mean | variance | P(u > split) |",
-            "|---|---|---|---|---|---|",
-        ]
-        lines += [_line(r) for r in rows if r.problem == problem.name]
-    lines += ["", "![histograms](inverse-problems.png)", ""]
-    return "\n".join(lines)
-
-
-def _line(r: Row) -> str:
-    cells = [
-        f"{'**' * (abs(b) > BIASED * e)}{b:+.4f}{'**' * (abs(b) > BIASED * e)} ± {e:.4f}"
-        for b, e in ((r.mean, r.mean_error), (r.variance, r.variance_error), (r.mode, r.mode_error))
-    ]
-    return f"| {r.sampler} | {r.steps} | {r.nfe} | {' | '.join(cells)} |"
-
-
-def plot(kept: dict[tuple[str, str], np.ndarray], problems: Sequence[Problem], path: Path) -> None:
-    """Histograms of the finest runs over the exact posterior density."""
-    from matplotlib.figure import Figure
-
-    from .plots import _render
-
-    figure = Figure(figsize=(3.0 * len(SAMPLERS), 3.0 * len(problems)), layout="constrained")
-    axes = figure.subplots(len(problems), len(SAMPLERS), squeeze=False, sharey="row")
-    for i, problem in enumerate(problems):
-        w, m, v = problem.exact.along(problem.other)
-        u = np.linspace((m - 4 * np.sqrt(v))[w > 1e-3].min(), (m + 4 * np.sqrt(v))[w > 1e-3].max(), 400)
-        density = (w * np.exp(-((u[:, None] - m) ** 2) / (2 * v)) / np.sqrt(2 * np.pi * v)).sum(1)
-        for j, name in enumerate(SAMPLERS):
-            axes[i, j].hist(kept[problem.name, name], bins=60, range=(u[0], u[-1]), density=True, color="0.8")
-            axes[i, j].plot(u, density, lw=1.2, color="C0")
-            axes[i, j].set_title(name if i == 0 else "", fontsize=8)
-        axes[i, 0].set_ylabel(problem.name, fontsize=8)
-    write_atomically(path, _render(figure, "png"))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write inverse-problems.md, .json and .png into a folder."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR")
-    parser.add_argument("--samples", type=int, default=2000)
-    options = parser.parse_args(argv)
-    kept: dict[tuple[str, str], np.ndarray] = {}
-    rows = study(samples=options.samples, keep=kept)
-    data: list[dict[str, Any]] = [asdict(row) | {"biased": row.biased} for row in rows]
-    write_atomically(options.out / "inverse-problems.json", json.dumps(data, indent=1) + "\n")
-    write_atomically(options.out / "inverse-problems.md", report(rows))
-    plot(kept, PROBLEMS, options.out / "inverse-problems.png")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
