@@ -31,7 +31,7 @@ from semilinear.integrators.program import Row
 from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solver import Solver
-from semilinear.integrators.solvers import make, score_sde
+from semilinear.integrators.solvers import SOLVERS, make, score_sde
 from semilinear.verification.golden import DATA, read, replay_case
 from semilinear.verification.mixtures import GaussianMixture
 from semilinear.verification.problems import golden_mixture
@@ -142,6 +142,16 @@ def test_without_the_last_noise_a_step_is_its_mean() -> None:
         x, score, z = numbers(make(f"score-sde-{name}"), VP)
         assert z > 0
         assert numbers(make(f"score-sde-{name}"), VP, noise_at_end=False) == (x, score, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in SOLVERS if name.startswith("score-sde")])
+@pytest.mark.parametrize("schedule", [VP, VE], ids=lambda s: s.kind)
+def test_coefficients_in_float64_are_those_of_fifty_digits(name: str, schedule: Schedule) -> None:
+    options: dict[str, Any] = {"steps": 24, "grid": score_sde.release_grid(), "t_start": 1.0, "t_end": 0.0}
+    narrow, wide = (rows(compile_plan(make(name), schedule, **options, digits=d)) for d in (None, 50))
+    for a, b in zip(narrow, wide, strict=True):
+        ours, exact = ([v for _, _, v in r.terms] + [v for _, v in r.noise] for r in (a, b))
+        assert ours == pytest.approx([float(v) for v in exact], rel=1e-12)
 
 
 # --- what the predictors are ---

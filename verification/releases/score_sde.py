@@ -123,7 +123,7 @@ def _langevin(
 
 def _plan(options: Options, process: sde.DiffusionSDE, prediction: str, noise_at_end: bool) -> Plan:
     return compile_plan(
-        look_up(PREDICTORS, "predictor", options["predictor"])(None, False),
+        look_up(PREDICTORS, "predictor", options["predictor"])(None, bool(options.get("probability_flow"))),
         process.schedule,
         steps=integer(options, "N"),
         grid=predictors.release_grid(float(options["eps"])),
