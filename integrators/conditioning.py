@@ -75,7 +75,7 @@ class Known:
         return self.from_basis(self.to_basis(x) * (1 - self.mask) + known * self.mask)
 
     def start(self, prior: torch.Tensor) -> torch.Tensor:
-        """A first state: the data where they are known, a draw from the prior elsewhere, as released.
+        """A first state: the data where they are known, a draw from the prior elsewhere.
 
         Not the law of x_T, whose known part has the noise of T: `Replacement.before` draws it anew anyway.
         """

@@ -58,16 +58,16 @@ def unit_factor(t: Value) -> Value:
 
 
 def released_factor(schedule: Schedule, n: int) -> Factor:
-    """alpha_i = 1 - beta_i of the table of n betas, the release's factor for VP; 1 where alpha_t = 1 (VE).
+    """alpha_i = 1 - beta_i of the n betas, the release's factor for VP; 1 where there are none (VE).
 
     sub-VP has VP's betas, so it is given VP's factor; the release raises AttributeError there.
-    Raises ValueError for n < 1 or a schedule that has no such table.
+    Raises ValueError for n < 1, or an n so small that betas exceed 1.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"n must be an integer >= 1, got {n!r}")
-    if schedule.kind == "ve":
+    if "beta_0" not in dict(schedule.parameters):
         return unit_factor
-    table_beta(schedule, n - 1, n)  # refuses a schedule without betas, or with betas above 1
+    table_beta(schedule, n - 1, n)  # refuses betas above 1 before any step is made
     return lambda t: 1 - table_beta(schedule, table_index(schedule, t, n), n, of(t))
 
 

@@ -188,6 +188,7 @@ def test_probes_have_mean_zero_unit_covariance_and_are_each_samples_own() -> Non
     signs = draw_probes("rademacher", 500, x, seed=4)
     assert set(signs.unique().tolist()) == {-1.0, 1.0}
     assert torch.equal(draw_probes("rademacher", 500, x[:2], seed=4), signs[:, :2])
+    assert abs(float(signs.mean())) < 4 / math.sqrt(signs.numel())
     covariance = torch.cov(signs[:, 0].T)
     torch.testing.assert_close(covariance, torch.eye(2, dtype=torch.float64), rtol=0, atol=4 / math.sqrt(500))
 
