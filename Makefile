@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: verify test check bench reports clean
+.PHONY: verify test check bench reports inverse-problems clean
 
 verify: $(INSTALLED)
 	$(BIN)/semilinear verify
@@ -28,6 +28,10 @@ reports: $(INSTALLED)
 	$(BIN)/semilinear verify --out reports
 	$(BIN)/python -c "from pathlib import Path; from semilinear.verification.report import update_readme; \
 	  update_readme(Path('README.md'), Path('reports/orders.json'))"
+
+# The committed study of samplers against exact posteriors.
+inverse-problems: $(INSTALLED)
+	$(BIN)/python -m semilinear.verification.inverse_report --out reports
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

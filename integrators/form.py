@@ -144,7 +144,8 @@ class Form:
     factor and the moments. std: (t_0, t_c) -> standard deviation of the noise that a step adds, None for an
     ODE. linear: (t_0, t_c) -> what multiplies the state, where it is not Phi(t_c)/Phi(t_0) (a discretised
     kernel). forcing: (step, c) -> Phi(t_c) int w B dtau over [0, c h], the part of a row that no evaluation
-    enters; None for B = 0.
+    enters; None for B = 0. table: N -> the form of a run of N steps, where coefficients come from a table of
+    that length.
     """
 
     name: str
@@ -158,6 +159,11 @@ class Form:
     std: Callable[[Value, Value], Value] | None = None
     linear: Callable[[Value, Value], Value] | None = None
     forcing: Callable[[Step, Value], Value] | None = None
+    table: Callable[[int], Form] | None = None
+
+    def for_steps(self, count: int) -> Form:
+        """The form of a run of `count` steps: itself, unless its coefficients come from a table."""
+        return self if self.table is None else self.table(count)
 
     def ratio(self, t0: Value, t1: Value) -> Value:
         """Phi(t_1)/Phi(t_0), or the kernel's own factor."""

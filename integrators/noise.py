@@ -22,13 +22,13 @@ from .program import Plan
 __all__ = ["BrownianPath", "given_noise", "per_sample"]
 
 
-def _check_seed(seed: int) -> int:
+def _check_seed(seed: int, name: str = "seed") -> int:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-        raise ValueError(f"seed must be an integer from 0 to 2^64 - 1, got {seed!r}")
+        raise ValueError(f"{name} must be an integer from 0 to 2^64 - 1, got {seed!r}")
     return int(seed)
 
 
-def _draw(seed: int, index: int, like: State, first_sample: int) -> State:
+def _draw(seed: int, index: int, like: State, first_sample: int, stream: int = 0) -> State:
     """Normal numbers of like's kind and shape; the first axis is the batch."""
     if not like.shape:
         raise ValueError("noise per sample needs states of shape (batch, ...), got a scalar state")
@@ -36,7 +36,7 @@ def _draw(seed: int, index: int, like: State, first_sample: int) -> State:
     values = np.stack(
         [
             np.random.Generator(
-                np.random.Philox(key=seed, counter=[0, 0, index, first_sample + i])
+                np.random.Philox(key=seed, counter=[0, stream, index, first_sample + i])
             ).standard_normal(shape)
             for i in range(like.shape[0])
         ]
@@ -46,14 +46,16 @@ def _draw(seed: int, index: int, like: State, first_sample: int) -> State:
     return of(like).number(values) if like.dtype == object else values.astype(like.dtype)
 
 
-def per_sample(seed: int, *, first_sample: int = 0) -> Noise:
-    """Noise for `sample`: sample i of the batch draws from stream first_sample + i of the seed.
+def per_sample(seed: int, *, first_sample: int = 0, stream: int = 0) -> Noise:
+    """Noise for `sample`: sample i of the batch draws from place first_sample + i of the seed.
 
+    stream: the plan's own noise is stream 0; whatever else draws with the same seed (correctors, projections)
+    takes another, so that their numbers are independent.
     Drawn in float64 on the host and rounded to the state's dtype: the same numbers on every device.
-    Raises ValueError for a seed outside [0, 2^64).
+    Raises ValueError for a seed or stream outside [0, 2^64).
     """
-    seed, first = _check_seed(seed), _check_seed(first_sample)
-    return lambda index, like: _draw(seed, index, like, first)
+    seed, first, own = _check_seed(seed), _check_seed(first_sample), _check_seed(stream, "stream")
+    return lambda index, like: _draw(seed, index, like, first, own)
 
 
 @dataclass(eq=False)

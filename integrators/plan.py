@@ -101,6 +101,7 @@ def compile_plan(
                 tableaux[i] = nested_collocation(history + 1)
 
     compiler = StepCompiler(solver, schedule, prediction, xp, grid, budget)
+    compiler.form = compiler.form.for_steps(count)
     compiler.base, compiler.next_state = given, given + 1
     before = tuple(compiler.remember(i, nodes[i]) for i in range(given))
     made = [

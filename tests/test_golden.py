@@ -45,6 +45,7 @@ def test_every_golden_case_is_here() -> None:
         "er-sde": 64,
         "unipc": 38,
         "dpm-solver-v3": 124,
+        "score-sde": 107,
     }
 
 

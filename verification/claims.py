@@ -22,7 +22,7 @@ class Expectation:
     solver: name.  exact: with exact starting values.  own: with its own start.  None: the order
     falls along the ladder without reaching its limit, so the verdict on the claim must be "lower" and no
     order is asserted. residue: (m, r): measured at budgets n = r mod m.  long: measured to 4096 steps, in the
-    main setting alone, where an error is small at first (of a release's quadrature, of a start, of a leading term).
+    main setting alone, where an error that decides is small at first (of a release's quadrature, of a start).
     """
 
     solver: str
@@ -216,6 +216,7 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     *_res(),
     Expectation("lms-4", 4, 2, START),
     *_one_step({"edm-heun": 2, "etdrk2": 2, "etdrk3": 3, "etdrk4": 4, "krogstad4": 4}),
+    *_one_step({"score-sde-pf-em": 1, "score-sde-pf-reverse-diffusion": 1}),
     *_one_step({"hochbruck-ostermann4": 4, "lawson4": 4, "exprk5s8": 5}),
 )
 

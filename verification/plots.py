@@ -47,7 +47,7 @@ def plot_studies(studies: Sequence[tuple[str, Mapping[str, Any]]], title: str, p
         fontsize=7, title="observed order", title_fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1)
     )
     axes.grid(alpha=0.3, which="major", lw=0.4)
-    write_atomically(path, _render(figure, path.suffix.lstrip(".").lower() or "png"))
+    write_atomically(path, render(figure, path.suffix.lstrip(".").lower() or "png"))
 
 
 def _slopes(axes: Any, drawn: Sequence[tuple[np.ndarray, np.ndarray]], orders: Sequence[int]) -> None:
@@ -64,7 +64,8 @@ def _slopes(axes: Any, drawn: Sequence[tuple[np.ndarray, np.ndarray]], orders: S
     axes.set_ylim(bottom / 3, top * 3)
 
 
-def _render(figure: Any, kind: str) -> bytes:
+def render(figure: Any, kind: str) -> bytes:
+    """A figure as a file of a kind (png, svg): the same bytes for the same figure."""
     import matplotlib
 
     buffer = io.BytesIO()

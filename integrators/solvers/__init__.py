@@ -1,14 +1,14 @@
 """Every solver by name.
 
 `make(name, **parameters)` builds one; `SOLVERS` maps each name to its constructor.  A new solver is a
-function that returns a `Solver`, and a line here.
+function that returns a `Solver`, and an entry in its module's `LISTED`.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -23,106 +23,27 @@ from . import (
     k_diffusion,
     res,
     scire,
+    score_sde,
     stochastic,
     unipc,
 )
 
 Constructor = Callable[..., Solver]
-
-
-def _constructors() -> Iterable[Constructor]:
-    ode: tuple[dpm_solver.Family, ...] = ("dpm-solver", "dpm-solver++")
-    for family in ode:
-        yield partial(dpm_solver.singlestep, 1, family)
-        for order in (2, 3):
-            for type in dpm_solver.TYPES:
-                yield partial(dpm_solver.singlestep, order, family, type)
-        for type in dpm_solver.TYPES:
-            yield partial(dpm_solver.multistep, 2, family, type)
-        for released in (True, False):
-            yield partial(dpm_solver.multistep, 3, family, released=released)
-        for order in (2, 3):
-            yield partial(dpm_solver.fast, order, family)
-    for degree in range(4):
-        for released in (False, True):
-            yield partial(deis.tab, degree, released=released)
-    for degree in range(4):
-        for released in (False, True):
-            yield partial(deis.rho_ab, degree, released=released)
-    for degree in range(4):
-        yield partial(deis.lambda_ab, degree)
-    for method in deis.RUNGE_KUTTA:
-        yield partial(deis.rho_rk, method)
-    yield deis.ipndm
-    yield edm.heun
-    yield from _scire()
-    sde: tuple[dpm_solver.Family, ...] = ("sde-dpm-solver", "sde-dpm-solver++")
-    for family in sde:
-        yield partial(dpm_solver.multistep, 1, family)
-        for type in dpm_solver.TYPES:
-            yield partial(dpm_solver.multistep, 2, family, type)
-        yield partial(dpm_solver.multistep, 3, family, released=False)
-    yield partial(dpm_solver.multistep, 3, "sde-dpm-solver++")
-    for order in (2, 3):
-        yield partial(dpm_solver.singlestep, order, "sde-dpm-solver++")
-    yield stochastic.singlestep_released
-    for order in (1, 2, 3):
-        yield partial(stochastic.seeds, order)
-    for order in (2, 3):
-        yield partial(stochastic.k_diffusion, order)
-    yield partial(stochastic.sa_solver, 3)
-    yield partial(stochastic.sa_solver, 2, 2)
-    yield partial(stochastic.sa_solver, 2, 2, rescaled=True)
-    yield partial(stochastic.sa_solver, 3, 4)
-    for build, order, scale in er_sde.LISTED:
-        yield partial(build, order, scale)
-    for order in (1, 2, 3):
-        for variant in unipc.VARIANTS:
-            if order > 1 or variant != "vary-released":
-                yield partial(unipc.unipc, order, variant)
-        yield partial(unipc.unipc, order, "bh2", "noise")
-    for order in (4, 5):
-        yield partial(unipc.unipc, order, "bh2")
-    yield partial(unipc.unipc, 2, "bh1", corrections=0)
-    yield partial(unipc.unipc, 3, "bh2", corrections=0)
-    for order in (2, 3):
-        yield partial(res.singlestep, order)
-    yield partial(res.multistep, 2)
-    for released in (True, False):
-        yield partial(res.non_monotonic, released=released)
-        yield partial(res.multistep, 3, released=released)
-    yield from k_diffusion.LISTED
-    for order in (1, 2, 3):
-        yield partial(dpm_solver_v3.multistep, order)
-    for order in (2, 3):
-        for corrector in dpm_solver_v3.CORRECTORS[1:]:
-            yield partial(dpm_solver_v3.multistep, order, corrector)
-        yield partial(dpm_solver_v3.singlestep, order)
-    yield partial(dpm_solver_v3.multistep, 3, pseudo_predictor=True)
-    for half in dpm_solver_v3.HALVES[1:]:
-        yield partial(dpm_solver_v3.multistep, 2, "pseudo", half=half)
-    for name in classical.CATALOGUE:
-        yield partial(classical.exponential_rk, name)
-
-
-def _scire() -> Iterable[Constructor]:
-    versions: tuple[scire.Version, ...] = ("v1", "v2")
-    for version in versions:
-        for order in (2, 3):
-            yield partial(scire.singlestep, order, version)
-        for order in (2, 3):
-            yield partial(scire.multistep, order, version)
-    yield partial(scire.agile, 3, "v1")
-    for snapshot in ("d30", "sd"):
-        yield partial(scire.multistep, 2, "v1", snapshot=snapshot)
-    yield partial(scire.singlestep, 2, "ei", snapshot="disc")
-    yield partial(scire.singlestep, 3, "v1", snapshot="edm")
-    for order in (2, 3):
-        yield partial(scire.corrected_singlestep, order, "v1")
-        yield partial(scire.corrected_multistep, order, "v1")
-    yield partial(scire.corrected_singlestep, 3, "v2")
-    yield partial(scire.corrected_multistep, 3, "v2")
-    yield partial(scire.kept_multistep, "v1")
+FAMILIES = (
+    dpm_solver,
+    deis,
+    edm,
+    scire,
+    er_sde,
+    unipc,
+    res,
+    dpm_solver_v3,
+    k_diffusion,
+    stochastic,
+    score_sde,
+    classical,
+)
+"""The modules of solvers; each lists its constructors, with what identifies a solver fixed, in `LISTED`."""
 
 
 def ddim() -> Solver:
@@ -134,7 +55,9 @@ def ddim() -> Solver:
     return Solver("ddim", first.form, first.sequence, 1, "eq. 12 with eta = 0", paper=paper)
 
 
-SOLVERS: dict[str, Constructor] = {"ddim": ddim} | {build().name: build for build in _constructors()}
+SOLVERS: dict[str, Constructor] = {"ddim": ddim} | {
+    build().name: build for family in FAMILIES for build in family.LISTED
+}
 
 
 def make(name: str, /, **parameters: Any) -> Solver:

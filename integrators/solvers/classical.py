@@ -8,6 +8,7 @@ sum b_j unless the method violates them (Lawson).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from sympy import Integer, Rational, exp
@@ -137,3 +138,7 @@ def collocation(order: int, form: FormOf = data_in_lambda) -> Solver:
         "Sec. 3",
         paper="Luan & Alhsmy 2023, arXiv:2311.08600",
     )
+
+
+LISTED = tuple(partial(exponential_rk, name) for name in CATALOGUE)
+"""Constructors of the solvers that have a name of their own."""

@@ -8,6 +8,8 @@ exactly.
 
 from __future__ import annotations
 
+from functools import partial
+
 from sympy import Rational
 
 from ..form import Form, noise_in_lambda, noise_in_rho, noise_in_time
@@ -123,3 +125,13 @@ def ipndm() -> Solver:
     return Solver(
         "deis-ipndm", noise_in_rho, Ramp(ramp), 4, "iPNDM; qsh-zh/deis, get_sampler_ipndm", paper=PAPER
     )
+
+
+LISTED = (
+    *(partial(tab, degree, released=released) for degree in range(4) for released in (False, True)),
+    *(partial(rho_ab, degree, released=released) for degree in range(4) for released in (False, True)),
+    *(partial(lambda_ab, degree) for degree in range(4)),
+    *(partial(rho_rk, method) for method in RUNGE_KUTTA),
+    ipndm,
+)
+"""Constructors of the solvers that have a name of their own."""

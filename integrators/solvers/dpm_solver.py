@@ -9,8 +9,9 @@ keeps the Taylor coefficient.
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 from sympy import Expr, Rational, Symbol
@@ -285,3 +286,31 @@ def _check_type(type: str) -> None:
 def _check_order(order: int) -> None:
     if order not in (1, 2, 3):
         raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
+
+
+def _listed() -> Iterable[Callable[..., Solver]]:
+    ode: tuple[Family, ...] = ("dpm-solver", "dpm-solver++")
+    for family in ode:
+        yield partial(singlestep, 1, family)
+        for order in (2, 3):
+            for type in TYPES:
+                yield partial(singlestep, order, family, type)
+        for type in TYPES:
+            yield partial(multistep, 2, family, type)
+        for released in (True, False):
+            yield partial(multistep, 3, family, released=released)
+        for order in (2, 3):
+            yield partial(fast, order, family)
+    sde: tuple[Family, ...] = ("sde-dpm-solver", "sde-dpm-solver++")
+    for family in sde:
+        yield partial(multistep, 1, family)
+        for type in TYPES:
+            yield partial(multistep, 2, family, type)
+        yield partial(multistep, 3, family, released=False)
+    yield partial(multistep, 3, "sde-dpm-solver++")
+    for order in (2, 3):
+        yield partial(singlestep, order, "sde-dpm-solver++")
+
+
+LISTED = tuple(_listed())
+"""Constructors of the solvers that have a name of their own."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import sympy
@@ -207,3 +207,13 @@ def _checked(order: int, statistics: Statistics | None) -> Statistics:
     if statistics is not None and not all(hasattr(statistics, part) for part in ("at", "moments", "place")):
         raise TypeError(f"statistics must be Statistics (see `statistics.py`), got {statistics!r}")
     return gaussian() if statistics is None else statistics
+
+
+LISTED = (
+    *(partial(multistep, order) for order in (1, 2, 3)),
+    *(partial(multistep, order, corrector) for order in (2, 3) for corrector in CORRECTORS[1:]),
+    *(partial(singlestep, order) for order in (2, 3)),
+    partial(multistep, 3, pseudo_predictor=True),
+    *(partial(multistep, 2, "pseudo", half=half) for half in HALVES[1:]),
+)
+"""Constructors of the solvers that have a name of their own, on the default statistics."""

@@ -17,3 +17,7 @@ def heun() -> Solver:
     """
     order, tableau = RUNGE_KUTTA["2heun"]
     return Solver("edm-heun", noise_in_rho, Repeat(tableau, EULER), order, "Alg. 1, S_churn = 0", paper=PAPER)
+
+
+LISTED = (heun,)
+"""Constructors of the solvers that have a name of their own."""

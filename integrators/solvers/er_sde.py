@@ -9,6 +9,7 @@ difference for the slope at the step's start.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import sympy
@@ -114,13 +115,13 @@ def _check_order(order: int, low: int, high: int) -> None:
         raise ValueError(f"order must be an integer from {low} to {high}, got {order!r}")
 
 
-LISTED: tuple[tuple[Callable[..., Solver], int, NoiseScale], ...] = (
-    (er_sde, 1, ODE),
-    *((build, order, ODE) for order in (2, 3) for build in (released, er_sde)),
-    (uncorrected, 3, ODE),
-    (er_sde, 4, ODE),
-    *((build, order, SDE_5) for order in (1, 2, 3) for build in (released, er_sde)),
-    (uncorrected, 3, SDE_5),
-    *((er_sde, order, REVERSE_SDE) for order in (1, 2)),
+LISTED: tuple[Callable[..., Solver], ...] = (
+    partial(er_sde, 1, ODE),
+    *(partial(build, order, ODE) for order in (2, 3) for build in (released, er_sde)),
+    partial(uncorrected, 3, ODE),
+    partial(er_sde, 4, ODE),
+    *(partial(build, order, SDE_5) for order in (1, 2, 3) for build in (released, er_sde)),
+    partial(uncorrected, 3, SDE_5),
+    *(partial(er_sde, order, REVERSE_SDE) for order in (1, 2)),
 )
 """What is listed by name: the probability flow, the release's default and the plain reverse SDE (DDPM)."""

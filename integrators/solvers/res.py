@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sympy import Expr, Integer, Rational, sympify
@@ -119,3 +120,12 @@ def _check_abscissa(name: str, c: Any) -> None:
     exact = isinstance(c, Expr) and c.is_number
     if isinstance(c, bool) or not (exact or isinstance(c, numbers.Real)) or not 0 < c <= 1:
         raise ValueError(f"{name} must be a number in (0, 1], got {c!r}")
+
+
+LISTED = (
+    *(partial(singlestep, order) for order in (2, 3)),
+    partial(multistep, 2),
+    *(partial(non_monotonic, released=released) for released in (True, False)),
+    *(partial(multistep, 3, released=released) for released in (True, False)),
+)
+"""Constructors of the solvers that have a name of their own."""

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal
 
 from sympy import Expr, Rational
@@ -275,3 +277,27 @@ def _exact(name: str, value: Any, most: float = math.inf) -> Expr:
 def _check_order(order: int) -> None:
     if isinstance(order, bool) or order not in (1, 2, 3):
         raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
+
+
+def _listed() -> Iterable[Callable[..., Solver]]:
+    versions: tuple[Version, ...] = ("v1", "v2")
+    for version in versions:
+        for order in (2, 3):
+            yield partial(singlestep, order, version)
+        for order in (2, 3):
+            yield partial(multistep, order, version)
+    yield partial(agile, 3, "v1")
+    for snapshot in ("d30", "sd"):
+        yield partial(multistep, 2, "v1", snapshot=snapshot)
+    yield partial(singlestep, 2, "ei", snapshot="disc")
+    yield partial(singlestep, 3, "v1", snapshot="edm")
+    for order in (2, 3):
+        yield partial(corrected_singlestep, order, "v1")
+        yield partial(corrected_multistep, order, "v1")
+    yield partial(corrected_singlestep, 3, "v2")
+    yield partial(corrected_multistep, 3, "v2")
+    yield partial(kept_multistep, "v1")
+
+
+LISTED = tuple(_listed())
+"""Constructors of the solvers that have a name of their own."""

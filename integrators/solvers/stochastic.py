@@ -11,6 +11,7 @@ from __future__ import annotations
 import numbers
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any, Literal
 
 import sympy
@@ -178,3 +179,15 @@ def sa_solver(
         paper=SA_SOLVER,
     )
     return at_noise_level(made, prediction, tau)
+
+
+LISTED = (
+    singlestep_released,
+    *(partial(seeds, order) for order in (1, 2, 3)),
+    *(partial(k_diffusion, order) for order in (2, 3)),
+    partial(sa_solver, 3),
+    partial(sa_solver, 2, 2),
+    partial(sa_solver, 2, 2, rescaled=True),
+    partial(sa_solver, 3, 4),
+)
+"""Constructors of the solvers that have a name of their own."""

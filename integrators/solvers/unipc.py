@@ -18,7 +18,7 @@ The corrected state is not evaluated: N(0) and the history hold evaluations at p
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 from sympy import Expr, Integer, Rational, factorial
@@ -139,3 +139,18 @@ def _name(order: int, variant: Variant, prediction: Prediction, corrections: int
 def _check_integer(name: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+
+
+LISTED = (
+    *(
+        partial(unipc, order, variant)
+        for order in (1, 2, 3)
+        for variant in VARIANTS
+        if order > 1 or variant != "vary-released"
+    ),
+    *(partial(unipc, order, "bh2", "noise") for order in (1, 2, 3)),
+    *(partial(unipc, order, "bh2") for order in (4, 5)),
+    partial(unipc, 2, "bh1", corrections=0),
+    partial(unipc, 3, "bh2", corrections=0),
+)
+"""Constructors of the solvers that have a name of their own."""

@@ -11,9 +11,10 @@ from .dpm_solver_v3 import DPM_SOLVER_V3
 from .er_sde import ER_SDE
 from .rebuild import Family, GoldenError
 from .scire import SCIRE
+from .score_sde import SCORE_SDE
 from .unipc import UNIPC
 
-FAMILIES = (DPM_SOLVER, DPM_SOLVER_V3, DEIS, SCIRE, ER_SDE, UNIPC)
+FAMILIES = (DPM_SOLVER, DPM_SOLVER_V3, DEIS, SCIRE, ER_SDE, UNIPC, SCORE_SDE)
 
 
 def family(options: Mapping[str, Any]) -> Family:

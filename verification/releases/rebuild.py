@@ -38,6 +38,8 @@ class Record:
     nfe: int = 0
     note: str = ""
     tolerance: float = TOLERANCE
+    comparable: bool = True
+    """Whether both sides made a run, with times and evaluations to compare; if not, `note` says why."""
 
     def watch(self, model: Model) -> Model:
         """The model, recording its inputs and outputs."""

@@ -1,0 +1,266 @@
+"""Score-SDE's predictors (arXiv:2011.13456), as data: kernels x_{n+1} = a x_n + e eps + c z.
+
+Each is made from a `sde.Transition` x_0 = a x_1 + sqrt(b2) z of the forward chain, and undoes it:
+
+    reverse diffusion   (2 - a) x + b2 s + sqrt(b2) z          probability flow: (2 - a) x + b2 s/2
+    ancestral           (x + b2 s)/a + sqrt(b2 or b2 sigma_1^2/sigma_0^2) z
+
+with the score s at the noisier end.  Euler-Maruyama is reverse diffusion of Euler's transition.  (x + b2 s)/a
+is the exact mean of x_1 given x_0, for every transition (Tweedie's formula).
+
+The consistent solvers take the transition between the times of the plan.  The released ones do not look at
+the plan's steps: they make N updates with the tables of a chain of N steps (or with steps T/N), whatever the
+times at which the model is evaluated.  The release's times, T to eps in N - 1 equal steps and one more update
+after eps, are `release_grid(eps)` from T to 0.  Its x_mean ("denoise") is `noise_at_end=False`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from .. import sde
+from ..arithmetic import Fn, Value, of
+from ..form import Form, Step
+from ..grids import Grid
+from ..schedule import Schedule
+from ..sde import Discretisation, Transition
+from ..solver import Repeat, Solver
+from ..tableau import N, Tableau, phi1
+
+PAPER = "Score-SDE (Song et al. 2021), arXiv:2011.13456"
+RELEASE = "yang-song/score_sde_pytorch, sampling.py"
+FULL = Tableau((), phi1 * N(0))
+Spread = Literal["large", "small"]
+
+
+@dataclass(frozen=True)
+class Update:
+    """The kernel as its paper writes it: x_1 = on_x x_0 + on_score s(x_0) + sqrt(variance) z."""
+
+    on_x: Value
+    on_score: Value
+    variance: Value
+
+
+Rule = Callable[[Transition], Update]
+
+
+def undo(t: Transition) -> Update:
+    """Reverse diffusion: the forward step's increment subtracted.  sampling.ReverseDiffusionPredictor."""
+    return Update(2 - t.a, t.b2, t.b2)
+
+
+def undo_flow(t: Transition) -> Update:
+    """The same for the probability flow: half of the score, no noise."""
+    return Update(2 - t.a, t.b2 / 2, 0 * t.b2)
+
+
+def ancestral_large(t: Transition) -> Update:
+    """E[x_1 | x_0] with the forward step's variance.  sampling.AncestralSamplingPredictor, VP."""
+    return Update(1 / t.a, t.b2 / t.a, t.b2)
+
+
+def ancestral_small(t: Transition) -> Update:
+    """E[x_1 | x_0] with the variance of x_1 given x_0 and the data.  AncestralSamplingPredictor, VE."""
+    return Update(1 / t.a, t.b2 / t.a, t.b2 * t.keep)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The weight of a one-step kernel: `on_eps(t_0, t_1)` times the noise prediction at t_0."""
+
+    on_eps: Callable[[Value, Value], Value]
+    rate: None = None
+
+    def weight(self, form: Form, step: Step, c: Value) -> Value:
+        """The coefficient of eps up to abscissa c."""
+        return self.on_eps(step.t0, step.time(c))
+
+    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+        """1: a kernel has no moments but the first.  Raises ValueError for others."""
+        if k != 1:
+            raise ValueError(f"form {form.name!r} is a kernel: it has phi_1 only, got phi_{k}")
+        return step.xp.number(1)
+
+
+def kernel(
+    name: str,
+    schedule: Schedule,
+    update: Callable[[Value, Value], Update],
+    table: Callable[[int], Form] | None = None,
+) -> Form:
+    """The form of a kernel: x_1 = on_x x_0 - (on_score/sigma_0) eps + sqrt(variance) z."""
+    identity: Fn = lambda t: t  # noqa: E731
+    return Form(
+        name,
+        schedule,
+        tau=identity,
+        time=identity,
+        factor=lambda t: 1 + 0 * t,
+        weight=Kernel(lambda t0, t1: -update(t0, t1).on_score / schedule.formulas.sigma(t0)),
+        target="eps",
+        std=lambda t0, t1: of(t0).sqrt(update(t0, t1).variance),
+        linear=lambda t0, t1: update(t0, t1).on_x,
+        table=table,
+    )
+
+
+def _predictor(
+    method: str,
+    form: Callable[[Schedule], Form],
+    source: str,
+    *,
+    ode: bool = False,
+    released: bool = False,
+) -> Solver:
+    name = f"score-sde-{'pf-' if ode else ''}{method}{'-released' if released else ''}"
+    return Solver(name, form, Repeat(FULL, FULL), 1, source, stochastic=not ode, paper=PAPER)
+
+
+# --- consistent with the plan's times ---
+
+
+def _consistent(method: str, transition: Discretisation, rule: Rule) -> Callable[[Schedule], Form]:
+    def form(schedule: Schedule) -> Form:
+        return kernel(method, schedule, lambda t0, t1: rule(transition(schedule, t0, t1)))
+
+    return form
+
+
+def euler_maruyama(*, ode: bool = False) -> Solver:
+    """Euler-Maruyama for the reverse SDE with the steps of the grid; ode: Euler for the probability flow."""
+    form = _consistent("euler_maruyama", sde.euler, undo_flow if ode else undo)
+    source = f"{RELEASE}, EulerMaruyamaPredictor, with the step of the grid"
+    return _predictor("em", form, source, ode=ode)
+
+
+def reverse_diffusion(*, ode: bool = False) -> Solver:
+    """Reverse diffusion of the SDE's exact transitions; ode: of the probability flow."""
+    form = _consistent("reverse_diffusion", sde.exact, undo_flow if ode else undo)
+    source = f"{RELEASE}, ReverseDiffusionPredictor, with exact transitions"
+    return _predictor("reverse-diffusion", form, source, ode=ode)
+
+
+SPREADS: Mapping[Spread, Rule] = {"large": ancestral_large, "small": ancestral_small}
+
+
+def ancestral(variance: Spread = "large") -> Solver:
+    """Ancestral sampling of the SDE's exact transitions, with DDPM's larger or smaller variance.
+
+    Raises ValueError for another variance.
+    """
+    if variance not in SPREADS:
+        raise ValueError(f"variance must be one of {', '.join(SPREADS)}, got {variance!r}")
+    form = _consistent(f"ancestral_{variance}", sde.exact, SPREADS[variance])
+    source = f"{RELEASE}, AncestralSamplingPredictor, with exact transitions"
+    return _predictor(f"ancestral-{variance}", form, source)
+
+
+# --- as released ---
+
+Table = Callable[[Schedule, Value, int], Transition]
+TABLES: Mapping[str, Table] = {"vp-linear": sde.ddpm_table, "ve": sde.smld_table}
+"""The chains of `sde_lib` by kind of schedule; Euler's transitions for every other one."""
+ANCESTRAL: Mapping[str, tuple[Table, Rule]] = {
+    "vp-linear": (sde.ddpm_table, ancestral_large),
+    "ve": (sde.smld_table, ancestral_small),
+}
+DEFAULT_STEPS = 1000
+"""N of the release, for a form that is asked for before the number of steps is known."""
+
+
+def _released(
+    method: str, chosen: Callable[[Schedule], tuple[Table, Rule]], n: int | None
+) -> Callable[[Schedule], Form]:
+    _check_steps(n)
+
+    def form(schedule: Schedule) -> Form:
+        table, rule = chosen(schedule)
+
+        def of_length(count: int) -> Form:
+            return kernel(f"{method}_table", schedule, lambda t0, t1: rule(table(schedule, t0, count)))
+
+        if n is not None:
+            return of_length(n)
+        return kernel(
+            f"{method}_table", schedule, lambda t0, t1: rule(table(schedule, t0, DEFAULT_STEPS)), of_length
+        )
+
+    return form
+
+
+def euler_maruyama_released(*, n: int | None = None, ode: bool = False) -> Solver:
+    """Euler-Maruyama with step T/N.  n: N, the number of steps of the run when absent.
+
+    ode: Euler for the probability flow, where the release raises TypeError.  Raises ValueError for n < 1.
+    """
+    rule = undo_flow if ode else undo
+    form = _released("euler_maruyama", lambda schedule: (sde.euler_table, rule), n)
+    return _predictor("em", form, f"{RELEASE}, EulerMaruyamaPredictor", ode=ode, released=True)
+
+
+def reverse_diffusion_released(*, n: int | None = None, ode: bool = False) -> Solver:
+    """Reverse diffusion of the release's tables of length N.  n: N, the number of steps when absent.
+
+    ode: of the probability flow.  Raises ValueError for n < 1.
+    """
+    rule = undo_flow if ode else undo
+
+    def chosen(schedule: Schedule) -> tuple[Table, Rule]:
+        return TABLES.get(schedule.kind, sde.euler_table), rule
+
+    form = _released("reverse_diffusion", chosen, n)
+    return _predictor(
+        "reverse-diffusion", form, f"{RELEASE}, ReverseDiffusionPredictor", ode=ode, released=True
+    )
+
+
+def ancestral_released(*, n: int | None = None) -> Solver:
+    """Ancestral sampling of the release's tables of length N: larger variance for VP, smaller for VE.
+
+    n: N, the number of steps when absent.  Raises ValueError for n < 1; when compiled, for a schedule without
+    a table (the release raises NotImplementedError).
+    """
+
+    def chosen(schedule: Schedule) -> tuple[Table, Rule]:
+        if schedule.kind not in ANCESTRAL:
+            raise ValueError(
+                f"schedule must be one of {', '.join(ANCESTRAL)} for released ancestral sampling, "
+                f"got {schedule.kind}"
+            )
+        return ANCESTRAL[schedule.kind]
+
+    form = _released("ancestral", chosen, n)
+    return _predictor("ancestral", form, f"{RELEASE}, AncestralSamplingPredictor", released=True)
+
+
+def _check_steps(n: int | None) -> None:
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+        raise ValueError(f"n must be an integer >= 1 or None, got {n!r}")
+
+
+def release_grid(eps: float = 1e-3) -> Grid:
+    """The release's N times, T to eps in N - 1 equal steps, and 0 after them: from T to t_end = 0.
+
+    Raises ValueError unless 0 < eps < 1; eps is in units of T, which is 1 in the release.
+    """
+    if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 < eps < 1:
+        raise ValueError(f"eps must be a number in (0, 1), got {eps!r}")
+
+    def fractions(n: int, number: Fn) -> list[Value]:
+        return [(1 - number(eps)) * i / max(n - 1, 1) for i in range(1, n)]
+
+    return Grid("score-sde", (("eps", float(eps)),), fractions=fractions)
+
+
+LISTED = (
+    *(partial(build, ode=flow) for build in (euler_maruyama, reverse_diffusion) for flow in (False, True)),
+    *(partial(ancestral, variance) for variance in SPREADS),
+    partial(euler_maruyama_released, ode=False),
+    partial(reverse_diffusion_released, ode=False),
+    ancestral_released,
+)
+"""Constructors of the solvers that have a name of their own."""
