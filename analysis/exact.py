@@ -55,6 +55,23 @@ def open_schedule(unit_alpha: bool = False) -> Schedule:
     return OpenSchedule(name, (), -sympy.oo, sympy.oo, formulas)
 
 
+def sigma_is_time() -> Schedule:
+    """alpha = 1, sigma = t."""
+    formulas = Formulas(
+        log_alpha=lambda t: sympy.Integer(0),
+        alpha=lambda t: sympy.Integer(1),
+        sigma=lambda t: t,
+        rho=lambda t: t,
+        lam=lambda t: -sympy.log(t),
+        rho_dot=lambda t: sympy.Integer(1),
+        alpha_dot=lambda t: sympy.Integer(0),
+        sigma_dot=lambda t: sympy.Integer(1),
+        t_of_lam=lambda lam: sympy.exp(-lam),
+        t_of_rho=lambda r: r,
+    )
+    return OpenSchedule("sigma-is-time", (), 0, sympy.oo, formulas)
+
+
 @cache
 def node(i: int) -> sympy.Symbol:
     """lambda_i, the half log-SNR at the i-th time."""
@@ -62,17 +79,21 @@ def node(i: int) -> sympy.Symbol:
 
 
 def exact_steps(
-    solver: Solver, count: int, *, prediction: str = "eps", unit_alpha: bool = False, final: str = "full"
+    solver: Solver, count: int, *, prediction: str = "eps", schedule: Schedule | None = None
 ) -> tuple[PlanStep, ...]:
-    """The first `count` steps of a run of `count` steps, on an open schedule and an open grid.
+    """A run of `count` steps on an open grid; on an open schedule, unless one is given.
 
-    Raises ValueError for count < 1, or what cannot be written in closed form (quadratures).
+    Raises ValueError for count < 1, or what cannot be written in closed form.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"count must be an integer >= 1, got {count!r}")
-    compiler = StepCompiler(solver, open_schedule(unit_alpha), prediction, SYMBOLIC)
-    tableaux = solver.sequence.at(count, final == "lower")
-    return tuple(compiler.step(tableau, node(i), node(i + 1), i, count) for i, tableau in enumerate(tableaux))
+    schedule = open_schedule() if schedule is None else schedule
+    compiler = StepCompiler(solver, schedule, prediction, SYMBOLIC)
+    tableaux = solver.sequence.at(count, False)
+    times = [schedule.formulas.t_of_lam(node(i)) for i in range(len(tableaux) + 1)]
+    return tuple(
+        compiler.step(tableau, times[i], times[i + 1], i, count) for i, tableau in enumerate(tableaux)
+    )
 
 
 def is_zero(expression: Any) -> bool:

@@ -51,6 +51,8 @@ class Arithmetic:
     """Decimal digits carried, or None for float64."""
     context: Any = None
     """The mpmath context, or None."""
+    exact: bool = False
+    """Whether values are expressions, not numbers."""
 
     def softplus(self, x: Value) -> Value:
         """log(1 + e^x), to full relative accuracy for every x."""
@@ -128,35 +130,36 @@ TORCH = Arithmetic(
 )
 
 
+def _elementwise(function: Callable[..., Any], arity: int = 1) -> Callable[..., Value]:
+    made: Callable[..., Value] = np.frompyfunc(function, arity, 1)
+    return made
+
+
 SYMBOLIC = Arithmetic(
     name="symbolic",
-    exp=sympy.exp,
-    expm1=lambda x: sympy.exp(x) - 1,
-    log=sympy.log,
-    log1p=lambda x: sympy.log(1 + x),
-    sqrt=sympy.sqrt,
-    sin=sympy.sin,
-    cos=sympy.cos,
-    sinh=sympy.sinh,
-    arcsinh=sympy.asinh,
-    arctan2=sympy.atan2,
+    exp=_elementwise(sympy.exp),
+    expm1=_elementwise(lambda x: sympy.exp(x) - 1),
+    log=_elementwise(sympy.log),
+    log1p=_elementwise(lambda x: sympy.log(1 + x)),
+    sqrt=_elementwise(sympy.sqrt),
+    sin=_elementwise(sympy.sin),
+    cos=_elementwise(sympy.cos),
+    sinh=_elementwise(sympy.sinh),
+    arcsinh=_elementwise(sympy.asinh),
+    arctan2=_elementwise(sympy.atan2, 2),
     where=lambda condition, yes, no: sympy.Piecewise((yes, condition), (no, True)),
     maximum=sympy.Max,
     divide=lambda a, b: a / b,
-    number=lambda value: value if isinstance(value, sympy.Expr) else sympy.Rational(value),
+    number=_elementwise(lambda value: value if isinstance(value, sympy.Expr) else sympy.Rational(value)),
     pi=sympy.pi,
+    exact=True,
 )
 """sympy expressions: exact coefficients for proofs (finite wherever an expression is)."""
 
 
 def finite(value: Value) -> bool:
     """Whether every component is a finite number; expressions are taken to be."""
-    return isinstance(value, sympy.Expr) or bool(np.all(abs(value) < float("inf")))
-
-
-def _elementwise(function: Callable[..., Any], arity: int = 1) -> Callable[..., Value]:
-    made: Callable[..., Value] = np.frompyfunc(function, arity, 1)
-    return made
+    return of(value).exact or bool(np.all(abs(value) < float("inf")))
 
 
 @lru_cache(maxsize=64)
@@ -211,10 +214,10 @@ def of(value: Value) -> Arithmetic:
     """The arithmetic that `value` belongs to: torch, symbols, multiprecision; float64 for everything else."""
     if isinstance(value, torch.Tensor):
         return TORCH
-    if isinstance(value, sympy.Expr):
-        return SYMBOLIC
     if isinstance(value, np.ndarray) and value.dtype == object:
         value = value.flat[0] if value.size else 0.0
+    if isinstance(value, sympy.Expr):
+        return SYMBOLIC
     context = getattr(value, "context", None)
     if context is not None and hasattr(context, "dps"):
         return _of_context(context, int(context.dps))

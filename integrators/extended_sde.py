@@ -123,7 +123,8 @@ def extended_reverse_sde(
         if rho1 == 0:
             return xp.number(0)
         variance = -rho1 * rho1 * xp.expm1(-2 * scale.log_ratio(Path(f.rho(t0), rho1)))
-        return f.alpha(t1) * xp.sqrt(variance) if variance >= clip else xp.number(0)
+        dropped = clip > 0 and variance < clip
+        return xp.number(0) if dropped else f.alpha(t1) * xp.sqrt(variance)
 
     name, noise = "extended_reverse_sde_in_rho", None if scale.deterministic else std
     return Form(name, schedule, f.rho, f.t_of_rho, factor, Relative(scale, moments), "x0", std=noise)

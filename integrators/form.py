@@ -126,12 +126,16 @@ class Measured:
                 rows.append(rows[-1] * offset / k)
             return np.stack(rows)
 
-        inside = [step.xp.number(t) for t in self.kinks if min(step.t0, t_c) < t < max(step.t0, t_c)]
-        kinks = [s.node(t) for t in (reversed(inside) if t_c < step.t0 else inside)]
+        kinks = [s.node(t) for t in self._inside(step, t_c)] if self.kinks else []
         moments = self.rule.integrate(integrand, s.node(step.t0), s.node(t_c), step.xp, kinks)
         if self.total is not None:
             moments[0] = self.total(step.t0, t_c)
         return moments
+
+    def _inside(self, step: Step, t_c: Value) -> list[Value]:
+        """The kinks between the ends, in the direction of the step."""
+        inside = [step.xp.number(t) for t in self.kinks if min(step.t0, t_c) < t < max(step.t0, t_c)]
+        return inside[::-1] if t_c < step.t0 else inside
 
 
 @dataclass(frozen=True)
@@ -315,8 +319,10 @@ def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
     f = schedule.formulas
 
     def variable(t0: Value, t1: Value) -> Variable:
-        low, high = sorted((f.rho(t0), f.rho(t1)))
         xp = of(t0)
+        if xp.exact:
+            return Variable(lambda t: t - t0, lambda s: s, lambda s: f.rho_dot(t0 + s))
+        low, high = sorted((f.rho(t0), f.rho(t1)))
         if low == 0:
             return Variable(f.rho, lambda r: f.t_of_rho(r) - t0, lambda r: 1 + 0 * r)
         if high > 4 * low:

@@ -21,7 +21,7 @@ import sympy
 from sympy import Expr, Integer, Mul, Rational, Symbol
 from sympy.codegen.cfunctions import log1p
 
-from .arithmetic import FLOAT64, Arithmetic, Value, of
+from .arithmetic import FLOAT64, Arithmetic, Value, finite, of
 from .evaluate import function
 from .form import INFINITY
 from .quadrature import GAUSS
@@ -39,7 +39,7 @@ class Path:
     def __init__(self, rho0: Value, rho1: Value) -> None:
         self.xp: Arithmetic = of(rho1)
         self.rho0, self.rho1 = rho0, rho1
-        self.infinite: bool = not abs(rho0) < INFINITY
+        self.infinite: bool = not finite(rho0)
         endless = self.infinite or rho1 == 0
         self.length: Value = self.xp.number(INFINITY) if endless else self.xp.log1p((rho0 - rho1) / rho1)
 
@@ -110,6 +110,8 @@ class NoiseScale:
         Raises ValueError, saying where, if q decreases between rho_1 and rho_0.
         """
         xp, growth = path.xp, function(self.growth, path.xp)
+        if self.growth.is_number and not path.infinite:
+            return xp.number(self.growth) * path.length
         if path.infinite:
             value = xp.log(self.over_x(path.rho0) / self.over_x(path.rho1))
             self._refuse(np.stack([value]), np.stack([path.rho0]))

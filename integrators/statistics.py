@@ -96,8 +96,13 @@ class Smooth:
                 rows.append(rows[-1] * x / k)
             return np.stack([*rows, forced])
 
-        kinks = [xp.number(k) for k in self.kinks if min(lam_0, lam_1) < k < max(lam_0, lam_1)]
-        return self.rule.integrate(integrand, lam_0, lam_1, xp, kinks if h > 0 else kinks[::-1])
+        kinks = self._between(lam_0, lam_1) if self.kinks else []
+        return self.rule.integrate(integrand, lam_0, lam_1, xp, kinks)
+
+    def _between(self, lam_0: Value, lam_1: Value) -> list[Value]:
+        """The kinks of a step, in its direction."""
+        inside = [k for k in self.kinks if min(lam_0, lam_1) < k < max(lam_0, lam_1)]
+        return [of(lam_0).number(k) for k in (inside if lam_1 > lam_0 else inside[::-1])]
 
     def place(self, schedule: Schedule, times: Times) -> Times:
         """The times as they are: any will do."""

@@ -106,7 +106,10 @@ def orders_json(
         "stochastic": [_stochastic_row(m, table.get(m.expectation.solver)) for m in stochastic],
         "identities": proofs(),
         "replay": [case_json(c) for c in cases],
-        "unmeasured": [{"solver": name, "agreement": table.get(name)} for name in unmeasured()],
+        "unmeasured": [
+            {"solver": name, "reason": reason, "agreement": table.get(name)}
+            for name, reason in unmeasured().items()
+        ],
     }
 
 

@@ -214,15 +214,16 @@ def study(
 ) -> StochasticStudy:
     """Measure the weak and strong orders of a solver with its own start.
 
-    A solver that goes back to a noisier time between steps follows no SDE: what converges are its marginals,
-    from the exact one at the start.  It has no strong order: "inconclusive".
-    form: whose SDE is solved, where it is not the solver's own form (a release with quirks of its own).
+    A solver that goes back to a noisier time between steps has no SDE of its own: what is measured are its
+    marginals, from the exact one at the start.  It has no strong order: "inconclusive".
+    form: whose SDE is solved, where it is not the solver's own form (a release with quirks of its own; the
+    reverse SDE, for an ancestral sampler from a point).
     Raises TypeError for another kind of solver, ValueError for a form that is no SDE's.
     """
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a Solver, got {solver!r}")
     e = StochasticExperiment() if experiment is None else experiment
-    marginal = solver.noising is not None
+    marginal, on_path = solver.noising is not None and form is None, solver.noising is None
     law = e.law(solver.form if form is None else form)
     start, spread = e.marginal(e.times[0]) if marginal else (e.data.start, np.zeros_like(e.data.start))
     mean, variance = e.marginal(e.times[1]) if marginal else law.moments
@@ -238,7 +239,7 @@ def study(
         response = respond(plan, e.model, np.asarray(start, dtype=float))
         errors["mean"].append(np.abs(response.mean - mean))
         errors["variance"].append(np.abs(response.variance(spread) - variance))
-        errors["strong"].append(np.full_like(mean, np.inf) if marginal else strong_error(law, plan, response))
+        errors["strong"].append(strong_error(law, plan, response) if on_path else np.full_like(mean, np.inf))
         floors.append(max(60 * 2.0**-53 * size * np.sqrt(n), 10 * bound))
         nfe.append(plan.nfe)
     estimates = {key: estimate_order(e.ladder, np.array(v), floors) for key, v in errors.items()}

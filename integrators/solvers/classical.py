@@ -63,6 +63,13 @@ def krogstad4() -> Tableau:
     return from_columns([0, H, H, Integer(1)], {(3, 2): phi(2, H), (4, 3): 2 * phi2}, _etdrk4_weights())
 
 
+def hochbruck_ostermann3() -> Tableau:
+    """Hochbruck & Ostermann 2005, eq. 5.9 with c_2 = 1/3: in noise prediction it is DPM-Solver-3."""
+    third = Rational(1, 3)
+    a32 = Rational(4, 9) / third * phi(2, 2 * third)
+    return from_columns([Integer(0), third, 2 * third], {(3, 2): a32}, {3: Rational(3, 2) * phi2})
+
+
 def hochbruck_ostermann4() -> Tableau:
     """Hochbruck & Ostermann 2005, eq. 5.19: five stages, stiff order 4, phi-functions at mixed arguments."""
     a52 = H * phi(2, H) - phi3 + phi2 / 4 - H * phi(3, H)
@@ -112,6 +119,7 @@ CATALOGUE: dict[str, tuple[int, Any, str, str]] = {
     "etdrk3": (3, etdrk3, "Cox & Matthews 2002", "eqs. 23-25"),
     "etdrk4": (4, etdrk4, "Cox & Matthews 2002", "eqs. 26-29"),
     "krogstad4": (4, krogstad4, "Krogstad 2005", "ETDRK4-B"),
+    "hochbruck-ostermann3": (3, hochbruck_ostermann3, "Hochbruck & Ostermann 2005", "eq. 5.9"),
     "hochbruck-ostermann4": (4, hochbruck_ostermann4, "Hochbruck & Ostermann 2005", "eq. 5.19"),
     "lawson4": (4, lawson4, "Lawson 1967", "with classical Runge-Kutta 4"),
     "exprk5s8": (5, exprk5s8, "Luan & Ostermann 2014", "expRK5s8"),
