@@ -205,7 +205,7 @@ def test_quick_verification_passes_and_writes_its_reports(capsys: Any, tmp_path:
     assert all(c["ok"] for c in data["replay"])
     names = {p.name for p in tmp_path.iterdir()}
     assert {"orders.md", "orders.json"} <= names
-    assert len([n for n in names if n.endswith(".png")]) == 9
+    assert len([n for n in names if n.endswith(".png")]) == 16
 
 
 def test_the_start_reaches_the_study(capsys: Any) -> None:

@@ -224,6 +224,12 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "deis-rhoab": ("DEIS, Adams in rho", "deis-rhoab.*"),
     "deis-lambdaab": ("DEIS, Adams in lambda, and iPNDM", "deis-(lambdaab|ipndm).*"),
     "deis-rhork": ("DEIS, Runge-Kutta in rho, and EDM", "(deis-rhork|edm).*"),
+    "scire": ("SciRE-Solver", "scire.*"),
+    "er-sde": ("ER-SDE-Solver, probability flow", "er-sde-ode.*"),
+    "unipc": ("UniPC", "unip(c)?-.*"),
+    "res": ("RES and LMS", "(res|lms)-.*"),
+    "dpm-solver-v3": ("DPM-Solver-v3", "dpm-solver-v3.*"),
+    "score-sde": ("Score-SDE, probability flow", "score-sde-pf.*"),
     "classical": ("Classical exponential Runge-Kutta", "(etdrk|krogstad|hochbruck|lawson|exprk).*"),
 }
 """Plot name -> title and a pattern of the main setting's solvers."""
@@ -246,6 +252,9 @@ def write(out: Path, data: Data) -> list[Path]:
         path = out / f"convergence-{name}.png"
         plot_studies(studies, f"{title} on {data['settings'][0]['problem']}", path)
         paths.append(path)
+    variances = [(row["solver"], row["variance"] | {"claimed": row["claimed"]}) for row in data["stochastic"]]
+    paths.append(out / "convergence-stochastic.png")
+    plot_studies(variances, "Stochastic solvers: error of the variance on Gaussian data", paths[-1])
     return paths
 
 

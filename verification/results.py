@@ -31,6 +31,17 @@ def estimate_json(e: OrderEstimate) -> dict[str, float | None]:
     return {"observed": number(e.order), "low": number(e.low), "high": number(e.high)}
 
 
+def _points(e: OrderEstimate, nfe: Sequence[int]) -> list[dict[str, Any]]:
+    return [
+        {"N": p.n, "NFE": calls, "error": number(p.error), "floor": p.floor, "usable": p.usable}
+        for p, calls in zip(e.points, nfe, strict=True)
+    ]
+
+
+def _ladder(e: OrderEstimate, nfe: Sequence[int]) -> dict[str, Any]:
+    return estimate_json(e) | {"window": list(e.window), "points": _points(e, nfe)}
+
+
 def study_json(study: Study) -> dict[str, Any]:
     """A study: the keys of `semilinear order --json`."""
     e = study.estimate
@@ -43,10 +54,7 @@ def study_json(study: Study) -> dict[str, Any]:
         "reason": study.reason(study.claimed),
         "window": list(e.window),
         "richardson": None if study.check is None else study.check.reference_free,
-        "points": [
-            {"N": p.n, "NFE": calls, "error": number(p.error), "floor": p.floor, "usable": p.usable}
-            for p, calls in zip(e.points, study.nfe, strict=True)
-        ],
+        "points": _points(e, study.nfe),
         "statistics": {
             name: estimate_json(s) | {"finest_error": number(s.points[-1].error)}
             for name, s in study.statistics.items()
@@ -160,7 +168,7 @@ def _stochastic_row(m: StochasticMeasured, released_code: dict[str, Any] | None)
         "weak": estimate_json(s.weak) | {"verdict": s.weak_verdict(solver.claimed)},
         "strong": estimate_json(s.strong) | {"verdict": s.strong_verdict(solver.claimed)},
         "mean": estimate_json(s.mean),
-        "variance": estimate_json(s.variance),
+        "variance": _ladder(s.variance, s.nfe) | {"start": "own"},
         "without_error": sorted(s.exact),
         "expected": {"weak": e.weak, "strong": e.strong},
         "as_expected": m.as_expected,
@@ -175,21 +183,11 @@ def stochastic_json(s: StochasticStudy) -> dict[str, Any]:
     observed, low and high are the weak order's; `studies` holds the ladders of mean, variance and strong
     error.
     """
-
-    def part(e: OrderEstimate) -> dict[str, Any]:
-        return estimate_json(e) | {
-            "window": list(e.window),
-            "points": [
-                {"N": p.n, "NFE": calls, "error": number(p.error), "floor": p.floor, "usable": p.usable}
-                for p, calls in zip(e.points, s.nfe, strict=True)
-            ],
-        }
-
-    studies = {"mean": part(s.mean), "variance": part(s.variance), "strong": part(s.strong)}
+    studies = {name: _ladder(getattr(s, name), s.nfe) for name in ("mean", "variance", "strong")}
     return {
         "solver": s.solver,
         **estimate_json(s.weak),
-        "points": part(s.weak)["points"],
+        "points": _points(s.weak, s.nfe),
         "strong": studies["strong"],
         "without_error": sorted(s.exact),
         "studies": studies,
