@@ -15,6 +15,7 @@ from semilinear.verification.campaign import MAIN, Measured
 from semilinear.verification.claims import EXPECTATIONS, Expectation
 from semilinear.verification.cli import main
 from semilinear.verification.golden import CaseResult
+from semilinear.verification.identities import IDENTITIES
 from semilinear.verification.report import (
     BEGIN,
     END,
@@ -25,6 +26,7 @@ from semilinear.verification.report import (
     with_block,
 )
 from semilinear.verification.results import agreement
+from semilinear.verification.stochastic_claims import STOCHASTIC_EXPECTATIONS
 from semilinear.verification.study import Study
 
 ROOT = Path(__file__).parents[1]
@@ -49,13 +51,16 @@ def test_the_committed_report_is_a_full_run_of_every_solver(data: Any) -> None:
     assert data["quick"] is False
     labels = {row["solver"] for row in data["rows"] if row["setting"] == "main"}
     assert labels == {e.label for e in EXPECTATIONS}
-    assert {row["solver"].partition(",")[0] for row in data["rows"]} | {
-        u["solver"] for u in data["unmeasured"]
-    } == set(SOLVERS)
+    others = {row["solver"] for key in ("stochastic", "unmeasured") for row in data[key]}
+    assert {row["solver"].partition(",")[0] for row in data["rows"]} | others == set(SOLVERS)
+    assert {row["solver"] for row in data["stochastic"]} == {e.solver for e in STOCHASTIC_EXPECTATIONS}
+    assert [i["statement"] for i in data["identities"]] == [i.statement for i in IDENTITIES]
 
 
 def test_the_committed_report_shows_no_failure(data: Any) -> None:
     assert all(row["as_expected"] in (True, None) for row in data["rows"])
+    assert all(row["as_expected"] is True for row in data["stochastic"])
+    assert all(not identity["defects"] for identity in data["identities"])
     assert all(case["ok"] for case in data["replay"])
 
 
@@ -81,13 +86,14 @@ def test_a_text_without_the_block_is_refused() -> None:
     assert with_block(f"a {BEGIN} old {END} b", "new") == "a new b"
 
 
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_the_examples_of_the_readme_run(number: int, capsys: Any) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     exec(compile(blocks[number], f"README example {number}", "exec"), {})
     out = capsys.readouterr().out
-    assert ("64, 2" in out and "20" in out) if number == 0 else "consistent" in out
+    expected = (("64, 2", "20"), ("True",), ("consistent",))[number]
+    assert all(text in out for text in expected)
 
 
 def test_the_commands_of_the_readme_exist(capsys: Any) -> None:
@@ -192,6 +198,9 @@ def test_updating_the_readme_replaces_its_block(tmp_path: Path) -> None:
 def test_an_inconclusive_claim_is_neither_held_nor_refuted(data: Any) -> None:
     rows = [r for r in data["rows"] if r["setting"] == "main" and r["own"]["verdict"] == "consistent"][:3]
     changed = json.loads(json.dumps(data | {"rows": rows}))
-    assert "Of 3 measured claims 3 hold with the method's own start;" in readme_block(changed)
+    assert (
+        "Of 3 claims on solvers of the probability flow 3 hold with the method's own start;"
+        in readme_block(changed)
+    )
     changed["rows"][1]["own"]["verdict"] = "inconclusive"
     assert "2 hold with the method's own start and 1 are inconclusive;" in readme_block(changed)

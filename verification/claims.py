@@ -46,7 +46,7 @@ class Expectation:
         return make(self.solver)
 
 
-START = "the first step is DDIM: a local error O(h^2), made once, caps the whole run at order 2"
+START = "the first step is first order: a local error O(h^2), made once, caps the whole run at order 2"
 CORRECTED_START = "the first step is corrected to order 2: a local error O(h^3), made once, caps it at 3"
 HALF_D2 = "the second difference D2 is half of h^2 N'' but multiplies phi_3 once"
 RIEMANN = (
@@ -55,7 +55,7 @@ RIEMANN = (
 )
 EQUAL_STEPS = "the weights are those of equal steps in rho: a local error O(h^3) on any other grid"
 CORRECTED_START = (
-    "the first step is DDIM, corrected: a local error O(h^3), made once, caps the whole run at order 3"
+    "the first step is first order, corrected: a local error O(h^3), made once, caps the whole run at order 3"
 )
 MISREAD = (
     "the corrector takes the new difference with a weight of another row: sum b_i c_i is not phi_2, a local "

@@ -188,20 +188,37 @@ def readme_block(data: Data) -> str:
     open_claims = len(rows) - held - len(refuted)
     undecided = f" and {open_claims} are inconclusive" if open_claims else ""
     replayed = sum(c["ok"] for c in data["replay"])
+    proved = sum(not i["defects"] for i in data["identities"])
     lines = [
         BEGIN,
-        f"{replayed} of {len(data['replay'])} cases of released code are reproduced. Of {len(rows)} measured claims "
-        f"{held} hold with the method's own start{undecided}; these do not:",
+        f"{replayed} of {len(data['replay'])} cases of released code are reproduced, {proved} identities between solvers "
+        f"are proved. Of {len(rows)} claims on solvers of the probability flow {held} hold with the method's own start"
+        f"{undecided}; these do not:",
         "",
         "| solver | claimed | own start | exact start | why |",
         "|---|---|---|---|---|",
     ]
+    notes = _Notes()
     for row in refuted:
         lines.append(
             f"| {row['solver']} | {row['claimed']} | {interval(row['own'])} | {interval(row['exact'])} "
-            f"| {row['reason']} |"
+            f"|{notes.mark(row['reason'])} |"
         )
-    return "\n".join([*lines, END])
+    stochastic = [r for r in data["stochastic"] if r["weak"]["verdict"] == "lower"]
+    lines += [
+        notes.text(),
+        f"Of {len(data['stochastic'])} claims on stochastic solvers these do not hold as weak orders, on Gaussian data:",
+        "",
+        "| solver | claimed | weak order | strong order | why |",
+        "|---|---|---|---|---|",
+    ]
+    notes = _Notes()
+    for row in stochastic:
+        lines.append(
+            f"| {row['solver']} | {row['claimed']} | {interval(row['weak'])} | {interval(row['strong'])} "
+            f"|{notes.mark(row['reason'])} |"
+        )
+    return "\n".join([*lines, notes.text() + END])
 
 
 def with_block(text: str, block: str) -> str:
