@@ -149,29 +149,35 @@ def _singlestep_tableau(
     order: int, type: Type, r1: Any, r2: Any, abscissae: str, low: bool = False
 ) -> Tableau:
     _check_type(type)
-    if abscissae not in ("constant", "grid"):
-        raise ValueError(f"abscissae must be 'constant' or 'grid', got {abscissae!r}")
-    if abscissae == "grid":
-        if r1 is not None or r2 is not None:
-            raise ValueError("r1 and r2 cannot be given with abscissae='grid'")
-        r1, r2 = R1, R2
-    else:
-        r1 = _abscissa("r1", r1, HALF if order == 2 else THIRD)
-        r2 = _abscissa("r2", r2, TWO_THIRDS)
-        if order == 3 and r1 == r2:
-            raise ValueError(f"r1 and r2 must differ, got {r1} twice")
+    r1, r2 = stage_abscissae(order, r1, r2, abscissae)
+    if order == 3 and r1 == r2:
+        raise ValueError(f"r1 and r2 must differ, got {r1} twice")
     if order == 1:
         return FIRST
     return second(r1, type, low) if order == 2 else third(r1, r2, type, low)
 
 
-def _abscissa(name: str, r: Any, default: Rational) -> Any:
+def stage_abscissae(order: int, r1: Any, r2: Any, abscissae: str) -> tuple[Expr, Expr]:
+    """r1 and r2 of a singlestep method: as given, 1/2 or 1/3 and 2/3 if absent, or symbols for `inner_grid`.
+
+    Raises ValueError for other values of abscissae, or r1, r2 outside (0, 1] or beside abscissae="grid".
+    """
+    if abscissae not in ("constant", "grid"):
+        raise ValueError(f"abscissae must be 'constant' or 'grid', got {abscissae!r}")
+    if abscissae == "constant":
+        return _abscissa("r1", r1, HALF if order == 2 else THIRD), _abscissa("r2", r2, TWO_THIRDS)
+    if r1 is not None or r2 is not None:
+        raise ValueError("r1 and r2 cannot be given with abscissae='grid'")
+    return R1, R2
+
+
+def _abscissa(name: str, r: Any, default: Rational) -> Expr:
     if r is None:
         return default
     exact = isinstance(r, Expr) and r.is_number
     if isinstance(r, bool) or not (exact or isinstance(r, numbers.Real)) or not 0 < r <= 1:
         raise ValueError(f"{name} must be a number in (0, 1], got {r!r}")
-    return r
+    return r if exact else Rational(r)  # sympy would fold a float's weights in float64
 
 
 def singlestep(

@@ -30,13 +30,11 @@ from ..form import FormOf, data_in_inverse_rho, noise_in_lambda, noise_in_rho
 from ..solver import Budgeted, Ramp, Repeat, Sequence, Solver
 from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3
 from . import dpm_solver
-from .dpm_solver import FIRST, HALF, THIRD, TWO_THIRDS, fast_orders
+from .dpm_solver import FIRST, TWO_THIRDS, fast_orders, stage_abscissae
 from .scire_snapshots import (
     NEWER,
     OLDER,
     PHI,
-    R1,
-    R2,
     SNAPSHOTS,
     PhiOf,
     Snapshot,
@@ -196,15 +194,7 @@ def _tableau(
         )
     if abscissae is None:
         abscissae = "grid" if released.inner_grid and r1 is None and r2 is None else "constant"
-    if abscissae not in ("constant", "grid"):
-        raise ValueError(f"abscissae must be 'constant' or 'grid', got {abscissae!r}")
-    if abscissae == "grid":
-        if r1 is not None or r2 is not None:
-            raise ValueError("r1 and r2 cannot be given with abscissae='grid'")
-        r1, r2 = R1, R2
-    else:
-        r1 = (HALF if order == 2 else THIRD) if r1 is None else _exact("r1", r1, 1)
-        r2 = TWO_THIRDS if r2 is None else _exact("r2", r2, 1)
+    r1, r2 = stage_abscissae(order, r1, r2, abscissae)
     return (FIRST, second(r1, phi_m), third(r1, r2, phi_m))[order - 1]
 
 
@@ -264,13 +254,12 @@ def _phi(phi: Any) -> Any:
     return PHI if phi is None else _exact("phi", phi)
 
 
-def _exact(name: str, value: Any, most: float = math.inf) -> Expr:
+def _exact(name: str, value: Any) -> Expr:
     """A positive number as an exact expression: sympy would fold a float's weights in float64."""
     exact = isinstance(value, Expr) and value.is_number and value.is_real
     number = exact or (isinstance(value, numbers.Real) and not isinstance(value, bool))
-    if not (number and 0 < value <= most and value < math.inf):
-        bound = "(0, infinity)" if most == math.inf else f"(0, {most:g}]"
-        raise ValueError(f"{name} must be a number in {bound}, got {value!r}")
+    if not (number and 0 < value < math.inf):
+        raise ValueError(f"{name} must be a number in (0, infinity), got {value!r}")
     return value if exact else Rational(value)
 
 

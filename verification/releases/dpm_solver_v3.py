@@ -15,6 +15,7 @@ from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import dpm_solver_v3
 from semilinear.integrators.statistics_grid import Tabulated
 
+from .dpm_solver import SPACINGS
 from .rebuild import (
     Case,
     Family,
@@ -33,12 +34,7 @@ from .rebuild import (
 TOLERANCE = 1e-9
 """A relative change of 1e-13 of the initial state moves a final state of the release by up to 1e-11."""
 
-PLACEMENTS: dict[str, grids.Grid] = {
-    "logSNR": grids.uniform_lambda(),
-    "time_uniform": grids.uniform_t(),
-    "time_quadratic": grids.uniform_t(2.0),
-    "edm": grids.karras(7.0),
-}
+PLACEMENTS: dict[str, grids.Grid] = SPACINGS | {"edm": grids.karras(7.0)}
 DEGENERATED = "degenerated (l=1, s=0, b=0 replaces the statistics)"
 HALF = "corrector only where t > 0.5 (as the code does)"
 TIE = 1e-6
