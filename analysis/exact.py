@@ -173,8 +173,10 @@ def _logarithm(argument: sympy.Expr, root: int) -> sympy.Expr:
 
 
 def _root_of(base: sympy.Expr, power: sympy.Expr) -> sympy.Expr:
-    factors = sympy.Mul.make_args(sympy.factor(base))
-    return sympy.Mul(*(sympy.Pow(b, e * power) for b, e in (f.as_base_exp() for f in factors)))
+    factors = [f.as_base_exp() for f in sympy.Mul.make_args(sympy.factor(base))]
+    outside = [(b, e) for b, e in factors if b.is_positive]  # a root of another factor may change its sign
+    inside = sympy.Mul(*(sympy.Pow(b, e) for b, e in factors if not b.is_positive))
+    return sympy.Mul(*(sympy.Pow(b, e * power) for b, e in outside), sympy.Pow(inside, power))
 
 
 def equal_steps(
@@ -182,15 +184,30 @@ def equal_steps(
 ) -> list[str]:
     """Where two exact programs differ: empty when they are the same map for every schedule, grid and model.
 
+    Operations must correspond one to one, with equal times, coefficients, constants and covariances of noise.
     scale: t -> what states are divided by before they are compared (alpha, for "equal in x/alpha").
-    first: the first step that is compared.
+    first: the first step that is compared; the times of all states before it are compared too.
     """
     scale_a, scale_b = scale_a or _one, scale_b or _one
+    if len(a) != len(b):
+        return [f"{len(a)} steps against {len(b)}"]
+    if not 0 <= first < len(a):
+        raise ValueError(f"first must be from 0 to {len(a) - 1}, got {first!r}")
     times_a, times_b = _times(a), _times(b)
-    defects: list[str] = []
+    if times_a.keys() != times_b.keys():
+        return ["they make other states"]
+    defects = [f"state {i}: at another time" for i in times_a if not is_zero(times_a[i] - times_b[i])]
     for i, (s, t) in enumerate(zip(a[first:], b[first:], strict=True), first):
         if len(s.operations) != len(t.operations):
             return [*defects, f"step {i}: {len(s.operations)} operations against {len(t.operations)}"]
+        if (s.output, s.low) != (t.output, t.low) or not is_zero(_end(s) - _end(t)):
+            defects.append(f"step {i}: ends elsewhere")
+        x, y = _noise(s, scale_a, times_a), _noise(t, scale_b, times_b)
+        defects += [
+            f"step {i}: covariance of the noise in states {p} and {q}"
+            for p, q in sorted(x.keys() | y.keys())
+            if not is_zero(x.get((p, q), 0) - y.get((p, q), 0))
+        ]
         for j, (p, q) in enumerate(zip(s.operations, t.operations, strict=True)):
             where = f"step {i}, operation {j}"
             if type(p) is not type(q) or p.state != q.state:
@@ -198,13 +215,17 @@ def equal_steps(
             elif isinstance(p, Evaluation) and isinstance(q, Evaluation):
                 defects += [] if is_zero(p.t - q.t) else [f"{where}: evaluated elsewhere"]
             elif isinstance(p, Row) and isinstance(q, Row):
-                x, y = _scaled(p, scale_a, times_a), _scaled(q, scale_b, times_b)
+                u, v = _scaled(p, scale_a, times_a), _scaled(q, scale_b, times_b)
                 defects += [
                     f"{where}: coefficient of {kind}{index}"
-                    for kind, index in sorted(x.keys() | y.keys())
-                    if not is_zero(x.get((kind, index), 0) - y.get((kind, index), 0))
+                    for kind, index in sorted(u.keys() | v.keys())
+                    if not is_zero(u.get((kind, index), 0) - v.get((kind, index), 0))
                 ]
     return defects
+
+
+def _end(step: PlanStep) -> Any:
+    return step.t1
 
 
 def _one(t: Any) -> Any:
@@ -223,9 +244,20 @@ def _times(steps: Sequence[PlanStep]) -> dict[int, Any]:
 
 def _scaled(row: Row, scale: Any, times: dict[int, Any]) -> dict[tuple[str, int], Any]:
     own = scale(times[row.state])
-    coefficients = {
+    coefficients: dict[tuple[str, int], Any] = {
         (kind, state): value * (scale(times[state]) if kind == "x" else 1) / own
         for kind, state, value in row.terms
     }
-    # Noise is symmetric: its weight's square is what matters, and has no root.
-    return coefficients | {("noise", i): (weight / own) ** 2 for i, weight in row.noise}
+    return coefficients if row.constant is None else coefficients | {("constant", 0): row.constant / own}
+
+
+def _noise(step: PlanStep, scale: Any, times: dict[int, Any]) -> dict[tuple[int, int], Any]:
+    """Covariances of the noise that a step adds to its states, which say all about its law."""
+    rows = [op for op in step.operations if isinstance(op, Row)]
+    weights = {row.state: {i: w / scale(times[row.state]) for i, w in row.noise} for row in rows if row.noise}
+    return {
+        (p, q): sum((u[i] * v[i] for i in u.keys() & v.keys()), sympy.Integer(0))
+        for p, u in weights.items()
+        for q, v in weights.items()
+        if p <= q
+    }

@@ -159,6 +159,8 @@ SYMBOLIC = Arithmetic(
 
 def finite(value: Value) -> bool:
     """Whether every component is a finite number; expressions are taken to be."""
+    if isinstance(value, torch.Tensor):
+        return bool(torch.isfinite(value).all())
     return of(value).exact or bool(np.all(abs(value) < float("inf")))
 
 

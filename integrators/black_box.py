@@ -143,7 +143,7 @@ def draw_probes(
         raise ValueError(f"kind must be rademacher or gaussian, got {kind!r}")
     if isinstance(m, bool) or not isinstance(m, int) or m < 1:
         raise ValueError(f"m must be an integer >= 1, got {m!r}")
-    noise = per_sample(seed)
+    noise = per_sample(seed, stream=3)  # 0 is a plan's own; correctors and projections take 1 and 2
     normal = torch.stack([noise(i, like) for i in range(m)])
     return normal if kind == "gaussian" else torch.where(normal < 0, -1.0, 1.0).to(normal)
 

@@ -160,8 +160,9 @@ class StepCompiler:
         if form.std is None:
             return dict.fromkeys(at, ())
         ends = sorted(set(at))
-        if not ends[0] > 0:
-            raise ValueError(f"a stage with noise must lie at an abscissa > 0, got {ends[0]}")
+        if not (ends[0] > 0 and ends[-1] <= 1):
+            bad = ends[0] if not ends[0] > 0 else ends[-1]
+            raise ValueError(f"a stage with noise must lie at an abscissa in (0, 1], got {bad}")
         parts: list[tuple[int, Value, Value]] = []
         start = step.t0
         for c in ends:

@@ -35,8 +35,8 @@ REACH = 5
 """Nodes on either side in the moving average of l' in a public script."""
 STENCIL, SPACING = 7, 0.02
 """Points, and their distance in lambda, of the difference that replaces forward mode."""
-ROUNDING = 2.0**-46
-"""A spread of f below this part of the terms it is a difference of is rounding."""
+ROUNDING = 64
+"""A spread of f below so many units of rounding of the terms that it is a difference of is no spread."""
 
 
 class Draw(NamedTuple):
@@ -103,6 +103,10 @@ class Derivatives:
     def eps(self, x: Tensor, t: Any) -> Tensor:
         """The noise prediction at time t, a float or a tensor without dimensions."""
         output: Tensor = self.model(x, t)
+        if output.shape != x.shape:
+            raise ValueError(
+                f"model must return shape {tuple(x.shape)}, got {tuple(output.shape)} at t = {t}"
+            )
         if self.prediction != "eps":
             p, q = conversion(self.schedule, self.prediction, "eps", t)
             output = p * x + q * output
@@ -198,7 +202,8 @@ def regress(
         variance, covariance = draw.mean((f - m) ** 2), draw.mean((f - m) * (f_dot - m_dot))
     else:
         variance, covariance = mm - m * m, mm_dot - m * m_dot
-    flat = variance <= ROUNDING**2 * draw.mean(noise**2 + (l * y) ** 2)
+    rounding = ROUNDING * torch.finfo(f.dtype).eps
+    flat = variance <= rounding**2 * draw.mean(noise**2 + (l * y) ** 2)
     s = torch.where(flat, torch.zeros_like(m), covariance / torch.where(flat, torch.ones_like(m), variance))
     return Regression(m, m_dot, mm, mm_dot, s, m_dot - s * m)
 

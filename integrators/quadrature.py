@@ -41,8 +41,26 @@ def _legendre_mp(degree: int, xp: Arithmetic) -> tuple[Any, Any]:
 
 
 def _generic(*branches: Any) -> sympy.Expr:
-    """The branch for symbols in general position: sympy puts exceptions such as a = b last."""
-    return branches[0][0]
+    """The branch for symbols in general position: a != b of an antiderivative that distinguishes a = b.
+
+    Raises ValueError for cases of another kind, of which none is general.
+    """
+    (value, condition), *_ = branches
+    if not isinstance(condition, sympy.Ne):
+        raise ValueError(f"an integral has no closed form in general position, but cases: {condition}")
+    return value
+
+
+@dataclass(frozen=True)
+class _PanelValue:
+    """A panel: its integral, how far two rules differ, and the integral of the absolute value."""
+
+    lo: Value
+    hi: Value
+    depth: int
+    value: Value
+    error: Value
+    size: Value
 
 
 @dataclass(frozen=True)
@@ -67,27 +85,43 @@ class GaussLegendre:
         Raises ArithmeticError if halving panels `max_depth` times does not reach the tolerance.
         """
         if xp.exact:
-            s = sympy.Symbol("s", positive=True)
+            s = sympy.Symbol("s", real=True)
+            if any(row.has(sympy.Piecewise) for row in np.ravel(f(s))):
+                raise ValueError("an integrand with cases has no closed form in general position")
             rows = [sympy.integrate(sympy.expand(row), (s, a, b)) for row in np.ravel(f(s))]
             return np.array([row.replace(sympy.Piecewise, _generic) for row in rows], dtype=object)
         coarse, fine, tolerance = self._rules(xp)
         # Below it float64 has no relative accuracy that halving could reach.
         floor = np.finfo(np.float64).tiny if xp.context is None else 0
-        panels = [(lo, hi, 0) for lo, hi in itertools.pairwise([a, *kinks, b])]
-        total = scale = 0
+        panels = [self._measured(f, lo, hi, 0, coarse, fine) for lo, hi in itertools.pairwise([a, *kinks, b])]
+        total: Value = 0
+        scale: Value = sum(p.size for p in panels)  # of the whole, better with every halving
         while panels:
-            lo, hi, depth = panels.pop()
-            value, _ = self._panel(f, lo, hi, coarse)
-            better, size = self._panel(f, lo, hi, fine)
+            # The largest first: by the time that a small one is judged, the whole is known.
+            panel = panels.pop(max(range(len(panels)), key=lambda k: panels[k].size.max()))
             # A panel that is not the whole may err by its share of the whole.
-            if np.all(abs(better - value) <= tolerance * (size + scale).max() + floor):
-                total, scale = total + better, scale + size
-            elif depth == self.max_depth:
-                raise ArithmeticError(f"quadrature from {a} to {b} does not converge near [{lo}, {hi}]")
+            if np.all(panel.error <= tolerance * scale.max() + floor):
+                total = total + panel.value
+            elif panel.depth == self.max_depth:
+                raise ArithmeticError(
+                    f"quadrature from {a} to {b} does not converge near [{panel.lo}, {panel.hi}]"
+                )
             else:
-                middle = (lo + hi) / 2
-                panels += [(lo, middle, depth + 1), (middle, hi, depth + 1)]
+                middle, deeper = (panel.lo + panel.hi) / 2, panel.depth + 1
+                halves = [
+                    self._measured(f, panel.lo, middle, deeper, coarse, fine),
+                    self._measured(f, middle, panel.hi, deeper, coarse, fine),
+                ]
+                panels += halves
+                scale = scale - panel.size + sum(h.size for h in halves)
         return total
+
+    def _measured(
+        self, f: Integrand, lo: Value, hi: Value, depth: int, coarse: Any, fine: Any
+    ) -> _PanelValue:
+        value, _ = self._panel(f, lo, hi, coarse)
+        better, size = self._panel(f, lo, hi, fine)
+        return _PanelValue(lo, hi, depth, better, abs(better - value), size)
 
     def _rules(self, xp: Arithmetic) -> tuple[Any, Any, Value]:
         if xp.context is None:

@@ -69,8 +69,18 @@ class DiffusionSDE:
         return -(flat * flat).sum(1) / (2 * variance) - flat.shape[1] / 2 * math.log(2 * math.pi * variance)
 
     def probability_flow(self, model: Model, prediction: str = "eps") -> Model:
-        """(x, t) -> f x - g^2 s/2, the velocity of the probability flow."""
-        score = convert(self.schedule, model, prediction, "score")
+        """(x, t) -> f x - g^2 s/2, the velocity of the probability flow.
+
+        It raises ValueError where the model's output has another shape than x.
+        """
+
+        def checked(x: Any, t: Any) -> Any:
+            output = model(x, t)
+            if output.shape != x.shape:
+                raise ValueError(f"model must return shape {tuple(x.shape)}, got {tuple(output.shape)}")
+            return output
+
+        score = convert(self.schedule, checked, prediction, "score")
         return lambda x, t: x * self.f(t) - score(x, t) * (self.g2(t) / 2)
 
     def _check(self, t: Value) -> None:

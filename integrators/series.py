@@ -69,7 +69,7 @@ class Series:
         """The continuous antiderivative that is 0 at the first knot."""
         c = self.coefficients
         n = len(c)
-        padded = np.concatenate([c, np.zeros_like(c[:2])])
+        padded = np.concatenate([c, np.zeros((2, *c.shape[1:]))])
         half = (np.diff(self.knots) / 2).reshape(-1, *(1,) * (c.ndim - 2))
         result = np.zeros((n + 1, *c.shape[1:]))
         result[1:] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -208,8 +209,8 @@ class Solver:
             raise ValueError(f"form must be a function of a schedule, got {self.form!r}")
         if isinstance(self.claimed, bool) or not isinstance(self.claimed, int) or self.claimed < 1:
             raise ValueError(f"claimed must be an integer >= 1, got {self.claimed!r}")
-        if not 0 <= self.noise_scale < float("inf"):
-            raise ValueError(f"noise_scale must be a number >= 0, got {self.noise_scale!r}")
+        if not 0 <= self.noise_scale <= sys.float_info.max:
+            raise ValueError(f"noise_scale must be a finite number >= 0, got {str(self.noise_scale)[:40]}")
         if not self.sequence.tableaux:
             raise ValueError("sequence must hold at least one tableau")
 

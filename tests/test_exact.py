@@ -6,17 +6,20 @@ import dataclasses
 from typing import Any
 
 import mpmath
+import numpy as np
 import pytest
 import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.analysis.exact import ALPHA, canonical, equal_steps, exact_steps, is_zero, node
-from semilinear.integrators.arithmetic import multiprecision
+from semilinear.integrators.arithmetic import SYMBOLIC, multiprecision
 from semilinear.integrators.compiler import StepCompiler
 from semilinear.integrators.form import Exponential
 from semilinear.integrators.program import Evaluation, Row
+from semilinear.integrators.quadrature import GAUSS
 from semilinear.integrators.schedule import vp_linear
-from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.solvers import SOLVERS, dpm_solver_v3, make
+from semilinear.integrators.statistics import constant
 from semilinear.integrators.tableau import N, Tableau, phi1
 from semilinear.verification.identities import IDENTITIES, Identity
 from sympy import Rational, exp, log
@@ -147,3 +150,64 @@ def test_canonical_form_keeps_the_value() -> None:
 def test_count_must_be_positive() -> None:
     with pytest.raises(ValueError, match="count must be an integer >= 1"):
         exact_steps(make("ddim"), 0)
+
+
+# --- what a proof must see ---
+
+
+def changed(steps: Any, change: Any) -> Any:
+    """The steps with the last row of the last step changed."""
+    last = steps[-1]
+    row = last.operations[-1]
+    operations = (*last.operations[:-1], change(row))
+    return (*steps[:-1], dataclasses.replace(last, operations=operations))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda row: dataclasses.replace(row, constant=sympy.Integer(1)), "coefficient of constant0"),
+        (lambda row: dataclasses.replace(row, noise=()), "covariance of the noise"),
+        (lambda row: dataclasses.replace(row, terms=row.terms[:1]), "coefficient of m"),
+        (lambda row: dataclasses.replace(row, state=99), "they make other states"),
+    ],
+)
+def test_every_part_of_a_row_is_compared(change: Any, message: str) -> None:
+    steps = exact_steps(make("sde-dpm-solver++-1"), 2)
+    assert equal_steps(steps, steps) == []
+    assert message in equal_steps(steps, changed(steps, change))[0]
+
+
+def test_the_sign_between_two_noises_of_one_increment_is_compared() -> None:
+    steps = exact_steps(make("seeds-2"), 1)
+    flip = lambda row: dataclasses.replace(row, noise=tuple((i, -w) for i, w in row.noise))  # noqa: E731
+    assert "covariance of the noise" in equal_steps(steps, changed(steps, flip))[0]
+
+
+def test_steps_that_end_elsewhere_or_are_fewer_are_told_apart() -> None:
+    steps = exact_steps(make("ddim"), 2)
+    assert equal_steps(steps, steps[:1]) == ["2 steps against 1"]
+    moved = (steps[0], dataclasses.replace(steps[1], t1=node(7)))
+    assert equal_steps(steps, moved)
+    with pytest.raises(ValueError, match="first must be from 0 to 1"):
+        equal_steps(steps, steps, first=2)
+
+
+def test_constants_of_model_statistics_are_no_identity() -> None:
+    plain, shifted = (
+        exact_steps(dpm_solver_v3.multistep(1, statistics=constant(1, 0, b)), 1) for b in (0, 7)
+    )
+    assert equal_steps(plain, plain) == []
+    assert equal_steps(plain, shifted)
+
+
+def test_a_root_keeps_its_sign() -> None:
+    assert not is_zero(sympy.sqrt(L0**2 - 2 * L0 * L1 + L1**2) - (L0 - L1))
+    assert is_zero(sympy.sqrt(exp(2 * L0)) - exp(L0))
+
+
+def test_integrals_with_cases_are_refused() -> None:
+    s, a = sympy.Symbol("u", real=True), sympy.Symbol("a", positive=True)
+    cases = lambda v: np.array([sympy.Piecewise((1, v < a), (2, True))])  # noqa: E731
+    with pytest.raises(ValueError, match="no closed form in general position"):
+        GAUSS.integrate(cases, sympy.Integer(0), s, SYMBOLIC)

@@ -11,6 +11,7 @@ import pytest
 import sympy
 from semilinear.integrators.extended_sde import by_parts, exact, extended_reverse_sde
 from semilinear.integrators.form import Form
+from semilinear.integrators.grids import karras, uniform_lambda
 from semilinear.integrators.noise_scale import (
     NOISE_SCALES,
     ODE,
@@ -309,3 +310,11 @@ def test_a_scale_of_another_kind_is_refused() -> None:
         compile_plan(er_sde(2, NoiseScale("negative", -(x**2))), VE, times=[2.0, 1.0])
     with pytest.raises(ValueError, match="times must decrease"):
         compile_plan(er_sde(2), VE, times=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("n", [1, 5, 39, 43, 100])
+@pytest.mark.parametrize("grid", [karras(7.0), uniform_lambda()], ids=lambda g: g.name)
+def test_sde_1_compiles_on_the_range_of_edm(n: int, grid: Any) -> None:
+    """Where e^(-1/x) underflows a panel has no relative accuracy: it is judged by its share of the whole."""
+    plan = compile_plan(er_sde(3, SDE_1), edm(80.0), steps=n, grid=grid, t_start=80.0, t_end=0.002)
+    assert plan.nfe == n

@@ -277,7 +277,7 @@ def test_samplers_have_all_their_digits() -> None:
                 "test",
                 noise_scale=math.inf,
             ),
-            "noise_scale must be a number >= 0, got inf",
+            "noise_scale must be a finite number >= 0, got inf",
         ),
     ],
 )

@@ -59,7 +59,7 @@ def test_the_committed_report_is_a_full_run_of_every_solver(data: Any) -> None:
 
 def test_the_committed_report_shows_no_failure(data: Any) -> None:
     assert all(row["as_expected"] in (True, None) for row in data["rows"])
-    assert all(row["as_expected"] is True for row in data["stochastic"])
+    assert all(row["as_expected"] in (True, None) for row in data["stochastic"])
     assert all(not identity["defects"] for identity in data["identities"])
     assert all(case["ok"] for case in data["replay"])
 

@@ -187,7 +187,8 @@ def test_bad_experiments_are_named(options: dict[str, Any], error: Any, message:
 def test_solvers_have_the_orders_that_are_expected(expectation: Any) -> None:
     experiment = StochasticExperiment(ladder=LONG_LADDER) if expectation.long else EXPERIMENT
     result = study(expectation.build(), experiment, form=expectation.sde)
-    assert StochasticMeasured(expectation, result).as_expected is True
+    asserted = expectation.weak is not None or expectation.strong is not None
+    assert StochasticMeasured(expectation, result).as_expected is (True if asserted else None)
     assert result.weak_verdict(3) == "lower" or expectation.weak is None
     assert result.bound < 1e-14
     assert result.marginal == (expectation.build().noising is not None)

@@ -179,11 +179,11 @@ class StochasticMeasured:
 
     @property
     def as_expected(self) -> bool | None:
-        """Whether the orders are the expected ones; None where the expectation speaks of the long ladder and
-        a quick run stopped before.
+        """Whether the orders are the expected ones; None where none is asserted, or the expectation speaks of
+        the long ladder and a quick run stopped before.
         """
         e = self.expectation
-        if e.long and not self.long:
+        if (e.long and not self.long) or (e.weak is None and e.strong is None):
             return None
         weak = e.weak is None or self.study.weak_verdict(e.weak) == "consistent"
         strong = e.strong is None or self.study.strong_verdict(e.strong) == "consistent"

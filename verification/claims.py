@@ -47,13 +47,15 @@ class Expectation:
 
 
 START = "the first step is first order: a local error O(h^2), made once, caps the whole run at order 2"
-CORRECTED_START = "the first step is corrected to order 2: a local error O(h^3), made once, caps it at 3"
 HALF_D2 = "the second difference D2 is half of h^2 N'' but multiplies phi_3 once"
 RIEMANN = (
     "the left Riemann sum with 10,000 points leaves a relative error in every Adams weight that does not "
     "vanish with h: first order in the limit"
 )
-EQUAL_STEPS = "the weights are those of equal steps in rho: a local error O(h^3) on any other grid"
+EQUAL_STEPS = (
+    "the weights are those of equal steps in rho: a local error O(h^3) on any other smooth grid, O(h^2) on "
+    "one that is not smooth"
+)
 CORRECTED_START = (
     "the first step is first order, corrected: a local error O(h^3), made once, caps the whole run at order 3"
 )
@@ -62,7 +64,10 @@ MISREAD = (
     "error O(h^2)"
 )
 GAMMA = "gamma holds c_3^3 where c_3^2 is due: sum b_i c_i^2 is not 1/3 at z = 0, a local error O(h^3)"
-PSEUDO = "divided differences stand for derivatives: a one-sided N' leaves a local error O(h^3)"
+PSEUDO = (
+    "divided differences stand for derivatives: a one-sided N' leaves a local error O(h^3) (the paper itself "
+    "does not guarantee this order, which is the number of nodes)"
+)
 ENDS_LOW = "the last step is first order: a local error O(h^2), made once"
 RECURSIVE = (
     "the recursive difference drops (1/phi_1 - 1) N', at least half of the N' it estimates: a local error "

@@ -127,8 +127,10 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
 def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
     from .results import stochastic_json
     from .stochastic import LONG_LADDER, StochasticExperiment, study
-    from .stochastic_claims import sde_of
+    from .stochastic_claims import UNMEASURED, sde_of
 
+    if solver.name in UNMEASURED:
+        raise UsageError(f"{solver.name} is not measured: {UNMEASURED[solver.name]}")
     for name, default in (("problem", "rotated-product-2d"), ("start", "own"), ("digits", None)):
         if getattr(options, name) != default:
             raise UsageError(f"--{name} does not apply to {solver.name}: it is measured on Gaussian data")
@@ -181,7 +183,7 @@ def _solver(options: argparse.Namespace) -> Any:
 
     try:
         return make(options.solver, **_parameters(options.param))
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:  # what the text stands for is no argument
         raise UsageError(str(error)) from error
 
 

@@ -173,6 +173,8 @@ class StochasticExperiment:
 def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
     """sqrt E |x_n - x|^2 on one Brownian path, (d,).
 
+    The plan's normalised increments are taken to be those of the form's noise; what a kernel driven by the
+    increments of W itself makes of them differs in the constant, not in the order.
     Noise that a stage draws for itself counts in full.  The integrals are Gauss-Legendre sums over each
     increment, exact to rounding where the noise level does not jump inside one.
     Raises ValueError for a plan whose own increments do not make up the path.

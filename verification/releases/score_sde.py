@@ -29,6 +29,13 @@ from .score_sde_parts import PREDICTORS, Options, corrector_of, mixture_of, mode
 # --- one step ---
 
 
+def _without_results(case: Case) -> None:
+    """A case of an exception records nothing else: what it did record would be compared with nothing."""
+    recorded = [key for key in case if key not in ("solver", "options")]
+    if recorded:
+        raise GoldenError(f"a case with the option `raises` cannot record {', '.join(recorded)}")
+
+
 def _predictor(data: Mapping[str, Any], case: Case, record: Record) -> tuple[str, Pairs]:
     options, process = case["options"], sde_of(case["options"])
     law, n, t = mixture_of(data, options), integer(options, "N"), float(options["time"])
@@ -36,6 +43,7 @@ def _predictor(data: Mapping[str, Any], case: Case, record: Record) -> tuple[str
     solver = look_up(PREDICTORS, "predictor", case["solver"].split()[1])(n, ode)
     model, prediction = model_of(options, law, process)
     if "raises" in options:
+        _without_results(case)
         return solver.name, _flow_step(solver, process, law, t, n, record, options["raises"])
     x, states = tensor(case["x_init"]), []
     for noise_at_end in (True, False):  # x, then the release's x_mean
@@ -82,6 +90,7 @@ def _corrector_step(data: Mapping[str, Any], case: Case, record: Record) -> tupl
         return output
 
     if "raises" in options:
+        _without_results(case)
         x = _states(law, process, t)
         count, rng = integer(options, "n_steps"), np.random.default_rng(1)
         noise = [torch.tensor(rng.standard_normal(x.shape)) for _ in range(count)]
