@@ -1,4 +1,4 @@
-"""The command line: `semilinear list | order | replay | verify`.
+"""The command line: `semilinear list | order | prove | replay | verify`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
 takes --json.
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from rich.table import Table
 
-from . import order_command, verify_command
+from . import order_command, prove_command, verify_command
 from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, console, print_json
 
 
@@ -71,7 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
     replay.set_defaults(run=_replay)
 
-    for command in (listing, order_command.add(commands), replay, verify_command.add(commands)):
+    for command in (
+        listing,
+        order_command.add(commands),
+        prove_command.add(commands),
+        replay,
+        verify_command.add(commands),
+    ):
         command.add_argument("--json", action="store_true", help="print JSON on standard output")
     return parser
 
