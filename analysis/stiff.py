@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -44,12 +44,14 @@ class StiffConditions:
 
     Past evaluations have exact values, so their psi are zero.  linearised: L is the Jacobian at u_n
     (Rosenbrock type), where N' = 0 there and no node has exactly one child (Hochbruck, Ostermann &
-    Schweitzer 2009).  Raises NotInRing for entries outside the ring.
+    Schweitzer 2009).  reduce: to fewer vectors of the same span, by default a basis of it (which is one for
+    generic values of parameters only).  Raises NotInRing for entries outside the ring.
     """
 
     tableau: Tableau
     ring: Ring
     linearised: bool = False
+    reduce: Callable[[Iterable[Vector], Field], list[Vector]] = lambda vectors, base: independent(vectors, base)
     _spans: dict[tuple[Any, ...], list[Vector]] = field(default_factory=dict)
     _psi: dict[int, list[Element]] = field(default_factory=dict)
 
@@ -93,6 +95,14 @@ class StiffConditions:
             failing += [f"psi_1,{i + 1}" for i in rows]
         return failing
 
+    def equations(self, q: int, sense: Sense = "strong") -> Iterator[Scalar]:
+        """What must vanish where the conditions of order q are to hold, without zeros."""
+        for tree in self.trees(q):
+            yield from self._equations(tree, sense)
+        if q == 2:
+            for element in self.psi_stages(1):
+                yield from self._values(element, "zero" if sense == "zero" else "strong")
+
     # --- the functions ---
 
     def _psi_row(self, row: dict[int, Element], m: int, c: Scalar) -> Element:
@@ -117,19 +127,27 @@ class StiffConditions:
     def _nonzero(self, element: Element, sense: Sense) -> bool:
         return bool(element.taylor(0) if sense == "zero" else element)
 
+    def _values(self, element: Element, sense: Sense) -> list[Scalar]:
+        """The coefficients of a function that must vanish, or vanish at z = 0; without zeros."""
+        if sense == "strong":
+            return list(element.terms.values())
+        return [value] if (value := element.taylor(0)) else []
+
     # --- spans ---
 
     def _annihilated(self, tree: Tree, sense: Sense) -> bool:
+        return next(self._equations(tree, sense), None) is None
+
+    def _equations(self, tree: Tree, sense: Sense) -> Iterator[Scalar]:
         if bushy(tree):
-            root = self.psi(len(tree.children) + 1)
-            return not (root if sense == "strong" else root.taylor(0))
+            yield from self._values(self.psi(len(tree.children) + 1), sense)
+            return
         inner: Sense = "zero" if sense == "zero" else "strong"
         functionals = self._coefficients([self.b.get(j) for j in range(self._size)], sense != "strong")
-        return all(
-            not _dot(functional, vector, self.ring.field)
-            for vector in self._products(tree, inner)
-            for functional in functionals
-        )
+        for vector in self._products(tree, inner):
+            for functional in functionals:
+                if value := _dot(functional, vector, self.ring.field):
+                    yield value
 
     def _products(self, tree: Tree, sense: Sense) -> Iterator[Vector]:
         """c^(leaves) times products of one vector from each other child's span: they span all of them."""
@@ -146,7 +164,7 @@ class StiffConditions:
         """A basis of the span of a subtree's stage vectors."""
         key = (tree, sense)
         if key not in self._spans:
-            self._spans[key] = independent(self._generators(tree, sense), self.ring.field)
+            self._spans[key] = self.reduce(self._generators(tree, sense), self.ring.field)
         return self._spans[key]
 
     def _generators(self, tree: Tree, sense: Sense) -> Iterator[Vector]:
@@ -156,7 +174,7 @@ class StiffConditions:
             stages = self.psi_stages(len(tree.children) + 1)
             yield from ((*known, *v) for v in self._coefficients(stages, sense == "zero"))
             return
-        vectors = independent(self._products(tree, sense), self.ring.field)
+        vectors = self.reduce(self._products(tree, sense), self.ring.field)
         for matrix in self._matrices(sense == "zero"):
             for v in vectors:
                 yield (*known, *(_dot(row, v, self.ring.field) for row in matrix))
@@ -166,7 +184,7 @@ class StiffConditions:
         key = ("a", at_zero)
         if key not in self._spans:
             flat = [row.get(j) for row in self.a for j in range(self._size)]
-            self._spans[key] = independent(self._coefficients(flat, at_zero), self.ring.field)
+            self._spans[key] = self.reduce(self._coefficients(flat, at_zero), self.ring.field)
         n = self._size
         return [[m[i * n : (i + 1) * n] for i in range(len(self.a))] for m in self._spans[key]]
 

@@ -1,0 +1,178 @@
+"""Tableaux with unknown weights: what order conditions are solved for.
+
+A row at abscissa c is   c phi_1(c z) N(0) + sum_j a_j(z) (N_j - N(0)),   a_j = sum_f x_(j,f) f(z),
+
+so that it integrates a constant exactly; the x are unknown, the functions f are chosen: phi_k(c z), k = 1, 2,
+.., perhaps those at the abscissae of earlier stages too, constants where the form has no linear operator.
+Abscissae are numbers or free symbols.  Rows may also be given (the stages, for an embedded row).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import sympy
+from semilinear.integrators.tableau import MAX_STAGES, N, P, Stage, Tableau, Weights, omega, phi, z
+from sympy import Expr, Integer, Symbol
+
+FormName = Literal["lambda", "rho", "t"]
+FORMS: tuple[FormName, ...] = ("lambda", "rho", "t")
+Arguments = Literal["own", "earlier"]
+"""At which arguments the functions of a stage are taken: c z, or those of the stages before it too."""
+
+Terms = Mapping[tuple[int, Expr], Expr]
+"""(evaluation, function) -> coefficient: evaluation i >= 0 for N(i), -j for P(j)."""
+
+
+@dataclass(frozen=True)
+class AnsatzRow:
+    """One row: its terms besides what N(0) takes so that a constant is integrated.
+
+    given: a row that is no unknown, as it stands.
+    """
+
+    c: Expr
+    terms: Terms
+    given: Weights | None = None
+
+    def weights(self, total: Expr) -> Weights:
+        """The weights, `total` for their sum."""
+        if self.given is not None:
+            return self.given
+        weights: dict[int, Expr] = {}
+        for (j, function), x in self.terms.items():
+            weights[j] = weights.get(j, Integer(0)) + x * function
+        return {0: total - sum(weights.values(), Integer(0))} | weights
+
+    def at(self, values: Mapping[Symbol, Expr]) -> AnsatzRow:
+        """The row with some unknowns and abscissae determined."""
+        terms = {
+            (j, f.xreplace(values)): sympy.factor(x.xreplace(values)) for (j, f), x in self.terms.items()
+        }
+        given = None if self.given is None else {j: w.xreplace(values) for j, w in self.given.items()}
+        return AnsatzRow(self.c.xreplace(values), {key: x for key, x in terms.items() if x != 0}, given)
+
+
+@dataclass(frozen=True)
+class Ansatz:
+    """Rows with unknowns: the stages', then the output's.
+
+    unknowns: in the order in which they are solved for, those that stay free last.  form: which expansion the
+    conditions are those of.
+    """
+
+    rows: tuple[AnsatzRow, ...]
+    unknowns: tuple[Symbol, ...]
+    form: FormName = "lambda"
+
+    @cached_property
+    def tableau(self) -> Tableau:
+        """The tableau, with symbols."""
+        formulas = []
+        for row in self.rows:
+            total = row.c if self.form == "rho" else row.c * phi(1, row.c)
+            weights = row.weights(total)
+            formulas.append(sum((w * _evaluation(j) for j, w in weights.items()), Integer(0)))
+        stages = tuple(Stage(row.c, f) for row, f in zip(self.rows[:-1], formulas[:-1], strict=True))
+        return Tableau(stages, formulas[-1])
+
+    @property
+    def abscissae(self) -> tuple[Symbol, ...]:
+        """The free abscissae, the last first."""
+        found: dict[Symbol, None] = {}
+        for row in reversed(self.rows):
+            for symbol in sorted(row.c.free_symbols, key=str):
+                found.setdefault(symbol)
+        return tuple(found)
+
+    def at(self, values: Mapping[Symbol, Expr]) -> Ansatz:
+        """With some unknowns and abscissae determined."""
+        unknowns = tuple(x for x in self.unknowns if x not in values)
+        return replace(self, rows=tuple(row.at(values) for row in self.rows), unknowns=unknowns)
+
+
+def _evaluation(j: int) -> Symbol:
+    return N(j) if j >= 0 else P(-j)
+
+
+def ansatz(
+    abscissae: Sequence[Any] = (),
+    *,
+    past: int = 0,
+    indices: Sequence[int],
+    stage_indices: Sequence[int] | None = None,
+    arguments: Arguments = "own",
+    form: FormName = "lambda",
+) -> Ansatz:
+    """A method with unknown weights.
+
+    abscissae: of the stages, numbers or symbols.  past: how many earlier evaluations each row uses.  indices:
+    the k of the phi_k that weights are made of; stage_indices: those of the stages, by default the same.
+    arguments: see `Arguments`.  In the form "rho" weights are numbers and there are no functions to choose.
+    Raises ValueError.
+    """
+    check_choice("form", form, FORMS)
+    check_choice("arguments", arguments, ("own", "earlier"))
+    if isinstance(past, bool) or not isinstance(past, int) or not 0 <= past < MAX_STAGES:
+        raise ValueError(f"past must be an integer from 0 to {MAX_STAGES - 1}, got {past!r}")
+    at = tuple(_abscissa(i, c) for i, c in enumerate(abscissae, 1))
+    own = indices if stage_indices is None else stage_indices
+    for name, values in (("indices", indices), ("stage_indices", own)):
+        if not values or not all(isinstance(k, int) and 1 <= k <= 16 for k in values):
+            raise ValueError(f"{name} must be integers from 1 to 16, got {list(values)}")
+    rows, unknowns = [], []
+    for i, c in enumerate((*at, Integer(1)), 1):
+        output = i > len(at)
+        places = [c] if output or arguments == "own" else list(dict.fromkeys((c, *at[: i - 1])))
+        functions = _functions(form, indices if output else own, places)
+        evaluations = [*range(1, i), *(-j for j in range(past, 0, -1))]
+        terms = {
+            (j, f): Symbol(f"{'b' if output else f'a{i}'}_{_label(j)}{suffix}")
+            for j in evaluations
+            for suffix, f in functions.items()
+        }
+        rows.append(AnsatzRow(c, terms))
+        unknowns += terms.values()
+    return Ansatz(tuple(rows), tuple(unknowns), form)
+
+
+def embedded_ansatz(tableau: Tableau, *, indices: Sequence[int], form: FormName = "lambda") -> Ansatz:
+    """A second output row on the stages of a tableau, of phi_k(z) with k in indices."""
+    rows = [AnsatzRow(s.c, {}, weights) for s, weights in zip(tableau.stages, tableau.a, strict=True)]
+    evaluations = [*range(1, len(tableau.stages) + 1), *(-j for j in range(tableau.past, 0, -1))]
+    functions = _functions(form, indices, [Integer(1)])
+    terms = {
+        (j, f): Symbol(f"b_{_label(j)}{suffix}") for j in evaluations for suffix, f in functions.items()
+    }
+    return Ansatz((*rows, AnsatzRow(Integer(1), terms)), tuple(terms.values()), form)
+
+
+def _functions(form: FormName, indices: Sequence[int], places: Sequence[Expr]) -> dict[str, Expr]:
+    """What weights are made of, by the end of the coefficient's name."""
+    if form == "rho":
+        return {"": Integer(1)}
+    marks = ["", *(f"_{n}" for n in range(1, len(places)))]
+    return {f"_{k}{mark}": phi(k, c) for mark, c in zip(marks, places, strict=True) for k in indices}
+
+
+def _label(j: int) -> str:
+    return str(j) if j >= 0 else f"P{-j}"
+
+
+def _abscissa(i: int, c: Any) -> Expr:
+    value = sympy.sympify(c)
+    reserved = {z, *(omega(j) for j in range(1, MAX_STAGES))}
+    if isinstance(value, Symbol) and value not in reserved:
+        return value
+    if isinstance(value, sympy.Rational) and value != 0:
+        return value
+    raise ValueError(f"abscissa {i} must be a rational number other than 0, or a symbol, got {c!r}")
+
+
+def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise ValueError unless value is one of those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

@@ -1,0 +1,266 @@
+"""Solver coefficients from order conditions, exactly: the families of methods with given stages and past values.
+
+The conditions are the residuals that `proof.py` judges a method by, here of a tableau whose weights are
+unknown (`ansatz.py`).  They are solved order by order, since those of one order are linear in most of what
+the orders before have left (`elimination.py`).  What a family says is proved again by `prove`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import sympy
+from semilinear.integrators.tableau import Tableau
+from sympy import Expr, Symbol
+
+from .ansatz import Ansatz, Arguments, FormName, ansatz, check_choice, embedded_ansatz
+from .defects import Defects
+from .elimination import Branch, solve, solve_polynomials
+from .expansion import Expansion, check_order, duhamel, expressions, unweighted, weighted
+from .ring import Field, Ring, Scalar
+from .stiff import StiffConditions, Vector
+
+Conditions = Literal["classical", "scalar", "stiff", "weak"]
+"""For bounded L, for L a multiple of the identity, uniform in L, uniform in L with b_i(0) in the last order."""
+CONDITIONS: tuple[Conditions, ...] = ("classical", "scalar", "stiff", "weak")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Methods of an order, for all values of their parameters.
+
+    ansatz: the rows, with what is left free.  order, conditions: what holds for each of them.  nonzero: what
+    must not vanish for the family to exist.  implicit: polynomials in the parameters that must vanish, where
+    they could not be solved.
+    """
+
+    ansatz: Ansatz
+    order: int
+    conditions: Conditions
+    nonzero: tuple[Expr, ...] = ()
+    implicit: tuple[Expr, ...] = ()
+
+    @property
+    def tableau(self) -> Tableau:
+        """The tableau, with the parameters as symbols."""
+        return self.ansatz.tableau
+
+    @property
+    def form(self) -> FormName:
+        """Which form the family is for."""
+        return self.ansatz.form
+
+    @property
+    def parameters(self) -> tuple[Symbol, ...]:
+        """What is free: weights, then abscissae."""
+        return tuple(sorted(self.tableau.parameters, key=lambda s: (s in self.ansatz.abscissae, s.name)))
+
+    def at(self, values: Mapping[Symbol, Any]) -> Family:
+        """The family with some parameters set.
+
+        Raises ValueError for an unknown parameter, or values for which the family does not exist.
+        """
+        unknown = [s.name for s in values if s not in self.parameters]
+        if unknown:
+            names = ", ".join(s.name for s in self.parameters) or "none"
+            raise ValueError(f"values must be of the parameters {names}, got {', '.join(unknown)}")
+        exact = {s: sympy.sympify(v) for s, v in values.items()}
+        nonzero = [sympy.factor(e.xreplace(exact)) for e in self.nonzero]
+        if 0 in nonzero:
+            gone = self.nonzero[nonzero.index(0)]
+            raise ValueError(f"the family does not exist where {gone} = 0")
+        implicit = tuple(e for e in (sympy.expand(e.xreplace(exact)) for e in self.implicit) if e != 0)
+        if any(e.is_number for e in implicit):
+            raise ValueError(f"the parameters must satisfy {', '.join(f'{e} = 0' for e in self.implicit)}")
+        left = tuple(e for e in nonzero if not e.is_number)
+        return Family(self.ansatz.at(exact), self.order, self.conditions, left, implicit)
+
+    def find(self, tableau: Tableau) -> dict[Symbol, Expr] | None:
+        """Parameters for which the family is the given tableau, coefficient for coefficient; None if there
+        are none.  Parameters that no coefficient depends on stay out.
+        """
+        if len(tableau.stages) != len(self.tableau.stages):
+            return None
+        own = self.ansatz.abscissae
+        places = solve([a - b for a, b in zip(self.tableau.c, tableau.c, strict=True)], own)
+        if not places:
+            return None
+        abscissae = places[0].values
+        try:
+            there = self.at({c: v for c, v in abscissae.items() if c in self.parameters})
+        except ValueError:
+            return None
+        differences = list(_differences(there.tableau, tableau))
+        for branch in solve([*differences, *there.implicit], there.parameters):
+            if not any(e.xreplace(branch.values) == 0 for e in there.nonzero):
+                return abscissae | branch.values
+        return None
+
+
+def derive(
+    abscissae: Sequence[Any] = (),
+    *,
+    order: int,
+    past: int = 0,
+    conditions: Conditions = "classical",
+    form: FormName = "lambda",
+    indices: Sequence[int] | None = None,
+    stage_indices: Sequence[int] | None = None,
+    arguments: Arguments | None = None,
+) -> list[Family]:
+    """All methods of an order with stages at the given abscissae and so many past values.
+
+    abscissae: numbers, or symbols for free ones; `past`, `form`, `indices`, `arguments`: see `ansatz`.  By
+    default weights are made of phi_1 .. phi_order, those of stages of phi_1 .. phi_(order - 1), at the
+    arguments of earlier stages too where conditions are stiff.
+    Free abscissae are generic: where a condition needs a relation between them, the families with that
+    relation are found; values for which a divisor vanishes are listed in `nonzero`, and not looked at.
+    Raises ValueError.
+    """
+    check_order("order", order)
+    check_choice("conditions", conditions, CONDITIONS)
+    stiff = conditions in ("stiff", "weak")
+    top = range(1, order + 1)
+    unknown = ansatz(
+        abscissae,
+        past=past,
+        indices=top if indices is None else indices,
+        stage_indices=(top[:-1] or top) if stage_indices is None else stage_indices,
+        arguments=("earlier" if stiff else "own") if arguments is None else arguments,
+        form=form,
+    )
+    return families(unknown, order, conditions)
+
+
+def derive_embedded(
+    tableau: Tableau,
+    *,
+    order: int,
+    conditions: Conditions = "classical",
+    form: FormName = "lambda",
+    indices: Sequence[int] | None = None,
+) -> list[Family]:
+    """All output rows of an order on the stages of a tableau: of phi_1(z) .. phi_order(z) by default.
+
+    Raises ValueError.
+    """
+    check_order("order", order)
+    check_choice("conditions", conditions, CONDITIONS)
+    top = range(1, order + 1) if indices is None else indices
+    return families(embedded_ansatz(tableau, indices=top, form=form), order, conditions)
+
+
+def families(unknown: Ansatz, order: int, conditions: Conditions) -> list[Family]:
+    """The families of an order within an ansatz.
+
+    Raises ValueError for stiff conditions in a form without linear operator.
+    """
+    if conditions in ("stiff", "weak") and unknown.form != "lambda":
+        raise ValueError(f"conditions must be classical or scalar in the form {unknown.form}, got {conditions}")
+    states = [Family(unknown, 0, conditions)]
+    finished: list[Family] = []
+    for q in range(1, order + 1):
+        found = []
+        for state in states:
+            for branch in _branches(state, q, order):
+                fixed = {c: branch.values[c] for c in unknown.abscissae if c in branch.values}
+                if fixed:
+                    # Other abscissae are another problem: functions that were independent may be so no more.
+                    finished += families(unknown.at(fixed), order, conditions)
+                else:
+                    found.append(_refined(state, branch, q))
+        states = found
+    return _distinct([*states, *finished])
+
+
+def _branches(state: Family, q: int, order: int) -> list[Branch]:
+    field, scalars = residuals(state, q, order)
+    equations = [field.domain.numer(value) for value in scalars]
+    if not field.symbols:
+        return [] if equations else [Branch({})]
+    ring = field.domain.field.ring
+    nonzero = [ring.from_expr(e) for e in state.nonzero if e.free_symbols <= set(field.symbols)]
+    equations += [ring.from_expr(e) for e in state.implicit]
+    return solve_polynomials(equations, state.ansatz.unknowns, state.ansatz.abscissae, nonzero)
+
+
+def _refined(state: Family, branch: Branch, q: int) -> Family:
+    nonzero = dict.fromkeys(
+        e for e in (sympy.factor(e.xreplace(branch.values)) for e in state.nonzero) if not e.is_number
+    )
+    nonzero |= dict.fromkeys(branch.nonzero)
+    return Family(state.ansatz.at(branch.values), q, state.conditions, tuple(nonzero), branch.implicit)
+
+
+def residuals(state: Family, q: int, order: int) -> tuple[Field, list[Scalar]]:
+    """What must vanish for the conditions of order q of a method that is to have `order`, and its field."""
+    tableau = state.tableau
+    if state.conditions in ("stiff", "weak"):
+        field = Field(expressions(tableau))
+        reduce = partial(_reduced, set(state.ansatz.unknowns))
+        stiff = StiffConditions(tableau, Ring(field), reduce=reduce)
+        weak = state.conditions == "weak" and q == order
+        return field, list(stiff.equations(q, "weak" if weak else "strong"))
+    expansion = expand(tableau, q, state.form)
+    defects = Defects(expansion)
+    if not defects.applicable:
+        find = expansion.classes if state.conditions == "scalar" else expansion.errors
+        found = find(q)
+        pairs = [v[1] if isinstance(v, tuple) else v for v in found.values()]
+        return expansion.field, pairs
+    terms = defects.classes(q) if state.conditions == "scalar" else defects.terms(q)
+    return expansion.field, [term.value for term in terms]
+
+
+def expand(tableau: Tableau, through: int, form: FormName) -> Expansion:
+    """The expansion that belongs to a form."""
+    return {"lambda": duhamel, "rho": unweighted, "t": weighted}[form](tableau, through)
+
+
+def _reduced(unknown: set[Symbol], vectors: Iterable[Vector], base: Field) -> list[Vector]:
+    """Vectors of the same span for all values of the unknowns: pivots hold none of them."""
+    basis: list[tuple[int, Vector]] = []
+    others: dict[Vector, None] = {}
+    for vector in vectors:
+        rest = vector
+        for pivot, known in basis:
+            if factor := rest[pivot]:
+                rest = tuple(a - factor * b if b else a for a, b in zip(rest, known, strict=True))
+        pivot = next((i for i, v in enumerate(rest) if v and _generic(v, unknown, base)), -1)
+        if pivot >= 0:
+            scale = base.one / rest[pivot]
+            basis.append((pivot, tuple(v * scale if v else v for v in rest)))
+        elif any(rest):
+            others.setdefault(rest)
+    return [*(vector for _, vector in basis), *others]
+
+
+def _generic(value: Scalar, unknown: set[Symbol], base: Field) -> bool:
+    """Whether an element holds no unknowns, so that it is zero for special parameters only."""
+    if not base.symbols:
+        return True
+    return not unknown.intersection(value.as_expr().free_symbols)
+
+
+# --- comparison ---
+
+
+def _differences(first: Tableau, second: Tableau) -> Iterator[Expr]:
+    """What must vanish for two tableaux with the same abscissae to have the same weights."""
+    ring = Ring(Field([*expressions(first), *expressions(second)]))
+    for one, other in zip((*first.a, first.b), (*second.a, second.b), strict=True):
+        for key in one.keys() | other.keys():
+            difference = ring(one.get(key, sympy.S.Zero)) - ring(other.get(key, sympy.S.Zero))
+            yield from map(ring.field.expression, difference.terms.values())
+
+
+def _distinct(found: Iterable[Family]) -> list[Family]:
+    """Families without those that are another one for special parameters."""
+    unique: list[Family] = []
+    for family in sorted(found, key=lambda f: -len(f.parameters)):
+        if family.implicit or all(known.find(family.tableau) is None for known in unique):
+            unique.append(family)
+    return unique
