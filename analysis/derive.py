@@ -18,7 +18,7 @@ from sympy import Expr, Symbol
 
 from .ansatz import Ansatz, Arguments, FormName, ansatz, check_choice, embedded_ansatz
 from .defects import Defects
-from .elimination import Branch, solve, solve_polynomials
+from .elimination import Branch, factors, solve, solve_polynomials
 from .expansion import Expansion, check_order, duhamel, expressions, unweighted, weighted
 from .ring import Field, Ring, Scalar
 from .stiff import StiffConditions, Vector
@@ -68,15 +68,14 @@ class Family:
             names = ", ".join(s.name for s in self.parameters) or "none"
             raise ValueError(f"values must be of the parameters {names}, got {', '.join(unknown)}")
         exact = {s: sympy.sympify(v) for s, v in values.items()}
-        nonzero = [sympy.factor(e.xreplace(exact)) for e in self.nonzero]
-        if 0 in nonzero:
-            gone = self.nonzero[nonzero.index(0)]
-            raise ValueError(f"the family does not exist where {gone} = 0")
+        gone = [e for e in self.nonzero if sympy.cancel(e.xreplace(exact)) == 0]
+        if gone:
+            raise ValueError(f"the family does not exist where {gone[0]} = 0")
         implicit = tuple(e for e in (sympy.expand(e.xreplace(exact)) for e in self.implicit) if e != 0)
         if any(e.is_number for e in implicit):
             raise ValueError(f"the parameters must satisfy {', '.join(f'{e} = 0' for e in self.implicit)}")
-        left = tuple(e for e in nonzero if not e.is_number)
-        return Family(self.ansatz.at(exact), self.order, self.conditions, left, implicit)
+        nonzero = factors(e.xreplace(exact) for e in self.nonzero)
+        return Family(self.ansatz.at(exact), self.order, self.conditions, nonzero, implicit)
 
     def find(self, tableau: Tableau) -> dict[Symbol, Expr] | None:
         """Parameters for which the family is the given tableau, coefficient for coefficient; None if there
@@ -188,11 +187,8 @@ def _branches(state: Family, q: int, order: int) -> list[Branch]:
 
 
 def _refined(state: Family, branch: Branch, q: int) -> Family:
-    nonzero = dict.fromkeys(
-        e for e in (sympy.factor(e.xreplace(branch.values)) for e in state.nonzero) if not e.is_number
-    )
-    nonzero |= dict.fromkeys(branch.nonzero)
-    return Family(state.ansatz.at(branch.values), q, state.conditions, tuple(nonzero), branch.implicit)
+    nonzero = factors([*(e.xreplace(branch.values) for e in state.nonzero), *branch.nonzero])
+    return Family(state.ansatz.at(branch.values), q, state.conditions, nonzero, branch.implicit)
 
 
 def residuals(state: Family, q: int, order: int) -> tuple[Field, list[Scalar]]:

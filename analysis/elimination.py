@@ -76,6 +76,20 @@ def solve_polynomials(
     return _distinct(branch for state in states if (branch := system.branch(*state)) is not None)
 
 
+def factors(expressions: Iterable[Expr]) -> tuple[Expr, ...]:
+    """The irreducible factors, without repetitions and numbers, of the numerators of expressions; 0 where one
+    vanishes: what must not vanish for none of them to do so.
+    """
+    unique: dict[Expr, None] = {}
+    for expression in expressions:
+        numerator = sympy.numer(sympy.cancel(expression))
+        if numerator == 0:
+            unique.setdefault(sympy.S.Zero)
+        elif not numerator.is_number:
+            unique |= dict.fromkeys(f for f, _ in sympy.factor_list(numerator)[1])
+    return tuple(sorted(unique, key=sympy.default_sort_key))
+
+
 Solved = tuple[int, Poly, Poly]
 """(index of x, B, A): x = -B/A."""
 
@@ -168,16 +182,12 @@ class _System:
             if not divisor:
                 return None
             values[x] = -_value(b, values, field) / divisor
-        known: dict[Poly, None] = {}
-        for polynomial in nonzero:
-            numerator = _value(polynomial, values, field).numer
-            if not numerator:
-                return None
-            for factor, _ in numerator.factor_list()[1]:
-                known.setdefault(factor)
+        known = factors(_value(polynomial, values, field).numer.as_expr() for polynomial in nonzero)
+        if 0 in known:
+            return None
         return Branch(
             {self.ring.symbols[x]: v.as_expr() for x, v in values.items()},
-            tuple(sorted((p.as_expr() for p in known if not p.is_ground), key=sympy.default_sort_key)),
+            known,
             tuple(p.as_expr() for p in left),
         )
 
