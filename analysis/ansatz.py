@@ -38,14 +38,16 @@ class AnsatzRow:
     terms: Terms
     given: Weights | None = None
 
-    def weights(self, total: Expr) -> Weights:
-        """The weights, `total` for their sum."""
+    def weights(self, first: Expr) -> Weights:
+        """The weights, c times the function `first` for their sum."""
         if self.given is not None:
             return self.given
         weights: dict[int, Expr] = {}
+        rest = {first: self.c}
         for (j, function), x in self.terms.items():
             weights[j] = weights.get(j, Integer(0)) + x * function
-        return {0: total - sum(weights.values(), Integer(0))} | weights
+            rest[function] = rest.get(function, Integer(0)) - x
+        return {0: sympy.Add(*(sympy.factor(x) * f for f, x in rest.items()))} | weights
 
     def at(self, values: Mapping[Symbol, Expr]) -> AnsatzRow:
         """The row with some unknowns and abscissae determined."""
@@ -73,8 +75,7 @@ class Ansatz:
         """The tableau, with symbols."""
         formulas = []
         for row in self.rows:
-            total = row.c if self.form == "rho" else row.c * phi(1, row.c)
-            weights = row.weights(total)
+            weights = row.weights(Integer(1) if self.form == "rho" else phi(1, row.c))
             formulas.append(sum((w * _evaluation(j) for j, w in weights.items()), Integer(0)))
         stages = tuple(Stage(row.c, f) for row, f in zip(self.rows[:-1], formulas[:-1], strict=True))
         return Tableau(stages, formulas[-1])
