@@ -151,6 +151,12 @@ def embedded_ansatz(tableau: Tableau, *, indices: Sequence[int], form: FormName 
     return Ansatz((*rows, AnsatzRow(Integer(1), terms)), tuple(terms.values()), form)
 
 
+def given_ansatz(tableau: Tableau, form: FormName = "lambda") -> Ansatz:
+    """A tableau as it stands, nothing unknown."""
+    rows = [AnsatzRow(s.c, {}, weights) for s, weights in zip(tableau.stages, tableau.a, strict=True)]
+    return Ansatz((*rows, AnsatzRow(Integer(1), {}, tableau.b)), (), form)
+
+
 def _functions(form: FormName, indices: Sequence[int], places: Sequence[Expr]) -> dict[str, Expr]:
     """What weights are made of, by the end of the coefficient's name."""
     if form == "rho":

@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any, Literal
 
 import sympy
-from semilinear.integrators.tableau import Tableau
+from semilinear.integrators.tableau import Tableau, nested_collocation
 from sympy import Expr, Symbol
 
-from .ansatz import Ansatz, Arguments, FormName, ansatz, check_choice, embedded_ansatz
+from .ansatz import Ansatz, Arguments, FormName, ansatz, check_choice, embedded_ansatz, given_ansatz
 from .defects import Defects
 from .elimination import Branch, factors, solve, solve_polynomials
 from .expansion import Expansion, check_order, duhamel, expressions, unweighted, weighted
@@ -150,6 +150,16 @@ def derive_embedded(
     check_choice("conditions", conditions, CONDITIONS)
     top = range(1, order + 1) if indices is None else indices
     return families(embedded_ansatz(tableau, indices=top, form=form), order, conditions)
+
+
+def collocation(order: int) -> Family:
+    """Nested collocation of any order: groups of 1, 2, .., order - 1 stages, each row the integral of the
+    polynomial through the group before it; stiff order `order`.
+
+    Raises ValueError.
+    """
+    check_order("order", order)
+    return Family(given_ansatz(nested_collocation(order)), order, "stiff")
 
 
 def families(unknown: Ansatz, order: int, conditions: Conditions) -> list[Family]:

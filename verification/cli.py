@@ -1,4 +1,4 @@
-"""The command line: `semilinear list | order | prove | replay | verify`.
+"""The command line: `semilinear list | derive | order | prove | replay | verify`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
 takes --json.
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from rich.table import Table
 
-from . import order_command, prove_command, verify_command
+from . import derive_command, order_command, prove_command, verify_command
 from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, console, print_json
 
 
@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (
         listing,
+        derive_command.add(commands),
         order_command.add(commands),
         prove_command.add(commands),
         replay,
