@@ -92,8 +92,8 @@ class Family:
             there = self.at({c: v for c, v in abscissae.items() if c in self.parameters})
         except ValueError:
             return None
-        differences = list(_differences(there.tableau, tableau))
-        for branch in solve([*differences, *there.implicit], there.parameters):
+        unequal = list(differences(there.tableau, tableau, self.form))
+        for branch in solve([*unequal, *there.implicit], there.parameters):
             if not any(e.xreplace(branch.values) == 0 for e in there.nonzero):
                 return abscissae | branch.values
         return None
@@ -254,13 +254,16 @@ def _generic(value: Scalar, unknown: set[Symbol], base: Field) -> bool:
 # --- comparison ---
 
 
-def _differences(first: Tableau, second: Tableau) -> Iterator[Expr]:
-    """What must vanish for two tableaux with the same abscissae to have the same weights."""
+def differences(first: Tableau, second: Tableau, form: FormName = "lambda") -> Iterator[Expr]:
+    """What must vanish for two tableaux with as many stages at the same abscissae to have the same weights; in
+    the form "rho" at z = 0, where phi-functions are numbers.
+    """
     ring = Ring(Field([*expressions(first), *expressions(second)]))
     for one, other in zip((*first.a, first.b), (*second.a, second.b), strict=True):
         for key in one.keys() | other.keys():
             difference = ring(one.get(key, sympy.S.Zero)) - ring(other.get(key, sympy.S.Zero))
-            yield from map(ring.field.expression, difference.terms.values())
+            values = [difference.taylor(0)] if form == "rho" else difference.terms.values()
+            yield from (ring.field.expression(v) for v in values if v)
 
 
 def _distinct(found: Iterable[Family]) -> list[Family]:

@@ -167,13 +167,13 @@ def minimise_error(
             return math.inf
         return found if math.isfinite(found) else math.inf
 
+    if not math.isfinite(at([float(first[s]) for s in names])):
+        raise NoMinimum("the error is infinite at the start")
     found = optimize.minimize(
         at, [float(first[s]) for s in names], method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 0}
     )
     values = member(found.x)
     smallest = at([float(v) for v in values.values()])
-    if not math.isfinite(smallest):
-        raise NoMinimum("the error is infinite at the start")
     rational = values
     for size in (*range(1, 100), 200, 500, 1000):
         near = {s: Rational(Fraction(float(v)).limit_denominator(size)) for s, v in values.items()}

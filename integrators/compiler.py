@@ -19,6 +19,7 @@ from .form import Form, Step
 from .grids import Grid
 from .prediction import check_prediction, conversion
 from .program import Coefficient, Evaluation, Interval, Kind, PlanStep, Row
+from .rounding import Weights as Rounded
 from .schedule import Schedule
 from .solver import Solver, StepContext
 from .tableau import Tableau, Weights
@@ -227,11 +228,11 @@ class StepCompiler:
         known: dict[int, _Integrand],
         noise: tuple[tuple[int, Value], ...] = (),
     ) -> Row:
-        factor = step.weight(c)
+        factor, rounded = step.weight(c), Rounded(scope, self._xp)
         terms: list[tuple[Kind, int, Coefficient]] = [("x", self.base, step.linear(c))]
         constant: Value = 0 if self.form.forcing is None else self.form.forcing(step, c)
         for j, expression in weights.items():
-            source, value = known[j], factor * evaluator(expression, self._xp)(scope)
+            source, value = known[j], factor * rounded(expression)
             terms += [("x", source.state, value * source.p), ("m", source.state, value * source.q)]
             constant = constant + value * source.u
         return self._make_row(terms, noise, constant)

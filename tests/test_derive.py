@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
 import sympy
 from semilinear.analysis.ansatz import ansatz
-from semilinear.analysis.derive import Family, collocation, derive, derive_embedded, expand
+from semilinear.analysis.derive import Family, collocation, derive, derive_embedded, differences, expand
 from semilinear.analysis.derived_text import data, latex, python
 from semilinear.analysis.elimination import solve
 from semilinear.analysis.minimise import NoMinimum, minimise_error, minimise_norm
@@ -25,42 +26,55 @@ C2, C3 = Symbol("c2"), Symbol("c3")
 HALF, THIRD = Rational(1, 2), Rational(1, 3)
 
 
+@cache
 def two_stage() -> list[Family]:
     return derive([C2], order=2)
 
 
+@cache
 def two_stage_stiff() -> list[Family]:
     return derive([C2], order=2, conditions="stiff")
 
 
+@cache
 def three_stage() -> list[Family]:
     return derive([C2, C3], order=3)
 
 
+@cache
 def three_stage_weak() -> list[Family]:
     return derive([C2, C3], order=3, conditions="weak")
 
 
+@cache
 def equation_5_8() -> list[Family]:
     """b_2 and b_3 multiples of phi_2."""
     return derive([C2, C3], order=3, conditions="weak", indices=[2])
 
 
+@cache
 def equation_5_9() -> list[Family]:
     """Stages at their own arguments only."""
     return derive([C2, C3], order=3, conditions="weak", indices=[2], arguments="own")
 
 
+@cache
 def four_stage() -> list[Family]:
     return derive([HALF, HALF, 1], order=4)
 
 
+@cache
 def embedded() -> list[Family]:
     return derive_embedded(classical.hochbruck_ostermann4(), order=3, conditions="stiff")
 
 
+@cache
+def _adams(k: int) -> list[Family]:
+    return derive(past=k - 1, order=k, conditions="stiff")
+
+
 def adams_stiff(k: int) -> Callable[[], list[Family]]:
-    return lambda: derive(past=k - 1, order=k, conditions="stiff")
+    return lambda: _adams(k)
 
 
 def unic(p: int) -> Callable[[], list[Family]]:
@@ -84,7 +98,7 @@ KNOWN: list[tuple[str, Callable[[], list[Family]], Tableau]] = [
     ("2M", lambda: derive(past=1, order=2), dpm_solver.multistep_second()),
     ("3M corrected", adams_stiff(3), adams(3)),
     ("Adams 2", adams_stiff(2), adams(2)),
-    ("Adams 5", adams_stiff(5), adams(5)),
+    ("Adams 4", adams_stiff(4), adams(4)),
     ("UniC-1", unic(1), unipc.tableau(1, "vary-corrected", 1)),
     ("UniC-2", unic(2), unipc.tableau(2, "vary-corrected", 1)),
     ("classical Adams 4", lambda: derive(past=3, order=4, form="rho"), adams(4)),
@@ -104,9 +118,17 @@ def test_a_known_method_is_in_the_derived_family(
 
 
 @pytest.mark.slow
-def test_unic_3_is_derived_with_its_predictor() -> None:
-    (family,) = unic(3)()
-    assert family.find(unipc.tableau(3, "vary-corrected", 1)) == {}
+@pytest.mark.parametrize(
+    ("family", "method"),
+    [
+        (unic(3), unipc.tableau(3, "vary-corrected", 1)),
+        (unic(4), unipc.tableau(4, "vary-corrected", 1)),
+        (adams_stiff(6), adams(6)),
+    ],
+)
+def test_long_methods_are_derived_too(family: Callable[[], list[Family]], method: Tableau) -> None:
+    (found,) = family()
+    assert found.find(method) == {}
 
 
 def hochbruck_ostermann_5_8(c2: Any, c3: Any) -> Tableau:
@@ -119,7 +141,7 @@ def hochbruck_ostermann_5_8(c2: Any, c3: Any) -> Tableau:
 
 def test_equation_5_8_is_derived_for_all_abscissae() -> None:
     (family,) = equation_5_8()
-    assert family.find(hochbruck_ostermann_5_8(C2, C3)) == {C2: C2, C3: C3} or family.tableau.c == (C2, C3)
+    assert not list(differences(family.tableau, hochbruck_ostermann_5_8(C2, C3)))
     for places in ((Rational(1, 4), HALF), (HALF, Rational(3, 4))):
         assert family.find(hochbruck_ostermann_5_8(*places)) is not None
     assert set(family.nonzero) == {C2, C3, C2 - C3, 3 * C2 - 2}
@@ -229,9 +251,10 @@ def test_every_branch_is_found() -> None:
 
 def test_a_divisor_is_another_branch_and_is_recorded() -> None:
     branches = solve([X * Y - 1 + X], [X, Y])
-    assert [(b.values, b.nonzero) for b in branches] == [({X: 1 / (Y + 1)}, (Y + 1,))]
-    branches = solve([X * Y], [X, Y])
-    assert [b.values for b in branches] == [{X: 0}, {Y: 0}]
+    assert [(b.values, b.nonzero) for b in branches] == [({Y: (1 - X) / X}, (X,))]
+    first, second = solve([X * Y], [X, Y])
+    assert {*first.values, *second.values} == {X, Y}
+    assert set(second.nonzero) == set(first.values)
 
 
 def test_parameters_are_generic_unless_they_are_flexible() -> None:
@@ -303,8 +326,9 @@ def test_the_python_text_builds_the_same_tableau(family: Callable[[], list[Famil
     (found,) = family()
     names: dict[str, Any] = {}
     exec(python(found, "method"), names)  # our own text, of no file
-    assert names["method"]() == found.tableau
-    values = {s.name: Rational(3, 7) for s in found.parameters}
+    assert names["method"]().c == found.tableau.c
+    assert not list(differences(names["method"](), found.tableau))
+    values = {s.name: Rational(i, 7) for i, s in enumerate(found.parameters, 2)}
     if values:
         at = found.at({Symbol(n): v for n, v in values.items()})
         assert at.find(names["method"](**values)) is not None
