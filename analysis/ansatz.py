@@ -124,7 +124,8 @@ def ansatz(
     for name, values in (("indices", indices), ("stage_indices", own)):
         if not values or not all(isinstance(k, int) and 1 <= k <= 16 for k in values):
             raise ValueError(f"{name} must be integers from 1 to 16, got {list(values)}")
-    rows, unknowns = [], []
+    rows: list[AnsatzRow] = []
+    unknowns: list[Symbol] = []
     for i, c in enumerate((*at, Integer(1)), 1):
         output = i > len(at)
         places = [c] if output or arguments == "own" else list(dict.fromkeys((c, *at[: i - 1])))
@@ -145,9 +146,7 @@ def embedded_ansatz(tableau: Tableau, *, indices: Sequence[int], form: FormName 
     rows = [AnsatzRow(s.c, {}, weights) for s, weights in zip(tableau.stages, tableau.a, strict=True)]
     evaluations = [*range(1, len(tableau.stages) + 1), *(-j for j in range(tableau.past, 0, -1))]
     functions = _functions(form, indices, [Integer(1)])
-    terms = {
-        (j, f): Symbol(f"b_{_label(j)}{suffix}") for j in evaluations for suffix, f in functions.items()
-    }
+    terms = {(j, f): Symbol(f"b_{_label(j)}{suffix}") for j in evaluations for suffix, f in functions.items()}
     return Ansatz((*rows, AnsatzRow(Integer(1), terms)), tuple(terms.values()), form)
 
 

@@ -1,4 +1,4 @@
-"""Solver coefficients from order conditions, exactly: the families of methods with given stages and past values.
+"""Solver coefficients from order conditions, exactly: all methods with given stages and past values.
 
 The conditions are the residuals that `proof.py` judges a method by, here of a tableau whose weights are
 unknown (`ansatz.py`).  They are solved order by order, since those of one order are linear in most of what
@@ -24,7 +24,7 @@ from .ring import Field, Ring, Scalar
 from .stiff import StiffConditions, Vector
 
 Conditions = Literal["classical", "scalar", "stiff", "weak"]
-"""For bounded L, for L a multiple of the identity, uniform in L, uniform in L with b_i(0) in the last order."""
+"""For bounded L, for L a multiple of the identity, uniform in L, uniform with b_i(0) in the last order."""
 CONDITIONS: tuple[Conditions, ...] = ("classical", "scalar", "stiff", "weak")
 
 
@@ -168,7 +168,9 @@ def families(unknown: Ansatz, order: int, conditions: Conditions) -> list[Family
     Raises ValueError for stiff conditions in a form without linear operator.
     """
     if conditions in ("stiff", "weak") and unknown.form != "lambda":
-        raise ValueError(f"conditions must be classical or scalar in the form {unknown.form}, got {conditions}")
+        raise ValueError(
+            f"conditions must be classical or scalar in the form {unknown.form}, got {conditions}"
+        )
     states = [Family(unknown, 0, conditions)]
     finished: list[Family] = []
     for q in range(1, order + 1):
@@ -255,8 +257,9 @@ def _generic(value: Scalar, unknown: set[Symbol], base: Field) -> bool:
 
 
 def differences(first: Tableau, second: Tableau, form: FormName = "lambda") -> Iterator[Expr]:
-    """What must vanish for two tableaux with as many stages at the same abscissae to have the same weights; in
-    the form "rho" at z = 0, where phi-functions are numbers.
+    """What must vanish for two tableaux with as many stages at the same abscissae to have the same weights.
+
+    In the form "rho" at z = 0, where phi-functions are numbers.
     """
     ring = Ring(Field([*expressions(first), *expressions(second)]))
     for one, other in zip((*first.a, first.b), (*second.a, second.b), strict=True):

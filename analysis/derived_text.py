@@ -12,7 +12,7 @@ import textwrap
 from typing import Any
 
 import sympy
-from semilinear.integrators.tableau import _EVALUATIONS, _OMEGAS, Weights, phi
+from semilinear.integrators.tableau import _EVALUATIONS, _OMEGAS, Weights
 from sympy import Expr, Integer, Symbol
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.str import StrPrinter
@@ -41,7 +41,7 @@ class _Latex(LatexPrinter):  # type: ignore[misc]
 
 
 def latex(family: Family) -> str:
-    """The tableau as a LaTeX array: abscissae, weights of N_0, N_1, .. and then of P_1, .., output row last."""
+    """The tableau as a LaTeX array: abscissae, weights of N_0, N_1, .. and of P_1, .., output row last."""
     tableau, printer = family.tableau, _Latex()
     keys = _columns(family)
     lines = [
@@ -103,7 +103,7 @@ class _Python(StrPrinter):  # type: ignore[misc]
         for table, call in ((_OMEGAS, "omega"), (_EVALUATIONS, "N")):
             if e in table:
                 return f"{call}({table[e]})" if table[e] >= 0 else f"P({-table[e]})"
-        return e.name
+        return str(e.name)
 
     def _print_Rational(self, e: Any) -> str:
         return f"Rational({e.p}, {e.q})"
@@ -138,7 +138,10 @@ def _names(family: Family, text: str) -> list[str]:
     ours = [n for n in ("N", "P", "Stage", "Tableau", "omega", "phi") if f"{n}(" in text]
     ours += ["z"] if any(e.has(sympy.exp) for e in expressions(family.tableau)) else []
     lines = [f"from semilinear.integrators.tableau import {', '.join(ours)}"]
-    return [*lines, *([f"from sympy import {', '.join(sorted(of_sympy, key=str.lower))}"] if of_sympy else [])]
+    return [
+        *lines,
+        *([f"from sympy import {', '.join(sorted(of_sympy, key=str.lower))}"] if of_sympy else []),
+    ]
 
 
 def _docstring(family: Family) -> list[str]:

@@ -1,14 +1,14 @@
 """Polynomial systems whose equations are mostly linear, solved exactly, with every branch.
 
-Order conditions are linear in the weights of one row while the others are known.  So: solve an equation for an
-unknown that it holds linearly, put the solution into the others, and go on.
+Order conditions are linear in the weights of one row while the others are known.  So: solve an equation
+for an unknown that it holds linearly, put the solution into the others, and go on.
 
     A x + B = 0,  A != 0 known     x = -B/A
     A x + B = 0,  A with unknowns  two branches: A != 0 and x = -B/A, or A = B = 0
     A B = 0                        one branch for each factor
 
-Parameters (step ratios, free abscissae) are generic: a polynomial in them alone is no zero, and is recorded
-where it was divided by; one that would have to vanish is solved for `flexible` parameters, or ends the branch.
+Parameters (step ratios, free abscissae) are generic: a polynomial in them alone is not zero, and is recorded
+where it was divided by; one that has to vanish is solved for `flexible` parameters, or ends the branch.
 A branch that none of this solves keeps its polynomials as `implicit`, a Groebner basis over Q.
 """
 

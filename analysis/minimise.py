@@ -147,8 +147,8 @@ def minimise_error(
     """The member of a family with the smallest error of any kind, by the simplex method of Nelder and Mead.
 
     error: of a member without parameters, such as that of a sampler on a problem at so many steps; any number
-    that is not finite counts as large.  start: by default the minimum of the principal error norm, at rational
-    numbers.  A local minimum: only the start is exact.  Raises ValueError as `minimise_norm`.
+    that is not finite counts as large.  start: by default near the minimum of the principal error norm; a local
+    minimum is found.  Raises ValueError as `minimise_norm`.
     """
     _check(family)
     first = minimise_norm(family).rational if start is None else dict(start)
@@ -159,7 +159,9 @@ def minimise_error(
 
     def at(point: Sequence[float]) -> float:
         values = member(point)
-        if any(s in family.ansatz.abscissae and not ABSCISSA[0] <= v <= ABSCISSA[1] for s, v in values.items()):
+        if any(
+            s in family.ansatz.abscissae and not ABSCISSA[0] <= v <= ABSCISSA[1] for s, v in values.items()
+        ):
             return math.inf
         try:
             found = float(error(family.at(values)))
@@ -180,9 +182,7 @@ def minimise_error(
         if at([float(v) for v in near.values()]) <= NEAR * smallest:
             rational = near
             break
-    return Minimum(
-        dict(values), smallest, rational, at([float(v) for v in rational.values()]), False, None
-    )
+    return Minimum(dict(values), smallest, rational, at([float(v) for v in rational.values()]), False, None)
 
 
 def _check(family: Family) -> None:

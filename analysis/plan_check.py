@@ -1,4 +1,4 @@
-"""The coefficients of a plan against the exact expressions that they were made of, in units of the last place.
+"""The coefficients of a plan against the exact expressions that they are made of, in ulp.
 
 A plan's coefficient is a row's factor times a weight.  The weight's expression is evaluated here in
 multiprecision at the same z and step ratios, the float64 numbers of the plan's own step, so that what is left
@@ -77,7 +77,9 @@ def check_against_plan(
     for (name, weights), row, c in zip(rows(tableau), plan_rows, places, strict=True):
         factor = scope.number(step.weight(FLOAT64.number(c)))
         numbers = {state: value for kind, state, value in row.terms if kind == "m"}
-        found += _deviations(name, weights, factor, {k: numbers.get(s, 0.0) for k, s in states.items()}, scope)
+        found += _deviations(
+            name, weights, factor, {k: numbers.get(s, 0.0) for k, s in states.items()}, scope
+        )
     return found
 
 

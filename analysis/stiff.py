@@ -51,7 +51,9 @@ class StiffConditions:
     tableau: Tableau
     ring: Ring
     linearised: bool = False
-    reduce: Callable[[Iterable[Vector], Field], list[Vector]] = lambda vectors, base: independent(vectors, base)
+    reduce: Callable[[Iterable[Vector], Field], list[Vector]] = lambda vectors, base: independent(
+        vectors, base
+    )
     _spans: dict[tuple[Any, ...], list[Vector]] = field(default_factory=dict)
     _psi: dict[int, list[Element]] = field(default_factory=dict)
 

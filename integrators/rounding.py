@@ -42,9 +42,23 @@ def _exp(x: Fraction) -> Fraction:
     return phis(0, x)[0]
 
 
-_NAMES = ("expm1", "log", "log1p", "sqrt", "sin", "cos", "sinh", "arcsinh", "arctan2", "where", "maximum")
 RATIONAL = Arithmetic(
-    name="rational", exp=_exp, number=_fraction, divide=lambda a, b: a / b, pi=None, **dict.fromkeys(_NAMES, _refuse)
+    name="rational",
+    exp=_exp,
+    number=_fraction,
+    divide=lambda a, b: a / b,
+    pi=None,
+    expm1=_refuse,
+    log=_refuse,
+    log1p=_refuse,
+    sqrt=_refuse,
+    sin=_refuse,
+    cos=_refuse,
+    sinh=_refuse,
+    arcsinh=_refuse,
+    arctan2=_refuse,
+    where=_refuse,
+    maximum=_refuse,
 )
 """Fractions; e^x is one to `BITS` binary places."""
 

@@ -19,7 +19,17 @@ from semilinear.analysis.proof import local_order, prove
 from semilinear.analysis.tableau_file import parse_tableau
 from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.solvers import classical, deis, dpm_solver, unipc
-from semilinear.integrators.tableau import N, Stage, Tableau, adams, nested_collocation, omega, phi, phi2, phi3
+from semilinear.integrators.tableau import (
+    N,
+    Stage,
+    Tableau,
+    adams,
+    nested_collocation,
+    omega,
+    phi,
+    phi2,
+    phi3,
+)
 from sympy import Rational, Symbol
 
 C2, C3 = Symbol("c2"), Symbol("c3")
@@ -107,9 +117,7 @@ KNOWN: list[tuple[str, Callable[[], list[Family]], Tableau]] = [
 
 
 @pytest.mark.parametrize(("family", "method"), [k[1:] for k in KNOWN], ids=[k[0] for k in KNOWN])
-def test_a_known_method_is_in_the_derived_family(
-    family: Callable[[], list[Family]], method: Tableau
-) -> None:
+def test_a_known_method_is_in_the_derived_family(family: Callable[[], list[Family]], method: Tableau) -> None:
     found = [(f, values) for f in family() if (values := f.find(method)) is not None]
     assert found
     member = found[0][0].at({s: v for s, v in found[0][1].items() if s in found[0][0].parameters})
@@ -220,7 +228,7 @@ def test_strong_stiff_order_3_needs_four_evaluations() -> None:
 def test_all_kutta_methods_with_nodes_half_half_one() -> None:
     (family,) = derive([HALF, HALF, 1], order=4, form="rho")
     classical_rk4 = Tableau(
-        (Stage(HALF, N(0) / 2), Stage(HALF, N(1) / 2), Stage(1, N(2))),  # type: ignore[arg-type]
+        (Stage(HALF, N(0) / 2), Stage(HALF, N(1) / 2), Stage(1, N(2))),
         (N(0) + 2 * N(1) + 2 * N(2) + N(3)) / 6,
     )
     assert family.find(classical_rk4) == {Symbol("b_2"): THIRD}
@@ -276,9 +284,11 @@ def test_the_best_two_stage_method_is_ralstons() -> None:
     found = minimise_norm(two_stage_stiff()[0])
     assert found.exact
     assert found.values == {C2: Rational(2, 3)}
-    assert found.error == pytest.approx(float(prove(classical.from_columns(
-        [0, Rational(2, 3)], {}, {2: Rational(3, 2) * phi2}
-    )).principal_error))
+    assert found.error == pytest.approx(
+        float(
+            prove(classical.from_columns([0, Rational(2, 3)], {}, {2: Rational(3, 2) * phi2})).principal_error
+        )
+    )
 
 
 def test_a_minimum_is_no_larger_than_its_neighbours() -> None:

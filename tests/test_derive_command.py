@@ -94,7 +94,9 @@ def test_nested_collocation(capsys: pytest.CaptureFixture[str]) -> None:
     assert prove(parse_tableau(json.dumps(found["tableau"])).tableau).stiff == 3
 
 
-@pytest.mark.parametrize(("output", "text"), [("python", "def derived"), ("latex", r"\varphi_"), ("sympy", "Tableau(")])
+@pytest.mark.parametrize(
+    ("output", "text"), [("python", "def derived"), ("latex", r"\varphi_"), ("sympy", "Tableau(")]
+)
 def test_outputs(output: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert derive("--stages", "2", "--order", "2", "--output", output) == OK
     assert text in capsys.readouterr().out
@@ -121,7 +123,10 @@ def test_other_forms(form: str, capsys: pytest.CaptureFixture[str]) -> None:
         (["--order", "2", "--set", "c2"], "--set must be NAME=NUMBER"),
         (["--order", "2", "--stages", "2", "--set", "q=1"], "--set must name a parameter (b_1_2, c2), got q"),
         (["--order", "2", "--stages", "2", "--set", "c2=exp(1)"], "must be a number such as 1/2"),
-        (["--order", "2", "--form", "rho", "--conditions", "stiff"], "must be classical or scalar in the form rho"),
+        (
+            ["--order", "2", "--form", "rho", "--conditions", "stiff"],
+            "must be classical or scalar in the form rho",
+        ),
         (["--order", "2", "--embedded", "nothing"], "must be a listed name"),
         (["--order", "2", "--steps", "5"], "--steps is for --minimise problem-error"),
         (["--order", "2", "--minimise", "error-norm", "--past", "1"], "step ratios"),

@@ -60,7 +60,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "--conditions",
         default="classical",
         choices=("classical", "scalar", "stiff", "weak"),
-        help="for bounded L, for L = a number, uniform in L, uniform with b(0) in the last (default: %(default)s)",
+        help="for bounded L, for L a number, uniform in L, uniform with b(0) in the last order "
+        "(default: %(default)s)",
     )
     derive.add_argument(
         "--form", default="lambda", choices=("lambda", "rho", "t"), help="(default: %(default)s)"
@@ -273,7 +274,7 @@ def _problem_error(options: argparse.Namespace) -> Any:
     form = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}[options.form]
     schedule = vp_linear()
     ends = [float(schedule.formulas.t_of_lam(v)) for v in (-0.7, 1.75)]
-    experiment = Experiment(problem(name), schedule, *ends)
+    experiment = Experiment(problem(name), schedule, t_start=ends[0], t_end=ends[1])
     (exact,) = experiment.states([experiment.t_end])
     model, start = experiment.problem.model(schedule), torch.tensor(experiment.x)
 
