@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import sympy
@@ -32,16 +32,22 @@ CONDITIONS: tuple[Conditions, ...] = ("classical", "scalar", "stiff", "weak")
 class Family:
     """Methods of an order, for all values of their parameters.
 
-    ansatz: the rows, with what is left free.  order, conditions: what holds for each of them.  nonzero: what
-    must not vanish for the family to exist.  implicit: polynomials in the parameters that must vanish, where
-    they could not be solved.
+    ansatz: the rows, with what is left free.  order, conditions: what holds for each of them.  implicit:
+    polynomials in the parameters that must vanish, where they could not be solved.
     """
 
     ansatz: Ansatz
     order: int
     conditions: Conditions
-    nonzero: tuple[Expr, ...] = ()
     implicit: tuple[Expr, ...] = ()
+
+    @cached_property
+    def nonzero(self) -> tuple[Expr, ...]:
+        """What must not vanish for the family to exist: the factors of its denominators, no more.
+
+        Whatever else was taken not to vanish on the way, conditions are continuous in the coefficients.
+        """
+        return factors(sympy.denom(x) for row in self.ansatz.rows for x in row.terms.values())
 
     @property
     def tableau(self) -> Tableau:
@@ -74,8 +80,7 @@ class Family:
         implicit = tuple(e for e in (sympy.expand(e.xreplace(exact)) for e in self.implicit) if e != 0)
         if any(e.is_number for e in implicit):
             raise ValueError(f"the parameters must satisfy {', '.join(f'{e} = 0' for e in self.implicit)}")
-        nonzero = factors(e.xreplace(exact) for e in self.nonzero)
-        return Family(self.ansatz.at(exact), self.order, self.conditions, nonzero, implicit)
+        return Family(self.ansatz.at(exact), self.order, self.conditions, implicit)
 
     def find(self, tableau: Tableau) -> dict[Symbol, Expr] | None:
         """Parameters for which the family is the given tableau, coefficient for coefficient; None if there
@@ -94,7 +99,7 @@ class Family:
             return None
         unequal = list(differences(there.tableau, tableau, self.form))
         for branch in solve([*unequal, *there.implicit], there.parameters):
-            if not any(e.xreplace(branch.values) == 0 for e in there.nonzero):
+            if not any(sympy.cancel(e.xreplace(branch.values)) == 0 for e in there.nonzero):
                 return abscissae | branch.values
         return None
 
@@ -182,7 +187,7 @@ def families(unknown: Ansatz, order: int, conditions: Conditions) -> list[Family
                     # Other abscissae are another problem: functions that were independent may be so no more.
                     finished += families(unknown.at(fixed), order, conditions)
                 else:
-                    found.append(_refined(state, branch, q))
+                    found.append(Family(state.ansatz.at(branch.values), q, conditions, branch.implicit))
         states = found
     return _distinct([*states, *finished])
 
@@ -196,11 +201,6 @@ def _branches(state: Family, q: int, order: int) -> list[Branch]:
     nonzero = [ring.from_expr(e) for e in state.nonzero if e.free_symbols <= set(field.symbols)]
     equations += [ring.from_expr(e) for e in state.implicit]
     return solve_polynomials(equations, state.ansatz.unknowns, state.ansatz.abscissae, nonzero)
-
-
-def _refined(state: Family, branch: Branch, q: int) -> Family:
-    nonzero = factors([*(e.xreplace(branch.values) for e in state.nonzero), *branch.nonzero])
-    return Family(state.ansatz.at(branch.values), q, state.conditions, nonzero, branch.implicit)
 
 
 def residuals(state: Family, q: int, order: int) -> tuple[Field, list[Scalar]]:

@@ -1,46 +1,29 @@
 """The best member of a family: parameters that minimise its principal error norm, or any error.
 
-The principal error norm is the 2-norm of the error coefficients of order p + 1, rational functions of the
-parameters.  Where they are affine, or there is one parameter, the minimum is found exactly; elsewhere by
-least squares from many starts, and Newton's method on the exact gradient in multiprecision.
+Where the error coefficients are affine in the parameters, or there is one parameter, the minimum of the norm
+is found exactly; elsewhere numerically (`error_norm.py`).
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from typing import Any
 
 import mpmath
-import numpy as np
 import sympy
 from scipy import optimize
 from sympy import Expr, Rational, Symbol
 
-from .derive import Family, expand
-from .expansion import Expansion
+from .derive import Family
+from .error_norm import ABSCISSA, DIGITS, ErrorNorm, NoMinimum, default, least_norm, modest
 
-DIGITS = 40
 NEAR = 1.01
 """A rational point is taken when its norm is at most this times the minimum."""
 MODEST = 1.005
 """Smaller weights are taken when the norm is at most this times the minimum."""
-ABSCISSA = (Rational(1, 100), Rational(1))
-"""Where free abscissae are looked for: at 0 every method that uses them ends."""
-NEWTON = 6
-FLAT = 1e-10
-"""Eigenvalues of the Hessian below this times the largest are those of directions without a minimum."""
-STARTS = 40
-WIDE = 8.0
-"""Starts of weights lie between -WIDE and WIDE."""
-
-
-class NoMinimum(ValueError):
-    """A norm that has no minimum within reach."""
 
 
 @dataclass(frozen=True)
@@ -62,56 +45,6 @@ class Minimum:
     undetermined: tuple[Symbol, ...] = ()
 
 
-@dataclass(frozen=True)
-class ErrorNorm:
-    """The principal error norm of a family as a function of its parameters."""
-
-    family: Family
-
-    @cached_property
-    def order(self) -> int:
-        """The order of the error: one more than that of a generic member."""
-        order = self.family.order + 1
-        while not self._errors(order)[1]:
-            order += 1
-        return order
-
-    @cached_property
-    def errors(self) -> tuple[Expr, ...]:
-        """The error coefficients, exactly."""
-        expansion, values = self._errors(self.order)
-        return tuple(expansion.field.expression(v) for v in values)
-
-    @property
-    def parameters(self) -> tuple[Symbol, ...]:
-        """The parameters that the norm depends on."""
-        found = set().union(*(e.free_symbols for e in self.errors))
-        return tuple(s for s in self.family.parameters if s in found)
-
-    def __call__(self, values: Mapping[Symbol, Any]) -> Any:
-        """The norm, to `DIGITS` digits, as an mpmath number; infinity at a pole."""
-        with mpmath.workdps(DIGITS):
-            try:
-                return mpmath.sqrt(mpmath.fsum(r * r for r in self._numeric([values[s] for s in self._all])))
-            except ZeroDivisionError:
-                return mpmath.inf
-
-    @property
-    def _all(self) -> tuple[Symbol, ...]:
-        return self.family.parameters
-
-    @cached_property
-    def _numeric(self) -> Callable[[Sequence[Any]], list[Any]]:
-        function = sympy.lambdify([self._all], list(self.errors), modules="mpmath", cse=True)
-        return lambda values: function([mpmath.mpmathify(v) for v in map(_number, values)])
-
-    def _errors(self, order: int) -> tuple[Expansion, list[Any]]:
-        expansion = expand(self.family.tableau, order, self.family.form)
-        if self.family.conditions == "scalar":
-            return expansion, [value for _, value in expansion.classes(order).values()]
-        return expansion, list(expansion.errors(order).values())
-
-
 def minimise_norm(family: Family) -> Minimum:
     """The member of a family with the smallest principal error norm; free abscissae in [1/100, 1].
 
@@ -120,23 +53,19 @@ def minimise_norm(family: Family) -> Minimum:
     """
     _check(family)
     norm = ErrorNorm(family)
-    free = norm.parameters
-    undetermined = tuple(s for s in family.parameters if s not in free)
-    if not free:
-        values, exact = {}, True
-    elif all(sympy.Poly(sympy.numer(sympy.together(e)), *free).total_degree() <= 1 for e in norm.errors) and (
-        not any(sympy.denom(sympy.together(e)).free_symbols for e in norm.errors)
-    ):
-        values, exact = _linear(norm, free), True
+    free, exact = norm.parameters, True
+    found: dict[Symbol, Expr] = {}
+    if _affine(norm, free):
+        found = _linear(norm, free)
     elif len(free) == 1:
-        values, exact = _univariate(norm, free[0]), True
+        found = _univariate(norm, free[0])
     else:
-        values, exact = _numerical(norm, free), False
-    undetermined = tuple(s for s in family.parameters if s not in values or s in undetermined)
-    values = {s: values.get(s, _default(family, s)) for s in family.parameters}
+        found, exact = least_norm(norm, free), False
+    undetermined = tuple(s for s in family.parameters if s not in found)
+    values = {s: found.get(s, default(family, s)) for s in family.parameters}
     error = norm(values)
-    modest = values if exact else values | _modest(norm, free, values, MODEST * error)
-    rational = _rational(family, modest, norm, error)
+    near = values if exact else values | modest(norm, free, values, MODEST * error)
+    rational = _rational(family, near, norm, error)
     gradient = 0.0 if exact else _gradient(norm, values, free)
     return Minimum(values, float(error), rational, float(norm(rational)), exact, gradient, undetermined)
 
@@ -147,8 +76,8 @@ def minimise_error(
     """The member of a family with the smallest error of any kind, by the simplex method of Nelder and Mead.
 
     error: of a member without parameters, such as that of a sampler on a problem at so many steps; any number
-    that is not finite counts as large.  start: by default near the minimum of the principal error norm; a local
-    minimum is found.  Raises ValueError as `minimise_norm`.
+    that is not finite counts as large.  start: by default near the minimum of the principal error norm.
+    What is found is a local minimum.  Raises ValueError as `minimise_norm`.
     """
     _check(family)
     first = minimise_norm(family).rational if start is None else dict(start)
@@ -194,19 +123,18 @@ def _check(family: Family) -> None:
         raise ValueError(f"the parameters must be free, got the condition {family.implicit[0]} = 0")
 
 
-def _default(family: Family, symbol: Symbol) -> Rational:
-    return Rational(1, 2) if symbol in family.ansatz.abscissae else Rational(0)
-
-
-def _number(value: Any) -> Any:
-    return sympy.N(value, DIGITS) if isinstance(value, Expr) else value
-
-
 # --- exact minima ---
+
+
+def _affine(norm: ErrorNorm, free: Sequence[Symbol]) -> bool:
+    """Whether every error coefficient is affine in the parameters, all together."""
+    return all(sympy.diff(e, s, t) == 0 for e in map(sympy.cancel, norm.errors) for s in free for t in free)
 
 
 def _linear(norm: ErrorNorm, free: Sequence[Symbol]) -> dict[Symbol, Expr]:
     """Affine error coefficients: the normal equations; what they leave free is 0."""
+    if not free:
+        return {}
     matrix, right = sympy.linear_eq_to_matrix(list(norm.errors), *free)
     (solution,) = sympy.linsolve((matrix.T * matrix, matrix.T * right), *free)
     zero = dict.fromkeys(free, sympy.S.Zero)
@@ -222,7 +150,7 @@ def _univariate(norm: ErrorNorm, x: Symbol) -> dict[Symbol, Expr]:
     if x in norm.family.ansatz.abscissae:
         low, high = ABSCISSA
         candidates = [c for c in candidates if low <= c <= high] + [low, high]
-    others = {s: _default(norm.family, s) for s in norm.family.parameters}
+    others = {s: default(norm.family, s) for s in norm.family.parameters}
     ranked = [(norm(others | {x: c}), i) for i, c in enumerate(candidates)]
     if not ranked or not mpmath.isfinite(min(ranked)[0]):
         raise NoMinimum(f"the norm has no minimum over {x}")
@@ -232,119 +160,6 @@ def _univariate(norm: ErrorNorm, x: Symbol) -> dict[Symbol, Expr]:
         if any(end < squared.subs(x, best) for end in ends if end.is_finite):
             raise NoMinimum(f"the norm is smallest for {x} at infinity")
     return {x: best}
-
-
-# --- numerical minima ---
-
-
-def _numerical(norm: ErrorNorm, free: Sequence[Symbol]) -> dict[Symbol, Expr]:
-    """Least squares from many starts, then Newton's method in multiprecision."""
-    squares = _Squares(norm, free)
-    found = [f for start in _starts(squares.ranges) if (f := squares.least(start)) is not None]
-    if not found:
-        raise NoMinimum("the norm was infinite at every start")
-    best = min(found, key=lambda f: f.cost).x
-    inside = [bool(a < v < b) for v, (a, b) in zip(best, squares.ranges, strict=True)]
-    values = dict(zip(free, map(_exactly, best), strict=True))
-    others = {s: _default(norm.family, s) for s in norm.family.parameters}
-    bound = norm(others | values) * (1 + mpmath.mpf(10) ** -12)
-    values |= {s: v for s, v in _modest(norm, free, others | values, bound).items() if s in free}
-    return _polished(norm, values, [s for s, i in zip(free, inside, strict=True) if i])
-
-
-class _Squares:
-    """The squared norm as a sum for scipy, with the squares of weights times a factor added."""
-
-    def __init__(self, norm: ErrorNorm, free: Sequence[Symbol]) -> None:
-        derivatives = [[sympy.diff(e, s) for s in free] for e in norm.errors]
-        self._errors = sympy.lambdify([list(free)], list(norm.errors), modules="numpy", cse=True)
-        self._jacobian = sympy.lambdify([list(free)], derivatives, modules="numpy", cse=True)
-        self._weights = np.diag([float(s not in norm.family.ansatz.abscissae) for s in free])
-        everywhere = (-math.inf, math.inf)
-        low, high = map(float, ABSCISSA)
-        self.ranges = [(low, high) if s in norm.family.ansatz.abscissae else everywhere for s in free]
-
-    def least(self, start: np.ndarray, factor: float = 0.0) -> Any:
-        """scipy's result from a start, or None at a pole."""
-        added = factor * self._weights
-        try:
-            found = optimize.least_squares(
-                lambda v: np.concatenate([np.array(self._errors(v), dtype=float), added @ v]),
-                start,
-                lambda v: np.concatenate([np.array(self._jacobian(v), dtype=float), added]),
-                bounds=tuple(zip(*self.ranges, strict=True)),
-                xtol=1e-15,
-                ftol=1e-15,
-                gtol=1e-15,
-                max_nfev=2000,
-            )
-        except (ValueError, ZeroDivisionError, FloatingPointError):
-            return None
-        return found if np.isfinite(found.cost) else None
-
-
-def _modest(
-    norm: ErrorNorm, free: Sequence[Symbol], values: Mapping[Symbol, Expr], bound: Any
-) -> dict[Symbol, Expr]:
-    """Smaller weights whose norm is within a bound: many weights hardly matter to it."""
-    squares = _Squares(norm, free)
-    start = np.array([float(values[s]) for s in free])
-    for factor in (10.0**-k for k in range(1, 10)):
-        for guess in (start, np.clip(start, -1, 1)):
-            found = squares.least(guess, factor)
-            if found is None:
-                continue
-            point = dict(zip(free, map(_exactly, found.x), strict=True))
-            if norm({**values, **point}) <= bound:
-                return point
-    return {}
-
-
-def _exactly(value: float) -> Rational:
-    return Rational(Fraction(float(value)))
-
-
-def _starts(ranges: Sequence[tuple[float, float]]) -> list[np.ndarray]:
-    """A lattice without randomness: multiples of irrational numbers, modulo 1."""
-    roots = [math.sqrt(p) for p in itertools.islice(sympy.primerange(2, 1000), len(ranges))]
-    points = []
-    for n in range(1, STARTS + 1):
-        unit = [(n * r) % 1.0 for r in roots]
-        points.append(
-            np.array(
-                [
-                    a + u * (b - a) if math.isfinite(a) else WIDE * (2 * u - 1)
-                    for u, (a, b) in zip(unit, ranges, strict=True)
-                ]
-            )
-        )
-    return points
-
-
-def _polished(norm: ErrorNorm, values: dict[Symbol, Expr], inner: Sequence[Symbol]) -> dict[Symbol, Expr]:
-    """Newton's method on the gradient over the parameters that are at no bound; no step along directions in
-    which the norm does not change.
-    """
-    if not inner:
-        return values
-    fixed = {s: v for s, v in values.items() if s not in inner}
-    squared = sympy.Add(*(e.xreplace(fixed) ** 2 for e in norm.errors))
-    first = [sympy.diff(squared, s) for s in inner]
-    second = [[sympy.diff(g, s) for s in inner] for g in first]
-    with mpmath.workdps(DIGITS):
-        both = sympy.lambdify([list(inner)], [first, second], modules="mpmath", cse=True)
-        point = mpmath.matrix([mpmath.mpf(values[s].p) / values[s].q for s in inner])
-        for _ in range(NEWTON):
-            gradient, hessian = map(mpmath.matrix, both(list(point)))
-            sizes, directions = mpmath.eigsy(hessian)
-            along = directions.T * gradient
-            floor = FLAT * max(map(abs, sizes))
-            steps = [a / e if abs(e) > floor else mpmath.mpf(0) for a, e in zip(along, sizes, strict=True)]
-            point -= directions * mpmath.matrix(steps)
-        exact = [sympy.Float(str(v), 30) for v in point]
-    moved = values | dict(zip(inner, exact, strict=True))
-    full = {s: _default(norm.family, s) for s in norm.family.parameters}
-    return moved if norm(full | moved) <= norm(full | values) * (1 + mpmath.mpf(10) ** -12) else values
 
 
 def _gradient(norm: ErrorNorm, values: Mapping[Symbol, Expr], free: Sequence[Symbol]) -> float:

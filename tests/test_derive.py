@@ -13,7 +13,8 @@ from semilinear.analysis.ansatz import ansatz
 from semilinear.analysis.derive import Family, collocation, derive, derive_embedded, differences, expand
 from semilinear.analysis.derived_text import data, latex, python
 from semilinear.analysis.elimination import solve
-from semilinear.analysis.minimise import NoMinimum, minimise_error, minimise_norm
+from semilinear.analysis.error_norm import NoMinimum
+from semilinear.analysis.minimise import minimise_error, minimise_norm
 from semilinear.analysis.plan_check import check_against_plan, worst
 from semilinear.analysis.proof import local_order, prove
 from semilinear.analysis.tableau_file import parse_tableau
@@ -153,6 +154,18 @@ def test_equation_5_8_is_derived_for_all_abscissae() -> None:
     for places in ((Rational(1, 4), HALF), (HALF, Rational(3, 4))):
         assert family.find(hochbruck_ostermann_5_8(*places)) is not None
     assert set(family.nonzero) == {C2, C3, C2 - C3, 3 * C2 - 2}
+
+
+@pytest.mark.slow
+def test_the_five_stages_of_hochbruck_and_ostermann_are_derived_from_their_abscissae() -> None:
+    """Eq. 5.19 is a point of a family of eight parameters of stiff order 4 in the weak sense."""
+    (family,) = derive(
+        [HALF, HALF, 1, HALF], order=4, conditions="weak", indices=[2, 3], stage_indices=[2, 3]
+    )
+    assert len(family.parameters) == 8
+    assert prove(family.tableau).weak_stiff == 4
+    assert family.find(classical.hochbruck_ostermann4()) is not None
+    assert family.find(classical.krogstad4()) is None
 
 
 def test_an_abscissa_that_the_conditions_force_is_found() -> None:

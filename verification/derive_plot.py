@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from semilinear.analysis.minimise import ABSCISSA, ErrorNorm, Minimum
+from semilinear.analysis.error_norm import ABSCISSA, ErrorNorm
+from semilinear.analysis.minimise import Minimum
 from semilinear.integrators.files import write_atomically
 from sympy import Symbol
 

@@ -1,0 +1,158 @@
+"""What `semilinear derive` finds: minima, and families as JSON data with their proofs."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from .terminal import UsageError, known
+
+
+def minimum_of(family: Any, options: argparse.Namespace) -> Any:
+    """The minimum that --minimise asks for, or None."""
+    from semilinear.analysis.minimise import minimise_error, minimise_norm
+
+    if options.minimise is None:
+        return None
+    try:
+        if options.minimise == "error-norm":
+            return minimise_norm(family)
+        return minimise_error(family, _problem_error(options))
+    except ValueError as error:
+        raise UsageError(f"--minimise: {error}") from error
+
+
+def _problem_error(options: argparse.Namespace) -> Any:
+    """The RMS error of a member on a problem at so many steps, and infinity where it breaks down."""
+    import numpy as np
+    import torch
+    from semilinear.integrators.form import data_in_lambda, noise_in_rho, noise_in_time
+    from semilinear.integrators.plan import compile_plan
+    from semilinear.integrators.sampler import NonFiniteError, sample
+    from semilinear.integrators.schedule import vp_linear
+    from semilinear.integrators.solver import Repeat, Solver
+
+    from .problems import PROBLEMS, problem
+    from .study import Experiment
+
+    name, steps = options.problem or "rotated-product-2d", options.steps or 8
+    known("problem", name, PROBLEMS)
+    form = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}[options.form]
+    schedule = vp_linear()
+    ends = [float(schedule.formulas.t_of_lam(v)) for v in (-0.7, 1.75)]
+    experiment = Experiment(problem(name), schedule, t_start=ends[0], t_end=ends[1])
+    (exact,) = experiment.states([experiment.t_end])
+    model, start = experiment.problem.model(schedule), torch.tensor(experiment.x)
+
+    def error(family: Any) -> float:
+        tableau = family.tableau
+        solver = Solver("derived", form, Repeat(tableau, tableau), family.order, "derived")
+        plan = compile_plan(solver, schedule, steps=steps, t_start=ends[0], t_end=ends[1])
+        try:
+            difference = sample(plan, model, [start]).x.numpy() - exact
+        except NonFiniteError:
+            return math.inf
+        return float(np.sqrt(np.mean(np.sum(difference**2, axis=1))))
+
+    return error
+
+
+def draw(families: list[Any], options: argparse.Namespace) -> None:
+    """Write the plot."""
+    from semilinear.analysis.error_norm import ErrorNorm
+    from semilinear.analysis.minimise import minimise_norm
+
+    from .derive_plot import plot_norm
+
+    if len(families) > 1:
+        raise UsageError(f"--plot is for one family, there are {len(families)}")
+    try:
+        minimum = minimise_norm(families[0])
+    except ValueError as error:
+        raise UsageError(f"--plot: {error}") from error
+    norm = ErrorNorm(families[0])
+    if len(norm.parameters) != 1:
+        names = ", ".join(s.name for s in norm.parameters) or "none"
+        raise UsageError(f"--plot needs one parameter that the norm depends on, got {names}: use --set")
+    title = f"order {families[0].order}, {families[0].conditions} conditions"
+    plot_norm(norm, norm.parameters[0], minimum, title, options.plot)
+
+
+def family_json(family: Any, minimum: Any) -> dict[str, Any]:
+    """A family as JSON data."""
+    from semilinear.analysis.derived_text import data, latex, python
+
+    tableau = family.tableau
+    return {
+        "order": family.order,
+        "conditions": family.conditions,
+        "form": family.form,
+        "parameters": [s.name for s in family.parameters],
+        "nonzero": [str(e) for e in family.nonzero],
+        "zero": [str(e) for e in family.implicit],
+        "proved": _proved(family),
+        "minimum": None if minimum is None else _minimum_json(minimum),
+        "plan": _plan(family),
+        "tableau": data(family),
+        "rows": [
+            {"row": name, "c": str(c), "weights": {_key(k): str(w) for k, w in sorted(row.items())}}
+            for name, c, row in (
+                *((f"stage {i}", s.c, a) for i, (s, a) in enumerate(zip(tableau.stages, tableau.a), 1)),
+                ("output", 1, tableau.b),
+            )
+        ],
+        "latex": latex(family),
+        "python": python(family),
+    }
+
+
+def _key(j: int) -> str:
+    return f"N({j})" if j >= 0 else f"P({-j})"
+
+
+def _proved(family: Any) -> dict[str, int] | None:
+    """The orders that are proved of the tableau with its parameters; None where these are not free."""
+    from semilinear.analysis.derive import expand
+    from semilinear.analysis.proof import local_order, prove
+
+    if family.implicit:
+        return None
+    if family.form != "lambda":
+        through = family.order + 1
+        return {"classical": local_order(expand(family.tableau, through + 1, family.form), through)}
+    proof = prove(family.tableau)
+    return {
+        name: getattr(proof, name) for name in ("classical", "scalar", "stiff", "weak_stiff", "zero_stiff")
+    }
+
+
+def _plan(family: Any) -> dict[str, Any] | None:
+    """How far a float64 plan is off, for a method without parameters in lambda."""
+    from semilinear.analysis.plan_check import check_against_plan, worst
+    from semilinear.integrators.schedule import vp_linear
+
+    if family.parameters or family.form != "lambda":
+        return None
+    past = [0.7 + 0.05 * j for j in range(1, family.tableau.past + 1)]
+    found = check_against_plan(family.tableau, vp_linear(), 0.7, 0.65, past=past)
+    largest = worst(found)
+    return {
+        "coefficients": len(found),
+        "within_2_ulp": sum(d.ulp <= 2 for d in found),
+        "worst_ulp": largest.ulp,
+        "worst": f"{largest.row}, {largest.evaluation}",
+        "cancellation": largest.cancellation,
+    }
+
+
+def _minimum_json(minimum: Any) -> dict[str, Any]:
+    return {
+        "values": {s.name: str(v) for s, v in minimum.values.items()},
+        "error": minimum.error,
+        "exact": minimum.exact,
+        "gradient": minimum.gradient,
+        "rational": {s.name: str(v) for s, v in minimum.rational.items()},
+        "rational_error": minimum.rational_error,
+        "undetermined": [s.name for s in minimum.undetermined],
+    }
