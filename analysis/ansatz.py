@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
 
 import sympy
 from semilinear.integrators.tableau import MAX_STAGES, N, P, Stage, Tableau, Weights, omega, phi, z
-from sympy import Expr, Integer, Symbol
+from sympy import Expr, Integer, Rational, Symbol
 
 FormName = Literal["lambda", "rho", "t"]
 FORMS: tuple[FormName, ...] = ("lambda", "rho", "t")
@@ -168,12 +169,24 @@ def _label(j: int) -> str:
     return str(j) if j >= 0 else f"P{-j}"
 
 
+def exactly(name: str, value: Any) -> Expr:
+    """An integer, fraction or sympy expression without floats, as an expression.
+
+    Texts are refused: sympy would evaluate them.  Raises ValueError for anything else.
+    """
+    if isinstance(value, (int, Fraction)) and not isinstance(value, bool):
+        return Rational(value)
+    if isinstance(value, Expr) and not value.has(sympy.Float):
+        return value
+    raise ValueError(f"{name} must be an exact number or expression, got {value!r}")
+
+
 def _abscissa(i: int, c: Any) -> Expr:
-    value = sympy.sympify(c)
+    value = exactly(f"abscissa {i}", c)
     reserved = {z, *(omega(j) for j in range(1, MAX_STAGES))}
     if isinstance(value, Symbol) and value not in reserved:
         return value
-    if isinstance(value, sympy.Rational) and value != 0:
+    if isinstance(value, Rational) and value != 0:
         return value
     raise ValueError(f"abscissa {i} must be a rational number other than 0, or a symbol, got {c!r}")
 

@@ -8,7 +8,7 @@ the orders before have left (`elimination.py`).  What a family says is proved ag
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -16,11 +16,11 @@ import sympy
 from semilinear.integrators.tableau import Tableau, nested_collocation
 from sympy import Expr, Symbol
 
-from .ansatz import Ansatz, Arguments, FormName, ansatz, check_choice, embedded_ansatz, given_ansatz
+from .ansatz import Ansatz, Arguments, FormName, ansatz, check_choice, embedded_ansatz, exactly, given_ansatz
 from .defects import Defects
 from .elimination import Branch, factors, solve, solve_polynomials
 from .expansion import Expansion, check_order, duhamel, expressions, unweighted, weighted
-from .ring import Field, Ring, Scalar
+from .ring import EULER, Field, Ring, Scalar
 from .stiff import StiffConditions, Vector
 
 Conditions = Literal["classical", "scalar", "stiff", "weak"]
@@ -73,7 +73,7 @@ class Family:
         if unknown:
             names = ", ".join(s.name for s in self.parameters) or "none"
             raise ValueError(f"values must be of the parameters {names}, got {', '.join(unknown)}")
-        exact = {s: sympy.sympify(v) for s, v in values.items()}
+        exact = {s: exactly(s.name, v) for s, v in values.items()}
         gone = [e for e in self.nonzero if sympy.cancel(e.xreplace(exact)) == 0]
         if gone:
             raise ValueError(f"the family does not exist where {gone[0]} = 0")
@@ -195,12 +195,20 @@ def families(unknown: Ansatz, order: int, conditions: Conditions) -> list[Family
 def _branches(state: Family, q: int, order: int) -> list[Branch]:
     field, scalars = residuals(state, q, order)
     equations = [field.domain.numer(value) for value in scalars]
+    if not equations:
+        return [Branch({}, implicit=state.implicit)]
     if not field.symbols:
-        return [] if equations else [Branch({})]
+        return []
     ring = field.domain.field.ring
-    nonzero = [ring.from_expr(e) for e in state.nonzero if e.free_symbols <= set(field.symbols)]
-    equations += [ring.from_expr(e) for e in state.implicit]
-    return solve_polynomials(equations, state.ansatz.unknowns, state.ansatz.abscissae, nonzero)
+    nonzero, implicit = (
+        [ring.from_expr(e.xreplace({sympy.E: EULER})) for e in found]
+        for found in (state.nonzero, state.implicit)
+    )
+    unknowns, flexible = state.ansatz.unknowns, state.ansatz.abscissae
+    return [
+        replace(branch, values={x: v.xreplace({EULER: sympy.E}) for x, v in branch.values.items()})
+        for branch in solve_polynomials([*equations, *implicit], unknowns, flexible, nonzero)
+    ]
 
 
 def residuals(state: Family, q: int, order: int) -> tuple[Field, list[Scalar]]:

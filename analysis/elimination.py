@@ -100,6 +100,7 @@ class _System:
     def __init__(self, ring: Any, unknowns: Sequence[int], flexible: Sequence[int]) -> None:
         self.ring, self.unknowns, self.flexible = ring, tuple(unknowns), tuple(flexible)
         self.branches = 0
+        self._coprime: set[tuple[Poly, Poly]] = set()
 
     def run(
         self, equations: list[Poly], solved: tuple[Solved, ...], nonzero: tuple[Poly, ...]
@@ -219,11 +220,12 @@ class _System:
         stripped = []
         for equation in equations:
             for factor in nonzero:
-                while not factor.is_ground:
+                while (equation, factor) not in self._coprime:
                     quotient, rest = equation.div(factor)
-                    if rest or not quotient:
-                        break
-                    equation = quotient
+                    if rest:
+                        self._coprime.add((equation, factor))
+                    else:
+                        equation = quotient
             stripped.append(equation)
         return _clean(stripped)
 
@@ -240,9 +242,9 @@ class _System:
 
 
 def _clean(equations: Iterable[Poly]) -> list[Poly]:
-    """Monic, without repetitions and zeros, the short ones first."""
+    """Monic, without repetitions and zeros, the short ones first (the order decides which family comes out)."""
     unique = dict.fromkeys(e.monic() for e in equations if e)
-    return sorted(unique, key=lambda e: (len(e), str(e)))
+    return sorted(unique, key=lambda e: (len(e), e.leading_expv()))
 
 
 def _linear(equation: Poly, x: int) -> tuple[Poly, Poly]:

@@ -19,7 +19,7 @@ from .form import Form, Step
 from .grids import Grid
 from .prediction import check_prediction, conversion
 from .program import Coefficient, Evaluation, Interval, Kind, PlanStep, Row
-from .rounding import Weights as Rounded
+from .rounding import RoundedWeights
 from .schedule import Schedule
 from .solver import Solver, StepContext
 from .tableau import Tableau, Weights
@@ -108,6 +108,7 @@ class StepCompiler:
             )
         past = self._history[: tableau.past]
         scope = Scope(step, tuple(p.tau for p in past), self._parameters(tableau, step, index, count))
+        value_of = RoundedWeights(scope, self._xp)
         operations: list[Evaluation | Row] = []
         if self._carried is None:
             known = {0: self._integrand(self.base, start)}
@@ -122,14 +123,14 @@ class StepCompiler:
         for i, (c, weights) in enumerate(zip(at, tableau.a, strict=True), 1):
             self._schedule.check_time(step.time(c), f"the time of stage {i}")
             drawn = apart[i - 1] if apart else noise[c] if tableau.stage_noise else ()
-            row = self._row(step, scope, weights, c, known, drawn)
+            row = self._row(step, value_of, weights, c, known, drawn)
             known[i] = self._integrand(row.state, step.time(c))
             operations += [row, Evaluation(row.state, step.time(c))]
         low = None
         if tableau.b_low is not None:
-            operations.append(self._row(step, scope, tableau.b_low, one, known))
+            operations.append(self._row(step, value_of, tableau.b_low, one, known))
             low = self.next_state - 1
-        operations.append(self._row(step, scope, tableau.b, one, known, () if quiet else noise[one]))
+        operations.append(self._row(step, value_of, tableau.b, one, known, () if quiet else noise[one]))
         self._history.insert(0, known[0])
         self._carried = None if tableau.carry is None else known[tableau.carry]
         self.base = self.next_state - 1
@@ -222,17 +223,17 @@ class StepCompiler:
     def _row(
         self,
         step: Step,
-        scope: Scope,
+        value_of: RoundedWeights,
         weights: Weights,
         c: Value,
         known: dict[int, _Integrand],
         noise: tuple[tuple[int, Value], ...] = (),
     ) -> Row:
-        factor, rounded = step.weight(c), Rounded(scope, self._xp)
+        factor = step.weight(c)
         terms: list[tuple[Kind, int, Coefficient]] = [("x", self.base, step.linear(c))]
         constant: Value = 0 if self.form.forcing is None else self.form.forcing(step, c)
         for j, expression in weights.items():
-            source, value = known[j], factor * rounded(expression)
+            source, value = known[j], factor * value_of(expression)
             terms += [("x", source.state, value * source.p), ("m", source.state, value * source.q)]
             constant = constant + value * source.u
         return self._make_row(terms, noise, constant)

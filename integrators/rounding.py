@@ -103,7 +103,7 @@ class RationalScope:
         return known[k]
 
 
-class Weights:
+class RoundedWeights:
     """The weights of one step's rows."""
 
     def __init__(self, scope: Scope, xp: Arithmetic) -> None:

@@ -15,6 +15,7 @@ from semilinear.analysis.derived_text import data, latex, python
 from semilinear.analysis.elimination import solve
 from semilinear.analysis.error_norm import NoMinimum
 from semilinear.analysis.minimise import minimise_error, minimise_norm
+from semilinear.analysis.pairs import estimator_ratio, pair
 from semilinear.analysis.plan_check import check_against_plan, worst
 from semilinear.analysis.proof import local_order, prove
 from semilinear.analysis.tableau_file import parse_tableau
@@ -186,6 +187,25 @@ def test_the_strong_embedded_family_on_the_five_stages_of_hochbruck_and_osterman
     assert family.find(classical.hochbruck_ostermann4()) is not None
     krogstad_type = family.at(dict.fromkeys(family.parameters, 0))
     assert prove(krogstad_type.tableau).stiff == 3
+
+
+def test_a_pair_has_both_orders_and_its_estimate_is_judged() -> None:
+    method = classical.hochbruck_ostermann4()
+    (family,) = embedded()
+    member = family.at(dict.fromkeys(family.parameters, 0))
+    made = pair(method, member)
+    assert made.low is not None
+    low = prove(Tableau(made.stages, made.low))
+    assert (low.classical, low.stiff) == (3, 3)
+    assert prove(made).classical == 4
+    assert estimator_ratio(method, member) == pytest.approx(7**0.5 / 2, rel=1e-12)
+    itself = family.find(method)
+    assert itself is not None
+    assert estimator_ratio(method, family.at(itself)) == float("inf")
+    with pytest.raises(ValueError, match="no parameters, got b_4_1"):
+        pair(method, family)
+    with pytest.raises(ValueError, match="must have the tableau's stages"):
+        pair(classical.krogstad4(), member)
 
 
 @pytest.mark.parametrize(
@@ -426,7 +446,8 @@ def test_a_wrong_plan_coefficient_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
         ({"order": 2, "arguments": "all"}, "arguments must be one of own, earlier"),
         ({"order": 2, "abscissae": [0]}, "abscissa 1 must be a rational number other than 0, or a symbol"),
         ({"order": 2, "abscissae": [omega(1)]}, "abscissa 1 must be a rational number"),
-        ({"order": 2, "abscissae": [0.5]}, "abscissa 1 must be a rational number"),
+        ({"order": 2, "abscissae": [0.5]}, "abscissa 1 must be an exact number or expression, got 0.5"),
+        ({"order": 2, "abscissae": ["c2"]}, "abscissa 1 must be an exact number or expression, got 'c2'"),
     ],
 )
 def test_bad_requests_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -438,6 +459,8 @@ def test_values_must_be_of_parameters_for_which_the_family_exists() -> None:
     (family,) = equation_5_8()
     with pytest.raises(ValueError, match="values must be of the parameters c2, c3, got r"):
         family.at({Symbol("r"): 1})
+    with pytest.raises(ValueError, match="c2 must be an exact number or expression, got '1/2'"):
+        family.at({C2: "1/2"})
     with pytest.raises(ValueError, match="does not exist where 3\\*c2 - 2 = 0"):
         family.at({C2: Rational(2, 3)})
 

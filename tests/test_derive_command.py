@@ -88,6 +88,16 @@ def test_an_embedded_row_on_the_stages_of_a_listed_method(capsys: pytest.Capture
     assert found["proved"]["stiff"] == 3
 
 
+def test_an_embedded_row_is_chosen_by_its_estimate(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--embedded", "hochbruck-ostermann4", "--order", "3", "--conditions", "stiff"]
+    (found,) = families(capsys, *arguments, "--set", "b_4_1=0", "--minimise", "estimator")
+    assert found["minimum"]["error"] <= 7**0.5 / 2
+    tableau = parse_tableau(json.dumps(found["pair"])).tableau
+    assert prove(tableau).stiff == 3
+    assert prove(tableau).weak_stiff == 4
+    assert tableau.low is not None
+
+
 def test_nested_collocation(capsys: pytest.CaptureFixture[str]) -> None:
     (found,) = families(capsys, "--collocation", "3")
     assert found["proved"]["stiff"] == 3
@@ -128,6 +138,7 @@ def test_other_forms(form: str, capsys: pytest.CaptureFixture[str]) -> None:
             "must be classical or scalar in the form rho",
         ),
         (["--order", "2", "--embedded", "nothing"], "must be a listed name"),
+        (["--order", "2", "--minimise", "estimator"], "--minimise estimator is for --embedded"),
         (["--order", "2", "--steps", "5"], "--steps is for --minimise problem-error"),
         (["--order", "2", "--minimise", "error-norm", "--past", "1"], "step ratios"),
         (["--collocation", "3", "--order", "3"], "--order does not apply to --collocation"),

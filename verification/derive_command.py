@@ -76,7 +76,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="NAME=NUMBER", help="fix a parameter of the family"
     )
     derive.add_argument(
-        "--minimise", choices=("error-norm", "problem-error"), help="choose the free parameters so"
+        "--minimise",
+        choices=("error-norm", "problem-error", "estimator"),
+        help="choose the free parameters so; estimator: of an embedded row, to make its estimate clean",
     )
     derive.add_argument("--problem", help="of problem-error (default: rotated-product-2d)")
     derive.add_argument("--steps", type=_integer(2, 1000), metavar="N", help="of problem-error (default: 8)")
@@ -102,7 +104,7 @@ def run(options: argparse.Namespace) -> int:
         ]
         if options.plot is not None and found:
             draw(found, options)
-        data = [family_json(*pair) for pair in zip(members, minima, strict=True)]
+        data = [family_json(*both, options) for both in zip(members, minima, strict=True)]
     if options.json:
         print_json({"families": data})
     elif options.output == "json":

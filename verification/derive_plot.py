@@ -14,6 +14,8 @@ from sympy import Symbol
 from .plots import render
 
 POINTS = 240
+HIGHEST = 8.0
+"""What is drawn goes up to this times the minimum."""
 
 
 def plot_norm(norm: ErrorNorm, x: Symbol, minimum: Minimum, title: str, path: Path) -> None:
@@ -33,12 +35,13 @@ def plot_norm(norm: ErrorNorm, x: Symbol, minimum: Minimum, title: str, path: Pa
     values: list[Any] = [float(norm(minimum.values | {x: v})) for v in at]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.semilogy(at, [v if np.isfinite(v) and v > 0 else np.nan for v in values], color="C0", lw=1.4)
+    axes.plot(at, [v if np.isfinite(v) else np.nan for v in values], color="C0", lw=1.4)
     if minimum.error > 0:
-        axes.semilogy([best], [minimum.error], "o", color="C3", label=f"minimum: {best:.6g}")
+        axes.plot([best], [minimum.error], "o", color="C3", label=f"minimum: {best:.6g}")
         label = f"{minimum.rational[x]}: {minimum.rational_error / minimum.error - 1:.2%} more"
-        axes.semilogy([near], [minimum.rational_error], "x", color="0.3", label=label)
-        axes.set_ylim(minimum.error / 1.5, max(minimum.error * 30, minimum.rational_error * 2))
+        axes.plot([near], [minimum.rational_error], "x", color="0.3", label=label)
+        highest = min(HIGHEST * minimum.error, max(v for v in values if np.isfinite(v)))
+        axes.set_ylim(0, 1.1 * highest)
         axes.legend(fontsize=8)
     axes.set_xlabel(x.name)
     axes.set_ylabel(f"norm of the error coefficients of order {norm.order}")

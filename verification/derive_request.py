@@ -11,7 +11,7 @@ from .terminal import UsageError, writable_file
 
 MOST = 10
 """Of stages, and of past values."""
-TAKEN = {"z", "e", "phi", "exp", "I", "S"}
+TAKEN = {"z", "e", "N", "P", "omega", "phi", "exp", "Rational", "Stage", "Symbol", "Tableau", "sympify"}
 _NUMBER = re.compile(r"[+-]?\d{1,20}(?:/\d{1,20}|\.\d{1,20})?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}", re.ASCII)
 _PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}", re.ASCII)
@@ -23,6 +23,8 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--order is needed (or --collocation)")
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
+    if options.minimise == "estimator" and options.embedded is None:
+        raise UsageError("--minimise estimator is for --embedded")
     if options.minimise != "problem-error":
         for name in ("problem", "steps"):
             if getattr(options, name) is not None:

@@ -12,12 +12,19 @@ from .terminal import UsageError, known
 def minimum_of(family: Any, options: argparse.Namespace) -> Any:
     """The minimum that --minimise asks for, or None."""
     from semilinear.analysis.minimise import minimise_error, minimise_norm
+    from semilinear.analysis.pairs import estimator_ratio
+
+    from .lookup import tableau_of
 
     if options.minimise is None:
         return None
     try:
         if options.minimise == "error-norm":
             return minimise_norm(family)
+        if options.minimise == "estimator":
+            tableau = tableau_of(options.embedded).tableau
+            start = dict.fromkeys(family.parameters, 0)
+            return minimise_error(family, lambda member: estimator_ratio(tableau, member), start)
         return minimise_error(family, _problem_error(options))
     except ValueError as error:
         raise UsageError(f"--minimise: {error}") from error
@@ -79,8 +86,8 @@ def draw(families: list[Any], options: argparse.Namespace) -> None:
     plot_norm(norm, norm.parameters[0], minimum, title, options.plot)
 
 
-def family_json(family: Any, minimum: Any) -> dict[str, Any]:
-    """A family as JSON data."""
+def family_json(family: Any, minimum: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """A family as JSON data; "tableau" is a tableau file where nothing is free."""
     from semilinear.analysis.derived_text import data, latex, python
 
     tableau = family.tableau
@@ -95,6 +102,7 @@ def family_json(family: Any, minimum: Any) -> dict[str, Any]:
         "minimum": None if minimum is None else _minimum_json(minimum),
         "plan": _plan(family),
         "tableau": data(family),
+        "pair": _pair(family, options),
         "rows": [
             {"row": name, "c": str(c), "weights": {_key(k): str(w) for k, w in sorted(row.items())}}
             for name, c, row in (
@@ -105,6 +113,23 @@ def family_json(family: Any, minimum: Any) -> dict[str, Any]:
         "latex": latex(family),
         "python": python(family),
     }
+
+
+def _pair(family: Any, options: argparse.Namespace) -> dict[str, Any] | None:
+    """The tableau file of a method with the derived row embedded, where a file can hold it."""
+    from semilinear.analysis.pairs import pair
+    from semilinear.analysis.tableau_file import Document, TableauFileError, tableau_data
+
+    from .lookup import tableau_of
+
+    if options.embedded is None or family.parameters:
+        return None
+    found = tableau_of(options.embedded)
+    try:
+        both = pair(found.tableau, family)
+        return tableau_data(Document(both, found.linearised, f"{found.name}, embedded"))
+    except TableauFileError:
+        return None
 
 
 def _key(j: int) -> str:

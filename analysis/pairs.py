@@ -1,0 +1,43 @@
+"""Embedded pairs: a method with a second output row, whose difference estimates the local error."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from semilinear.integrators.tableau import Tableau
+from sympy import Expr
+
+from .derive import Family, expand
+from .expansion import Expansion
+from .trees import Tree
+
+
+def pair(tableau: Tableau, family: Family) -> Tableau:
+    """The tableau with the output row of a family embedded (`derive_embedded`).
+
+    Raises ValueError for a family on other stages, or with parameters.
+    """
+    if family.tableau.stages != tableau.stages:
+        raise ValueError("family must have the tableau's stages")
+    if family.parameters:
+        raise ValueError(f"family must have no parameters, got {', '.join(map(str, family.parameters))}")
+    return dataclasses.replace(tableau, low=family.tableau.output)
+
+
+def estimator_ratio(tableau: Tableau, family: Family) -> float:
+    """|E^_(p+1) - E_(p+1)| / |E^_p|: the second term of the error estimate, by its first.
+
+    p: the order of the tableau, p - 1 that of the embedded row; E: error coefficients of an order, in the
+    2-norm, ^ those of the embedded row.  The estimate is good for steps that are small against its inverse;
+    infinite where the embedded row has the order of the tableau.  Prince & Dormand 1981, Sec. 2 (their C).
+    """
+    p = family.order + 1
+    own, low = (expand(t, p + 1, family.form) for t in (tableau, family.tableau))
+    first = _norm(low, {tree: low.coefficient(tree) for tree in low.trees(p)})
+    second = {tree: low.coefficient(tree) - own.coefficient(tree) for tree in low.trees(p + 1)}
+    return _norm(low, second) / first if first else math.inf
+
+
+def _norm(expansion: Expansion, values: dict[Tree, Expr]) -> float:
+    return math.sqrt(sum(float(expansion.field.expression(v)) ** 2 for v in values.values()))
