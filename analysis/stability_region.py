@@ -61,23 +61,15 @@ class Region:
 def region(method: Amplification, z: complex, points: int = 401) -> Region:
     """The stability region for one z, on a grid of `points` x `points` over its window.
 
-    The window is that of the boundary locus's stable part, and is widened until its border is unstable.
+    Its window is that of `window`.
     Raises ValueError for z that is not finite, or fewer than 9 points.
     """
     if isinstance(points, bool) or not isinstance(points, int) or points < 9:
         raise ValueError(f"points must be an integer >= 9, got {points!r}")
     points += 1 - points % 2  # the grid of double width has the same corners
     left, right, bottom, top = window(method, z)
-    for _ in range(8):
-        x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)
-        radius = method.radius(z, x + 1j * y[:, None])
-        border = np.concatenate([radius[0], radius[-1], radius[:, 0], radius[:, -1]])
-        if border.min() > 1:
-            break
-        wide, high = right - left, top - bottom
-        left, right, bottom, top = left - wide / 2, right + wide / 2, bottom - high / 2, top + high / 2
-    else:
-        raise ValueError(f"z must leave a bounded region; none was found at z = {z}")
+    x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)
+    radius = method.radius(z, x + 1j * y[:, None])
     fine, coarse = _area(x, y, radius), _area(x[::2], y[::2], radius[::2, ::2])
     return Region(complex(z), x, y, radius, fine, abs(fine - coarse))
 
@@ -91,7 +83,8 @@ def window(method: Amplification, z: complex) -> tuple[float, float, float, floa
     locus = boundary_locus(method, z)
     edge = locus[method.radius(z, locus) < 1 + 1e-5]
     edge = edge[np.argsort(abs(edge))]
-    far = np.flatnonzero(abs(edge[1:]) > 2 * abs(edge[:-1]) + 1e-3)
+    reach = np.maximum(abs(edge), np.median(abs(edge)) / 4)
+    far = np.flatnonzero(abs(edge[1:]) > 2 * reach[:-1])
     edge = edge[: far[0] + 1] if len(far) else edge
     x, y = np.append(edge.real, 0.0), np.append(edge.imag, 0.0)
     margin = 0.05 * max(float(np.ptp(x)), float(np.ptp(y)), 1e-3)
@@ -132,7 +125,7 @@ class Interval:
     high: float
 
 
-def real_interval(method: Amplification, z: complex, points: int = 2000) -> Interval | None:
+def real_interval(method: Amplification, z: complex, points: int = 1000) -> Interval | None:
     """The stable interval of real w that contains 0, or the nearest to 0 where 0 is unstable; None: none.
 
     At z = 0 it is [-w*, 0] of the classical theory.  For real z the exact solution decays for w < -z, and a
@@ -161,7 +154,7 @@ def _first(method: Amplification, z: complex, sign: float, end: float, points: i
     return Interval(*sorted((sign * enter, sign * leave)))
 
 
-def imaginary_interval(method: Amplification, z: complex, points: int = 2000) -> float | None:
+def imaginary_interval(method: Amplification, z: complex, points: int = 1000) -> float | None:
     """The largest y* with w = i y stable for all |y| <= y*, to 1e-12; None where w = 0 is unstable.
 
     Scanned at `points` places on each side; decided in multiprecision where |zeta| - 1 is of rounding size,
@@ -171,8 +164,9 @@ def imaginary_interval(method: Amplification, z: complex, points: int = 2000) ->
         return None
     _, _, bottom, top = window(method, z)
     up = _exit(_on_ray(method, z, 1j), np.linspace(0, top, points))
-    down = _exit(_on_ray(method, z, -1j), np.linspace(0, -bottom, points))
-    return min(up, down)
+    if complex(z).imag == 0:
+        return up  # the region is symmetric
+    return min(up, _exit(_on_ray(method, z, -1j), np.linspace(0, -bottom, points)))
 
 
 def _on_ray(method: Amplification, z: complex, direction: complex) -> Callable[[np.ndarray], np.ndarray]:
@@ -181,10 +175,12 @@ def _on_ray(method: Amplification, z: complex, direction: complex) -> Callable[[
 
 def _exit(stable: Callable[[np.ndarray], np.ndarray], at: np.ndarray) -> float:
     """The end of the stable stretch that starts at at[0], by bisection; at[-1] where there is none."""
-    stop = next((i for i in range(0, len(at), 64) if not stable(at[i : i + 64]).all()), None)
-    if stop is None:
+    start, count, verdict = 0, 4, np.array([True])
+    while start < len(at) and (verdict := stable(at[start : start + count])).all():
+        start, count = start + count, min(2 * count, 256)
+    if verdict.all():
         return float(at[-1])
-    index = stop + int(np.argmin(stable(at[stop : stop + 64])))
+    index = start + int(np.argmin(verdict))
     inside, outside = (float(at[max(index - 1, 0)]), float(at[index]))
     least = SMALL * (outside - inside)
     while outside - inside > max(RELATIVE * outside, least if inside == 0 else 0):
