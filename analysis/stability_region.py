@@ -218,10 +218,11 @@ def largest_stable_step(method: Amplification, linear: Any, mu: Any, *, ratio: f
     the first stable stretch is then bisected to 1e-12.
     Raises ValueError for numbers that are not finite, or a ratio that does not exceed 1.
     """
-    a, b = np.broadcast_arrays(np.asarray(linear, dtype=complex), np.asarray(mu, dtype=complex))
-    for name, value in (("linear", a), ("mu", b)):
-        if not np.isfinite(value).all() or not value.size:
+    given = {"linear": np.asarray(linear, dtype=complex), "mu": np.asarray(mu, dtype=complex)}
+    for name, value in given.items():
+        if not value.size or not np.isfinite(value).all():
             raise ValueError(f"{name} must be finite numbers, at least one, got {value.tolist()}")
+    a, b = np.broadcast_arrays(*given.values())
     if not 1 < ratio <= 2:
         raise ValueError(f"ratio must lie in (1, 2], got {ratio!r}")
     pairs = np.unique(np.stack([a.ravel(), b.ravel()], axis=-1), axis=0)
