@@ -5,10 +5,10 @@ the state that evaluation j was made at.  Everything that the method carries fro
 
     (u_n, V of the carried evaluation where there is one, V of the starts of the last `past` steps),
 
-and a step multiplies it by the amplification matrix M(z, w): entries polynomial in w, whose coefficients are
-functions of z in phi(k, c) and exp(c z).  A one-step method is the 1 x 1 case, the stability function R(z, w);
-a multistep method's characteristic polynomial is det(zeta - M).  PEC adds the carried evaluation, made at
-the predicted state, to the memory, and with it a root.
+and a step multiplies it by the amplification matrix M(z, w): entries polynomial in w, whose coefficients
+are functions of z in phi(k, c) and exp(c z).  A one-step method is the 1 x 1 case, the stability function
+R(z, w); a multistep method's characteristic polynomial is det(zeta - M).  PEC adds the carried evaluation,
+made at the predicted state, to the memory, and with it a root.
 
 The method is stable at (z, w) if the powers of M are bounded: by the root condition, all eigenvalues in the
 closed unit disc and those on the circle simple.  With additive noise the same condition bounds the variance.
@@ -30,19 +30,13 @@ from typing import Any
 
 import numpy as np
 import sympy
-from semilinear.integrators.arithmetic import FLOAT64, Arithmetic, Value, multiprecision
-from semilinear.integrators.evaluate import evaluator
-from semilinear.integrators.phi import phi as numeric_phi
+from semilinear.integrators.arithmetic import FLOAT64, Value, multiprecision
 from semilinear.integrators.tableau import Tableau, Weights, at_zero, omega, phi, z
 from sympy import Expr, Integer, Rational, Symbol
 
-w, zeta, q = Symbol("w"), Symbol("zeta"), Symbol("mu/L")
+from .root_condition import DIGITS, Point, eigenvalues, has_pole, root_condition, spectrum
 
-DOUBT = 1e-13
-"""Relative error of an eigenvalue in float64, where no other is near: see `Amplification._spectrum`."""
-DIGITS, UNIT, APART = 100, 1e-70, 1e-12
-"""Of multiprecision; what counts as modulus 1 there (a double root is off by 1e-50 or so); the distance of
-eigenvalues that are simple."""
+w, zeta, q = Symbol("w"), Symbol("zeta"), Symbol("mu/L")
 
 
 @dataclass(frozen=True)
@@ -160,7 +154,7 @@ class Amplification:
         coefficient is.
         """
         a, b = np.broadcast_arrays(np.asarray(at_z, dtype=complex), np.asarray(at_w, dtype=complex))
-        known = _Point(np.asarray(at_z, dtype=complex), FLOAT64)  # coefficients, at as few points as given
+        known = Point(np.asarray(at_z, dtype=complex), FLOAT64)  # coefficients, at as few points as given
         zero = np.zeros(a.shape, dtype=complex)
         unit = [np.stack([zero + (i == j) for j in range(self.size)]) for i in range(self.size)]
         with np.errstate(all="ignore"):
@@ -169,26 +163,13 @@ class Amplification:
 
     def radius(self, at_z: Any, at_w: Any) -> np.ndarray:
         """The spectral radius of M over complex arrays; infinite where M is not finite."""
-        return self._spectrum(at_z, at_w)[0]
-
-    def _spectrum(self, at_z: Any, at_w: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The spectral radius, and within what of 1 it cannot be told from 1: the error of M, of size e^z
-        where that is large and cancels, over the distance of the largest eigenvalue from the others.
-        """
-        matrices = self.matrix(at_z, at_w)
-        good = np.isfinite(matrices).all((-2, -1))
-        values = np.linalg.eigvals(np.where(good[..., None, None], matrices, 0))
-        moduli = abs(values)
-        first = moduli.argmax(-1)[..., None]
-        apart = abs(values - np.take_along_axis(values, first, -1))
-        np.put_along_axis(apart, first, 1.0, -1)
-        size = abs(matrices).sum(-1).max(-1) + np.exp(np.clip(np.real(at_z), 0, 300))
-        doubt = np.clip(DOUBT * size / np.clip(apart.min(-1), 1e-8, 1), 0, 1e-3)
-        return np.where(good, moduli.max(-1), np.inf), np.where(good, doubt, np.inf)
+        return spectrum(self.matrix(at_z, at_w), at_z)[0]
 
     def stable(self, at_z: Any, at_w: Any) -> np.ndarray:
-        """Whether the root condition holds, over complex arrays; decided at 100 digits where float64 cannot."""
-        radius, doubt = self._spectrum(at_z, at_w)
+        """Whether the root condition holds, over complex arrays; decided at 100 digits where float64 cannot
+        tell.
+        """
+        radius, doubt = spectrum(self.matrix(at_z, at_w), at_z)
         a, b = (np.broadcast_to(np.asarray(v, dtype=complex), radius.shape) for v in (at_z, at_w))
         stable: np.ndarray = np.asarray(radius < 1)
         for i in np.argwhere(~(abs(radius - 1) > doubt)):
@@ -201,7 +182,7 @@ class Amplification:
         Raises ZeroDivisionError where a coefficient has a pole.
         """
         xp = multiprecision(digits)
-        point = _Point(xp.context.mpc(at_z), xp)
+        point = Point(xp.context.mpc(at_z), xp)
         unit = list(np.array([[xp.context.mpc(i == j) for j in range(self.size)] for i in range(self.size)]))
         return xp.context.matrix([list(r) for r in self._run(point.value, xp.context.mpc(at_w), unit)])
 
@@ -212,14 +193,14 @@ class Amplification:
             matrix = self.precise(at_z, at_w, DIGITS + int(max(at_z.real, 0)))
         except ZeroDivisionError:
             return False
-        return _roots_hold(_eigenvalues(matrix))
+        return root_condition(eigenvalues(matrix))
 
     # --- h -> 0 ---
 
     @cached_property
     def limit(self) -> sympy.Matrix:
         """M as h -> 0 with L and mu fixed: free of q = mu/L unless a weight has a pole at z = 0."""
-        if any(_has_pole(e) for rows in self._cycle for row in rows.weights for e in row.values()):
+        if any(has_pole(e) for rows in self._cycle for row in rows.weights for e in row.values()):
             return self.exact.applyfunc(lambda e: at_zero(sympy.expand(e.subs(w, q * z))))
         unit = list(np.array(sympy.eye(self.size).tolist(), dtype=object))
         return sympy.Matrix(self._run(lambda e: Integer(1), Integer(0), unit))  # e^0; weights times w = 0
@@ -229,58 +210,16 @@ class Amplification:
         """The root condition as h -> 0, for every L and mu.
 
         Earlier steps enter a tableau through evaluations only, hence with a factor w: weights that are
-        regular at z = 0 leave the roots 1, 0, .., 0.  A pole at z = 0 lets roots depend on mu/L, and then they
-        cannot stay in the disc for all of its values: a bounded entire function is constant.
+        regular at z = 0 leave the roots 1, 0, .., 0.  A pole at z = 0 lets roots depend on mu/L, and then
+        they cannot stay in the disc for all of its values: a bounded entire function is constant.
         """
         if self.limit.has(sympy.oo, sympy.zoo, sympy.nan):
             return False
         polynomial = sympy.Poly(self.limit.charpoly(zeta).as_expr(), zeta)
         if sympy.simplify(polynomial.as_expr()).has(q):
             return False
-        roots = [
-            (abs(r) - 1, multiplicity)
-            for factor, multiplicity in polynomial.sqf_list()[1]
-            for r in factor.nroots(n=DIGITS)
-        ]
-        return all(r < -UNIT or (multiplicity == 1 and r <= UNIT) for r, multiplicity in roots)
-
-
-class _Point:
-    """The numbers that coefficients are at one z, or an array of them; each is computed once."""
-
-    def __init__(self, at: Value, xp: Arithmetic) -> None:
-        self._at, self._xp = at, xp
-        self._known: dict[Any, Value] = {}
-
-    def symbol(self, symbol: Symbol) -> Value:
-        """z."""
-        return self._at
-
-    def phi(self, k: int, c: Value) -> Value:
-        """phi_k(c z)."""
-        return self._remember((k, c), lambda: numeric_phi(k, c * self._at))
-
-    def value(self, expression: Expr) -> Value:
-        """An exact coefficient; its limit at z = 0."""
-        return self._remember(expression, lambda: self._compute(expression))
-
-    def _compute(self, expression: Expr) -> Value:
-        if not _has_pole(expression):
-            return evaluator(expression, self._xp)(self)
-        here, at_0 = np.asarray(self._at == 0), at_zero(expression)
-        if not here.any():
-            return evaluator(expression, self._xp)(self)
-        if self._xp is not FLOAT64:
-            if not at_0.is_finite:
-                raise ZeroDivisionError(f"{expression} has a pole at z = 0")
-            return self._xp.number(at_0)
-        limit = float(at_0) if at_0.is_finite else np.inf
-        return np.where(here, limit, evaluator(expression, self._xp)(self))
-
-    def _remember(self, key: Any, compute: Callable[[], Value]) -> Value:
-        if key not in self._known:
-            self._known[key] = compute()
-        return self._known[key]
+        factors = polynomial.sqf_list()[1]
+        return root_condition([r for f, m in factors for r in f.nroots(n=DIGITS) * m])
 
 
 def _exact(name: str, value: Any) -> Expr:
@@ -293,11 +232,6 @@ def _exact(name: str, value: Any) -> Expr:
         raise ValueError(f"{name} must be a real number, got {value!r}") from error
 
 
-def _has_pole(expression: Expr) -> bool:
-    """Whether z stands in a denominator, be the pole removable or not."""
-    return any(p.exp.is_negative and p.base.has(z) for p in expression.atoms(sympy.Pow))
-
-
 def _by_powers(expression: Expr, symbol: Symbol) -> Expr:
     """An expression expanded, with one coefficient for each power of a symbol."""
     coefficients: dict[Expr, Expr] = {}
@@ -305,21 +239,6 @@ def _by_powers(expression: Expr, symbol: Symbol) -> Expr:
         coefficient, power = term.as_independent(symbol, as_Add=False)
         coefficients[power] = coefficients.get(power, Integer(0)) + coefficient
     return sympy.Add(*(c * p for p, c in coefficients.items()))
-
-
-def _eigenvalues(matrix: Any) -> list[Any]:
-    """Eigenvalues of an mpmath matrix."""
-    if matrix.rows == 1:
-        return [matrix[0, 0]]
-    return list(matrix.ctx.eig(matrix, left=False, right=False))
-
-
-def _roots_hold(roots: list[Any]) -> bool:
-    """All in the closed unit disc, those on the circle simple."""
-    if not all(abs(r) - 1 <= UNIT for r in roots):
-        return False
-    edge = [r for r in roots if abs(r) - 1 >= -UNIT]
-    return all(abs(a - b) > APART for i, a in enumerate(edge) for b in edge[:i])
 
 
 def stability_function(tableau: Tableau) -> Expr:

@@ -18,8 +18,9 @@ from .stability import Amplification
 
 ANGLES = 720
 RELATIVE, SMALL = 1e-12, 1e-3
-"""Width of the bracket that a bisection ends with, relative to its end; and, where it closes on 0, relative to
-the first gap of the scan."""
+"""Width of the bracket that a bisection ends with, relative to its end; and, where it closes on 0, relative
+to the first gap of the scan.
+"""
 
 
 def boundary_locus(method: Amplification, z: complex, angles: int = ANGLES) -> np.ndarray:
@@ -58,7 +59,7 @@ class Region:
     area_error: float
 
 
-def region(method: Amplification, z: complex, points: int = 401) -> Region:
+def region(method: Amplification, z: complex, points: int = 301) -> Region:
     """The stability region for one z, on a grid of `points` x `points` over its window.
 
     Its window is that of `window`.
@@ -175,12 +176,12 @@ def _on_ray(method: Amplification, z: complex, direction: complex) -> Callable[[
 
 def _exit(stable: Callable[[np.ndarray], np.ndarray], at: np.ndarray) -> float:
     """The end of the stable stretch that starts at at[0], by bisection; at[-1] where there is none."""
-    start, count, verdict = 0, 4, np.array([True])
-    while start < len(at) and (verdict := stable(at[start : start + count])).all():
+    start, count = 0, 4
+    while start < len(at) and stable(at[start : start + count]).all():
         start, count = start + count, min(2 * count, 256)
-    if verdict.all():
+    if start >= len(at):
         return float(at[-1])
-    index = start + int(np.argmin(verdict))
+    index = start + int(np.argmin(stable(at[start : start + count])))
     inside, outside = (float(at[max(index - 1, 0)]), float(at[index]))
     least = SMALL * (outside - inside)
     while outside - inside > max(RELATIVE * outside, least if inside == 0 else 0):
@@ -213,9 +214,9 @@ def largest_stable_step(method: Amplification, linear: Any, mu: Any, *, ratio: f
     linear, mu: complex numbers or arrays of eigenvalues that broadcast, in inverse units of h; see the
     module `stability` for those of diffusion forms.  A negative direction of integration (rho) turns the
     signs of both.
-    Steps are tried in geometric progression with `ratio`, from 1e-3 to 1e6 in units of 1/max(|L|, |mu|); where
-    Re L > 0, to Re z = 30.  An instability in a window of h narrower than the ratio is not seen; the end of
-    the first stable stretch is then bisected to 1e-12.
+    Steps are tried in geometric progression with `ratio`, from 1e-3 to 1e6 in units of 1/max(|L|, |mu|);
+    where Re L > 0, to Re z = 30.  An instability in a window of h narrower than the ratio is not seen; the
+    end of the first stable stretch is then bisected to 1e-12.
     Raises ValueError for numbers that are not finite, or a ratio that does not exceed 1.
     """
     given = {"linear": np.asarray(linear, dtype=complex), "mu": np.asarray(mu, dtype=complex)}
@@ -234,8 +235,7 @@ def largest_stable_step(method: Amplification, linear: Any, mu: Any, *, ratio: f
     steps = first * ratio ** np.arange(math.ceil(math.log(last / first) / math.log(ratio)) + 1)
 
     def stable(h: np.ndarray) -> np.ndarray:
-        verdict: np.ndarray = method.stable(h[:, None] * pairs[:, 0], h[:, None] * pairs[:, 1]).all(1)
-        return verdict
+        return np.all(method.stable(h[:, None] * pairs[:, 0], h[:, None] * pairs[:, 1]), axis=1)
 
     if not stable(steps[:1])[0]:
         return StableStep(0.0, float(first), float(first))

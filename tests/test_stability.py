@@ -390,5 +390,5 @@ def test_a_method_with_memory_has_no_stability_function() -> None:
 def test_parameters_are_put_in_exactly() -> None:
     """SciRE-2 at phi_1 = 1 is the midpoint rule."""
     tableau = full("scire-v1-2-released")
-    method = Amplification(tableau, parameters={s: 1 for s in tableau.parameters})
+    method = Amplification(tableau, parameters=dict.fromkeys(tableau.parameters, 1))
     assert sympy.expand(at_zero(method.exact[0, 0]) - (1 + w + w**2 / 2)) == 0

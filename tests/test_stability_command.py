@@ -103,7 +103,7 @@ def test_the_regions_are_drawn(capsys: Any, tmp_path: Path, suffix: str) -> None
     """The same bytes again: nothing in the file depends on the time."""
     paths = [tmp_path / f"{i}.{suffix}" for i in range(2)]
     for path in paths:
-        run(capsys, "unipc-2-bh2", "--z", "0", "-1", "--plot", str(path))
+        run(capsys, "dpm-solver++-3s", "--z", "0", "-1", "--plot", str(path))
     assert paths[0].stat().st_size > 5000
     assert paths[0].read_bytes()[:4] in (b"\x89PNG", b"<?xm")
     assert paths[0].read_bytes() == paths[1].read_bytes()

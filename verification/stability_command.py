@@ -122,9 +122,8 @@ def tableau_of(name: str) -> tuple[Any, str, float]:
 def _values(given: Sequence[float] | None, form: str, rate: float) -> list[float]:
     sign = float(rate > 0) - float(rate < 0)
     values = [0.0, sign, 5 * sign] if given is None else list(given)
-    if rate == 0 and any(values):
-        if given is not None:
-            raise UsageError(f"--z must be 0 for form {form}, whose L is 0, got {max(values, key=abs):g}")
+    if rate == 0 and any(values):  # only given ones are
+        raise UsageError(f"--z must be 0 for form {form}, whose L is 0, got {max(values, key=abs):g}")
     return list(dict.fromkeys(v + 0.0 for v in values))
 
 
