@@ -83,10 +83,11 @@ def window(method: Amplification, z: complex) -> tuple[float, float, float, floa
     """
     locus = boundary_locus(method, z)
     edge = locus[method.radius(z, locus) < 1 + 1e-5]
-    edge = edge[np.argsort(abs(edge))]
-    reach = np.maximum(abs(edge), np.median(abs(edge)) / 4)
-    far = np.flatnonzero(abs(edge[1:]) > 2 * reach[:-1])
-    edge = edge[: far[0] + 1] if len(far) else edge
+    if len(edge):  # else the region is empty: e^z is too large
+        edge = edge[np.argsort(abs(edge))]
+        reach = np.maximum(abs(edge), np.median(abs(edge)) / 4)
+        far = np.flatnonzero(abs(edge[1:]) > 2 * reach[:-1])
+        edge = edge[: far[0] + 1] if len(far) else edge
     x, y = np.append(edge.real, 0.0), np.append(edge.imag, 0.0)
     margin = 0.05 * max(float(np.ptp(x)), float(np.ptp(y)), 1e-3)
     return (
@@ -235,7 +236,8 @@ def largest_stable_step(method: Amplification, linear: Any, mu: Any, *, ratio: f
     steps = first * ratio ** np.arange(math.ceil(math.log(last / first) / math.log(ratio)) + 1)
 
     def stable(h: np.ndarray) -> np.ndarray:
-        return np.all(method.stable(h[:, None] * pairs[:, 0], h[:, None] * pairs[:, 1]), axis=1)
+        verdict: np.ndarray = np.all(method.stable(*(h[:, None] * pairs.T[:, None])), axis=1)
+        return verdict
 
     if not stable(steps[:1])[0]:
         return StableStep(0.0, float(first), float(first))

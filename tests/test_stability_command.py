@@ -109,6 +109,16 @@ def test_the_regions_are_drawn(capsys: Any, tmp_path: Path, suffix: str) -> None
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_empty_region_is_said_and_drawn_without_a_warning(capsys: Any, tmp_path: Path) -> None:
+    path = tmp_path / "empty.svg"
+    code, out, _ = run(capsys, "deis-lambdaab2", "--z", "1", "--plot", str(path), "--json")
+    row = json.loads(out)["z"][0]
+    assert code == 0
+    assert (row["real"], row["imaginary"], row["area"]) == (None, None, 0)
+    assert path.stat().st_size > 5000
+
+
 def test_a_method_that_is_not_zero_stable_is_exit_code_1(capsys: Any, monkeypatch: Any) -> None:
     pole = Tableau((), phi1 * N(0) + (N(0) - 2 * P(1) + P(2)) / z)
     monkeypatch.setattr(stability_command, "tableau_of", lambda name: (pole, "data_in_lambda", -1.0))

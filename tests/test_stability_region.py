@@ -100,6 +100,14 @@ def test_the_region_of_exponential_euler_is_a_disc(z: complex) -> None:
     assert ((found.radius < 1) == (abs(w + np.exp(z) / phi1) < 1 / abs(phi1))).mean() > 1 - 1e-12
 
 
+def test_a_region_can_be_empty() -> None:
+    """Adams-Bashforth 3 at z = 1: no w makes up for the growth of e^z."""
+    method = Amplification(adams(3))
+    assert region(method, 1, 101).area == 0
+    assert real_interval(method, 1) is None
+    assert imaginary_interval(method, 1) is None
+
+
 def test_the_area_error_covers_the_change_to_a_finer_grid() -> None:
     for name in ("dpm-solver-3", "unipc-2-bh2"):
         coarse, fine = region(method(name), -1, 151), region(method(name), -1, 601)

@@ -23,9 +23,11 @@ def plot_regions(regions: Sequence[Any], title: str, path: Path) -> None:
     handles = {}
     for i, r in sorted(enumerate(regions), key=lambda pair: -pair[1].area):
         excess, colour = r.radius.clip(max=10) - 1, f"C{i % 10}"
+        handles[i] = Patch(color=colour, alpha=0.6, label=f"z = {r.z.real:g}" + ("" if r.area else ": none"))
+        if not r.area:
+            continue
         axes.contourf(r.real, r.imaginary, excess, levels=[-1, 0], colors=[colour], alpha=0.18)
         axes.contour(r.real, r.imaginary, excess, levels=[0], colors=[colour], linewidths=1.4)
-        handles[i] = Patch(color=colour, alpha=0.6, label=f"z = {r.z.real:g}")
     for line in (axes.axhline, axes.axvline):
         line(0, color="0.75", lw=0.8, zorder=0)
     axes.set_aspect("equal", adjustable="datalim")
