@@ -28,8 +28,12 @@ def boundary_locus(method: Amplification, z: complex, angles: int = ANGLES) -> n
 
     For each theta, det(e^(i theta) - M) is a polynomial in w, found from its values on a circle by the
     discrete Fourier transform.
+    Raises ValueError for z that is not finite, or a pole of a coefficient.
     """
-    _check_number("z", z)
+    if not np.isfinite(complex(z)):
+        raise ValueError(f"z must be a finite number, got {z!r}")
+    if not np.isfinite(method.matrix(z, 0)).all():
+        raise ValueError(f"z must be no pole of a coefficient, got {z!r}")
     stages = len(method.tableau.stages) + 1
     count = 1 << (method.size * stages * len(method.steps)).bit_length()
     reach = (2.0 + stages / 2) / math.sqrt(max(1.0, 2.0 ** -max(complex(z).real, 0)))
@@ -63,7 +67,7 @@ def region(method: Amplification, z: complex, points: int = 301) -> Region:
     """The stability region for one z, on a grid of `points` x `points` over its window.
 
     Its window is that of `window`.
-    Raises ValueError for z that is not finite, or fewer than 9 points.
+    Raises ValueError for z as `boundary_locus` does, or fewer than 9 points.
     """
     if isinstance(points, bool) or not isinstance(points, int) or points < 9:
         raise ValueError(f"points must be an integer >= 9, got {points!r}")
@@ -245,8 +249,3 @@ def largest_stable_step(method: Amplification, linear: Any, mu: Any, *, ratio: f
     if end == steps[-1]:
         return StableStep(math.inf, 0.0, float(end))
     return StableStep(end, RELATIVE * end, float(end))
-
-
-def _check_number(name: str, value: complex) -> None:
-    if not np.isfinite(complex(value)):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")

@@ -77,6 +77,7 @@ def test_without_the_nonlinear_part_every_method_is_exact(name: str) -> None:
     assert sympy.expand(polynomial - zeta ** (method.size - 1) * (zeta - sympy.exp(z))) == 0
 
 
+@settings(max_examples=8)
 @given(points)
 def test_so_is_the_method_of_eight_stages(at: complex) -> None:
     assert abs(Amplification(full("exprk5s8")).precise(at, 0)[0, 0] - mpmath.exp(at)) < 1e-12 * np.exp(

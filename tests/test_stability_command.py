@@ -103,7 +103,7 @@ def test_the_regions_are_drawn(capsys: Any, tmp_path: Path, suffix: str) -> None
     """The same bytes again: nothing in the file depends on the time."""
     paths = [tmp_path / f"{i}.{suffix}" for i in range(2)]
     for path in paths:
-        run(capsys, "dpm-solver++-3s", "--z", "0", "-1", "--plot", str(path))
+        run(capsys, "ddim", "--z", "0", "--plot", str(path))
     assert paths[0].stat().st_size > 5000
     assert paths[0].read_bytes()[:4] in (b"\x89PNG", b"<?xm")
     assert paths[0].read_bytes() == paths[1].read_bytes()
@@ -128,6 +128,13 @@ def test_a_method_that_is_not_zero_stable_is_exit_code_1(capsys: Any, monkeypatc
     assert "NOT zero-stable" in run(capsys, "pole", "--z", "-1")[1]
 
 
+def test_the_listed_method_with_a_pole_at_z_0_is_not_zero_stable(capsys: Any) -> None:
+    code, out, _ = run(capsys, "sde-dpm-solver++-3m-released", "--json")
+    data = json.loads(out)
+    assert code == 1
+    assert (data["zero_stable"], data["rate"], [row["z"] for row in data["z"]]) == (False, -2, [-1, -5])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -138,6 +145,8 @@ def test_a_method_that_is_not_zero_stable_is_exit_code_1(capsys: Any, monkeypatc
         (["scire-v1-2-released"], "change from step to step (phi_1)"),
         (["ddim", "--z", "nan"], "must be a finite number"),
         (["ddim", "--z", "-1e999"], "must be a finite number"),
+        (["ddim", "--z", "1000"], "e^z overflows, got 1000"),
+        (["sde-dpm-solver++-3m-released", "--z", "-1", "0"], "must be no pole of a coefficient"),
         (["ddim", "--z", "x"], "invalid finite value"),
         (["ddim", "--z"], "expected at least one argument"),
         (["deis-rhoab2", "--z", "0", "-1"], "--z must be 0 for form noise_in_rho"),

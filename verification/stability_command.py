@@ -37,7 +37,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         nargs="+",
         action="extend",
         metavar="Z",
-        help="values of h L (default: 0, and 1 and 5 times the sign of the form's L)",
+        help="values of h L (default: 0, and 1 and 5 times the sign of the form's L; not a pole)",
     )
     stability.add_argument(
         "--linear", type=_number, nargs="+", metavar="L", help="complex numbers (default: the form's L)"
@@ -70,11 +70,11 @@ def run(options: argparse.Namespace) -> int:
     if tableau.parameters:
         names = ", ".join(sorted(s.name for s in tableau.parameters))
         raise UsageError(f"solver {options.solver} has coefficients that change from step to step ({names})")
-    values = _values(options.z, form, rate)
+    method = Amplification(tableau)
+    values = _values(options.z, method, form, rate)
     pairs = _pairs(options.linear, options.mu, form, rate)
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
-    method = Amplification(tableau)
     regions = [region(method, z) for z in values]
     data: dict[str, Any] = {
         "solver": options.solver,
@@ -119,9 +119,15 @@ def tableau_of(name: str) -> tuple[Any, str, float]:
     return solver.sequence.tableaux[-1], form.name, float(rate)
 
 
-def _values(given: Sequence[float] | None, form: str, rate: float) -> list[float]:
+def _values(given: Sequence[float] | None, method: Any, form: str, rate: float) -> list[float]:
     sign = float(rate > 0) - float(rate < 0)
-    values = [0.0, sign, 5 * sign] if given is None else list(given)
+    usable = [v for v in given or (0.0, sign, 5 * sign) if abs(method.matrix(v, 0)).max() < math.inf]
+    values = usable if given is None else list(given)
+    if len(usable) < len(values):
+        bad = next(v for v in values if v not in usable)
+        raise UsageError(
+            f"--z must be no pole of a coefficient, and none so large that e^z overflows, got {bad:g}"
+        )
     if rate == 0 and any(values):  # only given ones are
         raise UsageError(f"--z must be 0 for form {form}, whose L is 0, got {max(values, key=abs):g}")
     return list(dict.fromkeys(v + 0.0 for v in values))
