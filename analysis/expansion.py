@@ -104,6 +104,16 @@ class Expansion:
         find = self.classes if scalar else self.errors
         return next((q - 1 for q in range(1, through + 1) if find(q)), through)
 
+    @property
+    def integrates_constants(self) -> bool:
+        """Whether every stage integrates a constant N, to the order of the expansion (psi_1 = 0)."""
+        powers = range(max(len(self.output) - 1, 1))
+        return not any(
+            sum((w for _, w in rows[m]), -self.exact_moment(1, m) * self.field.power(c, 1 + m))
+            for rows, c in zip(self.stages, self.abscissae[self.known :], strict=True)
+            for m in powers
+        )
+
     def exact_moment(self, k: int, m: int) -> Scalar:
         """What psi_k^(m) is measured against, at c = 1: [z^m] phi_k, or the coefficient of w^(m) in the k-th
         moment.
@@ -175,14 +185,14 @@ def duhamel(
             raise ValueError(f"{weight} has a pole of order {element.pole} at z = 0")
         return [element.taylor(m) for m in range(through)]
 
-    return _expand(tableau, ring.field, taylor, "duhamel", Kind(linearised=linearised))
+    return _expand(tableau, ring.field, taylor, through, "duhamel", Kind(linearised=linearised))
 
 
 def unweighted(tableau: Tableau, through: int) -> Expansion:
     """The expansion for y' = N(tau, y): every phi(k, c) is 1/k!, exp(c z) is 1."""
     check_order("through", through)
     ring = Ring(Field(expressions(tableau)))
-    return _expand(tableau, ring.field, lambda w: [ring(w).taylor(0)], "weight", Kind(False, False))
+    return _expand(tableau, ring.field, lambda w: [ring(w).taylor(0)], 1, "weight", Kind(False, False))
 
 
 def weighted(tableau: Tableau, through: int, moments: Moments = EXACT) -> Expansion:
@@ -194,7 +204,8 @@ def weighted(tableau: Tableau, through: int, moments: Moments = EXACT) -> Expans
     """
     check_order("through", through)
     base = Field([*expressions(tableau), moments.moment(2, 0)])
-    expansion = _expand(tableau, base, partial(_moments, base, moments, through), "weight", Kind(True, False))
+    coefficients = partial(_moments, base, moments, through)
+    expansion = _expand(tableau, base, coefficients, through, "weight", Kind(True, False))
     free = [_free(base, moments, row) for row in (*tableau.a, tableau.b)]
     if any(any(values.values()) for values in free[:-1]) or sum(free[-1].values(), base.zero):
         raise ValueError(f"moments must be consistent, got {moments.name}")
@@ -238,22 +249,29 @@ def _expand(
     tableau: Tableau,
     base: Field,
     taylor: Callable[[Expr], list[Scalar]],
+    powers: int,
     integral: Integral,
     kind: Kind,
 ) -> Expansion:
+    """taylor: a weight's coefficients, `powers` of them."""
     at = positions(tableau)
     abscissae = [base.zero, *(-base(omega(j)) for j in range(1, tableau.past + 1)), *map(base, tableau.c)]
-    known = 1 + tableau.past
 
     def rows(weights: Weights) -> tuple[Row, ...]:
         columns: Mapping[int, list[Scalar]] = {at[key]: taylor(w) for key, w in weights.items()}
-        powers = len(next(iter(columns.values()), [base.zero]))
         return tuple([(j, c[m]) for j, c in columns.items() if c[m]] for m in range(powers))
 
-    stages = tuple(map(rows, tableau.a))
-    sums = (sum((w for _, w in r[0]), base.zero) for r in stages)
-    consistent = all(total == c for total, c in zip(sums, abscissae[known:], strict=True))
-    # Where a stage's row sums to c, the leaf tau has the tree values of the tree N, and adds no condition.
-    return Expansion(
-        base, tuple(abscissae), known, stages, rows(tableau.b), integral, kind._replace(time=not consistent)
+    expansion = Expansion(
+        base,
+        tuple(abscissae),
+        1 + tableau.past,
+        tuple(map(rows, tableau.a)),
+        rows(tableau.b),
+        integral,
+        kind,
     )
+    # The leaf tau adds no condition beside leaves L u, which have its values, nor where all stages integrate a
+    # constant N, so that only derivatives along the solution count.
+    if kind.u_leaves or expansion.integrates_constants:
+        return expansion
+    return dataclasses.replace(expansion, kind=kind._replace(time=True))

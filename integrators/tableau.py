@@ -151,7 +151,7 @@ class Tableau:
     def past(self) -> int:
         """How many evaluations of earlier steps the formulas use."""
         rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
-        return max((-k for row in rows for k in row), default=0) if rows else 0
+        return max([0, *(-k for row in rows for k in row)])
 
     @cached_property
     def evaluations(self) -> int:
