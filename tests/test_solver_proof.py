@@ -92,7 +92,6 @@ def test_a_predictor_two_orders_below_costs_one_order(p: int) -> None:
     )
     assert prove_solver(good).formula() == p + 1
     assert prove_solver(poor).formula() == p + 1
-    assert prove_solver(poor).parts[0].formula.order() == min(p + 2, p + 3)
 
 
 def test_a_first_order_step_at_either_end_leaves_second_order() -> None:
@@ -124,7 +123,7 @@ def test_the_left_riemann_sum_of_deis_makes_one_error(degree: int) -> None:
 @pytest.mark.parametrize("p", [0, 1, 2, 5])
 @pytest.mark.parametrize("points", [1, 2, 7])
 def test_the_mean_of_powers_is_the_sum(p: int, points: int) -> None:
-    total = sum(Fraction(i, points) ** p for i in range(points)) / points
+    total = sum((Fraction(i**p, points**p) for i in range(points)), Fraction(0)) / points
     assert left_mean(p, points) == Rational(total.numerator, total.denominator)
     assert left_mean(p, POINTS).subs(POINTS, points) == left_mean(p, points)
 
