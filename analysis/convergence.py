@@ -43,6 +43,10 @@ REPLICATES = 400
 RICHARDSON_TOLERANCE = 0.25
 TRIM = 0.25
 """Share of the finest window's own uncertainty by which another window may differ from it for nothing."""
+EXTRAPOLATION = 8
+"""Points that an extrapolation uses at most."""
+SAFETY = 4
+"""Of an extrapolation's interval, in units of its latest changes."""
 RESOLUTION = 0.0025
 """No standard error is smaller: what the three-term model leaves out does not vanish with the residual."""
 
@@ -133,26 +137,14 @@ def estimate_order(
     statistic: how a batch's errors are summed up. Raises ValueError for shapes that do not fit, an n that
     does not increase, or negative errors.
     """
-    e = np.asarray(errors, dtype=float)
-    if e.ndim == 1:
-        e = e[:, None]
-    if e.ndim != 2 or e.shape[0] != len(n) or len(floors) != len(n) or e.shape[1] == 0:
-        raise ValueError(
-            f"errors must have shape ({len(n)}, batch) and floors length {len(n)}, "
-            f"got {e.shape} and {len(floors)}"
-        )
-    if any(b <= a for a, b in itertools.pairwise(n)) or (len(n) and n[0] < 1):
-        raise ValueError(f"n must be increasing positive integers, got {list(n)}")
-    if np.any(e < 0):
-        raise ValueError("errors must be non-negative")
+    e = _checked(n, errors, floors)
     if statistic not in STATISTICS:
         raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}, got {statistic!r}")
     summed = STATISTICS[statistic](e)
     points = usable_points(n, summed, floors)
     rows = [i for i, p in enumerate(points) if p.usable]
     if len(rows) < WINDOWS[0]:
-        reason = f"{len(rows)} usable points, {WINDOWS[0]} are needed"
-        return OrderEstimate(math.nan, math.nan, math.nan, (), points, reason)
+        return OrderEstimate(math.nan, math.nan, math.nan, (), points, _too_few(rows))
 
     samples = np.random.default_rng(seed).integers(e.shape[1], size=(REPLICATES, e.shape[1]))
     resampled = STATISTICS[statistic](e[rows][:, samples])  # (points, replicates)
@@ -166,6 +158,27 @@ def estimate_order(
     width, (order, error) = min(fits.items(), key=lambda item: item[1][1])
     window = tuple(points[i].n for i in rows[-width:])
     return OrderEstimate(order, order - 1.96 * error, order + 1.96 * error, window, points)
+
+
+def _checked(n: Sequence[int], errors: Any, floors: Any) -> np.ndarray:
+    """The errors as (len(n), batch)."""
+    e = np.asarray(errors, dtype=float)
+    if e.ndim == 1:
+        e = e[:, None]
+    if e.ndim != 2 or e.shape[0] != len(n) or len(floors) != len(n) or e.shape[1] == 0:
+        raise ValueError(
+            f"errors must have shape ({len(n)}, batch) and floors length {len(n)}, "
+            f"got {e.shape} and {len(floors)}"
+        )
+    if any(b <= a for a, b in itertools.pairwise(n)) or (len(n) and n[0] < 1):
+        raise ValueError(f"n must be increasing positive integers, got {list(n)}")
+    if np.any(e < 0):
+        raise ValueError("errors must be non-negative")
+    return e
+
+
+def _too_few(usable: Sequence[Any]) -> str:
+    return f"{len(usable)} usable points, {WINDOWS[0]} are needed"
 
 
 def _fit(h: np.ndarray, errors: np.ndarray, resampled: np.ndarray) -> tuple[float, float]:
@@ -186,6 +199,35 @@ def _fit(h: np.ndarray, errors: np.ndarray, resampled: np.ndarray) -> tuple[floa
         quadratic = np.linalg.pinv(np.column_stack([design, design[:, 2] ** 2])) @ log_error
         model = max(model, abs(float(quadratic[1] - solution[1])))
     return float(solution[1]), math.sqrt(scatter**2 + spread**2 + model**2 + RESOLUTION**2)
+
+
+def extrapolate_order(n: Sequence[int], errors: Any, floors: Any) -> OrderEstimate:
+    """The observed order from errors without noise, by extrapolation to h = 0.
+
+    An error with an expansion in powers of h has  log e = a + p log h + d_1 h + d_2 h^2 + ..; with k terms
+    d_j it passes through the k + 2 finest usable points, which gives p_k.  Of p_2, p_3, .. the one is reported
+    whose last two changes |p_k - p_{k-1}| and |p_{k-1} - p_{k-2}| are least, p_k +- SAFETY times the larger.
+    Rounding and sampling noise are amplified by every further term, which shows in the changes.
+
+    n, errors, floors: as in `estimate_order`, errors summed up as their RMS.  Raises ValueError as it does.
+    """
+    e = _checked(n, errors, floors)
+    points = usable_points(n, STATISTICS["rms"](e), floors)
+    used = [p for p in points if p.usable]
+    if len(used) < WINDOWS[0]:
+        return OrderEstimate(math.nan, math.nan, math.nan, (), points, _too_few(used))
+    log_error = np.log([p.error for p in used])
+    h = used[-1].n / np.array([float(p.n) for p in used])
+    orders: list[float] = []
+    for width in range(2, min(len(used), EXTRAPOLATION) + 1):
+        x = h[-width:, None]
+        design = np.hstack([np.ones_like(x), np.log(x), x ** np.arange(1, width - 1)])
+        orders.append(float(np.linalg.solve(design, log_error[-width:])[1]))
+    changes = np.abs(np.diff(orders))
+    latest = np.maximum(changes[1:], changes[:-1])
+    best = int(np.argmin(latest))
+    order, error = orders[best + 2], SAFETY * float(latest[best]) + 1.96 * RESOLUTION
+    return OrderEstimate(order, order - error, order + error, tuple(p.n for p in used[-best - 4 :]), points)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,11 @@ class _Chebyshev:
     coefficients: np.ndarray
     weights: np.ndarray
 
+    @property
+    def degree(self) -> int:
+        """n."""
+        return len(self.points) - 1
+
     @staticmethod
     @cache
     def of_degree(n: int, xp: Arithmetic) -> _Chebyshev:
@@ -111,28 +116,38 @@ def _resolution(xp: Arithmetic) -> tuple[int, float]:
     return (20, 0.35) if xp.digits is None else (math.ceil(1.45 * xp.digits) + 12, 1.25)
 
 
+def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b; in multiprecision row by column, each sum rounded once, which takes a quarter of the time."""
+    context = of(a).context
+    if context is None:
+        value: np.ndarray = a @ b
+        return value
+    rows, columns = a.tolist(), b.T.tolist()
+    return np.array([[context.fdot(row, column) for column in columns] for row in rows], dtype=object)
+
+
 FEWER = 4
 """By how many degrees the interpolants are lowered to estimate their error."""
 
 
 @dataclass(eq=False)
 class _Panel:
-    """What is known on [start, end] in lambda.
+    """What is known on [start, end] in lambda, at the Chebyshev points.
 
-    values: at the Chebyshev points, (points, 2 d + 1): b, int_lambda^end a, and g^2; series: their
-    coefficients.
+    m, b: (points, d).  noise: g^2, (points, 1).  series: coefficients of (m, noise), (points, d + 1).
     """
 
     start: Value
     end: Value
-    values: np.ndarray
+    m: np.ndarray
+    b: np.ndarray
+    noise: np.ndarray
     series: np.ndarray
 
     def at(self, lam: np.ndarray) -> np.ndarray:
-        """The same at any lambda of the panel, (len(lam), ..)."""
+        """(m, noise) at any lambda of the panel, (len(lam), d + 1)."""
         unit = (lam * 2 - self.start - self.end) / (self.end - self.start)
-        result: np.ndarray = chebyshev.chebvander(unit, len(self.series) - 1) @ self.series
-        return result
+        return _product(chebyshev.chebvander(unit, len(self.series) - 1), self.series)
 
 
 @dataclass(eq=False)
@@ -171,30 +186,35 @@ class LinearLaw:
         later = number(np.zeros(self.data.mean.size))
         panels: list[_Panel] = []
         for a, b in reversed(list(itertools.pairwise(edges))):
-            panels.insert(0, self._panel(a, b, later))
-            later = self._parts(panels[0].values)[0][0]
-        self._panels, self._edges = panels, np.array(edges)
+            panel, later = self._panel(a, b, later)
+            panels.insert(0, panel)
+        self._panels, self._edges, self._exponent = panels, np.array(edges), later
 
-    def _panel(self, start: Value, end: Value, later: np.ndarray) -> _Panel:
-        """later: int_end a over the panels that follow."""
-        form, schedule, xp, rule = self.form, self.form.schedule, self.xp, self._rule
-        half = (end - start) / 2
-        times = [schedule.t_of_lam(v) for v in start + half * (rule.points + 1)]
-        additive = [[xp.number(0)] * 3]  # log Phi, int w dtau and the clock, from the panel's start
-        for t in times[1:]:
-            step, ratio = form.step(times[0], t, 1), form.ratio(times[0], t)
-            std = xp.number(0) if form.std is None else form.std(times[0], t)
-            one = xp.number(1)
-            additive.append([xp.log(ratio), step.weight(one) * step.phi(1, one) / ratio, (std / ratio) ** 2])
-        known = np.array(additive)
-        slopes = chebyshev.chebder(rule.coefficients @ known) / half
-        growth, weight, clock = (chebyshev.chebvander(rule.points, len(slopes) - 1) @ slopes).T[:, :, None]
+    def _panel(self, start: Value, end: Value, later: np.ndarray) -> tuple[_Panel, np.ndarray]:
+        """later: the integral of a over the panels that follow; returned for the panels before, too."""
+        rule, xp, half = self._rule, self.xp, (end - start) / 2
+        times = [self.form.schedule.t_of_lam(v) for v in start + half * (rule.points + 1)]
+        nothing = (xp.number(0),) * 3
+        known = np.array([*itertools.accumulate(itertools.pairwise(times), self._add, initial=nothing)])
+        slopes = chebyshev.chebder(_product(rule.coefficients, known)) / half
+        vander = chebyshev.chebvander(rule.points, rule.degree + 1)
+        growth, weight, clock = _product(vander[:, : rule.degree], slopes).T[:, :, None]
         phi = xp.exp(known[:, :1])
         p, q = (np.array(v) for v in zip(*(self._integrand(t) for t in times), strict=True))
-        integral = chebyshev.chebint(rule.coefficients @ (growth + phi * weight * p), lbnd=1) * half
-        exponent = later - chebyshev.chebvander(rule.points, len(integral) - 1) @ integral
-        values = np.concatenate([exponent, phi * weight * q, phi**2 * clock], axis=1)
-        return _Panel(start, end, values, rule.coefficients @ values)
+        integral = chebyshev.chebint(_product(rule.coefficients, growth + phi * weight * p), lbnd=1) * half
+        exponent = later - _product(vander, integral)
+        m, noise = xp.exp(exponent), phi**2 * clock
+        series = _product(rule.coefficients, np.concatenate([m, noise], axis=1))
+        return _Panel(start, end, m, phi * weight * q, noise, series), exponent[0]
+
+    def _add(self, known: Sequence[Value], times: tuple[Value, Value]) -> tuple[Value, Value, Value]:
+        """log Phi, int w dtau and the clock, where Phi = 1 at the panel's start, after one more interval."""
+        form, xp = self.form, self.xp
+        one, step, ratio = xp.number(1), form.step(*times, 1), form.ratio(*times)
+        phi = xp.exp(known[0]) * ratio
+        std = xp.number(0) if form.std is None else form.std(*times)
+        moment = step.weight(one) * step.phi(1, one)
+        return known[0] + xp.log(ratio), known[1] + moment / phi, known[2] + (std / phi) ** 2
 
     def _integrand(self, t: Value) -> tuple[np.ndarray, np.ndarray]:
         """(P, Q) with N = P x + Q."""
@@ -203,28 +223,24 @@ class LinearLaw:
         own, scale, constant = (0, 1, 0) if self.form.affine is None else self.form.affine(t)
         return (slope * q + p) * scale + own, offset * q * scale + constant
 
-    def _parts(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """int a, b and g^2, each (points, d) or, the last, (points, 1)."""
-        d = self.data.mean.size
-        return values[:, :d], values[:, d : 2 * d], values[:, 2 * d :]
-
     def at(self, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M, g^2) at any lambda, (len(lam), d) and (len(lam), 1)."""
         which = np.clip(np.searchsorted(self._edges, lam, side="right") - 1, 0, len(self._panels) - 1)
-        result = np.concatenate([self._panels[k].at(lam[which == k]) for k in np.unique(which)])
-        exponent, _, noise = self._parts(result[np.argsort(np.argsort(which, kind="stable"))])
-        return self.xp.exp(exponent), noise
+        order = np.argsort(which, kind="stable")
+        found = np.concatenate([self._panels[k].at(lam[which == k]) for k in np.unique(which)])
+        both = found[np.argsort(order)]
+        return both[:, :-1], both[:, -1:]
 
     @cached_property
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of x at the end, each (d,)."""
         number = self.xp.number
-        first = self._parts(self._panels[0].values)[0][0]
-        mean, variance = self.xp.exp(first) * number(self.data.start), number(np.zeros(len(first)))
+        mean = self.xp.exp(self._exponent) * number(self.data.start)
+        variance = 0 * mean
         for panel in self._panels:
-            exponent, b, noise = self._parts(panel.values)
-            weights, m = self._rule.weights * ((panel.end - panel.start) / 2), self.xp.exp(exponent)
-            mean, variance = mean + weights @ (m * b), variance + weights @ (m**2 * noise)
+            weights = self._rule.weights * ((panel.end - panel.start) / 2)
+            mean = mean + weights @ (panel.m * panel.b)
+            variance = variance + weights @ (panel.m**2 * panel.noise)
         return mean, variance
 
     @cached_property
@@ -232,6 +248,6 @@ class LinearLaw:
         """How far mean and variance lie from those of interpolants of a lower degree: more than their own
         error, which falls geometrically with the degree, unless that is rounding.
         """
-        lower = len(self._rule.points) - 1 - FEWER
+        lower = self._rule.degree - FEWER
         coarser = LinearLaw(self.form, self.data, self.t_start, self.t_end, self.kinks, lower)
         return max(float(abs(a - b).max()) for a, b in zip(self.moments, coarser.moments, strict=True))

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from semilinear.analysis.convergence import OrderEstimate, Verdict, estimate_order
+from semilinear.analysis.convergence import OrderEstimate, Verdict, extrapolate_order
 from semilinear.integrators.arithmetic import Arithmetic, Value, choose
 from semilinear.integrators.form import Form, FormOf
 from semilinear.integrators.grids import Grid, uniform_t
@@ -48,7 +48,7 @@ CASES = Gaussians(
 )
 """Several laws and starts at once: an error that changes sign in one of them does not fool the slope."""
 
-NODES = 8
+NODES = 4
 """Of the quadrature over each increment."""
 
 
@@ -100,7 +100,7 @@ def respond(plan: Plan, model: Model, start: np.ndarray) -> Response:
 class StochasticStudy:
     """The observed weak orders (of mean and variance) and strong order of a solver.
 
-    mean, variance, strong: estimates as `estimate_order` makes them.  exact: which of them have no error at
+    mean, variance, strong: estimates as `extrapolate_order` makes them.  exact: which of them have no error at
     all beyond rounding, such as the mean of data prediction at tau = 1 (the denoiser is a martingale there).
     bound: the error of the exact law.  nfe: evaluations of each run.  marginal: mean and variance are those
     from the exact marginal at the start, instead of from a point.
@@ -272,7 +272,7 @@ def study(
         )
         floors.append(e.floor(n, size, bound))
         nfe.append(plan.nfe)
-    estimates = {key: estimate_order(e.ladder, np.array(v), floors) for key, v in errors.items()}
+    estimates = {key: extrapolate_order(e.ladder, np.array(v), floors) for key, v in errors.items()}
     exact = frozenset(
         key
         for key, v in errors.items()
