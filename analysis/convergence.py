@@ -45,6 +45,8 @@ TRIM = 0.25
 """Share of the finest window's own uncertainty by which another window may differ from it for nothing."""
 MODEL = 0.02
 """Standard deviation of log e that a fit of noisy errors does not explain."""
+NOISY = 5
+"""Points that a fit of noisy errors needs."""
 EXTRAPOLATION = 8
 """Points that an extrapolation uses at most."""
 SAFETY = 4
@@ -165,11 +167,12 @@ def estimate_order(
 def estimate_noisy_order(n: Sequence[int], errors: Any, replicates: Any, floors: Any) -> OrderEstimate:
     """The observed order from errors that are means over random samples, with replicates of those means.
 
-    Least squares for  log e = a + p log h (+ d h)  on the usable points, with or without the coarsest ones,
-    weighted by the replicates' spread of log e (and `MODEL`, what the model itself leaves out).  The variance
-    of p is that over the replicates, which are fitted in the same way; plus the residual's, where it exceeds
-    what the weights expect; plus a model part: by how much more than their noise allows p and the p of the
-    richest fit differ.  The fit with the least total is reported, p +- 1.96 standard errors.
+    Least squares for  log e = a + p log h + d h  on all usable points, weighted by the replicates' spread of
+    log e (and `MODEL`, what the model itself leaves out).  The variance of p is that over the replicates,
+    which are fitted in the same way; plus the residual's, where it exceeds what the weights expect; plus a
+    model part: the largest distance to the p of a fit with one more term, or with one or two coarse points
+    less.  p +- 1.96 standard errors: of several windows the one with the least error would be chosen by its
+    noise.
 
     n: increasing.  errors: (len(n),).  replicates: (len(n), k), of bootstrap samples.  floors: the smallest
     meaningful error of each run.  Raises ValueError as `estimate_order` does.
@@ -177,41 +180,32 @@ def estimate_noisy_order(n: Sequence[int], errors: Any, replicates: Any, floors:
     e, r = _checked(n, errors, floors)[:, 0], _checked(n, replicates, floors)
     points = usable_points(n, e, floors)
     rows = [i for i, p in enumerate(points) if p.usable]
-    if len(rows) < WINDOWS[0]:
-        return OrderEstimate(math.nan, math.nan, math.nan, (), points, _too_few(rows))
+    if len(rows) < NOISY:
+        reason = f"{len(rows)} usable points, {NOISY} are needed"
+        return OrderEstimate(math.nan, math.nan, math.nan, (), points, reason)
     h = n[rows[-1]] / np.array([float(n[i]) for i in rows])
     logs = np.log(np.maximum(np.column_stack([e[rows], r[rows]]), 1e-300))
-    fits = [
-        (_weighted_fit(h[-width:], logs[-width:], terms), width)
-        for terms in (3, 2)
-        for width in range(len(rows), WINDOWS[0] - 1, -1)
-    ]
-    richest = fits[0][0]
-    totals = [
-        math.hypot(
-            fit.error, RESOLUTION, max(0.0, abs(fit.order - richest.order) - float(np.std(fit.noise - richest.noise)))
-        )
-        for fit, _ in fits
-    ]
-    best = int(np.argmin(totals))
-    order, error, width = fits[best][0].order, totals[best], fits[best][1]
-    window = tuple(points[i].n for i in rows[-width:])
-    return OrderEstimate(order, order - 1.96 * error, order + 1.96 * error, window, points)
+    fit, richer = _weighted_fit(h, logs, 3), _weighted_fit(h, logs, 4)
+    shorter = [_weighted_fit(h[k:], logs[k:], 3) for k in (1, 2) if len(h) - k > 3]
+    model = max(abs(fit.order - other.order) for other in (richer, *shorter))
+    error = 1.96 * math.hypot(fit.error, model, RESOLUTION)
+    window = tuple(points[i].n for i in rows)
+    return OrderEstimate(fit.order, fit.order - error, fit.order + error, window, points)
 
 
 @dataclass(frozen=True)
 class _Weighted:
-    """p, its standard error, and p of every replicate."""
+    """p and its standard error, without the model part."""
 
     order: float
     error: float
-    noise: np.ndarray
 
 
 def _weighted_fit(h: np.ndarray, logs: np.ndarray, terms: int) -> _Weighted:
     """logs: (points, 1 + replicates), the measured errors first."""
     weight = 1 / np.sqrt(logs[:, 1:].var(axis=1) + MODEL**2)
-    design = np.stack([np.ones_like(h), np.log(h), h / h.max()][:terms], axis=1) * weight[:, None]
+    columns = [np.ones_like(h), np.log(h), h / h.max(), (h / h.max()) ** 2]
+    design = np.stack(columns[:terms], axis=1) * weight[:, None]
     solve = np.linalg.pinv(design)
     solutions = solve @ (logs * weight[:, None])
     residual = logs[:, 0] * weight - design @ solutions[:, 0]
@@ -219,7 +213,7 @@ def _weighted_fit(h: np.ndarray, logs: np.ndarray, terms: int) -> _Weighted:
     excess = max(0.0, float(residual @ residual) / freedom - 1)
     scatter = excess * float((solve @ solve.T)[1, 1])
     p = solutions[1]
-    return _Weighted(float(p[0]), math.sqrt(float(p[1:].var()) + scatter), p[1:])
+    return _Weighted(float(p[0]), math.sqrt(float(p[1:].var()) + scatter))
 
 
 def _checked(n: Sequence[int], errors: Any, floors: Any) -> np.ndarray:

@@ -89,10 +89,12 @@ class BrownianPath:
             raise ValueError("times must hold at least two different times")
 
     @staticmethod
-    def through(form: Form, plans: Sequence[Plan], seed: int = 0, first_sample: int = 0) -> BrownianPath:
+    def through(
+        form: Form, plans: Sequence[Plan], seed: int = 0, first_sample: int = 0, block: int = 1
+    ) -> BrownianPath:
         """The path on which all of these plans can run."""
         times = [t for plan in plans for pair in plan.increments if pair is not None for t in pair]
-        return BrownianPath(form, times, seed, first_sample)
+        return BrownianPath(form, times, seed, first_sample, block)
 
     def noise(self, plan: Plan, apart: bool = False) -> Noise:
         """The plan's increments.  apart: noise that is not the path's is drawn for itself, from stream 1.
