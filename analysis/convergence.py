@@ -170,9 +170,8 @@ def estimate_noisy_order(n: Sequence[int], errors: Any, replicates: Any, floors:
     Least squares for  log e = a + p log h + d h  on all usable points, weighted by the replicates' spread of
     log e (and `MODEL`, what the model itself leaves out).  The variance of p is that over the replicates,
     which are fitted in the same way; plus the residual's, where it exceeds what the weights expect; plus a
-    model part: the largest distance to the p of a fit with one more term, or with one or two coarse points
-    less.  p +- 1.96 standard errors: of several windows the one with the least error would be chosen by its
-    noise.
+    model part: the larger distance to the p of a fit with one or two coarse points less.  p +- 1.96 standard
+    errors.  There is no choice of a window: the one of the least error would be chosen by its noise.
 
     n: increasing.  errors: (len(n),).  replicates: (len(n), k), of bootstrap samples.  floors: the smallest
     meaningful error of each run.  Raises ValueError as `estimate_order` does.
@@ -185,35 +184,24 @@ def estimate_noisy_order(n: Sequence[int], errors: Any, replicates: Any, floors:
         return OrderEstimate(math.nan, math.nan, math.nan, (), points, reason)
     h = n[rows[-1]] / np.array([float(n[i]) for i in rows])
     logs = np.log(np.maximum(np.column_stack([e[rows], r[rows]]), 1e-300))
-    fit, richer = _weighted_fit(h, logs, 3), _weighted_fit(h, logs, 4)
-    shorter = [_weighted_fit(h[k:], logs[k:], 3) for k in (1, 2) if len(h) - k > 3]
-    model = max(abs(fit.order - other.order) for other in (richer, *shorter))
-    error = 1.96 * math.hypot(fit.error, model, RESOLUTION)
-    window = tuple(points[i].n for i in rows)
-    return OrderEstimate(fit.order, fit.order - error, fit.order + error, window, points)
+    order, spread = _weighted_fit(h, logs)
+    model = max(abs(order - _weighted_fit(h[k:], logs[k:])[0]) for k in (1, 2) if len(h) - k >= WINDOWS[0])
+    error = 1.96 * math.hypot(spread, model, RESOLUTION)
+    return OrderEstimate(order, order - error, order + error, tuple(points[i].n for i in rows), points)
 
 
-@dataclass(frozen=True)
-class _Weighted:
-    """p and its standard error, without the model part."""
-
-    order: float
-    error: float
-
-
-def _weighted_fit(h: np.ndarray, logs: np.ndarray, terms: int) -> _Weighted:
-    """logs: (points, 1 + replicates), the measured errors first."""
+def _weighted_fit(h: np.ndarray, logs: np.ndarray) -> tuple[float, float]:
+    """p and its standard error, without the model part; logs: (points, 1 + replicates), the measured errors
+    first.
+    """
     weight = 1 / np.sqrt(logs[:, 1:].var(axis=1) + MODEL**2)
-    columns = [np.ones_like(h), np.log(h), h / h.max(), (h / h.max()) ** 2]
-    design = np.stack(columns[:terms], axis=1) * weight[:, None]
+    design = np.stack([np.ones_like(h), np.log(h), h / h.max()], axis=1) * weight[:, None]
     solve = np.linalg.pinv(design)
     solutions = solve @ (logs * weight[:, None])
     residual = logs[:, 0] * weight - design @ solutions[:, 0]
-    freedom = max(len(h) - terms, 1)
-    excess = max(0.0, float(residual @ residual) / freedom - 1)
+    excess = max(0.0, float(residual @ residual) / (len(h) - design.shape[1]) - 1)
     scatter = excess * float((solve @ solve.T)[1, 1])
-    p = solutions[1]
-    return _Weighted(float(p[0]), math.sqrt(float(p[1:].var()) + scatter))
+    return float(solutions[1, 0]), math.sqrt(float(solutions[1, 1:].var()) + scatter)
 
 
 def _checked(n: Sequence[int], errors: Any, floors: Any) -> np.ndarray:

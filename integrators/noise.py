@@ -28,9 +28,7 @@ def _check_seed(seed: int, name: str = "seed") -> int:
     return int(seed)
 
 
-def _draw(
-    seed: int, index: int, like: State, first_sample: int, stream: int = 0, block: int = 1
-) -> State:
+def _draw(seed: int, index: int, like: State, first_sample: int, stream: int = 0, block: int = 1) -> State:
     """Normal numbers of like's kind and shape; the first axis is the batch, drawn `block` samples at once."""
     if not like.shape:
         raise ValueError("noise per sample needs states of shape (batch, ...), got a scalar state")
@@ -111,9 +109,7 @@ class BrownianPath:
 
         def noise(index: int, like: State) -> State:
             stream, terms = parts[index]
-            return sum(
-                _draw(self.seed, i, like, self.first_sample, stream, self.block) * w for i, w in terms
-            )
+            return sum(_draw(self.seed, i, like, self.first_sample, stream, self.block) * w for i, w in terms)
 
         return noise
 

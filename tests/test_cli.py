@@ -238,7 +238,7 @@ def test_the_claim_of_a_stochastic_solver_can_be_refuted(capsys: Any) -> None:
     code, out, _ = run(capsys, "order", "seeds-3", "--max-steps", "96")
     assert code == 1
     assert "claimed 3, observed weak order 2." in out
-    assert ": lower; strong order 0.99" in out
+    assert ": lower; strong order 1.000" in out
 
 
 def test_a_sampler_that_goes_back_to_noisier_times_has_no_strong_order(capsys: Any) -> None:

@@ -35,7 +35,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     order.add_argument("solver", help="a name of `semilinear list`")
     order.add_argument(
-        "--problem", help="(default: rotated-product-2d; for stochastic solvers Gaussian data, without Monte Carlo)"
+        "--problem",
+        help="(default: rotated-product-2d; for stochastic solvers Gaussian data, without Monte Carlo)",
     )
     order.add_argument("--paths", type=int, help="Brownian paths of a stochastic solver on a problem")
     order.add_argument("--seed", type=int, help="of the starts and the paths (default: 0)")
