@@ -249,8 +249,9 @@ def extrapolate_order(n: Sequence[int], errors: Any, floors: Any) -> OrderEstima
     """The observed order from errors without noise, by extrapolation to h = 0.
 
     An error with an expansion in powers of h has  log e = a + p log h + d_1 h + d_2 h^2 + ..; with k terms
-    d_j it passes through the k + 2 finest usable points, which gives p_k.  Of p_2, p_3, .. the one is reported
-    whose last two changes |p_k - p_{k-1}| and |p_{k-1} - p_{k-2}| are least, p_k +- SAFETY times the larger.
+    d_j it passes through the k + 2 finest usable points, which gives p_k.  Of p_2, p_3, .. the one is
+    reported whose last two changes |p_k - p_{k-1}| and |p_{k-1} - p_{k-2}| are least, p_k +- SAFETY times the
+    larger.
     Rounding and sampling noise are amplified by every further term, which shows in the changes.
 
     n, errors, floors: as in `estimate_order`, errors summed up as their RMS.  Raises ValueError as it does.

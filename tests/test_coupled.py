@@ -116,7 +116,7 @@ def test_intervals_of_noisy_fits_hold_the_order() -> None:
     for _ in range(200):
         errors = exact + noise[:, 0] * rng.standard_normal(7)
         found = estimate_noisy_order(
-            n, errors, errors[:, None] + noise * rng.standard_normal((7, 100)), 0 * exact
+            n.tolist(), errors, errors[:, None] + noise * rng.standard_normal((7, 100)), 0 * exact
         )
         hits += found.low <= 2 <= found.high
     assert hits >= 180

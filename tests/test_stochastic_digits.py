@@ -86,7 +86,7 @@ def test_the_command_takes_digits(capsys: Any) -> None:
 def test_an_extrapolated_order_is_that_of_the_leading_term() -> None:
     n = np.array([8, 12, 16, 24, 32, 48, 64])
     h = 1 / n
-    found = extrapolate_order(n, 3 * h**2 * (1 + 5 * h - 20 * h**2), np.full(7, 1e-16))
+    found = extrapolate_order(n.tolist(), 3 * h**2 * (1 + 5 * h - 20 * h**2), np.full(7, 1e-16))
     assert found.order == pytest.approx(2, abs=2e-3)
     assert found.low < 2 < found.high
 
@@ -95,7 +95,9 @@ def test_an_extrapolation_of_noisy_errors_confirms_nothing() -> None:
     """Noise is amplified by every further term, which shows in the interval."""
     n, rng = np.array([8, 12, 16, 24, 32, 48, 64]), np.random.default_rng(0)
     for _ in range(20):
-        found = extrapolate_order(n, n**-2.0 * np.exp(0.1 * rng.standard_normal(7)), np.full(7, 1e-16))
+        found = extrapolate_order(
+            n.tolist(), n**-2.0 * np.exp(0.1 * rng.standard_normal(7)), np.full(7, 1e-16)
+        )
         assert found.verdict(2) != "consistent"
 
 

@@ -212,15 +212,17 @@ def study(
             lambda x: x.bias(names, resample), lambda x: max(SIGNIFICANT * x.noise(names), 10 * known_to)
         )
 
-    rms = lambda x: np.sqrt(resample @ x.squares)  # noqa: E731
-    typical = lambda x: resample @ x.medians  # noqa: E731
+    def distance(mean: Callable[[_Errors], np.ndarray]) -> OrderEstimate:
+        known_to = RESOLVED * float(mean(own)[0])
+        return order(mean, lambda x: known_to)
+
     names = tuple(own.differences)
     return CoupledStudy(
         solver.name,
         weak(names),
         {name: weak((name,)) for name in names},
-        order(rms, lambda x: RESOLVED * float(rms(own)[0])),
-        order(typical, lambda x: RESOLVED * float(typical(own)[0])),
+        distance(lambda x: np.asarray(np.sqrt(resample @ x.squares))),
+        distance(lambda x: np.asarray(resample @ x.medians)),
         tuple(x.share for x in errors),
         tuple(plan.nfe for plan in plans),
         e.paths,
@@ -281,7 +283,7 @@ class _Errors:
         variance = self._variance(names)
         counted = np.where(np.arange(len(resample)) == 0, 1, 2)[:, None]
         squares = np.mean((resample @ self._together(names)) ** 2 - counted * variance, axis=1)
-        return np.sqrt(np.maximum(squares, np.mean(variance) * 1e-4))
+        return np.asarray(np.sqrt(np.maximum(squares, np.mean(variance) * 1e-4)))
 
 
 def _grouped(values: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from functools import cached_property
 import numpy as np
 from semilinear.analysis.convergence import OrderEstimate, Verdict, extrapolate_order
 from semilinear.integrators.arithmetic import Arithmetic, Value, choose
-from semilinear.integrators.form import Form, FormOf
+from semilinear.integrators.form import FormOf
 from semilinear.integrators.grids import Grid, uniform_t
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.prediction import Model
@@ -35,7 +35,6 @@ from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import Schedule, vp_linear
 from semilinear.integrators.solver import Solver
 
-from .constants import Array
 from .linear_law import Gaussians, LinearLaw
 
 LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -100,8 +99,8 @@ def respond(plan: Plan, model: Model, start: np.ndarray) -> Response:
 class StochasticStudy:
     """The observed weak orders (of mean and variance) and strong order of a solver.
 
-    mean, variance, strong: estimates as `extrapolate_order` makes them.  exact: which of them have no error at
-    all beyond rounding, such as the mean of data prediction at tau = 1 (the denoiser is a martingale there).
+    mean, variance, strong: estimates by `extrapolate_order`.  exact: which of them have no error at all
+    beyond rounding, such as the mean of data prediction at tau = 1 (the denoiser is a martingale there).
     bound: the error of the exact law.  nfe: evaluations of each run.  marginal: mean and variance are those
     from the exact marginal at the start, instead of from a point.
     """

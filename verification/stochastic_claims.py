@@ -24,8 +24,8 @@ class StochasticExpectation:
     """The orders that a solver must show, with its own start, and why they are not the claimed one.
 
     weak: None where the ladder ends before an order shows, or there is none, so that none is asserted.
-    strong: None likewise, or where the noise is no SDE's path (weak is then the order of the marginals).  long: measured to
-    1536 steps.  sde: whose SDE is solved, where the solver's own form is a release's approximation of it.
+    strong: None likewise, or where the noise is no SDE's path (weak is then the order of the marginals).
+    long: measured to 1536 steps.  sde: whose SDE is solved, where the solver's own form is a release's approximation of it.
     """
 
     solver: str
@@ -62,8 +62,9 @@ LEFT_SUMS = (
     "in the limit it does not converge at all"
 )
 HALF_ORDER = (
-    LEFT_SUMS + "; and the third moment keeps h^2/200 where h^3 is due, which the second difference, of size "
-    "h^(1/2) along a path, does not make up for: strong order 1/2 in the limit, which 1536 steps begin to show"
+    LEFT_SUMS + "; and the third moment keeps h^2/200 where h^3 is due, which the second difference, of "
+    "size h^(1/2) along a path, does not make up for: strong order 1/2 in the limit, which 1536 steps begin "
+    "to show"
 )
 CLIPPED = (
     "first order as far as it is measured; from about 5000 steps the clip of variances below 1e-6 takes the "
