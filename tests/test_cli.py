@@ -139,7 +139,7 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
         (["order", "ddim", "--param", "r1"], "NAME=VALUE"),
         (["order", "dpm-solver-3", "--param", "r1=2"], "r1 must be a number"),
         (["order", "sde-dpm-solver++-1", "--start", "exact"], "--start does not apply"),
-        (["order", "sde-dpm-solver++-1", "--problem", "gaussian"], "--problem does not apply"),
+        (["order", "sde-dpm-solver++-1", "--paths", "256"], "--paths does not apply"),
         (["order", "sde-dpm-solver++-1", "--batch", "3"], "--batch does not apply"),
         (["order", "sde-dpm-solver++-1", "--lam-end", "-1"], "--lam-end must exceed"),
         (["replay"], "required: FILE"),

@@ -25,6 +25,9 @@ from .terminal import (
     writable_file,
 )
 
+PROBLEM = "rotated-product-2d"
+"""Of a deterministic solver, unless another is asked for."""
+
 
 def add(commands: Any) -> argparse.ArgumentParser:
     """Add the command's parser."""
@@ -107,7 +110,6 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
     from .study import run as measure
 
     _refuse(options, solver, "is deterministic", {"paths": None, "seed": None})
-    options.problem = options.problem or "rotated-product-2d"
     experiment = _experiment(options)
     try:
         screen = Console(stderr=True)
@@ -127,7 +129,7 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
     data = study_json(study) | {"claimed": claimed, "verdict": verdict, "reason": study.reason(claimed)}
     reason = f" ({data['reason']})" if data["reason"] else ""
     text = f"claimed {claimed:g}, observed {_interval(data)}: {verdict}{reason}"
-    title = f"{solver.name} on {options.problem}, {options.start} start"
+    title = f"{solver.name} on {options.problem or PROBLEM}, {options.start} start"
     return _Found(title, data, [(solver.name, data)], text)
 
 
@@ -262,10 +264,10 @@ def _experiment(options: argparse.Namespace) -> Any:
         raise UsageError(f"--residue M R needs 0 <= R < M, got {options.residue[0]} {options.residue[1]}")
     ladder = tuple(n for n in LONG_LADDER if n <= top)
     try:
-        problem(options.problem)
+        problem(options.problem or PROBLEM)
         setting = Setting(
             "order",
-            options.problem,
+            options.problem or PROBLEM,
             options.schedule,
             options.grid,
             batch,

@@ -25,7 +25,8 @@ class StochasticExpectation:
 
     weak: None where the ladder ends before an order shows, or there is none, so that none is asserted.
     strong: None likewise, or where the noise is no SDE's path (weak is then the order of the marginals).
-    long: measured to 1536 steps.  sde: whose SDE is solved, where the solver's own form is a release's approximation of it.
+    long: measured to 1536 steps.  sde: whose SDE is solved, where the solver's own form is a release's
+    approximation of it.
     """
 
     solver: str
