@@ -292,13 +292,19 @@ def nested_collocation(order: int) -> Tableau:
     """
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         raise ValueError(f"order must be an integer >= 1, got {order!r}")
+    return nested([[Rational(i, size + 1) for i in range(1, size + 1)] for size in range(1, order)])
+
+
+def nested(groups: Sequence[Sequence[Any]]) -> Tableau:
+    """Stages in groups of abscissae: each interpolates N at 0 and at the group before it, the output at 0 and
+    at the last group.
+    """
     stages: list[Stage] = []
     known: dict[Any, Any] = {Integer(0): N(0)}
-    for size in range(1, order):
-        group: dict[Any, Any] = {Integer(0): N(0)}
-        for i in range(1, size + 1):
-            c = Rational(i, size + 1)
+    for group in groups:
+        found: dict[Any, Any] = {Integer(0): N(0)}
+        for c in group:
             stages.append(Stage(c, interpolate(known, c)))
-            group[c] = N(len(stages))
-        known = group
+            found[c] = N(len(stages))
+        known = found
     return Tableau(tuple(stages), interpolate(known))
