@@ -1,0 +1,196 @@
+"""What can be proved of a tableau: its orders, the conditions that fail, and its leading error term.
+
+    classical   order for every u' = L u + N(u) with bounded L: L/N trees
+    scalar      the same where L is a multiple of the identity, as in every diffusion ODE
+    stiff       uniform in L: conditions of `stiff.py`; weak_stiff with b_i(0) in those of the last order,
+                zero_stiff with everything at z = 0 in them (Hochbruck & Ostermann 2005)
+
+Coefficients are exact throughout: a proof is one for all values of the tableau's parameters (step ratios,
+abscissae) at which it exists.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy
+from semilinear.integrators.tableau import Tableau
+from sympy import Expr, Symbol
+
+from .defects import error_terms, residuals
+from .expansion import Expansion, check_order, duhamel, expressions
+from .ring import Field, Ring, Scalar
+from .stiff import StiffConditions
+from .trees import Tree, differential
+
+CAP = 8
+"""The highest order that is looked for."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A condition that fails.
+
+    kind: "classical" or "stiff".  order: of the condition.  condition: the elementary differential that it
+    belongs to, or its sum.  residual: the error coefficient (classical), or the lowest Taylor term of the
+    condition in the arguments z_0, z_1, .. of its coefficient functions (stiff).
+    """
+
+    kind: str
+    order: int
+    condition: str
+    residual: Expr
+
+
+@dataclass(frozen=True)
+class Term:
+    """coefficient h^order times an elementary differential, or a total derivative of N along the solution."""
+
+    coefficient: Expr
+    differential: str
+    order: int
+
+    def __str__(self) -> str:
+        return f"({self.coefficient}) h^{self.order} {self.differential}"
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """The orders of a tableau, each as far as it was looked for (`CAP`), with the reasons.
+
+    tableau: what was proved.  linearised: L is the Jacobian at u_n (Rosenbrock type).
+    """
+
+    tableau: Tableau
+    linearised: bool = False
+
+    @cached_property
+    def ring(self) -> Ring:
+        """The ring of the tableau's coefficients."""
+        return Ring(Field(expressions(self.tableau)))
+
+    @cached_property
+    def expansion(self) -> Expansion:
+        """The Taylor coefficients, one order beyond the highest that is looked for."""
+        return duhamel(self.tableau, CAP + 1, self.ring, linearised=self.linearised)
+
+    @cached_property
+    def conditions(self) -> StiffConditions:
+        """The stiff order conditions."""
+        return StiffConditions(self.tableau, self.ring, self.linearised)
+
+    @cached_property
+    def classical(self) -> int:
+        """The classical order."""
+        return self.expansion.order(CAP)
+
+    @cached_property
+    def scalar(self) -> int:
+        """The classical order where L is a multiple of the identity."""
+        return self.expansion.order(CAP, scalar=True)
+
+    @cached_property
+    def stiff(self) -> int:
+        """The stiff order, all conditions in the strong sense."""
+        return self.conditions.order(CAP)
+
+    @cached_property
+    def weak_stiff(self) -> int:
+        """The stiff order with the conditions of the last order at b_i(0)."""
+        return self.conditions.order(CAP, "weak")
+
+    @cached_property
+    def zero_stiff(self) -> int:
+        """The stiff order with the conditions of the last order at z = 0."""
+        return self.conditions.order(CAP, "zero")
+
+    @cached_property
+    def errors(self) -> Mapping[Tree, Scalar]:
+        """The error coefficients of order p + 1, p the classical order; empty beyond the cap."""
+        return self.expansion.errors(self.classical + 1)
+
+    @cached_property
+    def principal_error(self) -> Expr:
+        """The principal error norm, exactly: the 2-norm of the error coefficients of order p + 1."""
+        value = self.ring.field.expression
+        return sympy.sqrt(sympy.Add(*(value(v) ** 2 for v in self.errors.values())))
+
+    @property
+    def principal_error_norm(self) -> float | None:
+        """The principal error norm as a number; None where it depends on parameters."""
+        if self.ring.field.domain.is_QQ:
+            return math.sqrt(sum(float(v) ** 2 for v in self.errors.values()))
+        norm = self.principal_error
+        return None if norm.free_symbols else float(norm)
+
+    @cached_property
+    def leading_error(self) -> tuple[Term, ...]:
+        """The terms of the local error of order p + 1."""
+        return leading_terms(self.expansion, self.conditions, self.classical + 1)
+
+    def violated(self, through: int | None = None) -> list[Violation]:
+        """Every condition that fails, of the orders up to `through`; by default, of the first order at which
+        one fails, classical and stiff.
+
+        Raises ValueError for another order.
+        """
+        if through is not None:
+            check_order("through", through)
+        value = self.ring.field.expression
+        last = self.classical + 1 if through is None else through
+        found = [
+            Violation("classical", q, differential(tree), value(error))
+            for q in range(1, min(last, CAP + 1) + 1)
+            for tree, error in self.expansion.errors(q).items()
+        ]
+        last = self.stiff + 1 if through is None else through
+        for q in range(1, min(last, CAP) + 1):
+            for name, (coefficient, powers) in residuals(self.conditions, q).items():
+                arguments = sympy.Mul(*(Symbol(f"z_{i}") ** m for i, m in enumerate(powers)))
+                found.append(Violation("stiff", q, name, value(coefficient) * arguments))
+        return found
+
+
+def prove(tableau: Tableau, *, linearised: bool = False) -> Proof:
+    """Prove the orders of a tableau; each is worked out when it is asked for.
+
+    linearised: for a method of Rosenbrock type, whose L is the Jacobian at u_n, so that N'(u_n) = 0.
+    Raises TypeError for another kind of object, NotInRing (a ValueError) for coefficients that are not in
+    Q(parameters)[z, 1/z, e^(q z)], ValueError for a coefficient with a pole at z = 0.
+    """
+    if not isinstance(tableau, Tableau):
+        raise TypeError(f"tableau must be a Tableau, got {tableau!r}")
+    proof = Proof(tableau, linearised)
+    for where, row in rows(tableau):
+        for key, weight in row.items():
+            pole = proof.ring(weight).pole
+            if pole:
+                raise ValueError(
+                    f"{where}: the weight of {key_name(key)} has a pole of order {pole} at z = 0"
+                )
+    return proof
+
+
+def rows(tableau: Tableau) -> list[tuple[str, Mapping[int, Expr]]]:
+    """The rows of a tableau with their names."""
+    return [*((f"stage {i}", row) for i, row in enumerate(tableau.a, 1)), ("output", tableau.b)]
+
+
+def key_name(key: int) -> str:
+    """N(i) or P(j)."""
+    return f"N({key})" if key >= 0 else f"P({-key})"
+
+
+def leading_terms(expansion: Expansion, conditions: StiffConditions, q: int) -> tuple[Term, ...]:
+    """The terms of order q of the local error: by derivatives along the solution, or, where a stage does not
+    integrate constants, by elementary differentials.
+    """
+    value = expansion.field.expression
+    try:
+        terms = error_terms(conditions, q)
+    except ValueError:
+        terms = [(error, differential(tree)) for tree, error in expansion.errors(q).items()]
+    return tuple(Term(sympy.factor(value(error)), words, q) for error, words in terms)
