@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from semilinear.integrators.solver import Solver
-from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.solvers import SOLVERS, classical, make
 
 from .stochastic_claims import STOCHASTIC_EXPECTATIONS, UNMEASURED
 
@@ -77,6 +78,8 @@ SUMS = (
     "the left Riemann sum with 100 points leaves 1/100 of the second moment at every step, however small: a "
     "local error O(h^2), first order in the limit"
 )
+WRONG_FACTOR = "the past evaluation is carried by e^(z/2) in place of e^((1 + omega) z): a local error O(h^2)"
+WRONG_ARGUMENT = "the first stage has phi_1(z/2) for phi_1(z/3), off by O(h^2): a local error O(h^3)"
 SLOPE = "the slope is a backward difference, off by h D''/2: a local error O(h^3)"
 
 
@@ -193,6 +196,16 @@ def _one_step(names: dict[str, int]) -> list[Expectation]:
     return [Expectation(name, order, order) for name, order in names.items()]
 
 
+def _catalogue() -> list[Expectation]:
+    """The claimed orders, with either start, but for two defects of released code."""
+    defects = {"ab-lawson2-released": (1, WRONG_FACTOR), "etd2cf3-released": (2, WRONG_ARGUMENT)}
+    rows = []
+    for name in classical.NAMES:
+        order, reason = defects.get(name, (CATALOGUE[name].claimed, ""))
+        rows.append(Expectation(name, order, order, reason))
+    return rows
+
+
 EXPECTATIONS: tuple[Expectation, ...] = (
     Expectation("ddim", 1, 1),
     *_dpm("dpm-solver"),
@@ -220,9 +233,8 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     *_unipc(),
     *_res(),
     Expectation("lms-4", 4, 2, START),
-    *_one_step({"edm-heun": 2, "etdrk2": 2, "etdrk3": 3, "etdrk4": 4, "krogstad4": 4}),
-    *_one_step({"score-sde-pf-em": 1, "score-sde-pf-reverse-diffusion": 1}),
-    *_one_step({"hochbruck-ostermann3": 3, "hochbruck-ostermann4": 4, "lawson4": 4, "exprk5s8": 5}),
+    *_one_step({"edm-heun": 2, "score-sde-pf-em": 1, "score-sde-pf-reverse-diffusion": 1}),
+    *_catalogue(),
 )
 
 

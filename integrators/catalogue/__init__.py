@@ -10,10 +10,8 @@ from . import etd, lawson, multistep, rosenbrock, stiff
 from .entry import Entry
 
 CATALOGUE: dict[str, Entry] = {
-    entry.name: entry
-    for family in (lawson, etd, stiff, multistep, rosenbrock)
-    for entry in family.ENTRIES
+    entry.name: entry for family in (lawson, etd, stiff, multistep, rosenbrock) for entry in family.ENTRIES
 }
 """Every entry by name."""
 
-__all__ = ["CATALOGUE", "Entry"]
+__all__ = ["CATALOGUE", "Entry", "etd", "lawson", "multistep", "rosenbrock", "stiff"]

@@ -1,11 +1,12 @@
 """Exponential time differencing: exponential Euler, Cox-Matthews and its successors.
 
-Traps in released code: EXPINT's etd2rk.m has b_1 = phi_1 - 2 phi_2, weights that sum to 1/2 at z = 0; its
-etd2cf3.m evaluates a_21 at z/2, not z/3.  The entries here are the methods of the papers.
+A trap in released code: EXPINT's etd2rk.m has b_1 = phi_1 - 2 phi_2, weights that sum to 1/2 at z = 0.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sympy import Integer, Rational
@@ -146,7 +147,7 @@ def energy_decreasing3() -> Tableau:
 
 
 def cfree4() -> Tableau:
-    """Celledoni, Marthinsen & Owren 2003, eq. 7: two exponentials in a row give the weights their phi_1(z/2)."""
+    """Celledoni, Marthinsen & Owren 2003, eq. 7: two exponentials in a row give the weights phi_1(z/2)."""
     b2, b4 = phi1 / 3, -phi1 / 6 + phi(1, H) / 3
     output = (phi1 / 2 - phi(1, H) / 3) * N(0) + b2 * (N(1) + N(2)) + b4 * N(3)
     return Tableau(_repeated_halves(), output)
@@ -169,11 +170,17 @@ def rkmk4t() -> Tableau:
     return Tableau(stages, phi1 * (ends / 6 + (N(1) + N(2)) / 3))
 
 
-def etd2cf3() -> Tableau:
-    """The exponential quadrature at 0, 1/3 and 2/3, on the third-order commutator-free method's stages."""
+def etd2cf3(*, released: bool = False) -> Tableau:
+    """The exponential quadrature at 0, 1/3 and 2/3, on the third-order commutator-free method's stages.
+
+    released: a_21 as EXPINT has it, phi_1(z/2)/3 in place of phi_1(z/3)/3: second order.
+    """
     third = Rational(1, 3)
     b = {2: 6 * phi2 - 18 * phi3, 3: -Rational(3, 2) * phi2 + 9 * phi3}
-    return from_columns([ZERO, third, 2 * third], {(3, 2): 4 * third * phi(2, 2 * third)}, b)
+    tableau = from_columns([ZERO, third, 2 * third], {(3, 2): 4 * third * phi(2, 2 * third)}, b)
+    if not released:
+        return tableau
+    return replace(tableau, stages=(Stage(third, third * phi(1, H) * N(0)), *tableau.stages[1:]))
 
 
 MUNTHE_KAAS = "Munthe-Kaas 1999"
@@ -198,6 +205,7 @@ ENTRIES = (
     ),
     Entry("cfree4", cfree4, 4, CELLEDONI, "EXPINT, cfree4.m"),
     Entry("etd2cf3", etd2cf3, 3, CELLEDONI, "EXPINT, etd2cf3.m, with a_21 at z/3"),
+    Entry("etd2cf3-released", partial(etd2cf3, released=True), 3, CELLEDONI, "EXPINT, etd2cf3.m"),
     Entry("rkmk2e", rkmk2e, 2, MUNTHE_KAAS, "EXPINT, rkmk2e.m"),
     Entry("rkmk4t", rkmk4t, 4, MUNTHE_KAAS, "EXPINT, rkmk4t.m"),
 )

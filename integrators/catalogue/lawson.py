@@ -1,8 +1,10 @@
 """Lawson methods: a Runge-Kutta or Adams method under the integrating factor, plain and generalised.
 
-With v = e^(-tL) u the equation u' = L u + N becomes v' = e^(-tL) N; a method for it, written back in u, has the
-weights a_ij e^((c_i - c_j) z).  Krogstad's generalisation (2005, Sec. 3) subtracts a polynomial p in time from
-N first, whose part of the solution is known exactly.
+With v = e^(-tL) u the equation u' = L u + N becomes v' = e^(-tL) N; a method for it, written back in u, has
+the weights a_ij e^((c_i - c_j) z).  Krogstad's generalisation (2005, Sec. 3) subtracts a polynomial p in time
+from N first, whose part of the solution is known exactly.
+
+Abscissae that decrease make e^((c_i - c_j) z) grow with -z: such a method is for small |z| alone.
 """
 
 from __future__ import annotations
@@ -40,10 +42,10 @@ def evaluation(j: int) -> Expr:
 def lawson(butcher: Tableau, nodes: int = 0, *, through_end: bool = False) -> Tableau:
     """A classical method for what an integrating factor leaves of N.
 
-    In the row at abscissa c:  int_0^c e^((c-s)z) p(s) ds + sum_j a_j e^((c - c_j) z) (N_j - p(c_j)), with p the
-    polynomial through the evaluations at 0, -omega(1), .. (`nodes` of them).  nodes = 0 is Lawson's method
-    (p = 0), 1 has no past yet (p = N(0)), q needs q - 1 past evaluations.  through_end: in the output row, p
-    also passes through the last stage, which lies at abscissa 1 (EXPINT's "modified" methods).
+    In the row at abscissa c:  int_0^c e^((c-s)z) p(s) ds + sum_j a_j e^((c - c_j) z) (N_j - p(c_j)), with p
+    the polynomial through the evaluations at 0, -omega(1), .. (`nodes` of them).  nodes = 0 is Lawson's
+    method (p = 0), 1 has no past yet (p = N(0)), q needs q - 1 past evaluations.  through_end: in the output
+    row, p also passes through the last stage, which lies at abscissa 1 (EXPINT's "modified" methods).
     butcher: weights without z; past evaluations P(j), as those of Adams methods, lie at c_j = -omega(j).
     """
     c = [Integer(0), *butcher.c]
@@ -87,15 +89,25 @@ def _adams(order: int) -> Entry:
 def _generalised(nodes: int) -> Entry:
     build = partial(lawson, BUTCHER["kutta4"], nodes)
     source = f"ETD{nodes}/RK4, any step ratios; EXPINT, genlawson4{nodes}.m"
-    return Entry(f"genlawson4{nodes}", build, 4, KROGSTAD, source)
+    return Entry(f"genlawson4{nodes}", build, max(4, nodes), KROGSTAD, source)
 
 
 def _modified(nodes: int) -> Entry:
     build = partial(lawson, BUTCHER["kutta4"], nodes, through_end=True)
-    source = f"any step ratios; EXPINT, modgenlawson4{nodes}.m" + (
-        "" if nodes < 5 else ", whose output row has other weights: here those that its construction gives"
-    )
-    return Entry(f"modgenlawson4{nodes}", build, 4, EXPINT, source)
+    source = f"any step ratios; EXPINT, modgenlawson4{nodes}.m"
+    if nodes == 5:
+        source += (
+            ", with the output row that the construction gives: the file's has quadrature order 5, not 6"
+        )
+    return Entry(f"modgenlawson4{nodes}", build, max(4, nodes + 1), EXPINT, source)
+
+
+def released_adams() -> Tableau:
+    """Adams-Bashforth-Lawson 2 as EXPINT has it: e^(z/2) where e^((1 + omega) z) is due,
+    e^(2 z) on equal steps; a local error O(h^2).
+    """
+    older = at_rest(adams(2)).b[-1]
+    return Tableau((), exp(z) * at_rest(adams(2)).b[0] * N(0) + exp(z / 2) * older * P(1))
 
 
 ENTRIES = (
@@ -111,6 +123,7 @@ ENTRIES = (
     _plain("lawson5-fehlberg", "fehlberg5", 5, "Fehlberg's fifth-order method under the integrating factor"),
     _plain("lawson6-butcher", "butcher6", 6, "Butcher's sixth-order method under the integrating factor"),
     *(_adams(order) for order in (2, 3, 4)),
+    Entry("ab-lawson2-released", released_adams, 2, LAWSON, "EXPINT, ablawson2.m, output row"),
     *(_generalised(nodes) for nodes in range(1, 6)),
     *(_modified(nodes) for nodes in range(1, 6)),
 )

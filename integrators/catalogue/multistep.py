@@ -1,7 +1,7 @@
 """Exponential multistep and general linear methods: Adams, predictor-corrector, EGLM.
 
-All of them follow one rule: every row integrates exactly the polynomial through the evaluations known so far, a
-later evaluation at the same node taking the place of an earlier one.
+All of them follow one rule: every row integrates exactly the polynomial through the evaluations known so far,
+a later evaluation at the same node taking the place of an earlier one.
 """
 
 from __future__ import annotations
@@ -43,8 +43,11 @@ def _entry(name: str, c: Sequence[Any], nodes: int, order: int, paper: str, sour
 ENTRIES = (
     *(_entry(f"ab-norsett{k}", (), k, k, NORSETT, f"EXPINT, abnorsett{k}.m") for k in (2, 3, 4)),
     *(_entry(f"ab-norsett{k}", (), k, k, NORSETT, "the rule of EXPINT, abnorsett4.m") for k in (5, 6)),
-    *(_entry(f"pec{p}2{p - 1}", (1,), p - 1, p, OTW, f"EXPINT, pec{p}2{p - 1}.m") for p in (3, 4, 5, 6)),
-    *(_entry(f"pecec{p}3{p - 1}", (1, 1), p - 1, p, OTW, f"EXPINT, pecec{p}3{p - 1}.m") for p in (3, 4, 5, 6)),
+    *(_entry(f"pec{p}2{p - 1}", [ONE], p - 1, p, OTW, f"EXPINT, pec{p}2{p - 1}.m") for p in (3, 4, 5, 6)),
+    *(
+        _entry(f"pecec{p}3{p - 1}", [ONE, ONE], p - 1, p, OTW, f"EXPINT, pecec{p}3{p - 1}.m")
+        for p in (3, 4, 5, 6)
+    ),
     _entry("eglm332", (HALF, ONE), 2, 3, OTW, "EXPINT, eglm332.m"),
     _entry("eglm433", (HALF, ONE), 3, 4, OTW, "EXPINT, eglm433.m"),
 )

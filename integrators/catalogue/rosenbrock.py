@@ -1,7 +1,7 @@
 """Exponential Rosenbrock methods: the linear part is the Jacobian J(u_n) of the whole right-hand side.
 
-Then N = F - J u has N'(u_n) = 0 and differences D_j = N_j - N_1 are O(h^2): sum b_j c_j^2 = 2 phi_3 gives order
-3, sum b_j c_j^3 = 6 phi_4 with it order 4 (Hochbruck, Ostermann & Schweitzer 2009, Table 2).
+Then N = F - J u has N'(u_n) = 0 and differences D_j = N_j - N_1 are O(h^2): sum b_j c_j^2 = 2 phi_3 gives
+order 3, sum b_j c_j^3 = 6 phi_4 with it order 4 (Hochbruck, Ostermann & Schweitzer 2009, Table 2).
 """
 
 from __future__ import annotations
