@@ -173,7 +173,8 @@ def rkmk4t() -> Tableau:
 def etd2cf3(*, released: bool = False) -> Tableau:
     """The exponential quadrature at 0, 1/3 and 2/3, on the third-order commutator-free method's stages.
 
-    released: a_21 as EXPINT has it, phi_1(z/2)/3 in place of phi_1(z/3)/3: second order.
+    released: a_21 as EXPINT has it, phi_1(z/2)/3 in place of phi_1(z/3)/3.  Because b_2(0) = 0 the classical
+    order stays 3; the stiff order falls.
     """
     third = Rational(1, 3)
     b = {2: 6 * phi2 - 18 * phi3, 3: -Rational(3, 2) * phi2 + 9 * phi3}
