@@ -62,7 +62,9 @@ def test_the_eigenvectors_are_orthogonal_and_diagonalise_the_second_difference()
 def test_the_coupled_system_has_a_linear_part_that_does_not_commute_with_the_jacobian() -> None:
     p, u, step = coupled_system(None), np.array([0.3, 0.2, 0.9]), 1e-6
     linear = p.basis @ np.diag(p.eigenvalues) @ p.basis.T
-    columns = [(p.nonlinear(0.0, u + step * e) - p.nonlinear(0.0, u - step * e)) / (2 * step) for e in np.eye(3)]
+    columns = [
+        (p.nonlinear(0.0, u + step * e) - p.nonlinear(0.0, u - step * e)) / (2 * step) for e in np.eye(3)
+    ]
     change = np.array(columns).T
     assert np.abs(linear @ change - change @ linear).max() > 0.1
 

@@ -52,7 +52,8 @@ def parabolic(kind: Kind, points: int = POINTS) -> SemilinearProblem:
 
     def nonlinear(t: float, u: np.ndarray) -> np.ndarray:
         s = solution(t)
-        return reaction(u) - reaction(s) + s + 2 * math.exp(t)  # s_t - s_xx = s + 2 e^t
+        value: np.ndarray = reaction(u) - reaction(s) + s + 2 * math.exp(t)  # s_t - s_xx = s + 2 e^t
+        return value
 
     return SemilinearProblem(f"parabolic-{kind}", eigenvalues, basis, nonlinear, solution)
 
