@@ -163,7 +163,7 @@ class Proof:
         return found
 
     def _failing(self, q: int) -> list[tuple[str, Scalar]]:
-        """The classical conditions of order q that fail: by trees, or, where parameters make these long, by the
+        """The classical conditions of order q that fail: by trees; with parameters, where trees take long, by the
         fewer defects along the solution.
         """
         defects = Defects(self.expansion)
