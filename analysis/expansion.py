@@ -39,10 +39,10 @@ Row = Sequence[tuple[int, Scalar]]
 MAX_ORDER = 12
 
 
-def check_order(name: str, value: int) -> None:
-    """Raise ValueError unless value is an integer from 1 to 12."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_ORDER:
-        raise ValueError(f"{name} must be an integer from 1 to {MAX_ORDER}, got {value!r}")
+def check_order(name: str, value: int, largest: int = MAX_ORDER) -> None:
+    """Raise ValueError unless value is an integer from 1 to `largest`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+        raise ValueError(f"{name} must be an integer from 1 to {largest}, got {value!r}")
 
 
 @dataclass(eq=False)
