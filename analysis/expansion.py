@@ -270,8 +270,8 @@ def _expand(
         integral,
         kind,
     )
-    # The leaf tau adds no condition beside leaves L u, which have its values, nor where all stages integrate a
-    # constant N, so that only derivatives along the solution count.
+    # The leaf tau adds no condition beside leaves L u, which have its values, nor where all stages integrate
+    # a constant N, so that only derivatives along the solution count.
     if kind.u_leaves or expansion.integrates_constants:
         return expansion
     return dataclasses.replace(expansion, kind=kind._replace(time=True))

@@ -1,7 +1,7 @@
 """The local error of one step by power series in h over Q: an oracle that knows neither trees nor conditions.
 
-u' = L u + N(tau, u) or y' = w(tau) N(tau, y), N_i a product of affine forms: polynomial, so that everything is
-rational, with derivatives of every order that a tree has.
+u' = L u + N(tau, u) or y' = w(tau) N(tau, y), N_i a product of affine forms: polynomial, so that everything
+is rational, with derivatives of every order that a tree has.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from semilinear.integrators.tableau import Tableau, omega, phi, z
 Vector = tuple[Fraction, ...]
 Series = list[Vector]
 """Coefficients of ascending powers of h."""
+Forms = tuple[tuple[Fraction, Vector], ...]
+"""Affine forms: (constant, coefficients of u and tau)."""
 
 
 @dataclass(frozen=True)
 class System:
-    """forms[i]: of N_i, (constant, coefficients of u and tau).  operators[m]: L^m, or the m-th derivative of
+    """forms[i]: those whose product is N_i.  operators[m]: L^m, or the m-th derivative of
     w as a matrix.  start: u at tau = 0.  linear: whether the operators are powers of L, which acts on u too.
     """
 
-    forms: tuple[tuple[tuple[Fraction, Vector], ...], ...]
+    forms: tuple[Forms, ...]
     operators: tuple[tuple[Vector, ...], ...]
     start: Vector
     linear: bool
@@ -75,7 +77,9 @@ class System:
     def step(self, tableau: Tableau, terms: int, ratios: Sequence[Fraction] = ()) -> Series:
         """The numerical solution after one step from exact past values, omega_j as given."""
         exact = self.solution(terms)
-        values = {0: self.nonlinear([self.start] + [scale(Fraction(0), self.start)] * (terms - 1), Fraction(0))}
+        values = {
+            0: self.nonlinear([self.start] + [scale(Fraction(0), self.start)] * (terms - 1), Fraction(0))
+        }
         for j, ratio in enumerate(ratios[: tableau.past], 1):
             values[-j] = self.nonlinear([scale((-ratio) ** k, v) for k, v in enumerate(exact)], -ratio)
         given = {omega(j): sympy.Rational(r.numerator, r.denominator) for j, r in enumerate(ratios, 1)}
@@ -84,9 +88,7 @@ class System:
             zero = scale(Fraction(0), self.start)
             total = [self.start, *[zero] * (terms - 1)]
             if self.linear:
-                total = [
-                    scale(c**m / math.factorial(m), self.act(m, self.start)) for m in range(terms)
-                ]
+                total = [scale(c**m / math.factorial(m), self.act(m, self.start)) for m in range(terms)]
             for key, weight in weights.items():
                 for m, x in enumerate(self.taylor(weight.subs(given), terms)):
                     for n in range(terms - m - 1):
@@ -120,7 +122,9 @@ class System:
 
     def differential(self, tree: Tree) -> Vector:
         """The elementary differential of an L/N tree at the start."""
-        arguments = [self.clock if k == TIME else (*self.act(k, self.start), Fraction(0)) for k in tree.leaves]
+        arguments = [
+            self.clock if k == TIME else (*self.act(k, self.start), Fraction(0)) for k in tree.leaves
+        ]
         arguments += [(*self.differential(child), Fraction(0)) for child in tree.children]
         return self.act(tree.stem, self.nonlinear([self.start], Fraction(0), arguments)[0])
 
@@ -137,8 +141,12 @@ class System:
         return (*[Fraction(0)] * len(self.start), Fraction(1))
 
 
-def duhamel_system(seed: int, *, scalar: bool = False, timed: bool = False, terms: int = 9) -> System:
-    """A random system u' = L u + N; scalar: L a multiple of the identity; timed: N depends on tau."""
+def duhamel_system(
+    seed: int, *, scalar: bool = False, timed: bool = False, linearised: bool = False, terms: int = 9
+) -> System:
+    """A random system u' = L u + N; scalar: L a multiple of the identity; timed: N depends on tau;
+    linearised: N' = 0 at the start.
+    """
     draw = random.Random(seed)
     matrix = [[number(draw) for _ in range(2)] for _ in range(2)]
     if scalar:
@@ -147,7 +155,11 @@ def duhamel_system(seed: int, *, scalar: bool = False, timed: bool = False, term
     for _ in range(terms):
         columns = list(zip(*powers[-1], strict=True))
         powers.append(tuple(tuple(dot(row, column) for column in columns) for row in matrix))  # type: ignore[arg-type]
-    return System(_forms(draw, timed), tuple(powers), (number(draw), number(draw)), True)
+    start = (number(draw), number(draw))
+    forms = _forms(draw, timed)
+    if linearised:
+        forms = tuple(_level(own, start) for own in forms)
+    return System(forms, tuple(powers), start, True)
 
 
 def weighted_system(seed: int, *, scalar: bool = False, timed: bool = False, terms: int = 9) -> System:
@@ -162,7 +174,15 @@ def weighted_system(seed: int, *, scalar: bool = False, timed: bool = False, ter
     return System(_forms(draw, timed), tuple(operators), (number(draw), number(draw)), False)
 
 
-def _forms(draw: random.Random, timed: bool) -> tuple[tuple[tuple[Fraction, Vector], ...], ...]:
+def _level(forms: Forms, start: Vector) -> Forms:
+    """The last form replaced such that the product's gradient vanishes at the start."""
+    values = [constant + dot(slope[:2], start) for constant, slope in forms]
+    parts = [scale(1 / value, slope) for value, (_, slope) in zip(values[:-1], forms[:-1], strict=True)]
+    slope = scale(-values[-1], add(*parts))
+    return (*forms[:-1], (values[-1] - dot(slope[:2], start), slope))
+
+
+def _forms(draw: random.Random, timed: bool) -> tuple[Forms, ...]:
     def form() -> tuple[Fraction, Vector]:
         return number(draw), (number(draw), number(draw), number(draw) if timed else Fraction(0))
 

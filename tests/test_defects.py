@@ -36,9 +36,7 @@ PEC = Tableau(
     interpolate({Integer(1): N(1), Integer(0): N(0), -omega(1): P(1)}),
     carry=1,
 )
-WRONG = from_columns(
-    [0, H, Integer(1)], {(3, 2): phi2 + z * phi1}, {2: phi1 / 3 + z * phi2, 3: phi3 * 2}
-)
+WRONG = from_columns([0, H, Integer(1)], {(3, 2): phi2 + z * phi1}, {2: phi1 / 3 + z * phi2, 3: phi3 * 2})
 """Row sums as they should be, and nothing else."""
 CASES = {
     "krogstad4": CATALOGUE["krogstad4"][1](),
@@ -141,6 +139,8 @@ def test_the_local_error_of_the_two_stage_family_written_out() -> None:
 def test_phi_of_the_wrong_argument_is_found_among_the_defects() -> None:
     good = CATALOGUE["hochbruck-ostermann3"][1]()
     third = Rational(1, 3)
-    bad = from_columns([Integer(0), third, 2 * third], {(3, 2): Rational(4, 3) * phi(2, third)}, {3: 3 * phi2 / 2})
+    bad = from_columns(
+        [Integer(0), third, 2 * third], {(3, 2): Rational(4, 3) * phi(2, third)}, {3: 3 * phi2 / 2}
+    )
     assert (local_order(duhamel(good, 6), 5), local_order(duhamel(bad, 6), 5)) == (3, 3)
     assert prove(bad).weak_stiff == 2 < prove(good).weak_stiff

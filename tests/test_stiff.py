@@ -19,7 +19,6 @@ from semilinear.integrators.tableau import (
     Tableau,
     adams,
     nested_collocation,
-    omega,
     phi,
     phi1,
     phi2,
@@ -124,14 +123,16 @@ def rosenbrock(name: str) -> Tableau:
 
 
 @pytest.mark.parametrize(("name", "linearised", "general"), [("exprb32", 3, 1), ("exprb43", 4, 1)])
-def test_rosenbrock_methods_have_their_order_where_l_is_the_jacobian(name: str, linearised: int, general: int) -> None:
+def test_rosenbrock_methods_have_their_order_where_l_is_the_jacobian(
+    name: str, linearised: int, general: int
+) -> None:
     tableau = rosenbrock(name)
     assert stiff_conditions(tableau, linearised=True).order(5) == linearised
     assert stiff_conditions(tableau).order(5) == general
 
 
 def test_the_conditions_of_rosenbrock_methods_are_those_of_the_literature() -> None:
-    """Luan & Ostermann 2014 (exponential Rosenbrock methods of order 5), Table 1: psi_1, 3, 4, 5 and one more."""
+    """Luan & Ostermann, exponential Rosenbrock methods of order 5: psi_1, psi_3, psi_4 and two more."""
     conditions = stiff_conditions(rosenbrock("exprb43"), linearised=True)
     names = [[describe(tree) for tree in conditions.trees(q)] for q in range(1, 6)]
     assert names[:4] == [["psi_1"], [], ["psi_3"], ["psi_4"]]
@@ -193,7 +194,10 @@ def tableaux(draw: Any) -> Tableau:
     """Random rows, some of which meet conditions by construction."""
 
     def row(c: Any, known: int) -> Expr:
-        weights = [draw(st.sampled_from([Integer(0), Integer(0), *FUNCTIONS])) * draw(st.sampled_from([1, -1, H])) for _ in range(known)]
+        weights = [
+            draw(st.sampled_from([Integer(0), Integer(0), *FUNCTIONS])) * draw(st.sampled_from([1, -1, H]))
+            for _ in range(known)
+        ]
         form = draw(st.integers(0, 2))
         if form == 1:  # psi_1 = 0
             weights[0] += c * phi(1, c) - sum(weights)
@@ -222,14 +226,18 @@ def test_spans_decide_as_tensors_do_on_known_methods(name: str) -> None:
     tableau = CATALOGUE[name][1]()
     conditions = stiff_conditions(tableau)
     for q in range(1, 5):
-        assert conditions.violated(q) == [describe(t) for t in trees(q, ROOTED) if not vanishes(tensor(tableau, t))]
+        assert conditions.violated(q) == [
+            describe(t) for t in trees(q, ROOTED) if not vanishes(tensor(tableau, t))
+        ]
 
 
 def test_equal_children_are_a_square_of_one_span_not_of_one_vector() -> None:
     """sum_i b_i B(psi_2,i, psi_2,i): with psi_2,i(x) psi_2,i(y), mixed products count."""
     tree = next(t for t in trees(5, ROOTED) if describe(t) == "sum_i b_i J psi_2,i J psi_2,i")
     tableau = CATALOGUE["krogstad4"][1]()
-    assert ("sum_i b_i J psi_2,i J psi_2,i" in stiff_conditions(tableau).violated(5)) == (not vanishes(tensor(tableau, tree)))
+    assert ("sum_i b_i J psi_2,i J psi_2,i" in stiff_conditions(tableau).violated(5)) == (
+        not vanishes(tensor(tableau, tree))
+    )
 
 
 @given(st.lists(st.lists(st.integers(-3, 3), min_size=4, max_size=4), min_size=1, max_size=6))
@@ -241,7 +249,9 @@ def test_independent_is_a_basis_of_the_span(rows: list[list[int]]) -> None:
     basis = independent(vectors, field)
     matrix = sympy.Matrix(rows)
     assert len(basis) == matrix.rank()
-    both = sympy.Matrix([*rows, *([int(x.numerator) / sympy.Integer(int(x.denominator)) for x in v] for v in basis)])
+    both = sympy.Matrix(
+        [*rows, *([int(x.numerator) / sympy.Integer(int(x.denominator)) for x in v] for v in basis)]
+    )
     assert both.rank() == matrix.rank()
 
 

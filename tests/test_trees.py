@@ -31,7 +31,7 @@ def count(kind: Kind, through: int) -> list[int]:
 
 
 def test_the_counts_of_ln_trees() -> None:
-    """With the trivial tree L^q u, 2, 4, 11, 34, 117, 421, 1589, 6162: Berland, Owren & Wright; NUMERICS 3.3."""
+    """With the trivial tree L^q u, 2, 4, 11, 34, 117, 421, 1589, 6162 (Berland, Owren & Wright)."""
     assert [n + 1 for n in count(ALL, 8)] == [2, 4, 11, 34, 117, 421, 1589, 6162]
 
 
@@ -52,7 +52,9 @@ def test_rooted_trees_without_single_children() -> None:
     assert count(kind, 9) == [1, 0, 1, 1, 2, 3, 6, 10, 19]
 
 
-@pytest.mark.parametrize("kind", [ALL, NO_LEAF, ROOTED, Kind(time=True), Kind(False, False, True), ALL._replace(linearised=True)])
+@pytest.mark.parametrize(
+    "kind", [ALL, NO_LEAF, ROOTED, Kind(time=True), Kind(False, False, True), ALL._replace(linearised=True)]
+)
 def test_trees_are_distinct_canonical_and_of_their_order(kind: Kind) -> None:
     for q in range(1, 6):
         found = trees(q, kind)
@@ -88,7 +90,11 @@ def test_the_orderings_of_rooted_trees_sum_to_labellings(q: int) -> None:
     assert all(exact(t, "duhamel") == exact(t, "weight") for t in trees(q, ROOTED))
 
 
-@given(st.fractions(-2, 2, max_denominator=4), st.fractions(-2, 2, max_denominator=4), st.fractions(-2, 2, max_denominator=4))
+@given(
+    st.fractions(-2, 2, max_denominator=4),
+    st.fractions(-2, 2, max_denominator=4),
+    st.fractions(-2, 2, max_denominator=4),
+)
 def test_the_sum_over_ln_trees_is_the_solution_of_a_scalar_equation(l: Any, u: Any, a: Any) -> None:
     """u' = l u + N(u), N = a + u^2: all trees of order q with 1/(gamma sigma), and l^q u/q!."""
 
