@@ -109,6 +109,16 @@ class Proof:
         return self.conditions.order(CAP, "zero")
 
     @cached_property
+    def quadrature_order(self) -> int:
+        """P: the output row integrates polynomials of degree < P exactly."""
+        return self.conditions.quadrature_order(CAP)
+
+    @cached_property
+    def stage_order(self) -> int:
+        """Q: every stage integrates polynomials of degree < Q exactly; the cap where there is no stage."""
+        return self.conditions.stage_order(CAP)
+
+    @cached_property
     def errors(self) -> Mapping[Tree, Scalar]:
         """The error coefficients of order p + 1, p the classical order; empty beyond the cap."""
         return self.expansion.errors(self.classical + 1)

@@ -64,6 +64,17 @@ def omega(j: int) -> Symbol:
     return Symbol(f"omega{j}", positive=True)
 
 
+class StepRatio(Symbol):  # type: ignore[misc]
+    """A parameter that is the ratio of neighbouring steps in another variable than the form's: 1 on equal
+    steps, 1 + O(h) on a smooth grid.
+    """
+
+    def __new__(cls, name: str) -> StepRatio:
+        """A positive symbol of that name."""
+        made: StepRatio = super().__new__(cls, name, positive=True)
+        return made
+
+
 MAX_STAGES = 64
 _EVALUATIONS = {N(i): i for i in range(MAX_STAGES)} | {P(j): -j for j in range(1, MAX_STAGES)}
 _OMEGAS = {omega(j): j for j in range(1, MAX_STAGES)}
