@@ -8,7 +8,7 @@ from typing import Any
 import mpmath
 import pytest
 import sympy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from semilinear.analysis.expansion import expressions
 from semilinear.analysis.ring import Element, Field, NotInRing, Ring
@@ -62,6 +62,7 @@ def close(a: Any, b: Any) -> bool:
     return abs(a - b) <= 10 ** sympy.Integer(-48) * (1 + abs(a) + abs(b))
 
 
+@settings(max_examples=30)
 @given(several())
 def test_it_is_a_commutative_ring(elements: tuple[Element, ...]) -> None:
     a, b, c = elements
@@ -75,6 +76,7 @@ def test_it_is_a_commutative_ring(elements: tuple[Element, ...]) -> None:
     assert not a + -a
 
 
+@settings(max_examples=30)
 @given(several(2))
 def test_operations_agree_with_evaluation_at_50_digits(elements: tuple[Element, ...]) -> None:
     a, b = elements
@@ -83,6 +85,7 @@ def test_operations_agree_with_evaluation_at_50_digits(elements: tuple[Element, 
     assert close(value_of(-a), -value_of(a))
 
 
+@settings(max_examples=30)
 @given(several(2))
 def test_an_element_is_zero_exactly_where_its_values_are(elements: tuple[Element, ...]) -> None:
     a, b = elements
@@ -97,6 +100,7 @@ def test_equal_exponents_over_an_algebraic_field_are_one_key() -> None:
     assert not ring(exp(z * A / (sqrt(2) * A + 1))) - ring(exp(z * sqrt(2) * A / (2 * A + sqrt(2))))
 
 
+@settings(max_examples=30)
 @given(several(1), st.integers(0, 6))
 def test_taylor_coefficients_agree_with_sympy_series(elements: tuple[Element, ...], m: int) -> None:
     """Of z^3 times the element, which has no pole."""
@@ -182,6 +186,7 @@ def test_identities(one: Any, other: Any) -> None:
     assert not ring(one) - ring(other)
 
 
+@settings(max_examples=30)
 @given(several(1))
 def test_an_expression_comes_back_as_the_element(elements: tuple[Element, ...]) -> None:
     (a,) = elements
