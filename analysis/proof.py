@@ -153,15 +153,24 @@ class Proof:
         value = self.ring.field.expression
         last = self.classical + 1 if through is None else through
         found = [
-            Violation("classical", q, differential(tree), value(error))
+            Violation("classical", q, words, value(error))
             for q in range(1, min(last, CAP + 1) + 1)
-            for tree, error in self.expansion.errors(q).items()
+            for words, error in self._failing(q)
         ]
         last = self.stiff + 1 if through is None else through
         for q in range(1, min(last, CAP) + 1):
             for name, lowest in residuals(self.conditions, Defects(self.expansion), q).items():
                 found.append(Violation("stiff", q, name, None if lowest is None else self._monomial(*lowest)))
         return found
+
+    def _failing(self, q: int) -> list[tuple[str, Scalar]]:
+        """The classical conditions of order q that fail: by trees; with parameters, where trees take long, by the
+        fewer defects along the solution.
+        """
+        defects = Defects(self.expansion)
+        if self.ring.field.symbols and defects.applicable:
+            return [(defects.words(d), d.value) for d in defects.terms(q)]
+        return [(differential(tree), error) for tree, error in self.expansion.errors(q).items()]
 
     def _monomial(self, value: Scalar, powers: tuple[int, ...]) -> Expr:
         arguments = sympy.Mul(*(Symbol(f"z_{i}") ** m for i, m in enumerate(powers)))
