@@ -9,7 +9,8 @@ from semilinear.analysis.defects import Defects, residuals
 from semilinear.analysis.expansion import Expansion, duhamel, unweighted, weighted
 from semilinear.analysis.proof import local_order, prove
 from semilinear.analysis.stiff import stiff_conditions
-from semilinear.integrators.solvers.classical import CATALOGUE, from_columns
+from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.catalogue.entry import from_columns
 from semilinear.integrators.tableau import (
     N,
     P,

@@ -16,7 +16,8 @@ from semilinear.analysis.expansion import Expansion, duhamel, unweighted, weight
 from semilinear.analysis.proof import leading_terms, local_order, prove
 from semilinear.analysis.ring import Field, NotInRing
 from semilinear.analysis.trees import trees
-from semilinear.integrators.solvers.classical import CATALOGUE, from_columns
+from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.catalogue.entry import from_columns
 from semilinear.integrators.tableau import (
     N,
     P,
@@ -77,9 +78,8 @@ EXPRB43 = from_columns(
 def test_the_trees_sum_to_the_local_error_where_l_is_the_jacobian(tableau: Tableau) -> None:
     """Of Rosenbrock type: N' = 0 at the start; in general the same tableau is of a lower order."""
     system, expansion = duhamel_system(8, linearised=True), duhamel(tableau, 6, linearised=True)
-    assert system.nonlinear([system.start], Fraction(0), [(Fraction(1), Fraction(2), Fraction(0))]) == [
-        (0, 0)
-    ]
+    (slope,) = system.nonlinear([system.start], Fraction(0), [(Fraction(1), Fraction(2), Fraction(0))])
+    assert not any(slope)
     error = system.error(tableau, 6)
     for q in range(1, 6):
         assert series_of(expansion, system, q) == error[q]

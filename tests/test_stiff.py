@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from semilinear.analysis.stiff import LEAF, ROOTED, bushy, describe, independent, stiff_conditions
 from semilinear.analysis.trees import Tree, trees
-from semilinear.integrators.solvers.classical import CATALOGUE, from_columns
+from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.catalogue.entry import from_columns
 from semilinear.integrators.tableau import (
     N,
     Stage,
