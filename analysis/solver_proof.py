@@ -36,7 +36,7 @@ from .defects import Defects
 from .exact import open_schedule
 from .expansion import Expansion, duhamel, unweighted, weighted
 from .moments import moments_of
-from .proof import Term, leading_terms
+from .proof import CAP, Term, leading_terms
 from .ring import Scalar
 
 Grid = Literal["any", "smooth", "equal"]
@@ -268,7 +268,7 @@ def _place(tableau: Tableau, runs: list[tuple[Tableau, ...]], history: int) -> P
 
 
 def _part(tableau: Tableau, given: Setting, place: Place) -> Part:
-    through = tableau.past + len(tableau.stages) + 2
+    through = min(tableau.past + len(tableau.stages) + 2, CAP)
     predictor = None
     if tableau.carry is not None:
         before = tableau.stages[: tableau.carry - 1]
