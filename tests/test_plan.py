@@ -95,7 +95,11 @@ def test_a_constant_model_is_solved_exactly_by_every_solver() -> None:
         # An affine integrand is not constant then, and a kernel does not solve the linear part.
         if form.affine is not None or form.linear is not None:
             continue
-        if not solver.stochastic and "released" not in name and name != "lawson4":
+        if (
+            not solver.stochastic
+            and "released" not in name
+            and not name.removeprefix("ab-").startswith("lawson")
+        ):
             made = compile_plan(solver, VP, steps=6, **RANGE)
             result = sample(made, lambda x, t: torch.full_like(x, b), x).x
             torch.testing.assert_close(result, torch.full_like(result, expected), rtol=1e-10, atol=1e-10)
