@@ -32,7 +32,7 @@ from semilinear.integrators.tableau import (
     z,
 )
 from semilinear.verification.catalogue_orders import measure_entry
-from semilinear.verification.linearised import integrate_linearised, limit_cycle, linearised_order
+from semilinear.verification.linearised import gradient_system, integrate_linearised, linearised_order
 from semilinear.verification.semilinear_problems import coupled_system, measured
 from sympy import Expr, Integer, Rational, Symbol, exp
 
@@ -392,16 +392,16 @@ def test_a_rosenbrock_method_is_no_solver_of_a_fixed_linear_part() -> None:
 
 def test_row_sums_other_than_phi_1_are_not_linearised() -> None:
     with pytest.raises(ValueError, match=r"the weights of the row at c = 1/2 must sum to c phi_1"):
-        integrate_linearised(CATALOGUE["lawson4"].tableau, limit_cycle(), 4)
+        integrate_linearised(CATALOGUE["lawson4"].tableau, gradient_system(), 4)
 
 
 @pytest.mark.parametrize(("name", "low"), [("ab-norsett2", False), ("exprb42", True)])
 def test_a_past_or_a_missing_embedded_row_is_rejected(name: str, low: bool) -> None:
     with pytest.raises(ValueError, match="tableau must be a one-step method, and have an embedded row"):
-        integrate_linearised(CATALOGUE[name].tableau, limit_cycle(), 4, low=low)
+        integrate_linearised(CATALOGUE[name].tableau, gradient_system(), 4, low=low)
 
 
 @pytest.mark.parametrize("steps", [0, -1, 2.5, True])
 def test_a_bad_number_of_linearised_steps_is_rejected(steps: Any) -> None:
     with pytest.raises(ValueError, match="steps must be an integer >= 1"):
-        integrate_linearised(CATALOGUE["exprb32"].tableau, limit_cycle(), steps)
+        integrate_linearised(CATALOGUE["exprb32"].tableau, gradient_system(), steps)

@@ -13,7 +13,7 @@ from semilinear.analysis.proof import prove
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.solvers import make
 from semilinear.integrators.tableau import N, Stage, Tableau, phi1, phi2
-from semilinear.verification.linearised import NonlinearProblem, limit_cycle
+from semilinear.verification.linearised import NonlinearProblem, gradient_system
 from semilinear.verification.parabolic import (
     STEPS,
     last_octave,
@@ -85,7 +85,7 @@ def test_the_solution_solves_the_coupled_system() -> None:
 
 
 def problems() -> list[NonlinearProblem]:
-    return [limit_cycle(), parabolic_linearised("local", 30), parabolic_linearised("nonlocal", 30)]
+    return [gradient_system(), parabolic_linearised("local", 30), parabolic_linearised("nonlocal", 30)]
 
 
 @pytest.mark.parametrize("p", problems(), ids=attrgetter("name"))

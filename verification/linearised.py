@@ -14,9 +14,7 @@ from semilinear.integrators.evaluate import evaluator
 from semilinear.integrators.tableau import Tableau, phi
 from sympy import Integer, expand
 
-from .semilinear_problems import SemilinearProblem, Spectrum, maximum, rms
-
-LADDER = (8, 12, 16, 24, 32, 48)
+from .semilinear_problems import LADDER, SemilinearProblem, Spectrum, maximum, rms
 
 Vector = np.ndarray
 
@@ -25,7 +23,7 @@ Vector = np.ndarray
 class NonlinearProblem:
     """u' = F(t, u) with the derivatives of F, on a span of time, with its exact solution; in float64.
 
-    slope: F.  jacobian: F_u, (d, d).  drift: F_t.  norm: of an error.
+    slope: F.  jacobian: F_u, (d, d), symmetric.  drift: F_t.  norm: of an error.
     """
 
     name: str
@@ -38,37 +36,40 @@ class NonlinearProblem:
 
 
 @lru_cache(maxsize=1)
-def limit_cycle() -> NonlinearProblem:
-    """An autonomous system: u_1' = u_1 (1 - r^2) - u_2, u_2' = u_2 (1 - r^2) + u_1, r^2 = u_1^2 + u_2^2, and
-    q = u_3 - u_1^2 with q' = q (1 - q); a full Jacobian that is not symmetric.
-
-    Solution: r^2 = 1/(1 + 3 e^(-2t)) at angle t, and q = 1/(1 + 4 e^(-t)).
+def gradient_system() -> NonlinearProblem:
+    """Three equations u' = grad V(u) + f(t) with a cubic V, f such that (cos t, 1/2 + sin t, e^-t) is their
+    solution; the Jacobians at different states do not commute.
     """
+    linear = np.array([[-1.0, 0.5, 0.0], [0.5, -0.5, 1.0], [0.0, 1.0, 0.5]])
 
-    def exact(t: float) -> Vector:
-        r = 1 / math.sqrt(1 + 3 * math.exp(-2 * t))
-        u1 = r * math.cos(t)
-        return np.array([u1, r * math.sin(t), 1 / (1 + 4 * math.exp(-t)) + u1**2])
-
-    def slope(_t: float, u: Vector) -> Vector:
-        u1, u2, q = u[0], u[1], u[2] - u[0] ** 2
-        rest = 1 - u1**2 - u2**2
-        first = u1 * rest - u2
-        return np.array([first, u2 * rest + u1, q * (1 - q) + 2 * u1 * first])
+    def gradient(u: Vector) -> Vector:
+        quadratic = np.array(
+            [u[0] * u[1] - u[2] ** 2 / 2, u[0] ** 2 / 2 + u[1] * u[2], u[1] ** 2 / 2 - u[0] * u[2]]
+        )
+        value: Vector = linear @ u + quadratic
+        return value
 
     def jacobian(_t: float, u: Vector) -> np.ndarray:
-        u1, u2, q = u[0], u[1], u[2] - u[0] ** 2
-        rest = 1 - u1**2 - u2**2
-        first, d1, d2 = u1 * rest - u2, rest - 2 * u1**2, -1 - 2 * u1 * u2
-        return np.array(
-            [
-                [d1, d2, 0.0],
-                [1 - 2 * u1 * u2, rest - 2 * u2**2, 0.0],
-                [2 * first + 2 * u1 * d1 - 2 * u1 * (1 - 2 * q), 2 * u1 * d2, 1 - 2 * q],
-            ]
+        hessian: np.ndarray = linear + np.array(
+            [[u[1], u[0], -u[2]], [u[0], u[2], u[1]], [-u[2], u[1], -u[0]]]
         )
+        return hessian
 
-    return NonlinearProblem("limit-cycle-3d", slope, jacobian, lambda _t, u: 0 * u, exact, norm=rms)
+    def exact(t: float) -> Vector:
+        return np.array([math.cos(t), 0.5 + math.sin(t), math.exp(-t)])
+
+    def velocity(t: float) -> Vector:
+        return np.array([-math.sin(t), math.cos(t), -math.exp(-t)])
+
+    def slope(t: float, u: Vector) -> Vector:
+        return gradient(u) - gradient(exact(t)) + velocity(t)
+
+    def drift(t: float, _u: Vector) -> Vector:
+        acceleration = np.array([-math.cos(t), -math.sin(t), math.exp(-t)])
+        value: Vector = acceleration - jacobian(t, exact(t)) @ velocity(t)
+        return value
+
+    return NonlinearProblem("gradient-3d", slope, jacobian, drift, exact, norm=rms)
 
 
 def whole(
@@ -76,7 +77,7 @@ def whole(
     jacobian: Callable[[float, Vector], np.ndarray],
     drift: Callable[[float, Vector], Vector],
 ) -> NonlinearProblem:
-    """A semilinear problem with L u + N for F; jacobian, drift: N_u and N_t."""
+    """A semilinear problem with L u + N for F; jacobian, drift: N_u, symmetric, and N_t."""
     linear = (problem.basis * problem.eigenvalues) @ problem.basis.T
 
     def slope(t: float, u: Vector) -> Vector:
@@ -85,20 +86,11 @@ def whole(
 
     def whole_jacobian(t: float, u: Vector) -> np.ndarray:
         matrix: np.ndarray = linear + jacobian(t, u)
-        return (matrix + matrix.T) / 2 if np.allclose(matrix, matrix.T) else matrix
+        return matrix
 
     return NonlinearProblem(
         problem.name, slope, whole_jacobian, drift, problem.exact, problem.span, problem.norm
     )
-
-
-def _eigenvectors(matrix: np.ndarray) -> tuple[Vector, np.ndarray, np.ndarray]:
-    """Eigenvalues, eigenvectors as columns, and their inverse."""
-    if np.array_equal(matrix, matrix.T):
-        values, vectors = np.linalg.eigh(matrix)
-        return values, vectors, vectors.T
-    values, vectors = np.linalg.eig(matrix)
-    return values, vectors, np.linalg.inv(vectors)
 
 
 def integrate_linearised(
@@ -129,18 +121,18 @@ def integrate_linearised(
     for n in range(steps):
         t = start + n * h
         j, f, v = problem.jacobian(t, u), problem.slope(t, u), problem.drift(t, u)
-        values, vectors, inverse = _eigenvectors(j)
+        values, vectors = np.linalg.eigh(j)
         scope = Spectrum(h * values)
-        f_hat, v_hat = inverse @ f, inverse @ v
+        f_hat, v_hat = vectors.T @ f, vectors.T @ v
         known = {0: 0 * f_hat}
         change = 0 * u
         for i, (exact_c, weights) in enumerate(rows, 1):
             c = float(exact_c)
             hat = c * h * scope.phi(1, c) * f_hat + (c * h) ** 2 * scope.phi(2, c) * v_hat
             hat = hat + h * sum(evaluator(w, FLOAT64)(scope) * known[k] for k, w in weights.items())
-            change = (vectors @ hat).real
+            change = vectors @ hat
             if i < len(rows):
-                known[i] = inverse @ (problem.slope(t + c * h, u + change) - f - j @ change - c * h * v)
+                known[i] = vectors.T @ (problem.slope(t + c * h, u + change) - f - j @ change - c * h * v)
         u = u + change
     return problem.norm(u - problem.exact(end))
 
@@ -152,8 +144,8 @@ def linearised_order(
     low: bool = False,
     ladder: Sequence[int] = LADDER,
 ) -> OrderEstimate:
-    """The observed order of a method of Rosenbrock type, on `limit_cycle` if no problem is given."""
-    on = limit_cycle() if problem is None else problem
+    """The observed order of a method of Rosenbrock type, on `gradient_system` if no problem is given."""
+    on = gradient_system() if problem is None else problem
     errors = [integrate_linearised(tableau, on, n, low=low) for n in ladder]
     (start, end), u = on.span, on.exact(on.span[1])
     # A step adds h F, whose terms J u are large where the problem is stiff.
