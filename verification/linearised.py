@@ -62,7 +62,8 @@ def gradient_system() -> NonlinearProblem:
         return np.array([-math.sin(t), math.cos(t), -math.exp(-t)])
 
     def slope(t: float, u: Vector) -> Vector:
-        return gradient(u) - gradient(exact(t)) + velocity(t)
+        value: Vector = gradient(u) - gradient(exact(t)) + velocity(t)
+        return value
 
     def drift(t: float, _u: Vector) -> Vector:
         acceleration = np.array([-math.cos(t), -math.sin(t), math.exp(-t)])
