@@ -32,7 +32,7 @@ from semilinear.integrators.tableau import (
     z,
 )
 from semilinear.verification.catalogue_orders import measure_entry
-from semilinear.verification.linearised import integrate_linearised, linearised_order
+from semilinear.verification.linearised import gradient_system, integrate_linearised, linearised_order
 from semilinear.verification.semilinear_problems import coupled_system, measured
 from sympy import Expr, Integer, Rational, Symbol, exp
 
@@ -301,7 +301,7 @@ def test_the_claimed_order_shows_on_a_coupled_system(name: str) -> None:
 def test_in_40_digits_the_claimed_order_shows_on_a_coupled_system(name: str) -> None:
     orders = measure_entry(CATALOGUE[name])
     assert orders.classical.verdict(expected(name)) == "consistent"
-    assert bool(orders.stiff) is not CATALOGUE[name].linearised
+    assert orders.stiff.keys() == {"local", "nonlocal"}
 
 
 @pytest.mark.parametrize("name", LINEARISED)
@@ -368,11 +368,21 @@ def test_perturbing_a_rosenbrock_weight_is_seen(j: int) -> None:
 # --- as solvers, and bad input ---
 
 
-@pytest.mark.parametrize("name", classical.NAMES)
-def test_every_entry_with_a_fixed_linear_part_is_a_listed_solver(name: str) -> None:
+@pytest.mark.parametrize("name", classical.LISTED)
+def test_an_entry_with_a_fixed_linear_part_is_a_listed_solver(name: str) -> None:
     solver, entry = make(name), CATALOGUE[name]
     assert (solver.name, solver.claimed, solver.paper) == (name, entry.claimed, entry.paper)
     assert solver.sequence.tableaux[-1] == entry.tableau
+
+
+def test_every_entry_is_a_solver_but_those_of_rosenbrock_type() -> None:
+    assert set(classical.NAMES) == set(NAMES) - set(LINEARISED)
+    assert set(classical.LISTED) == set(classical.NAMES) - set(classical.CANCELLING)
+
+
+@pytest.mark.parametrize("name", classical.CANCELLING)
+def test_what_is_not_listed_is_made_all_the_same(name: str) -> None:
+    assert classical.exponential_rk(name).name == name
 
 
 def test_a_rosenbrock_method_is_no_solver_of_a_fixed_linear_part() -> None:
@@ -380,11 +390,18 @@ def test_a_rosenbrock_method_is_no_solver_of_a_fixed_linear_part() -> None:
         classical.exponential_rk("exprb43")
 
 
-def test_a_weight_that_is_no_combination_of_phi_functions_has_no_matrix() -> None:
-    with pytest.raises(ValueError, match=r"the row at c = 1/2 must have weights linear in phi\(k, c\)"):
-        integrate_linearised(CATALOGUE["lawson4"].tableau, 4)
+def test_row_sums_other_than_phi_1_are_not_linearised() -> None:
+    with pytest.raises(ValueError, match=r"the weights of the row at c = 1/2 must sum to c phi_1"):
+        integrate_linearised(CATALOGUE["lawson4"].tableau, gradient_system(), 4)
 
 
-def test_a_multistep_method_is_not_linearised() -> None:
-    with pytest.raises(ValueError, match="tableau must be a one-step method"):
-        integrate_linearised(CATALOGUE["ab-norsett2"].tableau, 4)
+@pytest.mark.parametrize(("name", "low"), [("ab-norsett2", False), ("exprb42", True)])
+def test_a_past_or_a_missing_embedded_row_is_rejected(name: str, low: bool) -> None:
+    with pytest.raises(ValueError, match="tableau must be a one-step method, and have an embedded row"):
+        integrate_linearised(CATALOGUE[name].tableau, gradient_system(), 4, low=low)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 2.5, True])
+def test_a_bad_number_of_linearised_steps_is_rejected(steps: Any) -> None:
+    with pytest.raises(ValueError, match="steps must be an integer >= 1"):
+        integrate_linearised(CATALOGUE["exprb32"].tableau, gradient_system(), steps)

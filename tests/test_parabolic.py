@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,15 @@ from semilinear.analysis.proof import prove
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.solvers import make
 from semilinear.integrators.tableau import N, Stage, Tableau, phi1, phi2
-from semilinear.verification.linearised import END, exact, jacobian, slope
-from semilinear.verification.parabolic import STEPS, last_octave, parabolic, stiff_slopes
+from semilinear.verification.linearised import NonlinearProblem, gradient_system
+from semilinear.verification.parabolic import (
+    STEPS,
+    last_octave,
+    linearised_slope,
+    parabolic,
+    parabolic_linearised,
+    stiff_slopes,
+)
 from semilinear.verification.semilinear_problems import coupled_system, integrate
 from sympy import Integer, Symbol
 
@@ -76,17 +84,25 @@ def test_the_solution_solves_the_coupled_system() -> None:
     assert np.allclose(linear @ p.exact(t) + p.nonlinear(t, p.exact(t)), derivative, atol=1e-9)
 
 
-def test_the_solution_solves_the_autonomous_system() -> None:
+def problems() -> list[NonlinearProblem]:
+    return [gradient_system(), parabolic_linearised("local", 30), parabolic_linearised("nonlocal", 30)]
+
+
+@pytest.mark.parametrize("p", problems(), ids=attrgetter("name"))
+def test_the_solution_solves_the_nonlinear_system(p: NonlinearProblem) -> None:
     step = 1e-5
-    for t in (0.0, 0.5, END):
-        derivative = (exact(t + step) - exact(t - step)) / (2 * step)
-        assert np.allclose(slope(exact(t)), derivative, atol=1e-9)
+    for t in (0.0, 0.5, 1.0):
+        derivative = (p.exact(t + step) - p.exact(t - step)) / (2 * step)
+        assert np.allclose(p.slope(t, p.exact(t)), derivative, atol=1e-8)
 
 
-def test_the_jacobian_is_the_derivative_of_the_slope() -> None:
-    u, step = np.array([0.3, 0.7, -0.2]), 1e-6
-    columns = [(slope(u + step * e) - slope(u - step * e)) / (2 * step) for e in np.eye(3)]
-    assert np.allclose(jacobian(u), np.array(columns).T, atol=1e-9)
+@pytest.mark.parametrize("p", problems(), ids=attrgetter("name"))
+def test_jacobian_and_drift_are_the_derivatives_of_the_slope(p: NonlinearProblem) -> None:
+    t, step = 0.3, 1e-5
+    u = p.exact(t) + 0.1
+    columns = [(p.slope(t, u + step * e) - p.slope(t, u - step * e)) / (2 * step) for e in np.eye(len(u))]
+    assert np.allclose(p.jacobian(t, u), np.array(columns).T, atol=1e-6)
+    assert np.allclose(p.drift(t, u), (p.slope(t + step, u) - p.slope(t - step, u)) / (2 * step), atol=1e-6)
 
 
 # --- slopes ---
@@ -155,6 +171,19 @@ def test_dpm_solver_2_has_the_second_order_at_rest_alone() -> None:
     tableau = make("dpm-solver-2").sequence.tableaux[-1]
     slopes = [last_octave(stiff_slopes(tableau, parabolic(kind))[2]) for kind in KINDS]
     assert slopes == pytest.approx([1.98, 1.98], abs=0.011)
+
+
+@pytest.mark.parametrize("name", ["rosenbrock-euler", "exprb32", "exprb42"])
+def test_a_rosenbrock_method_keeps_its_order(name: str) -> None:
+    estimate = linearised_slope(CATALOGUE[name].tableau, "local")
+    assert last_octave(estimate) == pytest.approx(CATALOGUE[name].claimed, abs=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["exprb43", "pexprb43", "exprb53s3", "exprb54s4", "pexprb54s4"])
+def test_a_rosenbrock_method_of_high_order_keeps_it(name: str, kind: Any) -> None:
+    assert last_octave(linearised_slope(CATALOGUE[name].tableau, kind)) > CATALOGUE[name].claimed - 0.2
 
 
 # --- mutation, and bad input ---

@@ -9,7 +9,7 @@ from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.catalogue import Entry
 
 from .linearised import linearised_order
-from .parabolic import Kind, parabolic, stiff_slopes
+from .parabolic import Kind, linearised_slope, parabolic, stiff_slopes
 from .semilinear_problems import coupled_system, measured
 
 KINDS: tuple[Kind, ...] = ("local", "nonlocal")
@@ -17,9 +17,7 @@ KINDS: tuple[Kind, ...] = ("local", "nonlocal")
 
 @dataclass(frozen=True)
 class MeasuredOrders:
-    """classical: on a system of three equations.  stiff: by parabolic problem; empty for a linearised entry,
-    whose linear part would be a new matrix at every step.
-    """
+    """classical: on a system of three equations.  stiff: by parabolic problem."""
 
     entry: Entry
     classical: OrderEstimate
@@ -32,8 +30,8 @@ def measure_entry(entry: Entry, digits: int | None = 40) -> MeasuredOrders:
     digits: of the system of three equations, None for float64; a linearised entry is measured in float64.
     """
     if entry.linearised:
-        return MeasuredOrders(entry, linearised_order(entry.tableau), {})
+        stiff = {kind: linearised_slope(entry.tableau, kind) for kind in KINDS}
+        return MeasuredOrders(entry, linearised_order(entry.tableau), stiff)
     _, classical = measured(entry.tableau, coupled_system(digits))
-    return MeasuredOrders(
-        entry, classical, {kind: stiff_slopes(entry.tableau, parabolic(kind))[2] for kind in KINDS}
-    )
+    stiff = {kind: stiff_slopes(entry.tableau, parabolic(kind))[2] for kind in KINDS}
+    return MeasuredOrders(entry, classical, stiff)

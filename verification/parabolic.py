@@ -19,6 +19,7 @@ import numpy as np
 from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.tableau import Tableau
 
+from .linearised import NonlinearProblem, linearised_order, whole
 from .semilinear_problems import SemilinearProblem, measured
 
 STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
@@ -58,12 +59,35 @@ def parabolic(kind: Kind, points: int = POINTS) -> SemilinearProblem:
     return SemilinearProblem(f"parabolic-{kind}", eigenvalues, basis, nonlinear, solution)
 
 
+@lru_cache(maxsize=8)
+def parabolic_linearised(kind: Kind, points: int = POINTS) -> NonlinearProblem:
+    """The same problem with the derivatives that methods of Rosenbrock type use."""
+    problem = parabolic(kind, points)
+    dx = 1 / (points + 1)
+    ones = np.full((points, points), dx)
+
+    def jacobian(_t: float, u: np.ndarray) -> np.ndarray:
+        return np.diag(-2 * u / (1 + u * u) ** 2) if kind == "local" else ones
+
+    def drift(t: float, _u: np.ndarray) -> np.ndarray:
+        s = problem.exact(t)
+        change: np.ndarray = s - jacobian(t, s) @ s + 2 * math.exp(t)  # s_t = s
+        return change
+
+    return whole(problem, jacobian, drift)
+
+
 def stiff_slopes(
     tableau: Tableau, problem: SemilinearProblem
 ) -> tuple[tuple[int, ...], tuple[float, ...], OrderEstimate]:
     """Step counts, errors in the maximum norm, and the observed order, which need not be an integer."""
     errors, estimate = measured(tableau, problem, STEPS)
     return STEPS, errors, estimate
+
+
+def linearised_slope(tableau: Tableau, kind: Kind) -> OrderEstimate:
+    """The observed order of a method of Rosenbrock type on one of the problems."""
+    return linearised_order(tableau, parabolic_linearised(kind), ladder=STEPS)
 
 
 def last_octave(estimate: OrderEstimate) -> float:

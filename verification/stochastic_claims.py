@@ -139,13 +139,9 @@ ONE_GRID = (
     "its step is 1/N whatever the grid and its tables hold N entries, so that it runs on its own grid alone, "
     "where the gap at the end leaves an error of the size of eps"
 )
-CANCELLING = (
-    "its weights are large and cancel, so that float64 leaves too few errors above rounding; order 6 shows "
-    "in 40 digits on a coupled system (`tests/test_catalogue.py`)"
-)
 UNMEASURED: dict[str, str] = {
     f"score-sde-{v}-released": ONE_GRID for v in ("em", "reverse-diffusion", "ancestral")
-} | dict.fromkeys(("exprk6s15", "exprk6s16"), CANCELLING)
+}
 """Listed solvers whose orders are not measured, and why."""
 
 
