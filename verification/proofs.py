@@ -14,15 +14,13 @@ from semilinear.analysis.convergence import OrderEstimate
 from semilinear.analysis.proof import Proof, prove
 from semilinear.analysis.ring import NotInRing
 from semilinear.analysis.solver_proof import GRIDS, prove_solver
-from semilinear.integrators.catalogue import CATALOGUE, Entry
+from semilinear.integrators.catalogue import CATALOGUE
 
+from .catalogue_orders import measure_entry
 from .claims import EXPECTATIONS, Expectation
-from .linearised import linearised_order
-from .parabolic import Kind, parabolic, stiff_slopes
 from .proof_report import SCHEMA
 from .quadrature_effect import RULES, Rule, effect
 from .results import estimate_json
-from .semilinear_problems import coupled_system, measured
 
 
 @dataclass(frozen=True)
@@ -103,13 +101,12 @@ class CatalogueTask:
 
         system: the observed order on a coupled system whose L does not commute with N' (for a method of
         Rosenbrock type on one with its Jacobian).  parabolic: those on the two problems of Hochbruck &
-        Ostermann; None for Rosenbrock type.  as_expected: whether the proved classical order is the measured
+        Ostermann.  as_expected: whether the proved classical order is the measured
         one and the stiff slopes are those that the proved stiff orders allow (`_agrees`).
         """
         entry = CATALOGUE[self.name]
         proof = prove(entry.tableau, linearised=entry.linearised)
-        system = _system(entry)
-        stiff = None if entry.linearised else {k: stiff_slopes(entry.tableau, parabolic(k))[2] for k in KINDS}
+        found = measure_entry(entry)
         numeric = not proof.ring.field.symbols
         return {
             "name": self.name,
@@ -126,25 +123,17 @@ class CatalogueTask:
             "stage_order": proof.stage_order if entry.tableau.stages else None,
             "principal_error_norm": proof.principal_error_norm if numeric else None,
             "error": [str(term) for term in proof.leading_error][:MOST_TERMS],
-            "system": estimate_json(system),
-            "parabolic": None if stiff is None else {k: estimate_json(e) for k, e in stiff.items()},
-            "as_expected": system.verdict(proof.classical) == "consistent"
-            and (stiff is None or _agrees(proof, list(stiff.values()))),
+            "system": estimate_json(found.classical),
+            "parabolic": {kind: estimate_json(e) for kind, e in found.stiff.items()},
+            "as_expected": found.classical.verdict(proof.classical) == "consistent"
+            and _agrees(proof, list(found.stiff.values())),
         }
 
 
-KINDS: tuple[Kind, ...] = ("local", "nonlocal")
 MOST_TERMS = 6
 """Of a leading error that a table shows."""
 
 
-def _system(entry: Entry) -> OrderEstimate:
-    if entry.linearised:
-        return linearised_order(entry.tableau)
-    return measured(entry.tableau, coupled_system(), SYSTEM_STEPS)[1]
-
-
-SYSTEM_STEPS = (8, 12, 16, 24, 32, 48, 64, 96, 128)
 SLACK = 0.3
 """Slopes of high order end at rounding, before their limit; two orders are further apart."""
 
