@@ -22,7 +22,7 @@ from typing import NamedTuple, NoReturn
 
 import sympy
 from semilinear.integrators.tableau import phi, z
-from sympy import Expr, Integer, Rational
+from sympy import Expr, Rational
 
 from .ring import Field, NotInRing, Ring
 
@@ -46,7 +46,7 @@ _ATOM = "a number, z, phi(k, c), exp(c*z), sqrt(n) or '('"
 
 
 class EntryError(ValueError):
-    """Text that is not an entry; the message says at which character (counted from 1), and what is expected."""
+    """Text that is not an entry; the message says where, counting characters from 1, and what is expected."""
 
 
 class _Token(NamedTuple):
@@ -62,9 +62,7 @@ class _Size(NamedTuple):
     bits: int = 0
 
     def plus(self, other: _Size) -> _Size:
-        return _Size(
-            self.terms + other.terms, max(self.degree, other.degree), self.bits + other.bits + 1
-        )
+        return _Size(self.terms + other.terms, max(self.degree, other.degree), self.bits + other.bits + 1)
 
     def times(self, other: _Size) -> _Size:
         return _Size(self.terms * other.terms, self.degree + other.degree, self.bits + other.bits)

@@ -8,28 +8,45 @@ the argument of a phi in it; and each abscissa likewise.  Which mutants have a l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import sympy
-from semilinear.integrators.tableau import MAX_STAGES, N, P, Stage, Tableau, Weights, phi, z
+from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.tableau import N, P, Stage, Tableau, Weights, phi, z
 from sympy import Expr, Integer, Rational
 
-from .expansion import Expansion, duhamel, unweighted
+from .expansion import Expansion, duhamel, unweighted, weighted
 from .local_order import EquationKind, LocalError
 from .proof import key_name, rows
+from .ring import NotInRing
 from .trees import differential
 
 CHANGE = 1 + Rational(1, 10**6)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mutant:
-    """A tableau with one change: where, and which."""
+    """A tableau with one change: where, and which.
 
-    tableau: Tableau
+    c: abscissae of the stages.  weights: the rows of the stages, then the output row.
+    """
+
+    c: tuple[Expr, ...]
+    weights: tuple[Weights, ...]
     where: str
     change: str
+
+    @cached_property
+    def tableau(self) -> Tableau:
+        """The mutant itself."""
+        formulas = [
+            sympy.Add(*(w * (N(k) if k >= 0 else P(-k)) for k, w in row.items())) for row in self.weights
+        ]
+        stages = tuple(Stage(*pair) for pair in zip(self.c, formulas[:-1], strict=True))
+        return Tableau(stages, formulas[-1])
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,8 @@ class Case:
         """The proof's expansion of the tableau or a mutant of it."""
         if self.kind == "constant":
             return unweighted(tableau, through)
+        if self.kind == "weighted":
+            return weighted(tableau, through)
         return duhamel(tableau, through, linearised=self.linearised)
 
 
@@ -113,7 +132,7 @@ def campaign(
         raise ValueError(f"most must be an integer >= 1 or None, got {most!r}")
     found: list[Trial] = []
     for case in cases:
-        every = list(mutants(case.tableau))
+        every = list(mutants(case.tableau, moments=case.kind != "exponential"))
         stride = 1 if most is None else max(1, -(-len(every) // most))
         chosen = every[::stride]
         if progress is not None:
@@ -145,31 +164,57 @@ def _local_error(kind: EquationKind, linearised: bool) -> LocalError:
     return LocalError(kind, linearised=linearised)
 
 
+def listed() -> list[Case]:
+    """The full-order tableaux of the listed solvers of ODEs, each tableau once for each equation, under the
+    first name that has it.
+
+    The moments are exact: the quadrature of releases is no part of a tableau.  Left out are discretised
+    kernels, and formulas outside the ring of exact proofs (roots of parameters).
+    """
+    schedule = vp_linear()
+    cases: dict[tuple[Tableau, EquationKind], Case] = {}
+    for name in SOLVERS:
+        solver = make(name)
+        form, tableau = solver.form(schedule), solver.sequence.tableaux[-1]
+        if solver.stochastic or form.linear is not None:
+            continue
+        rate = form.weight.rate
+        kind: EquationKind = "weighted" if rate is None else "exponential" if rate else "constant"
+        case = Case(name, tableau, kind)
+        with suppress(NotInRing):
+            case.expansion(tableau, 1)
+            cases.setdefault((tableau, kind), case)
+    return list(cases.values())
+
+
 # --- mutants ---
 
 
-def mutants(tableau: Tableau) -> Iterator[Mutant]:
-    """All mutants of a tableau, row by row, then abscissa by abscissa."""
+def mutants(tableau: Tableau, *, moments: bool = False) -> Iterator[Mutant]:
+    """All mutants of a tableau, row by row, then abscissa by abscissa.
+
+    moments: every phi(k, c) stays a moment of a weight, with k >= 1 and c not 0.
+    """
     nodes = list(dict.fromkeys((Integer(0), *tableau.c, Integer(1))))
-    weights = [dict(row) for _, row in rows(tableau)]
+    weights = (*tableau.a, tableau.b)
     for i, (name, row) in enumerate(rows(tableau)):
         for key, weight in row.items():
-            for change, new in _changes(weight, nodes):
-                changed = [*weights[:i], row | {key: new}, *weights[i + 1 :]]
-                yield Mutant(_tableau(tableau.c, changed), f"{name}, {key_name(key)}", change)
+            for change, new in _changes(weight, nodes, moments):
+                changed = (*weights[:i], {**row, key: new}, *weights[i + 1 :])
+                yield Mutant(tableau.c, changed, f"{name}, {key_name(key)}", change)
     for i, c in enumerate(tableau.c):
         others = [("sign", -c), ("1e-6", c * CHANGE), *((f"{c} -> {n}", n) for n in nodes if n != c)]
         for change, new in others:
-            changed_c = (*tableau.c[:i], new, *tableau.c[i + 1 :])
-            yield Mutant(_tableau(changed_c, weights), f"stage {i + 1}, c", change)
+            yield Mutant((*tableau.c[:i], new, *tableau.c[i + 1 :]), weights, f"stage {i + 1}, c", change)
 
 
-def _changes(weight: Expr, nodes: Iterable[Expr]) -> Iterator[tuple[str, Expr]]:
+def _changes(weight: Expr, nodes: Iterable[Expr], moments: bool) -> Iterator[tuple[str, Expr]]:
     yield "sign", -weight
     yield "1e-6", weight * CHANGE
     for function in sorted(weight.atoms(phi, sympy.exp), key=str):
         k, c = _indices(function)
-        swaps = [phi(k + 1, c), *([phi(k - 1, c)] if k else []), *(phi(k, n) for n in nodes if n != c)]
+        pairs = [(k + 1, c), (k - 1, c), *((k, n) for n in nodes if n != c)]
+        swaps = [phi(m, n) for m, n in pairs if m >= 0 and not (moments and (m == 0 or n == 0))]
         for new in swaps:
             yield f"{function} -> {new}", weight.xreplace({function: new})
 
@@ -179,10 +224,3 @@ def _indices(function: Expr) -> tuple[int, Expr]:
     if isinstance(function, phi):
         return int(function.args[0]), function.args[1]
     return 0, sympy.expand(function.args[0] / z)
-
-
-def _tableau(c: Iterable[Expr], weights: list[dict[int, Expr]]) -> Tableau:
-    formulas = [
-        sympy.Add(*(w * (N(k) if k >= 0 else P(-k)) for k, w in row.items())) for row in weights
-    ]
-    return Tableau(tuple(Stage(*pair) for pair in zip(c, formulas[:-1], strict=True)), formulas[-1])
