@@ -123,7 +123,7 @@ class Element:
         if len(self.terms) != 1:
             raise NotInRing(f"{self.expression()} is divided by, which is not a single power or exponential")
         (((p, q), v),) = self.terms.items()
-        return Element(self.field, {(-p, -q): 1 / v})
+        return Element(self.field, {(-p, -q): self.field.one / v})
 
     def __bool__(self) -> bool:
         return bool(self.terms)

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from .terminal import FAILED, OK, UsageError, console, print_json
 
-SHOWN = 20
-"""Conditions that are printed; JSON holds all."""
+SHOWN = 10
+"""Conditions of each kind that are printed; JSON holds all."""
 LARGEST = 8
 
 
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         print_json(data)
     else:
         _print(data)
-    return OK if data["holds"] else FAILED
+    return OK if data["verdict"] == "holds" else FAILED
 
 
 def proved(found: Any, order: int | None) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def proved(found: Any, order: int | None) -> dict[str, Any]:
         "claimed": found.claimed,
         "order": order,
         "required": required,
-        "holds": classical >= required,
+        "verdict": "holds" if classical >= required else "fails",
         "classical": classical,
         "scalar": proof.scalar,
         "stiff": proof.stiff,
@@ -129,20 +129,26 @@ def _print(data: dict[str, Any]) -> None:
     screen.print(table)
     if data["leading_error"]:
         screen.print("leading local error:", " + ".join(data["leading_error"]), markup=False, highlight=False)
-    if data["violated"]:
-        screen.print(_violated(data["violated"]))
-    if len(data["violated"]) > SHOWN:
-        screen.print(f"and {len(data['violated']) - SHOWN} more conditions that fail (--json holds all)")
+    shown = _first(data["violated"])
+    if shown:
+        screen.print(_violated(shown))
+    if more := len(data["violated"]) - len(shown):
+        screen.print(f"and {more} more conditions that fail (--json holds all)")
     if data["note"]:
         screen.print(data["note"], markup=False, highlight=False)
     print(sentence(data))
+
+
+def _first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first few of each kind."""
+    return [row for kind in ("classical", "stiff") for row in [r for r in rows if r["kind"] == kind][:SHOWN]]
 
 
 def _violated(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="conditions that fail", title_justify="left")
     for column in ("kind", "order", "condition", "residual"):
         table.add_column(column, overflow="fold")
-    for row in rows[:SHOWN]:
+    for row in rows:
         table.add_row(row["kind"], str(row["order"]), escape(row["condition"]), escape(row["residual"]))
     return table
 
@@ -156,5 +162,5 @@ def sentence(data: dict[str, Any]) -> str:
         if data["claimed"]
         else "nothing is claimed"
     )
-    ending = "" if data["holds"] else f": order {data['required']} fails"
+    ending = "" if data["verdict"] == "holds" else f": order {data['required']} fails"
     return f"{what}, classical order {data['classical']} is proved{ending}"
