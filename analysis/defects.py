@@ -1,37 +1,154 @@
-"""What is left of the conditions that fail: Taylor terms of stiff conditions, and the leading local error.
+"""The local error by derivatives along the solution, instead of by elementary differentials.
 
-Against the exact solution u(t), a stage has the defect  sum_k,m h^(k+m) psi_k,i^(m) L^m D^(k-1) N + ..,
-D = d/dt along the solution, and a step the defects of its stages propagated by N' = J, N'', ..: the trees of
-`stiff.py` with a power of L in each slot.  So the local error is a sum of few terms such as L D^2 N,
-N'(L D N), (D N')(D N), in place of one for each elementary differential.
+Against the exact solution, a row at abscissa c has the defects
+
+    psi_k^(m) = sum_j a_j^(m) c_j^(k-1)/(k-1)! - exact c^(k+m),
+
+h^(k+m) times L^m D^(k-1) N (or w^(m) D^(k-1) N), D = d/dtau along the solution; a step has those of its own
+row, and those of its stages propagated by N' = J, N'', ..: the trees of `stiff.py` with a power in each slot.
+So the local error is a sum of few terms such as L D^2 N, N'(L D N), (D N')(D N), whose differentials are
+independent: it is of order p + 1 if and only if all terms of orders <= p vanish, as the sums over elementary
+differentials do.  This holds where every stage integrates a constant N (psi_1 = 0), or else a stage is wrong
+at first order and its defects are no derivatives of N alone.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
+from .expansion import Expansion, Row
 from .ring import Scalar
-from .stiff import LEAF, StiffConditions, bushy, describe
-from .trees import Tree, order
+from .stiff import LEAF, ROOTED, StiffConditions, bushy, describe
+from .trees import Tree, order, trees
+
+
+class Defect(NamedTuple):
+    """A term of the local error: value times the differential of a tree with powers in its slots."""
+
+    tree: Tree
+    powers: tuple[int, ...]
+    value: Scalar
+
+
+@dataclass(eq=False)
+class Defects:
+    """The defects of an expansion."""
+
+    expansion: Expansion
+    _stages: dict[tuple[int, int], list[Scalar]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def applicable(self) -> bool:
+        """Whether every stage integrates a constant N, to the order of the expansion."""
+        return self.expansion.integrates_constants
+
+    def terms(self, q: int) -> list[Defect]:
+        """The terms of order q of the local error that are not zero."""
+        e = self.expansion
+        kind = ROOTED._replace(linearised=e.kind.linearised)
+        found = []
+        for size in range(1, q + 1):
+            for tree in trees(size, kind):
+                for powers in (
+                    _compositions(q - size, _slots(tree)) if e.kind.stems else _zeros(q, size, tree)
+                ):
+                    value = self.condition(tree, powers)
+                    if value:
+                        found.append(Defect(tree, powers, value / _repeats(tree)))
+        if e.free and (value := self.psi(q + 1, -1)):
+            found.insert(0, Defect(Tree(0, (), (LEAF,) * q), (-1,), value))
+        return found
+
+    def classes(self, q: int) -> list[Defect]:
+        """The terms of order q, summed over those that are one where stems commute."""
+        sums: dict[object, Defect] = {}
+        for defect in self.terms(q):
+            key = (defect.tree, self._merged(defect.powers))
+            first = sums.get(key)
+            sums[key] = defect if first is None else first._replace(value=first.value + defect.value)
+        return [defect for defect in sums.values() if defect.value]
+
+    def condition(self, tree: Tree, powers: tuple[int, ...]) -> Scalar:
+        """The coefficient of prod z_i^powers[i] in a stiff order condition (of prod w^(powers[i]))."""
+        left = list(powers)
+        if bushy(tree):
+            return self.psi(len(tree.children) + 1, left[0])
+        row = self.expansion.output[left.pop(0)]
+        below = self._below(tree, left)
+        return sum((w * below[j] for j, w in row if below[j]), self.expansion.field.zero)
+
+    def psi(self, k: int, m: int) -> Scalar:
+        """psi_k^(m) of the output row; m = -1: of the weights that w does not multiply."""
+        e = self.expansion
+        return self._psi(e.free if m < 0 else e.output[m], k, m, e.field.one)
+
+    def stages(self, k: int, m: int) -> list[Scalar]:
+        """psi_k^(m) of every stage."""
+        if (k, m) not in self._stages:
+            e = self.expansion
+            rows = zip(e.stages, e.abscissae[e.known :], strict=True)
+            self._stages[k, m] = [self._psi(row[m], k, m, c) for row, c in rows]
+        return self._stages[k, m]
+
+    def words(self, defect: Defect) -> str:
+        """The differential of a term."""
+        integral, stems = self.expansion.integral, self.expansion.kind.stems
+        symbol = "" if not stems else "L" if integral == "duhamel" else "w"
+        return _words(defect.tree, list(defect.powers), symbol)
+
+    def _merged(self, powers: tuple[int, ...]) -> object:
+        return sum(powers) if self.expansion.integral == "duhamel" else tuple(sorted(powers))
+
+    def _psi(self, row: Row, k: int, m: int, c: Scalar) -> Scalar:
+        e = self.expansion
+        total = e.field.zero if m < 0 else -e.exact_moment(k, m) * e.field.power(c, k + m)
+        for j, weight in row:
+            if e.abscissae[j] or k == 1:
+                total += weight * e.field.power(e.abscissae[j], k - 1) / math.factorial(k - 1)
+        return total
+
+    def _below(self, tree: Tree, powers: list[int]) -> list[Scalar]:
+        leaves, power = tree.children.count(LEAF), self.expansion.field.power
+        vector = [power(c, leaves) for c in self.expansion.abscissae]
+        for child in tree.children:
+            if child != LEAF:
+                other = self._vector(child, powers)
+                vector = [a * b if b else b for a, b in zip(vector, other, strict=True)]
+        return vector
+
+    def _vector(self, tree: Tree, powers: list[int]) -> list[Scalar]:
+        e, m = self.expansion, powers.pop(0)
+        known = [e.field.zero] * e.known
+        if bushy(tree):
+            return known + self.stages(len(tree.children) + 1, m)
+        below = self._below(tree, powers)
+        return known + [
+            sum((weight * below[j] for j, weight in row[m] if below[j]), e.field.zero) for row in e.stages
+        ]
 
 
 class Residual(NamedTuple):
-    """The lowest term of a condition that fails: value times prod z_i^powers[i]."""
+    """The lowest term of a stiff condition that fails: value times prod z_i^powers[i]."""
 
     value: Scalar
     powers: tuple[int, ...]
 
 
-def residuals(conditions: StiffConditions, q: int) -> dict[str, Residual]:
-    """The lowest Taylor term of each condition of order q that fails in the strong sense."""
+def residuals(conditions: StiffConditions, defects: Defects, q: int) -> dict[str, Residual | None]:
+    """The lowest Taylor term of each stiff condition of order q that fails in the strong sense, or None where
+    it lies beyond the expansion.
+    """
     failing = set(conditions.violated(q))
-    found = {
-        name: _lowest(conditions, tree) for tree in conditions.trees(q) if (name := describe(tree)) in failing
-    }
+    found: dict[str, Residual | None] = {}
+    for tree in conditions.trees(q):
+        if (name := describe(tree)) in failing:
+            found[name] = _lowest(defects, tree)
     if q == 2:
         for i, element in enumerate(conditions.psi_stages(1), 2):
             if element:
@@ -40,61 +157,13 @@ def residuals(conditions: StiffConditions, q: int) -> dict[str, Residual]:
     return found
 
 
-def error_terms(conditions: StiffConditions, q: int) -> list[tuple[Scalar, str]]:
-    """The local error of order q: coefficients and differentials.
-
-    Raises ValueError where a stage does not integrate a constant N (psi_1,i is not 0): such a stage is wrong
-    at first order, and its defects are no derivatives of N along the solution.
-    """
-    if any(conditions.psi_stages(1)):
-        raise ValueError("a row sum of a is not c_i phi_1(c_i z)")
-    terms = []
-    for size in range(1, q + 1):
-        for tree in conditions.trees(size):
-            for powers in _compositions(q - size, _slots(tree)):
-                value = _term(conditions, tree, list(powers))
-                if value:
-                    terms.append((value / _repeats(tree), _words(tree, list(powers))))
-    return terms
-
-
-def _lowest(conditions: StiffConditions, tree: Tree) -> Residual:
-    for degree in itertools.count():  # ends: the tensor of entire functions is not zero
+def _lowest(defects: Defects, tree: Tree) -> Residual | None:
+    for degree in range(len(defects.expansion.output)):
         for powers in _compositions(degree, _slots(tree)):
-            value = _term(conditions, tree, list(powers))
+            value = defects.condition(tree, powers)
             if value:
                 return Residual(value, powers)
-    raise AssertionError
-
-
-def _term(conditions: StiffConditions, tree: Tree, powers: list[int]) -> Scalar:
-    """The coefficient of prod z_i^powers[i] in a condition; powers are used up from the front."""
-    if bushy(tree):
-        return conditions.psi(len(tree.children) + 1).taylor(powers.pop(0))
-    m = powers.pop(0)
-    below = _below(conditions, tree, powers)
-    row = ((e.taylor(m), below[j]) for j, e in conditions.b.items() if below[j])
-    return sum((weight * value for weight, value in row), conditions.ring.field.zero)
-
-
-def _below(conditions: StiffConditions, tree: Tree, powers: list[int]) -> list[Scalar]:
-    leaves, power = tree.children.count(LEAF), conditions.ring.field.power
-    vector = [power(c, leaves) for c in conditions.abscissae]
-    for child in tree.children:
-        if child != LEAF:
-            vector = [a * b for a, b in zip(vector, _vector(conditions, child, powers), strict=True)]
-    return vector
-
-
-def _vector(conditions: StiffConditions, tree: Tree, powers: list[int]) -> list[Scalar]:
-    zero, m = conditions.ring.field.zero, powers.pop(0)
-    known = [zero] * conditions.known
-    if bushy(tree):
-        return known + [e.taylor(m) for e in conditions.psi_stages(len(tree.children) + 1)]
-    below = _below(conditions, tree, powers)
-    return known + [
-        sum((e.taylor(m) * below[j] for j, e in row.items() if below[j]), zero) for row in conditions.a
-    ]
+    return None
 
 
 def _slots(tree: Tree) -> int:
@@ -111,6 +180,11 @@ def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
             yield (first, *rest)
 
 
+def _zeros(q: int, size: int, tree: Tree) -> Iterator[tuple[int, ...]]:
+    if q == size:
+        yield (0,) * _slots(tree)
+
+
 def _repeats(tree: Tree) -> int:
     """Of Taylor's formula: l! of D^l N', and r! of r equal arguments of N^(r); psi holds its own.
 
@@ -119,20 +193,24 @@ def _repeats(tree: Tree) -> int:
     """
     if bushy(tree):
         return 1
-    counts = Counter(tree.children)
-    own = math.prod(math.factorial(n) for n in counts.values())
+    own = math.prod(math.factorial(n) for n in Counter(tree.children).values())
     return own * math.prod(_repeats(child) for child in tree.children if child != LEAF)
 
 
-def _words(tree: Tree, powers: list[int]) -> str:
-    prefix = _power("L", powers.pop(0))
+def _words(tree: Tree, powers: list[int], symbol: str) -> str:
+    m = powers.pop(0)
+    prefix = _power("L", m) if symbol == "L" else _derivative(m) if symbol else ""
     if bushy(tree):
         return prefix + _power("D", order(tree) - 1) + "N"
-    arguments = [_words(child, powers) for child in tree.children if child != LEAF]
+    arguments = [_words(child, powers, symbol) for child in tree.children if child != LEAF]
     leaves, n = tree.children.count(LEAF), len(arguments)
     operator = "N" + ("'" * n if n <= 3 else f"^({n})")
     operator = f"({_power('D', leaves)}{operator})" if leaves else operator
     return f"{prefix}{operator}({', '.join(arguments)})"
+
+
+def _derivative(m: int) -> str:
+    return "" if m < 0 else f"w{chr(39) * m} " if m <= 3 else f"w^({m}) "
 
 
 def _power(base: str, exponent: int) -> str:

@@ -30,14 +30,12 @@ import sympy
 from semilinear.integrators.tableau import Tableau, Weights, omega, phi, z
 from sympy import Expr
 
+from .moments import EXACT, Moments
 from .ring import Field, NotInRing, Ring, Scalar
 from .trees import TIME, Integral, Kind, Tree, commuting, exact, order, symmetry, trees
 
 Row = Sequence[tuple[int, Scalar]]
 """(position of an evaluation, weight) without zeros."""
-Moment = Callable[[int, int], Fraction | Expr]
-"""(k, m) -> (k-1)! m! times the moment of s^(k-1)/(k-1)! s^m/m! on [0, 1], by whatever rule is used."""
-
 MAX_ORDER = 12
 
 
@@ -52,7 +50,8 @@ class Expansion:
     """A tableau's Taylor coefficients and what the trees make of them.
 
     abscissae: of the evaluations, those with exact values first (`known` of them), then the stages.
-    stages, output: row of each stage and of the output by power m.  Raises nothing: its makers do.
+    stages, output: row of each stage and of the output by power m.  free: the output's weights that neither h
+    nor w multiplies (a release's quadrature leaves some), as a stem -1.
     """
 
     field: Field
@@ -62,21 +61,30 @@ class Expansion:
     output: tuple[Row, ...]
     integral: Integral
     kind: Kind
+    free: Row = ()
     _values: dict[Tree, list[Scalar]] = dataclasses.field(default_factory=dict)
     _powers: dict[int, list[Scalar]] = dataclasses.field(default_factory=dict)
 
     def coefficient(self, tree: Tree) -> Scalar:
         """(Phi - exact)/sigma: the error coefficient of a tree."""
         below = self._below(tree)
-        total = -self._number(exact(tree, self.integral))
-        for j, weight in self.output[tree.stem]:
+        total = self.field.zero if tree.stem < 0 else -self._number(exact(tree, self.integral))
+        for j, weight in self.free if tree.stem < 0 else self.output[tree.stem]:
             if below[j]:
                 total += weight * below[j]
         return total / symmetry(tree)
 
     def errors(self, q: int) -> dict[Tree, Scalar]:
         """The error coefficients of order q that are not zero."""
-        return {tree: value for tree in trees(q, self.kind) if (value := self.coefficient(tree))}
+        return {tree: value for tree in self.trees(q) if (value := self.coefficient(tree))}
+
+    def trees(self, q: int) -> tuple[Tree, ...]:
+        """The trees of order q that the local error has."""
+        own = trees(q, self.kind)
+        if not self.free:
+            return own
+        bare = (tree for tree in trees(q + 1, self.kind) if tree.stem == 0)
+        return (*(tree._replace(stem=-1) for tree in bare), *own)
 
     def classes(self, q: int) -> dict[object, tuple[Tree, Scalar]]:
         """Error coefficients of order q, summed over trees that are one where stems commute, by class with a
@@ -95,6 +103,24 @@ class Expansion:
         """
         find = self.classes if scalar else self.errors
         return next((q - 1 for q in range(1, through + 1) if find(q)), through)
+
+    @property
+    def integrates_constants(self) -> bool:
+        """Whether every stage integrates a constant N, to the order of the expansion (psi_1 = 0)."""
+        powers = range(max(len(self.output) - 1, 1))
+        return not any(
+            sum((w for _, w in rows[m]), -self.exact_moment(1, m) * self.field.power(c, 1 + m))
+            for rows, c in zip(self.stages, self.abscissae[self.known :], strict=True)
+            for m in powers
+        )
+
+    def exact_moment(self, k: int, m: int) -> Scalar:
+        """What psi_k^(m) is measured against, at c = 1: [z^m] phi_k, or the coefficient of w^(m) in the k-th
+        moment.
+        """
+        if self.integral == "duhamel":
+            return self.field.fraction(1, math.factorial(k + m))
+        return self.field.fraction(1, math.factorial(k - 1) * math.factorial(m) * (k + m))
 
     def _number(self, value: Fraction) -> Scalar:
         return self.field.fraction(value.numerator, value.denominator)
@@ -159,68 +185,93 @@ def duhamel(
             raise ValueError(f"{weight} has a pole of order {element.pole} at z = 0")
         return [element.taylor(m) for m in range(through)]
 
-    return _expand(tableau, ring.field, taylor, "duhamel", Kind(linearised=linearised))
+    return _expand(tableau, ring.field, taylor, through, "duhamel", Kind(linearised=linearised))
 
 
 def unweighted(tableau: Tableau, through: int) -> Expansion:
     """The expansion for y' = N(tau, y): every phi(k, c) is 1/k!, exp(c z) is 1."""
     check_order("through", through)
     ring = Ring(Field(expressions(tableau)))
-    return _expand(tableau, ring.field, lambda w: [ring(w).taylor(0)], "weight", Kind(False, False))
+    return _expand(tableau, ring.field, lambda w: [ring(w).taylor(0)], 1, "weight", Kind(False, False))
 
 
-def exact_moment(k: int, m: int) -> Fraction:
-    """int_0^1 s^(k-1+m) ds."""
-    return Fraction(1, k + m)
-
-
-def weighted(tableau: Tableau, through: int, moment: Moment = exact_moment) -> Expansion:
+def weighted(tableau: Tableau, through: int, moments: Moments = EXACT) -> Expansion:
     """The expansion for y' = w(tau) N(tau, y) with any smooth w, to order `through`.
 
-    moment: int_0^1 s^(k-1+m) ds by the quadrature rule of a release.
-    Raises NotInRing for rows that are not linear in the moments phi(k, c).
+    moments: by the quadrature rule of a release.
+    Raises NotInRing for rows that are not linear in the moments phi(k, c); ValueError for a rule that leaves
+    a constant N, or a stage, with weights that w does not multiply.
     """
     check_order("through", through)
-    sample = sympy.sympify(moment(2, 0))
-    base = Field([*expressions(tableau), sample])
-    return _expand(tableau, base, partial(_moments, base, moment, through), "weight", Kind(True, False))
+    base = Field([*expressions(tableau), moments.moment(2, 0)])
+    coefficients = partial(_moments, base, moments, through)
+    expansion = _expand(tableau, base, coefficients, through, "weight", Kind(True, False))
+    free = [_free(base, moments, row) for row in (*tableau.a, tableau.b)]
+    if any(any(values.values()) for values in free[:-1]) or sum(free[-1].values(), base.zero):
+        raise ValueError(f"moments must be consistent, got {moments.name}")
+    at = positions(tableau)
+    return dataclasses.replace(expansion, free=tuple((at[key], v) for key, v in free[-1].items() if v))
 
 
-def _moments(base: Field, moment: Moment, through: int, weight: Expr) -> list[Scalar]:
+def _moments(base: Field, moments: Moments, through: int, weight: Expr) -> list[Scalar]:
     """Coefficients of h^m w^(m) in a row weight that is linear in phi(k, c)."""
     total = [base.zero] * through
+    for k, c, factor in _linear(weight):
+        for m in range(through):
+            scale = base(moments.moment(k, m)) / (math.factorial(k - 1) * math.factorial(m))
+            total[m] += base(factor) * base.power(base(c), m) * scale
+    return total
+
+
+def _free(base: Field, moments: Moments, weights: Weights) -> dict[int, Scalar]:
+    """The part of each weight that w does not multiply."""
+    return {
+        key: sum(
+            (base(x) * base(moments.free(k)) / math.factorial(k - 1) for k, _, x in _linear(w)), base.zero
+        )
+        for key, w in weights.items()
+    }
+
+
+def _linear(weight: Expr) -> Iterator[tuple[int, Expr, Expr]]:
+    """A weight as terms factor * phi(k, c): (k, c, factor)."""
     for part in sympy.Add.make_args(sympy.expand(weight)):
         factors = [f for f in sympy.Mul.make_args(part) if isinstance(f, phi)]
         rest = part / factors[0] if len(factors) == 1 else part
         if rest.has(phi, z):
             raise NotInRing(f"{part} is not a constant times one moment phi(k, c)")
-        k, c = int(factors[0].args[0]), base(factors[0].args[1])
-        scale = base(rest) / math.factorial(k - 1)
-        for m in range(through):
-            total[m] += scale * c**m * base(sympy.sympify(moment(k, m))) / math.factorial(m)
-    return total
+        if not factors:
+            raise NotInRing(f"{part} has no moment phi(k, c)")
+        yield int(factors[0].args[0]), factors[0].args[1], rest
 
 
 def _expand(
     tableau: Tableau,
     base: Field,
     taylor: Callable[[Expr], list[Scalar]],
+    powers: int,
     integral: Integral,
     kind: Kind,
 ) -> Expansion:
+    """taylor: a weight's coefficients, `powers` of them."""
     at = positions(tableau)
     abscissae = [base.zero, *(-base(omega(j)) for j in range(1, tableau.past + 1)), *map(base, tableau.c)]
-    known = 1 + tableau.past
 
     def rows(weights: Weights) -> tuple[Row, ...]:
         columns: Mapping[int, list[Scalar]] = {at[key]: taylor(w) for key, w in weights.items()}
-        powers = len(next(iter(columns.values()), [base.zero]))
         return tuple([(j, c[m]) for j, c in columns.items() if c[m]] for m in range(powers))
 
-    stages = tuple(map(rows, tableau.a))
-    sums = (sum((w for _, w in r[0]), base.zero) for r in stages)
-    consistent = all(total == c for total, c in zip(sums, abscissae[known:], strict=True))
-    # Where a stage's row sums to c, the leaf tau has the tree values of the tree N, and adds no condition.
-    return Expansion(
-        base, tuple(abscissae), known, stages, rows(tableau.b), integral, kind._replace(time=not consistent)
+    expansion = Expansion(
+        base,
+        tuple(abscissae),
+        1 + tableau.past,
+        tuple(map(rows, tableau.a)),
+        rows(tableau.b),
+        integral,
+        kind,
     )
+    # The leaf tau adds no condition beside leaves L u, which have its values, nor where all stages integrate
+    # a constant N, so that only derivatives along the solution count.
+    if kind.u_leaves or expansion.integrates_constants:
+        return expansion
+    return dataclasses.replace(expansion, kind=kind._replace(time=True))

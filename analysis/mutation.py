@@ -20,7 +20,7 @@ from sympy import Expr, Integer, Rational
 
 from .expansion import Expansion, duhamel, unweighted, weighted
 from .local_order import EquationKind, LocalError
-from .proof import key_name, rows
+from .proof import key_name, local_order, rows
 from .ring import NotInRing
 from .trees import differential
 
@@ -71,8 +71,10 @@ class Case:
 class Trial:
     """What became of one mutant.
 
-    own: the order of the tableau that was mutated.  measured, proved: that of the mutant, at most own + 1.
-    condition: one that the prover names as violated, of order proved + 1; empty where there is none.
+    own: the order of the tableau that was mutated.  measured, proved, by_trees: that of the mutant, at most
+    own + 1, as measured, as the prover says, and as its trees say (the prover counts defects along the
+    solution instead where it can).  condition: one that is named as violated, of order proved + 1; empty
+    where there is none.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Trial:
     own: int
     measured: int
     proved: int
+    by_trees: int
     condition: str
 
     @property
@@ -94,8 +97,8 @@ class Trial:
 
     @property
     def agreed(self) -> bool:
-        """Whether proof and measurement have the same order."""
-        return self.measured == self.proved
+        """Whether both proofs and the measurement have the same order."""
+        return self.measured == self.proved == self.by_trees
 
 
 @dataclass(frozen=True)
@@ -148,15 +151,15 @@ def trials(case: Case, chosen: Iterable[Mutant]) -> Iterator[Trial]:
     """
     local = _local_error(case.kind, case.linearised)
     own = local.order(case.tableau)
-    if case.expansion(case.tableau, own + 1).order(own + 1) != own:
+    if local_order(case.expansion(case.tableau, own + 1), own + 1) != own:
         raise ArithmeticError(f"{case.name}: order {own} is measured, and another is proved")
     for mutant in chosen:
         expansion = case.expansion(mutant.tableau, own + 1)
-        proved = expansion.order(own + 1)
+        proved = local_order(expansion, own + 1)
         failing = expansion.errors(proved + 1) if proved <= own else {}
         condition = differential(next(iter(failing))) if failing else ""
         measured = min(local.order(mutant.tableau), own + 1)
-        yield Trial(case.name, mutant, own, measured, proved, condition)
+        yield Trial(case.name, mutant, own, measured, proved, expansion.order(own + 1), condition)
 
 
 @cache

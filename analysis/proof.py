@@ -20,7 +20,7 @@ import sympy
 from semilinear.integrators.tableau import Tableau
 from sympy import Expr, Symbol
 
-from .defects import error_terms, residuals
+from .defects import Defects, residuals
 from .expansion import Expansion, check_order, duhamel, expressions
 from .ring import Field, Ring, Scalar
 from .stiff import StiffConditions
@@ -36,13 +36,13 @@ class Violation:
 
     kind: "classical" or "stiff".  order: of the condition.  condition: the elementary differential that it
     belongs to, or its sum.  residual: the error coefficient (classical), or the lowest Taylor term of the
-    condition in the arguments z_0, z_1, .. of its coefficient functions (stiff).
+    condition in the arguments z_0, z_1, .. of its coefficient functions (stiff; None if beyond order 8).
     """
 
     kind: str
     order: int
     condition: str
-    residual: Expr
+    residual: Expr | None
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ class Proof:
     @cached_property
     def classical(self) -> int:
         """The classical order."""
-        return self.expansion.order(CAP)
+        return local_order(self.expansion, CAP)
 
     @cached_property
     def scalar(self) -> int:
         """The classical order where L is a multiple of the identity."""
-        return self.expansion.order(CAP, scalar=True)
+        return local_order(self.expansion, CAP, scalar=True)
 
     @cached_property
     def stiff(self) -> int:
@@ -106,6 +106,16 @@ class Proof:
     def zero_stiff(self) -> int:
         """The stiff order with the conditions of the last order at z = 0."""
         return self.conditions.order(CAP, "zero")
+
+    @cached_property
+    def quadrature_order(self) -> int:
+        """P: the output row integrates polynomials of degree < P exactly."""
+        return self.conditions.quadrature_order(CAP)
+
+    @cached_property
+    def stage_order(self) -> int:
+        """Q: every stage integrates polynomials of degree < Q exactly; the cap where there is no stage."""
+        return self.conditions.stage_order(CAP)
 
     @cached_property
     def errors(self) -> Mapping[Tree, Scalar]:
@@ -129,7 +139,7 @@ class Proof:
     @cached_property
     def leading_error(self) -> tuple[Term, ...]:
         """The terms of the local error of order p + 1."""
-        return leading_terms(self.expansion, self.conditions, self.classical + 1)
+        return leading_terms(self.expansion, self.classical + 1)
 
     def violated(self, through: int | None = None) -> list[Violation]:
         """Every condition that fails, of the orders up to `through`; by default, of the first order at which
@@ -148,10 +158,13 @@ class Proof:
         ]
         last = self.stiff + 1 if through is None else through
         for q in range(1, min(last, CAP) + 1):
-            for name, (coefficient, powers) in residuals(self.conditions, q).items():
-                arguments = sympy.Mul(*(Symbol(f"z_{i}") ** m for i, m in enumerate(powers)))
-                found.append(Violation("stiff", q, name, value(coefficient) * arguments))
+            for name, lowest in residuals(self.conditions, Defects(self.expansion), q).items():
+                found.append(Violation("stiff", q, name, None if lowest is None else self._monomial(*lowest)))
         return found
+
+    def _monomial(self, value: Scalar, powers: tuple[int, ...]) -> Expr:
+        arguments = sympy.Mul(*(Symbol(f"z_{i}") ** m for i, m in enumerate(powers)))
+        return self.ring.field.expression(value) * arguments
 
 
 def prove(tableau: Tableau, *, linearised: bool = False) -> Proof:
@@ -184,13 +197,27 @@ def key_name(key: int) -> str:
     return f"N({key})" if key >= 0 else f"P({-key})"
 
 
-def leading_terms(expansion: Expansion, conditions: StiffConditions, q: int) -> tuple[Term, ...]:
+def leading_terms(expansion: Expansion, q: int, *, scalar: bool = False) -> tuple[Term, ...]:
     """The terms of order q of the local error: by derivatives along the solution, or, where a stage does not
-    integrate constants, by elementary differentials.
+    integrate constants, by elementary differentials.  scalar: summed where stems commute.
     """
-    value = expansion.field.expression
-    try:
-        terms = error_terms(conditions, q)
-    except ValueError:
-        terms = [(error, differential(tree)) for tree, error in expansion.errors(q).items()]
-    return tuple(Term(sympy.factor(value(error)), words, q) for error, words in terms)
+    value, defects = expansion.field.expression, Defects(expansion)
+    if defects.applicable:
+        found = defects.classes(q) if scalar else defects.terms(q)
+        pairs = [(d.value, defects.words(d)) for d in found]
+    else:
+        symbol = "L" if expansion.integral == "duhamel" else "w"
+        errors = expansion.classes(q).values() if scalar else expansion.errors(q).items()
+        pairs = [(error, differential(tree, symbol)) for tree, error in errors]
+    return tuple(Term(sympy.factor(value(error)), words, q) for error, words in pairs)
+
+
+def local_order(expansion: Expansion, through: int, *, scalar: bool = False) -> int:
+    """The order of the formula, at most `through`: by defects where they apply (there are far fewer), else by
+    trees.
+    """
+    defects = Defects(expansion)
+    if not defects.applicable:
+        return expansion.order(through, scalar=scalar)
+    find = defects.classes if scalar else defects.terms
+    return next((q - 1 for q in range(1, through + 1) if find(q)), through)

@@ -81,6 +81,18 @@ class StiffConditions:
                 return q
         return through
 
+    def quadrature_order(self, through: int) -> int:
+        """P: the largest k <= through such that psi_1, .., psi_k of the output row vanish."""
+        return next((k - 1 for k in range(1, through + 1) if self.psi(k)), through)
+
+    def stage_order(self, through: int) -> int:
+        """Q: the largest k <= through such that psi_1,i, .., psi_k,i of every stage vanish.
+
+        A multistep method with stages has stiff order min(P, Q + 1) at least (Ostermann, Thalhammer & Wright
+        2006).
+        """
+        return next((k - 1 for k in range(1, through + 1) if any(self.psi_stages(k))), through)
+
     def holds(self, q: int, sense: Sense = "strong") -> bool:
         """Whether all conditions of order q hold."""
         return not self.violated(q, sense)

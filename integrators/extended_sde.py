@@ -45,7 +45,8 @@ def exact(scale: NoiseScale, path: Path, h: Value, count: int) -> Value:
     return GAUSS.integrate(rows, path.xp.number(0), path.length, path.xp)
 
 
-def by_parts(rule: LeftRiemann) -> Moments:
+@dataclass(frozen=True)
+class ByParts:
     """The moments as released: integrated by parts, the integrals of 1/phi by a rule that starts at rho_1.
 
     The first moment, 1 - r, is exact.  With N points the second keeps a relative error of -1/N, and the third
@@ -54,7 +55,10 @@ def by_parts(rule: LeftRiemann) -> Moments:
     its VP functions lack (they return NaN).
     """
 
-    def moments(scale: NoiseScale, path: Path, h: Value, count: int) -> Value:
+    rule: LeftRiemann
+
+    def __call__(self, scale: NoiseScale, path: Path, h: Value, count: int) -> Value:
+        """As `exact`."""
         first = exact(scale, path, h, 1)
         if count == 1 or path.rho1 == 0:
             return np.concatenate([first, *[0 * first] * (count - 1)])
@@ -66,11 +70,9 @@ def by_parts(rule: LeftRiemann) -> Moments:
                 values.append(values[-1] * offset / k)
             return np.stack(values)
 
-        sums = rule.integrate(rows, path.rho1, path.rho0, path.xp)
+        sums = self.rule.integrate(rows, path.rho1, path.rho0, path.xp)
         ends = np.stack([1 / path.xp.number(math.factorial(k)) for k in range(1, count)])
         return np.concatenate([first, ends + sums])
-
-    return moments
 
 
 @dataclass(frozen=True)

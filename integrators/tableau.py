@@ -64,6 +64,17 @@ def omega(j: int) -> Symbol:
     return Symbol(f"omega{j}", positive=True)
 
 
+class StepRatio(Symbol):  # type: ignore[misc]
+    """A parameter that is the ratio of neighbouring steps in another variable than the form's: 1 on equal
+    steps, 1 + O(h) on a smooth grid.
+    """
+
+    def __new__(cls, name: str) -> StepRatio:
+        """A positive symbol of that name."""
+        made: StepRatio = super().__new__(cls, name, positive=True)
+        return made
+
+
 MAX_STAGES = 64
 _EVALUATIONS = {N(i): i for i in range(MAX_STAGES)} | {P(j): -j for j in range(1, MAX_STAGES)}
 _OMEGAS = {omega(j): j for j in range(1, MAX_STAGES)}
@@ -140,7 +151,7 @@ class Tableau:
     def past(self) -> int:
         """How many evaluations of earlier steps the formulas use."""
         rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
-        return max((-k for row in rows for k in row), default=0) if rows else 0
+        return max([0, *(-k for row in rows for k in row)])
 
     @cached_property
     def evaluations(self) -> int:

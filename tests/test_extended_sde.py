@@ -9,7 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
-from semilinear.integrators.extended_sde import by_parts, exact, extended_reverse_sde
+from semilinear.integrators.extended_sde import ByParts, exact, extended_reverse_sde
 from semilinear.integrators.form import Form
 from semilinear.integrators.grids import karras, uniform_lambda
 from semilinear.integrators.noise_scale import (
@@ -199,7 +199,7 @@ def test_order_k_is_exact_where_the_data_prediction_is_a_polynomial_in_rho(
 def test_the_released_sums_err_by_a_fraction_that_does_not_vanish(scale: NoiseScale, points: int) -> None:
     """c_1 by -1/N of itself, c_2 by -h^2/(2 N): one power of h less than its size."""
     right = form(scale).step(1.0, 1 - 1e-5)
-    sums = form(scale, moments=by_parts(LeftRiemann(points))).step(1.0, 1 - 1e-5)
+    sums = form(scale, moments=ByParts(LeftRiemann(points))).step(1.0, 1 - 1e-5)
 
     def c(step: Any, n: int) -> float:
         value: float = step.weight(1.0) * step.h**n * step.phi(n + 1, 1.0)
@@ -224,7 +224,7 @@ def test_the_released_sums_err_as_computed_independently(
 ) -> None:
     right, sums = (
         form(NOISE_SCALES[end], moments=m).step(1.0, np.exp(-size))
-        for m in (exact, by_parts(LeftRiemann(points)))
+        for m in (exact, ByParts(LeftRiemann(points)))
     )
     for n, error in enumerate(errors, 1):
         assert sums.phi(n + 1, 1.0) / right.phi(n + 1, 1.0) - 1 == pytest.approx(error, rel=0.02)

@@ -15,7 +15,7 @@ from typing import Any
 import sympy
 from sympy import Integer
 
-from ..extended_sde import Moments, by_parts, exact, extended_reverse_sde
+from ..extended_sde import ByParts, Moments, exact, extended_reverse_sde
 from ..form import Form
 from ..noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale
 from ..quadrature import LeftRiemann
@@ -87,7 +87,7 @@ def released(order: int, scale: NoiseScale = SDE_5, *, points: int = POINTS, cli
     function = "ve_1_order, vp_1_order" if order == 1 else f"ve_{order}_order_taylor, vp_{order}_order_taylor"
     source = f"QinpengCui/ER-SDE-Solver, er_sde_solver.py, {function}"
     suffix = "-released" if points == POINTS else f"-released-{points}"
-    return _solver(scale, order, suffix, ramp, source, by_parts(LeftRiemann(points)), clip)
+    return _solver(scale, order, suffix, ramp, source, ByParts(LeftRiemann(points)), clip)
 
 
 def _solver(

@@ -1,0 +1,277 @@
+"""The order of a solver as it is run, proved: its formula, its start, its first and last steps.
+
+A form decides which expansion holds (`setting`).  The formula of a multistep method is expanded with exact
+past values and the step ratios as symbols; three orders are told apart:
+
+    any      on every grid, whatever the ratios
+    smooth   on grids that are images of equal steps under a smooth map: omega_j = j + O(h), so a condition
+             that fails by O(h^v) there counts as one of v orders more
+    equal    on equal steps
+
+Of a run with n steps, a local error O(h^(p+1)) of a step that recurs gives order p, and one made in a bounded
+number of steps (start, end) order p + 1.
+
+PEC lemma.  A solver that carries the evaluation at a predicted state has in its history N(u + delta), delta
+the local error O(h^(q+1)) of the predicting row.  Since the weights of a row sum to 1 at z = 0, the step
+gains the error h N' delta, O(h^(q+2)): order min(p, q + 1), or q + 2 where that happens a bounded number of
+times.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any, Literal
+
+import sympy
+from semilinear.integrators.form import Form
+from semilinear.integrators.model_statistics import StatisticsWeight
+from semilinear.integrators.solver import Solver
+from semilinear.integrators.tableau import MAX_STAGES, StepRatio, Tableau, omega
+from sympy import Expr, Integer, Symbol
+
+from .defects import Defects
+from .exact import open_schedule
+from .expansion import Expansion, duhamel, unweighted, weighted
+from .moments import moments_of
+from .proof import Term, leading_terms
+from .ring import Scalar
+
+Grid = Literal["any", "smooth", "equal"]
+GRIDS: tuple[Grid, ...] = ("any", "smooth", "equal")
+SMALL = Symbol("delta", positive=True)
+"""The step of the equal grid of which a smooth grid is the image."""
+RUNS = (24, 48)
+"""Numbers of steps from which the tableaux that recur are told from those at the start and the end."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Which equation a form makes of the sampling ODE, and the expansion that belongs to it.
+
+    scalar: whether stems commute with everything.  through: -> the expansion of a tableau.
+    """
+
+    equation: str
+    expand: Callable[[Tableau, int], Expansion]
+    scalar: bool
+
+
+def setting(form: Form, points: Any = None) -> Setting:
+    """The setting of a form; points: of a release's quadrature, in place of its own number.
+
+    Raises ValueError for a discretised kernel, which is the step of no equation.
+    """
+    if form.linear is not None:
+        raise ValueError(f"form {form.name!r} is a discretised kernel, which has no formula of its own")
+    rate = form.weight.rate
+    if rate is None:
+        moments = moments_of(form, points)
+        elementwise = isinstance(form.weight, StatisticsWeight)
+        kind = "w(tau), a diagonal operator," if elementwise else "w(tau), a number,"
+        name = f"y' = w N(tau, y), {kind} {moments.name} moments"
+        return Setting(name, partial(weighted, moments=moments), not elementwise)
+    if rate == 0:
+        return Setting("y' = N(tau, y)", unweighted, True)
+    return Setting("u' = L u + N(u), L a multiple of the identity", duhamel, True)
+
+
+@dataclass(frozen=True, eq=False)
+class FormulaProof:
+    """The local error of one tableau with exact past values, in a setting.
+
+    through: the highest order that is looked for.
+    """
+
+    tableau: Tableau
+    setting: Setting
+    through: int
+
+    @cached_property
+    def expansion(self) -> Expansion:
+        """The tableau's Taylor coefficients, one order further."""
+        return self.setting.expand(self.tableau, self.through + 1)
+
+    @cached_property
+    def defects(self) -> Defects:
+        """Its defects along the solution."""
+        return Defects(self.expansion)
+
+    def failing(self, q: int) -> list[Scalar]:
+        """The error coefficients of the conditions of order q that fail."""
+        scalar, defects = self.setting.scalar, self.defects
+        if defects.applicable:
+            return [d.value for d in (defects.classes(q) if scalar else defects.terms(q))]
+        if scalar:
+            return [value for _, value in self.expansion.classes(q).values()]
+        return list(self.expansion.errors(q).values())
+
+    def order(self, grid: Grid = "any") -> int:
+        """The order on such grids, at most `through`."""
+        best = self.through
+        for q in range(1, self.through + 1):
+            if q > best:
+                break
+            for value in self.failing(q):
+                best = min(best, q - 1 + self._vanishing(value, grid, best + 1 - q))
+        return best
+
+    def _vanishing(self, value: Scalar, grid: Grid, enough: int) -> int:
+        """By how many powers of h an error coefficient is smaller on such a grid; `enough` if at least so
+        much.
+        """
+        symbols = self.expansion.field.symbols
+        if grid == "any" or not any(map(on_equal_steps, symbols)):
+            return 0
+        expression = self.expansion.field.expression(value)
+        if sympy.cancel(at_equal_steps(expression)) != 0:
+            return 0
+        if grid == "equal":
+            return enough
+        curved = {s: on_smooth_grid(s, enough) for s in symbols if on_equal_steps(s)}
+        numerator, denominator = sympy.fraction(sympy.together(expression.subs(curved)))
+        low, below = (_lowest(part) for part in (numerator, denominator))
+        return min(enough, low - below)
+
+    def leading_error(self, grid: Grid = "smooth") -> tuple[Term, ...]:
+        """The terms of the local error that decide the order, for step ratios as they are."""
+        return leading_terms(self.expansion, self.order(grid) + 1, scalar=self.setting.scalar)
+
+
+OMEGAS = {omega(j): Integer(j) for j in range(1, MAX_STAGES)}
+
+
+def on_equal_steps(symbol: Symbol) -> Expr | None:
+    """The value of a step ratio on equal steps; None for another parameter."""
+    return Integer(1) if isinstance(symbol, StepRatio) else OMEGAS.get(symbol)
+
+
+def at_equal_steps(expression: Expr) -> Expr:
+    """An expression with every step ratio at its value on equal steps."""
+    return expression.subs({s: v for s in expression.free_symbols if (v := on_equal_steps(s)) is not None})
+
+
+def on_smooth_grid(symbol: Symbol, terms: int) -> Expr:
+    """A step ratio on the image of equal steps delta under a smooth map xi + g_1 xi^2/2 + ..; one in another
+    variable as 1 + r_1 delta + ..
+
+    terms: how many of the g and r, which are arbitrary.
+    """
+    if isinstance(symbol, StepRatio):
+        r = [Symbol(f"{symbol.name}_{i}") for i in range(1, terms + 1)]
+        return 1 + sum((c * SMALL**i for i, c in enumerate(r, 1)), Integer(0))
+    g = [Integer(1), *(Symbol(f"g_{i}") for i in range(1, terms + 1))]
+
+    def tau(xi: Expr) -> Expr:
+        return sum((c * xi ** (i + 1) / math.factorial(i + 1) for i, c in enumerate(g)), Integer(0))
+
+    return sympy.cancel(-tau(-OMEGAS[symbol] * SMALL) / tau(SMALL))
+
+
+def _lowest(expression: Expr) -> int:
+    """The lowest power of delta in a polynomial."""
+    poly = sympy.Poly(expression, SMALL)
+    return min(power for (power,), _ in poly.terms()) if not poly.is_zero else 10**6
+
+
+Place = Literal["recurring", "start", "end"]
+"""Where a tableau occurs in runs: in ever more steps as they are refined; in a bounded number of steps, all
+before there is a whole history; in a bounded number of steps, the last among them.
+"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tableau of a run, where it occurs, and the row whose evaluation it carries to the next step."""
+
+    formula: FormulaProof
+    predictor: FormulaProof | None
+    place: Place
+
+    def order(self, grid: Grid) -> int:
+        """The order that a run can have for this part."""
+        spared = 0 if self.place == "recurring" else 1
+        order = self.formula.order(grid) + spared
+        return order if self.predictor is None else min(order, self.predictor.order(grid) + 1 + spared)
+
+
+@dataclass(frozen=True, eq=False)
+class SolverProof:
+    """The proved orders of a solver of the probability flow.
+
+    setting: the equation that the orders are for.  parts: the tableaux of its runs, the most frequent first.
+    """
+
+    solver: Solver
+    setting: Setting
+    parts: tuple[Part, ...]
+
+    def formula(self, grid: Grid = "smooth") -> int:
+        """The order of the formula of the steps that recur."""
+        return self._order(grid, "recurring")
+
+    def exact_start(self, grid: Grid = "smooth") -> int:
+        """The order of runs from exact starting values, their last steps included."""
+        return self._order(grid, "recurring", "end")
+
+    def run(self, grid: Grid = "smooth") -> int:
+        """The order of the method as it is run, its first and last steps included."""
+        return self._order(grid, "recurring", "start", "end")
+
+    def _order(self, grid: Grid, *places: Place) -> int:
+        return min(part.order(grid) for part in self.parts if part.place in places)
+
+    @property
+    def leading_error(self) -> tuple[Term, ...]:
+        """The leading local error of the formula with exact past values, for step ratios as they are."""
+        return self.parts[0].formula.leading_error()
+
+    @property
+    def error_on_equal_steps(self) -> tuple[Term, ...]:
+        """The same where the steps are equal in every variable, which is the leading term on a smooth grid
+        unless it vanishes.
+        """
+        terms = (
+            replace(t, coefficient=sympy.factor(at_equal_steps(t.coefficient))) for t in self.leading_error
+        )
+        return tuple(t for t in terms if t.coefficient != 0)
+
+
+def prove_solver(
+    solver: Solver, *, residue: tuple[int, int] | None = None, points: Any = None
+) -> SolverProof:
+    """Prove the orders of a solver of the probability flow.
+
+    residue: (m, r): of runs with budgets r mod m only, for a solver that is made to a number of evaluations.
+    points: of a release's quadrature, in place of its own number (`moments.POINTS` leaves it open).
+    Raises TypeError for another kind of object; ValueError for a stochastic solver (`verification.stochastic`
+    has its orders), for one that moves to a noisier time, and for a discretised kernel; NotInRing for rows
+    outside the setting's expansion.
+    """
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver must be a Solver, got {solver!r}")
+    if solver.stochastic or solver.noising is not None:
+        raise ValueError(f"{solver.name} is stochastic: its orders are weak and strong ones, on an SDE")
+    given = setting(solver.form(open_schedule()), points)
+    period, remainder = (solver.sequence.period, 0) if residue is None else residue
+    runs = [solver.sequence.at(n * period + remainder, False) for n in RUNS]
+    found = sorted(dict.fromkeys(runs[1]), key=runs[1].count, reverse=True)
+    return SolverProof(solver, given, tuple(_part(t, given, _place(t, runs, solver.history)) for t in found))
+
+
+def _place(tableau: Tableau, runs: list[tuple[Tableau, ...]], history: int) -> Place:
+    if runs[1].count(tableau) > runs[0].count(tableau):
+        return "recurring"
+    return "end" if tableau in runs[1][history:] else "start"
+
+
+def _part(tableau: Tableau, given: Setting, place: Place) -> Part:
+    through = tableau.past + len(tableau.stages) + 2
+    predictor = None
+    if tableau.carry is not None:
+        before = tableau.stages[: tableau.carry - 1]
+        row = Tableau(before, tableau.stages[tableau.carry - 1].formula)
+        predictor = FormulaProof(row, given, through)
+    return Part(FormulaProof(tableau, given, through), predictor, place)
