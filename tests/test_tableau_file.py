@@ -25,7 +25,7 @@ from semilinear.integrators.solvers.classical import CATALOGUE
 from semilinear.integrators.tableau import N, Stage, Tableau, adams, nested_collocation, phi, phi1, phi2, z
 from sympy import Expr, Integer, Rational
 
-KROGSTAD = {
+KROGSTAD: dict[str, list[Any]] = {
     "c": [0, "1/2", "0.5", 1],
     "a": [
         [],

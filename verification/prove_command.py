@@ -1,4 +1,12 @@
-"""`semilinear prove`: the orders of a tableau, exactly, and every condition that fails."""
+"""`semilinear prove`: the orders of a tableau, exactly, and every condition that fails.
+
+JSON: name, source, equation (that the orders are for), note (what a solver is besides its tableau),
+linearised; claimed, order (--order), required (the order that was judged against), verdict "holds" or
+"fails"; classical, scalar, stiff, weak_stiff, zero_stiff (each looked for up to 8); principal_error_norm
+(null where it depends on parameters, or is no float), principal_error, leading_error, parameters; violated:
+objects with kind ("classical", "stiff"), order, condition and residual (null beyond order 8).  All numbers
+are finite.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +102,12 @@ def proved(found: Any, order: int | None) -> dict[str, Any]:
         "leading_error": [str(term) for term in proof.leading_error],
         "parameters": sorted(str(s) for s in proof.ring.field.symbols),
         "violated": [
-            {"kind": v.kind, "order": v.order, "condition": v.condition, "residual": str(v.residual)}
+            {
+                "kind": v.kind,
+                "order": v.order,
+                "condition": v.condition,
+                "residual": None if v.residual is None else str(v.residual),
+            }
             for v in proof.violated(order)
         ],
     }
@@ -149,7 +162,12 @@ def _violated(rows: list[dict[str, Any]]) -> Table:
     for column in ("kind", "order", "condition", "residual"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(row["kind"], str(row["order"]), escape(row["condition"]), escape(row["residual"]))
+        table.add_row(
+            row["kind"],
+            str(row["order"]),
+            escape(row["condition"]),
+            escape(row["residual"] or "beyond order 8"),
+        )
     return table
 
 
