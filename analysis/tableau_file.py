@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from semilinear.integrators.files import write_atomically
-from semilinear.integrators.tableau import MAX_STAGES, N, Stage, Tableau, Weights, z
+from semilinear.integrators.tableau import MAX_STAGES, N, Stage, Tableau, Weights, phi, z
 from sympy import Expr, Integer
 
 from .grammar import EntryError, Parser, text_of
@@ -212,7 +212,7 @@ def _check(entries: Mapping[str, Expr], size: int) -> None:
     """Refuse entries that no explicit method has, by their place."""
     ring = Ring(Field(entries.values()))
     for where, entry in entries.items():
-        if where.startswith("c") and entry.has(z):
+        if where.startswith("c") and entry.has(z, phi):
             _fail(f"{where}: an abscissa must be a number, got {entry}")
         try:
             element = ring(entry)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import sympy
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from semilinear.analysis.expansion import expressions
 from semilinear.analysis.grammar import MAX_LENGTH, EntryError, Parser, text_of
@@ -78,7 +78,11 @@ functions = st.recursive(
 
 @given(functions)
 def test_text_is_parsed_to_the_function_that_it_was_written_from(function: Expr) -> None:
-    again = Parser()(text_of(function))
+    try:
+        again = Parser()(text_of(function))
+    except EntryError as error:
+        assume("expected a smaller expression" not in str(error))
+        raise
     assert not Ring(Field([function, again]))(function - again)
 
 
@@ -156,7 +160,9 @@ def test_entries_mean_what_they_say(text: str, value: Any) -> None:
         ("phi(-1, 1)", r"expected an integer k >= 0"),
         ("phi(33, 1)", r"at most 32, got '33'"),
         ("phi(1, z)", "expected a constant c"),
+        ("phi(1, phi(2, 1))", "expected a constant c"),
         ("exp(z**2)", "expected a constant times z"),
+        ("exp(phi(1, 1)*z)", "expected a constant times z"),
         ("exp(1)", "expected a constant times z"),
         ("sqrt(-2)", "expected a rational number >= 0"),
         ("sqrt(z)", "expected a rational number >= 0"),
@@ -188,10 +194,10 @@ def test_entries_outside_the_grammar_are_refused_at_once(text: str, message: str
 
 def test_the_size_of_a_file_is_bounded_too() -> None:
     parser = Parser()
-    for _ in range(48):
-        parser("(1 + z)**11")
+    for _ in range(19):
+        parser("(1 + z)**10")
     with pytest.raises(EntryError, match="all entries together"):
-        parser("(1 + z)**11")
+        parser("(1 + z)**10")
 
 
 @pytest.mark.parametrize("entry", [sympy.Symbol("r"), sympy.sin(z), sympy.E, sympy.Rational(1, 2) ** z])
@@ -277,6 +283,7 @@ def entry(row: int, column: int, value: Any) -> str:
         (broken(c=[0] * 65), "c must hold 1 to 64 abscissae, got 65"),
         (broken(c=["1/2", "1/2", "1/2", 1]), r"c\[0\] must be 0"),
         (broken(c=[0, "z", "1/2", 1]), r"c\[1\]: an abscissa must be a number, got z"),
+        (broken(c=[0, "phi(1, 1)", "1/2", 1]), r"c\[1\]: an abscissa must be a number, got phi"),
         (broken(b=["1"]), "b must have 4 entries, as many as c, got 1"),
         (broken(low=["1"]), "low must have 4 entries"),
         (broken(a=KROGSTAD["a"][:3]), "a must have 4 entries"),
