@@ -32,17 +32,17 @@ from sympy import Expr
 
 from .moments import EXACT, Moments
 from .ring import Field, NotInRing, Ring, Scalar
-from .trees import TIME, Integral, Kind, Tree, commuting, exact, order, symmetry, trees
+from .trees import TIME, Integral, Kind, Tree, commuting, exact, forest_exact, forest_order, symmetry, trees
 
 Row = Sequence[tuple[int, Scalar]]
 """(position of an evaluation, weight) without zeros."""
 MAX_ORDER = 12
 
 
-def check_order(name: str, value: int) -> None:
-    """Raise ValueError unless value is an integer from 1 to 12."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_ORDER:
-        raise ValueError(f"{name} must be an integer from 1 to {MAX_ORDER}, got {value!r}")
+def check_order(name: str, value: int, largest: int = MAX_ORDER) -> None:
+    """Raise ValueError unless value is an integer from 1 to `largest`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+        raise ValueError(f"{name} must be an integer from 1 to {largest}, got {value!r}")
 
 
 @dataclass(eq=False)
@@ -64,14 +64,14 @@ class Expansion:
     free: Row = ()
     _values: dict[Tree, list[Scalar]] = dataclasses.field(default_factory=dict)
     _powers: dict[int, list[Scalar]] = dataclasses.field(default_factory=dict)
+    _moments: dict[tuple[int, int, int], Scalar] = dataclasses.field(default_factory=dict)
 
     def coefficient(self, tree: Tree) -> Scalar:
         """(Phi - exact)/sigma: the error coefficient of a tree."""
-        below = self._below(tree)
-        total = self.field.zero if tree.stem < 0 else -self._number(exact(tree, self.integral))
-        for j, weight in self.free if tree.stem < 0 else self.output[tree.stem]:
-            if below[j]:
-                total += weight * below[j]
+        row = self.free if tree.stem < 0 else self.output[tree.stem]
+        total = self._sum(-1, tree, row)
+        if tree.stem >= 0:
+            total -= self._number(exact(tree, self.integral))
         return total / symmetry(tree)
 
     def errors(self, q: int) -> dict[Tree, Scalar]:
@@ -126,13 +126,35 @@ class Expansion:
         return self.field.fraction(value.numerator, value.denominator)
 
     def _power(self, k: int) -> list[Scalar]:
+        """c^k/k! of every stage."""
         if k not in self._powers:
-            self._powers[k] = [c**k / math.factorial(k) if c else self.field.zero for c in self.abscissae]
+            self._powers[k] = [
+                c**k / math.factorial(k) if c else self.field.zero for c in self.abscissae[self.known :]
+            ]
         return self._powers[k]
 
+    def _sum(self, index: int, tree: Tree, row: Row) -> Scalar:
+        """A row, that of a stage or of the output (-1), times the product of what hangs on the tree's node.
+
+        Where values are exact, the product is a number times a power of the abscissa.
+        """
+        below, k = self._below(tree), forest_order(tree)
+        key = (index, tree.stem, k)
+        if key not in self._moments:
+            power, c = self.field.power, self.abscissae
+            known = (weight * power(c[j], k) for j, weight in row if j < self.known and (c[j] or not k))
+            self._moments[key] = sum(known, self.field.zero)
+        total = self._moments[key]
+        if total:
+            total = total * self._number(forest_exact(tree, self.integral))
+        for j, weight in row:
+            if j >= self.known and below[j - self.known]:
+                total += weight * below[j - self.known]
+        return total
+
     def _below(self, tree: Tree) -> list[Scalar]:
-        """The product of what hangs on a tree's node, at every evaluation."""
-        product = [self.field.one] * len(self.abscissae)
+        """The product of what hangs on a tree's node, at every stage."""
+        product = [self.field.one] * len(self.stages)
         for leaf in tree.leaves:
             product = [a * b for a, b in zip(product, self._power(1 if leaf == TIME else leaf), strict=True)]
         for child in tree.children:
@@ -140,17 +162,9 @@ class Expansion:
         return product
 
     def _value(self, tree: Tree) -> list[Scalar]:
-        """Phi of a tree at every evaluation."""
+        """Phi of a tree at every stage."""
         if tree not in self._values:
-            below, own = self._below(tree), self._number(exact(tree, self.integral))
-            values = [own * c ** order(tree) if c else c for c in self.abscissae[: self.known]]
-            for rows in self.stages:
-                total = self.field.zero
-                for j, weight in rows[tree.stem]:
-                    if below[j]:
-                        total += weight * below[j]
-                values.append(total)
-            self._values[tree] = values
+            self._values[tree] = [self._sum(i, tree, rows[tree.stem]) for i, rows in enumerate(self.stages)]
         return self._values[tree]
 
 

@@ -52,6 +52,7 @@ class StiffConditions:
     linearised: bool = False
     _spans: dict[tuple[Any, ...], list[Vector]] = field(default_factory=dict)
     _psi: dict[int, list[Element]] = field(default_factory=dict)
+    _violated: dict[tuple[int, Sense], list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         at, base = positions(self.tableau), self.ring.field
@@ -99,6 +100,11 @@ class StiffConditions:
 
     def violated(self, q: int, sense: Sense = "strong") -> list[str]:
         """The conditions of order q that fail, in words."""
+        if (q, sense) not in self._violated:
+            self._violated[q, sense] = self._find_violated(q, sense)
+        return self._violated[q, sense]
+
+    def _find_violated(self, q: int, sense: Sense) -> list[str]:
         failing = [describe(tree) for tree in self.trees(q) if not self._annihilated(tree, sense)]
         if q == 2:
             rows = [i for i, e in enumerate(self.psi_stages(1), 1) if self._nonzero(e, sense)]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from semilinear.integrators.catalogue import Entry, etd, lawson, multistep, stiff
 from semilinear.integrators.files import write_atomically
 
 from .plots import plot_studies
@@ -232,6 +233,12 @@ def with_block(text: str, block: str) -> str:
 
 # --- files ---
 
+
+def _any(entries: Iterable[Entry]) -> str:
+    """A pattern of a catalogue family's names."""
+    return "|".join(re.escape(entry.name) for entry in entries)
+
+
 FAMILIES: dict[str, tuple[str, str]] = {
     "dpm-solver": ("DPM-Solver, singlestep and fast", r"dpm-solver-(\d|\d-taylor|fast.*)"),
     "dpm-solver-multistep": ("DPM-Solver, multistep", r"dpm-solver-\dm.*"),
@@ -247,7 +254,10 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "res": ("RES and LMS", "(res|lms)-.*"),
     "dpm-solver-v3": ("DPM-Solver-v3", "dpm-solver-v3.*"),
     "score-sde": ("Score-SDE, probability flow", "score-sde-pf.*"),
-    "classical": ("Classical exponential Runge-Kutta", "(etdrk|krogstad|hochbruck|lawson|exprk).*"),
+    "classical": ("Exponential time differencing and affine Lie group methods", _any(etd.ENTRIES)),
+    "stiff": ("Methods built for stiff order", _any(stiff.ENTRIES)),
+    "lawson": ("Lawson methods, plain and generalised", _any(lawson.ENTRIES)),
+    "multistep": ("Exponential Adams, predictor-corrector, EGLM", _any(multistep.ENTRIES)),
 }
 """Plot name -> title and a pattern of the main setting's solvers."""
 

@@ -12,6 +12,7 @@ from semilinear.analysis.convergence import OrderEstimate
 
 from .campaign import Measured, StochasticMeasured
 from .claims import unmeasured
+from .coupled import CoupledStudy
 from .golden import CaseResult
 from .identities import proofs
 from .stochastic import StochasticStudy
@@ -190,5 +191,22 @@ def stochastic_json(s: StochasticStudy) -> dict[str, Any]:
         "points": _points(s.weak, s.nfe),
         "strong": studies["strong"],
         "without_error": sorted(s.exact),
+        "studies": studies,
+    }
+
+
+def coupled_json(s: CoupledStudy) -> dict[str, Any]:
+    """A study over coupled paths: the keys of `semilinear order --json --problem` for a stochastic solver.
+
+    observed, low and high are the weak order's; `studies` holds the ladders of the weak errors (of all
+    functionals, and of each kind), of the RMS ("strong") and of the median distance; share as the study's.
+    """
+    kinds = {"weak": s.weak, **s.parts, "strong": s.strong, "median": s.typical}
+    studies = {name: _ladder(e, s.nfe) | {"reason": e.reason} for name, e in kinds.items()}
+    return {
+        "solver": s.solver,
+        "paths": s.paths,
+        **estimate_json(s.weak),
+        "share": list(s.share),
         "studies": studies,
     }
