@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import sympy
+from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableau import N, P, Stage, Tableau, Weights, phi, z
@@ -168,26 +169,28 @@ def _local_error(kind: EquationKind, linearised: bool) -> LocalError:
 
 
 def listed() -> list[Case]:
-    """The full-order tableaux of the listed solvers of ODEs, each tableau once for each equation, under the
-    first name that has it.
+    """The full-order tableaux of the listed solvers of ODEs and of the catalogue's Rosenbrock-type methods,
+    each tableau once for each equation, under the first name that has it.
 
     The moments are exact: the quadrature of releases is no part of a tableau.  Left out are discretised
-    kernels, and formulas outside the ring of exact proofs (roots of parameters).
+    kernels, and formulas outside the ring of exact proofs.
     """
     schedule = vp_linear()
-    cases: dict[tuple[Tableau, EquationKind], Case] = {}
+    cases = [Case(e.name, e.tableau, linearised=True) for e in CATALOGUE.values() if e.linearised]
     for name in SOLVERS:
         solver = make(name)
-        form, tableau = solver.form(schedule), solver.sequence.tableaux[-1]
+        form = solver.form(schedule)
         if solver.stochastic or form.linear is not None:
             continue
         rate = form.weight.rate
         kind: EquationKind = "weighted" if rate is None else "exponential" if rate else "constant"
-        case = Case(name, tableau, kind)
+        cases.append(Case(name, solver.sequence.tableaux[-1], kind))
+    found: dict[tuple[Tableau, EquationKind, bool], Case] = {}
+    for case in cases:
         with suppress(NotInRing):
-            case.expansion(tableau, 1)
-            cases.setdefault((tableau, kind), case)
-    return list(cases.values())
+            case.expansion(case.tableau, 1)
+            found.setdefault((case.tableau, case.kind, case.linearised), case)
+    return list(found.values())
 
 
 # --- mutants ---
