@@ -20,8 +20,10 @@ from semilinear.integrators.files import write_atomically
 from semilinear.integrators.tableau import MAX_STAGES, N, Stage, Tableau, Weights, phi, z
 from sympy import Expr, Integer
 
-from .grammar import EntryError, Parser, text_of
+from .grammar import Parser
+from .grammar_text import text_of
 from .ring import Field, NotInRing, Ring
+from .tokens import EntryError
 
 MAX_BYTES = 2_000_000
 REQUIRED, OPTIONAL = ("c", "a", "b"), ("low", "linearised", "name", "source")

@@ -10,7 +10,8 @@ import sympy
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from semilinear.analysis.expansion import expressions
-from semilinear.analysis.grammar import MAX_LENGTH, EntryError, Parser, text_of
+from semilinear.analysis.grammar import Parser
+from semilinear.analysis.grammar_text import text_of
 from semilinear.analysis.proof import prove
 from semilinear.analysis.ring import Field, Ring
 from semilinear.analysis.tableau_file import (
@@ -21,6 +22,7 @@ from semilinear.analysis.tableau_file import (
     tableau_data,
     write_tableau,
 )
+from semilinear.analysis.tokens import MAX_LENGTH, EntryError
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.tableau import N, Stage, Tableau, adams, nested_collocation, phi, phi1, phi2, z
 from sympy import Expr, Integer, Rational
