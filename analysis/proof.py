@@ -164,8 +164,8 @@ class Proof:
         return found
 
     def _failing(self, q: int) -> list[tuple[str, Scalar]]:
-        """The classical conditions of order q that fail: by trees; with parameters, where trees take long, by the
-        fewer defects along the solution.
+        """The classical conditions of order q that fail: by trees; with parameters, where those take long, by
+        the fewer defects along the solution.
         """
         defects = Defects(self.expansion)
         if self.ring.field.symbols and defects.applicable:

@@ -9,7 +9,8 @@ from semilinear.analysis.defects import Defects, residuals
 from semilinear.analysis.expansion import Expansion, duhamel, unweighted, weighted
 from semilinear.analysis.proof import local_order, prove
 from semilinear.analysis.stiff import stiff_conditions
-from semilinear.integrators.solvers.classical import CATALOGUE, from_columns
+from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.catalogue.entry import from_columns
 from semilinear.integrators.tableau import (
     N,
     P,
@@ -39,9 +40,9 @@ PEC = Tableau(
 WRONG = from_columns([0, H, Integer(1)], {(3, 2): phi2 + z * phi1}, {2: phi1 / 3 + z * phi2, 3: phi3 * 2})
 """Row sums as they should be, and nothing else."""
 CASES = {
-    "krogstad4": CATALOGUE["krogstad4"][1](),
-    "etdrk4": CATALOGUE["etdrk4"][1](),
-    "exprk5s8": CATALOGUE["exprk5s8"][1](),
+    "krogstad4": CATALOGUE["krogstad4"].tableau,
+    "etdrk4": CATALOGUE["etdrk4"].tableau,
+    "exprk5s8": CATALOGUE["exprk5s8"].tableau,
     "adams3": adams(3),
     "pec": PEC,
     "wrong": WRONG,
@@ -112,7 +113,7 @@ def test_pec_with_a_second_order_predictor_is_of_order_3() -> None:
 
 
 def test_a_stage_that_does_not_integrate_constants_has_no_such_terms() -> None:
-    lawson = CATALOGUE["lawson4"][1]()
+    lawson = CATALOGUE["lawson4"].tableau
     assert not Defects(duhamel(lawson, 4)).applicable
     assert Defects(unweighted(lawson, 4)).applicable
     assert not Defects(unweighted(Tableau((Stage(H, N(0) / 3),), phi1 * N(1)), 4)).applicable
@@ -120,7 +121,7 @@ def test_a_stage_that_does_not_integrate_constants_has_no_such_terms() -> None:
 
 def test_the_lowest_term_of_a_condition_that_fails() -> None:
     """Krogstad: sum b_i J sum a_ij J psi_2,j fails, and not at z = 0 (weak order 3, zero order 4)."""
-    tableau = CATALOGUE["krogstad4"][1]()
+    tableau = CATALOGUE["krogstad4"].tableau
     found = residuals(stiff_conditions(tableau), Defects(duhamel(tableau, 8)), 4)
     assert list(found) == stiff_conditions(tableau).violated(4)
     assert all(r is not None and sum(r.powers) >= 1 for r in found.values())
@@ -137,7 +138,7 @@ def test_the_local_error_of_the_two_stage_family_written_out() -> None:
 
 
 def test_phi_of_the_wrong_argument_is_found_among_the_defects() -> None:
-    good = CATALOGUE["hochbruck-ostermann3"][1]()
+    good = CATALOGUE["hochbruck-ostermann3"].tableau
     third = Rational(1, 3)
     bad = from_columns(
         [Integer(0), third, 2 * third], {(3, 2): Rational(4, 3) * phi(2, third)}, {3: 3 * phi2 / 2}

@@ -16,7 +16,8 @@ from semilinear.analysis.expansion import Expansion, duhamel, unweighted, weight
 from semilinear.analysis.proof import leading_terms, local_order, prove
 from semilinear.analysis.ring import Field, NotInRing
 from semilinear.analysis.trees import trees
-from semilinear.integrators.solvers.classical import CATALOGUE, from_columns
+from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.catalogue.entry import from_columns
 from semilinear.integrators.tableau import (
     N,
     P,
@@ -77,9 +78,8 @@ EXPRB43 = from_columns(
 def test_the_trees_sum_to_the_local_error_where_l_is_the_jacobian(tableau: Tableau) -> None:
     """Of Rosenbrock type: N' = 0 at the start; in general the same tableau is of a lower order."""
     system, expansion = duhamel_system(8, linearised=True), duhamel(tableau, 6, linearised=True)
-    assert system.nonlinear([system.start], Fraction(0), [(Fraction(1), Fraction(2), Fraction(0))]) == [
-        (0, 0)
-    ]
+    (slope,) = system.nonlinear([system.start], Fraction(0), [(Fraction(1), Fraction(2), Fraction(0))])
+    assert not any(slope)
     error = system.error(tableau, 6)
     for q in range(1, 6):
         assert series_of(expansion, system, q) == error[q]
@@ -92,7 +92,7 @@ def test_a_rosenbrock_method_has_its_order_only_where_l_is_the_jacobian() -> Non
 
 
 SMALL = ["etdrk2", "etdrk3", "etdrk4", "krogstad4", "lawson4", "hochbruck-ostermann4"]
-TABLEAUX = [CATALOGUE[name][1]() for name in SMALL] + [adams(2), adams(3), UNSOUND, MULTISTEP]
+TABLEAUX = [CATALOGUE[name].tableau for name in SMALL] + [adams(2), adams(3), UNSOUND, MULTISTEP]
 
 
 @pytest.mark.parametrize("tableau", TABLEAUX, ids=[*SMALL, "adams2", "adams3", "unsound", "multistep"])
@@ -215,7 +215,7 @@ def test_a_weight_moved_from_a_node_to_its_child_is_seen_where_n_depends_on_time
 
 def test_mpmath_confirms_the_principal_error_of_an_actual_step() -> None:
     """One step of Krogstad's method with matrix phi-functions at 80 digits, h = 1e-10."""
-    system, tableau = duhamel_system(6), CATALOGUE["krogstad4"][1]()
+    system, tableau = duhamel_system(6), CATALOGUE["krogstad4"].tableau
     with mpmath.workdps(80):
         h = mpmath.mpf(10) ** -10
         error = mpmath.matrix(_step(system, tableau, h)) - mpmath.matrix(_flow(system, h))
@@ -289,7 +289,7 @@ KNOWN = {
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_known_classical_order_and_principal_error_norm(name: str) -> None:
     order, norm = KNOWN[name]
-    proof = prove(CATALOGUE[name][1]())
+    proof = prove(CATALOGUE[name].tableau)
     assert proof.classical == proof.scalar == order
     digits = 4 if norm < 0.1 and name != "hochbruck-ostermann3" else 3
     assert round(proof.principal_error_norm or 0, digits) == norm

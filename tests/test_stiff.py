@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from semilinear.analysis.stiff import LEAF, ROOTED, bushy, describe, independent, stiff_conditions
 from semilinear.analysis.trees import Tree, trees
-from semilinear.integrators.solvers.classical import CATALOGUE, from_columns
+from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.catalogue.entry import from_columns
 from semilinear.integrators.tableau import (
     N,
     Stage,
@@ -67,7 +68,7 @@ KNOWN = {
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_known_strong_weak_and_zero_orders(name: str) -> None:
-    assert orders(CATALOGUE[name][1]()) == KNOWN[name]
+    assert orders(CATALOGUE[name].tableau) == KNOWN[name]
 
 
 @pytest.mark.parametrize("p", [1, 2, 3, 4, 5])
@@ -223,7 +224,7 @@ def test_spans_decide_as_tensors_do(tableau: Tableau) -> None:
 
 @pytest.mark.parametrize("name", ["krogstad4", "hochbruck-ostermann3", "etdrk4", "hochbruck-ostermann4"])
 def test_spans_decide_as_tensors_do_on_known_methods(name: str) -> None:
-    tableau = CATALOGUE[name][1]()
+    tableau = CATALOGUE[name].tableau
     conditions = stiff_conditions(tableau)
     for q in range(1, 5):
         assert conditions.violated(q) == [
@@ -234,7 +235,7 @@ def test_spans_decide_as_tensors_do_on_known_methods(name: str) -> None:
 def test_equal_children_are_a_square_of_one_span_not_of_one_vector() -> None:
     """sum_i b_i B(psi_2,i, psi_2,i): with psi_2,i(x) psi_2,i(y), mixed products count."""
     tree = next(t for t in trees(5, ROOTED) if describe(t) == "sum_i b_i J psi_2,i J psi_2,i")
-    tableau = CATALOGUE["krogstad4"][1]()
+    tableau = CATALOGUE["krogstad4"].tableau
     assert ("sum_i b_i J psi_2,i J psi_2,i" in stiff_conditions(tableau).violated(5)) == (
         not vanishes(tensor(tableau, tree))
     )
@@ -256,7 +257,7 @@ def test_independent_is_a_basis_of_the_span(rows: list[list[int]]) -> None:
 
 
 def test_what_is_violated_is_named() -> None:
-    lawson = stiff_conditions(CATALOGUE["lawson4"][1]())
+    lawson = stiff_conditions(CATALOGUE["lawson4"].tableau)
     assert lawson.violated(1) == ["psi_1"]
     assert lawson.violated(2, "zero") == []
     assert lawson.violated(2) == ["psi_2", "psi_1,2", "psi_1,3", "psi_1,4"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -100,10 +100,15 @@ def orders_json(
     measured: Sequence[Measured],
     stochastic: Sequence[StochasticMeasured],
     cases: Sequence[CaseResult],
+    solver_proofs: Sequence[Mapping[str, Any]],
     quick: bool,
 ) -> dict[str, Any]:
-    """A verification run: everything that was measured or proved."""
+    """A verification run: everything that was measured, and what is proved of it.
+
+    solver_proofs: rows of `proofs.ProofTask`.
+    """
     table = agreement(cases)
+    proved = {row["solver"]: row for row in solver_proofs}
     return {
         "schema": SCHEMA,
         "quick": quick,
@@ -111,7 +116,7 @@ def orders_json(
         "python": platform.python_version(),
         "machine": platform.machine(),
         "settings": _settings(measured),
-        "rows": [_row(m, table.get(m.expectation.solver)) for m in measured],
+        "rows": [_row(m, table.get(m.expectation.solver), proved.get(m.expectation.label)) for m in measured],
         "stochastic": [_stochastic_row(m, table.get(m.expectation.solver)) for m in stochastic],
         "identities": proofs(),
         "replay": [case_json(c) for c in cases],
@@ -140,9 +145,14 @@ def _settings(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     ]
 
 
-def _row(m: Measured, released_code: dict[str, Any] | None) -> dict[str, Any]:
+def _row(
+    m: Measured, released_code: dict[str, Any] | None, proof: Mapping[str, Any] | None
+) -> dict[str, Any]:
     e = m.expectation
     solver = e.build()
+    proved = None
+    if proof is not None and not proof["refused"]:
+        proved = {key: proof[key] for key in ("own", "exact")}
     return {
         "solver": e.label,
         "setting": m.setting.name,
@@ -152,6 +162,7 @@ def _row(m: Measured, released_code: dict[str, Any] | None) -> dict[str, Any]:
         "own": study_json(m.own),
         "exact": None if m.exact is m.own else study_json(m.exact),
         "expected": {"own": e.own, "exact": e.exact},
+        "proved": proved,
         "as_expected": m.as_expected,
         "reason": e.reason,
         "agreement": released_code,

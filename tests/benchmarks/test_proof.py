@@ -15,14 +15,14 @@ from semilinear.analysis.proof import prove
 from semilinear.analysis.ring import Field, Ring
 from semilinear.analysis.stiff import StiffConditions
 from semilinear.analysis.trees import Kind, trees
-from semilinear.integrators.solvers.classical import exprk5s8, krogstad4
+from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.tableau import Tableau, nested_collocation
 from sympy.core.cache import clear_cache
 
 ORDER = 6
 METHODS: dict[str, Callable[[], Tableau]] = {
-    "krogstad4, 4 stages": krogstad4,
-    "exprk5s8, 8 stages": exprk5s8,
+    "krogstad4, 4 stages": CATALOGUE["krogstad4"].build,
+    "exprk5s8, 8 stages": CATALOGUE["exprk5s8"].build,
     "nested collocation, 16 stages": lambda: nested_collocation.__wrapped__(6),
 }
 
