@@ -120,6 +120,13 @@ def test_a_mutation_that_keeps_the_order_is_called_equivalent() -> None:
     assert ("stage 1, N(0)", "sign") not in kept
 
 
+def test_a_mutation_may_repair_a_release() -> None:
+    found = campaign([Case("ab-lawson2-released", CATALOGUE["ab-lawson2-released"].tableau)])
+    assert_all_is_noticed(found)
+    raised = [(t.mutant.where, t.mutant.change, t.proved) for t in found.trials if t.measured > t.own]
+    assert raised == [("output, N(0)", "exp(z) -> phi(1, 1)", 2)]
+
+
 # --- the test of the test ---
 
 
