@@ -62,6 +62,7 @@ class Field:
         self.domain = base.frac_field(*self.symbols) if self.symbols else base
         self.zero, self.one = self.domain.zero, self.domain.one
         self._ambiguous = bool(numbers and self.symbols)
+        self._known_powers: dict[Scalar, list[Scalar]] = {}
 
     def __call__(self, value: Any) -> Scalar:
         """A number or expression without z as an element."""
@@ -87,8 +88,11 @@ class Field:
         return value.field.raw_new(value.numer.mul_ground(unit), value.denom.mul_ground(unit))
 
     def power(self, value: Scalar, exponent: int) -> Scalar:
-        """value^exponent; 0^0 is 1."""
-        return value**exponent if value or exponent else self.one
+        """value^exponent, exponent >= 0; 0^0 is 1.  Powers are kept: Taylor coefficients use them in turn."""
+        known = self._known_powers.setdefault(value, [self.one])
+        while len(known) <= exponent:
+            known.append(known[-1] * value)
+        return known[exponent]
 
     def expression(self, value: Scalar) -> Expr:
         """An element as a sympy expression."""
@@ -163,7 +167,7 @@ class Element:
             if m == p:
                 total += v
             elif m > p and q:
-                total += v * q ** (m - p) / math.factorial(m - p)
+                total += v * self.field.power(q, m - p) / math.factorial(m - p)
         return total
 
     @property

@@ -1,4 +1,4 @@
-"""The command line: `semilinear list | order | replay | stability | verify`.
+"""The command line: `semilinear list | order | prove | replay | stability | verify`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
 takes --json.
@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from rich.table import Table
 
-from . import order_command, stability_command, verify_command
+from . import order_command, prove_command, stability_command, verify_command
 from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, console, print_json
 
 
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (
         listing,
         order_command.add(commands),
+        prove_command.add(commands),
         replay,
         stability_command.add(commands),
         verify_command.add(commands),

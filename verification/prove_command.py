@@ -1,0 +1,184 @@
+"""`semilinear prove`: the orders of a tableau, exactly, and every condition that fails.
+
+JSON: name, source, equation (that the orders are for), note (what a solver is besides its tableau),
+linearised; claimed, order (--order), required (the order that was judged against), verdict "holds" or
+"fails"; classical, scalar, stiff, weak_stiff, zero_stiff (each looked for up to 8); principal_error_norm
+(null where it depends on parameters, or is no float), principal_error, leading_error, parameters; violated:
+objects with kind ("classical", "stiff"), order, condition and residual (null beyond order 8).  All numbers
+are finite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from contextlib import nullcontext
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .terminal import FAILED, OK, UsageError, console, print_json
+
+SHOWN = 10
+"""Conditions of each kind that are printed; JSON holds all."""
+LARGEST = 8
+
+
+def _order(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if not 1 <= value <= LARGEST:
+        raise argparse.ArgumentTypeError(f"must be an integer from 1 to {LARGEST}, got {text!r}")
+    return value
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser."""
+    prove: argparse.ArgumentParser = commands.add_parser(
+        "prove",
+        help="prove the orders of a tableau, from a file or by name",
+        description="Prove the orders of a tableau exactly, with past values taken as exact.  Exit code 0 if "
+        "its classical order is at least that of --order, or else the claim, or else 1.",
+    )
+    prove.add_argument("tableau", metavar="NAME|FILE.json", help="a name of `semilinear list`, or a file")
+    prove.add_argument(
+        "--order", type=_order, metavar="N", help="check the conditions of all orders up to N, 1 to 8"
+    )
+    prove.set_defaults(run=run)
+    return prove
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prove, print, and judge."""
+    from .lookup import tableau_of
+
+    found = tableau_of(options.tableau)
+    screen = Console(stderr=True)
+    with screen.status(f"proving {escape(found.name)}") if screen.is_terminal else nullcontext():
+        data = proved(found, options.order)
+    if options.json:
+        print_json(data)
+    else:
+        _print(data)
+    return OK if data["verdict"] == "holds" else FAILED
+
+
+def proved(found: Any, order: int | None) -> dict[str, Any]:
+    """What is proved of a tableau (`lookup.Found`), as JSON data.
+
+    Raises UsageError for a tableau whose coefficients are outside the ring of exact proofs.
+    """
+    from semilinear.analysis.proof import prove
+
+    from .lookup import DUHAMEL
+
+    try:
+        proof = prove(found.tableau, linearised=found.linearised)
+        classical = proof.classical
+    except ValueError as error:
+        raise UsageError(f"{found.name} cannot be proved: {error}") from error
+    required = order or found.claimed or 1
+    return {
+        "name": found.name,
+        "source": found.source,
+        "equation": f"{DUHAMEL}, L the Jacobian at u_n" if found.linearised else DUHAMEL,
+        "note": found.note,
+        "linearised": found.linearised,
+        "claimed": found.claimed,
+        "order": order,
+        "required": required,
+        "verdict": "holds" if classical >= required else "fails",
+        "classical": classical,
+        "scalar": proof.scalar,
+        "stiff": proof.stiff,
+        "weak_stiff": proof.weak_stiff,
+        "zero_stiff": proof.zero_stiff,
+        "principal_error_norm": _norm(proof),
+        "principal_error": str(proof.principal_error),
+        "leading_error": [str(term) for term in proof.leading_error],
+        "parameters": sorted(str(s) for s in proof.ring.field.symbols),
+        "violated": [
+            {
+                "kind": v.kind,
+                "order": v.order,
+                "condition": v.condition,
+                "residual": None if v.residual is None else str(v.residual),
+            }
+            for v in proof.violated(order)
+        ],
+    }
+
+
+def _norm(proof: Any) -> float | None:
+    """The norm, where it is a number that a float holds."""
+    try:
+        norm = proof.principal_error_norm
+    except OverflowError:
+        return None
+    return norm if norm is not None and math.isfinite(norm) else None
+
+
+def _print(data: dict[str, Any]) -> None:
+    screen = console()
+    table = Table(title=escape(data["name"]), title_justify="left", show_header=False)
+    for label, key in (
+        ("classical order", "classical"),
+        ("with L a multiple of the identity", "scalar"),
+        ("stiff order", "stiff"),
+        ("the last conditions at b_i(0)", "weak_stiff"),
+        ("the last conditions at z = 0", "zero_stiff"),
+    ):
+        table.add_row(label, str(data[key]))
+    norm = data["principal_error_norm"]
+    table.add_row("principal error norm", escape(data["principal_error"]) if norm is None else f"{norm:.6g}")
+    if data["parameters"]:
+        table.add_row("for all values of", ", ".join(data["parameters"]))
+    table.add_row("equation", escape(data["equation"]))
+    table.add_row("source", escape(data["source"]))
+    screen.print(table)
+    if data["leading_error"]:
+        screen.print("leading local error:", " + ".join(data["leading_error"]), markup=False, highlight=False)
+    shown = _first(data["violated"])
+    if shown:
+        screen.print(_violated(shown))
+    if more := len(data["violated"]) - len(shown):
+        screen.print(f"and {more} more conditions that fail (--json holds all)")
+    if data["note"]:
+        screen.print(data["note"], markup=False, highlight=False)
+    print(sentence(data))
+
+
+def _first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first few of each kind."""
+    return [row for kind in ("classical", "stiff") for row in [r for r in rows if r["kind"] == kind][:SHOWN]]
+
+
+def _violated(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="conditions that fail", title_justify="left")
+    for column in ("kind", "order", "condition", "residual"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(
+            row["kind"],
+            str(row["order"]),
+            escape(row["condition"]),
+            escape(row["residual"] or "beyond order 8"),
+        )
+    return table
+
+
+def sentence(data: dict[str, Any]) -> str:
+    """The verdict."""
+    what = (
+        f"order {data['order']} was asked for"
+        if data["order"]
+        else f"order {data['claimed']} is claimed"
+        if data["claimed"]
+        else "nothing is claimed"
+    )
+    ending = "" if data["verdict"] == "holds" else f": order {data['required']} fails"
+    return f"{what}, classical order {data['classical']} is proved{ending}"
