@@ -212,7 +212,7 @@ def test_a_folder_is_no_file(capsys: Any, tmp_path: Path) -> None:
 def test_every_entry_of_the_catalogue_has_its_tableau(name: str) -> None:
     found, entry = tableau_of(name), CATALOGUE[name]
     assert (found.tableau, found.linearised) == (entry.tableau, entry.linearised)
-    assert (found.name, found.claimed, found.note) == (name, entry.claimed, "")
+    assert (found.name, found.claimed, found.solver) == (name, entry.claimed, None)
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -222,8 +222,8 @@ def test_every_listed_name_has_a_tableau(name: str) -> None:
     assert found.tableau == solver.sequence.tableaux[-1]
     assert found.name == name
     assert solver.source in found.source
-    assert (found.claimed is None) is bool(found.note)
-    assert found.claimed in (None, solver.claimed)
+    assert found.claimed == (CATALOGUE[name].claimed if name in CATALOGUE else solver.claimed)
+    assert (found.solver is None) is (name in CATALOGUE)
 
 
 def test_unknown_names_are_refused_by_the_lookup() -> None:

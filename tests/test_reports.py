@@ -167,10 +167,10 @@ def test_a_study_in_json_is_the_study() -> None:
     ]
     exact = dataclasses.replace(own, start="exact")
     expectation = Expectation("dpm-solver++-3m-corrected", 3, 2, "why")
-    row = _row(Measured(MAIN, expectation, own, exact), None)
+    row = _row(Measured(MAIN, expectation, own, exact), None, None)
     assert (row["own"]["start"], row["exact"]["start"]) == ("own", "exact")
     assert row["expected"] == {"own": 2, "exact": 3}
-    assert _row(Measured(MAIN, expectation, own, own), None)["exact"] is None
+    assert _row(Measured(MAIN, expectation, own, own), None, None)["exact"] is None
 
 
 def test_a_block_without_its_end_is_refused() -> None:

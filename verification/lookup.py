@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from semilinear.analysis.tableau_file import TableauFileError, read_tableau
 from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableau import Tableau
 
@@ -21,9 +21,9 @@ DUHAMEL = "u' = L u + N(u)"
 class Found:
     """A tableau with what is said of it.
 
-    name: as listed, or the file's.  claimed: the order that is claimed on `DUHAMEL`, None where nothing is.
-    linearised: L is the Jacobian at u_n.  source: equation or file.  note: what the solver is besides the
-    tableau, where a statement on the tableau is not yet one on the solver; empty where it is.
+    name: as listed, or the file's.  claimed: the order that is claimed, None where nothing is.
+    linearised: L is the Jacobian at u_n.  source: equation or file.  solver: whose full-order tableau it is,
+    None for an entry of the catalogue and a file.
     """
 
     tableau: Tableau
@@ -31,7 +31,7 @@ class Found:
     claimed: int | None
     linearised: bool
     source: str
-    note: str = ""
+    solver: Solver | None = None
 
 
 def tableau_of(text: str) -> Found:
@@ -67,11 +67,5 @@ def _file(path: str) -> Found:
 
 def _solver(name: str) -> Found:
     solver = make(name)
-    form = solver.form(vp_linear())
-    tableau, source = solver.sequence.tableaux[-1], f"{solver.paper}, {solver.source}"
-    note = ""
-    if not form.weight.rate:
-        note = f"the form {form.name} has another equation, on which nothing is said here"
-    elif solver.stochastic:
-        note = "the drift of an SDE, with noise left out: the claim is on weak order"
-    return Found(tableau, name, None if note else solver.claimed, False, source, note)
+    source = f"{solver.paper}, {solver.source}"
+    return Found(solver.sequence.tableaux[-1], name, solver.claimed, False, source, solver)

@@ -7,20 +7,44 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import threadpoolctl
 from semilinear.analysis.convergence import OrderEstimate
+from semilinear.analysis.mutation import Case, campaign, listed
 from semilinear.analysis.proof import Proof, prove
-from semilinear.analysis.ring import NotInRing
 from semilinear.analysis.solver_proof import GRIDS, prove_solver
 from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.solver import Solver
 
 from .catalogue_orders import measure_entry
 from .claims import EXPECTATIONS, Expectation
 from .proof_report import SCHEMA
 from .quadrature_effect import RULES, Rule, effect
 from .results import estimate_json
+
+
+def solver_proof(solver: Solver, residue: tuple[int, int] | None = None) -> dict[str, Any]:
+    """What is proved of a solver, as JSON data.
+
+    equation: its form's.  formula: the order of the steps that recur, on any grid, on smooth ones and on
+    equal steps.  exact_start, run: of runs from exact starting values, and as they are run, on smooth grids.
+    leading_error: of the formula with exact past values, on equal steps.  refused: why there is no proof;
+    then the other keys are absent.
+    """
+    try:
+        proof = prove_solver(solver, residue=residue)
+    except ValueError as error:
+        return {"refused": str(error)}
+    return {
+        "refused": "",
+        "equation": proof.setting.equation,
+        "formula": {grid: proof.formula(grid) for grid in GRIDS},
+        "exact_start": proof.exact_start(),
+        "run": proof.run(),
+        "leading_error": [str(term) for term in proof.error_on_equal_steps],
+    }
 
 
 @dataclass(frozen=True)
@@ -31,31 +55,20 @@ class ProofTask:
     part: ClassVar[str] = "solvers"
 
     def run(self) -> dict[str, Any]:
-        """The proof as JSON data.
-
-        formula: the order of the steps that recur, on any grid, on smooth ones and on equal steps.  exact,
-        own: of runs from exact starting values and with the method's own start, on smooth grids.  error: the
-        leading local error with exact past values, on equal steps.  as_expected: whether the orders are those
-        of the claims (for an order that is measured to fall: whether it is below the claimed one).
-        refused: why there is no proof.
+        """The proof as JSON data (`solver_proof`), and whether its orders are those of the claims (for an
+        order that is measured to fall: whether it is below the claimed one).
         """
         e = self.expectation
         solver = e.build()
         row: dict[str, Any] = {"solver": e.label, "claimed": solver.claimed}
-        try:
-            proof = prove_solver(solver, residue=e.residue)
-        except (NotInRing, ValueError) as error:
-            return row | {"refused": str(error), "as_expected": None}
-        exact, own = proof.exact_start(), proof.run()
-        return row | {
-            "refused": "",
-            "equation": proof.setting.equation,
-            "formula": {grid: proof.formula(grid) for grid in GRIDS},
-            "exact": exact,
-            "own": own,
-            "error": [str(term) for term in proof.error_on_equal_steps],
-            "as_expected": _fits(exact, e.exact, solver.claimed) and _fits(own, e.own, solver.claimed),
-        }
+        proof = solver_proof(solver, e.residue)
+        if proof["refused"]:
+            return row | proof | {"as_expected": None}
+        fits = (
+            _fits(proof[key], order, solver.claimed)
+            for key, order in (("exact_start", e.exact), ("run", e.own))
+        )
+        return row | proof | {"as_expected": all(fits)}
 
 
 def _fits(proved: int, expected: int | None, claimed: int) -> bool:
@@ -150,13 +163,37 @@ def _agrees(proof: Proof, slopes: Sequence[OrderEstimate]) -> bool:
     return none_below and (reduced or proof.weak_stiff == proof.classical)
 
 
-Task = ProofTask | EffectTask | CatalogueTask
+@dataclass(frozen=True)
+class MutationTask:
+    """Mutants of one tableau, evenly spread over all that it has."""
+
+    name: str
+    most: int
+    part: ClassVar[str] = "mutations"
+
+    def run(self) -> dict[str, Any]:
+        """The counts (`analysis.mutation.Campaign.counts`) with the tableau's name."""
+        return {"name": self.name, **campaign([_cases()[self.name]], self.most).counts()}
+
+
+@cache
+def _cases() -> dict[str, Case]:
+    return {case.name: case for case in listed()}
+
+
+MUTANTS = 4
+"""Of each tableau, in `semilinear verify`; the slow tests try more."""
+
+Task = ProofTask | EffectTask | CatalogueTask | MutationTask
 
 
 def tasks(quick: bool) -> list[Task]:
     """Everything that is proved and checked, the longest tasks first; quick: the solvers' proofs alone."""
     solvers: list[Task] = [ProofTask(e) for e in EXPECTATIONS]
-    others: list[Task] = [] if quick else [*map(CatalogueTask, CATALOGUE), *effect_tasks()]
+    others: list[Task] = []
+    if not quick:
+        others += [*map(CatalogueTask, CATALOGUE), *effect_tasks()]
+        others += [MutationTask(name, MUTANTS) for name in _cases()]
     return [*reversed(others), *reversed(solvers)]
 
 
@@ -170,7 +207,9 @@ def prove_all(
     planned: Sequence[Task], done: Callable[[Task], None] | None = None, workers: int | None = None
 ) -> dict[str, Any]:
     """Tasks as JSON data, over processes; `done` is called after each."""
-    found: dict[str, list[dict[str, Any]]] = {"solvers": [], "catalogue": [], "effects": []}
+    found: dict[str, list[dict[str, Any]]] = {
+        part: [] for part in ("solvers", "catalogue", "effects", "mutations")
+    }
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
         for task, row in zip(planned, pool.map(run, planned), strict=True):
             found[task.part].insert(0, row)
@@ -187,6 +226,11 @@ def failures(data: dict[str, Any]) -> list[str]:
         f"{row['solver']}: effect of the quadrature {row['limit']:.3f} times the prediction"
         for row in data["effects"]
         if abs(row["limit"] - 1) > EFFECT_TOLERANCE
+    ]
+    found += [
+        f"{row['name']}: {row['lowering'] - row['caught']} mutants not caught, {row['disagreeing']} of another order"
+        for row in data["mutations"]
+        if row["caught"] < row["lowering"] or row["disagreeing"]
     ]
     return found
 

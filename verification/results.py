@@ -152,7 +152,7 @@ def _row(
     solver = e.build()
     proved = None
     if proof is not None and not proof["refused"]:
-        proved = {key: proof[key] for key in ("own", "exact")}
+        proved = {"own": proof["run"], "exact": proof["exact_start"]}
     return {
         "solver": e.label,
         "setting": m.setting.name,
