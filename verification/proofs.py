@@ -228,7 +228,8 @@ def failures(data: dict[str, Any]) -> list[str]:
         if abs(row["limit"] - 1) > EFFECT_TOLERANCE
     ]
     found += [
-        f"{row['name']}: {row['lowering'] - row['caught']} mutants not caught, {row['disagreeing']} of another order"
+        f"{row['name']}: {row['lowering'] - row['caught']} mutants not caught, "
+        f"{row['disagreeing']} of another order"
         for row in data["mutations"]
         if row["caught"] < row["lowering"] or row["disagreeing"]
     ]

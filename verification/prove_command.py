@@ -44,8 +44,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "prove",
         help="prove the orders of a tableau, from a file or by name",
         description="Prove the orders of a tableau exactly, with past values taken as exact; of a solver, "
-        "those of its own equation and of its whole run too.  Exit code 0 if the order of the formula is at least "
-        "that of --order, or else the claim, or else 1.",
+        "those of its own equation and of its whole run too.  Exit code 0 if the order of the formula is at "
+        "least that of --order, or else the claim, or else 1.",
     )
     prove.add_argument("tableau", metavar="NAME|FILE.json", help="a name of `semilinear list`, or a file")
     prove.add_argument(
