@@ -147,6 +147,7 @@ MOST_TERMS = 6
 """Of a leading error that a table shows."""
 
 
+RESOLVED = 0.5
 SLACK = 0.3
 """Slopes of high order end at rounding, before their limit; two orders are further apart."""
 
@@ -155,9 +156,10 @@ def _agrees(proof: Proof, slopes: Sequence[OrderEstimate]) -> bool:
     """Whether slopes on stiff problems are what the proved orders allow: none below the weak stiff order, and
     where that is below the classical order, a reduction on one problem at least.
 
-    A method that diverges there (Lawson's with decreasing abscissae) has no slope.
+    A method that diverges there (Lawson's with decreasing abscissae) has no slope, and one with an interval
+    wider than `RESOLVED` says nothing.
     """
-    known = [s for s in slopes if math.isfinite(s.order)]
+    known = [s for s in slopes if math.isfinite(s.order) and s.half_width <= RESOLVED]
     none_below = all(max(s.high, s.order + SLACK) >= proof.weak_stiff for s in known)
     reduced = not known or any(s.low < proof.classical for s in known)
     return none_below and (reduced or proof.weak_stiff == proof.classical)

@@ -137,9 +137,12 @@ def integrate(tableau: Tableau, problem: SemilinearProblem, steps: int) -> tuple
 def measured(
     tableau: Tableau, problem: SemilinearProblem, ladder: Sequence[int] = LADDER
 ) -> tuple[tuple[float, ...], OrderEstimate]:
-    """The errors over a ladder of step counts, and the observed order with its interval."""
-    errors, floors = zip(*(integrate(tableau, problem, n) for n in ladder), strict=True)
-    return errors, estimate_order(ladder, errors, floors)
+    """The errors over a ladder of step counts, and the observed order with its interval.
+
+    Errors within a factor of ten of rounding bend a slope and are left out.
+    """
+    errors, rounding = zip(*(integrate(tableau, problem, n) for n in ladder), strict=True)
+    return errors, estimate_order(ladder, errors, [10 * r for r in rounding])
 
 
 @lru_cache(maxsize=8)
