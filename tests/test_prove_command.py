@@ -69,7 +69,7 @@ def test_a_claim_that_fails_is_exit_code_1(capsys: Any) -> None:
     assert {"kind": "stiff", "order": 3, "condition": "psi_3", "residual": "-1/12"} in data["violated"]
     code, out, _ = run(capsys, "dpm-solver++-3m-released")
     assert code == 1
-    assert "order 3 is claimed, classical order 2 is proved: order 3 fails" in out
+    assert "order 3 is claimed, order 2 is proved: order 3 fails" in out
     assert "psi_3" in out
 
 
@@ -150,16 +150,27 @@ def test_a_method_beyond_every_order_has_finite_json(capsys: Any, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
-    [("deis-tab2", "noise_in_time has another equation"), ("sde-dpm-solver-2m", "weak order")],
+    ("name", "equation", "formula", "run_order"),
+    [
+        ("deis-tab2", "y' = w N(tau, y)", [3, 3, 3], 2),
+        ("deis-ipndm", "y' = N(tau, y)", [1, 2, 4], 2),
+        ("unipc-2-bh2", "u' = L u + N(u)", [3, 3, 3], 3),
+    ],
 )
-def test_a_statement_on_the_tableau_is_not_one_on_another_equation(
-    capsys: Any, name: str, words: str
+def test_a_solver_is_proved_by_its_own_equation(
+    capsys: Any, name: str, equation: str, formula: list[int], run_order: int
 ) -> None:
-    code, data = proved(capsys, name)
-    assert (code, data["claimed"]) == (0, None)
-    assert words in data["note"]
-    assert words in run(capsys, name)[1]
+    own = proved(capsys, name)[1]["solver"]
+    assert own["equation"].startswith(equation)
+    assert [own["formula"][grid] for grid in ("any", "smooth", "equal")] == formula
+    assert own["run"] == run_order
+    assert own["refused"] == ""
+
+
+def test_the_claim_of_a_stochastic_solver_is_not_judged_by_its_drift(capsys: Any) -> None:
+    code, data = proved(capsys, "sde-dpm-solver-2m")
+    assert (code, data["required"]) == (0, 1)
+    assert "is stochastic" in data["solver"]["refused"]
 
 
 @pytest.mark.parametrize(

@@ -200,4 +200,6 @@ def sentence(data: dict[str, Any]) -> str:
         else "nothing is claimed"
     )
     ending = "" if data["verdict"] == "holds" else f": order {data['required']} fails"
-    return f"{what}, order {data['judged']} is proved{ending}"
+    own = data["solver"] is not None and not data["solver"]["refused"]
+    kind = "order" if own else "classical order"
+    return f"{what}, {kind} {data['judged']} is proved{ending}"
