@@ -121,7 +121,7 @@ def test_an_empty_region_is_said_and_drawn_without_a_warning(capsys: Any, tmp_pa
 
 def test_a_method_that_is_not_zero_stable_is_exit_code_1(capsys: Any, monkeypatch: Any) -> None:
     pole = Tableau((), phi1 * N(0) + (N(0) - 2 * P(1) + P(2)) / z)
-    monkeypatch.setattr(stability_command, "tableau_of", lambda name: (pole, "data_in_lambda", -1.0))
+    monkeypatch.setattr(stability_command, "equation_of", lambda name: (pole, "data_in_lambda", -1.0))
     code, out, _ = run(capsys, "pole", "--z", "-1", "--json")
     assert code == 1
     assert json.loads(out)["zero_stable"] is False
@@ -138,7 +138,7 @@ def test_the_listed_method_with_a_pole_at_z_0_is_not_zero_stable(capsys: Any) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "required: solver"),
+        ([], "required: NAME"),
         (["dpm-solver++2m"], "nearest are"),
         (["deis-tab2"], "whose weight is not exponential"),
         (["dpm-solver-v3-2m"], "whose weight is not exponential"),
@@ -165,3 +165,18 @@ def test_bad_usage_is_one_line_and_exit_code_2(capsys: Any, arguments: list[str]
     assert out == ""
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_file_and_an_entry_of_the_catalogue_are_the_same_method(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "etdrk2.json"
+    path.write_text('{"c": ["0", "1"], "a": [[], ["phi(1, 1)"]], "b": ["phi(1, 1) - phi(2, 1)", "phi(2, 1)"]}')
+    found = []
+    for name in (str(path), "etdrk2"):
+        assert main(["stability", name, "--z", "0", "-1", "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["z"])
+    assert found[0] == found[1]
+
+
+def test_a_method_of_rosenbrock_type_is_refused(capsys: Any) -> None:
+    assert main(["stability", "exprb32", "--json"]) == 2
+    assert "Rosenbrock type" in capsys.readouterr().err

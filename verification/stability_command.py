@@ -30,7 +30,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
         description="Stability of a solver's full-order formula on u' = L u + mu u, z = h L, w = h mu.  "
         "Exit code 1 if it is not zero-stable.",
     )
-    stability.add_argument("solver", help="a name of `semilinear list` whose form has a constant L")
+    stability.add_argument(
+        "solver",
+        metavar="NAME|FILE.json",
+        help="a listed solver whose form has a constant L, an entry of the catalogue, or a tableau file",
+    )
     stability.add_argument(
         "--z",
         type=finite,
@@ -66,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     from semilinear.analysis.stability import Amplification
     from semilinear.analysis.stability_region import region
 
-    tableau, form, rate = tableau_of(options.solver)
+    tableau, form, rate = equation_of(options.solver)
     if tableau.parameters:
         names = ", ".join(sorted(s.name for s in tableau.parameters))
         raise UsageError(f"solver {options.solver} has coefficients that change from step to step ({names})")
@@ -97,26 +101,29 @@ def run(options: argparse.Namespace) -> int:
     return OK if data["zero_stable"] else FAILED
 
 
-def tableau_of(name: str) -> tuple[Any, str, float]:
-    """The full-order tableau of a listed solver, its form's name and L.
+def equation_of(name: str) -> tuple[Any, str, float]:
+    """A tableau by name or from a file, its equation's name and L (-1 for one that belongs to no form).
 
-    Raises UsageError for other names, and for forms without a constant linear operator.
+    Raises UsageError for other names, for forms without a constant linear operator, and for methods of
+    Rosenbrock type, whose L is the whole Jacobian.
     """
     from semilinear.integrators.schedule import vp_linear
-    from semilinear.integrators.solvers import make
 
-    try:
-        solver = make(name)
-        form = solver.form(vp_linear())
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    from .lookup import DUHAMEL, tableau_of
+
+    found = tableau_of(name)
+    if found.linearised:
+        raise UsageError(f"{name} is of Rosenbrock type: its L is the Jacobian, and it is exact on u' = L u")
+    if found.solver is None:
+        return found.tableau, DUHAMEL, -1.0
+    form = found.solver.form(vp_linear())
     rate = form.weight.rate
     if rate is None:
         raise UsageError(
             f"solver {name} is of form {form.name}, whose weight is not exponential: its coefficients are no "
             "functions of z = h L, and stability depends on schedule and grid"
         )
-    return solver.sequence.tableaux[-1], form.name, float(rate)
+    return found.tableau, form.name, float(rate)
 
 
 def _values(given: Sequence[float] | None, method: Any, form: str, rate: float) -> list[float]:
