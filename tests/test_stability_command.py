@@ -169,7 +169,8 @@ def test_bad_usage_is_one_line_and_exit_code_2(capsys: Any, arguments: list[str]
 
 def test_a_file_and_an_entry_of_the_catalogue_are_the_same_method(tmp_path: Path, capsys: Any) -> None:
     path = tmp_path / "etdrk2.json"
-    path.write_text('{"c": ["0", "1"], "a": [[], ["phi(1, 1)"]], "b": ["phi(1, 1) - phi(2, 1)", "phi(2, 1)"]}')
+    etdrk2 = {"c": ["0", "1"], "a": [[], ["phi(1, 1)"]], "b": ["phi(1, 1) - phi(2, 1)", "phi(2, 1)"]}
+    path.write_text(json.dumps(etdrk2))
     found = []
     for name in (str(path), "etdrk2"):
         assert main(["stability", name, "--z", "0", "-1", "--json"]) == 0
