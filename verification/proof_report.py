@@ -47,6 +47,27 @@ Every coefficient of every tableau is changed in exact arithmetic (sign, one par
 """
 
 
+STABILITY = (
+    *("ddim", "dpm-solver++-2s", "dpm-solver++-2s-taylor", "dpm-solver++-3s", "dpm-solver++-2m"),
+    *("dpm-solver++-2m-taylor", "dpm-solver++-3m-released", "dpm-solver++-3m-corrected", "unipc-1-bh2"),
+    *("unipc-2-bh1", "unipc-2-bh2", "unipc-3-bh2", "unipc-4-bh2", "res-3s", "res-3m-corrected", "etdrk2"),
+    *("etdrk4", "krogstad4", "hochbruck-ostermann4", "lawson4", "exprk5s8", "dpm-solver-2", "dpm-solver-2m"),
+)
+"""The methods whose stability is reported."""
+DRAWN = (
+    *("ddim", "dpm-solver++-2m", "dpm-solver++-3m-corrected", "unipc-2-bh1", "unipc-2-bh2", "unipc-3-bh2"),
+    *("dpm-solver++-3s", "krogstad4", "lawson4"),
+)
+
+REGIONS = """## Stability
+
+On u' = L u + mu u with N = mu u, w = h mu: the stable real interval of w that holds 0 (or the nearest to it), the stable imaginary interval |Im w| <= y, and the area of the region, at z = h L = 0, L and 5 L (L = -1 in data prediction, +1 in noise prediction, where the variable x/sigma itself grows and "none" is usual). Multistep and PEC methods by the root condition of their amplification matrix. A method is drawn by `semilinear stability NAME --plot FILE`; some stand here:
+
+![stability regions](stability.png)
+
+"""
+
+
 def markdown(data: Data) -> str:
     """The report."""
     return "\n".join(
@@ -55,6 +76,7 @@ def markdown(data: Data) -> str:
             SOLVERS + _solvers(data["solvers"]),
             CATALOGUE + _catalogue(data["catalogue"]),
             EFFECTS + _effects(data["effects"]),
+            REGIONS + _stability(data["stability"]),
             MUTATIONS + _mutations(data["mutations"]),
         ]
     )
@@ -125,6 +147,18 @@ def _effects(rows: Sequence[Data]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _stability(rows: Sequence[Data]) -> str:
+    lines = ["| method | form | z | real w | imaginary | area |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        for at in row["z"]:
+            real = "none" if at["real"] is None else f"[{at['real'][0]:.3f}, {at['real'][1]:.3f}]"
+            imaginary = "–" if at["imaginary"] is None else f"{at['imaginary']:.3f}"
+            lines.append(
+                f"| {row['name']} | {row['form']} | {at['z']:g} | {real} | {imaginary} | {at['area']:.3g} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
 def _mutations(rows: Sequence[Data]) -> str:
     keys = ("tableaux", "tried", "lowering", "caught", "equivalent", "raising", "disagreeing")
     total = {key: sum(row[key] for row in rows) for key in keys}
@@ -141,4 +175,19 @@ def write(out: Path, data: Data) -> list[Path]:
     paths = [out / "proofs.md", out / "proofs.json"]
     write_atomically(paths[0], markdown(data))
     write_atomically(paths[1], json.dumps(data, indent=1, allow_nan=False) + "\n")
-    return paths
+    return [*paths, _draw(out / "stability.png")]
+
+
+def _draw(path: Path) -> Path:
+    from semilinear.analysis.stability import Amplification
+    from semilinear.analysis.stability_region import region
+
+    from .stability_command import equation_of
+    from .stability_plot import plot_panels
+
+    panels = {}
+    for name in DRAWN:
+        tableau, _, rate = equation_of(name)
+        panels[name] = [region(Amplification(tableau), z) for z in (0.0, rate, 5 * rate)]
+    plot_panels(panels, path)
+    return path

@@ -15,14 +15,17 @@ from semilinear.analysis.convergence import OrderEstimate
 from semilinear.analysis.mutation import Case, campaign, listed
 from semilinear.analysis.proof import Proof, prove
 from semilinear.analysis.solver_proof import GRIDS, prove_solver
+from semilinear.analysis.stability import Amplification
+from semilinear.analysis.stability_region import region
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.solver import Solver
 
 from .catalogue_orders import measure_entry
 from .claims import EXPECTATIONS, Expectation
-from .proof_report import SCHEMA
+from .proof_report import SCHEMA, STABILITY
 from .quadrature_effect import RULES, Rule, effect
 from .results import estimate_json
+from .stability_command import equation_of, sections
 
 
 def solver_proof(solver: Solver, residue: tuple[int, int] | None = None) -> dict[str, Any]:
@@ -183,10 +186,30 @@ def _cases() -> dict[str, Case]:
     return {case.name: case for case in listed()}
 
 
+@dataclass(frozen=True)
+class StabilityTask:
+    """One method's stability at several z."""
+
+    name: str
+    part: ClassVar[str] = "stability"
+
+    def run(self) -> dict[str, Any]:
+        """The sections (`stability_command.sections`) at z = 0, L and 5 L, as JSON data."""
+        tableau, form, rate = equation_of(self.name)
+        method = Amplification(tableau)
+        regions = [region(method, z) for z in (0.0, rate, 5 * rate)]
+        return {
+            "name": self.name,
+            "form": form,
+            "zero_stable": method.zero_stable,
+            "z": [sections(method, r) for r in regions],
+        }
+
+
 MUTANTS = 4
 """Of each tableau, in `semilinear verify`; the slow tests try more."""
 
-Task = ProofTask | EffectTask | CatalogueTask | MutationTask
+Task = ProofTask | EffectTask | CatalogueTask | MutationTask | StabilityTask
 
 
 def tasks(quick: bool) -> list[Task]:
@@ -196,6 +219,7 @@ def tasks(quick: bool) -> list[Task]:
     if not quick:
         others += [*map(CatalogueTask, CATALOGUE), *effect_tasks()]
         others += [MutationTask(name, MUTANTS) for name in _cases()]
+        others += map(StabilityTask, STABILITY)
     return [*reversed(others), *reversed(solvers)]
 
 
@@ -210,7 +234,7 @@ def prove_all(
 ) -> dict[str, Any]:
     """Tasks as JSON data, over processes; `done` is called after each."""
     found: dict[str, list[dict[str, Any]]] = {
-        part: [] for part in ("solvers", "catalogue", "effects", "mutations")
+        part: [] for part in ("solvers", "catalogue", "effects", "mutations", "stability")
     }
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
         for task, row in zip(planned, pool.map(run, planned), strict=True):

@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         "rate": rate,
         "memory": method.size,
         "zero_stable": method.zero_stable,
-        "z": [_sections(method, r) for r in regions],
+        "z": [sections(method, r) for r in regions],
     }
     if pairs is not None:
         data["largest_stable_step"] = _largest(method, *pairs)
@@ -156,7 +156,8 @@ def _pairs(
     return given * (count // len(given)), mu * (count // len(mu))
 
 
-def _sections(method: Any, region: Any) -> dict[str, Any]:
+def sections(method: Any, region: Any) -> dict[str, Any]:
+    """The stable intervals and the area for one z, as JSON data."""
     from semilinear.analysis.stability_region import imaginary_interval, real_interval
 
     z = region.z.real

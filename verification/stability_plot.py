@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,25 @@ def plot_regions(regions: Sequence[Any], title: str, path: Path) -> None:
     """The regions (`analysis.stability_region.Region`), filled, the largest first; PNG or SVG by the path's
     suffix, and the file is replaced whole.
     """
+    plot_panels({title: regions}, path)
+
+
+def plot_panels(panels: Mapping[str, Sequence[Any]], path: Path) -> None:
+    """A panel of regions for each method, by name."""
     from matplotlib.figure import Figure
+
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    size = (8.0, 6.5) if columns == 1 else (4.6 * columns, 4.2 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    for axes, (title, regions) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels.items()):
+        _draw(axes, regions, title)
+    write_atomically(path, render(figure, path.suffix.lstrip(".").lower()))
+
+
+def _draw(axes: Any, regions: Sequence[Any], title: str) -> None:
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(8, 6.5), layout="constrained")
-    axes = figure.subplots()
     handles = {}
     for i, r in sorted(enumerate(regions), key=lambda pair: -pair[1].area):
         excess, colour = r.radius.clip(max=10) - 1, f"C{i % 10}"
@@ -33,7 +47,6 @@ def plot_regions(regions: Sequence[Any], title: str, path: Path) -> None:
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel("Re w,  w = h mu")
     axes.set_ylabel("Im w")
-    axes.set_title(f"{title}: stable w for z = hL")
+    axes.set_title(f"{title}: stable w for z = hL", fontsize=10)
     axes.legend(handles=[handles[i] for i in sorted(handles)], fontsize=8, loc="upper right")
     axes.grid(alpha=0.3, which="major", lw=0.4)
-    write_atomically(path, render(figure, path.suffix.lstrip(".").lower()))
