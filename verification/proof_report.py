@@ -48,14 +48,14 @@ Every coefficient of every tableau is changed in exact arithmetic (sign, one par
 
 
 STABILITY = (
-    *("ddim", "dpm-solver++-2s", "dpm-solver++-2s-taylor", "dpm-solver++-3s", "dpm-solver++-2m"),
+    *("dpm-solver++-1", "dpm-solver++-2s", "dpm-solver++-2s-taylor", "dpm-solver++-3s", "dpm-solver++-2m"),
     *("dpm-solver++-2m-taylor", "dpm-solver++-3m-released", "dpm-solver++-3m-corrected", "unipc-1-bh2"),
     *("unipc-2-bh1", "unipc-2-bh2", "unipc-3-bh2", "unipc-4-bh2", "res-3s", "res-3m-corrected", "etdrk2"),
     *("etdrk4", "krogstad4", "hochbruck-ostermann4", "lawson4", "exprk5s8", "dpm-solver-2", "dpm-solver-2m"),
 )
 """The methods whose stability is reported."""
 DRAWN = (
-    *("ddim", "dpm-solver++-2m", "dpm-solver++-3m-corrected", "unipc-2-bh1", "unipc-2-bh2", "unipc-3-bh2"),
+    *("dpm-solver++-1", "dpm-solver++-2m", "dpm-solver++-3m-corrected", "unipc-2-bh1", "unipc-2-bh2", "unipc-3-bh2"),
     *("dpm-solver++-3s", "krogstad4", "lawson4"),
 )
 
