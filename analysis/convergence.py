@@ -43,6 +43,14 @@ REPLICATES = 400
 RICHARDSON_TOLERANCE = 0.25
 TRIM = 0.25
 """Share of the finest window's own uncertainty by which another window may differ from it for nothing."""
+MODEL = 0.02
+"""Standard deviation of log e that a fit of noisy errors does not explain."""
+NOISY = 5
+"""Points that a fit of noisy errors needs."""
+EXTRAPOLATION = 8
+"""Points that an extrapolation uses at most."""
+SAFETY = 4
+"""Of an extrapolation's interval, in units of its latest changes."""
 RESOLUTION = 0.0025
 """No standard error is smaller: what the three-term model leaves out does not vanish with the residual."""
 
@@ -133,26 +141,14 @@ def estimate_order(
     statistic: how a batch's errors are summed up. Raises ValueError for shapes that do not fit, an n that
     does not increase, or negative errors.
     """
-    e = np.asarray(errors, dtype=float)
-    if e.ndim == 1:
-        e = e[:, None]
-    if e.ndim != 2 or e.shape[0] != len(n) or len(floors) != len(n) or e.shape[1] == 0:
-        raise ValueError(
-            f"errors must have shape ({len(n)}, batch) and floors length {len(n)}, "
-            f"got {e.shape} and {len(floors)}"
-        )
-    if any(b <= a for a, b in itertools.pairwise(n)) or (len(n) and n[0] < 1):
-        raise ValueError(f"n must be increasing positive integers, got {list(n)}")
-    if np.any(e < 0):
-        raise ValueError("errors must be non-negative")
+    e = _checked(n, errors, floors)
     if statistic not in STATISTICS:
         raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}, got {statistic!r}")
     summed = STATISTICS[statistic](e)
     points = usable_points(n, summed, floors)
     rows = [i for i, p in enumerate(points) if p.usable]
     if len(rows) < WINDOWS[0]:
-        reason = f"{len(rows)} usable points, {WINDOWS[0]} are needed"
-        return OrderEstimate(math.nan, math.nan, math.nan, (), points, reason)
+        return OrderEstimate(math.nan, math.nan, math.nan, (), points, _too_few(rows))
 
     samples = np.random.default_rng(seed).integers(e.shape[1], size=(REPLICATES, e.shape[1]))
     resampled = STATISTICS[statistic](e[rows][:, samples])  # (points, replicates)
@@ -166,6 +162,67 @@ def estimate_order(
     width, (order, error) = min(fits.items(), key=lambda item: item[1][1])
     window = tuple(points[i].n for i in rows[-width:])
     return OrderEstimate(order, order - 1.96 * error, order + 1.96 * error, window, points)
+
+
+def estimate_noisy_order(n: Sequence[int], errors: Any, replicates: Any, floors: Any) -> OrderEstimate:
+    """The observed order from errors that are means over random samples, with replicates of those means.
+
+    Least squares for  log e = a + p log h + d h  on all usable points, weighted by the replicates' spread of
+    log e (and `MODEL`, what the model itself leaves out).  The variance of p is that over the replicates,
+    which are fitted in the same way; plus the residual's, where it exceeds what the weights expect; plus a
+    model part: the larger distance to the p of a fit with one or two coarse points less.  p +- 1.96 standard
+    errors.  There is no choice of a window: the one of the least error would be chosen by its noise.
+
+    n: increasing.  errors: (len(n),).  replicates: (len(n), k), of bootstrap samples.  floors: the smallest
+    meaningful error of each run.  Raises ValueError as `estimate_order` does.
+    """
+    e, r = _checked(n, errors, floors)[:, 0], _checked(n, replicates, floors)
+    points = usable_points(n, e, floors)
+    rows = [i for i, p in enumerate(points) if p.usable]
+    if len(rows) < NOISY:
+        reason = f"{len(rows)} usable points, {NOISY} are needed"
+        return OrderEstimate(math.nan, math.nan, math.nan, (), points, reason)
+    h = n[rows[-1]] / np.array([float(n[i]) for i in rows])
+    logs = np.log(np.maximum(np.column_stack([e[rows], r[rows]]), 1e-300))
+    order, spread = _weighted_fit(h, logs)
+    model = max(abs(order - _weighted_fit(h[k:], logs[k:])[0]) for k in (1, 2) if len(h) - k >= WINDOWS[0])
+    error = 1.96 * math.hypot(spread, model, RESOLUTION)
+    return OrderEstimate(order, order - error, order + error, tuple(points[i].n for i in rows), points)
+
+
+def _weighted_fit(h: np.ndarray, logs: np.ndarray) -> tuple[float, float]:
+    """p and its standard error, without the model part; logs: (points, 1 + replicates), the measured errors
+    first.
+    """
+    weight = 1 / np.sqrt(logs[:, 1:].var(axis=1) + MODEL**2)
+    design = np.stack([np.ones_like(h), np.log(h), h / h.max()], axis=1) * weight[:, None]
+    solve = np.linalg.pinv(design)
+    solutions = solve @ (logs * weight[:, None])
+    residual = logs[:, 0] * weight - design @ solutions[:, 0]
+    excess = max(0.0, float(residual @ residual) / (len(h) - design.shape[1]) - 1)
+    scatter = excess * float((solve @ solve.T)[1, 1])
+    return float(solutions[1, 0]), math.sqrt(float(solutions[1, 1:].var()) + scatter)
+
+
+def _checked(n: Sequence[int], errors: Any, floors: Any) -> np.ndarray:
+    """The errors as (len(n), batch)."""
+    e = np.asarray(errors, dtype=float)
+    if e.ndim == 1:
+        e = e[:, None]
+    if e.ndim != 2 or e.shape[0] != len(n) or len(floors) != len(n) or e.shape[1] == 0:
+        raise ValueError(
+            f"errors must have shape ({len(n)}, batch) and floors length {len(n)}, "
+            f"got {e.shape} and {len(floors)}"
+        )
+    if any(b <= a for a, b in itertools.pairwise(n)) or (len(n) and n[0] < 1):
+        raise ValueError(f"n must be increasing positive integers, got {list(n)}")
+    if np.any(e < 0):
+        raise ValueError("errors must be non-negative")
+    return e
+
+
+def _too_few(usable: Sequence[Any]) -> str:
+    return f"{len(usable)} usable points, {WINDOWS[0]} are needed"
 
 
 def _fit(h: np.ndarray, errors: np.ndarray, resampled: np.ndarray) -> tuple[float, float]:
@@ -186,6 +243,36 @@ def _fit(h: np.ndarray, errors: np.ndarray, resampled: np.ndarray) -> tuple[floa
         quadratic = np.linalg.pinv(np.column_stack([design, design[:, 2] ** 2])) @ log_error
         model = max(model, abs(float(quadratic[1] - solution[1])))
     return float(solution[1]), math.sqrt(scatter**2 + spread**2 + model**2 + RESOLUTION**2)
+
+
+def extrapolate_order(n: Sequence[int], errors: Any, floors: Any) -> OrderEstimate:
+    """The observed order from errors without noise, by extrapolation to h = 0.
+
+    An error with an expansion in powers of h has  log e = a + p log h + d_1 h + d_2 h^2 + ..; with k terms
+    d_j it passes through the k + 2 finest usable points, which gives p_k.  Of p_2, p_3, .. the one is
+    reported whose last two changes |p_k - p_{k-1}| and |p_{k-1} - p_{k-2}| are least, p_k +- SAFETY times the
+    larger.
+    Rounding and sampling noise are amplified by every further term, which shows in the changes.
+
+    n, errors, floors: as in `estimate_order`, errors summed up as their RMS.  Raises ValueError as it does.
+    """
+    e = _checked(n, errors, floors)
+    points = usable_points(n, STATISTICS["rms"](e), floors)
+    used = [p for p in points if p.usable]
+    if len(used) < WINDOWS[0]:
+        return OrderEstimate(math.nan, math.nan, math.nan, (), points, _too_few(used))
+    log_error = np.log([p.error for p in used])
+    h = used[-1].n / np.array([float(p.n) for p in used])
+    orders: list[float] = []
+    for width in range(2, min(len(used), EXTRAPOLATION) + 1):
+        x = h[-width:, None]
+        design = np.hstack([np.ones_like(x), np.log(x), x ** np.arange(1, width - 1)])
+        orders.append(float(np.linalg.solve(design, log_error[-width:])[1]))
+    changes = np.abs(np.diff(orders))
+    latest = np.maximum(changes[1:], changes[:-1])
+    best = int(np.argmin(latest))
+    order, error = orders[best + 2], SAFETY * float(latest[best]) + 1.96 * RESOLUTION
+    return OrderEstimate(order, order - error, order + error, tuple(p.n for p in used[-best - 4 :]), points)
 
 
 @dataclass(frozen=True)

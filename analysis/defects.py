@@ -46,8 +46,7 @@ class Defects:
     @property
     def applicable(self) -> bool:
         """Whether every stage integrates a constant N, to the order of the expansion."""
-        powers = range(len(self.expansion.output) - 1)
-        return not any(v for m in powers for v in self.stages(1, m))
+        return self.expansion.integrates_constants
 
     def terms(self, q: int) -> list[Defect]:
         """The terms of order q of the local error that are not zero."""

@@ -32,17 +32,17 @@ from sympy import Expr
 
 from .moments import EXACT, Moments
 from .ring import Field, NotInRing, Ring, Scalar
-from .trees import TIME, Integral, Kind, Tree, commuting, exact, order, symmetry, trees
+from .trees import TIME, Integral, Kind, Tree, commuting, exact, forest_exact, forest_order, symmetry, trees
 
 Row = Sequence[tuple[int, Scalar]]
 """(position of an evaluation, weight) without zeros."""
 MAX_ORDER = 12
 
 
-def check_order(name: str, value: int) -> None:
-    """Raise ValueError unless value is an integer from 1 to 12."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_ORDER:
-        raise ValueError(f"{name} must be an integer from 1 to {MAX_ORDER}, got {value!r}")
+def check_order(name: str, value: int, largest: int = MAX_ORDER) -> None:
+    """Raise ValueError unless value is an integer from 1 to `largest`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+        raise ValueError(f"{name} must be an integer from 1 to {largest}, got {value!r}")
 
 
 @dataclass(eq=False)
@@ -64,14 +64,14 @@ class Expansion:
     free: Row = ()
     _values: dict[Tree, list[Scalar]] = dataclasses.field(default_factory=dict)
     _powers: dict[int, list[Scalar]] = dataclasses.field(default_factory=dict)
+    _moments: dict[tuple[int, int, int], Scalar] = dataclasses.field(default_factory=dict)
 
     def coefficient(self, tree: Tree) -> Scalar:
         """(Phi - exact)/sigma: the error coefficient of a tree."""
-        below = self._below(tree)
-        total = self.field.zero if tree.stem < 0 else -self._number(exact(tree, self.integral))
-        for j, weight in self.free if tree.stem < 0 else self.output[tree.stem]:
-            if below[j]:
-                total += weight * below[j]
+        row = self.free if tree.stem < 0 else self.output[tree.stem]
+        total = self._sum(-1, tree, row)
+        if tree.stem >= 0:
+            total -= self._number(exact(tree, self.integral))
         return total / symmetry(tree)
 
     def errors(self, q: int) -> dict[Tree, Scalar]:
@@ -104,6 +104,16 @@ class Expansion:
         find = self.classes if scalar else self.errors
         return next((q - 1 for q in range(1, through + 1) if find(q)), through)
 
+    @property
+    def integrates_constants(self) -> bool:
+        """Whether every stage integrates a constant N, to the order of the expansion (psi_1 = 0)."""
+        powers = range(max(len(self.output) - 1, 1))
+        return not any(
+            sum((w for _, w in rows[m]), -self.exact_moment(1, m) * self.field.power(c, 1 + m))
+            for rows, c in zip(self.stages, self.abscissae[self.known :], strict=True)
+            for m in powers
+        )
+
     def exact_moment(self, k: int, m: int) -> Scalar:
         """What psi_k^(m) is measured against, at c = 1: [z^m] phi_k, or the coefficient of w^(m) in the k-th
         moment.
@@ -116,13 +126,35 @@ class Expansion:
         return self.field.fraction(value.numerator, value.denominator)
 
     def _power(self, k: int) -> list[Scalar]:
+        """c^k/k! of every stage."""
         if k not in self._powers:
-            self._powers[k] = [c**k / math.factorial(k) if c else self.field.zero for c in self.abscissae]
+            self._powers[k] = [
+                c**k / math.factorial(k) if c else self.field.zero for c in self.abscissae[self.known :]
+            ]
         return self._powers[k]
 
+    def _sum(self, index: int, tree: Tree, row: Row) -> Scalar:
+        """A row, that of a stage or of the output (-1), times the product of what hangs on the tree's node.
+
+        Where values are exact, the product is a number times a power of the abscissa.
+        """
+        below, k = self._below(tree), forest_order(tree)
+        key = (index, tree.stem, k)
+        if key not in self._moments:
+            power, c = self.field.power, self.abscissae
+            known = (weight * power(c[j], k) for j, weight in row if j < self.known and (c[j] or not k))
+            self._moments[key] = sum(known, self.field.zero)
+        total = self._moments[key]
+        if total:
+            total = total * self._number(forest_exact(tree, self.integral))
+        for j, weight in row:
+            if j >= self.known and below[j - self.known]:
+                total += weight * below[j - self.known]
+        return total
+
     def _below(self, tree: Tree) -> list[Scalar]:
-        """The product of what hangs on a tree's node, at every evaluation."""
-        product = [self.field.one] * len(self.abscissae)
+        """The product of what hangs on a tree's node, at every stage."""
+        product = [self.field.one] * len(self.stages)
         for leaf in tree.leaves:
             product = [a * b for a, b in zip(product, self._power(1 if leaf == TIME else leaf), strict=True)]
         for child in tree.children:
@@ -130,17 +162,9 @@ class Expansion:
         return product
 
     def _value(self, tree: Tree) -> list[Scalar]:
-        """Phi of a tree at every evaluation."""
+        """Phi of a tree at every stage."""
         if tree not in self._values:
-            below, own = self._below(tree), self._number(exact(tree, self.integral))
-            values = [own * c ** order(tree) if c else c for c in self.abscissae[: self.known]]
-            for rows in self.stages:
-                total = self.field.zero
-                for j, weight in rows[tree.stem]:
-                    if below[j]:
-                        total += weight * below[j]
-                values.append(total)
-            self._values[tree] = values
+            self._values[tree] = [self._sum(i, tree, rows[tree.stem]) for i, rows in enumerate(self.stages)]
         return self._values[tree]
 
 
@@ -175,14 +199,14 @@ def duhamel(
             raise ValueError(f"{weight} has a pole of order {element.pole} at z = 0")
         return [element.taylor(m) for m in range(through)]
 
-    return _expand(tableau, ring.field, taylor, "duhamel", Kind(linearised=linearised))
+    return _expand(tableau, ring.field, taylor, through, "duhamel", Kind(linearised=linearised))
 
 
 def unweighted(tableau: Tableau, through: int) -> Expansion:
     """The expansion for y' = N(tau, y): every phi(k, c) is 1/k!, exp(c z) is 1."""
     check_order("through", through)
     ring = Ring(Field(expressions(tableau)))
-    return _expand(tableau, ring.field, lambda w: [ring(w).taylor(0)], "weight", Kind(False, False))
+    return _expand(tableau, ring.field, lambda w: [ring(w).taylor(0)], 1, "weight", Kind(False, False))
 
 
 def weighted(tableau: Tableau, through: int, moments: Moments = EXACT) -> Expansion:
@@ -194,7 +218,8 @@ def weighted(tableau: Tableau, through: int, moments: Moments = EXACT) -> Expans
     """
     check_order("through", through)
     base = Field([*expressions(tableau), moments.moment(2, 0)])
-    expansion = _expand(tableau, base, partial(_moments, base, moments, through), "weight", Kind(True, False))
+    coefficients = partial(_moments, base, moments, through)
+    expansion = _expand(tableau, base, coefficients, through, "weight", Kind(True, False))
     free = [_free(base, moments, row) for row in (*tableau.a, tableau.b)]
     if any(any(values.values()) for values in free[:-1]) or sum(free[-1].values(), base.zero):
         raise ValueError(f"moments must be consistent, got {moments.name}")
@@ -238,22 +263,29 @@ def _expand(
     tableau: Tableau,
     base: Field,
     taylor: Callable[[Expr], list[Scalar]],
+    powers: int,
     integral: Integral,
     kind: Kind,
 ) -> Expansion:
+    """taylor: a weight's coefficients, `powers` of them."""
     at = positions(tableau)
     abscissae = [base.zero, *(-base(omega(j)) for j in range(1, tableau.past + 1)), *map(base, tableau.c)]
-    known = 1 + tableau.past
 
     def rows(weights: Weights) -> tuple[Row, ...]:
         columns: Mapping[int, list[Scalar]] = {at[key]: taylor(w) for key, w in weights.items()}
-        powers = len(next(iter(columns.values()), [base.zero]))
         return tuple([(j, c[m]) for j, c in columns.items() if c[m]] for m in range(powers))
 
-    stages = tuple(map(rows, tableau.a))
-    sums = (sum((w for _, w in r[0]), base.zero) for r in stages)
-    consistent = all(total == c for total, c in zip(sums, abscissae[known:], strict=True))
-    # Where a stage's row sums to c, the leaf tau has the tree values of the tree N, and adds no condition.
-    return Expansion(
-        base, tuple(abscissae), known, stages, rows(tableau.b), integral, kind._replace(time=not consistent)
+    expansion = Expansion(
+        base,
+        tuple(abscissae),
+        1 + tableau.past,
+        tuple(map(rows, tableau.a)),
+        rows(tableau.b),
+        integral,
+        kind,
     )
+    # The leaf tau adds no condition beside leaves L u, which have its values, nor where all stages integrate
+    # a constant N, so that only derivatives along the solution count.
+    if kind.u_leaves or expansion.integrates_constants:
+        return expansion
+    return dataclasses.replace(expansion, kind=kind._replace(time=True))

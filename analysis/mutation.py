@@ -8,28 +8,46 @@ the argument of a phi in it; and each abscissa likewise.  Which mutants have a l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import sympy
-from semilinear.integrators.tableau import MAX_STAGES, N, P, Stage, Tableau, Weights, phi, z
+from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.tableau import N, P, Stage, Tableau, Weights, phi, z
 from sympy import Expr, Integer, Rational
 
-from .expansion import Expansion, duhamel, unweighted
+from .expansion import Expansion, duhamel, unweighted, weighted
 from .local_order import EquationKind, LocalError
-from .proof import key_name, rows
+from .proof import key_name, local_order, rows
+from .ring import NotInRing
 from .trees import differential
 
 CHANGE = 1 + Rational(1, 10**6)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mutant:
-    """A tableau with one change: where, and which."""
+    """A tableau with one change: where, and which.
 
-    tableau: Tableau
+    c: abscissae of the stages.  weights: the rows of the stages, then the output row.
+    """
+
+    c: tuple[Expr, ...]
+    weights: tuple[Weights, ...]
     where: str
     change: str
+
+    @cached_property
+    def tableau(self) -> Tableau:
+        """The mutant itself."""
+        formulas = [
+            sympy.Add(*(w * (N(k) if k >= 0 else P(-k)) for k, w in row.items())) for row in self.weights
+        ]
+        stages = tuple(Stage(*pair) for pair in zip(self.c, formulas[:-1], strict=True))
+        return Tableau(stages, formulas[-1])
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,8 @@ class Case:
         """The proof's expansion of the tableau or a mutant of it."""
         if self.kind == "constant":
             return unweighted(tableau, through)
+        if self.kind == "weighted":
+            return weighted(tableau, through)
         return duhamel(tableau, through, linearised=self.linearised)
 
 
@@ -52,8 +72,10 @@ class Case:
 class Trial:
     """What became of one mutant.
 
-    own: the order of the tableau that was mutated.  measured, proved: that of the mutant, at most own + 1.
-    condition: one that the prover names as violated, of order proved + 1; empty where there is none.
+    own: the order of the tableau that was mutated.  measured, proved, by_trees: that of the mutant, at most
+    own + 1, as measured, as the prover says, and as its trees say (the prover counts defects along the
+    solution instead where it can).  condition: one that is named as violated, of order proved + 1; empty
+    where there is none.
     """
 
     name: str
@@ -61,6 +83,7 @@ class Trial:
     own: int
     measured: int
     proved: int
+    by_trees: int
     condition: str
 
     @property
@@ -75,8 +98,8 @@ class Trial:
 
     @property
     def agreed(self) -> bool:
-        """Whether proof and measurement have the same order."""
-        return self.measured == self.proved
+        """Whether both proofs and the measurement have the same order."""
+        return self.measured == self.proved == self.by_trees
 
 
 @dataclass(frozen=True)
@@ -113,7 +136,7 @@ def campaign(
         raise ValueError(f"most must be an integer >= 1 or None, got {most!r}")
     found: list[Trial] = []
     for case in cases:
-        every = list(mutants(case.tableau))
+        every = list(mutants(case.tableau, moments=case.kind != "exponential"))
         stride = 1 if most is None else max(1, -(-len(every) // most))
         chosen = every[::stride]
         if progress is not None:
@@ -129,15 +152,15 @@ def trials(case: Case, chosen: Iterable[Mutant]) -> Iterator[Trial]:
     """
     local = _local_error(case.kind, case.linearised)
     own = local.order(case.tableau)
-    if case.expansion(case.tableau, own + 1).order(own + 1) != own:
+    if local_order(case.expansion(case.tableau, own + 1), own + 1) != own:
         raise ArithmeticError(f"{case.name}: order {own} is measured, and another is proved")
     for mutant in chosen:
         expansion = case.expansion(mutant.tableau, own + 1)
-        proved = expansion.order(own + 1)
+        proved = local_order(expansion, own + 1)
         failing = expansion.errors(proved + 1) if proved <= own else {}
         condition = differential(next(iter(failing))) if failing else ""
         measured = min(local.order(mutant.tableau), own + 1)
-        yield Trial(case.name, mutant, own, measured, proved, condition)
+        yield Trial(case.name, mutant, own, measured, proved, expansion.order(own + 1), condition)
 
 
 @cache
@@ -145,31 +168,59 @@ def _local_error(kind: EquationKind, linearised: bool) -> LocalError:
     return LocalError(kind, linearised=linearised)
 
 
+def listed() -> list[Case]:
+    """The full-order tableaux of the listed solvers of ODEs and of the catalogue's Rosenbrock-type methods,
+    each tableau once for each equation, under the first name that has it.
+
+    The moments are exact: the quadrature of releases is no part of a tableau.  Left out are discretised
+    kernels, and formulas outside the ring of exact proofs.
+    """
+    schedule = vp_linear()
+    cases = [Case(e.name, e.tableau, linearised=True) for e in CATALOGUE.values() if e.linearised]
+    for name in SOLVERS:
+        solver = make(name)
+        form = solver.form(schedule)
+        if solver.stochastic or form.linear is not None:
+            continue
+        rate = form.weight.rate
+        kind: EquationKind = "weighted" if rate is None else "exponential" if rate else "constant"
+        cases.append(Case(name, solver.sequence.tableaux[-1], kind))
+    found: dict[tuple[Tableau, EquationKind, bool], Case] = {}
+    for case in cases:
+        with suppress(NotInRing):
+            case.expansion(case.tableau, 1)
+            found.setdefault((case.tableau, case.kind, case.linearised), case)
+    return list(found.values())
+
+
 # --- mutants ---
 
 
-def mutants(tableau: Tableau) -> Iterator[Mutant]:
-    """All mutants of a tableau, row by row, then abscissa by abscissa."""
+def mutants(tableau: Tableau, *, moments: bool = False) -> Iterator[Mutant]:
+    """All mutants of a tableau, row by row, then abscissa by abscissa.
+
+    moments: every phi(k, c) stays a moment of a weight, with k >= 1 and c not 0.
+    """
     nodes = list(dict.fromkeys((Integer(0), *tableau.c, Integer(1))))
-    weights = [dict(row) for _, row in rows(tableau)]
+    weights = (*tableau.a, tableau.b)
     for i, (name, row) in enumerate(rows(tableau)):
         for key, weight in row.items():
-            for change, new in _changes(weight, nodes):
-                changed = [*weights[:i], row | {key: new}, *weights[i + 1 :]]
-                yield Mutant(_tableau(tableau.c, changed), f"{name}, {key_name(key)}", change)
+            for change, new in _changes(weight, nodes, moments):
+                changed = (*weights[:i], {**row, key: new}, *weights[i + 1 :])
+                yield Mutant(tableau.c, changed, f"{name}, {key_name(key)}", change)
     for i, c in enumerate(tableau.c):
         others = [("sign", -c), ("1e-6", c * CHANGE), *((f"{c} -> {n}", n) for n in nodes if n != c)]
         for change, new in others:
-            changed_c = (*tableau.c[:i], new, *tableau.c[i + 1 :])
-            yield Mutant(_tableau(changed_c, weights), f"stage {i + 1}, c", change)
+            yield Mutant((*tableau.c[:i], new, *tableau.c[i + 1 :]), weights, f"stage {i + 1}, c", change)
 
 
-def _changes(weight: Expr, nodes: Iterable[Expr]) -> Iterator[tuple[str, Expr]]:
+def _changes(weight: Expr, nodes: Iterable[Expr], moments: bool) -> Iterator[tuple[str, Expr]]:
     yield "sign", -weight
     yield "1e-6", weight * CHANGE
     for function in sorted(weight.atoms(phi, sympy.exp), key=str):
         k, c = _indices(function)
-        swaps = [phi(k + 1, c), *([phi(k - 1, c)] if k else []), *(phi(k, n) for n in nodes if n != c)]
+        pairs = [(k + 1, c), (k - 1, c), *((k, n) for n in nodes if n != c)]
+        swaps = [phi(m, n) for m, n in pairs if m >= 0 and not (moments and (m == 0 or n == 0))]
         for new in swaps:
             yield f"{function} -> {new}", weight.xreplace({function: new})
 
@@ -179,10 +230,3 @@ def _indices(function: Expr) -> tuple[int, Expr]:
     if isinstance(function, phi):
         return int(function.args[0]), function.args[1]
     return 0, sympy.expand(function.args[0] / z)
-
-
-def _tableau(c: Iterable[Expr], weights: list[dict[int, Expr]]) -> Tableau:
-    formulas = [
-        sympy.Add(*(w * (N(k) if k >= 0 else P(-k)) for k, w in row.items())) for row in weights
-    ]
-    return Tableau(tuple(Stage(*pair) for pair in zip(c, formulas[:-1], strict=True)), formulas[-1])

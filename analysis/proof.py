@@ -6,7 +6,8 @@
                 zero_stiff with everything at z = 0 in them (Hochbruck & Ostermann 2005)
 
 Coefficients are exact throughout: a proof is one for all values of the tableau's parameters (step ratios,
-abscissae) at which it exists.
+abscissae) at which it exists.  At special values the orders may be higher, not lower; put the values into the
+tableau to see.
 """
 
 from __future__ import annotations
@@ -108,6 +109,16 @@ class Proof:
         return self.conditions.order(CAP, "zero")
 
     @cached_property
+    def quadrature_order(self) -> int:
+        """P: the output row integrates polynomials of degree < P exactly."""
+        return self.conditions.quadrature_order(CAP)
+
+    @cached_property
+    def stage_order(self) -> int:
+        """Q: every stage integrates polynomials of degree < Q exactly; the cap where there is no stage."""
+        return self.conditions.stage_order(CAP)
+
+    @cached_property
     def errors(self) -> Mapping[Tree, Scalar]:
         """The error coefficients of order p + 1, p the classical order; empty beyond the cap."""
         return self.expansion.errors(self.classical + 1)
@@ -135,22 +146,31 @@ class Proof:
         """Every condition that fails, of the orders up to `through`; by default, of the first order at which
         one fails, classical and stiff.
 
-        Raises ValueError for another order.
+        Raises ValueError for an order that is not looked for.
         """
         if through is not None:
-            check_order("through", through)
+            check_order("through", through, CAP)
         value = self.ring.field.expression
         last = self.classical + 1 if through is None else through
         found = [
-            Violation("classical", q, differential(tree), value(error))
+            Violation("classical", q, words, value(error))
             for q in range(1, min(last, CAP + 1) + 1)
-            for tree, error in self.expansion.errors(q).items()
+            for words, error in self._failing(q)
         ]
         last = self.stiff + 1 if through is None else through
         for q in range(1, min(last, CAP) + 1):
             for name, lowest in residuals(self.conditions, Defects(self.expansion), q).items():
                 found.append(Violation("stiff", q, name, None if lowest is None else self._monomial(*lowest)))
         return found
+
+    def _failing(self, q: int) -> list[tuple[str, Scalar]]:
+        """The classical conditions of order q that fail: by trees; with parameters, where those take long, by
+        the fewer defects along the solution.
+        """
+        defects = Defects(self.expansion)
+        if self.ring.field.symbols and defects.applicable:
+            return [(defects.words(d), d.value) for d in defects.terms(q)]
+        return [(differential(tree), error) for tree, error in self.expansion.errors(q).items()]
 
     def _monomial(self, value: Scalar, powers: tuple[int, ...]) -> Expr:
         arguments = sympy.Mul(*(Symbol(f"z_{i}") ** m for i, m in enumerate(powers)))
@@ -196,7 +216,7 @@ def leading_terms(expansion: Expansion, q: int, *, scalar: bool = False) -> tupl
         found = defects.classes(q) if scalar else defects.terms(q)
         pairs = [(d.value, defects.words(d)) for d in found]
     else:
-        symbol = "L" if expansion.integral == "duhamel" else "w"
+        symbol = "w" if expansion.integral == "weight" and expansion.kind.stems else "L"
         errors = expansion.classes(q).values() if scalar else expansion.errors(q).items()
         pairs = [(error, differential(tree, symbol)) for tree, error in errors]
     return tuple(Term(sympy.factor(value(error)), words, q) for error, words in pairs)

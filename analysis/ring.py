@@ -18,7 +18,7 @@ from typing import Any
 
 import sympy
 from semilinear.integrators.tableau import phi, z
-from sympy import QQ, Expr, Symbol
+from sympy import QQ, Expr, Rational, Symbol
 from sympy.polys.polyerrors import BasePolynomialError
 
 Scalar = Any
@@ -33,55 +33,87 @@ class NotInRing(ValueError):
 
 
 class Field:
-    """K = Q(parameters), with the square roots that the given expressions contain adjoined.
+    """K = Q(parameters), with the roots of rational numbers and of parameters that the given expressions
+    contain adjoined.
 
-    Elements are those of the sympy domain `domain`.  Raises NotInRing for numbers that are not algebraic (e,
-    which is a parameter, excepted) and for roots of parameters.
+    Elements are those of the sympy domain `domain`.  A parameter q under roots is written r^n, r = q^(1/n) a
+    parameter in its place.  A float stands for the binary fraction that it is.  Raises NotInRing for numbers
+    that are not algebraic (e, which is a parameter, excepted) and for other roots.
     """
 
     def __init__(self, expressions: Iterable[Expr] = ()) -> None:
         symbols: set[Symbol] = set()
-        roots: set[Expr] = set()
-        for expression in map(sympy.sympify, expressions):
+        numbers: set[Expr] = set()
+        degrees: dict[Symbol, int] = {}
+        for expression in map(_plain, expressions):
             symbols |= expression.free_symbols - {z}
-            for part in sympy.preorder_traversal(expression):
-                if isinstance(part, sympy.Pow) and part.base.is_Rational and part.exp.is_Rational:
-                    roots |= set() if part.is_rational else {part}
-                elif part is sympy.E or (isinstance(part, sympy.exp) and part.args[0].is_Integer):
-                    symbols.add(EULER)
-        self.symbols = tuple(sorted(symbols, key=lambda s: s.name))
-        base = QQ.algebraic_field(*sorted(roots, key=str)) if roots else QQ
+            for power in expression.atoms(sympy.Pow):
+                base, exponent = power.args
+                if exponent.is_Rational and not exponent.is_Integer:
+                    if base.is_Rational:
+                        numbers.add(power)
+                    elif base.is_Symbol and base is not z:
+                        degrees[base] = math.lcm(degrees.get(base, 1), exponent.q)
+        roots = {q: Symbol(f"{q}^(1/{n})", positive=True) for q, n in degrees.items()}
+        self._powers = {q: r ** degrees[q] for q, r in roots.items()}
+        self._roots = {r: q ** Rational(1, degrees[q]) for q, r in roots.items()}
+        self.symbols = tuple(sorted((roots.get(s, s) for s in symbols), key=lambda s: s.name))
+        base = QQ.algebraic_field(*sorted(numbers, key=str)) if numbers else QQ
         self.domain = base.frac_field(*self.symbols) if self.symbols else base
         self.zero, self.one = self.domain.zero, self.domain.one
+        self._ambiguous = bool(numbers and self.symbols)
+        self._known_powers: dict[Scalar, list[Scalar]] = {}
 
     def __call__(self, value: Any) -> Scalar:
         """A number or expression without z as an element."""
         if isinstance(value, int):
             return self.domain.convert(value)
-        value = sympy.sympify(value)
-        if self.symbols and value.has(sympy.E, sympy.exp):
-            value = value.replace(
-                lambda e: e is sympy.E or isinstance(e, sympy.exp),
-                lambda e: EULER ** (1 if e is sympy.E else e.args[0]),
-            )
+        value = _plain(value)
         try:
-            return self.domain.from_sympy(value)
+            return self.normal(self.domain.from_sympy(value.xreplace(self._powers)))
         except (BasePolynomialError, ValueError, TypeError, NotImplementedError) as error:
-            raise NotInRing(
-                f"{value} is not a rational function of {', '.join(map(str, self.symbols)) or 'numbers'}"
-            ) from error
+            names = ", ".join(str(self._roots.get(s, s)) for s in self.symbols) or "numbers"
+            raise NotInRing(f"{value} is not a rational function of {names}") from error
+
+    def normal(self, value: Scalar) -> Scalar:
+        """The element in the form in which equal ones are equal keys.
+
+        Over an algebraic field, sympy's fractions are unique up to a common factor only.
+        """
+        if not self._ambiguous:
+            return value
+        if not value:
+            return self.zero
+        unit = self.domain.domain.one / value.denom.LC
+        return value.field.raw_new(value.numer.mul_ground(unit), value.denom.mul_ground(unit))
 
     def power(self, value: Scalar, exponent: int) -> Scalar:
-        """value^exponent; 0^0 is 1."""
-        return value**exponent if value or exponent else self.one
+        """value^exponent, exponent >= 0; 0^0 is 1.  Powers are kept: Taylor coefficients use them in turn."""
+        known = self._known_powers.setdefault(value, [self.one])
+        while len(known) <= exponent:
+            known.append(known[-1] * value)
+        return known[exponent]
 
     def expression(self, value: Scalar) -> Expr:
         """An element as a sympy expression."""
-        return self.domain.to_sympy(value).xreplace({EULER: sympy.E})
+        return self.domain.to_sympy(value).xreplace({EULER: sympy.E} | self._roots)
 
     def fraction(self, numerator: int, denominator: int) -> Scalar:
         """A rational number as an element."""
         return self.domain.convert(QQ(numerator, denominator))
+
+
+def _plain(value: Any) -> Expr:
+    """An expression with floats as the fractions that they are, and e as a symbol; text is not parsed."""
+    value = sympy.sympify(value, strict=True)
+    if value.has(sympy.Float):
+        value = value.xreplace({number: Rational(number) for number in value.atoms(sympy.Float)})
+    if value.has(sympy.E, sympy.exp):
+        value = value.replace(
+            lambda e: e is sympy.E or (isinstance(e, sympy.exp) and not e.has(z)),
+            lambda e: EULER ** (1 if e is sympy.E else e.args[0]),
+        )
+    return value
 
 
 Key = tuple[int, Scalar]
@@ -110,7 +142,7 @@ class Element:
         total: dict[Key, Scalar] = {}
         for (p, q), v in self.terms.items():
             for (r, s), w in other.terms.items():
-                key = (p + r, q + s)
+                key = (p + r, self.field.normal(q + s))
                 total[key] = total[key] + v * w if key in total else v * w
         return Element(self.field, {k: v for k, v in total.items() if v})
 
@@ -123,7 +155,7 @@ class Element:
         if len(self.terms) != 1:
             raise NotInRing(f"{self.expression()} is divided by, which is not a single power or exponential")
         (((p, q), v),) = self.terms.items()
-        return Element(self.field, {(-p, -q): 1 / v})
+        return Element(self.field, {(-p, -q): self.field.one / v})
 
     def __bool__(self) -> bool:
         return bool(self.terms)
@@ -135,7 +167,7 @@ class Element:
             if m == p:
                 total += v
             elif m > p and q:
-                total += v * q ** (m - p) / math.factorial(m - p)
+                total += v * self.field.power(q, m - p) / math.factorial(m - p)
         return total
 
     @property
@@ -176,7 +208,7 @@ class Ring:
 
         Raises NotInRing naming the part that is none of these.
         """
-        expression = sympy.sympify(expression)
+        expression = sympy.sympify(expression, strict=True)
         if expression not in self._known:
             self._known[expression] = self._convert(expression)
         return self._known[expression]

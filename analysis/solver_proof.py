@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -29,14 +29,14 @@ import sympy
 from semilinear.integrators.form import Form
 from semilinear.integrators.model_statistics import StatisticsWeight
 from semilinear.integrators.solver import Solver
-from semilinear.integrators.tableau import Tableau, omega
+from semilinear.integrators.tableau import MAX_STAGES, StepRatio, Tableau, omega
 from sympy import Expr, Integer, Symbol
 
 from .defects import Defects
 from .exact import open_schedule
 from .expansion import Expansion, duhamel, unweighted, weighted
 from .moments import moments_of
-from .proof import Term, leading_terms
+from .proof import CAP, Term, leading_terms
 from .ring import Scalar
 
 Grid = Literal["any", "smooth", "equal"]
@@ -122,16 +122,15 @@ class FormulaProof:
         """By how many powers of h an error coefficient is smaller on such a grid; `enough` if at least so
         much.
         """
-        symbols = {s for s in self.expansion.field.symbols if s in ratios()}
-        if grid == "any" or not symbols:
+        symbols = self.expansion.field.symbols
+        if grid == "any" or not any(map(on_equal_steps, symbols)):
             return 0
         expression = self.expansion.field.expression(value)
-        at_equal = sympy.cancel(expression.subs({s: ratios()[s] for s in symbols}))
-        if at_equal != 0:
+        if sympy.cancel(at_equal_steps(expression)) != 0:
             return 0
         if grid == "equal":
             return enough
-        curved = {s: smooth_ratio(ratios()[s], enough) for s in symbols}
+        curved = {s: on_smooth_grid(s, enough) for s in symbols if on_equal_steps(s)}
         numerator, denominator = sympy.fraction(sympy.together(expression.subs(curved)))
         low, below = (_lowest(part) for part in (numerator, denominator))
         return min(enough, low - below)
@@ -141,22 +140,34 @@ class FormulaProof:
         return leading_terms(self.expansion, self.order(grid) + 1, scalar=self.setting.scalar)
 
 
-def ratios() -> dict[Symbol, Expr]:
-    """The step ratios, with their values on equal steps."""
-    return {omega(j): Integer(j) for j in range(1, 16)}
+OMEGAS = {omega(j): Integer(j) for j in range(1, MAX_STAGES)}
 
 
-def smooth_ratio(j: Expr, terms: int) -> Expr:
-    """omega_j on the image of equal steps delta under tau(xi) = xi + g_1 xi^2/2 + g_2 xi^3/6 + ..
+def on_equal_steps(symbol: Symbol) -> Expr | None:
+    """The value of a step ratio on equal steps; None for another parameter."""
+    return Integer(1) if isinstance(symbol, StepRatio) else OMEGAS.get(symbol)
 
-    terms: how many of the g.
+
+def at_equal_steps(expression: Expr) -> Expr:
+    """An expression with every step ratio at its value on equal steps."""
+    return expression.subs({s: v for s in expression.free_symbols if (v := on_equal_steps(s)) is not None})
+
+
+def on_smooth_grid(symbol: Symbol, terms: int) -> Expr:
+    """A step ratio on the image of equal steps delta under a smooth map xi + g_1 xi^2/2 + ..; one in another
+    variable as 1 + r_1 delta + ..
+
+    terms: how many of the g and r, which are arbitrary.
     """
+    if isinstance(symbol, StepRatio):
+        r = [Symbol(f"{symbol.name}_{i}") for i in range(1, terms + 1)]
+        return 1 + sum((c * SMALL**i for i, c in enumerate(r, 1)), Integer(0))
     g = [Integer(1), *(Symbol(f"g_{i}") for i in range(1, terms + 1))]
 
     def tau(xi: Expr) -> Expr:
         return sum((c * xi ** (i + 1) / math.factorial(i + 1) for i, c in enumerate(g)), Integer(0))
 
-    return sympy.cancel(-tau(-j * SMALL) / tau(SMALL))
+    return sympy.cancel(-tau(-OMEGAS[symbol] * SMALL) / tau(SMALL))
 
 
 def _lowest(expression: Expr) -> int:
@@ -214,8 +225,18 @@ class SolverProof:
 
     @property
     def leading_error(self) -> tuple[Term, ...]:
-        """The leading local error of the formula with exact past values."""
+        """The leading local error of the formula with exact past values, for step ratios as they are."""
         return self.parts[0].formula.leading_error()
+
+    @property
+    def error_on_equal_steps(self) -> tuple[Term, ...]:
+        """The same where the steps are equal in every variable, which is the leading term on a smooth grid
+        unless it vanishes.
+        """
+        terms = (
+            replace(t, coefficient=sympy.factor(at_equal_steps(t.coefficient))) for t in self.leading_error
+        )
+        return tuple(t for t in terms if t.coefficient != 0)
 
 
 def prove_solver(
@@ -247,7 +268,7 @@ def _place(tableau: Tableau, runs: list[tuple[Tableau, ...]], history: int) -> P
 
 
 def _part(tableau: Tableau, given: Setting, place: Place) -> Part:
-    through = tableau.past + len(tableau.stages) + 2
+    through = min(tableau.past + len(tableau.stages) + 2, CAP)
     predictor = None
     if tableau.carry is not None:
         before = tableau.stages[: tableau.carry - 1]

@@ -56,6 +56,7 @@ class StiffConditions:
     )
     _spans: dict[tuple[Any, ...], list[Vector]] = field(default_factory=dict)
     _psi: dict[int, list[Element]] = field(default_factory=dict)
+    _violated: dict[tuple[int, Sense], list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         at, base = positions(self.tableau), self.ring.field
@@ -85,12 +86,29 @@ class StiffConditions:
                 return q
         return through
 
+    def quadrature_order(self, through: int) -> int:
+        """P: the largest k <= through such that psi_1, .., psi_k of the output row vanish."""
+        return next((k - 1 for k in range(1, through + 1) if self.psi(k)), through)
+
+    def stage_order(self, through: int) -> int:
+        """Q: the largest k <= through such that psi_1,i, .., psi_k,i of every stage vanish.
+
+        A multistep method with stages has stiff order min(P, Q + 1) at least (Ostermann, Thalhammer & Wright
+        2006).
+        """
+        return next((k - 1 for k in range(1, through + 1) if any(self.psi_stages(k))), through)
+
     def holds(self, q: int, sense: Sense = "strong") -> bool:
         """Whether all conditions of order q hold."""
         return not self.violated(q, sense)
 
     def violated(self, q: int, sense: Sense = "strong") -> list[str]:
         """The conditions of order q that fail, in words."""
+        if (q, sense) not in self._violated:
+            self._violated[q, sense] = self._find_violated(q, sense)
+        return self._violated[q, sense]
+
+    def _find_violated(self, q: int, sense: Sense) -> list[str]:
         failing = [describe(tree) for tree in self.trees(q) if not self._annihilated(tree, sense)]
         if q == 2:
             rows = [i for i, e in enumerate(self.psi_stages(1), 1) if self._nonzero(e, sense)]

@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from semilinear.integrators.files import write_atomically
-from semilinear.integrators.tableau import MAX_STAGES, N, Stage, Tableau, Weights, z
+from semilinear.integrators.tableau import MAX_STAGES, N, Stage, Tableau, Weights, phi, z
 from sympy import Expr, Integer
 
-from .grammar import EntryError, Parser, text_of
+from .grammar import Parser
+from .grammar_text import text_of
 from .ring import Field, NotInRing, Ring
+from .tokens import EntryError
 
 MAX_BYTES = 2_000_000
 REQUIRED, OPTIONAL = ("c", "a", "b"), ("low", "linearised", "name", "source")
@@ -212,7 +214,7 @@ def _check(entries: Mapping[str, Expr], size: int) -> None:
     """Refuse entries that no explicit method has, by their place."""
     ring = Ring(Field(entries.values()))
     for where, entry in entries.items():
-        if where.startswith("c") and entry.has(z):
+        if where.startswith("c") and entry.has(z, phi):
             _fail(f"{where}: an abscissa must be a number, got {entry}")
         try:
             element = ring(entry)

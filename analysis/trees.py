@@ -121,12 +121,17 @@ def exact(tree: Tree, integral: Integral) -> Fraction:
     """The coefficient of the exact solution, 1/gamma for "duhamel": its tree value at s is this times
     s^order.
     """
-    k = forest_order(tree)
-    below = math.prod((exact(child, integral) for child in tree.children), start=Fraction(1))
-    below /= math.prod(math.factorial(leaf) for leaf in tree.leaves)
+    k, below = forest_order(tree), forest_exact(tree, integral)
     if integral == "duhamel":
         return below * Fraction(math.factorial(k), math.factorial(k + tree.stem + 1))
     return below / (math.factorial(tree.stem) * (k + tree.stem + 1))
+
+
+@cache
+def forest_exact(tree: Tree, integral: Integral) -> Fraction:
+    """The same of what hangs on the node: its product at s is this times s^forest_order."""
+    below = math.prod((exact(child, integral) for child in tree.children), start=Fraction(1))
+    return below / math.prod(math.factorial(leaf) for leaf in tree.leaves)
 
 
 Class = tuple[object, tuple[int, ...]]

@@ -28,19 +28,15 @@ def _check_seed(seed: int, name: str = "seed") -> int:
     return int(seed)
 
 
-def _draw(seed: int, index: int, like: State, first_sample: int, stream: int = 0) -> State:
-    """Normal numbers of like's kind and shape; the first axis is the batch."""
+def _draw(seed: int, index: int, like: State, first_sample: int, stream: int = 0, block: int = 1) -> State:
+    """Normal numbers of like's kind and shape; the first axis is the batch, drawn `block` samples at once."""
     if not like.shape:
         raise ValueError("noise per sample needs states of shape (batch, ...), got a scalar state")
     shape = tuple(like.shape[1:])
-    values = np.stack(
-        [
-            np.random.Generator(
-                np.random.Philox(key=seed, counter=[0, stream, index, first_sample + i])
-            ).standard_normal(shape)
-            for i in range(like.shape[0])
-        ]
-    )
+    places = range(first_sample, first_sample + like.shape[0], block)
+    counters = ([0, stream, index, place] for place in places)
+    generators = (np.random.Generator(np.random.Philox(key=seed, counter=c)) for c in counters)
+    values = np.concatenate([g.standard_normal((block, *shape)) for g in generators])[: like.shape[0]]
     if isinstance(like, torch.Tensor):
         return torch.from_numpy(values).to(dtype=like.dtype, device=like.device)
     return of(like).number(values) if like.dtype == object else values.astype(like.dtype)
@@ -64,7 +60,9 @@ class BrownianPath:
 
     form: of the solvers, under the plans' schedule.  times: every time at which one of the plans starts or
     ends an increment, in any order: increments are drawn between neighbouring times and added up, so that
-    runs over the same path differ by their steps alone.  seed, first_sample: as in `per_sample`.
+    runs over the same path differ by their steps alone.  seed, first_sample: as in `per_sample`.  block: how
+    many samples share a generator (thousands of paths take a hundredth of the time); first_sample must be a
+    multiple.  Another block gives other numbers.
     `noise(plan)` gives the plan's increments.
     """
 
@@ -72,11 +70,16 @@ class BrownianPath:
     times: Sequence[Value]
     seed: int = 0
     first_sample: int = 0
+    block: int = 1
     _nodes: list[Value] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
         _check_seed(self.first_sample)
+        if isinstance(self.block, bool) or not isinstance(self.block, int) or self.block < 1:
+            raise ValueError(f"block must be an integer >= 1, got {self.block!r}")
+        if self.first_sample % self.block:
+            raise ValueError(f"first_sample must be a multiple of {self.block}, got {self.first_sample}")
         if self.form.std is None:
             raise ValueError(f"form must be that of an SDE, got {self.form.name!r}, which has no noise")
         self._nodes = sorted(set(self.times))
@@ -84,19 +87,29 @@ class BrownianPath:
             raise ValueError("times must hold at least two different times")
 
     @staticmethod
-    def through(form: Form, plans: Sequence[Plan], seed: int = 0, first_sample: int = 0) -> BrownianPath:
+    def through(
+        form: Form, plans: Sequence[Plan], seed: int = 0, first_sample: int = 0, block: int = 1
+    ) -> BrownianPath:
         """The path on which all of these plans can run."""
         times = [t for plan in plans for pair in plan.increments if pair is not None for t in pair]
-        return BrownianPath(form, times, seed, first_sample)
+        return BrownianPath(form, times, seed, first_sample, block)
 
-    def noise(self, plan: Plan) -> Noise:
-        """The plan's increments.  Raises ValueError if it has other noise, or times that the path lacks."""
+    def noise(self, plan: Plan, apart: bool = False) -> Noise:
+        """The plan's increments.  apart: noise that is not the path's is drawn for itself, from stream 1.
+
+        Raises ValueError if the plan has times that the path lacks, or other noise than the path's (unless
+        that is drawn apart).
+        """
         if not plan.increments and plan.stochastic:
             raise ValueError(f"plan of {plan.solver} does not say what its increments are: compile it again")
-        parts = [self._parts(pair, plan) for pair in plan.increments]
+        parts = [
+            (1, [(k, 1.0)]) if pair is None and apart else (0, self._parts(pair, plan))
+            for k, pair in enumerate(plan.increments)
+        ]
 
         def noise(index: int, like: State) -> State:
-            return sum(_draw(self.seed, i, like, self.first_sample) * w for i, w in parts[index])
+            stream, terms = parts[index]
+            return sum(_draw(self.seed, i, like, self.first_sample, stream, self.block) * w for i, w in terms)
 
         return noise
 

@@ -139,7 +139,7 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
         (["order", "ddim", "--param", "r1"], "NAME=VALUE"),
         (["order", "dpm-solver-3", "--param", "r1=2"], "r1 must be a number"),
         (["order", "sde-dpm-solver++-1", "--start", "exact"], "--start does not apply"),
-        (["order", "sde-dpm-solver++-1", "--problem", "gaussian"], "--problem does not apply"),
+        (["order", "sde-dpm-solver++-1", "--paths", "256"], "--paths does not apply"),
         (["order", "sde-dpm-solver++-1", "--batch", "3"], "--batch does not apply"),
         (["order", "sde-dpm-solver++-1", "--lam-end", "-1"], "--lam-end must exceed"),
         (["replay"], "required: FILE"),
@@ -238,7 +238,7 @@ def test_the_claim_of_a_stochastic_solver_can_be_refuted(capsys: Any) -> None:
     code, out, _ = run(capsys, "order", "seeds-3", "--max-steps", "96")
     assert code == 1
     assert "claimed 3, observed weak order 2." in out
-    assert ": lower; strong order 0.99" in out
+    assert ": lower; strong order 1.000" in out
 
 
 def test_a_sampler_that_goes_back_to_noisier_times_has_no_strong_order(capsys: Any) -> None:

@@ -86,13 +86,13 @@ def test_a_text_without_the_block_is_refused() -> None:
     assert with_block(f"a {BEGIN} old {END} b", "new") == "a new b"
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [0, 1, 2, 3])
 def test_the_examples_of_the_readme_run(number: int, capsys: Any) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     exec(compile(blocks[number], f"README example {number}", "exec"), {})
     out = capsys.readouterr().out
-    expected = (("64, 2", "20"), ("True",), ("consistent",))[number]
+    expected = (("64, 2", "20"), ("True",), ("consistent",), ("4 3 0.039", "2 2", "D^2 N"))[number]
     assert all(text in out for text in expected)
 
 
@@ -167,10 +167,10 @@ def test_a_study_in_json_is_the_study() -> None:
     ]
     exact = dataclasses.replace(own, start="exact")
     expectation = Expectation("dpm-solver++-3m-corrected", 3, 2, "why")
-    row = _row(Measured(MAIN, expectation, own, exact), None)
+    row = _row(Measured(MAIN, expectation, own, exact), None, None)
     assert (row["own"]["start"], row["exact"]["start"]) == ("own", "exact")
     assert row["expected"] == {"own": 2, "exact": 3}
-    assert _row(Measured(MAIN, expectation, own, own), None)["exact"] is None
+    assert _row(Measured(MAIN, expectation, own, own), None, None)["exact"] is None
 
 
 def test_a_block_without_its_end_is_refused() -> None:

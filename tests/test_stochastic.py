@@ -194,6 +194,17 @@ def test_solvers_have_the_orders_that_are_expected(expectation: Any) -> None:
     assert result.marginal == (expectation.build().noising is not None)
 
 
+def test_the_third_moment_by_left_sums_has_strong_order_a_half_in_the_limit() -> None:
+    """E^2 = (a h)^2 + b^2 h with b/a = 0.007: the slope leaves 1 from 500 steps on."""
+    released = next(e for e in STOCHASTIC_EXPECTATIONS if e.solver == "er-sde-3-released")
+    n = (128, 256, 512, 1024)
+    result = study(released.build(), StochasticExperiment(ladder=n), form=released.sde)
+    squares = [(p.error * p.n) ** 2 for p in result.strong.points]
+    growth = np.diff(squares) / np.diff(n)
+    assert growth[2] > 2e-7
+    assert result.strong.slopes[2] < 0.99 < 1 < result.strong.slopes[0]
+
+
 def test_every_stochastic_solver_has_one_expectation_and_a_reason_where_it_differs() -> None:
     names = [e.solver for e in STOCHASTIC_EXPECTATIONS]
     assert unexpected() == []

@@ -185,12 +185,9 @@ def test_one_step_tableaux_satisfy_the_classical_order_conditions_of_their_claim
     tableau, p = make(name).sequence.tableaux[-1], make(name).claimed
     s = len(tableau.c) + 1
     c = [sympy.Integer(0), *tableau.c]
-    b = [at_zero(sympy.simplify(tableau.b.get(j, sympy.Integer(0)))) for j in range(s)]
+    b = [at_zero(tableau.b.get(j, sympy.Integer(0))) for j in range(s)]
     a = [
-        [
-            at_zero(sympy.simplify(tableau.a[i - 1].get(j, sympy.Integer(0)))) if i and j < i else 0
-            for j in range(s)
-        ]
+        [at_zero(tableau.a[i - 1].get(j, sympy.Integer(0))) if i and j < i else 0 for j in range(s)]
         for i in range(s)
     ]
     ac = [sum(a[i][j] * c[j] for j in range(s)) for i in range(s)]

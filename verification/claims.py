@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.solver import Solver
-from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.solvers import SOLVERS, classical, make
 
 from .stochastic_claims import STOCHASTIC_EXPECTATIONS, UNMEASURED
 
@@ -77,6 +78,7 @@ SUMS = (
     "the left Riemann sum with 100 points leaves 1/100 of the second moment at every step, however small: a "
     "local error O(h^2), first order in the limit"
 )
+WRONG_FACTOR = "the past evaluation is carried by e^(z/2) in place of e^((1 + omega) z): a local error O(h^2)"
 SLOPE = "the slope is a backward difference, off by h D''/2: a local error O(h^3)"
 
 
@@ -193,6 +195,22 @@ def _one_step(names: dict[str, int]) -> list[Expectation]:
     return [Expectation(name, order, order) for name, order in names.items()]
 
 
+def _catalogue() -> list[Expectation]:
+    """The claimed orders, with either start, but for a defect of released code.
+
+    Where errors of high order oscillate on the general mixture before they settle, the main setting alone.
+    """
+    settles_late = {"lawson5-fehlberg", "ab-norsett6", "pec625", "pecec635"}
+    settles_late |= {"genlawson43", "genlawson44", "genlawson45", "modgenlawson43", "modgenlawson45"}
+    defect = "ab-lawson2-released"
+    rows = [Expectation(defect, 1, 1, WRONG_FACTOR)]
+    for name in classical.LISTED:
+        if name != defect:
+            order = CATALOGUE[name].claimed
+            rows.append(Expectation(name, order, order, long=name in settles_late))
+    return rows
+
+
 EXPECTATIONS: tuple[Expectation, ...] = (
     Expectation("ddim", 1, 1),
     *_dpm("dpm-solver"),
@@ -220,9 +238,8 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     *_unipc(),
     *_res(),
     Expectation("lms-4", 4, 2, START),
-    *_one_step({"edm-heun": 2, "etdrk2": 2, "etdrk3": 3, "etdrk4": 4, "krogstad4": 4}),
-    *_one_step({"score-sde-pf-em": 1, "score-sde-pf-reverse-diffusion": 1}),
-    *_one_step({"hochbruck-ostermann3": 3, "hochbruck-ostermann4": 4, "lawson4": 4, "exprk5s8": 5}),
+    *_one_step({"edm-heun": 2, "score-sde-pf-em": 1, "score-sde-pf-reverse-diffusion": 1}),
+    *_catalogue(),
 )
 
 

@@ -1,4 +1,4 @@
-"""The command line: `semilinear list | derive | order | prove | replay | verify`.
+"""The command line: `semilinear list | derive | order | prove | replay | stability | verify`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
 takes --json.
@@ -10,6 +10,7 @@ import argparse
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +18,14 @@ from typing import Any, NoReturn
 
 from rich.table import Table
 
-from . import derive_command, order_command, prove_command, verify_command
+from . import derive_command, order_command, prove_command, stability_command, verify_command
 from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, console, print_json
 
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # as in Python 3.14: -1e-3 and -1+2j are values
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
@@ -77,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         order_command.add(commands),
         prove_command.add(commands),
         replay,
+        stability_command.add(commands),
         verify_command.add(commands),
     ):
         command.add_argument("--json", action="store_true", help="print JSON on standard output")

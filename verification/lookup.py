@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import dataclass
 
 from semilinear.analysis.tableau_file import TableauFileError, read_tableau
-from semilinear.integrators.schedule import vp_linear
-from semilinear.integrators.solvers import make
+from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.solver import Solver
+from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableau import Tableau
 
 from .terminal import UsageError
@@ -19,9 +21,9 @@ DUHAMEL = "u' = L u + N(u)"
 class Found:
     """A tableau with what is said of it.
 
-    name: as listed, or the file's.  claimed: the order that is claimed on `DUHAMEL`, None where nothing is.
-    linearised: L is the Jacobian at u_n.  source: equation or file.  note: what the solver is besides the
-    tableau, where a statement on the tableau is not yet one on the solver; empty where it is.
+    name: as listed, or the file's.  claimed: the order that is claimed, None where nothing is.
+    linearised: L is the Jacobian at u_n.  source: equation or file.  solver: whose full-order tableau it is,
+    None for an entry of the catalogue and a file.
     """
 
     tableau: Tableau
@@ -29,16 +31,29 @@ class Found:
     claimed: int | None
     linearised: bool
     source: str
-    note: str = ""
+    solver: Solver | None = None
 
 
 def tableau_of(text: str) -> Found:
-    """The full-order tableau of a listed solver, or that of a file (a name that ends in .json or holds a
-    folder).
+    """The tableau of a catalogue entry, the full-order tableau of another listed solver, or that of a file (a
+    name that ends in .json or holds a folder).
 
     Raises UsageError for an unknown name, with the nearest ones, and for a file that is not a tableau.
     """
-    return _file(text) if text.lower().endswith(".json") or os.sep in text else _solver(text)
+    if text.lower().endswith(".json") or os.sep in text:
+        return _file(text)
+    if text in CATALOGUE:
+        entry = CATALOGUE[text]
+        source = f"{entry.paper}, {entry.source}"
+        return Found(entry.tableau, text, entry.claimed, entry.linearised, source)
+    if text in SOLVERS:
+        return _solver(text)
+    names = [*SOLVERS, *(name for name in CATALOGUE if name not in SOLVERS)]
+    near = difflib.get_close_matches(text, names, n=5, cutoff=0.3)
+    hint = f"; the nearest are {', '.join(near)}" if near else ""
+    raise UsageError(
+        f"expected a listed solver, an entry of the catalogue or a .json file, got {text!r}{hint}"
+    )
 
 
 def _file(path: str) -> Found:
@@ -51,15 +66,6 @@ def _file(path: str) -> Found:
 
 
 def _solver(name: str) -> Found:
-    try:
-        solver = make(name)
-    except ValueError as error:
-        raise UsageError(f"{error}, or a file FILE.json") from error
-    form = solver.form(vp_linear())
-    tableau, source = solver.sequence.tableaux[-1], f"{solver.paper}, {solver.source}"
-    note = ""
-    if not form.weight.rate:
-        note = f"the form {form.name} has another equation, on which nothing is said here"
-    elif solver.stochastic:
-        note = "the drift of an SDE, with noise left out: the claim is on weak order"
-    return Found(tableau, name, None if note else solver.claimed, False, source, note)
+    solver = make(name)
+    source = f"{solver.paper}, {solver.source}"
+    return Found(solver.sequence.tableaux[-1], name, solver.claimed, False, source, solver)

@@ -98,6 +98,12 @@ class GaussianMixture:
         log_density = log_w[:, None] - (y * scaled + of(x).log(variance)).sum(-1) / 2
         return responsibilities(log_density, of(x)), scaled, variance, vectors
 
+    def responsibilities(self, x: Array, alpha: Value, sigma: Value) -> Array:
+        """The posterior probability of each component at x (n, d) under the law of alpha x_0 + sigma eps,
+        (K, n).
+        """
+        return self._components(x, alpha, sigma)[0]
+
     def score(self, x: Array, alpha: Value, sigma: Value) -> Array:
         """grad log of the law of alpha x_0 + sigma eps, at x of shape (n, d)."""
         r, scaled, _, vectors = self._components(x, alpha, sigma)

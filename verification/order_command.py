@@ -25,6 +25,9 @@ from .terminal import (
     writable_file,
 )
 
+PROBLEM = "rotated-product-2d"
+"""Of a deterministic solver, unless another is asked for."""
+
 
 def add(commands: Any) -> argparse.ArgumentParser:
     """Add the command's parser."""
@@ -34,7 +37,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
         description="Measure the order of one solver.  Exit code 0 if the claim holds.",
     )
     order.add_argument("solver", help="a name of `semilinear list`")
-    order.add_argument("--problem", default="rotated-product-2d", help="(default: %(default)s)")
+    order.add_argument(
+        "--problem",
+        help="(default: rotated-product-2d; for stochastic solvers Gaussian data, without Monte Carlo)",
+    )
+    order.add_argument("--paths", type=int, help="Brownian paths of a stochastic solver on a problem")
+    order.add_argument("--seed", type=int, help="of the starts and the paths (default: 0)")
     order.add_argument("--schedule", default="vp-linear", help="(default: %(default)s)")
     order.add_argument("--grid", default="lambda", help="(default: %(default)s)")
     order.add_argument(
@@ -101,6 +109,7 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
     from .results import study_json
     from .study import run as measure
 
+    _refuse(options, solver, "is deterministic", {"paths": None, "seed": None})
     experiment = _experiment(options)
     try:
         screen = Console(stderr=True)
@@ -120,7 +129,7 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
     data = study_json(study) | {"claimed": claimed, "verdict": verdict, "reason": study.reason(claimed)}
     reason = f" ({data['reason']})" if data["reason"] else ""
     text = f"claimed {claimed:g}, observed {_interval(data)}: {verdict}{reason}"
-    title = f"{solver.name} on {options.problem}, {options.start} start"
+    title = f"{solver.name} on {options.problem or PROBLEM}, {options.start} start"
     return _Found(title, data, [(solver.name, data)], text)
 
 
@@ -131,21 +140,15 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
 
     if solver.name in UNMEASURED:
         raise UsageError(f"{solver.name} is not measured: {UNMEASURED[solver.name]}")
-    for name, default in (("problem", "rotated-product-2d"), ("start", "own"), ("digits", None)):
-        if getattr(options, name) != default:
-            raise UsageError(f"--{name} does not apply to {solver.name}: it is measured on Gaussian data")
-    for name in ("batch", "residue"):
-        if getattr(options, name) is not None:
-            raise UsageError(f"--{name} does not apply to {solver.name}: it is measured on Gaussian data")
-    schedule, grid, top = _setting(options, 256)
-    experiment = StochasticExperiment(
-        schedule,
-        grid,
-        options.lam_start,
-        options.lam_end,
-        ladder=tuple(n for n in LONG_LADDER if n <= top),
-    )
+    _refuse(options, solver, "is stochastic", {"start": "own", "batch": None, "residue": None})
+    if options.problem is not None:
+        return _on_paths(options, solver)
+    _refuse(options, solver, "is measured on Gaussian data without --problem", {"paths": None, "seed": None})
+    schedule, grid, top = _setting(options, 256 if options.digits is None else 64)
+    ladder = tuple(n for n in LONG_LADDER if n <= top)
+    limits = options.lam_start, options.lam_end
     try:
+        experiment = StochasticExperiment(schedule, grid, *limits, ladder=ladder, digits=options.digits)
         measured = study(solver, experiment, form=sde_of(solver.name))
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -161,6 +164,48 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
     strong = "strong order: none" if measured.marginal else f"strong {_interval(data['strong'])}"
     text = f"claimed {claimed:g}, observed {kind} {_interval(data)}: {verdict}; {strong}"
     return _Found(f"{solver.name} on Gaussian data", data, studies, text)
+
+
+def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
+    """A stochastic solver on a problem that is not Gaussian: coupled paths."""
+    from .coupled import LADDER, CoupledExperiment, study
+    from .problems import problem
+    from .results import coupled_json
+    from .stochastic_claims import sde_of
+
+    _refuse(options, solver, "is measured over paths", {"digits": None})
+    schedule, grid, top = _setting(options, LADDER[-1])
+    given = {key: getattr(options, key) for key in ("paths", "seed") if getattr(options, key) is not None}
+    given["ladder"] = tuple(n for n in LADDER if n <= top)
+    try:
+        experiment = CoupledExperiment(
+            problem(options.problem), schedule, grid, options.lam_start, options.lam_end, **given
+        )
+        measured = study(solver, experiment, form=sde_of(solver.name))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    claimed = solver.claimed if options.claimed is None else options.claimed
+    verdict = measured.weak_verdict(claimed)
+    data = coupled_json(measured) | {"claimed": claimed, "verdict": verdict}
+    studies = [
+        (name, part | {"start": "own", "claimed": claimed})
+        for name, part in data["studies"].items()
+        if name in ("weak", "strong", "median")
+    ]
+    text = (
+        f"claimed {claimed:g}, observed weak {_interval(data)}: {verdict}; "
+        f"strong {_interval(data['studies']['strong'])}, median {_interval(data['studies']['median'])}; "
+        f"the largest hundredth of the errors makes {100 * measured.share[-1]:.0f} % of the mean square"
+    )
+    title = f"{solver.name} on {options.problem}, {measured.paths} coupled paths"
+    return _Found(title, data, studies, text)
+
+
+def _refuse(options: argparse.Namespace, solver: Any, why: str, defaults: dict[str, Any]) -> None:
+    """Refuse options that mean nothing here, unless they have their default."""
+    for name, default in defaults.items():
+        if getattr(options, name) != default:
+            raise UsageError(f"--{name} does not apply to {solver.name}: it {why}")
 
 
 def _interval(data: Any) -> str:
@@ -219,10 +264,10 @@ def _experiment(options: argparse.Namespace) -> Any:
         raise UsageError(f"--residue M R needs 0 <= R < M, got {options.residue[0]} {options.residue[1]}")
     ladder = tuple(n for n in LONG_LADDER if n <= top)
     try:
-        problem(options.problem)
+        problem(options.problem or PROBLEM)
         setting = Setting(
             "order",
-            options.problem,
+            options.problem or PROBLEM,
             options.schedule,
             options.grid,
             batch,

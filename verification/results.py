@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -12,6 +12,7 @@ from semilinear.analysis.convergence import OrderEstimate
 
 from .campaign import Measured, StochasticMeasured
 from .claims import unmeasured
+from .coupled import CoupledStudy
 from .golden import CaseResult
 from .identities import proofs
 from .stochastic import StochasticStudy
@@ -99,10 +100,15 @@ def orders_json(
     measured: Sequence[Measured],
     stochastic: Sequence[StochasticMeasured],
     cases: Sequence[CaseResult],
+    solver_proofs: Sequence[Mapping[str, Any]],
     quick: bool,
 ) -> dict[str, Any]:
-    """A verification run: everything that was measured or proved."""
+    """A verification run: everything that was measured, and what is proved of it.
+
+    solver_proofs: rows of `proofs.ProofTask`.
+    """
     table = agreement(cases)
+    proved = {row["solver"]: row for row in solver_proofs}
     return {
         "schema": SCHEMA,
         "quick": quick,
@@ -110,7 +116,7 @@ def orders_json(
         "python": platform.python_version(),
         "machine": platform.machine(),
         "settings": _settings(measured),
-        "rows": [_row(m, table.get(m.expectation.solver)) for m in measured],
+        "rows": [_row(m, table.get(m.expectation.solver), proved.get(m.expectation.label)) for m in measured],
         "stochastic": [_stochastic_row(m, table.get(m.expectation.solver)) for m in stochastic],
         "identities": proofs(),
         "replay": [case_json(c) for c in cases],
@@ -139,9 +145,14 @@ def _settings(measured: Sequence[Measured]) -> list[dict[str, Any]]:
     ]
 
 
-def _row(m: Measured, released_code: dict[str, Any] | None) -> dict[str, Any]:
+def _row(
+    m: Measured, released_code: dict[str, Any] | None, proof: Mapping[str, Any] | None
+) -> dict[str, Any]:
     e = m.expectation
     solver = e.build()
+    proved = None
+    if proof is not None and not proof["refused"]:
+        proved = {"own": proof["run"], "exact": proof["exact_start"]}
     return {
         "solver": e.label,
         "setting": m.setting.name,
@@ -151,6 +162,7 @@ def _row(m: Measured, released_code: dict[str, Any] | None) -> dict[str, Any]:
         "own": study_json(m.own),
         "exact": None if m.exact is m.own else study_json(m.exact),
         "expected": {"own": e.own, "exact": e.exact},
+        "proved": proved,
         "as_expected": m.as_expected,
         "reason": e.reason,
         "agreement": released_code,
@@ -190,5 +202,22 @@ def stochastic_json(s: StochasticStudy) -> dict[str, Any]:
         "points": _points(s.weak, s.nfe),
         "strong": studies["strong"],
         "without_error": sorted(s.exact),
+        "studies": studies,
+    }
+
+
+def coupled_json(s: CoupledStudy) -> dict[str, Any]:
+    """A study over coupled paths: the keys of `semilinear order --json --problem` for a stochastic solver.
+
+    observed, low and high are the weak order's; `studies` holds the ladders of the weak errors (of all
+    functionals, and of each kind), of the RMS ("strong") and of the median distance; share as the study's.
+    """
+    kinds = {"weak": s.weak, **s.parts, "strong": s.strong, "median": s.typical}
+    studies = {name: _ladder(e, s.nfe) | {"reason": e.reason} for name, e in kinds.items()}
+    return {
+        "solver": s.solver,
+        "paths": s.paths,
+        **estimate_json(s.weak),
+        "share": list(s.share),
         "studies": studies,
     }

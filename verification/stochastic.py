@@ -1,8 +1,8 @@
 """Weak and strong orders of stochastic solvers, exactly: no Monte Carlo.
 
-On Gaussian data the model is affine, so a plan maps (start, increments) to the final state affinely: one run
-over a batch of rows (no noise; then a unit impulse in each increment) gives its mean and variance.  Against
-the exact law of the form's SDE (`linear_law.py`):
+On Gaussian data the model is affine, so a plan maps (start, increments) to the final state affinely: a run
+without noise gives its mean, and the transposed plan what every increment adds to it.  Against the exact law
+of the form's SDE (`linear_law.py`), in float64 or in multiprecision:
 
     weak errors    |mean_n - mean|, |variance_n - variance|,
     strong error   E |x_n - x|^2 = (mean_n - mean)^2 + sum_k int (M - g_k Phi_k/(Phi std_k))^2 g^2 dlambda,
@@ -11,27 +11,30 @@ the second over each increment k = [t_k, t_k+1] with response g_k, standard devi
 propagator: both runs are driven by the same Brownian path.  Written as one square, nothing cancels.
 
 Gaussian data see only the linear part of an order condition: a solver may have a lower order on other data,
-never a higher one.
+never a higher one (`coupled.py` measures on mixtures).  Independent components are enough: a row of a plan
+adds multiples of whole states, so that a run commutes with rotations and that on any Gaussian is, in its
+principal axes, one on independent components, whose covariances stay 0.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from semilinear.analysis.convergence import OrderEstimate, Verdict, estimate_order
-from semilinear.integrators.form import Form, FormOf
+from semilinear.analysis.convergence import OrderEstimate, Verdict, extrapolate_order
+from semilinear.integrators.arithmetic import Arithmetic, Value, choose
+from semilinear.integrators.form import FormOf
 from semilinear.integrators.grids import Grid, uniform_t
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.prediction import Model
-from semilinear.integrators.program import Plan
+from semilinear.integrators.program import Plan, Row
 from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import Schedule, vp_linear
 from semilinear.integrators.solver import Solver
 
-from .constants import Array
 from .linear_law import Gaussians, LinearLaw
 
 LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -43,6 +46,9 @@ CASES = Gaussians(
     start=np.array([1.5, -2.0, 0.8, -0.7, 1.1, 2.2]),
 )
 """Several laws and starts at once: an error that changes sign in one of them does not fool the slope."""
+
+NODES = 4
+"""Of the quadrature over each increment."""
 
 
 @dataclass(frozen=True)
@@ -62,32 +68,39 @@ class Response:
 
 
 def respond(plan: Plan, model: Model, start: np.ndarray) -> Response:
-    """Run a plan once over a batch of rows: no noise, the start shifted by 1, an impulse in each increment.
+    """Run a plan without noise, and its transpose: from the weight of the final state back to those of the
+    start and of every increment, in as many operations as the run itself.
 
-    model: affine in the state, acting on every row and component by itself.  start: (d,), float64.
-    Raises ValueError for a plan with more than one input.
+    model: affine in the state, acting on every row and component by itself.  start: (d,), float64 or mpmath
+    numbers.  Raises ValueError for a plan with more than one input.
     """
     if len(plan.inputs) != 1:
         raise ValueError(f"plan must have one input, its own start, got {len(plan.inputs)}")
-    asked = len(plan.increments)
-    rows = np.tile(start, (asked + 2, 1))
-    rows[1] += 1.0
-
-    def impulse(index: int, like: Array) -> Array:
-        value = np.zeros_like(like)
-        value[index + 2] = 1.0
-        return value
-
-    final = sample(plan, model, rows, noise=impulse).x
-    return Response(final[0], final[2:] - final[0], final[1] - final[0])
+    mean = sample(plan, model, start[None], noise=lambda index, like: 0 * like).x[0]
+    zero = 0 * mean
+    probe = np.stack([zero, zero + 1])
+    weights: dict[int, np.ndarray] = {2 * plan.steps[-1].output: zero + 1}
+    impulses = np.stack([zero] * max(len(plan.increments), 1))[: len(plan.increments)]
+    for op in (op for step in reversed(plan.steps) for op in reversed(step.operations)):
+        if isinstance(op, Row):
+            own = weights.pop(2 * op.state, zero)
+            for key, coefficient in op.keyed:
+                weights[key] = weights.get(key, zero) + own * coefficient
+            for which, weight in op.noise:
+                impulses[which] += own * weight
+        else:
+            offset, moved = model(probe, op.t)
+            output = weights.pop(2 * op.state + 1, zero)
+            weights[2 * op.state] = weights.get(2 * op.state, zero) + output * (moved - offset)
+    return Response(mean, impulses, weights[0])
 
 
 @dataclass(frozen=True)
 class StochasticStudy:
     """The observed weak orders (of mean and variance) and strong order of a solver.
 
-    mean, variance, strong: estimates as `estimate_order` makes them.  exact: which of them have no error at
-    all beyond rounding, such as the mean of data prediction at tau = 1 (the denoiser is a martingale there).
+    mean, variance, strong: estimates by `extrapolate_order`.  exact: which of them have no error at all
+    beyond rounding, such as the mean of data prediction at tau = 1 (the denoiser is a martingale there).
     bound: the error of the exact law.  nfe: evaluations of each run.  marginal: mean and variance are those
     from the exact marginal at the start, instead of from a point.
     """
@@ -129,7 +142,8 @@ class StochasticStudy:
 class StochasticExperiment:
     """What stochastic solvers are measured on; the defaults are the interval and grid of the main studies.
 
-    lam_start, lam_end: the interval in lambda.  data: the Gaussian laws.  ladder: step counts.
+    lam_start, lam_end: the interval in lambda.  data: the Gaussian laws.  ladder: step counts.  digits: None
+    for float64, else mpmath with that many.
     Raises TypeError or ValueError, naming the argument.
     """
 
@@ -139,6 +153,7 @@ class StochasticExperiment:
     lam_end: float = 1.75
     data: Gaussians = CASES
     ladder: tuple[int, ...] = LADDER
+    digits: int | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("schedule", Schedule), ("grid", Grid), ("data", Gaussians)):
@@ -149,10 +164,15 @@ class StochasticExperiment:
         if not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
             raise ValueError(f"ladder must be increasing positive integers, got {self.ladder}")
 
+    @property
+    def xp(self) -> Arithmetic:
+        """What it is computed in."""
+        return choose(self.digits)
+
     @cached_property
-    def times(self) -> tuple[float, float]:
+    def times(self) -> tuple[Value, Value]:
         """Start and end of the runs."""
-        start, end = (float(self.schedule.t_of_lam(v)) for v in (self.lam_start, self.lam_end))
+        start, end = (self.schedule.t_of_lam(self.xp.number(v)) for v in (self.lam_start, self.lam_end))
         return start, end
 
     @cached_property
@@ -160,14 +180,23 @@ class StochasticExperiment:
         """The exact noise prediction."""
         return self.data.model(self.schedule)
 
-    def marginal(self, t: float) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of x_t, each (d,)."""
-        alpha, sigma = float(self.schedule.alpha(t)), float(self.schedule.sigma(t))
-        return alpha * self.data.mean, alpha**2 * self.data.variance + sigma**2
-
     def law(self, form: FormOf) -> LinearLaw:
         """The exact law of a form's SDE."""
         return LinearLaw(form(self.schedule), self.data, *self.times)
+
+    def plan(self, solver: Solver, n: int) -> Plan:
+        """A solver's plan with n steps."""
+        start, end = self.times
+        return compile_plan(
+            solver, self.schedule, steps=n, grid=self.grid, t_start=start, t_end=end, digits=self.digits
+        )
+
+    def floor(self, n: int, size: float, bound: float) -> float:
+        """The smallest meaningful error of a state of that size after n steps: rounding, or ten times the
+        law's own error.
+        """
+        unit = 2.0**-53 if self.digits is None else 10.0 ** (1 - self.digits)
+        return max(60 * unit * size * math.sqrt(n), 10 * bound)
 
 
 def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
@@ -176,38 +205,36 @@ def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
     The plan's normalised increments are taken to be those of the form's noise; what a kernel driven by the
     increments of W itself makes of them differs in the constant, not in the order.
     Noise that a stage draws for itself counts in full.  The integrals are Gauss-Legendre sums over each
-    increment, exact to rounding where the noise level does not jump inside one.
+    increment, of squares: their error, less than 1e-6 where the noise level does not jump inside one, is
+    relative to the squares, so that float64's nodes do for any number of digits.
     Raises ValueError for a plan whose own increments do not make up the path.
     """
     own = np.array([pair is not None for pair in plan.increments], dtype=bool)
     squares = (response.mean - law.moments[0]) ** 2 + np.sum(response.impulses[~own] ** 2, axis=0)
-    form, lam = law.form, law.form.schedule.formulas.lam
+    form, xp, f = law.form, law.xp, law.form.schedule.formulas
     if form.std is None:
         return _root(squares)
-    spans = [(float(pair[0]), float(pair[1])) for pair in plan.increments if pair is not None]
-    start, end = np.array([[float(lam(a)), float(lam(b))] for a, b in spans]).reshape(-1, 2).T[:, :, None]
-    if not np.isclose(np.sum(end - start), law.end - law.start, rtol=1e-9):
+    spans = [pair for pair in plan.increments if pair is not None]
+    start, end = (np.array([[f.lam(pair[i])] for pair in spans]).reshape(-1, 1) for i in (0, 1))
+    rounding = 1e-9 if xp.digits is None else 10.0 ** (3 - xp.digits)
+    if not abs(float(np.sum(end - start) / (law.end - law.start)) - 1) < rounding:
         raise ValueError(f"plan of {plan.solver} adds noise that is not its SDE's: it has no path")
-    nodes, weights = np.polynomial.legendre.leggauss(8)
-    lams = (start + end) / 2 + (end - start) / 2 * nodes
-    exact, _, noise = (v.reshape(*lams.shape, -1) for v in law.at(lams.ravel()))
+    nodes, weights = (xp.number(v) for v in np.polynomial.legendre.leggauss(NODES))
+    half = (end - start) / 2
+    lams = start + half * (nodes + 1)
+    exact, noise = (v.reshape(*lams.shape, -1) for v in law.at(lams.ravel()))
     # What the plan makes of noise at time s: its response to the increment that carries it to the end.
-    unit = np.array([float(form.std(a, b)) for a, b in spans])
-    ends = np.array([b for _, b in spans])[:, None]
-    to_end = _factors(form, ends) / _factors(form, form.schedule.formulas.t_of_lam(lams))
-    carried = np.where(unit > 0, 1 / np.where(unit > 0, unit, 1), 0)[:, None] * to_end
-    kernel = carried[:, :, None] * response.impulses[own][:, None, :]
-    measure = ((end - start) / 2 * weights)[:, :, None] * noise
+    units = [form.std(a, b) for a, b in spans]
+    carried = np.array([[form.factor(b) / s if s > 0 else 0 * s] for (_, b), s in zip(spans, units)])
+    to_end = carried / np.array([[form.factor(f.t_of_lam(v)) for v in row] for row in lams])
+    kernel = to_end[:, :, None] * response.impulses[own][:, None, :]
+    measure = (half * weights)[:, :, None] * noise
     return _root(squares + np.sum((exact - kernel) ** 2 * measure, axis=(0, 1)))
 
 
-def _factors(form: Form, times: np.ndarray) -> np.ndarray:
-    """Phi at many times, one by one: forms are written for single steps."""
-    return np.array([float(form.factor(t)) for t in times.ravel()]).reshape(times.shape)
-
-
 def _root(squares: np.ndarray) -> np.ndarray:
-    roots: np.ndarray = np.sqrt(squares)
+    """As float64: the rounding of an error, not of what it is the difference of."""
+    roots: np.ndarray = np.sqrt(squares.astype(float))
     return roots
 
 
@@ -227,24 +254,23 @@ def study(
     e = StochasticExperiment() if experiment is None else experiment
     marginal, on_path = solver.noising is not None and form is None, solver.noising is None
     law = e.law(solver.form if form is None else form)
-    start, spread = e.marginal(e.times[0]) if marginal else (e.data.start, np.zeros_like(e.data.start))
-    mean, variance = e.marginal(e.times[1]) if marginal else law.moments
+    point = e.xp.number(e.data.start)
+    start, spread = e.data.marginal(e.schedule, e.times[0]) if marginal else (point, 0 * point)
+    mean, variance = e.data.marginal(e.schedule, e.times[1]) if marginal else law.moments
     bound = 0.0 if marginal else law.error
-    size = float(np.abs(start).max() + np.sqrt(variance).max())
+    size = float(abs(start).max()) + math.sqrt(float(variance.max()))
     errors: dict[str, list[np.ndarray]] = {"mean": [], "variance": [], "strong": []}
     floors: list[float] = []
     nfe: list[int] = []
     for n in e.ladder:
-        plan = compile_plan(
-            solver, e.schedule, steps=n, grid=e.grid, t_start=e.times[0], t_end=e.times[1], prediction="eps"
-        )
-        response = respond(plan, e.model, np.asarray(start, dtype=float))
-        errors["mean"].append(np.abs(response.mean - mean))
-        errors["variance"].append(np.abs(response.variance(spread) - variance))
-        errors["strong"].append(strong_error(law, plan, response) if on_path else np.full_like(mean, np.inf))
-        floors.append(max(60 * 2.0**-53 * size * np.sqrt(n), 10 * bound))
+        plan = e.plan(solver, n)
+        response = respond(plan, e.model, start)
+        errors["mean"].append(abs(response.mean - mean).astype(float))
+        errors["variance"].append(abs(response.variance(spread) - variance).astype(float))
+        errors["strong"].append(strong_error(law, plan, response) if on_path else np.full(len(start), np.inf))
+        floors.append(e.floor(n, size, bound))
         nfe.append(plan.nfe)
-    estimates = {key: estimate_order(e.ladder, np.array(v), floors) for key, v in errors.items()}
+    estimates = {key: extrapolate_order(e.ladder, np.array(v), floors) for key, v in errors.items()}
     exact = frozenset(
         key
         for key, v in errors.items()

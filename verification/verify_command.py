@@ -29,8 +29,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure, prove, replay, report."""
-    from . import report
+    """Replay, measure, prove, report."""
+    from . import proof_report, proofs, report
     from .campaign import measure_all, stochastic_tasks, tasks
     from .golden import DATA, replay_file
     from .results import orders_json
@@ -54,8 +54,13 @@ def run(options: argparse.Namespace) -> int:
         measured, stochastic = measure_all(
             options.quick, lambda task: progress.advance(measuring), options.workers
         )
-    data = orders_json(measured, stochastic, cases, options.quick)
+        planned = proofs.tasks(options.quick)
+        proving = progress.add_task("proving orders", total=len(planned))
+        proved = proofs.prove_all(planned, lambda task: progress.advance(proving), options.workers)
+    data = orders_json(measured, stochastic, cases, proved["solvers"], options.quick)
     paths = report.write(options.out, data)
+    if not options.quick:
+        paths += proof_report.write(options.out, proved)
     if options.json:
         print_json(data)
     else:
@@ -64,6 +69,9 @@ def run(options: argparse.Namespace) -> int:
     unexpected = [row for row in (*data["rows"], *data["stochastic"]) if row["as_expected"] is False]
     unproved = [identity for identity in data["identities"] if identity["defects"]]
     failed = [case for case in data["replay"] if not case["ok"]]
+    contradicted = proofs.failures(proved)
+    for failure in contradicted:
+        screen.print(f"[red]not as proved:[/] {failure}")
     for row in unexpected:
         screen.print(f"[red]not as expected:[/] {row['solver']} ({row.get('setting', 'stochastic')})")
     for identity in unproved:
@@ -72,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         screen.print(
             f"[red]not as released:[/] {case['file']} {case['index']} {case['solver']} {case['error']}"
         )
-    return FAILED if unexpected or unproved or failed else OK
+    return FAILED if unexpected or unproved or failed or contradicted else OK
 
 
 def _print_orders(screen: Console, data: Any) -> None:

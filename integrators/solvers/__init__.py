@@ -1,14 +1,15 @@
 """Every solver by name.
 
 `make(name, **parameters)` builds one; `SOLVERS` maps each name to its constructor.  A new solver is a
-function that returns a `Solver`, and an entry in its module's `LISTED`.
+function that returns a `Solver`, and an entry in its module's `LISTED`: a constructor, or a name and a
+constructor where building every solver to ask its name would take long.
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,8 +56,14 @@ def ddim() -> Solver:
     return Solver("ddim", first.form, first.sequence, 1, "eq. 12 with eta = 0", paper=paper)
 
 
+def _listed(constructors: Mapping[str, Constructor] | Sequence[Constructor]) -> list[tuple[str, Constructor]]:
+    if isinstance(constructors, Mapping):
+        return list(constructors.items())
+    return [(build().name, build) for build in constructors]
+
+
 SOLVERS: dict[str, Constructor] = {"ddim": ddim} | {
-    build().name: build for family in FAMILIES for build in family.LISTED
+    name: build for family in FAMILIES for name, build in _listed(family.LISTED)
 }
 
 

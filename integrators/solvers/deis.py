@@ -12,6 +12,7 @@ from functools import partial
 
 from sympy import Rational
 
+from ..catalogue.butcher import BUTCHER
 from ..form import Form, noise_in_lambda, noise_in_rho, noise_in_time
 from ..quadrature import LeftRiemann
 from ..schedule import Schedule
@@ -71,27 +72,17 @@ def lambda_ab(degree: int) -> Solver:
     return Solver(name, noise_in_lambda, _adams_ramp(degree), degree + 1, source, paper=PAPER)
 
 
-def _rk(order: int, c: list[str], a: list[list[str]], b: list[str]) -> tuple[int, Tableau]:
-    exact = [Rational(v) for v in c], [[Rational(v) for v in row] for row in a], [Rational(v) for v in b]
-    return order, Tableau.from_arrays(*exact)
-
-
 EULER = Tableau((), phi1 * N(0))
 RUNGE_KUTTA: dict[str, tuple[int, Tableau]] = {
-    "1euler": _rk(1, ["0"], [[]], ["1"]),
-    "2heun": _rk(2, ["0", "1"], [[], ["1"]], ["1/2", "1/2"]),
-    "2midpoint": _rk(2, ["0", "1/2"], [[], ["1/2"]], ["0", "1"]),
-    "3kutta": _rk(3, ["0", "1/2", "1"], [[], ["1/2"], ["-1", "2"]], ["1/6", "2/3", "1/6"]),
-    "3ral": _rk(3, ["0", "1/2", "3/4"], [[], ["1/2"], ["0", "3/4"]], ["2/9", "1/3", "4/9"]),
-    "3heun": _rk(3, ["0", "1/3", "2/3"], [[], ["1/3"], ["0", "2/3"]], ["1/4", "0", "3/4"]),
-    "3vdh": _rk(3, ["0", "8/15", "2/3"], [[], ["8/15"], ["1/4", "5/12"]], ["1/4", "0", "3/4"]),
-    "3ssprk": _rk(3, ["0", "1", "1/2"], [[], ["1"], ["1/4", "1/4"]], ["1/6", "1/6", "2/3"]),
-    "4rk": _rk(
-        4,
-        ["0", "1/2", "1/2", "1"],
-        [[], ["1/2"], ["0", "1/2"], ["0", "0", "1"]],
-        ["1/6", "1/3", "1/3", "1/6"],
-    ),
+    "1euler": (1, BUTCHER["euler"]),
+    "2heun": (2, BUTCHER["trapezoid"]),
+    "2midpoint": (2, BUTCHER["midpoint"]),
+    "3kutta": (3, BUTCHER["kutta3"]),
+    "3ral": (3, BUTCHER["ralston3"]),
+    "3heun": (3, BUTCHER["heun3"]),
+    "3vdh": (3, BUTCHER["houwen3"]),
+    "3ssprk": (3, BUTCHER["ssp3"]),
+    "4rk": (4, BUTCHER["kutta4"]),
 }
 """Order and tableau by the release's names (th_deis/rk.py), and the midpoint rule, which it lacks."""
 

@@ -19,9 +19,10 @@ from typing import Any
 
 from sympy import Expr, Integer, Rational, sympify
 
+from ..catalogue import stiff
 from ..form import data_in_lambda
 from ..solver import Ramp, Repeat, Solver
-from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2
+from ..tableau import P, Tableau, adams, omega
 from .dpm_solver import FIRST, second
 
 PAPER = "RES (Zhang et al. 2023), arXiv:2308.02157"
@@ -30,37 +31,20 @@ HALF, TWO_THIRDS, ONE = Rational(1, 2), Rational(2, 3), Integer(1)
 
 
 def gamma(c2: Any, c3: Any, *, released: bool = False) -> Expr:
-    """b_2/b_3 of the third-order row.  Hochbruck & Ostermann 2005, eq. 5.8; released: RES4LYF,
-    calculate_gamma.
-    """
+    """b_2/b_3 of the third-order row: Hochbruck & Ostermann's; released: RES4LYF's, calculate_gamma."""
     c2, c3 = sympify(c2), sympify(c3)
-    return (3 * c3 ** (3 if released else 2) - 2 * c3) / (c2 * (2 - 3 * c2))
-
-
-def third_output(c2: Any, c3: Any, n2: Any, n3: Any, *, released: bool = False) -> Expr:
-    """phi_1 N(0) + b_2 (n2 - N(0)) + b_3 (n3 - N(0)), evaluations at c2 and c3; b_2 = gamma b_3 and
-    b_2 c_2 + b_3 c_3 = phi_2.
-    """
-    g = gamma(c2, c3, released=released)
-    return phi1 * N(0) + phi2 / (g * c2 + c3) * (g * (n2 - N(0)) + n3 - N(0))
+    return (3 * c3**3 - 2 * c3) / (c2 * (2 - 3 * c2)) if released else stiff.gamma(c2, c3)
 
 
 def third(c2: Any = HALF, c3: Any = ONE, *, released: bool = False) -> Tableau:
-    """RES-3S: a_32 = gamma c_2 phi_2(c_2 z) + c_3^2/c_2 phi_2(c_3 z)."""
-    g = gamma(c2, c3, released=released)
-    a32 = g * c2 * phi(2, c2) + c3**2 / c2 * phi(2, c3)
-    return Tableau(
-        (
-            Stage(c2, c2 * phi(1, c2) * N(0)),
-            Stage(c3, c3 * phi(1, c3) * N(0) + a32 * (N(1) - N(0))),
-        ),
-        third_output(c2, c3, N(1), N(2), released=released),
-    )
+    """RES-3S: Hochbruck & Ostermann 2005, eq. 5.8."""
+    return stiff.third_by_ratio(c2, c3, gamma(c2, c3, released=released))
 
 
 def multistep_third(*, released: bool = False) -> Tableau:
     """RES-3M: the output row of RES-3S at c_2 = -omega(1), c_3 = -omega(2)."""
-    return Tableau((), third_output(-omega(1), -omega(2), P(1), P(2), released=released))
+    c2, c3 = -omega(1), -omega(2)
+    return Tableau((), stiff.third_output(c2, c3, P(1), P(2), gamma(c2, c3, released=released)))
 
 
 def singlestep(order: int, c2: Any = HALF, c3: Any = None, *, released: bool = False) -> Solver:

@@ -15,14 +15,15 @@ from sympy import Expr, Integer, Rational, Symbol, exp, factorial
 
 from ..arithmetic import Value, of
 from ..solver import Parameters, StepContext
+from ..tableau import StepRatio
 
 PHI = Symbol("phi_1")
 """phi_1(m) of the step, where it varies."""
 R1, R2 = Symbol("r1"), Symbol("r2")
 """Abscissae, where the grid's rule sets them."""
-LAMBDA_RATIO = Symbol("q")
+LAMBDA_RATIO = StepRatio("q")
 """The step in lambda before this one, over this one."""
-NEWER, OLDER = Symbol("w1"), Symbol("w2")
+NEWER, OLDER = StepRatio("w1"), StepRatio("w2")
 """The step in rho before this one, over this one; and the step before that, over that one."""
 
 LIMIT = 1 - exp(Integer(-1))

@@ -1,0 +1,251 @@
+"""Where a method is stable: regions in w = h mu for given z = h L, their sections, and the largest step.
+
+The region {w : root condition} is bounded, because the method is explicit: the coefficients of its
+characteristic polynomial are polynomials in w.  Its boundary lies on the boundary locus, the w for which an
+eigenvalue of M(z, w) is e^(i theta); the locus gives the window, a grid inside it the region.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .stability import Amplification
+
+ANGLES = 720
+RELATIVE, SMALL = 1e-12, 1e-3
+"""Width of the bracket that a bisection ends with, relative to its end; and, where it closes on 0, relative
+to the first gap of the scan.
+"""
+
+
+def boundary_locus(method: Amplification, z: complex, angles: int = ANGLES) -> np.ndarray:
+    """All w for which e^(i theta) is an eigenvalue of M(z, w), theta = 2 pi (j + 1/2)/angles: shape (n,).
+
+    For each theta, det(e^(i theta) - M) is a polynomial in w, found from its values on a circle by the
+    discrete Fourier transform.
+    Raises ValueError for z that is not finite, or a pole of a coefficient.
+    """
+    if not np.isfinite(complex(z)):
+        raise ValueError(f"z must be a finite number, got {z!r}")
+    if not np.isfinite(method.matrix(z, 0)).all():
+        raise ValueError(f"z must be no pole of a coefficient, got {z!r}")
+    stages = len(method.tableau.stages) + 1
+    count = 1 << (method.size * stages * len(method.steps)).bit_length()
+    reach = (2.0 + stages / 2) / math.sqrt(max(1.0, 2.0 ** -max(complex(z).real, 0)))
+    on_circle = reach * np.exp(2j * np.pi * np.arange(count) / count)
+    theta = 2 * np.pi * (np.arange(angles) + 0.5) / angles
+    circle = np.exp(1j * theta)[:, None, None, None] * np.eye(method.size)
+    values = np.linalg.det(circle - method.matrix(z, on_circle)[None])
+    polynomials = np.fft.fft(values, axis=1) / count  # coefficient j times reach^j
+    polynomials[abs(polynomials) < 1e-13 * abs(polynomials).max(1, keepdims=True)] = 0
+    return np.concatenate([np.roots(p[::-1]) for p in polynomials]) * reach
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """{w : the root condition holds} for one z, sampled.
+
+    real, imaginary: coordinates of the grid's columns and rows.  radius: the spectral radius there, shape
+    (rows, columns).  area: of the region, by the part of each cell where the interpolated radius is below 1;
+    area_error: the change from the grid of double width.
+    """
+
+    z: complex
+    real: np.ndarray
+    imaginary: np.ndarray
+    radius: np.ndarray
+    area: float
+    area_error: float
+
+
+def region(method: Amplification, z: complex, points: int = 301) -> Region:
+    """The stability region for one z, on a grid of `points` x `points` over its window.
+
+    Its window is that of `window`.
+    Raises ValueError for z as `boundary_locus` does, or fewer than 9 points.
+    """
+    if isinstance(points, bool) or not isinstance(points, int) or points < 9:
+        raise ValueError(f"points must be an integer >= 9, got {points!r}")
+    points += 1 - points % 2  # the grid of double width has the same corners
+    left, right, bottom, top = window(method, z)
+    x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)
+    radius = method.radius(z, x + 1j * y[:, None])
+    fine, coarse = _area(x, y, radius), _area(x[::2], y[::2], radius[::2, ::2])
+    return Region(complex(z), x, y, radius, fine, abs(fine - coarse))
+
+
+def window(method: Amplification, z: complex) -> tuple[float, float, float, float]:
+    """left, right, bottom, top of a box around 0 and the boundary of the region, a tenth wider.
+
+    Parts that begin at twice the distance where the others end are left out: a coefficient function that is
+    no Taylor polynomial has far zeros, each on an island of its own.
+    """
+    locus = boundary_locus(method, z)
+    edge = locus[method.radius(z, locus) < 1 + 1e-5]
+    if len(edge):  # else the region is empty: e^z is too large
+        edge = edge[np.argsort(abs(edge))]
+        reach = np.maximum(abs(edge), np.median(abs(edge)) / 4)
+        far = np.flatnonzero(abs(edge[1:]) > 2 * reach[:-1])
+        edge = edge[: far[0] + 1] if len(far) else edge
+    x, y = np.append(edge.real, 0.0), np.append(edge.imag, 0.0)
+    margin = 0.05 * max(float(np.ptp(x)), float(np.ptp(y)), 1e-3)
+    return (
+        float(x.min()) - margin,
+        float(x.max()) + margin,
+        float(y.min()) - margin,
+        float(y.max()) + margin,
+    )
+
+
+def _area(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> float:
+    """The area where the radius is below 1: every cell is cut into two triangles, on which it is linear."""
+    cell = (x[1] - x[0]) * (y[1] - y[0])
+    f = np.minimum(radius, 1e6) - 1
+    a, b, c, d = f[:-1, :-1], f[:-1, 1:], f[1:, :-1], f[1:, 1:]
+    return float(cell / 2 * (_below(a, b, c) + _below(b, c, d)).sum())
+
+
+def _below(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """The part of a triangle where a linear function with these values at its corners is negative."""
+    low, mid, high = np.sort(np.stack([a, b, c]), axis=0)
+    with np.errstate(all="ignore"):
+        one = low**2 / ((mid - low) * (high - low))  # a corner is below
+        two = 1 - high**2 / ((high - low) * (high - mid))  # a corner is above
+    part: np.ndarray = np.where(low >= 0, 0.0, np.where(high <= 0, 1.0, np.where(mid >= 0, one, two)))
+    return part
+
+
+# --- sections ---
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A stable interval of the real axis; its ends are known to 1e-12 of their size."""
+
+    low: float
+    high: float
+
+
+def real_interval(method: Amplification, z: complex, points: int = 1000) -> Interval | None:
+    """The stable interval of real w that contains 0, or the nearest to 0 where 0 is unstable; None: none.
+
+    At z = 0 it is [-w*, 0] of the classical theory.  For real z the exact solution decays for w < -z, and a
+    method whose rows sum to phi_1 is neutral at w = -z, usually an end of the interval.
+    Scanned at `points` places on each side of 0: an instability in a narrower gap is not seen.
+    """
+    left, right, _, _ = window(method, z)
+    sides = [(-1.0, -left), (1.0, right)]
+    if method.stable(z, 0.0):
+        low, high = (
+            sign * _exit(_on_ray(method, z, sign), np.linspace(0, end, points)) for sign, end in sides
+        )
+        return Interval(low + 0.0, high + 0.0)
+    found = [i for sign, end in sides if (i := _first(method, z, sign, end, points))]
+    return min(found, key=lambda i: min(abs(i.low), abs(i.high)), default=None)
+
+
+def _first(method: Amplification, z: complex, sign: float, end: float, points: int) -> Interval | None:
+    """The first stable interval on one side of an unstable 0."""
+    stable, at = _on_ray(method, z, sign), np.linspace(0, end, points)
+    inside = np.flatnonzero(stable(at))
+    if not len(inside):
+        return None
+    enter = _exit(lambda r: ~stable(r), at[: inside[0] + 1])
+    leave = _exit(stable, at[inside[0] :])
+    return Interval(*sorted((sign * enter, sign * leave)))
+
+
+def imaginary_interval(method: Amplification, z: complex, points: int = 1000) -> float | None:
+    """The largest y* with w = i y stable for all |y| <= y*, to 1e-12; None where w = 0 is unstable.
+
+    Scanned at `points` places on each side; decided in multiprecision where |zeta| - 1 is of rounding size,
+    as it is near 0 for every method of some order.
+    """
+    if not method.stable(z, 0.0):
+        return None
+    _, _, bottom, top = window(method, z)
+    up = _exit(_on_ray(method, z, 1j), np.linspace(0, top, points))
+    if complex(z).imag == 0:
+        return up  # the region is symmetric
+    return min(up, _exit(_on_ray(method, z, -1j), np.linspace(0, -bottom, points)))
+
+
+def _on_ray(method: Amplification, z: complex, direction: complex) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda r: method.stable(z, direction * np.asarray(r))
+
+
+def _exit(stable: Callable[[np.ndarray], np.ndarray], at: np.ndarray) -> float:
+    """The end of the stable stretch that starts at at[0], by bisection; at[-1] where there is none."""
+    start, count = 0, 4
+    while start < len(at) and stable(at[start : start + count]).all():
+        start, count = start + count, min(2 * count, 256)
+    if start >= len(at):
+        return float(at[-1])
+    index = start + int(np.argmin(stable(at[start : start + count])))
+    inside, outside = (float(at[max(index - 1, 0)]), float(at[index]))
+    least = SMALL * (outside - inside)
+    while outside - inside > max(RELATIVE * outside, least if inside == 0 else 0):
+        middle = (inside + outside) / 2
+        if bool(stable(np.array([middle]))[0]):
+            inside = middle
+        else:
+            outside = middle
+    return inside
+
+
+# --- the largest step ---
+
+
+@dataclass(frozen=True)
+class StableStep:
+    """All steps in (0, h] are stable, as far as the scan sees; the true end lies within `error` above h.
+
+    h is infinite where no step up to `scanned` is unstable, and 0 where the smallest one scanned is.
+    """
+
+    h: float
+    error: float
+    scanned: float
+
+
+def largest_stable_step(method: Amplification, linear: Any, mu: Any, *, ratio: float = 1.01) -> StableStep:
+    """The largest h such that u' = L u + mu u is stable for all steps in (0, h], for every pair (L, mu).
+
+    linear, mu: complex numbers or arrays of eigenvalues that broadcast, in inverse units of h; see the
+    module `stability` for those of diffusion forms.  A negative direction of integration (rho) turns the
+    signs of both.
+    Steps are tried in geometric progression with `ratio`, from 1e-3 to 1e6 in units of 1/max(|L|, |mu|);
+    where Re L > 0, to Re z = 30.  An instability in a window of h narrower than the ratio is not seen; the
+    end of the first stable stretch is then bisected to 1e-12.
+    Raises ValueError for numbers that are not finite, or a ratio that does not exceed 1.
+    """
+    given = {"linear": np.asarray(linear, dtype=complex), "mu": np.asarray(mu, dtype=complex)}
+    for name, value in given.items():
+        if not value.size or not np.isfinite(value).all():
+            raise ValueError(f"{name} must be finite numbers, at least one, got {value.tolist()}")
+    a, b = np.broadcast_arrays(*given.values())
+    if not 1 < ratio <= 2:
+        raise ValueError(f"ratio must lie in (1, 2], got {ratio!r}")
+    pairs = np.unique(np.stack([a.ravel(), b.ravel()], axis=-1), axis=0)
+    size = float(abs(pairs).max())
+    if size == 0:
+        return StableStep(math.inf, 0.0, math.inf)
+    growth = float(pairs[:, 0].real.max())
+    first, last = 1e-3 / size, 1e6 / size if growth <= 0 else max(30 / growth, 1e-2 / size)
+    steps = first * ratio ** np.arange(math.ceil(math.log(last / first) / math.log(ratio)) + 1)
+
+    def stable(h: np.ndarray) -> np.ndarray:
+        verdict: np.ndarray = np.all(method.stable(*(h[:, None] * pairs.T[:, None])), axis=1)
+        return verdict
+
+    if not stable(steps[:1])[0]:
+        return StableStep(0.0, float(first), float(first))
+    end = _exit(stable, steps)
+    if end == steps[-1]:
+        return StableStep(math.inf, 0.0, float(end))
+    return StableStep(end, RELATIVE * end, float(end))

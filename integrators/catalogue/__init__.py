@@ -1,0 +1,17 @@
+"""The catalogue: exponential tableaux of the literature, as data with their sources.
+
+What order a tableau has is not stored: it is proved (`semilinear.analysis`) and measured
+(`semilinear.verification`).
+"""
+
+from __future__ import annotations
+
+from . import etd, lawson, multistep, rosenbrock, stiff
+from .entry import Entry
+
+CATALOGUE: dict[str, Entry] = {
+    entry.name: entry for family in (lawson, etd, stiff, multistep, rosenbrock) for entry in family.ENTRIES
+}
+"""Every entry by name."""
+
+__all__ = ["CATALOGUE", "Entry", "etd", "lawson", "multistep", "rosenbrock", "stiff"]

@@ -1,0 +1,58 @@
+"""What a catalogue holds: a tableau, the order that its source claims, and where that stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sympy import Expr, Integer
+
+from ..tableau import N, Stage, Tableau, phi
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tableau of the literature.
+
+    name: unique in the catalogue.  build: makes the tableau.  claimed: the classical order that its source
+    claims (data, not a premise).  paper: whose method it is.  source: the equation, or the file that was
+    read.  linearised: of Rosenbrock type, z = h J(u_n) with J the Jacobian of the whole right-hand side, so
+    that the rest N has N'(u_n) = 0; on a fixed linear part it has a lower order.
+    """
+
+    name: str
+    build: Callable[[], Tableau]
+    claimed: int
+    paper: str
+    source: str
+    linearised: bool = False
+
+    @cached_property
+    def tableau(self) -> Tableau:
+        """The tableau, built once."""
+        return self.build()
+
+
+def from_columns(
+    c: Sequence[Any],
+    a: Mapping[tuple[int, int], Any],
+    b: Mapping[int, Any],
+    low: Mapping[int, Any] | None = None,
+) -> Tableau:
+    """A tableau whose first column follows from the row sums a_i1 = c_i phi_1(c_i z) - sum_j a_ij, b_1 =
+    phi_1 - sum_j b_j.
+
+    a[i, j] and b[j], j >= 2, with the stages numbered from 1; low: an embedded row, likewise.  Every entry
+    multiplies the difference N_j - N_1: the form in which papers write these methods.
+    """
+
+    def row(at: Expr, weights: Mapping[int, Any]) -> Expr:
+        first = at * phi(1, at) - sum(weights.values())
+        return first * N(0) + sum(w * N(j - 1) for j, w in weights.items())
+
+    stages = tuple(
+        Stage(at, row(at, {j: a[i, j] for j in range(2, i) if (i, j) in a})) for i, at in enumerate(c[1:], 2)
+    )
+    return Tableau(stages, row(Integer(1), b), low=None if low is None else row(Integer(1), low))

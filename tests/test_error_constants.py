@@ -1,0 +1,56 @@
+"""Error constants: the proofs predict the errors of runs, not only their order."""
+
+from __future__ import annotations
+
+import pytest
+from semilinear.analysis.solver_proof import prove_solver
+from semilinear.integrators.solvers import make
+from semilinear.verification.claims import EXPECTATIONS
+from semilinear.verification.error_constants import Run, Setting, error_constant, projected
+from semilinear.verification.quadrature_effect import RULES, effect
+
+FAST = ("ddim", "dpm-solver-2", "deis-tab1", "er-sde-ode-2-corrected", "unipc-1-bh2", "dpm-solver-v3-2m")
+
+
+def check(name: str, steps: int, tolerance: float) -> None:
+    constant = error_constant(make(name), steps)
+    first, second = (abs(r - 1) for r in constant.ratios)
+    assert abs(constant.limit - 1) < tolerance  # what is left is O(h^2)
+    assert second < max(0.7 * first, 0.01)
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_the_error_of_a_run_is_the_predicted_one(name: str) -> None:
+    check(name, 12, 0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["dpm-solver-3", "unipc-2-bh2", "dpm-solver-v3-2m-c3", "deis-rhork-3kutta", "krogstad4"]
+)
+def test_the_error_of_a_run_of_high_order_is_the_predicted_one(name: str) -> None:
+    check(name, 24, 0.02)
+
+
+def test_another_methods_constant_shows() -> None:
+    """DPM-Solver-2 has b_2 = phi_1/(2 r), the Taylor type phi_2/r: equal order, another constant."""
+    solver, other = make("dpm-solver-2"), make("dpm-solver-2-taylor")
+    measured = Run(solver, prove_solver(solver), Setting.default(), 24).measured()
+    predicted = Run(other, prove_solver(other), Setting.default(), 24).predicted()
+    assert abs(projected(measured, predicted) - 1) > 0.2
+
+
+@pytest.mark.parametrize("rule", [RULES[0], RULES[-2]], ids=lambda r: r.name)
+@pytest.mark.parametrize("points", [10, 20])
+def test_the_effect_of_a_riemann_sum_is_the_predicted_one(rule: object, points: int) -> None:
+    constant = effect(rule, points, 12)  # type: ignore[arg-type]
+    assert abs(constant.limit - 1) < 0.02
+
+
+def test_a_stage_that_does_not_integrate_constants_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not integrate a constant"):
+        error_constant(make("lawson4"), 8)
+
+
+def test_every_fast_name_is_known_to_the_claims() -> None:
+    assert {"ddim", *FAST} <= {e.solver for e in EXPECTATIONS}

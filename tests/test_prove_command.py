@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from semilinear.analysis.tableau_file import Document, tableau_data, write_tableau
+from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.tableau import N, Tableau, phi1
+from semilinear.verification.cli import main
+from semilinear.verification.lookup import tableau_of
+from semilinear.verification.terminal import UsageError
+from sympy import Rational
+
+KEYS = {"classical", "scalar", "stiff", "weak_stiff", "principal_error_norm", "violated"}
+KROGSTAD = tableau_data(Document(CATALOGUE["krogstad4"].tableau))
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(["prove", *arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def proved(capsys: Any, *arguments: str) -> tuple[int, dict[str, Any]]:
+    code, out, _ = run(capsys, *arguments, "--json")
+    return code, json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def file_of(folder: Path, data: Any) -> str:
+    path = folder / "tableau.json"
+    path.write_text(json.dumps(data))
+    return str(path)
+
+
+ORDERS = {
+    "etdrk4": (4, 2, 2, 3),
+    "krogstad4": (4, 3, 3, 4),
+    "hochbruck-ostermann3": (3, 2, 3, 3),
+    "hochbruck-ostermann4": (4, 3, 4, 4),
+    "lawson4": (4, 0, 1, 1),
+    "exprk5s8": (5, 4, 5, 5),
+}
+"""Classical, stiff, weak, at z = 0: Hochbruck & Ostermann 2005, Sec. 5; Luan & Ostermann 2014."""
+
+
+@pytest.mark.parametrize("name", ORDERS)
+def test_the_orders_of_the_literature_are_proved(capsys: Any, name: str) -> None:
+    code, data = proved(capsys, name)
+    classical, stiff, *_ = ORDERS[name]
+    assert (code, data["verdict"]) == (0, "holds")
+    assert data.keys() >= KEYS
+    assert tuple(data[key] for key in ("classical", "stiff", "weak_stiff", "zero_stiff")) == ORDERS[name]
+    assert data["scalar"] == classical
+    for kind, order in (("classical", classical), ("stiff", stiff)):
+        assert {v["order"] for v in data["violated"] if v["kind"] == kind} == {order + 1}
+    assert all(v.keys() == {"kind", "order", "condition", "residual"} for v in data["violated"])
+    assert data["principal_error_norm"] > 0
+    assert (data["claimed"], data["order"], data["required"]) == (classical, None, classical)
+
+
+def test_a_claim_that_fails_is_exit_code_1(capsys: Any) -> None:
+    code, data = proved(capsys, "dpm-solver++-3m-released")
+    assert (code, data["verdict"], data["claimed"], data["classical"]) == (1, "fails", 3, 2)
+    assert data["parameters"] == ["omega1", "omega2"]
+    assert {"kind": "stiff", "order": 3, "condition": "psi_3", "residual": "-1/12"} in data["violated"]
+    code, out, _ = run(capsys, "dpm-solver++-3m-released")
+    assert code == 1
+    assert "order 3 is claimed, order 2 is proved: order 3 fails" in out
+    assert "psi_3" in out
+
+
+def test_a_typo_in_a_copied_table_is_named(capsys: Any, tmp_path: Path) -> None:
+    """One entry of krogstad4, with phi_2 where the paper has phi_3."""
+    copied = json.loads(json.dumps(KROGSTAD))
+    assert proved(capsys, file_of(tmp_path, copied), "--order", "4")[0] == 0
+    copied["b"][1] = copied["b"][1].replace("phi(3, 1)", "phi(2, 1)")
+    path = file_of(tmp_path, copied)
+    code, data = proved(capsys, path, "--order", "4")
+    assert (code, data["verdict"], data["classical"]) == (1, "fails", 0)
+    assert any(v["kind"] == "classical" and v["order"] == 1 for v in data["violated"])
+    assert {"kind": "stiff", "order": 1, "condition": "psi_1", "residual": "-4/3"} in data["violated"]
+    code, out, _ = run(capsys, path, "--order", "4")
+    assert code == 1
+    assert "order 4 was asked for, classical order 0 is proved: order 4 fails" in out
+
+
+@pytest.mark.parametrize(
+    ("place", "typo"),
+    [
+        (("a", 2, 1), "phi(1, 1/2)"),
+        (("a", 3, 0), "phi(1, 1) + 2*phi(2, 1)"),
+        (("b", 3), "-phi(2, 1) + 4*phi(3, 1/2)"),
+        (("c", 1), "1/3"),
+    ],
+)
+def test_other_typos_lower_the_order(capsys: Any, tmp_path: Path, place: tuple[Any, ...], typo: str) -> None:
+    copied = json.loads(json.dumps(KROGSTAD))
+    target = copied
+    for key in place[:-1]:
+        target = target[key]
+    target[place[-1]] = typo
+    code, data = proved(capsys, file_of(tmp_path, copied), "--order", "4")
+    assert code == 1
+    assert data["classical"] < 4
+    assert {v["order"] for v in data["violated"] if v["kind"] == "classical"} <= {1, 2, 3, 4}
+    assert any(v["order"] == data["classical"] + 1 and v["kind"] == "classical" for v in data["violated"])
+
+
+@pytest.mark.parametrize("order", range(1, 7))
+def test_with_an_order_the_conditions_up_to_it_are_listed(capsys: Any, order: int) -> None:
+    code, data = proved(capsys, "krogstad4", "--order", str(order))
+    assert code == (0 if order <= 4 else 1)
+    assert (data["order"], data["required"]) == (order, order)
+    assert {v["order"] for v in data["violated"] if v["kind"] == "classical"} == set(range(5, order + 1))
+    assert {v["order"] for v in data["violated"] if v["kind"] == "stiff"} == set(range(4, order + 1))
+
+
+def test_a_file_without_a_claim_is_held_to_order_1(capsys: Any, tmp_path: Path) -> None:
+    path = tmp_path / "euler.json"
+    write_tableau(path, Document(Tableau((), phi1 * N(0)), name="Euler"))
+    code, data = proved(capsys, str(path))
+    assert (code, data["name"], data["claimed"], data["classical"]) == (0, "Euler", None, 1)
+    assert "nothing is claimed, classical order 1 is proved" in run(capsys, str(path))[1]
+    write_tableau(path, Document(Tableau((), phi1 * N(0) * Rational(9, 10))))
+    code, data = proved(capsys, str(path))
+    assert (code, data["verdict"], data["classical"]) == (1, "fails", 0)
+    assert data["violated"]
+
+
+def test_a_linearised_file_is_proved_as_one(capsys: Any, tmp_path: Path) -> None:
+    path = tmp_path / "rosenbrock.json"
+    for linearised, order in ((True, 2), (False, 1)):
+        write_tableau(path, Document(Tableau((), phi1 * N(0)), linearised))
+        data = proved(capsys, str(path))[1]
+        assert (data["linearised"], data["classical"]) == (linearised, order)
+        assert ("Jacobian" in data["equation"]) is linearised
+
+
+def test_a_method_beyond_every_order_has_finite_json(capsys: Any, tmp_path: Path) -> None:
+    """Coefficients that no float holds."""
+    path = file_of(tmp_path, {"c": [0], "a": [[]], "b": ["phi(1, 1)*10**32*10**32*(10**32*10**32)**6"]})
+    code, data = proved(capsys, path)
+    assert code == 1
+    assert data["principal_error_norm"] is None
+    assert data["violated"][0]["residual"].startswith("9")
+
+
+@pytest.mark.parametrize(
+    ("name", "equation", "formula", "run_order"),
+    [
+        ("deis-tab2", "y' = w N(tau, y)", [3, 3, 3], 2),
+        ("deis-ipndm", "y' = N(tau, y)", [1, 2, 4], 2),
+        ("unipc-2-bh2", "u' = L u + N(u)", [3, 3, 3], 3),
+    ],
+)
+def test_a_solver_is_proved_by_its_own_equation(
+    capsys: Any, name: str, equation: str, formula: list[int], run_order: int
+) -> None:
+    own = proved(capsys, name)[1]["solver"]
+    assert own["equation"].startswith(equation)
+    assert [own["formula"][grid] for grid in ("any", "smooth", "equal")] == formula
+    assert own["run"] == run_order
+    assert own["refused"] == ""
+
+
+def test_the_claim_of_a_stochastic_solver_is_not_judged_by_its_drift(capsys: Any) -> None:
+    code, data = proved(capsys, "sde-dpm-solver-2m")
+    assert (code, data["required"]) == (0, 1)
+    assert "is stochastic" in data["solver"]["refused"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["krogstad5"], "the nearest are krogstad4"),
+        (["krogstad4", "--order", "0"], "must be an integer from 1 to 8, got '0'"),
+        (["krogstad4", "--order", "9"], "must be an integer from 1 to 8, got '9'"),
+        (["krogstad4", "--order", "x"], "must be an integer from 1 to 8, got 'x'"),
+        (["missing.json"], "missing.json"),
+        (["./missing"], "missing"),
+        ([], "NAME|FILE.json"),
+        (["sde-dpm-solver++-3m-released"], "cannot be proved: output: the weight of N(0) has a pole"),
+    ],
+)
+def test_bad_usage_is_exit_code_2(capsys: Any, arguments: list[str], words: str) -> None:
+    for as_json in ([], ["--json"]):
+        code, out, err = run(capsys, *arguments, *as_json)
+        assert (code, out) == (2, "")
+        assert words in (json.loads(err)["error"] if as_json else err)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (json.dumps(KROGSTAD | {"b": ["1", "phi(1 1)", "0", "0"]}), "b[1]: character 7 of 'phi(1 1)'"),
+        (json.dumps(KROGSTAD | {"a": [[], ["1"], ["2**2**2", "0"], [0, 0, 0]]}), "a[2][0]: character 5"),
+        ("{", "not JSON"),
+        ("", "not JSON"),
+    ],
+)
+def test_files_that_are_no_tableau_are_exit_code_2(
+    capsys: Any, tmp_path: Path, text: str, words: str
+) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    code, out, err = run(capsys, str(path))
+    assert (code, out) == (2, "")
+    assert words in err
+    assert "bad.json" in err
+
+
+def test_a_folder_is_no_file(capsys: Any, tmp_path: Path) -> None:
+    code, _, err = run(capsys, str(tmp_path))
+    assert code == 2
+    assert "Is a directory" in err
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_entry_of_the_catalogue_has_its_tableau(name: str) -> None:
+    found, entry = tableau_of(name), CATALOGUE[name]
+    assert (found.tableau, found.linearised) == (entry.tableau, entry.linearised)
+    assert (found.name, found.claimed, found.solver) == (name, entry.claimed, None)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_every_listed_name_has_a_tableau(name: str) -> None:
+    found = tableau_of(name)
+    solver = make(name)
+    assert found.tableau == solver.sequence.tableaux[-1]
+    assert found.name == name
+    assert solver.source in found.source
+    assert found.claimed == (CATALOGUE[name].claimed if name in CATALOGUE else solver.claimed)
+    assert (found.solver is None) is (name in CATALOGUE)
+
+
+def test_unknown_names_are_refused_by_the_lookup() -> None:
+    with pytest.raises(UsageError, match=r"a .json file, got 'etdrk'; the nearest are etdrk[234]"):
+        tableau_of("etdrk")
+
+
+def test_long_lists_are_cut_in_words_only(capsys: Any) -> None:
+    out, data = run(capsys, "krogstad4")[1], proved(capsys, "krogstad4")[1]
+    shown = sum(min(10, sum(v["kind"] == kind for v in data["violated"])) for kind in ("classical", "stiff"))
+    assert f"and {len(data['violated']) - shown} more conditions that fail" in out
+    assert "leading local error: " in out
+    assert math.isclose(float(data["principal_error_norm"]), math.sqrt(3210) / 1440)

@@ -1,0 +1,157 @@
+"""Proofs of whole solvers: what is expected of every solver follows from its coefficients alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import sympy
+from semilinear.analysis.expansion import weighted
+from semilinear.analysis.moments import POINTS, by_parts, left_mean, left_riemann
+from semilinear.analysis.solver_proof import GRIDS, on_smooth_grid, prove_solver
+from semilinear.integrators.form import data_in_lambda
+from semilinear.integrators.solver import Ramp, Solver
+from semilinear.integrators.solvers import make
+from semilinear.integrators.solvers.scire_snapshots import PHI
+from semilinear.integrators.tableau import N, P, Stage, Tableau, adams, interpolate, omega, phi1
+from semilinear.verification.claims import EXPECTATIONS, Expectation
+from sympy import Integer, Rational, symbols
+
+UNPROVED = ("score-sde-pf-em", "score-sde-pf-reverse-diffusion")
+SLOW = ("unipc-5-bh2",)
+PROVABLE = [
+    pytest.param(e, id=e.label, marks=pytest.mark.slow if e.solver in SLOW else ())
+    for e in EXPECTATIONS
+    if e.solver not in UNPROVED
+]
+
+
+def corrected(order: int, predictor: Any) -> Tableau:
+    """Predict by a row, correct through `order` nodes, the predicted one among them; carry its evaluation."""
+    nodes = {Integer(0): N(0), Integer(1): N(1)} | {-omega(j): P(j) for j in range(1, order - 1)}
+    return Tableau((Stage(Integer(1), predictor),), interpolate(nodes), carry=1)
+
+
+@pytest.mark.parametrize("expectation", PROVABLE)
+def test_the_expected_orders_are_the_proved_ones(expectation: Expectation) -> None:
+    proof = prove_solver(expectation.build(), residue=expectation.residue)
+    for expected, proved in ((expectation.exact, proof.exact_start()), (expectation.own, proof.run())):
+        if expected is None:  # the measured order falls; its limit is below what is claimed
+            assert proved < proof.solver.claimed
+        else:
+            assert proved == expected
+
+
+@pytest.mark.parametrize("name", UNPROVED)
+def test_a_discretised_kernel_has_no_formula(name: str) -> None:
+    with pytest.raises(ValueError, match="discretised kernel"):
+        prove_solver(make(name))
+
+
+def test_ipndm_has_three_orders() -> None:
+    proof = prove_solver(make("deis-ipndm"))
+    assert [proof.formula(grid) for grid in GRIDS] == [1, 2, 4]
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_adams_methods_have_their_order_on_every_grid(k: int) -> None:
+    proof = prove_solver(make(f"deis-lambdaab{k - 1}"))
+    assert [proof.formula(grid) for grid in GRIDS] == [k, k, k]
+
+
+FIRST = (1 - PHI) / (2 * PHI)
+SECOND = (1 - PHI**2) / (2 * PHI**2)
+
+
+@pytest.mark.parametrize(
+    ("name", "constant"),
+    [
+        *((f"scire-{v}-{k}-released", FIRST) for v in ("v1", "v2") for k in ("2", "3", "2m")),
+        ("scire-v1-agile-3-released", FIRST),
+        ("scire-v1-2m-released-d30", FIRST),
+        ("scire-v1-2m-released-sd", SECOND),
+        ("scire-ei-2-released-disc", FIRST),
+        ("scire-v1-3-released-edm", FIRST),
+        *((f"scire-{v}-3m-released", SECOND) for v in ("v1", "v2")),
+    ],
+)
+def test_the_local_error_of_scire_is_its_constant_times_the_slope(name: str, constant: Any) -> None:
+    (term,) = prove_solver(make(name)).error_on_equal_steps
+    assert (term.differential, term.order) == ("D N", 2)
+    assert sympy.simplify(term.coefficient - constant) == 0
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_a_predictor_two_orders_below_costs_one_order(p: int) -> None:
+    """PEC lemma: min(p, q + 1)."""
+    predictor = adams(p).output
+    good, poor = (
+        Solver("pec", data_in_lambda, Ramp((corrected(n, predictor),)), n, "") for n in (p + 1, p + 3)
+    )
+    assert prove_solver(good).formula() == p + 1
+    assert prove_solver(poor).formula() == p + 1
+
+
+def test_a_first_order_step_at_either_end_leaves_second_order() -> None:
+    start = make("dpm-solver-3m-corrected")
+    proof = prove_solver(start)
+    assert (proof.formula(), proof.exact_start(), proof.run()) == (3, 3, 2)
+    end = replace(start, sequence=Ramp((adams(3),), last=(adams(1),)))
+    proof = prove_solver(end)
+    assert (proof.formula(), proof.exact_start(), proof.run()) == (3, 2, 2)
+
+
+def test_a_wrong_step_ratio_costs_an_order_on_grids_that_are_not_equal() -> None:
+    row = adams(2).output
+    wrong = replace(
+        make("deis-rhoab1"),
+        sequence=Ramp((adams(1), Tableau((), row.subs(omega(1), 1 / omega(1))))),
+    )
+    proof = prove_solver(wrong)
+    assert [proof.formula(grid) for grid in GRIDS] == [1, 2, 2]
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3])
+def test_the_left_riemann_sum_of_deis_makes_one_error(degree: int) -> None:
+    proof = prove_solver(make(f"deis-tab{degree}-released"), points=POINTS)
+    found = {t.differential: t.coefficient for t in proof.error_on_equal_steps}
+    assert found == {"w' N": -1 / (2 * POINTS), "w D N": -1 / (2 * POINTS)}
+
+
+@pytest.mark.parametrize("p", [0, 1, 2, 5])
+@pytest.mark.parametrize("points", [1, 2, 7])
+def test_the_mean_of_powers_is_the_sum(p: int, points: int) -> None:
+    total = sum((Fraction(i**p, points**p) for i in range(points)), Fraction(0)) / points
+    assert left_mean(p, points) == Rational(total.numerator, total.denominator)
+    assert left_mean(p, POINTS).subs(POINTS, points) == left_mean(p, points)
+
+
+def test_infinitely_many_points_are_exact() -> None:
+    for k in (1, 2, 3):
+        for m in (0, 1, 2):
+            for rule in (left_riemann(), by_parts()):
+                assert sympy.limit(rule.moment(k, m), POINTS, sympy.oo) == Rational(1, k + m)
+        assert sympy.limit(by_parts().free(k), POINTS, sympy.oo) == 0
+
+
+def test_a_smooth_grid_has_the_ratios_of_its_map() -> None:
+    """tau = xi + g_1 xi^2/2 at equal steps: omega_1 = 1 - g_1 delta + O(delta^2)."""
+    delta, g = sympy.Symbol("delta", positive=True), sympy.Symbol("g_1")
+    series = sympy.series(on_smooth_grid(omega(1), 1), delta, 0, 2).removeO()
+    assert sympy.expand(series - (1 - g * delta)) == 0
+
+
+def test_rows_that_are_not_moments_are_refused_where_the_weight_is_open() -> None:
+    with pytest.raises(ValueError, match="has no moment"):
+        weighted(Tableau((), N(0)), 2)
+    with pytest.raises(ValueError, match="not a constant times one moment"):
+        weighted(Tableau((), phi1**2 * N(0)), 2)
+
+
+def test_other_things_than_solvers_of_the_flow_are_refused() -> None:
+    with pytest.raises(ValueError, match="is stochastic"):
+        prove_solver(make("sde-dpm-solver++-2m"))
+    with pytest.raises(TypeError, match="solver must be a Solver"):
+        prove_solver(symbols("x"))

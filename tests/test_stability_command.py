@@ -1,0 +1,183 @@
+"""`semilinear stability`: what it prints, its JSON, its figure, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from semilinear.integrators.tableau import N, P, Tableau, phi1, z
+from semilinear.verification import stability_command
+from semilinear.verification.cli import main
+
+
+def run(capsys: Any, *arguments: str) -> tuple[int, str, str]:
+    code = main(["stability", *arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_the_json_has_the_keys_that_are_promised(capsys: Any) -> None:
+    code, out, _ = run(capsys, "ddim", "--json")
+    data = json.loads(out, parse_constant=pytest.fail)  # no NaN, no infinity
+    assert code == 0
+    assert (data["solver"], data["form"], data["rate"]) == ("ddim", "noise_in_lambda", 1)
+    assert (data["memory"], data["zero_stable"]) == (1, True)
+    assert [row["z"] for row in data["z"]] == [0, 1, 5]
+    assert data["z"][0]["real"] == pytest.approx([-2, 0], abs=1e-10)
+    assert data["z"][0]["imaginary"] == 0
+    assert data["z"][0]["area"] == pytest.approx(math.pi, abs=data["z"][0]["area_error"])
+    assert data["z"][1]["imaginary"] is None  # w = 0 grows
+    assert "largest_stable_step" not in data
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        (["--z", "-1", "-5"], [-1, -5]),
+        (["--z=-1e-1"], [-0.1]),
+        (["--z", "-1e-1", "-.5", "0"], [-0.1, -0.5, 0]),
+        (["--z", "-1", "--z=-2"], [-1, -2]),
+        (["--z", "-1", "-1.0"], [-1]),
+        ([], [0, -1, -5]),
+    ],
+)
+def test_negative_numbers_are_values(capsys: Any, arguments: list[str], values: list[float]) -> None:
+    code, out, _ = run(capsys, "dpm-solver++-1", *arguments, "--json")
+    assert code == 0
+    assert [row["z"] for row in json.loads(out)["z"]] == values
+
+
+def test_a_form_without_a_linear_part_has_z_0_alone(capsys: Any) -> None:
+    code, out, _ = run(capsys, "deis-rhork-4rk", "--json")
+    assert code == 0
+    assert [row["z"] for row in json.loads(out)["z"]] == [0]
+    assert json.loads(out)["z"][0]["real"][0] == pytest.approx(-2.7852935634)
+
+
+@pytest.mark.parametrize(
+    ("mu", "verdict", "h"),
+    [
+        (["-3"], "bounded", math.log(2)),
+        (["-3", "0.5"], "bounded", math.log(2)),
+        (["0.5", "-0.3+0.4j"], "unbounded", None),
+        (["2"], "none", 0),
+    ],
+)
+def test_the_largest_step_of_ddim_in_data_prediction(
+    capsys: Any, mu: list[str], verdict: str, h: float | None
+) -> None:
+    """e^(-h) + mu (1 - e^(-h)) >= -1."""
+    code, out, _ = run(capsys, "dpm-solver++-1", "--z", "0", "--mu", *mu, "--json")
+    step = json.loads(out, parse_constant=pytest.fail)["largest_stable_step"]
+    assert code == 0
+    assert step["verdict"] == verdict
+    assert step["h"] == (None if h is None else pytest.approx(h, rel=1e-10))
+    assert step["linear"] == [[-1, 0]] * len(mu)
+    assert len(step["mu"]) == len(mu)
+    words = {"bounded": "h = 0.693147", "unbounded": "unbounded, no step up to", "none": "none, already h ="}
+    assert words[verdict] in run(capsys, "dpm-solver++-1", "--z", "0", "--mu", *mu)[1]
+
+
+def test_complex_eigenvalues_can_be_negative(capsys: Any) -> None:
+    arguments = ("krogstad4", "--z", "0", "--linear", "-1+2j", "--mu", "-2-1j", "-.5e1", "--json")
+    code, out, _ = run(capsys, *arguments)
+    step = json.loads(out)["largest_stable_step"]
+    assert code == 0
+    assert step["linear"] == [[-1, 2], [-1, 2]]
+    assert step["mu"] == [[-2, -1], [-5, 0]]
+
+
+def test_the_table_says_what_the_json_says(capsys: Any) -> None:
+    code, out, _ = run(capsys, "dpm-solver++-2m-taylor", "--z", "0", "1")
+    assert code == 0
+    assert "[-1, 0]" in out
+    assert "none: w = 0 is unstable" in out
+    assert "zero-stable (memory 2)" in out
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_the_regions_are_drawn(capsys: Any, tmp_path: Path, suffix: str) -> None:
+    """The same bytes again: nothing in the file depends on the time."""
+    paths = [tmp_path / f"{i}.{suffix}" for i in range(2)]
+    for path in paths:
+        run(capsys, "ddim", "--z", "0", "--plot", str(path))
+    assert paths[0].stat().st_size > 5000
+    assert paths[0].read_bytes()[:4] in (b"\x89PNG", b"<?xm")
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_empty_region_is_said_and_drawn_without_a_warning(capsys: Any, tmp_path: Path) -> None:
+    path = tmp_path / "empty.svg"
+    code, out, _ = run(capsys, "deis-lambdaab2", "--z", "1", "--plot", str(path), "--json")
+    row = json.loads(out)["z"][0]
+    assert code == 0
+    assert (row["real"], row["imaginary"], row["area"]) == (None, None, 0)
+    assert path.stat().st_size > 5000
+
+
+def test_a_method_that_is_not_zero_stable_is_exit_code_1(capsys: Any, monkeypatch: Any) -> None:
+    pole = Tableau((), phi1 * N(0) + (N(0) - 2 * P(1) + P(2)) / z)
+    monkeypatch.setattr(stability_command, "equation_of", lambda name: (pole, "data_in_lambda", -1.0))
+    code, out, _ = run(capsys, "pole", "--z", "-1", "--json")
+    assert code == 1
+    assert json.loads(out)["zero_stable"] is False
+    assert "NOT zero-stable" in run(capsys, "pole", "--z", "-1")[1]
+
+
+def test_the_listed_method_with_a_pole_at_z_0_is_not_zero_stable(capsys: Any) -> None:
+    code, out, _ = run(capsys, "sde-dpm-solver++-3m-released", "--json")
+    data = json.loads(out)
+    assert code == 1
+    assert (data["zero_stable"], data["rate"], [row["z"] for row in data["z"]]) == (False, -2, [-1, -5])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "required: NAME"),
+        (["dpm-solver++2m"], "nearest are"),
+        (["deis-tab2"], "whose weight is not exponential"),
+        (["dpm-solver-v3-2m"], "whose weight is not exponential"),
+        (["scire-v1-2-released"], "change from step to step (phi_1)"),
+        (["ddim", "--z", "nan"], "must be a finite number"),
+        (["ddim", "--z", "-1e999"], "must be a finite number"),
+        (["ddim", "--z", "1000"], "e^z overflows, got 1000"),
+        (["sde-dpm-solver++-3m-released", "--z", "-1", "0"], "must be no pole of a coefficient"),
+        (["ddim", "--z", "x"], "invalid finite value"),
+        (["ddim", "--z"], "expected at least one argument"),
+        (["deis-rhoab2", "--z", "0", "-1"], "--z must be 0 for form noise_in_rho"),
+        (["deis-rhoab2", "--linear", "-1", "--mu", "-1"], "--linear must be 0"),
+        (["ddim", "--linear", "-1"], "--linear needs --mu"),
+        (["ddim", "--linear", "1", "2", "--mu", "1", "2", "3"], "as many, or one"),
+        (["ddim", "--mu", "nan"], "must be a finite number"),
+        (["ddim", "--mu", "inf+1j"], "must be a finite number"),
+        (["ddim", "--mu", "1+j2"], "invalid"),
+        (["ddim", "--plot", "x.doc"], "--plot must end in"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(capsys: Any, arguments: list[str], message: str) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_file_and_an_entry_of_the_catalogue_are_the_same_method(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "etdrk2.json"
+    etdrk2 = {"c": ["0", "1"], "a": [[], ["phi(1, 1)"]], "b": ["phi(1, 1) - phi(2, 1)", "phi(2, 1)"]}
+    path.write_text(json.dumps(etdrk2))
+    found = []
+    for name in (str(path), "etdrk2"):
+        assert main(["stability", name, "--z", "0", "-1", "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["z"])
+    assert found[0] == found[1]
+
+
+def test_a_method_of_rosenbrock_type_is_refused(capsys: Any) -> None:
+    assert main(["stability", "exprb32", "--json"]) == 2
+    assert "Rosenbrock type" in capsys.readouterr().err

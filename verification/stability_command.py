@@ -1,0 +1,214 @@
+"""`semilinear stability`: where a method is stable on u' = L u + mu u.
+
+JSON: solver, form, rate (the form's L); memory (the order of the amplification matrix); zero_stable;
+z: a list of objects with z, real: [low, high] (the stable interval of real w = h mu that holds 0, or the
+nearest to it) or null where there is none, imaginary: y* (i y is stable for |y| <= y*) or null where w = 0 is
+unstable, area, area_error; and with --mu largest_stable_step: linear and mu as lists of [real, imaginary],
+h or null, verdict "bounded", "unbounded" (h null: no step up to `scanned` is unstable) or "none" (h = 0: all
+are), error, scanned.  All numbers are finite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cmath
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from .terminal import FAILED, OK, UsageError, console, finite, print_json, writable_file
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser."""
+    stability: argparse.ArgumentParser = commands.add_parser(
+        "stability",
+        help="stability regions and largest stable step of one solver",
+        description="Stability of a solver's full-order formula on u' = L u + mu u, z = h L, w = h mu.  "
+        "Exit code 1 if it is not zero-stable.",
+    )
+    stability.add_argument(
+        "solver",
+        metavar="NAME|FILE.json",
+        help="a listed solver whose form has a constant L, an entry of the catalogue, or a tableau file",
+    )
+    stability.add_argument(
+        "--z",
+        type=finite,
+        nargs="+",
+        action="extend",
+        metavar="Z",
+        help="values of h L (default: 0, and 1 and 5 times the sign of the form's L; not a pole)",
+    )
+    stability.add_argument(
+        "--linear", type=_number, nargs="+", metavar="L", help="complex numbers (default: the form's L)"
+    )
+    stability.add_argument(
+        "--mu",
+        type=_number,
+        nargs="+",
+        metavar="M",
+        help="complex numbers: the largest stable step for all of them, as many as L or one of either",
+    )
+    stability.add_argument("--plot", type=Path, metavar="FILE", help="draw the regions (PNG or SVG)")
+    stability.set_defaults(run=run)
+    return stability
+
+
+def _number(text: str) -> complex:
+    value = complex(text)
+    if not cmath.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
+    return value
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compute, print, draw."""
+    from semilinear.analysis.stability import Amplification
+    from semilinear.analysis.stability_region import region
+
+    tableau, form, rate = equation_of(options.solver)
+    if tableau.parameters:
+        names = ", ".join(sorted(s.name for s in tableau.parameters))
+        raise UsageError(f"solver {options.solver} has coefficients that change from step to step ({names})")
+    method = Amplification(tableau)
+    values = _values(options.z, method, form, rate)
+    pairs = _pairs(options.linear, options.mu, form, rate)
+    if options.plot is not None:
+        writable_file(options.plot, (".png", ".svg"))
+    regions = [region(method, z) for z in values]
+    data: dict[str, Any] = {
+        "solver": options.solver,
+        "form": form,
+        "rate": rate,
+        "memory": method.size,
+        "zero_stable": method.zero_stable,
+        "z": [sections(method, r) for r in regions],
+    }
+    if pairs is not None:
+        data["largest_stable_step"] = _largest(method, *pairs)
+    if options.plot is not None:
+        from .stability_plot import plot_regions
+
+        plot_regions(regions, options.solver, options.plot)
+    if options.json:
+        print_json(data)
+    else:
+        _print(data)
+    return OK if data["zero_stable"] else FAILED
+
+
+def equation_of(name: str) -> tuple[Any, str, float]:
+    """A tableau by name or from a file, its equation's name and L (-1 for one that belongs to no form).
+
+    Raises UsageError for other names, for forms without a constant linear operator, and for methods of
+    Rosenbrock type, whose L is the whole Jacobian.
+    """
+    from semilinear.integrators.schedule import vp_linear
+
+    from .lookup import DUHAMEL, tableau_of
+
+    found = tableau_of(name)
+    if found.linearised:
+        raise UsageError(f"{name} is of Rosenbrock type: its L is the Jacobian, and it is exact on u' = L u")
+    if found.solver is None:
+        return found.tableau, DUHAMEL, -1.0
+    form = found.solver.form(vp_linear())
+    rate = form.weight.rate
+    if rate is None:
+        raise UsageError(
+            f"solver {name} is of form {form.name}, whose weight is not exponential: its coefficients are no "
+            "functions of z = h L, and stability depends on schedule and grid"
+        )
+    return found.tableau, form.name, float(rate)
+
+
+def _values(given: Sequence[float] | None, method: Any, form: str, rate: float) -> list[float]:
+    sign = float(rate > 0) - float(rate < 0)
+    usable = [v for v in given or (0.0, sign, 5 * sign) if abs(method.matrix(v, 0)).max() < math.inf]
+    values = usable if given is None else list(given)
+    if len(usable) < len(values):
+        bad = next(v for v in values if v not in usable)
+        raise UsageError(
+            f"--z must be no pole of a coefficient, and none so large that e^z overflows, got {bad:g}"
+        )
+    if rate == 0 and any(values):  # only given ones are
+        raise UsageError(f"--z must be 0 for form {form}, whose L is 0, got {max(values, key=abs):g}")
+    return list(dict.fromkeys(v + 0.0 for v in values))
+
+
+def _pairs(
+    linear: list[complex] | None, mu: list[complex] | None, form: str, rate: float
+) -> tuple[list[complex], list[complex]] | None:
+    if mu is None:
+        if linear is not None:
+            raise UsageError("--linear needs --mu")
+        return None
+    given = [complex(rate)] if linear is None else linear
+    if rate == 0 and any(given):
+        raise UsageError(f"--linear must be 0 for form {form}, whose L is 0")
+    if len(given) != len(mu) and 1 not in (len(given), len(mu)):
+        raise UsageError(f"--linear and --mu must be as many, or one, got {len(given)} and {len(mu)}")
+    count = max(len(given), len(mu))
+    return given * (count // len(given)), mu * (count // len(mu))
+
+
+def sections(method: Any, region: Any) -> dict[str, Any]:
+    """The stable intervals and the area for one z, as JSON data."""
+    from semilinear.analysis.stability_region import imaginary_interval, real_interval
+
+    z = region.z.real
+    real = real_interval(method, z)
+    return {
+        "z": z,
+        "real": None if real is None else [real.low, real.high],
+        "imaginary": imaginary_interval(method, z),
+        "area": region.area,
+        "area_error": region.area_error,
+    }
+
+
+def _largest(method: Any, linear: list[complex], mu: list[complex]) -> dict[str, Any]:
+    from semilinear.analysis.stability_region import largest_stable_step
+
+    step = largest_stable_step(method, linear, mu)
+    unbounded = math.isinf(step.h)
+    return {
+        "linear": [[v.real, v.imag] for v in linear],
+        "mu": [[v.real, v.imag] for v in mu],
+        "h": None if unbounded else step.h,
+        "verdict": "unbounded" if unbounded else "bounded" if step.h > 0 else "none",
+        "error": step.error,
+        "scanned": None if math.isinf(step.scanned) else step.scanned,
+    }
+
+
+def _print(data: dict[str, Any]) -> None:
+    table = Table(title=f"{data['solver']} ({data['form']}, L = {data['rate']:g}) on u' = L u + mu u")
+    for column in ("z = hL", "real interval of w = h mu", "imaginary", "area"):
+        table.add_column(column, no_wrap=True)
+    for row in data["z"]:
+        real, imaginary = row["real"], row["imaginary"]
+        table.add_row(
+            f"{row['z']:g}",
+            "none" if real is None else f"[{real[0]:.6g}, {real[1]:.6g}]",
+            "none: w = 0 is unstable" if imaginary is None else f"{imaginary:.6g}",
+            f"{row['area']:.4g} ± {row['area_error']:.0e}",
+        )
+    console().print(table)
+    roots = f"memory {data['memory']}"
+    print(f"{'zero-stable' if data['zero_stable'] else 'NOT zero-stable'} ({roots})")
+    if "largest_stable_step" in data:
+        print(_sentence(data["largest_stable_step"]))
+
+
+def _sentence(step: dict[str, Any]) -> str:
+    if step["verdict"] == "none":
+        return f"largest stable step: none, already h = {step['error']:.3g} is unstable"
+    if step["verdict"] == "unbounded":
+        upto = "" if step["scanned"] is None else f" up to {step['scanned']:.3g}"
+        return f"largest stable step: unbounded, no step{upto} is unstable"
+    return f"largest stable step: h = {step['h']:.9g}"
