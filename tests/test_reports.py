@@ -10,12 +10,17 @@ from typing import Any
 
 import pytest
 from semilinear.analysis.convergence import OrderEstimate
+from semilinear.analysis.mutation import listed
+from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.solvers import SOLVERS
+from semilinear.verification import proof_report
 from semilinear.verification.campaign import MAIN, Measured
 from semilinear.verification.claims import EXPECTATIONS, Expectation
 from semilinear.verification.cli import main
 from semilinear.verification.golden import CaseResult
 from semilinear.verification.identities import IDENTITIES
+from semilinear.verification.proofs import failures
+from semilinear.verification.quadrature_effect import RULES
 from semilinear.verification.report import (
     BEGIN,
     END,
@@ -45,6 +50,43 @@ def test_the_report_is_generated_from_its_data(data: Any) -> None:
 def test_the_readme_table_is_generated_from_the_report(data: Any) -> None:
     text = (ROOT / "README.md").read_text()
     assert with_block(text, readme_block(data)) == text
+
+
+@pytest.fixture(scope="module")
+def proved() -> Any:
+    return json.loads((ROOT / "reports" / "proofs.json").read_text())
+
+
+def test_the_report_of_proofs_is_generated_from_its_data(proved: Any) -> None:
+    assert (ROOT / "reports" / "proofs.md").read_text() == proof_report.markdown(proved)
+
+
+def test_the_committed_proofs_are_those_of_everything_that_is_listed(proved: Any) -> None:
+    assert [row["solver"] for row in proved["solvers"]] == [e.label for e in EXPECTATIONS]
+    assert [row["name"] for row in proved["catalogue"]] == list(CATALOGUE)
+    assert [row["solver"] for row in proved["effects"]] == [rule.name for rule in RULES]
+    assert [row["name"] for row in proved["stability"]] == list(proof_report.STABILITY)
+    assert {row["name"] for row in proved["mutations"]} == {case.name for case in listed()}
+
+
+def test_the_committed_proofs_show_no_failure(proved: Any) -> None:
+    assert failures(proved) == []
+
+
+def test_a_contradicted_proof_is_a_failure(proved: Any) -> None:
+    changed = json.loads(json.dumps(proved))
+    changed["solvers"][0]["as_expected"] = False
+    changed["effects"][0]["limit"] = 1.2
+    changed["mutations"][0]["caught"] -= 1
+    assert len(failures(changed)) == 3
+
+
+def test_the_proved_orders_stand_beside_the_measured_ones(data: Any, proved: Any) -> None:
+    orders = {row["solver"]: row for row in proved["solvers"]}
+    for row in data["rows"]:
+        proof = orders[row["solver"]]
+        expected = None if proof["refused"] else {"own": proof["run"], "exact": proof["exact_start"]}
+        assert row["proved"] == expected
 
 
 def test_the_committed_report_is_a_full_run_of_every_solver(data: Any) -> None:
