@@ -242,7 +242,7 @@ class _System:
 
 
 def _clean(equations: Iterable[Poly]) -> list[Poly]:
-    """Monic, without repetitions and zeros, the short ones first (the order decides which family comes out)."""
+    """Monic, without repetitions and zeros, the short ones first."""
     unique = dict.fromkeys(e.monic() for e in equations if e)
     return sorted(unique, key=lambda e: (len(e), e.leading_expv()))
 

@@ -70,11 +70,15 @@ def check_against_plan(
     made = compiler.step(tableau, t0, t1, 0, 1)
     plan_rows = [operation for operation in made.operations if isinstance(operation, Row)]
     states = {0: 0, **{-j: -j for j in range(1, tableau.past + 1)}}
-    states |= {i: row.state for i, row in enumerate(plan_rows[:-1], 1)}
+    states |= {i: row.state for i, row in enumerate(plan_rows[: len(tableau.stages)], 1)}
     scope = _Exact(step, [compiler.form.tau(t) for t in past])
-    places = [*tableau.c, sympy.Integer(1)]
+    named = [
+        (name, row, c) for (name, row), c in zip(rows(tableau), (*tableau.c, sympy.Integer(1)), strict=True)
+    ]
+    if tableau.b_low is not None:
+        named.insert(-1, ("low", tableau.b_low, sympy.Integer(1)))
     found: list[Deviation] = []
-    for (name, weights), row, c in zip(rows(tableau), plan_rows, places, strict=True):
+    for (name, weights, c), row in zip(named, plan_rows, strict=True):
         factor = scope.number(step.weight(FLOAT64.number(c)))
         numbers = {state: value for kind, state, value in row.terms if kind == "m"}
         found += _deviations(

@@ -1,4 +1,4 @@
-"""Weights rounded once: sums of phi-functions whose terms cancel, in exact arithmetic.
+"""Weights rounded once: sums of phi-functions, whose terms may cancel, in exact arithmetic.
 
 A weight such as  phi_1 - 3 phi_2 + 4 phi_3  has zeros, and  phi_1(z/2)/2 - phi_2(z/2)  vanishes with z: added
 in float64, a weight that is 1000 times smaller than its terms is 1000 units of the last place off, however
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -19,7 +18,7 @@ from sympy import Expr, Symbol
 from .arithmetic import FLOAT64, Arithmetic, Value
 from .evaluate import Scope, evaluator
 from .form import Exponential
-from .tableau import phi, z
+from .tableau import z
 
 BITS = 320
 LARGEST = 128.0
@@ -111,8 +110,8 @@ class RoundedWeights:
         self._exact = RationalScope(scope) if _applies(scope, xp) else None
 
     def __call__(self, weight: Expr) -> Value:
-        """The weight's value: rounded once where it is a sum, which may cancel."""
-        if self._exact is not None and _may_cancel(weight):
+        """The weight's value, rounded once."""
+        if self._exact is not None:
             try:
                 return float(evaluator(weight, RATIONAL)(self._exact))
             except (TypeError, ValueError, ArithmeticError):
@@ -126,10 +125,3 @@ def _applies(scope: Scope, xp: Arithmetic) -> bool:
     if xp is not FLOAT64 or step.infinite or not isinstance(weight, Exponential):
         return False
     return isinstance(weight.rate, (int, float)) and 0 < abs(step.z) <= LARGEST
-
-
-@lru_cache(maxsize=4096)
-def _may_cancel(weight: Expr) -> bool:
-    """Whether functions are added in a weight."""
-    sums = (part for part in sympy.preorder_traversal(weight) if part.is_Add)
-    return any(part.has(phi, sympy.exp) for part in sums)

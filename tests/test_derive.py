@@ -19,8 +19,10 @@ from semilinear.analysis.pairs import estimator_ratio, pair
 from semilinear.analysis.plan_check import check_against_plan, worst
 from semilinear.analysis.proof import local_order, prove
 from semilinear.analysis.tableau_file import parse_tableau
+from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.catalogue.entry import from_columns
 from semilinear.integrators.schedule import vp_linear
-from semilinear.integrators.solvers import classical, deis, dpm_solver, unipc
+from semilinear.integrators.solvers import deis, dpm_solver, unipc
 from semilinear.integrators.tableau import (
     N,
     Stage,
@@ -36,6 +38,10 @@ from sympy import Rational, Symbol
 
 C2, C3 = Symbol("c2"), Symbol("c3")
 HALF, THIRD = Rational(1, 2), Rational(1, 3)
+
+
+def known(name: str) -> Tableau:
+    return CATALOGUE[name].tableau
 
 
 @cache
@@ -77,7 +83,7 @@ def four_stage() -> list[Family]:
 
 @cache
 def embedded() -> list[Family]:
-    return derive_embedded(classical.hochbruck_ostermann4(), order=3, conditions="stiff")
+    return derive_embedded(known("hochbruck-ostermann4"), order=3, conditions="stiff")
 
 
 @cache
@@ -98,15 +104,20 @@ def unic(p: int) -> Callable[[], list[Family]]:
 KNOWN: list[tuple[str, Callable[[], list[Family]], Tableau]] = [
     ("DPM-Solver-2", two_stage, dpm_solver.second()),
     ("DPM-Solver-2 Taylor", two_stage, dpm_solver.second(Rational(2, 5), "taylor")),
-    ("ETDRK2", two_stage, classical.etdrk2()),
-    ("ETDRK2 by stiff conditions", two_stage_stiff, classical.etdrk2()),
+    ("ETDRK2", two_stage, known("etdrk2")),
+    ("ETDRK2 by stiff conditions", two_stage_stiff, known("etdrk2")),
     ("DPM-Solver-3", three_stage, dpm_solver.third()),
     ("DPM-Solver-3 Taylor", three_stage, dpm_solver.third(type="taylor")),
-    ("ETDRK3", three_stage, classical.etdrk3()),
-    ("Hochbruck-Ostermann 5.9", equation_5_9, classical.hochbruck_ostermann3()),
-    ("5.9 in the whole weak family", three_stage_weak, classical.hochbruck_ostermann3()),
+    ("ETDRK3", three_stage, known("etdrk3")),
+    ("Hochbruck-Ostermann 5.9", equation_5_9, known("hochbruck-ostermann3")),
+    ("5.9 in the whole weak family", three_stage_weak, known("hochbruck-ostermann3")),
     ("DPM-Solver-3 by stiff conditions", three_stage_weak, dpm_solver.third(HALF)),
-    ("Krogstad", four_stage, classical.krogstad4()),
+    ("Hochbruck-Ostermann 5.8", equation_5_8, known("hochbruck-ostermann3-gamma")),
+    ("Friedli", four_stage, known("friedli4")),
+    ("Strehmel-Weiner", four_stage, known("strehmel-weiner4")),
+    ("Krogstad", four_stage, known("krogstad4")),
+    ("Norsett 4", adams_stiff(4), known("ab-norsett4")),
+    ("PEC322", unic(2), known("pec322")),
     ("2M", lambda: derive(past=1, order=2), dpm_solver.multistep_second()),
     ("3M corrected", adams_stiff(3), adams(3)),
     ("Adams 2", adams_stiff(2), adams(2)),
@@ -146,7 +157,7 @@ def hochbruck_ostermann_5_8(c2: Any, c3: Any) -> Tableau:
     gamma = (3 * c3**2 - 2 * c3) / (2 * c2 - 3 * c2**2)
     a32 = gamma * c2 * phi(2, c2) + c3**2 / c2 * phi(2, c3)
     b3 = phi2 / (gamma * c2 + c3)
-    return classical.from_columns([0, c2, c3], {(3, 2): a32}, {2: gamma * b3, 3: b3})
+    return from_columns([0, c2, c3], {(3, 2): a32}, {2: gamma * b3, 3: b3})
 
 
 def test_equation_5_8_is_derived_for_all_abscissae() -> None:
@@ -165,8 +176,8 @@ def test_the_five_stages_of_hochbruck_and_ostermann_are_derived_from_their_absci
     )
     assert len(family.parameters) == 8
     assert prove(family.tableau).weak_stiff == 4
-    assert family.find(classical.hochbruck_ostermann4()) is not None
-    assert family.find(classical.krogstad4()) is None
+    assert family.find(known("hochbruck-ostermann4")) is not None
+    assert family.find(known("krogstad4")) is None
 
 
 def test_an_abscissa_that_the_conditions_force_is_found() -> None:
@@ -184,13 +195,13 @@ def test_the_strong_embedded_family_on_the_five_stages_of_hochbruck_and_osterman
     for key, weight in expected.items():
         assert sympy.expand(family.tableau.b[key] - weight) == 0
     assert sympy.expand(family.tableau.b[0] - (phi(1, 1) - 3 * phi2 + 4 * phi3)) == 0
-    assert family.find(classical.hochbruck_ostermann4()) is not None
+    assert family.find(known("hochbruck-ostermann4")) is not None
     krogstad_type = family.at(dict.fromkeys(family.parameters, 0))
     assert prove(krogstad_type.tableau).stiff == 3
 
 
 def test_a_pair_has_both_orders_and_its_estimate_is_judged() -> None:
-    method = classical.hochbruck_ostermann4()
+    method = known("hochbruck-ostermann4")
     (family,) = embedded()
     member = family.at(dict.fromkeys(family.parameters, 0))
     made = pair(method, member)
@@ -205,7 +216,7 @@ def test_a_pair_has_both_orders_and_its_estimate_is_judged() -> None:
     with pytest.raises(ValueError, match="no parameters, got b_4_1"):
         pair(method, family)
     with pytest.raises(ValueError, match="must have the tableau's stages"):
-        pair(classical.krogstad4(), member)
+        pair(known("krogstad4"), member)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +281,7 @@ def test_all_kutta_methods_with_nodes_half_half_one() -> None:
 def test_a_tableau_outside_a_family_is_not_found() -> None:
     (family,) = two_stage_stiff()
     assert family.find(dpm_solver.second()) is None
-    assert family.find(classical.etdrk3()) is None
+    assert family.find(known("etdrk3")) is None
 
 
 @pytest.mark.parametrize("order", [2, 3, 4])
@@ -318,9 +329,7 @@ def test_the_best_two_stage_method_is_ralstons() -> None:
     assert found.exact
     assert found.values == {C2: Rational(2, 3)}
     assert found.error == pytest.approx(
-        float(
-            prove(classical.from_columns([0, Rational(2, 3)], {}, {2: Rational(3, 2) * phi2})).principal_error
-        )
+        float(prove(from_columns([0, Rational(2, 3)], {}, {2: Rational(3, 2) * phi2})).principal_error)
     )
 
 
@@ -383,7 +392,7 @@ def test_the_json_of_numbers_is_a_tableau_file() -> None:
     (family,) = equation_5_9()
     member = family.at({C2: THIRD})
     assert member.find(parse_tableau(json.dumps(data(member))).tableau) == {}
-    assert member.find(classical.hochbruck_ostermann3()) == {}
+    assert member.find(known("hochbruck-ostermann3")) == {}
 
 
 def test_the_json_of_a_family_names_its_parameters_and_past_weights() -> None:
@@ -428,7 +437,7 @@ def test_a_wrong_plan_coefficient_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
 
     exact = plan_check._Exact.__call__
     monkeypatch.setattr(plan_check._Exact, "__call__", wrong)
-    assert worst(check_against_plan(classical.etdrk2(), vp_linear(), 0.7, 0.65)).ulp > 3
+    assert worst(check_against_plan(known("etdrk2"), vp_linear(), 0.7, 0.65)).ulp > 3
 
 
 # --- bad input ---

@@ -137,7 +137,7 @@ def test_other_forms(form: str, capsys: pytest.CaptureFixture[str]) -> None:
             ["--order", "2", "--form", "rho", "--conditions", "stiff"],
             "must be classical or scalar in the form rho",
         ),
-        (["--order", "2", "--embedded", "nothing"], "must be a listed name"),
+        (["--order", "2", "--embedded", "nothing"], "expected a listed solver"),
         (["--order", "2", "--minimise", "estimator"], "--minimise estimator is for --embedded"),
         (["--order", "2", "--steps", "5"], "--steps is for --minimise problem-error"),
         (["--order", "2", "--minimise", "error-norm", "--past", "1"], "step ratios"),

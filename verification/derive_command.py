@@ -138,7 +138,8 @@ def _print(entry: dict[str, Any]) -> None:
         print("proved:", ", ".join(f"{name.replace('_', ' ')} {p}" for name, p in entry["proved"].items()))
     if entry["minimum"]:
         m = entry["minimum"]
-        print(f"error {m['error']:.6g} at {_values(m['values'])}")
+        at = ", ".join(f"{name} = {value:.6g}" for name, value in m["decimals"].items())
+        print(f"error {m['error']:.6g} at {at}")
         print(f"error {m['rational_error']:.6g} at {_values(m['rational'])}, which is the tableau above")
     if entry["plan"]:
         p = entry["plan"]
@@ -150,7 +151,7 @@ def _print(entry: dict[str, Any]) -> None:
 
 
 def _values(values: dict[str, str]) -> str:
-    return ", ".join(f"{name} = {value[:18]}" for name, value in values.items())
+    return ", ".join(f"{name} = {value}" for name, value in values.items())
 
 
 def _sentence(options: argparse.Namespace, count: int) -> str:

@@ -174,6 +174,7 @@ def _plan(family: Any) -> dict[str, Any] | None:
 def _minimum_json(minimum: Any) -> dict[str, Any]:
     return {
         "values": {s.name: str(v) for s, v in minimum.values.items()},
+        "decimals": {s.name: float(v) for s, v in minimum.values.items()},
         "error": minimum.error,
         "exact": minimum.exact,
         "gradient": minimum.gradient,
