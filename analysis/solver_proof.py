@@ -122,16 +122,18 @@ class FormulaProof:
         """By how many powers of h an error coefficient is smaller on such a grid; `enough` if at least so
         much.
         """
-        symbols = self.expansion.field.symbols
-        if grid == "any" or not any(map(on_equal_steps, symbols)):
+        if grid == "any":
             return 0
         expression = self.expansion.field.expression(value)
-        if sympy.cancel(at_equal_steps(expression)) != 0:
+        ratios = [s for s in expression.free_symbols if on_equal_steps(s)]
+        if not ratios or sympy.cancel(at_equal_steps(expression)) != 0:
             return 0
         if grid == "equal":
             return enough
-        curved = {s: on_smooth_grid(s, enough) for s in symbols if on_equal_steps(s)}
-        numerator, denominator = sympy.fraction(sympy.together(expression.subs(curved)))
+        curved = {s: on_smooth_grid(s, enough) for s in ratios}
+        roots = {r: _root(curved[r.base], r.exp, enough) for r in _roots(expression) if r.base in curved}
+        expression = expression.xreplace(roots).subs(curved)
+        numerator, denominator = sympy.fraction(sympy.together(expression))
         low, below = (_lowest(part) for part in (numerator, denominator))
         return min(enough, low - below)
 
@@ -168,6 +170,16 @@ def on_smooth_grid(symbol: Symbol, terms: int) -> Expr:
         return sum((c * xi ** (i + 1) / math.factorial(i + 1) for i, c in enumerate(g)), Integer(0))
 
     return sympy.cancel(-tau(-OMEGAS[symbol] * SMALL) / tau(SMALL))
+
+
+def _roots(expression: Expr) -> list[Expr]:
+    """The powers with a fraction for exponent."""
+    return [p for p in expression.atoms(sympy.Pow) if p.exp.is_Rational and not p.exp.is_Integer]
+
+
+def _root(ratio: Expr, exponent: Expr, terms: int) -> Expr:
+    """A fractional power of a step ratio on a smooth grid, as far as delta^terms."""
+    return sympy.series(ratio**exponent, SMALL, 0, terms + 1).removeO()
 
 
 def _lowest(expression: Expr) -> int:

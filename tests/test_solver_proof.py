@@ -15,7 +15,17 @@ from semilinear.integrators.form import data_in_lambda
 from semilinear.integrators.solver import Ramp, Solver
 from semilinear.integrators.solvers import make
 from semilinear.integrators.solvers.scire_snapshots import PHI
-from semilinear.integrators.tableau import N, P, Stage, Tableau, adams, interpolate, omega, phi1
+from semilinear.integrators.tableau import (
+    N,
+    P,
+    Stage,
+    StepRatio,
+    Tableau,
+    adams,
+    interpolate,
+    omega,
+    phi1,
+)
 from semilinear.verification.claims import EXPECTATIONS, Expectation
 from sympy import Integer, Rational, symbols
 
@@ -111,6 +121,30 @@ def test_a_wrong_step_ratio_costs_an_order_on_grids_that_are_not_equal() -> None
     )
     proof = prove_solver(wrong)
     assert [proof.formula(grid) for grid in GRIDS] == [1, 2, 2]
+
+
+RATIO = StepRatio("q")
+
+
+@pytest.mark.parametrize(
+    ("slip", "orders"),
+    [
+        (RATIO - 1, [1, 2, 3]),
+        (RATIO ** Rational(1, 4) - 1, [1, 2, 3]),
+        ((sympy.sqrt(RATIO) - 1) ** 2, [1, 3, 3]),
+        (sympy.sqrt(omega(1)) - 1, [1, 2, 3]),
+        (sympy.sqrt(omega(2)) - sympy.sqrt(2), [1, 2, 3]),
+        (omega(2) - 2 * omega(1), [1, 2, 3]),
+        (omega(2) - 2 * omega(1) + 1, [1, 1, 1]),
+    ],
+    ids=str,
+)
+def test_a_slip_costs_as_many_powers_of_h_as_it_vanishes_by(slip: Any, orders: list[int]) -> None:
+    """Adams of order 3 and slip times the first difference, roots of step ratios included."""
+    row = adams(3).output + slip * phi1 * (N(0) - P(1))
+    solver = replace(make("deis-rhoab2"), sequence=Ramp((adams(1), adams(2), Tableau((), row))))
+    proof = prove_solver(solver)
+    assert [proof.formula(grid) for grid in GRIDS] == orders
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3])
