@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -189,3 +189,16 @@ def test_other_things_than_solvers_of_the_flow_are_refused() -> None:
         prove_solver(make("sde-dpm-solver++-2m"))
     with pytest.raises(TypeError, match="solver must be a Solver"):
         prove_solver(symbols("x"))
+
+
+def test_of_two_tableaux_that_recur_the_worse_one_has_the_leading_error() -> None:
+    @dataclass(frozen=True)
+    class Alternating(Ramp):
+        """The ramp's tableaux in turn."""
+
+        def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
+            return tuple(self.ramp[-1 - i % 2] for i in range(budget))
+
+    proof = prove_solver(Solver("two", data_in_lambda, Alternating((adams(1), adams(2))), 1, ""))
+    assert proof.formula() == proof.run() == 1
+    assert [str(term) for term in proof.error_on_equal_steps] == ["(-1/2) h^2 D N"]
