@@ -17,6 +17,7 @@ def check(name: str, steps: int, tolerance: float) -> None:
     first, second = (abs(r - 1) for r in constant.ratios)
     assert abs(constant.limit - 1) < tolerance  # what is left is O(h^2)
     assert second < max(0.7 * first, 0.01)
+    assert constant.distances[1] < 0.65 * constant.distances[0]  # no component is left: O(h)
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -45,6 +46,7 @@ def test_another_methods_constant_shows() -> None:
 def test_the_effect_of_a_riemann_sum_is_the_predicted_one(rule: object, points: int) -> None:
     constant = effect(rule, points, 12)  # type: ignore[arg-type]
     assert abs(constant.limit - 1) < 0.02
+    assert constant.distances[1] < 0.65 * constant.distances[0]
 
 
 def test_a_stage_that_does_not_integrate_constants_is_refused() -> None:
