@@ -33,6 +33,14 @@ def test_the_error_of_a_run_of_high_order_is_the_predicted_one(name: str) -> Non
     check(name, 24, 0.02)
 
 
+@pytest.mark.slow
+def test_terms_that_vanish_on_equal_steps_count_on_smooth_grids() -> None:
+    """iPNDM: its error O(h^2) (omega_1 - 1) is O(h^3) there, the leading one."""
+    constant = error_constant(make("deis-ipndm"), 64)
+    assert constant.order == 2
+    assert constant.distances[1] < min(0.5 * constant.distances[0], 0.03)
+
+
 def test_another_methods_constant_shows() -> None:
     """DPM-Solver-2 has b_2 = phi_1/(2 r), the Taylor type phi_2/r: equal order, another constant."""
     solver, other = make("dpm-solver-2"), make("dpm-solver-2-taylor")
