@@ -122,16 +122,18 @@ class FormulaProof:
         """By how many powers of h an error coefficient is smaller on such a grid; `enough` if at least so
         much.
         """
-        symbols = self.expansion.field.symbols
-        if grid == "any" or not any(map(on_equal_steps, symbols)):
+        if grid == "any":
             return 0
         expression = self.expansion.field.expression(value)
-        if sympy.cancel(at_equal_steps(expression)) != 0:
+        ratios = [s for s in expression.free_symbols if on_equal_steps(s)]
+        if not ratios or sympy.cancel(at_equal_steps(expression)) != 0:
             return 0
         if grid == "equal":
             return enough
-        curved = {s: on_smooth_grid(s, enough) for s in symbols if on_equal_steps(s)}
-        numerator, denominator = sympy.fraction(sympy.together(expression.subs(curved)))
+        curved = {s: on_smooth_grid(s, enough) for s in ratios}
+        roots = {r: _root(curved[r.base], r.exp, enough) for r in _roots(expression) if r.base in curved}
+        expression = expression.xreplace(roots).subs(curved)
+        numerator, denominator = sympy.fraction(sympy.together(expression))
         low, below = (_lowest(part) for part in (numerator, denominator))
         return min(enough, low - below)
 
@@ -170,6 +172,16 @@ def on_smooth_grid(symbol: Symbol, terms: int) -> Expr:
     return sympy.cancel(-tau(-OMEGAS[symbol] * SMALL) / tau(SMALL))
 
 
+def _roots(expression: Expr) -> list[Expr]:
+    """The powers with a fraction for exponent."""
+    return [p for p in expression.atoms(sympy.Pow) if p.exp.is_Rational and not p.exp.is_Integer]
+
+
+def _root(ratio: Expr, exponent: Expr, terms: int) -> Expr:
+    """A fractional power of a step ratio on a smooth grid, as far as delta^terms."""
+    return sympy.series(ratio**exponent, SMALL, 0, terms + 1).removeO()
+
+
 def _lowest(expression: Expr) -> int:
     """The lowest power of delta in a polynomial."""
     poly = sympy.Poly(expression, SMALL)
@@ -199,7 +211,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class SolverProof:
-    """The proved orders of a solver of the probability flow.
+    """The proved orders of a solver of the probability flow, none of them looked for beyond `CAP`.
 
     setting: the equation that the orders are for.  parts: the tableaux of its runs, the most frequent first.
     """
@@ -225,13 +237,16 @@ class SolverProof:
 
     @property
     def leading_error(self) -> tuple[Term, ...]:
-        """The leading local error of the formula with exact past values, for step ratios as they are."""
-        return self.parts[0].formula.leading_error()
+        """The leading local error of the formula with exact past values, for step ratios as they are; of the
+        tableau that decides the order, where several recur.
+        """
+        recurring = (part.formula for part in self.parts if part.place == "recurring")
+        return min(recurring, key=lambda formula: formula.order("smooth")).leading_error()
 
     @property
     def error_on_equal_steps(self) -> tuple[Term, ...]:
-        """The same where the steps are equal in every variable, which is the leading term on a smooth grid
-        unless it vanishes.
+        """The same where the steps are equal in every variable; on a smooth grid too, where the order is the
+        one on any grid (or else terms of lower order, which vanish on equal steps, are as large there).
         """
         terms = (
             replace(t, coefficient=sympy.factor(at_equal_steps(t.coefficient))) for t in self.leading_error
@@ -247,8 +262,8 @@ def prove_solver(
     residue: (m, r): of runs with budgets r mod m only, for a solver that is made to a number of evaluations.
     points: of a release's quadrature, in place of its own number (`moments.POINTS` leaves it open).
     Raises TypeError for another kind of object; ValueError for a stochastic solver (`verification.stochastic`
-    has its orders), for one that moves to a noisier time, and for a discretised kernel; NotInRing for rows
-    outside the setting's expansion.
+    has its orders), for one that moves to a noisier time, and for a discretised kernel.  Rows outside the
+    setting's expansion raise NotInRing when an order is asked for.
     """
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a Solver, got {solver!r}")

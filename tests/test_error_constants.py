@@ -17,6 +17,7 @@ def check(name: str, steps: int, tolerance: float) -> None:
     first, second = (abs(r - 1) for r in constant.ratios)
     assert abs(constant.limit - 1) < tolerance  # what is left is O(h^2)
     assert second < max(0.7 * first, 0.01)
+    assert constant.distances[1] < 0.65 * constant.distances[0]  # no component is left: O(h)
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -32,6 +33,14 @@ def test_the_error_of_a_run_of_high_order_is_the_predicted_one(name: str) -> Non
     check(name, 24, 0.02)
 
 
+@pytest.mark.slow
+def test_terms_that_vanish_on_equal_steps_count_on_smooth_grids() -> None:
+    """iPNDM: its error O(h^2) (omega_1 - 1) is O(h^3) there, the leading one."""
+    constant = error_constant(make("deis-ipndm"), 64)
+    assert constant.order == 2
+    assert constant.distances[1] < min(0.5 * constant.distances[0], 0.03)
+
+
 def test_another_methods_constant_shows() -> None:
     """DPM-Solver-2 has b_2 = phi_1/(2 r), the Taylor type phi_2/r: equal order, another constant."""
     solver, other = make("dpm-solver-2"), make("dpm-solver-2-taylor")
@@ -45,6 +54,7 @@ def test_another_methods_constant_shows() -> None:
 def test_the_effect_of_a_riemann_sum_is_the_predicted_one(rule: object, points: int) -> None:
     constant = effect(rule, points, 12)  # type: ignore[arg-type]
     assert abs(constant.limit - 1) < 0.02
+    assert constant.distances[1] < 0.65 * constant.distances[0]
 
 
 def test_a_stage_that_does_not_integrate_constants_is_refused() -> None:

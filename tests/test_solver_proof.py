@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -15,7 +15,17 @@ from semilinear.integrators.form import data_in_lambda
 from semilinear.integrators.solver import Ramp, Solver
 from semilinear.integrators.solvers import make
 from semilinear.integrators.solvers.scire_snapshots import PHI
-from semilinear.integrators.tableau import N, P, Stage, Tableau, adams, interpolate, omega, phi1
+from semilinear.integrators.tableau import (
+    N,
+    P,
+    Stage,
+    StepRatio,
+    Tableau,
+    adams,
+    interpolate,
+    omega,
+    phi1,
+)
 from semilinear.verification.claims import EXPECTATIONS, Expectation
 from sympy import Integer, Rational, symbols
 
@@ -113,6 +123,30 @@ def test_a_wrong_step_ratio_costs_an_order_on_grids_that_are_not_equal() -> None
     assert [proof.formula(grid) for grid in GRIDS] == [1, 2, 2]
 
 
+RATIO = StepRatio("q")
+
+
+@pytest.mark.parametrize(
+    ("slip", "orders"),
+    [
+        (RATIO - 1, [1, 2, 3]),
+        (RATIO ** Rational(1, 4) - 1, [1, 2, 3]),
+        ((sympy.sqrt(RATIO) - 1) ** 2, [1, 3, 3]),
+        (sympy.sqrt(omega(1)) - 1, [1, 2, 3]),
+        (sympy.sqrt(omega(2)) - sympy.sqrt(2), [1, 2, 3]),
+        (omega(2) - 2 * omega(1), [1, 2, 3]),
+        (omega(2) - 2 * omega(1) + 1, [1, 1, 1]),
+    ],
+    ids=str,
+)
+def test_a_slip_costs_as_many_powers_of_h_as_it_vanishes_by(slip: Any, orders: list[int]) -> None:
+    """Adams of order 3 and slip times the first difference, roots of step ratios included."""
+    row = adams(3).output + slip * phi1 * (N(0) - P(1))
+    solver = replace(make("deis-rhoab2"), sequence=Ramp((adams(1), adams(2), Tableau((), row))))
+    proof = prove_solver(solver)
+    assert [proof.formula(grid) for grid in GRIDS] == orders
+
+
 @pytest.mark.parametrize("degree", [1, 2, 3])
 def test_the_left_riemann_sum_of_deis_makes_one_error(degree: int) -> None:
     proof = prove_solver(make(f"deis-tab{degree}-released"), points=POINTS)
@@ -155,3 +189,16 @@ def test_other_things_than_solvers_of_the_flow_are_refused() -> None:
         prove_solver(make("sde-dpm-solver++-2m"))
     with pytest.raises(TypeError, match="solver must be a Solver"):
         prove_solver(symbols("x"))
+
+
+def test_of_two_tableaux_that_recur_the_worse_one_has_the_leading_error() -> None:
+    @dataclass(frozen=True)
+    class Alternating(Ramp):
+        """The ramp's tableaux in turn."""
+
+        def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
+            return tuple(self.ramp[-1 - i % 2] for i in range(budget))
+
+    proof = prove_solver(Solver("two", data_in_lambda, Alternating((adams(1), adams(2))), 1, ""))
+    assert proof.formula() == proof.run() == 1
+    assert [str(term) for term in proof.error_on_equal_steps] == ["(-1/2) h^2 D N"]

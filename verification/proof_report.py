@@ -30,7 +30,7 @@ SOLVERS = """## Solvers of the probability flow
 CATALOGUE = """## The catalogue of exponential tableaux
 
 - **cl**, **sc**: classical order, for any L (L/N trees) and for L a multiple of the identity. **S / W / 0**: stiff order, strong, with b_i(0) in the conditions of the last order, with everything at z = 0 in them. **P, Q**: quadrature and stage order (a dash: no stages). **err**: principal error norm (2-norm over the L/N trees of order cl + 1).
-- **system**: observed order on three coupled equations whose L does not commute with N' (Rosenbrock-type methods: on a nonlinear system, with its exact Jacobian). **P1, P2**: observed order on the local and the nonlocal parabolic problem of Hochbruck & Ostermann 2005 (199 points, h = 1/4 .. 1/128, maximum norm); a dash: it diverges.
+- **system**: observed order on three coupled equations whose L does not commute with N' (Rosenbrock-type methods: on a nonlinear system, with its exact Jacobian). **P1, P2**: observed order on the local and the nonlocal parabolic problem of Hochbruck & Ostermann 2005 (199 points, h = 1/4 .. 1/128, maximum norm); a dash: it diverges, or too few of its errors stand above rounding.
 
 """
 

@@ -19,7 +19,7 @@ from semilinear.integrators.quadrature import LeftRiemann
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import deis, er_sde
 
-from .error_constants import Constant, Run, Setting, projected
+from .error_constants import Constant, Run, Setting
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ RULES = (
 def effect(rule: Rule, points: int, steps: int, setting: Setting | None = None) -> Constant:
     """The error that `points` points make at the end, measured over predicted, with n and 2 n steps."""
     setting = Setting.default() if setting is None else setting
-    solver, ratios = rule.released(points), []
+    solver, pairs = rule.released(points), []
     for n in (steps, 2 * steps):
         run = Run(solver, prove_solver(solver), setting, n)
         exact = Run(rule.exact, prove_solver(rule.exact), setting, n)
-        ratios.append(projected((run.final() - exact.final()).astype(float), run.predicted()))
-    return Constant(f"{rule.name}, K = {points}", 1, steps, (ratios[0], ratios[1]))
+        pairs.append(((run.final() - exact.final()).astype(float), run.predicted()))
+    return Constant.of(f"{rule.name}, K = {points}", 1, steps, *pairs)
