@@ -209,17 +209,20 @@ def unweighted(tableau: Tableau, through: int) -> Expansion:
     return _expand(tableau, ring.field, lambda w: [ring(w).taylor(0)], 1, "weight", Kind(False, False))
 
 
-def weighted(tableau: Tableau, through: int, moments: Moments = EXACT) -> Expansion:
+def weighted(
+    tableau: Tableau, through: int, moments: Moments = EXACT, *, constant: bool = False
+) -> Expansion:
     """The expansion for y' = w(tau) N(tau, y) with any smooth w, to order `through`.
 
-    moments: by the quadrature rule of a release.
+    moments: by the quadrature rule of a release.  constant: for w = 1, which has no derivatives.
     Raises NotInRing for rows that are not linear in the moments phi(k, c); ValueError for a rule that leaves
     a constant N, or a stage, with weights that w does not multiply.
     """
     check_order("through", through)
     base = Field([*expressions(tableau), moments.moment(2, 0)])
-    coefficients = partial(_moments, base, moments, through)
-    expansion = _expand(tableau, base, coefficients, through, "weight", Kind(True, False))
+    powers = 1 if constant else through
+    coefficients = partial(_moments, base, moments, powers)
+    expansion = _expand(tableau, base, coefficients, powers, "weight", Kind(not constant, False))
     free = [_free(base, moments, row) for row in (*tableau.a, tableau.b)]
     if any(any(values.values()) for values in free[:-1]) or sum(free[-1].values(), base.zero):
         raise ValueError(f"moments must be consistent, got {moments.name}")

@@ -26,7 +26,7 @@ from functools import cached_property, partial
 from typing import Any, Literal
 
 import sympy
-from semilinear.integrators.form import Form
+from semilinear.integrators.form import Form, Measured
 from semilinear.integrators.model_statistics import StatisticsWeight
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.tableau import MAX_STAGES, StepRatio, Tableau, omega
@@ -69,6 +69,9 @@ def setting(form: Form, points: Any = None) -> Setting:
     rate = form.weight.rate
     if rate is None:
         moments = moments_of(form, points)
+        if isinstance(form.weight, Measured) and form.weight.constant:
+            expand = partial(weighted, moments=moments, constant=True)
+            return Setting(f"y' = N(tau, y), {moments.name} moments", expand, True)
         elementwise = isinstance(form.weight, StatisticsWeight)
         kind = "w(tau), a diagonal operator," if elementwise else "w(tau), a number,"
         name = f"y' = w N(tau, y), {kind} {moments.name} moments"

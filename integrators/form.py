@@ -105,6 +105,8 @@ class Measured:
     """Times at which the integrand is not smooth."""
     total: Callable[[Value, Value], Value] | None = None
     """The first moment in closed form, where it has one."""
+    constant: bool = False
+    """Whether w is constant."""
     rate: None = None
 
     def weight(self, form: Form, step: Step, c: Value) -> Value:
@@ -291,7 +293,7 @@ def noise_in_rho(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
     def variable(t0: Value, t1: Value) -> Variable:
         return Variable(f.rho, lambda r: r - f.rho(t0), lambda r: 1 + 0 * r)
 
-    weight = Exponential(f.alpha, 0) if rule is None else Measured(variable, rule)
+    weight = Exponential(f.alpha, 0) if rule is None else Measured(variable, rule, constant=True)
     return Form("noise_in_rho", schedule, f.rho, f.t_of_rho, f.alpha, weight, "eps")
 
 

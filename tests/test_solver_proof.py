@@ -154,6 +154,12 @@ def test_the_left_riemann_sum_of_deis_makes_one_error(degree: int) -> None:
     assert found == {"w' N": -1 / (2 * POINTS), "w D N": -1 / (2 * POINTS)}
 
 
+def test_the_same_sum_in_rho_errs_in_the_slope_alone() -> None:
+    """There w = 1, which has no derivative."""
+    proof = prove_solver(make("deis-rhoab1-released"), points=POINTS)
+    assert {t.differential: t.coefficient for t in proof.error_on_equal_steps} == {"D N": -1 / (2 * POINTS)}
+
+
 @pytest.mark.parametrize("p", [0, 1, 2, 5])
 @pytest.mark.parametrize("points", [1, 2, 7])
 def test_the_mean_of_powers_is_the_sum(p: int, points: int) -> None:

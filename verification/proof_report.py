@@ -36,7 +36,7 @@ CATALOGUE = """## The catalogue of exponential tableaux
 
 EFFECTS = """## What released quadrature costs
 
-A rule with K points leaves a first-order error whatever the order of the formula. Its final error on Gaussian data, by the proved local error summed along the exact solution, against the difference of the run by the rule and the run by exact integrals: measured over predicted, and the ratio extrapolated to h = 0.
+A rule with K points leaves a first-order error whatever the order of the formula. Its final error on Gaussian data, by the proved local error summed along the exact solution, against the difference of the run by the rule and the run by exact integrals: measured over predicted (projected on the prediction), the ratio extrapolated to h = 0, and the distance between the two over the prediction, which falls like h.
 
 """
 
@@ -55,7 +55,14 @@ STABILITY = (
 )
 """The methods whose stability is reported."""
 DRAWN = (
-    *("dpm-solver++-1", "dpm-solver++-2m", "dpm-solver++-3m-corrected", "unipc-2-bh1", "unipc-2-bh2", "unipc-3-bh2"),
+    *(
+        "dpm-solver++-1",
+        "dpm-solver++-2m",
+        "dpm-solver++-3m-corrected",
+        "unipc-2-bh1",
+        "unipc-2-bh2",
+        "unipc-3-bh2",
+    ),
     *("dpm-solver++-3s", "krogstad4", "lawson4"),
 )
 
@@ -134,15 +141,15 @@ def interval(estimate: Data | None) -> str:
 
 def _effects(rows: Sequence[Data]) -> str:
     lines = [
-        "| solver | leading local error for K points | K | steps | measured / predicted | limit |",
-        "|---|---|---|---|---|---|",
+        "| solver | leading local error for K points | K | steps | measured / predicted | limit | distance |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        steps, ratios = (", ".join(f"{v:g}" for v in values) for values in (row["steps"], row["ratios"]))
-        ratios = ", ".join(f"{v:.3f}" for v in row["ratios"])
+        steps = ", ".join(map(str, row["steps"]))
+        ratios, distances = (", ".join(f"{v:.3f}" for v in row[key]) for key in ("ratios", "distances"))
         lines.append(
             f"| {row['solver']} | `{row['local_error']}` | {row['points']} | {steps} | {ratios} "
-            f"| {row['limit']:.3f} |"
+            f"| {row['limit']:.3f} | {distances} |"
         )
     return "\n".join(lines) + "\n"
 
