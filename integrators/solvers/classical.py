@@ -53,7 +53,7 @@ def collocation(order: int, form: FormOf = data_in_lambda) -> Solver:
 
 
 CANCELLING = ("exprk6s15", "exprk6s16")
-"""Not listed, but made by `exponential_rk`: weights up to 300 cancel, and amplify rounding in float64 runs."""
+"""Not listed, but made by `exponential_rk`: weights up to 300 amplify rounding in float64 runs."""
 
 LISTED = {name: partial(exponential_rk, name) for name in NAMES if name not in CANCELLING}
 """Constructors of the solvers that have a name of their own; a tableau is built when it is asked for."""
