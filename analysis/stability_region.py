@@ -35,15 +35,36 @@ def boundary_locus(method: Amplification, z: complex, angles: int = ANGLES) -> n
     if not np.isfinite(method.matrix(z, 0)).all():
         raise ValueError(f"z must be no pole of a coefficient, got {z!r}")
     stages = len(method.tableau.stages) + 1
-    count = 1 << (method.size * stages * len(method.steps)).bit_length()
-    reach = (2.0 + stages / 2) / math.sqrt(max(1.0, 2.0 ** -max(complex(z).real, 0)))
-    on_circle = reach * np.exp(2j * np.pi * np.arange(count) / count)
+    degree = method.size * stages * len(method.steps)
+    count = 1 << degree.bit_length()
+    on_circle = _reach(method, z, degree) * np.exp(2j * np.pi * np.arange(count) / count)
     theta = 2 * np.pi * (np.arange(angles) + 0.5) / angles
     circle = np.exp(1j * theta)[:, None, None, None] * np.eye(method.size)
     values = np.linalg.det(circle - method.matrix(z, on_circle)[None])
     polynomials = np.fft.fft(values, axis=1) / count  # coefficient j times reach^j
     polynomials[abs(polynomials) < 1e-13 * abs(polynomials).max(1, keepdims=True)] = 0
-    return np.concatenate([np.roots(p[::-1]) for p in polynomials]) * reach
+    locus: np.ndarray = np.concatenate([np.roots(p[::-1]) for p in polynomials]) * abs(on_circle[0])
+    return locus
+
+
+def _reach(method: Amplification, z: complex, degree: int) -> float:
+    """A radius of the size of the locus, which grows like |z| or, with exponentials, faster: the first power
+    of 2 where det(e^(i theta) - M) exceeds 2^degree times what it is at w = 0.  On a circle of another size
+    coefficients of the polynomial are lost to rounding.
+    """
+    circle = np.exp(2j * np.pi * (np.arange(8) + 0.5) / 8)
+
+    def largest(w: Any) -> float:
+        amplification = method.matrix(z, np.asarray(w)).reshape(-1, 1, method.size, method.size)
+        values = np.linalg.det(circle[:, None, None] * np.eye(method.size) - amplification)
+        return float(abs(values).max())
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        least = 2.0**degree * largest(0.0)
+        for power in range(-10, 1000):
+            if not largest(2.0**power * circle) < least:
+                return 2.0**power
+    return 1.0  # w is in no coefficient
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +105,12 @@ def window(method: Amplification, z: complex) -> tuple[float, float, float, floa
 
     Parts that begin at twice the distance where the others end are left out: a coefficient function that is
     no Taylor polynomial has far zeros, each on an island of its own.
+    Raises ValueError for z as `boundary_locus` does, or where coefficients over- or underflow.
     """
     locus = boundary_locus(method, z)
     edge = locus[method.radius(z, locus) < 1 + 1e-5]
+    if not len(edge) and method.stable(z, 0.0):
+        raise ValueError(f"z must be so small that floats hold the region's boundary, got {z!r}")
     if len(edge):  # else the region is empty: e^z is too large
         edge = edge[np.argsort(abs(edge))]
         reach = np.maximum(abs(edge), np.median(abs(edge)) / 4)
@@ -104,7 +128,7 @@ def window(method: Amplification, z: complex) -> tuple[float, float, float, floa
 
 def _area(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> float:
     """The area where the radius is below 1: every cell is cut into two triangles, on which it is linear."""
-    cell = (x[1] - x[0]) * (y[1] - y[0])
+    cell = float(x[1] - x[0]) * float(y[1] - y[0])  # infinite where it overflows, without a warning
     f = np.minimum(radius, 1e6) - 1
     a, b, c, d = f[:-1, :-1], f[:-1, 1:], f[1:, :-1], f[1:, 1:]
     return float(cell / 2 * (_below(a, b, c) + _below(b, c, d)).sum())

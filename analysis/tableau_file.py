@@ -163,6 +163,8 @@ def _document(data: Any) -> Document:
     for key in ("name", "source"):
         if type(data.get(key, "")) is not str:
             _fail(f"{key} must be a text, got {data[key]!r}")
+        if not data.get(key, "").isprintable():  # a terminal would obey
+            _fail(f"{key} must hold printable characters alone, got {data[key][:40]!r}")
     return Document(_tableau(data), linearised, data.get("name", ""), data.get("source", ""))
 
 

@@ -323,3 +323,41 @@ def test_a_report_is_written_whole(tmp_path: Path) -> None:
     report.write(tmp_path, data)
     assert json.loads((tmp_path / "orders.json").read_text()) == data
     assert (tmp_path / "orders.md").read_text() == markdown(data)
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), MemoryError()])
+def test_every_refusal_is_json_where_json_is_asked_for(
+    capsys: Any, monkeypatch: Any, error: Exception
+) -> None:
+    def fail(options: Any) -> int:
+        raise error
+
+    monkeypatch.setattr("semilinear.verification.cli._list", fail)
+    assert main(["list", "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert list(json.loads(err)) == ["error"]
+
+
+@pytest.mark.parametrize("value", ["1e400000000", "1e30000", "1/0"])
+def test_a_parameter_too_large_to_be_one_is_refused_at_once(capsys: Any, value: str) -> None:
+    assert main(["order", "dpm-solver-2", "--param", f"r1={value}"]) == 2
+    assert f"r1 must be a number in (0, 1], got '{value}'" in capsys.readouterr().err
+
+
+def test_the_finest_run_on_coupled_paths_is_any_step_count(capsys: Any) -> None:
+    arguments = ["--problem", "mixture-1d", "--paths", "128", "--max-steps", "16", "--json"]
+    main(["order", "sde-dpm-solver++-2m", *arguments])
+    points = json.loads(capsys.readouterr().out)["studies"]["weak"]["points"]
+    assert [point["N"] for point in points] == [4, 8, 16]
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["prove", "etdrk2", "--json"]])
+def test_a_reader_that_stops_reading_is_no_failure(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "semilinear.verification.cli", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

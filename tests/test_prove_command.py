@@ -248,3 +248,16 @@ def test_long_lists_are_cut_in_words_only(capsys: Any) -> None:
     assert f"and {len(data['violated']) - shown} more conditions that fail" in out
     assert "leading local error: " in out
     assert math.isclose(float(data["principal_error_norm"]), math.sqrt(3210) / 1440)
+
+
+def test_an_order_in_other_digits_is_refused(capsys: Any) -> None:
+    assert main(["prove", "krogstad4", "--order", "\N{ARABIC-INDIC DIGIT THREE}"]) == 2
+    assert "must be an integer from 1 to 8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["name", "source"])
+def test_a_terminal_is_sent_no_control_characters_of_a_file(capsys: Any, tmp_path: Path, key: str) -> None:
+    path = tmp_path / "tableau.json"
+    path.write_text(json.dumps({"c": ["0"], "a": [[]], "b": ["phi(1, 1)"], key: "\x1b[31m"}))
+    assert main(["prove", str(path)]) == 2
+    assert f"{key} must hold printable characters alone" in capsys.readouterr().err

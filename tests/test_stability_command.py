@@ -155,7 +155,7 @@ def test_the_listed_method_with_a_pole_at_z_0_is_not_zero_stable(capsys: Any) ->
         (["ddim", "--linear", "1", "2", "--mu", "1", "2", "3"], "as many, or one"),
         (["ddim", "--mu", "nan"], "must be a finite number"),
         (["ddim", "--mu", "inf+1j"], "must be a finite number"),
-        (["ddim", "--mu", "1+j2"], "invalid"),
+        (["ddim", "--mu", "1+j2"], "a finite number such as"),
         (["ddim", "--plot", "x.doc"], "--plot must end in"),
     ],
 )
@@ -181,3 +181,20 @@ def test_a_file_and_an_entry_of_the_catalogue_are_the_same_method(tmp_path: Path
 def test_a_method_of_rosenbrock_type_is_refused(capsys: Any) -> None:
     assert main(["stability", "exprb32", "--json"]) == 2
     assert "Rosenbrock type" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--z", "-1e300"], "must be so small"), (["--mu", "abc"], "must be a finite number such as -1 or")],
+)
+def test_numbers_that_have_no_answer_are_refused(capsys: Any, arguments: list[str], words: str) -> None:
+    code, out, err = run(capsys, "krogstad4", *arguments, "--json")
+    assert (code, out) == (2, "")
+    assert words in json.loads(err)["error"]
+
+
+def test_a_region_beyond_floats_is_refused(capsys: Any) -> None:
+    """That of Lawson's method ends near |w| = e^(|z|/2)."""
+    code, _, err = run(capsys, "lawson4", "--z", "-3000")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "floats hold the region's boundary" in err

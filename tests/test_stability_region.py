@@ -273,3 +273,13 @@ def test_steps_above_the_largest_one_are_unstable_and_below_stable() -> None:
 def test_bad_arguments_are_named(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("at", [-1e4, -1e7, -1e12])
+def test_the_region_of_a_stiff_method_grows_with_z(at: float) -> None:
+    """For z -> -inf the rows of Krogstad's method are rational: R(z, w) has a limit in w/z."""
+    near, far = (real_interval(METHODS["krogstad4"], value) for value in (-1e3, at))
+    assert near is not None
+    assert far is not None
+    assert far.high == pytest.approx(-at, rel=1e-9)
+    assert far.low / at == pytest.approx(near.low / -1e3, rel=5e-3)

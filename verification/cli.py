@@ -40,22 +40,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal without the letters is no failure
     try:
         options = _parser().parse_args(arguments)
-        return int(options.run(options))
-    except UsageError as error:
-        print(json.dumps({"error": str(error)}) if as_json else f"semilinear: {error}", file=sys.stderr)
-        return USAGE
+        code = int(options.run(options))
+        sys.stdout.flush()  # a broken pipe shows here, not after the end
+        return code
     except MemoryError:
-        print("semilinear: not enough memory for what was asked", file=sys.stderr)
-        return USAGE
+        return _refused("not enough memory for what was asked", as_json)
     except KeyboardInterrupt:
         print("semilinear: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # `semilinear list | head`: nobody reads on, which is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except OSError as error:
-        print(f"semilinear: {error}", file=sys.stderr)
-        return USAGE
+    except (UsageError, OSError) as error:
+        return _refused(str(error), as_json)
+
+
+def _refused(message: str, as_json: bool) -> int:
+    print(json.dumps({"error": message}) if as_json else f"semilinear: {message}", file=sys.stderr)
+    return USAGE
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,7 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
 
 def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
     """A stochastic solver on a problem that is not Gaussian: coupled paths."""
-    from .coupled import LADDER, CoupledExperiment, study
+    from .coupled import LADDER, REFINE, CoupledExperiment, study
     from .problems import problem
     from .results import coupled_json
     from .stochastic_claims import sde_of
@@ -176,7 +177,8 @@ def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
     _refuse(options, solver, "is measured over paths", {"digits": None})
     schedule, grid, top = _setting(options, LADDER[-1])
     given = {key: getattr(options, key) for key in ("paths", "seed") if getattr(options, key) is not None}
-    given["ladder"] = tuple(n for n in LADDER if n <= top)
+    finest = max(n for n in LADDER if n <= top)
+    given["ladder"] = tuple(n for n in LADDER if n <= finest and REFINE * finest // 2 % n == 0)
     try:
         experiment = CoupledExperiment(
             problem(options.problem), schedule, grid, options.lam_start, options.lam_end, **given
@@ -285,6 +287,7 @@ def _parameters(pairs: Sequence[str]) -> dict[str, Any]:
     """NAME=VALUE options: integers, exact rationals, true/false, or words."""
     from sympy import Rational
 
+    number = re.compile(r"[+-]?\d{1,50}(\.\d{1,50})?([eE][+-]?\d{1,3})?(/0*[1-9]\d{0,49})?", re.ASCII)
     parameters: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
@@ -293,9 +296,9 @@ def _parameters(pairs: Sequence[str]) -> dict[str, Any]:
         if text.lower() in ("true", "false"):
             parameters[name] = text.lower() == "true"
             continue
-        try:
-            value = Rational(text)
-            parameters[name] = int(value) if value.is_Integer and "." not in text else value
-        except (TypeError, ValueError, ZeroDivisionError):
+        if not number.fullmatch(text):
             parameters[name] = text
+            continue
+        value = Rational(text)
+        parameters[name] = int(value) if value.is_Integer and "." not in text else value
     return parameters

@@ -29,13 +29,9 @@ LARGEST = 8
 
 
 def _order(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if not 1 <= value <= LARGEST:
+    if text not in map(str, range(1, LARGEST + 1)):
         raise argparse.ArgumentTypeError(f"must be an integer from 1 to {LARGEST}, got {text!r}")
-    return value
+    return int(text)
 
 
 def add(commands: Any) -> argparse.ArgumentParser:

@@ -59,9 +59,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 
 def _number(text: str) -> complex:
-    value = complex(text)
+    try:
+        value = complex(text)
+    except ValueError:
+        value = complex(math.nan)
     if not cmath.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a finite number such as -1 or -1+2j, got {text!r}")
     return value
 
 
@@ -79,7 +82,12 @@ def run(options: argparse.Namespace) -> int:
     pairs = _pairs(options.linear, options.mu, form, rate)
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
-    regions = [region(method, z) for z in values]
+    try:
+        regions = [region(method, z) for z in values]
+    except ValueError as error:
+        raise UsageError(f"--z: {error}") from error
+    if large := [r.z.real for r in regions if not math.isfinite(r.area + r.area_error)]:
+        raise UsageError(f"--z must be so small that a float holds the region's area, got {large[0]:g}")
     data: dict[str, Any] = {
         "solver": options.solver,
         "form": form,

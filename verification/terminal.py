@@ -59,10 +59,16 @@ def writable_folder(path: Path, option: str) -> None:
         raise UsageError(f"{option}: {path} cannot be written to: {error.strerror}") from error
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave what it means to `cli.main`; rich would exit with code 1."""
+        raise BrokenPipeError
+
+
 def console(stderr: bool = False) -> Console:
     """A console; wide where nobody's terminal limits it."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=160)
+    console = _Console(stderr=stderr)
+    return console if console.is_terminal else _Console(stderr=stderr, width=160)
 
 
 def print_json(data: Any) -> None:
