@@ -48,12 +48,14 @@ def read_tableau(path: str | os.PathLike[str]) -> Document:
 
     Raises OSError for a file that cannot be read, TableauFileError for one that is no tableau.
     """
+    if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+        raise TableauFileError(f"{path}: not a regular file")
     with Path(path).open("rb") as stream:
         raw = stream.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
         raise TableauFileError(f"{path}: at most {MAX_BYTES} bytes are read")
     try:
-        return parse_tableau(raw.decode("utf-8"))
+        return parse_tableau(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise TableauFileError(f"{path}: not text in UTF-8: {error}") from error
     except TableauFileError as error:

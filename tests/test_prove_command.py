@@ -183,7 +183,6 @@ def test_the_claim_of_a_stochastic_solver_is_not_judged_by_its_drift(capsys: Any
         (["missing.json"], "missing.json"),
         (["./missing"], "missing"),
         ([], "NAME|FILE.json"),
-        (["sde-dpm-solver++-3m-released"], "cannot be proved: output: the weight of N(0) has a pole"),
     ],
 )
 def test_bad_usage_is_exit_code_2(capsys: Any, arguments: list[str], words: str) -> None:
@@ -191,6 +190,18 @@ def test_bad_usage_is_exit_code_2(capsys: Any, arguments: list[str], words: str)
         code, out, err = run(capsys, *arguments, *as_json)
         assert (code, out) == (2, "")
         assert words in (json.loads(err)["error"] if as_json else err)
+
+
+def test_a_release_whose_coefficients_have_a_pole_fails_its_claim(capsys: Any) -> None:
+    code, data = proved(capsys, "sde-dpm-solver++-3m-released")
+    assert (code, data["verdict"]) == (1, "fails")
+    assert "output: the weight of N(0) has a pole" in data["reason"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(capsys: Any, tmp_path: Path) -> None:
+    path = tmp_path / "marked.json"
+    path.write_text(json.dumps(KROGSTAD), encoding="utf-8-sig")
+    assert proved(capsys, str(path))[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ the classical one), verdict "holds" or "fails"; solver: null for a file or an en
 `proofs.solver_proof` has it; classical, scalar, stiff, weak_stiff, zero_stiff (each looked for up to 8);
 principal_error_norm (null where it depends on parameters, or is no float), principal_error, leading_error,
 parameters; violated: objects with kind ("classical", "stiff"), order, condition and residual (null beyond
-order 8).  All numbers are finite.
+order 8).  All numbers are finite.  A listed solver whose coefficients cannot be expanded at all (a pole at
+z = 0) has name, verdict "fails" and reason alone.
 """
 
 from __future__ import annotations
@@ -58,12 +59,26 @@ def run(options: argparse.Namespace) -> int:
     found = tableau_of(options.tableau)
     screen = Console(stderr=True)
     with screen.status(f"proving {escape(found.name)}") if screen.is_terminal else nullcontext():
-        data = proved(found, options.order)
+        try:
+            data = proved(found, options.order)
+        except UsageError as error:
+            if found.solver is None:
+                raise
+            return _unprovable(found.name, str(error), options.json)
     if options.json:
         print_json(data)
     else:
         _print(data)
     return OK if data["verdict"] == "holds" else FAILED
+
+
+def _unprovable(name: str, reason: str, as_json: bool) -> int:
+    """A listed solver without a proof is no bad usage: its release has no order, or not this kind of one."""
+    if as_json:
+        print_json({"name": name, "verdict": "fails", "reason": reason})
+    else:
+        print(reason)
+    return FAILED
 
 
 def proved(found: Any, order: int | None) -> dict[str, Any]:
