@@ -205,19 +205,24 @@ class Measured:
 
     @property
     def as_expected(self) -> bool | None:
-        """Whether the measured orders are the expected ones; None where nothing is asserted.
+        """Whether the measured orders are the expected ones; None where nothing is asserted, or a measurement
+        is inconclusive and none contradicts.
 
-        Nothing is on the hard cases, nor where an expectation speaks of the long ladder and a quick run
-        stopped before.
+        Nothing is asserted on the hard cases, nor where an expectation speaks of the long ladder and a quick
+        run stopped before.
         """
         if not self.setting.asserted or (self.expectation.long and not self.long):
             return None
         pairs = ((self.own, self.expectation.own), (self.exact, self.expectation.exact))
-        return all(_as_expected(study, order) for study, order in pairs)
+        found = [_as_expected(study, order) for study, order in pairs]
+        return False if False in found else None if None in found else True
 
 
-def _as_expected(study: Study, order: int | None) -> bool:
-    return study.verdict == "lower" if order is None else study.against(order) == "consistent"
+def _as_expected(study: Study, order: int | None) -> bool | None:
+    if order is None:
+        return study.verdict == "lower"
+    verdict = study.against(order)
+    return None if verdict == "inconclusive" else verdict == "consistent"
 
 
 def tasks(quick: bool) -> list[Task]:
