@@ -11,6 +11,7 @@ import sympy
 from semilinear.analysis.expansion import weighted
 from semilinear.analysis.moments import POINTS, by_parts, left_mean, left_riemann
 from semilinear.analysis.solver_proof import GRIDS, on_smooth_grid, prove_solver
+from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.form import data_in_lambda
 from semilinear.integrators.solver import Ramp, Solver
 from semilinear.integrators.solvers import make
@@ -30,7 +31,10 @@ from semilinear.verification.claims import EXPECTATIONS, Expectation
 from sympy import Integer, Rational, symbols
 
 UNPROVED = ("score-sde-pf-em", "score-sde-pf-reverse-diffusion")
-SLOW = ("unipc-5-bh2",)
+SLOW = {"unipc-4-bh2", "unipc-5-bh2"} | {
+    name for name, entry in CATALOGUE.items() if not entry.linearised and entry.tableau.past >= 3
+}
+"""Many step ratios: proofs of seconds, which `semilinear verify` makes too."""
 PROVABLE = [
     pytest.param(e, id=e.label, marks=pytest.mark.slow if e.solver in SLOW else ())
     for e in EXPECTATIONS
