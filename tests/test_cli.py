@@ -297,21 +297,27 @@ def test_an_interrupt_is_exit_code_130(capsys: Any, monkeypatch: Any) -> None:
         (lambda d: d["stochastic"][1].update(as_expected=False), 1),
         (lambda d: d["identities"][1].update(defects=["step 0"]), 1),
         (lambda d: d["replay"][1].update(ok=False), 1),
+        (lambda d: d["proofs"]["solvers"][0].update(as_expected=False), 1),
+        (lambda d: d["proofs"]["mutations"][0].update(disagreeing=1), 1),
     ],
 )
 def test_verify_fails_on_what_is_not_as_expected_not_proved_or_not_as_released(
     change: Any, code: int, capsys: Any, monkeypatch: Any, tmp_path: Path
 ) -> None:
     """With the measurements replaced: what the exit code is made of."""
-    from semilinear.verification import campaign, report, results
+    from semilinear.verification import campaign, proof_report, proofs, report, results
 
-    data = json.loads((Path(__file__).parents[1] / "reports" / "orders.json").read_text())
+    reports = Path(__file__).parents[1] / "reports"
+    data = json.loads((reports / "orders.json").read_text())
     data |= {key: data[key][:2] for key in ("rows", "stochastic", "identities", "replay")}
+    data["proofs"] = json.loads((reports / "proofs.json").read_text())
     change(data)
     monkeypatch.setattr(golden, "replay_file", lambda path: iter(()))
     monkeypatch.setattr(campaign, "measure_all", lambda *_: ([], []))
     monkeypatch.setattr(results, "orders_json", lambda *_: data)
-    monkeypatch.setattr(report, "write", lambda *_: [])
+    monkeypatch.setattr(proofs, "prove_all", lambda *_: data["proofs"])
+    for module in (report, proof_report):
+        monkeypatch.setattr(module, "write", lambda *_: [])
     assert main(["verify", "--out", str(tmp_path)]) == code
     capsys.readouterr()
 

@@ -140,10 +140,12 @@ STIFF = (
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", STIFF)
 def test_no_slope_is_below_the_proved_weak_stiff_order(name: str, kind: Any) -> None:
-    """Within what the last octave lacks of its limit, and a tenth for minchev4's oscillating error."""
+    """Within what the last octave above rounding lacks of its limit, and for minchev4 its oscillation: less
+    than half of what tells two orders apart.
+    """
     tableau = CATALOGUE[name].tableau
     _, _, estimate = stiff_slopes(tableau, parabolic(kind))
-    assert last_octave(estimate) > prove(tableau).weak_stiff - 0.2
+    assert last_octave(estimate) > prove(tableau).weak_stiff - 0.3
 
 
 @pytest.mark.parametrize("name", ["lawson4", "genlawson41", "rkmk4t", "cfree4", "etdrk3", "etd5rkf"])
