@@ -245,4 +245,4 @@ def test_an_inconclusive_claim_is_neither_held_nor_refuted(data: Any) -> None:
         in readme_block(changed)
     )
     changed["rows"][1]["own"]["verdict"] = "inconclusive"
-    assert "2 hold with the method's own start and 1 are inconclusive;" in readme_block(changed)
+    assert "2 hold with the method's own start and 1 is inconclusive;" in readme_block(changed)
