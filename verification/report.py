@@ -189,7 +189,9 @@ def readme_block(data: Data) -> str:
     refuted = [r for r in rows if r["own"]["verdict"] == "lower"]
     held = sum(r["own"]["verdict"] in ("consistent", "higher") for r in rows)
     open_claims = len(rows) - held - len(refuted)
-    undecided = f" and {open_claims} {'is' if open_claims == 1 else 'are'} inconclusive" if open_claims else ""
+    undecided = (
+        f" and {open_claims} {'is' if open_claims == 1 else 'are'} inconclusive" if open_claims else ""
+    )
     replayed = sum(c["ok"] for c in data["replay"])
     proved = sum(not i["defects"] for i in data["identities"])
     lines = [
