@@ -25,7 +25,7 @@ from typing import NamedTuple
 from .expansion import Expansion, Row
 from .ring import Scalar
 from .stiff import LEAF, ROOTED, StiffConditions, bushy, describe
-from .trees import Tree, order, trees
+from .trees import Tree, differential, factor, nonlinear, order, power, trees
 
 
 class Defect(NamedTuple):
@@ -74,6 +74,20 @@ class Defects:
             sums[key] = defect if first is None else first._replace(value=first.value + defect.value)
         return [defect for defect in sums.values() if defect.value]
 
+    def found(self, q: int, scalar: bool) -> list[Defect]:
+        """The terms of order q; scalar: summed where stems commute."""
+        return self.classes(q) if scalar else self.terms(q)
+
+    def errors(self, q: int, *, scalar: bool = False) -> list[tuple[Scalar, str]]:
+        """The local error of order q, coefficients and differentials: by these terms, or, where a stage does
+        not integrate constants, by elementary differentials.
+        """
+        if self.applicable:
+            return [(defect.value, self.words(defect)) for defect in self.found(q, scalar)]
+        e = self.expansion
+        by_tree = e.classes(q).values() if scalar else e.errors(q).items()
+        return [(value, differential(tree, self.symbol)) for tree, value in by_tree]
+
     def condition(self, tree: Tree, powers: tuple[int, ...]) -> Scalar:
         """The coefficient of prod z_i^powers[i] in a stiff order condition (of prod w^(powers[i]))."""
         left = list(powers)
@@ -98,9 +112,14 @@ class Defects:
 
     def words(self, defect: Defect) -> str:
         """The differential of a term."""
-        integral, stems = self.expansion.integral, self.expansion.kind.stems
-        symbol = "" if not stems else "L" if integral == "duhamel" else "w"
-        return _words(defect.tree, list(defect.powers), symbol)
+        return _words(defect.tree, list(defect.powers), self.symbol)
+
+    @property
+    def symbol(self) -> str:
+        """What a stem is: L, w, or nothing where there are no stems."""
+        if not self.expansion.kind.stems:
+            return ""
+        return "L" if self.expansion.integral == "duhamel" else "w"
 
     def _merged(self, powers: tuple[int, ...]) -> object:
         return sum(powers) if self.expansion.integral == "duhamel" else tuple(sorted(powers))
@@ -198,20 +217,10 @@ def _repeats(tree: Tree) -> int:
 
 
 def _words(tree: Tree, powers: list[int], symbol: str) -> str:
-    m = powers.pop(0)
-    prefix = _power("L", m) if symbol == "L" else _derivative(m) if symbol else ""
+    prefix = factor(symbol, powers.pop(0))
     if bushy(tree):
-        return prefix + _power("D", order(tree) - 1) + "N"
+        return prefix + power("D", order(tree) - 1) + "N"
     arguments = [_words(child, powers, symbol) for child in tree.children if child != LEAF]
-    leaves, n = tree.children.count(LEAF), len(arguments)
-    operator = "N" + ("'" * n if n <= 3 else f"^({n})")
-    operator = f"({_power('D', leaves)}{operator})" if leaves else operator
+    leaves, operator = tree.children.count(LEAF), nonlinear(len(arguments))
+    operator = f"({power('D', leaves)}{operator})" if leaves else operator
     return f"{prefix}{operator}({', '.join(arguments)})"
-
-
-def _derivative(m: int) -> str:
-    return "" if m < 0 else f"w{chr(39) * m} " if m <= 3 else f"w^({m}) "
-
-
-def _power(base: str, exponent: int) -> str:
-    return "" if exponent == 0 else f"{base} " if exponent == 1 else f"{base}^{exponent} "

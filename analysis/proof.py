@@ -79,6 +79,11 @@ class Proof:
         return duhamel(self.tableau, CAP + 1, self.ring, linearised=self.linearised)
 
     @cached_property
+    def defects(self) -> Defects:
+        """The local error by derivatives along the solution."""
+        return Defects(self.expansion)
+
+    @cached_property
     def conditions(self) -> StiffConditions:
         """The stiff order conditions."""
         return StiffConditions(self.tableau, self.ring, self.linearised)
@@ -120,7 +125,7 @@ class Proof:
 
     @cached_property
     def errors(self) -> Mapping[Tree, Scalar]:
-        """The error coefficients of order p + 1, p the classical order; empty beyond the cap."""
+        """The error coefficients of order p + 1, p the classical order."""
         return self.expansion.errors(self.classical + 1)
 
     @cached_property
@@ -140,7 +145,7 @@ class Proof:
     @cached_property
     def leading_error(self) -> tuple[Term, ...]:
         """The terms of the local error of order p + 1."""
-        return leading_terms(self.expansion, self.classical + 1)
+        return leading_terms(self.defects, self.classical + 1)
 
     def violated(self, through: int | None = None) -> list[Violation]:
         """Every condition that fails, of the orders up to `through`; by default, of the first order at which
@@ -159,7 +164,7 @@ class Proof:
         ]
         last = self.stiff + 1 if through is None else through
         for q in range(1, min(last, CAP) + 1):
-            for name, lowest in residuals(self.conditions, Defects(self.expansion), q).items():
+            for name, lowest in residuals(self.conditions, self.defects, q).items():
                 found.append(Violation("stiff", q, name, None if lowest is None else self._monomial(*lowest)))
         return found
 
@@ -167,9 +172,8 @@ class Proof:
         """The classical conditions of order q that fail: by trees; with parameters, where those take long, by
         the fewer defects along the solution.
         """
-        defects = Defects(self.expansion)
-        if self.ring.field.symbols and defects.applicable:
-            return [(defects.words(d), d.value) for d in defects.terms(q)]
+        if self.ring.field.symbols:
+            return [(words, error) for error, words in self.defects.errors(q)]
         return [(differential(tree), error) for tree, error in self.expansion.errors(q).items()]
 
     def _monomial(self, value: Scalar, powers: tuple[int, ...]) -> Expr:
@@ -207,27 +211,15 @@ def key_name(key: int) -> str:
     return f"N({key})" if key >= 0 else f"P({-key})"
 
 
-def leading_terms(expansion: Expansion, q: int, *, scalar: bool = False) -> tuple[Term, ...]:
-    """The terms of order q of the local error: by derivatives along the solution, or, where a stage does not
-    integrate constants, by elementary differentials.  scalar: summed where stems commute.
-    """
-    value, defects = expansion.field.expression, Defects(expansion)
-    if defects.applicable:
-        found = defects.classes(q) if scalar else defects.terms(q)
-        pairs = [(d.value, defects.words(d)) for d in found]
-    else:
-        symbol = "w" if expansion.integral == "weight" and expansion.kind.stems else "L"
-        errors = expansion.classes(q).values() if scalar else expansion.errors(q).items()
-        pairs = [(error, differential(tree, symbol)) for tree, error in errors]
-    return tuple(Term(sympy.factor(value(error)), words, q) for error, words in pairs)
+def leading_terms(defects: Defects, q: int, *, scalar: bool = False) -> tuple[Term, ...]:
+    """The terms of order q of the local error (`Defects.errors`)."""
+    value = defects.expansion.field.expression
+    return tuple(
+        Term(sympy.factor(value(error)), words, q) for error, words in defects.errors(q, scalar=scalar)
+    )
 
 
 def local_order(expansion: Expansion, through: int, *, scalar: bool = False) -> int:
-    """The order of the formula, at most `through`: by defects where they apply (there are far fewer), else by
-    trees.
-    """
+    """The order of the formula, at most `through`; scalar: where stems commute."""
     defects = Defects(expansion)
-    if not defects.applicable:
-        return expansion.order(through, scalar=scalar)
-    find = defects.classes if scalar else defects.terms
-    return next((q - 1 for q in range(1, through + 1) if find(q)), through)
+    return next((q - 1 for q in range(1, through + 1) if defects.errors(q, scalar=scalar)), through)

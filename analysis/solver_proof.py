@@ -51,9 +51,11 @@ RUNS = (24, 48)
 class Setting:
     """Which equation a form makes of the sampling ODE, and the expansion that belongs to it.
 
-    scalar: whether stems commute with everything.  through: -> the expansion of a tableau.
+    mark: a letter for it in tables.  expand: (tableau, through) -> the expansion.  scalar: whether stems
+    commute with everything.
     """
 
+    mark: str
     equation: str
     expand: Callable[[Tableau, int], Expansion]
     scalar: bool
@@ -71,14 +73,14 @@ def setting(form: Form, points: Any = None) -> Setting:
         moments = moments_of(form, points)
         if isinstance(form.weight, Measured) and form.weight.constant:
             expand = partial(weighted, moments=moments, constant=True)
-            return Setting(f"y' = N(tau, y), {moments.name} moments", expand, True)
+            return Setting("1", f"y' = N(tau, y), {moments.name} moments", expand, True)
         elementwise = isinstance(form.weight, StatisticsWeight)
-        kind = "w(tau), a diagonal operator," if elementwise else "w(tau), a number,"
-        name = f"y' = w N(tau, y), {kind} {moments.name} moments"
-        return Setting(name, partial(weighted, moments=moments), not elementwise)
+        mark, kind = ("W", "a diagonal operator") if elementwise else ("w", "a number")
+        equation = f"y' = w N(tau, y), w(tau), {kind}, {moments.name} moments"
+        return Setting(mark, equation, partial(weighted, moments=moments), not elementwise)
     if rate == 0:
-        return Setting("y' = N(tau, y)", unweighted, True)
-    return Setting("u' = L u + N(u), L a multiple of the identity", duhamel, True)
+        return Setting("1", "y' = N(tau, y)", unweighted, True)
+    return Setting("L", "u' = L u + N(u), L a multiple of the identity", duhamel, True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,12 +106,7 @@ class FormulaProof:
 
     def failing(self, q: int) -> list[Scalar]:
         """The error coefficients of the conditions of order q that fail."""
-        scalar, defects = self.setting.scalar, self.defects
-        if defects.applicable:
-            return [d.value for d in (defects.classes(q) if scalar else defects.terms(q))]
-        if scalar:
-            return [value for _, value in self.expansion.classes(q).values()]
-        return list(self.expansion.errors(q).values())
+        return [value for value, _ in self.defects.errors(q, scalar=self.setting.scalar)]
 
     def order(self, grid: Grid = "any") -> int:
         """The order on such grids, at most `through`."""
@@ -142,7 +139,7 @@ class FormulaProof:
 
     def leading_error(self, grid: Grid = "smooth") -> tuple[Term, ...]:
         """The terms of the local error that decide the order, for step ratios as they are."""
-        return leading_terms(self.expansion, self.order(grid) + 1, scalar=self.setting.scalar)
+        return leading_terms(self.defects, self.order(grid) + 1, scalar=self.setting.scalar)
 
 
 OMEGAS = {omega(j): Integer(j) for j in range(1, MAX_STAGES)}
@@ -226,6 +223,11 @@ class SolverProof:
     def formula(self, grid: Grid = "smooth") -> int:
         """The order of the formula of the steps that recur."""
         return self._order(grid, "recurring")
+
+    def start(self, grid: Grid = "smooth") -> int | None:
+        """The order that the starting steps allow a run; None for a method that needs no start."""
+        orders = [part.order(grid) for part in self.parts if part.place == "start"]
+        return min(orders, default=None)
 
     def exact_start(self, grid: Grid = "smooth") -> int:
         """The order of runs from exact starting values, their last steps included."""

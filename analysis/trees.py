@@ -158,14 +158,30 @@ def _skeleton(tree: Tree) -> object:
 
 def differential(tree: Tree, stem: str = "L") -> str:
     """The elementary differential in words: L^2 N''(N, L u)."""
-    text = "N" + ("'" * n if (n := len(tree.leaves) + len(tree.children)) <= 3 else f"^({n})")
     arguments = [differential(child, stem) for child in tree.children]
-    arguments += ["tau" if leaf == TIME else f"{_power('L', leaf)} u" for leaf in tree.leaves]
-    text += f"({', '.join(arguments)})" if arguments else ""
-    if stem == "w":
-        return f"{'w' + chr(39) * tree.stem if tree.stem <= 3 else f'w^({tree.stem})'} {text}"
-    return f"{_power(stem, tree.stem)} {text}" if tree.stem else text
+    arguments += ["tau" if leaf == TIME else f"{power('L', leaf)}u" for leaf in tree.leaves]
+    listed = f"({', '.join(arguments)})" if arguments else ""
+    return f"{factor(stem, tree.stem)}{nonlinear(len(arguments))}{listed}"
 
 
-def _power(base: str, exponent: int) -> str:
-    return base if exponent == 1 else f"{base}^{exponent}"
+def nonlinear(n: int) -> str:
+    """The n-th derivative of N in words."""
+    return f"N{_primes(n)}"
+
+
+def factor(stem: str, m: int) -> str:
+    """A stem in words, with a space behind: a power of "L", or a derivative of "w"; nothing without a symbol,
+    and where no w multiplies (m < 0).
+    """
+    if stem != "w":
+        return power(stem, m) if stem else ""
+    return f"w{_primes(m)} " if m >= 0 else ""
+
+
+def power(base: str, exponent: int) -> str:
+    """A power in words, with a space behind."""
+    return "" if exponent == 0 else f"{base} " if exponent == 1 else f"{base}^{exponent} "
+
+
+def _primes(n: int) -> str:
+    return "'" * n if n <= 3 else f"^({n})"

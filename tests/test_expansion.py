@@ -12,6 +12,7 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from semilinear.analysis.defects import Defects
 from semilinear.analysis.expansion import Expansion, duhamel, unweighted, weighted
 from semilinear.analysis.proof import leading_terms, local_order, prove
 from semilinear.analysis.ring import Field, NotInRing
@@ -192,7 +193,7 @@ def test_a_stage_that_ignores_its_abscissa_is_first_order_at_l_0() -> None:
     tableau = Tableau((Stage(H, phi(1, 1) * N(0) / 3),), phi1 * N(1))
     expansion = unweighted(tableau, 4)
     assert local_order(expansion, 3) == expansion.order(3) == 1
-    assert [term.differential for term in leading_terms(expansion, 2)] == ["N'(N)"]
+    assert [term.differential for term in leading_terms(Defects(expansion), 2)] == ["N'(N)"]
 
 
 def test_a_weight_moved_from_a_node_to_its_child_is_seen_where_n_depends_on_time() -> None:
@@ -323,7 +324,7 @@ def test_adams_has_its_order_in_every_setting(k: int) -> None:
 def test_the_leading_error_of_adams_bashforth_2_with_variable_steps() -> None:
     """phi_3 + phi_2 omega/2 at z = 0: 1/6 + omega/4, times -D^2 N."""
     w = omega(1)
-    (term,) = leading_terms(unweighted(adams(2), 4), 3)
+    (term,) = leading_terms(Defects(unweighted(adams(2), 4)), 3)
     assert sympy.simplify(term.coefficient + Rational(1, 6) + w / 4) == 0
     assert term.differential == "D^2 N"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from semilinear.integrators.tableau import N, P, Tableau, phi1, z
-from semilinear.verification import stability_command
+from semilinear.verification import lookup
 from semilinear.verification.cli import main
 
 
@@ -121,7 +121,7 @@ def test_an_empty_region_is_said_and_drawn_without_a_warning(capsys: Any, tmp_pa
 
 def test_a_method_that_is_not_zero_stable_is_exit_code_1(capsys: Any, monkeypatch: Any) -> None:
     pole = Tableau((), phi1 * N(0) + (N(0) - 2 * P(1) + P(2)) / z)
-    monkeypatch.setattr(stability_command, "equation_of", lambda name: (pole, "data_in_lambda", -1.0))
+    monkeypatch.setattr(lookup, "equation_of", lambda name: (pole, "data_in_lambda", -1.0))
     code, out, _ = run(capsys, "pole", "--z", "-1", "--json")
     assert code == 1
     assert json.loads(out)["zero_stable"] is False

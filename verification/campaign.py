@@ -21,6 +21,7 @@ from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solvers import make
 
 from .claims import EXPECTATIONS, Expectation
+from .interval import LAMBDA_END, LAMBDA_START
 from .problems import problem
 from .reference import TIGHTEST
 from .stochastic import LONG_LADDER as LONG_STOCHASTIC_LADDER
@@ -28,9 +29,6 @@ from .stochastic import StochasticExperiment, StochasticStudy
 from .stochastic import study as stochastic_study
 from .stochastic_claims import STOCHASTIC_EXPECTATIONS, StochasticExpectation
 from .study import LADDER, LONG_LADDER, Experiment, Study, run
-
-LAMBDA_START, LAMBDA_END = -0.7, 1.75
-"""The interval of the studies: informative at its start, so that a low-order first step is not hidden."""
 
 
 @dataclass(frozen=True)

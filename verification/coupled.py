@@ -39,6 +39,7 @@ from semilinear.integrators.schedule import Schedule, vp_linear
 from semilinear.integrators.solver import Ramp, Solver
 from semilinear.integrators.tableau import adams
 
+from .interval import LAMBDA_END, LAMBDA_START
 from .problems import marginal_samples, problem
 
 LADDER = (4, 6, 8, 12, 16, 24, 32, 48)
@@ -70,8 +71,8 @@ class CoupledExperiment:
     problem: Any = field(default_factory=lambda: problem("golden-mixture"))
     schedule: Schedule = field(default_factory=vp_linear)
     grid: Grid = field(default_factory=lambda: uniform_t(2.0))
-    lam_start: float = -0.7
-    lam_end: float = 1.75
+    lam_start: float = LAMBDA_START
+    lam_end: float = LAMBDA_END
     paths: int = 8192
     seed: int = 0
     ladder: tuple[int, ...] = LADDER

@@ -51,8 +51,11 @@ def families(options: argparse.Namespace) -> list[Any]:
         if options.collocation is not None:
             return [collocation(options.collocation)]
         if options.embedded is not None:
+            found = tableau_of(options.embedded)
+            if found.linearised:
+                raise UsageError(f"--embedded does not apply to {found.name}: its L is the Jacobian")
             return derive_embedded(
-                tableau_of(options.embedded).tableau,
+                found.tableau,
                 order=options.order,
                 conditions=options.conditions,
                 form=options.form,

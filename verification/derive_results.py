@@ -40,6 +40,7 @@ def _problem_error(options: argparse.Namespace) -> Any:
     from semilinear.integrators.schedule import vp_linear
     from semilinear.integrators.solver import Repeat, Solver
 
+    from .interval import LAMBDA_END, LAMBDA_START
     from .problems import PROBLEMS, problem
     from .study import Experiment
 
@@ -47,7 +48,7 @@ def _problem_error(options: argparse.Namespace) -> Any:
     known("problem", name, PROBLEMS)
     form = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}[options.form]
     schedule = vp_linear()
-    ends = [float(schedule.formulas.t_of_lam(v)) for v in (-0.7, 1.75)]
+    ends = [float(schedule.formulas.t_of_lam(v)) for v in (LAMBDA_START, LAMBDA_END)]
     experiment = Experiment(problem(name), schedule, t_start=ends[0], t_end=ends[1])
     (exact,) = experiment.states([experiment.t_end])
     model, start = experiment.problem.model(schedule), torch.tensor(experiment.x)
@@ -89,6 +90,7 @@ def draw(families: list[Any], options: argparse.Namespace) -> None:
 def family_json(family: Any, minimum: Any, options: argparse.Namespace) -> dict[str, Any]:
     """A family as JSON data; "tableau" is a tableau file where nothing is free."""
     from semilinear.analysis.derived_text import data, latex, python
+    from semilinear.analysis.proof import key_name, rows
 
     tableau = family.tableau
     return {
@@ -104,11 +106,8 @@ def family_json(family: Any, minimum: Any, options: argparse.Namespace) -> dict[
         "tableau": data(family),
         "pair": _pair(family, options),
         "rows": [
-            {"row": name, "c": str(c), "weights": {_key(k): str(w) for k, w in sorted(row.items())}}
-            for name, c, row in (
-                *((f"stage {i}", s.c, a) for i, (s, a) in enumerate(zip(tableau.stages, tableau.a), 1)),
-                ("output", 1, tableau.b),
-            )
+            {"row": name, "c": str(c), "weights": {key_name(k): str(w) for k, w in sorted(row.items())}}
+            for (name, row), c in zip(rows(tableau), (*tableau.c, 1), strict=True)
         ],
         "latex": latex(family),
         "python": python(family),
@@ -130,10 +129,6 @@ def _pair(family: Any, options: argparse.Namespace) -> dict[str, Any] | None:
         return tableau_data(Document(both, found.linearised, f"{found.name}, embedded"))
     except TableauFileError:
         return None
-
-
-def _key(j: int) -> str:
-    return f"N({j})" if j >= 0 else f"P({-j})"
 
 
 def _proved(family: Any) -> dict[str, int] | None:

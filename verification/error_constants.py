@@ -23,6 +23,7 @@ from semilinear.integrators.solver import Solver, StepContext
 from semilinear.integrators.tableau import at_zero
 
 from .gaussian_path import XP, GaussianPath
+from .interval import LAMBDA_END, LAMBDA_START
 from .linear_law import Gaussians
 from .stochastic import CASES
 
@@ -105,7 +106,7 @@ class Run:
 
     def __init__(self, solver: Solver, proof: SolverProof, setting: Setting, steps: int) -> None:
         self.solver, self.proof, self.setting, self.budget = solver, proof, setting, steps
-        start, end = (float(setting.schedule.t_of_lam(v)) for v in LAMBDA)
+        start, end = (float(setting.schedule.t_of_lam(v)) for v in (LAMBDA_START, LAMBDA_END))
         exact = solver.history > 0
         self.plan = compile_plan(
             solver,
@@ -167,9 +168,8 @@ class Run:
     def _terms(self, formula: FormulaProof, q: int, scope: Scope, step: Step) -> Any:
         """The terms of order q of a formula's local error."""
         value = formula.expansion.field.expression
-        found = formula.defects.classes(q) if formula.setting.scalar else formula.defects.terms(q)
         total = 0 * self.path.xi
-        for defect in found:
+        for defect in formula.defects.found(q, formula.setting.scalar):
             total = total + self.path.term(defect, step.tau0, evaluator(value(defect.value), XP)(scope))
         return step.h**q * total
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from semilinear.analysis.tableau_file import TableauFileError, read_tableau
 from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableau import Tableau
@@ -69,3 +70,24 @@ def _solver(name: str) -> Found:
     solver = make(name)
     source = f"{solver.paper}, {solver.source}"
     return Found(solver.sequence.tableaux[-1], name, solver.claimed, False, source, solver)
+
+
+def equation_of(name: str) -> tuple[Tableau, str, float]:
+    """A tableau by name or from a file, its equation's name and L (-1 for one that belongs to no form).
+
+    Raises UsageError for other names, for forms without a constant linear operator, and for methods of
+    Rosenbrock type, whose L is the whole Jacobian.
+    """
+    found = tableau_of(name)
+    if found.linearised:
+        raise UsageError(f"{name} is of Rosenbrock type: its L is the Jacobian, and it is exact on u' = L u")
+    if found.solver is None:
+        return found.tableau, DUHAMEL, -1.0
+    form = found.solver.form(vp_linear())
+    rate = form.weight.rate
+    if rate is None:
+        raise UsageError(
+            f"solver {name} is of form {form.name}, whose weight is not exponential: its coefficients are no "
+            "functions of z = h L, and stability depends on schedule and grid"
+        )
+    return found.tableau, form.name, float(rate)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from .interval import LAMBDA_END, LAMBDA_START
 from .terminal import (
     COLUMNS,
     FAILED,
@@ -63,10 +64,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
     order.add_argument("--batch", type=int, help="initial states (default: 64, 4 in multiprecision)")
     order.add_argument("--max-steps", type=int, help="finest run (default: 512, 128 in multiprecision)")
     order.add_argument(
-        "--lam-start", type=finite, default=-0.7, help="lambda at the start (default: %(default)s)"
+        "--lam-start", type=finite, default=LAMBDA_START, help="lambda at the start (default: %(default)s)"
     )
     order.add_argument(
-        "--lam-end", type=finite, default=1.75, help="lambda at the end (default: %(default)s)"
+        "--lam-end", type=finite, default=LAMBDA_END, help="lambda at the end (default: %(default)s)"
     )
     order.add_argument(
         "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the solver"

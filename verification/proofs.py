@@ -20,29 +20,35 @@ from semilinear.analysis.stability import Amplification
 from semilinear.analysis.stability_region import region
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.solver import Solver
+from semilinear.integrators.solvers import make
 
 from .catalogue_orders import measure_entry
 from .claims import EXPECTATIONS, Expectation
-from .proof_report import SCHEMA, STABILITY
+from .error_constants import Constant, error_constant
+from .lookup import equation_of
+from .parabolic import POINTS
+from .parabolic import STEPS as STIFF_STEPS
+from .proof_report import CONSTANTS, SCHEMA, STABILITY
 from .quadrature_effect import RULES, Rule, effect
-from .results import estimate_json
-from .stability_command import equation_of, sections
+from .results import estimate_json, sections_json
 
 
 def solver_proof(solver: Solver, residue: tuple[int, int] | None = None) -> dict[str, Any]:
     """What is proved of a solver, as JSON data.
 
-    equation: its form's.  formula: the order of the steps that recur, on any grid, on smooth ones and on
-    equal steps.  exact_start, run: of runs from exact starting values, and as they are run, on smooth grids.
-    leading_error: of the formula with exact past values, on equal steps.  refused: why there is no proof;
-    then the other keys are absent.
+    mark, equation: its form's.  formula: the order of the steps that recur, on any grid, on smooth ones and
+    on equal steps.  start: what the starting steps allow, null without any.  exact_start, run: of runs from
+    exact starting values, and as they are run, on smooth grids.  leading_error: of the formula with exact
+    past values, on equal steps.  refused: why there is no proof; then the other keys are absent.
     """
     try:
         proof = prove_solver(solver, residue=residue)
         return {
             "refused": "",
+            "mark": proof.setting.mark,
             "equation": proof.setting.equation,
             "formula": {grid: proof.formula(grid) for grid in GRIDS},
+            "start": proof.start(),
             "exact_start": proof.exact_start(),
             "run": proof.run(),
             "leading_error": [str(term) for term in proof.error_on_equal_steps],
@@ -92,21 +98,45 @@ class EffectTask:
     def run(self) -> dict[str, Any]:
         """The prediction and what was measured, as JSON data; ratios: measured over predicted."""
         rule: Rule = RULES[self.rule]
-        found = effect(rule, self.points, 24)
+        found = effect(rule, self.points, STEPS[0])
         return {
             "solver": rule.name,
             "points": self.points,
             "local_error": rule.local_error,
-            "steps": [24, 48],
-            "ratios": list(found.ratios),
-            "distances": list(found.distances),
-            "limit": found.limit,
+            **_constant_json(found),
         }
 
 
 def effect_tasks() -> list[EffectTask]:
     """Every rule with ten points: the effect is proportional to 1/K."""
     return [EffectTask(i, 10) for i in range(len(RULES))]
+
+
+@dataclass(frozen=True)
+class ConstantTask:
+    """One solver's error constant."""
+
+    name: str
+    part: ClassVar[str] = "constants"
+
+    def run(self) -> dict[str, Any]:
+        """The final error predicted from the proof and measured, as JSON data."""
+        found = error_constant(make(self.name), STEPS[0])
+        return {"solver": self.name, "order": found.order, **_constant_json(found)}
+
+
+def _constant_json(found: Constant) -> dict[str, Any]:
+    """ratios: measured over predicted, at each number of steps; limit: at h = 0."""
+    return {
+        "steps": list(STEPS),
+        "ratios": list(found.ratios),
+        "distances": list(found.distances),
+        "limit": found.limit,
+    }
+
+
+STEPS = (24, 48)
+"""Of the runs from which error constants and effects of quadrature are taken."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +151,8 @@ class CatalogueTask:
 
         system: the observed order on a coupled system whose L does not commute with N' (for a method of
         Rosenbrock type on one with its Jacobian).  parabolic: those on the two problems of Hochbruck &
-        Ostermann.  as_expected: whether the proved classical order is the measured
-        one and the stiff slopes are those that the proved stiff orders allow (`_agrees`).
+        Ostermann.  as_expected: whether the proved classical order is the measured one and the stiff slopes
+        are those that the proved stiff orders allow (`_agrees`).
         """
         entry = CATALOGUE[self.name]
         proof = prove(entry.tableau, linearised=entry.linearised)
@@ -151,8 +181,7 @@ class CatalogueTask:
 
 
 MOST_TERMS = 6
-"""Of a leading error that a table shows."""
-
+"""Of a leading error that is kept."""
 
 RESOLVED = 0.5
 SLACK = 0.3
@@ -199,7 +228,7 @@ class StabilityTask:
     part: ClassVar[str] = "stability"
 
     def run(self) -> dict[str, Any]:
-        """The sections (`stability_command.sections`) at z = 0, L and 5 L, as JSON data."""
+        """The sections (`results.sections_json`) at z = 0, L and 5 L, as JSON data."""
         tableau, form, rate = equation_of(self.name)
         method = Amplification(tableau)
         regions = [region(method, z) for z in (0.0, rate, 5 * rate)]
@@ -207,14 +236,14 @@ class StabilityTask:
             "name": self.name,
             "form": form,
             "zero_stable": method.zero_stable,
-            "z": [sections(method, r) for r in regions],
+            "z": [sections_json(method, r) for r in regions],
         }
 
 
 MUTANTS = 4
 """Of each tableau, in `semilinear verify`; the slow tests try more."""
 
-Task = ProofTask | EffectTask | CatalogueTask | MutationTask | StabilityTask
+Task = ProofTask | ConstantTask | EffectTask | CatalogueTask | MutationTask | StabilityTask
 
 
 def tasks(quick: bool) -> list[Task]:
@@ -225,6 +254,7 @@ def tasks(quick: bool) -> list[Task]:
         others += [*map(CatalogueTask, CATALOGUE), *effect_tasks()]
         others += [MutationTask(name, MUTANTS) for name in _cases()]
         others += map(StabilityTask, STABILITY)
+        others += map(ConstantTask, CONSTANTS)
     return [*reversed(others), *reversed(solvers)]
 
 
@@ -239,14 +269,15 @@ def prove_all(
 ) -> dict[str, Any]:
     """Tasks as JSON data, over processes; `done` is called after each."""
     found: dict[str, list[dict[str, Any]]] = {
-        part: [] for part in ("solvers", "catalogue", "effects", "mutations", "stability")
+        part: [] for part in ("solvers", "constants", "catalogue", "effects", "mutations", "stability")
     }
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
         for task, row in zip(planned, pool.map(run, planned), strict=True):
             found[task.part].insert(0, row)
             if done is not None:
                 done(task)
-    return {"schema": SCHEMA, **found}
+    grid = {"points": POINTS, "steps": [STIFF_STEPS[0], STIFF_STEPS[-1]]}
+    return {"schema": SCHEMA, "parabolic": grid, **found}
 
 
 def failures(data: dict[str, Any]) -> list[str]:
@@ -254,9 +285,9 @@ def failures(data: dict[str, Any]) -> list[str]:
     rows = [*((r["solver"], r) for r in data["solvers"]), *((r["name"], r) for r in data["catalogue"])]
     found = [f"{name}: proved or measured otherwise" for name, row in rows if row["as_expected"] is False]
     found += [
-        f"{row['solver']}: effect of the quadrature {row['limit']:.3f} times the prediction"
-        for row in data["effects"]
-        if abs(row["limit"] - 1) > EFFECT_TOLERANCE or row["distances"][1] > 0.7 * row["distances"][0]
+        f"{row['solver']}: final error {row['limit']:.3f} times the prediction"
+        for row in (*data["constants"], *data["effects"])
+        if abs(row["limit"] - 1) > CONSTANT_TOLERANCE or row["distances"][1] > 0.7 * row["distances"][0]
     ]
     found += [
         f"{row['name']}: {row['lowering'] - row['caught']} mutants not caught, "
@@ -267,5 +298,5 @@ def failures(data: dict[str, Any]) -> list[str]:
     return found
 
 
-EFFECT_TOLERANCE = 0.05
+CONSTANT_TOLERANCE = 0.05
 """Of the extrapolated ratio, whose error is O(h^2); the distances fall like h."""

@@ -3,11 +3,11 @@
 JSON: name, source, equation (that the orders are for), linearised; claimed, order (--order), required (the
 order that was judged against), judged (the order that was judged: of a solver that of its own formula, else
 the classical one), verdict "holds" or "fails"; solver: null for a file or an entry of the catalogue, else as
-`proofs.solver_proof` has it; classical, scalar, stiff, weak_stiff, zero_stiff (each looked for up to 8);
-principal_error_norm (null where it depends on parameters, or is no float), principal_error, leading_error,
-parameters; violated: objects with kind ("classical", "stiff"), order, condition and residual (null beyond
-order 8).  All numbers are finite.  A listed solver whose coefficients cannot be expanded at all (a pole at
-z = 0) has name, verdict "fails" and reason alone.
+`proofs.solver_proof` has it; classical, scalar, stiff, weak_stiff, zero_stiff, quadrature_order, stage_order
+(null without stages), each looked for up to 8; principal_error_norm (null where it depends on parameters, or
+is no float), principal_error, leading_error, parameters; violated: objects with kind ("classical", "stiff"),
+order, condition and residual (null beyond order 8).  All numbers are finite.  A listed solver whose
+coefficients cannot be expanded at all (a pole at z = 0) has name, verdict "fails" and reason alone.
 """
 
 from __future__ import annotations
@@ -116,6 +116,8 @@ def proved(found: Any, order: int | None) -> dict[str, Any]:
         "stiff": proof.stiff,
         "weak_stiff": proof.weak_stiff,
         "zero_stiff": proof.zero_stiff,
+        "quadrature_order": proof.quadrature_order,
+        "stage_order": proof.stage_order if found.tableau.stages else None,
         "principal_error_norm": _norm(proof),
         "principal_error": str(proof.principal_error),
         "leading_error": [str(term) for term in proof.leading_error],

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from semilinear.analysis.convergence import OrderEstimate
+from semilinear.analysis.stability_region import imaginary_interval, real_interval
 
 from .campaign import Measured, StochasticMeasured
 from .claims import unmeasured
@@ -220,4 +221,17 @@ def coupled_json(s: CoupledStudy) -> dict[str, Any]:
         **estimate_json(s.weak),
         "share": list(s.share),
         "studies": studies,
+    }
+
+
+def sections_json(method: Any, region: Any) -> dict[str, Any]:
+    """The stable intervals and the area for one z, as JSON data."""
+    z = region.z.real
+    real = real_interval(method, z)
+    return {
+        "z": z,
+        "real": None if real is None else [real.low, real.high],
+        "imaginary": imaginary_interval(method, z),
+        "area": region.area,
+        "area_error": region.area_error,
     }

@@ -73,6 +73,9 @@ def run(options: argparse.Namespace) -> int:
     from semilinear.analysis.stability import Amplification
     from semilinear.analysis.stability_region import region
 
+    from .lookup import equation_of
+    from .results import sections_json
+
     tableau, form, rate = equation_of(options.solver)
     if tableau.parameters:
         names = ", ".join(sorted(s.name for s in tableau.parameters))
@@ -94,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
         "rate": rate,
         "memory": method.size,
         "zero_stable": method.zero_stable,
-        "z": [sections(method, r) for r in regions],
+        "z": [sections_json(method, r) for r in regions],
     }
     if pairs is not None:
         data["largest_stable_step"] = _largest(method, *pairs)
@@ -107,31 +110,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print(data)
     return OK if data["zero_stable"] else FAILED
-
-
-def equation_of(name: str) -> tuple[Any, str, float]:
-    """A tableau by name or from a file, its equation's name and L (-1 for one that belongs to no form).
-
-    Raises UsageError for other names, for forms without a constant linear operator, and for methods of
-    Rosenbrock type, whose L is the whole Jacobian.
-    """
-    from semilinear.integrators.schedule import vp_linear
-
-    from .lookup import DUHAMEL, tableau_of
-
-    found = tableau_of(name)
-    if found.linearised:
-        raise UsageError(f"{name} is of Rosenbrock type: its L is the Jacobian, and it is exact on u' = L u")
-    if found.solver is None:
-        return found.tableau, DUHAMEL, -1.0
-    form = found.solver.form(vp_linear())
-    rate = form.weight.rate
-    if rate is None:
-        raise UsageError(
-            f"solver {name} is of form {form.name}, whose weight is not exponential: its coefficients are no "
-            "functions of z = h L, and stability depends on schedule and grid"
-        )
-    return found.tableau, form.name, float(rate)
 
 
 def _values(given: Sequence[float] | None, method: Any, form: str, rate: float) -> list[float]:
@@ -162,21 +140,6 @@ def _pairs(
         raise UsageError(f"--linear and --mu must be as many, or one, got {len(given)} and {len(mu)}")
     count = max(len(given), len(mu))
     return given * (count // len(given)), mu * (count // len(mu))
-
-
-def sections(method: Any, region: Any) -> dict[str, Any]:
-    """The stable intervals and the area for one z, as JSON data."""
-    from semilinear.analysis.stability_region import imaginary_interval, real_interval
-
-    z = region.z.real
-    real = real_interval(method, z)
-    return {
-        "z": z,
-        "real": None if real is None else [real.low, real.high],
-        "imaginary": imaginary_interval(method, z),
-        "area": region.area,
-        "area_error": region.area_error,
-    }
 
 
 def _largest(method: Any, linear: list[complex], mu: list[complex]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import Schedule, vp_linear
 from semilinear.integrators.solver import Solver
 
+from .interval import LAMBDA_END, LAMBDA_START
 from .linear_law import Gaussians, LinearLaw
 
 LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -149,8 +150,8 @@ class StochasticExperiment:
 
     schedule: Schedule = field(default_factory=vp_linear)
     grid: Grid = field(default_factory=lambda: uniform_t(2.0))
-    lam_start: float = -0.7
-    lam_end: float = 1.75
+    lam_start: float = LAMBDA_START
+    lam_end: float = LAMBDA_END
     data: Gaussians = CASES
     ladder: tuple[int, ...] = LADDER
     digits: int | None = None
