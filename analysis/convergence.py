@@ -103,16 +103,22 @@ class OrderEstimate:
         """How the observed order stands to a claimed one.  Raises ValueError unless that is finite."""
         if not math.isfinite(claimed):
             raise ValueError(f"claimed must be a finite number, got {claimed!r}")
-        if not math.isfinite(self.order):
-            return "inconclusive"
-        gap = max(claimed - self.high, self.low - claimed)
-        if 0 < gap < self.half_width and self.drift * (claimed - self.order) > 0:
+        if self.doubt(claimed, max_half_width):
             return "inconclusive"
         if self.high < claimed:
             return "lower"
-        if self.low > claimed:
-            return "higher"
-        return "consistent" if self.half_width <= max_half_width else "inconclusive"
+        return "higher" if self.low > claimed else "consistent"
+
+    def doubt(self, claimed: float, max_half_width: float = MAX_HALF_WIDTH) -> str:
+        """Why the verdict on a claimed order is inconclusive; empty where it is not."""
+        if not math.isfinite(self.order):
+            return self.reason or "no order was fitted"
+        gap = max(claimed - self.high, self.low - claimed)
+        if 0 < gap < self.half_width and self.drift * (claimed - self.order) > 0:
+            return f"the slopes still move towards {claimed:g}: by {self.drift:+.2f} over the last octave"
+        if gap <= 0 and self.half_width > max_half_width:
+            return f"the interval is wide: half-width {self.half_width:.2f}, {max_half_width:g} is allowed"
+        return ""
 
 
 def usable_points(n: Sequence[int], errors: np.ndarray, floors: Sequence[float]) -> tuple[Point, ...]:

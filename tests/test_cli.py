@@ -262,11 +262,6 @@ def test_words_and_booleans_reach_the_solver() -> None:
     }
 
 
-def test_more_steps_than_the_long_ladder_are_refused(capsys: Any) -> None:
-    assert main(["order", "ddim", "--max-steps", "4097"]) == 2
-    assert "--max-steps must be" in capsys.readouterr().err
-
-
 def test_defaults_in_multiprecision_are_small() -> None:
     from semilinear.verification.cli import _parser
     from semilinear.verification.order_command import _experiment
@@ -355,7 +350,35 @@ def test_the_finest_run_on_coupled_paths_is_any_step_count(capsys: Any) -> None:
     arguments = ["--problem", "mixture-1d", "--paths", "128", "--max-steps", "16", "--json"]
     main(["order", "sde-dpm-solver++-2m", *arguments])
     points = json.loads(capsys.readouterr().out)["studies"]["weak"]["points"]
-    assert [point["N"] for point in points] == [4, 8, 16]
+    assert [point["N"] for point in points] == [4, 6, 8, 12, 16]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["order", "seeds-2", "--problem", "mixture-1d", "--paths", "128"], "the interval is wide"),
+        (["order", "seeds-2", "--max-steps", "8"], "usable points"),
+        (["order", "dpm-solver-2", "--max-steps", "8", "--batch", "4"], "usable points"),
+    ],
+)
+def test_an_inconclusive_verdict_has_a_reason(arguments: list[str], reason: str, capsys: Any) -> None:
+    assert main([*arguments, "--json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["verdict"] == "inconclusive"
+    assert reason in data["reason"]
+    assert main(arguments) == 1
+    assert f"inconclusive ({data['reason']})" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "most"),
+    [(["ddim"], 4096), (["seeds-1"], 1536), (["seeds-1", "--problem", "mixture-1d"], 256)],
+)
+def test_more_steps_than_the_longest_ladder_are_refused(
+    arguments: list[str], most: int, capsys: Any
+) -> None:
+    assert main(["order", *arguments, "--max-steps", str(most + 1)]) == 2
+    assert f"--max-steps must be from 8 to {most}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["prove", "etdrk2", "--json"]])

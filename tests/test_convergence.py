@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.analysis import convergence
-from semilinear.analysis.convergence import OrderEstimate, Richardson, estimate_order, richardson
+from semilinear.analysis.convergence import OrderEstimate, Point, Richardson, estimate_order, richardson
 
 N = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 H = 1 / np.array(N)
@@ -251,6 +251,18 @@ def test_the_interval_covers_the_order_under_noise_as_often_as_it_says() -> None
         e = estimate_order(N, errors, np.zeros(len(N)))
         hits += e.low <= 2 <= e.high
     assert hits >= 90
+
+
+def test_a_doubt_is_there_exactly_where_the_verdict_is_inconclusive() -> None:
+    wide = OrderEstimate(2.0, 1.5, 2.5, (), ())
+    assert wide.doubt(2) == "the interval is wide: half-width 0.50, 0.15 is allowed"
+    assert wide.doubt(2, 0.6) == wide.doubt(3) == ""
+    falling = tuple(Point(n, n**-1.0 * (1 + 4 / n), 0.0, True) for n in (8, 16, 32, 64, 128))
+    moving = OrderEstimate(1.1, 1.02, 1.18, (), falling)
+    assert moving.doubt(1).startswith("the slopes still move towards 1: by -0.")
+    assert moving.verdict(1) == "inconclusive"
+    assert moving.verdict(2) == "lower"
+    assert OrderEstimate(math.nan, math.nan, math.nan, (), (), "2 usable points").doubt(1) == "2 usable points"
 
 
 @pytest.mark.parametrize(("half", "verdict"), [(0.149, "consistent"), (0.151, "inconclusive")])

@@ -159,7 +159,7 @@ def test_blocks_of_samples_do_not_depend_on_the_batch() -> None:
         ({"paths": 200}, ValueError, "paths must be a multiple of 128"),
         ({"seed": -1}, ValueError, "seed must be"),
         ({"ladder": (8, 4)}, ValueError, "ladder must be increasing"),
-        ({"ladder": (5, 8)}, ValueError, "ladder must hold divisors"),
+        ({"ladder": (61, 67, 71)}, ValueError, "ladder must need a reference of at most 65536 steps"),
         ({"lam_start": 3.0}, ValueError, "lam_start must be below"),
     ],
 )

@@ -43,8 +43,11 @@ from .interval import LAMBDA_END, LAMBDA_START
 from .problems import marginal_samples, problem
 
 LADDER = (4, 6, 8, 12, 16, 24, 32, 48)
+LONG_LADDER = (*LADDER, 64, 96, 128, 192, 256)
 REFINE = 16
-"""Steps of the reference for each of the finest run's; half as many give its own error."""
+"""Steps of the reference for each of the finest run's, at least; half as many give its own error."""
+FINEST = 2**16
+"""Most steps of a reference."""
 BATCHES = 64
 BLOCK = 64
 """Paths that share a generator."""
@@ -64,7 +67,8 @@ class CoupledExperiment:
 
     problem: with an exact score (`problems.problem`).  paths: a multiple of 128, in antithetic pairs.  seed:
     of the starts, drawn from the exact marginal, and of the paths; path i is the same for any number of them.
-    ladder: step counts, each of which must divide the reference's, 16 times the last.
+    ladder: step counts.  The reference makes 16 times the last, or the next number that twice each of them
+    divides.
     Raises TypeError or ValueError, naming the argument.
     """
 
@@ -93,13 +97,16 @@ class CoupledExperiment:
             raise ValueError(f"paths must be a multiple of {2 * BATCHES}, got {self.paths}")
         if len(self.ladder) < 2 or not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
             raise ValueError(f"ladder must be increasing positive integers, got {self.ladder}")
-        if odd := [n for n in self.ladder if self.fine % (2 * n)]:
-            raise ValueError(f"ladder must hold divisors of {self.fine // 2} alone, got {odd}")
+        if self.fine > FINEST:
+            raise ValueError(
+                f"ladder must need a reference of at most {FINEST} steps, got {self.ladder}: {self.fine}"
+            )
 
     @property
     def fine(self) -> int:
         """Steps of the reference."""
-        return REFINE * self.ladder[-1]
+        common = math.lcm(*(2 * n for n in self.ladder))
+        return common * math.ceil(REFINE * self.ladder[-1] / common)
 
     @cached_property
     def times(self) -> tuple[float, float]:
@@ -146,6 +153,10 @@ class CoupledStudy:
     def weak_verdict(self, order: float) -> Verdict:
         """On a weak order."""
         return self.weak.verdict(order, MAX_HALF_WIDTH)
+
+    def weak_doubt(self, order: float) -> str:
+        """Why that verdict is inconclusive; empty where it is not."""
+        return self.weak.doubt(order, MAX_HALF_WIDTH)
 
     def strong_verdict(self, order: float) -> Verdict:
         """On a strong order: none while few paths make most of the mean square."""

@@ -62,7 +62,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="only budgets n = R mod M (default: multiples of the order for solvers made to a budget)",
     )
     order.add_argument("--batch", type=int, help="initial states (default: 64, 4 in multiprecision)")
-    order.add_argument("--max-steps", type=int, help="finest run (default: 512, 128 in multiprecision)")
+    order.add_argument(
+        "--max-steps",
+        type=int,
+        help="finest run (default: 512, 128 in multiprecision; of stochastic solvers 256, 64, over paths 48)",
+    )
     order.add_argument(
         "--lam-start", type=finite, default=LAMBDA_START, help="lambda at the start (default: %(default)s)"
     )
@@ -128,9 +132,8 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
         raise UsageError(str(error)) from error
     claimed = solver.claimed if options.claimed is None else options.claimed
     verdict = study.against(claimed)
-    data = study_json(study) | {"claimed": claimed, "verdict": verdict, "reason": study.reason(claimed)}
-    reason = f" ({data['reason']})" if data["reason"] else ""
-    text = f"claimed {claimed:g}, observed {_interval(data)}: {verdict}{reason}"
+    data = study_json(study) | _judged(claimed, verdict, study.reason(claimed))
+    text = f"claimed {claimed:g}, observed {_interval(data)}: {_verdict(data)}"
     title = f"{solver.name} on {options.problem or PROBLEM}, {options.start} start"
     return _Found(title, data, [(solver.name, data)], text)
 
@@ -146,7 +149,7 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
     if options.problem is not None:
         return _on_paths(options, solver)
     _refuse(options, solver, "is measured on Gaussian data without --problem", {"paths": None, "seed": None})
-    schedule, grid, top = _setting(options, 256 if options.digits is None else 64)
+    schedule, grid, top = _setting(options, 256 if options.digits is None else 64, LONG_LADDER[-1])
     ladder = tuple(n for n in LONG_LADDER if n <= top)
     limits = options.lam_start, options.lam_end
     try:
@@ -156,7 +159,7 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
         raise UsageError(str(error)) from error
     claimed = solver.claimed if options.claimed is None else options.claimed
     verdict = measured.weak_verdict(claimed)
-    data = stochastic_json(measured) | {"claimed": claimed, "verdict": verdict}
+    data = stochastic_json(measured) | _judged(claimed, verdict, measured.weak_doubt(claimed))
     studies = [
         (name, part | {"start": "own", "claimed": claimed})
         for name, part in data["studies"].items()
@@ -164,22 +167,21 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
     ]
     kind = "marginals of" if measured.marginal else "weak"
     strong = "strong order: none" if measured.marginal else f"strong {_interval(data['strong'])}"
-    text = f"claimed {claimed:g}, observed {kind} {_interval(data)}: {verdict}; {strong}"
+    text = f"claimed {claimed:g}, observed {kind} {_interval(data)}: {_verdict(data)}; {strong}"
     return _Found(f"{solver.name} on Gaussian data", data, studies, text)
 
 
 def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
     """A stochastic solver on a problem that is not Gaussian: coupled paths."""
-    from .coupled import LADDER, REFINE, CoupledExperiment, study
+    from .coupled import LADDER, LONG_LADDER, CoupledExperiment, study
     from .problems import problem
     from .results import coupled_json
     from .stochastic_claims import sde_of
 
     _refuse(options, solver, "is measured over paths", {"digits": None})
-    schedule, grid, top = _setting(options, LADDER[-1])
+    schedule, grid, top = _setting(options, LADDER[-1], LONG_LADDER[-1])
     given = {key: getattr(options, key) for key in ("paths", "seed") if getattr(options, key) is not None}
-    finest = max(n for n in LADDER if n <= top)
-    given["ladder"] = tuple(n for n in LADDER if n <= finest and REFINE * finest // 2 % n == 0)
+    given["ladder"] = tuple(n for n in LONG_LADDER if n <= top)
     try:
         experiment = CoupledExperiment(
             problem(options.problem), schedule, grid, options.lam_start, options.lam_end, **given
@@ -189,14 +191,14 @@ def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
         raise UsageError(str(error)) from error
     claimed = solver.claimed if options.claimed is None else options.claimed
     verdict = measured.weak_verdict(claimed)
-    data = coupled_json(measured) | {"claimed": claimed, "verdict": verdict}
+    data = coupled_json(measured) | _judged(claimed, verdict, measured.weak_doubt(claimed))
     studies = [
         (name, part | {"start": "own", "claimed": claimed})
         for name, part in data["studies"].items()
         if name in ("weak", "strong", "median")
     ]
     text = (
-        f"claimed {claimed:g}, observed weak {_interval(data)}: {verdict}; "
+        f"claimed {claimed:g}, observed weak {_interval(data)}: {_verdict(data)}; "
         f"strong {_interval(data['studies']['strong'])}, median {_interval(data['studies']['median'])}; "
         f"the largest hundredth of the errors makes {100 * measured.share[-1]:.0f} % of the mean square"
     )
@@ -209,6 +211,14 @@ def _refuse(options: argparse.Namespace, solver: Any, why: str, defaults: dict[s
     for name, default in defaults.items():
         if getattr(options, name) != default:
             raise UsageError(f"--{name} does not apply to {solver.name}: it {why}")
+
+
+def _judged(claimed: float, verdict: str, reason: str) -> dict[str, Any]:
+    return {"claimed": claimed, "verdict": verdict, "reason": reason}
+
+
+def _verdict(data: Any) -> str:
+    return f"{data['verdict']} ({data['reason']})" if data["reason"] else str(data["verdict"])
 
 
 def _interval(data: Any) -> str:
@@ -235,16 +245,15 @@ def _solver(options: argparse.Namespace) -> Any:
         raise UsageError(str(error)) from error
 
 
-def _setting(options: argparse.Namespace, default_top: int) -> tuple[Any, Any, int]:
+def _setting(options: argparse.Namespace, default_top: int, most: int) -> tuple[Any, Any, int]:
     """Schedule, grid and finest run, checked."""
     from .campaign import GRIDS, SCHEDULES
-    from .study import LONG_LADDER
 
     known("schedule", options.schedule, SCHEDULES)
     known("grid", options.grid, GRIDS)
     top = options.max_steps if options.max_steps is not None else default_top
-    if not 8 <= top <= LONG_LADDER[-1]:
-        raise UsageError(f"--max-steps must be from 8 to {LONG_LADDER[-1]}, got {top}")
+    if not 8 <= top <= most:
+        raise UsageError(f"--max-steps must be from 8 to {most} for {options.solver}, got {top}")
     if not options.lam_end > options.lam_start:
         raise UsageError(
             f"--lam-end must exceed --lam-start = {options.lam_start:g}, got {options.lam_end:g}"
@@ -259,7 +268,7 @@ def _experiment(options: argparse.Namespace) -> Any:
     from .study import LADDER, LONG_LADDER
 
     multiprecise = options.digits is not None
-    _, _, top = _setting(options, 128 if multiprecise else 512)
+    _, _, top = _setting(options, 128 if multiprecise else 512, LONG_LADDER[-1])
     batch = options.batch if options.batch is not None else 4 if multiprecise else 64
     if batch < 1:
         raise UsageError(f"--batch must be at least 1, got {batch}")

@@ -134,6 +134,13 @@ class StochasticStudy:
                 return verdict
         return "higher"
 
+    def weak_doubt(self, order: float) -> str:
+        """Why that verdict is inconclusive; empty where it is not."""
+        if self.weak_verdict(order) != "inconclusive":
+            return ""
+        doubts = ((name, e.doubt(order)) for name, e in self._weak if name not in self.exact)
+        return "; ".join(f"{name}: {doubt}" for name, doubt in doubts if doubt)
+
     def strong_verdict(self, order: float) -> Verdict:
         """On a strong order."""
         return "higher" if "strong" in self.exact else self.strong.verdict(order)

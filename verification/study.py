@@ -144,10 +144,8 @@ class Study:
             return f"the runs converge with slope {self.check.reference_free:.2f}, but not to the solution"
         if verdict != "inconclusive":
             return ""
-        if self.estimate.reason:
-            return self.estimate.reason
-        if self.estimate.verdict(order) == "inconclusive":
-            return f"the interval is wide: half-width {self.estimate.half_width:.2f}"
+        if doubt := self.estimate.doubt(order):
+            return doubt
         assert self.check is not None
         return (
             f"runs with {self.check.n}, {2 * self.check.n}, {4 * self.check.n} steps converge with slope "
