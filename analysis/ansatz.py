@@ -19,6 +19,8 @@ import sympy
 from semilinear.integrators.tableau import MAX_STAGES, N, P, Stage, Tableau, Weights, omega, phi, z
 from sympy import Expr, Integer, Rational, Symbol
 
+from .factoring import factored
+
 FormName = Literal["lambda", "rho", "t"]
 FORMS: tuple[FormName, ...] = ("lambda", "rho", "t")
 Arguments = Literal["own", "earlier"]
@@ -48,13 +50,11 @@ class AnsatzRow:
         for (j, function), x in self.terms.items():
             weights[j] = weights.get(j, Integer(0)) + x * function
             rest[function] = rest.get(function, Integer(0)) - x
-        return {0: sympy.Add(*(sympy.factor(x) * f for f, x in rest.items()))} | weights
+        return {0: sympy.Add(*(factored(x) * f for f, x in rest.items()))} | weights
 
     def at(self, values: Mapping[Symbol, Expr]) -> AnsatzRow:
         """The row with some unknowns and abscissae determined."""
-        terms = {
-            (j, f.xreplace(values)): sympy.factor(x.xreplace(values)) for (j, f), x in self.terms.items()
-        }
+        terms = {(j, f.xreplace(values)): factored(x.xreplace(values)) for (j, f), x in self.terms.items()}
         given = None if self.given is None else {j: w.xreplace(values) for j, w in self.given.items()}
         return AnsatzRow(self.c.xreplace(values), {key: x for key, x in terms.items() if x != 0}, given)
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import scipy.stats
+import scipy.special
 
 Verdict = Literal["consistent", "lower", "higher", "inconclusive"]
 Statistic = Literal["rms", "median", "max"]
@@ -240,7 +240,7 @@ def _fit(h: np.ndarray, errors: np.ndarray, resampled: np.ndarray) -> tuple[floa
     residual = log_error - design @ solution
     freedom = len(h) - design.shape[1]
     # Student's quantile against 1.96: one or two degrees of freedom say little about the residual's size.
-    student = scipy.stats.t.ppf(0.975, freedom) / 1.96
+    student = scipy.special.stdtrit(freedom, 0.975) / 1.96
     scatter = student * math.sqrt(float(residual @ residual) / freedom * float((solve @ solve.T)[1, 1]))
     spread = float(np.std(solve[1] @ np.log(np.maximum(resampled, 1e-300))))
     last = np.polyfit(np.log(h[-3:]), log_error[-3:], 1)[0]

@@ -21,8 +21,7 @@ from typing import Any
 import sympy
 from sympy import Expr, Symbol
 
-Poly = Any
-"""An element of a sympy polynomial ring: a table {exponents: coefficient}."""
+from .factoring import Poly, factor_list, linear, without
 
 MAX_BRANCHES = 1000
 
@@ -100,7 +99,6 @@ class _System:
     def __init__(self, ring: Any, unknowns: Sequence[int], flexible: Sequence[int]) -> None:
         self.ring, self.unknowns, self.flexible = ring, tuple(unknowns), tuple(flexible)
         self.branches = 0
-        self._coprime: set[tuple[Poly, Poly]] = set()
 
     def run(
         self, equations: list[Poly], solved: tuple[Solved, ...], nonzero: tuple[Poly, ...]
@@ -118,7 +116,7 @@ class _System:
             if pivot is None:
                 break
             x, equation = pivot
-            a, b = _linear(equation, x)
+            a, b = linear(equation, x)
             solved, nonzero = (*solved, (x, b, a)), self._with(nonzero, a)
             equations = _clean(_substituted(e, x, a, b) for e in equations if e is not equation)
         yield from self._split(equations, solved, nonzero)
@@ -127,7 +125,7 @@ class _System:
         self, equations: list[Poly], solved: tuple[Solved, ...], nonzero: tuple[Poly, ...]
     ) -> Iterator[Any]:
         for equation in equations:
-            powers = equation.factor_list()[1]
+            powers = factor_list(equation)
             if sum(n for _, n in powers) > 1:
                 factors = [f for f, _ in powers]
                 rest = [e for e in equations if e is not equation]
@@ -139,10 +137,10 @@ class _System:
                 return
         choice = min(
             (
-                (len(_linear(e, x)[0]), len(e), i, n)
+                (len(linear(e, x)[0]), len(e), i, n)
                 for n, e in enumerate(equations)
                 for i, x in enumerate(self.unknowns)
-                if e.degree(e.ring.gens[x]) == 1
+                if e.degree(x) == 1
             ),
             default=None,
         )
@@ -150,7 +148,7 @@ class _System:
             yield from self._implicit(equations, solved, nonzero)
             return
         x, equation = self.unknowns[choice[2]], equations[choice[3]]
-        a, b = _linear(equation, x)
+        a, b = linear(equation, x)
         rest = [e for e in equations if e is not equation]
         generic = _clean(_substituted(e, x, a, b) for e in rest)
         yield from self.run(generic, (*solved, (x, b, a)), self._with(nonzero, a))
@@ -196,11 +194,11 @@ class _System:
         """An unknown and an equation that holds it linearly, times what is known not to vanish."""
         best: tuple[Any, int, Poly] | None = None
         for equation in equations:
-            alone = not any(equation.degree(self.ring.gens[x]) > 0 for x in self.unknowns)
+            alone = not any(equation.degree(x) > 0 for x in self.unknowns)
             for rank, x in enumerate(self.flexible if alone else self.unknowns):
-                if equation.degree(self.ring.gens[x]) != 1:
+                if equation.degree(x) != 1:
                     continue
-                coefficient = _linear(equation, x)[0]
+                coefficient = linear(equation, x)[0]
                 if self._free(coefficient, alone):
                     key = (alone, not coefficient.is_ground, len(equation), rank)
                     if best is None or key < best[0]:
@@ -210,29 +208,19 @@ class _System:
     def _free(self, polynomial: Poly, alone: bool) -> bool:
         """Whether a polynomial holds parameters only, so that it is no zero."""
         excluded = (*self.unknowns, *self.flexible) if alone else self.unknowns
-        return not any(polynomial.degree(self.ring.gens[x]) > 0 for x in excluded)
+        return not any(polynomial.degree(x) > 0 for x in excluded)
 
     def _constant(self, polynomial: Poly) -> bool:
         return self._free(polynomial, alone=True)
 
     def _stripped(self, equations: list[Poly], nonzero: tuple[Poly, ...]) -> list[Poly]:
         """Equations without factors that are known not to vanish."""
-        stripped = []
-        for equation in equations:
-            for factor in nonzero:
-                while (equation, factor) not in self._coprime:
-                    quotient, rest = equation.div(factor)
-                    if rest:
-                        self._coprime.add((equation, factor))
-                    else:
-                        equation = quotient
-            stripped.append(equation)
-        return _clean(stripped)
+        return _clean(without(equation, nonzero) for equation in equations)
 
     def _with(self, nonzero: tuple[Poly, ...], polynomial: Poly) -> tuple[Poly, ...]:
         known = dict.fromkeys(nonzero)
         if not polynomial.is_ground:
-            known |= dict.fromkeys(f for f, _ in polynomial.factor_list()[1])
+            known |= dict.fromkeys(f for f, _ in factor_list(polynomial))
         return tuple(known)
 
     def _count(self) -> None:
@@ -247,21 +235,9 @@ def _clean(equations: Iterable[Poly]) -> list[Poly]:
     return sorted(unique, key=lambda e: (len(e), e.leading_expv()))
 
 
-def _linear(equation: Poly, x: int) -> tuple[Poly, Poly]:
-    """A and B of A x + B."""
-    ring = equation.ring
-    a, b = {}, {}
-    for powers, value in equation.terms():
-        if powers[x]:
-            a[(*powers[:x], 0, *powers[x + 1 :])] = value
-        else:
-            b[powers] = value
-    return ring.from_dict(a), ring.from_dict(b)
-
-
 def _substituted(equation: Poly, x: int, a: Poly, b: Poly) -> Poly:
     """The equation at x = -b/a, times a power of a; divided by a constant."""
-    degree = max(equation.degree(equation.ring.gens[x]), 0)
+    degree = max(equation.degree(x), 0)
     if not degree:
         return equation
     parts: list[dict[Any, Any]] = [{} for _ in range(degree + 1)]
@@ -276,7 +252,7 @@ def _substituted(equation: Poly, x: int, a: Poly, b: Poly) -> Poly:
 
 def _value(polynomial: Poly, values: dict[int, Any], field: Any) -> Any:
     """A polynomial as an element of the field of fractions, solved unknowns replaced."""
-    replaced = {x: v for x, v in values.items() if polynomial.degree(polynomial.ring.gens[x]) > 0}
+    replaced = {x: v for x, v in values.items() if polynomial.degree(x) > 0}
     if not replaced:
         return field(polynomial)
     total = field.zero

@@ -23,6 +23,7 @@ from sympy import Expr, Symbol
 
 from .defects import Defects, residuals
 from .expansion import Expansion, check_order, duhamel, expressions
+from .factoring import factored
 from .ring import Field, Ring, Scalar
 from .stiff import StiffConditions
 from .trees import Tree, differential
@@ -214,9 +215,7 @@ def key_name(key: int) -> str:
 def leading_terms(defects: Defects, q: int, *, scalar: bool = False) -> tuple[Term, ...]:
     """The terms of order q of the local error (`Defects.errors`)."""
     value = defects.expansion.field.expression
-    return tuple(
-        Term(sympy.factor(value(error)), words, q) for error, words in defects.errors(q, scalar=scalar)
-    )
+    return tuple(Term(factored(value(error)), words, q) for error, words in defects.errors(q, scalar=scalar))
 
 
 def local_order(expansion: Expansion, through: int, *, scalar: bool = False) -> int:

@@ -35,6 +35,7 @@ from sympy import Expr, Integer, Symbol
 from .defects import Defects
 from .exact import open_schedule
 from .expansion import Expansion, duhamel, unweighted, weighted
+from .factoring import factored
 from .moments import moments_of
 from .proof import CAP, Term, leading_terms
 from .ring import Scalar
@@ -253,9 +254,7 @@ class SolverProof:
         """The same where the steps are equal in every variable; on a smooth grid too, where the order is the
         one on any grid (or else terms of lower order, which vanish on equal steps, are as large there).
         """
-        terms = (
-            replace(t, coefficient=sympy.factor(at_equal_steps(t.coefficient))) for t in self.leading_error
-        )
+        terms = (replace(t, coefficient=factored(at_equal_steps(t.coefficient))) for t in self.leading_error)
         return tuple(t for t in terms if t.coefficient != 0)
 
 

@@ -374,9 +374,7 @@ def test_an_inconclusive_verdict_has_a_reason(arguments: list[str], reason: str,
     ("arguments", "most"),
     [(["ddim"], 4096), (["seeds-1"], 1536), (["seeds-1", "--problem", "mixture-1d"], 256)],
 )
-def test_more_steps_than_the_longest_ladder_are_refused(
-    arguments: list[str], most: int, capsys: Any
-) -> None:
+def test_more_steps_than_the_longest_ladder_are_refused(arguments: list[str], most: int, capsys: Any) -> None:
     assert main(["order", *arguments, "--max-steps", str(most + 1)]) == 2
     assert f"--max-steps must be from 8 to {most}" in capsys.readouterr().err
 
