@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
+import numpy as np
 import sympy
 from sympy import Expr, Symbol
 from sympy.codegen.cfunctions import expm1, log1p
@@ -126,5 +127,7 @@ def evaluator(expression: Expr, xp: Arithmetic) -> Evaluator:
 def _fold(parts: list[Evaluator], scope: Symbols, combine: Callable[[Any, Any], Any]) -> Value:
     total = parts[0](scope)
     for part in parts[1:]:
-        total = combine(total, part(scope))
+        value = part(scope)
+        # Arrays stand first: mpmath prints one that it is asked to convert, to say that it cannot.
+        total = combine(value, total) if isinstance(value, np.ndarray) else combine(total, value)
     return total

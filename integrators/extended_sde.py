@@ -37,7 +37,7 @@ def exact(scale: NoiseScale, path: Path, h: Value, count: int) -> Value:
 
     def rows(s: Value) -> Value:
         rho, offset = path.rho(s), path.offset(s) / h
-        values = [end / (rho * scale.over_x(rho)) * (1 + growth(rho))]
+        values = [np.divide(end, rho * scale.over_x(rho)) * (growth(rho) + 1)]
         for k in range(1, count):
             values.append(values[-1] * offset / k)
         return np.stack(values)

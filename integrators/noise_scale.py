@@ -45,11 +45,11 @@ class Path:
 
     def rho(self, s: Value) -> Value:
         """rho = rho_0 e^-s."""
-        return self.rho0 * self.xp.exp(-s)
+        return self.xp.exp(-s) * self.rho0
 
     def offset(self, s: Value) -> Value:
         """rho - rho_0."""
-        return self.rho0 * self.xp.expm1(-s)
+        return self.xp.expm1(-s) * self.rho0
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ class GaussLegendre:
     @staticmethod
     def _panel(f: Integrand, lo: Value, hi: Value, rule: tuple[Any, Any]) -> tuple[Value, Value]:
         nodes, weights = rule
-        values = f(lo + (hi - lo) * nodes) * (weights * (hi - lo))
+        values = f(nodes * (hi - lo) + lo) * (weights * (hi - lo))
         return values.sum(axis=-1), abs(values).sum(axis=-1)
 
 
