@@ -186,8 +186,7 @@ def estimate_noisy_order(n: Sequence[int], errors: Any, replicates: Any, floors:
     points = usable_points(n, e, floors)
     rows = [i for i, p in enumerate(points) if p.usable]
     if len(rows) < NOISY:
-        reason = f"{len(rows)} usable points, {NOISY} are needed"
-        return OrderEstimate(math.nan, math.nan, math.nan, (), points, reason)
+        return OrderEstimate(math.nan, math.nan, math.nan, (), points, _too_few(rows, NOISY))
     h = n[rows[-1]] / np.array([float(n[i]) for i in rows])
     logs = np.log(np.maximum(np.column_stack([e[rows], r[rows]]), 1e-300))
     order, spread = _weighted_fit(h, logs)
@@ -227,8 +226,8 @@ def _checked(n: Sequence[int], errors: Any, floors: Any) -> np.ndarray:
     return e
 
 
-def _too_few(usable: Sequence[Any]) -> str:
-    return f"{len(usable)} usable points, {WINDOWS[0]} are needed"
+def _too_few(usable: Sequence[Any], needed: int = WINDOWS[0]) -> str:
+    return f"{len(usable)} usable {'point' if len(usable) == 1 else 'points'}, {needed} are needed"
 
 
 def _fit(h: np.ndarray, errors: np.ndarray, resampled: np.ndarray) -> tuple[float, float]:

@@ -356,7 +356,10 @@ def test_the_finest_run_on_coupled_paths_is_any_step_count(capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["order", "seeds-1", "--problem", "mixture-1d", "--paths", "2048"], "the interval is wide"),
+        (
+            ["order", "seeds-1", "--problem", "mixture-1d", "--paths", "2048", "--grid", "t-quadratic"],
+            "the interval is wide",
+        ),
         (["order", "seeds-2", "--max-steps", "8"], "usable points"),
         (["order", "dpm-solver-2", "--max-steps", "8", "--batch", "4"], "usable points"),
     ],

@@ -64,6 +64,7 @@ def test_the_report_of_proofs_is_generated_from_its_data(proved: Any) -> None:
 def test_the_committed_proofs_are_those_of_everything_that_is_listed(proved: Any) -> None:
     assert [row["solver"] for row in proved["solvers"]] == [e.label for e in EXPECTATIONS]
     assert [row["name"] for row in proved["catalogue"]] == list(CATALOGUE)
+    assert [row["solver"] for row in proved["constants"]] == list(proof_report.CONSTANTS)
     assert [row["solver"] for row in proved["effects"]] == [rule.name for rule in RULES]
     assert [row["name"] for row in proved["stability"]] == list(proof_report.STABILITY)
     assert {row["name"] for row in proved["mutations"]} == {case.name for case in listed()}
