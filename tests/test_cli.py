@@ -360,8 +360,8 @@ def test_the_finest_run_on_coupled_paths_is_any_step_count(capsys: Any) -> None:
             ["order", "seeds-1", "--problem", "mixture-1d", "--paths", "2048", "--grid", "t-quadratic"],
             "the interval is wide",
         ),
-        (["order", "seeds-2", "--max-steps", "8"], "usable points"),
-        (["order", "dpm-solver-2", "--max-steps", "8", "--batch", "4"], "usable points"),
+        (["order", "seeds-2", "--max-steps", "8"], "usable point"),
+        (["order", "dpm-solver-2", "--max-steps", "8", "--batch", "4"], "usable point"),
     ],
 )
 def test_an_inconclusive_verdict_has_a_reason(arguments: list[str], reason: str, capsys: Any) -> None:
