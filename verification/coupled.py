@@ -41,6 +41,7 @@ from semilinear.integrators.tableau import adams
 
 from .interval import LAMBDA_END, LAMBDA_START
 from .problems import marginal_samples, problem
+from .progress import Progress, counted
 
 LADDER = (4, 6, 8, 12, 16, 24, 32, 48)
 LONG_LADDER = (*LADDER, 64, 96, 128, 192, 256)
@@ -185,11 +186,16 @@ def functionals(problem: Any, schedule: Schedule, t: float) -> Functionals:
 
 
 def study(
-    solver: Solver, experiment: CoupledExperiment | None = None, *, form: FormOf | None = None
+    solver: Solver,
+    experiment: CoupledExperiment | None = None,
+    *,
+    form: FormOf | None = None,
+    progress: Progress | None = None,
 ) -> CoupledStudy:
     """Measure the weak and strong orders of a solver with its own start, from the exact marginal.
 
-    form: whose SDE is solved, where it is not the solver's own form's.
+    form: whose SDE is solved, where it is not the solver's own form's.  progress: called with (runs done,
+    runs) on the way, the two of the reference among them.
     Raises TypeError for another kind of solver; ValueError for one that is not stochastic, or that goes back
     to a noisier time between steps: it has no path.
     """
@@ -205,9 +211,8 @@ def study(
     exact = Solver("reference", sde, Ramp((adams(1), adams(2))), 2, "adams(2)", stochastic=True)
     fine, half = (e.plan(exact, n) for n in (e.fine, e.fine // 2))
     path = BrownianPath.through(sde(e.schedule), [*plans, half, fine], e.seed, block=BLOCK)
-    reference = _run(e, fine, path)
-    measured = [_Errors(e, _run(e, plan, path), reference) for plan in (half, *plans)]
-    own, *errors = measured
+    reference, *states = (_run(e, plan, path) for plan in counted((fine, half, *plans), progress))
+    own, *errors = (_Errors(e, x, reference) for x in states)
     again = np.random.default_rng([e.seed, 2]).multinomial(
         BATCHES, np.full(BATCHES, 1 / BATCHES), size=REPLICATES
     )

@@ -8,7 +8,7 @@ recorded: the final state, intermediate states, model inputs, accepted times.  N
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,16 +63,14 @@ def read(path: str | Path) -> dict[str, Any]:
     return data
 
 
-def replay_file(path: str | Path, progress: Callable[[int, int], None] | None = None) -> Iterator[CaseResult]:
-    """Replay every case of a file, in order; `progress(done, total)` is called after each.
+def replay_file(path: str | Path) -> Iterator[CaseResult]:
+    """Replay every case of a file, in order.
 
     A case that cannot be built gives a result with `error`, not an exception.
     """
     data = read(path)
     for index, case in enumerate(data["cases"]):
         yield replay_case(data, index, case, str(path))
-        if progress is not None:
-            progress(index + 1, len(data["cases"]))
 
 
 def replay_case(data: Mapping[str, Any], index: int, case: Case, file: str = "") -> CaseResult:

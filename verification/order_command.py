@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from .interval import LAMBDA_END, LAMBDA_START
 from .terminal import (
-    COLUMNS,
     FAILED,
     OK,
     UsageError,
@@ -24,6 +21,7 @@ from .terminal import (
     known,
     positive,
     print_json,
+    progress_bar,
     writable_file,
 )
 
@@ -118,22 +116,18 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
     _refuse(options, solver, "is deterministic", {"paths": None, "seed": None})
     experiment = _experiment(options)
     try:
-        screen = Console(stderr=True)
-        with Progress(*COLUMNS, console=screen, transient=True, disable=not screen.is_terminal) as progress:
-            task = progress.add_task(f"running {solver.name}", total=None)
+        with progress_bar(f"running {solver.name}") as progress:
             study = measure(
                 solver,
                 experiment,
                 start=options.start,
                 residue=None if options.residue is None else tuple(options.residue),
-                progress=lambda done, total: progress.update(task, completed=done, total=total),
+                progress=progress,
             )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    claimed = solver.claimed if options.claimed is None else options.claimed
-    verdict = study.against(claimed)
-    data = study_json(study) | _judged(claimed, verdict, study.reason(claimed))
-    text = f"claimed {claimed:g}, observed {_interval(data)}: {_verdict(data)}"
+    data = study_json(study) | _judged(options, solver, study.against, study.reason)
+    text = f"claimed {data['claimed']:g}, observed {_interval(data)}: {_verdict(data)}"
     title = f"{solver.name} on {options.problem or PROBLEM}, {options.start} start"
     return _Found(title, data, [(solver.name, data)], text)
 
@@ -154,20 +148,19 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
     limits = options.lam_start, options.lam_end
     try:
         experiment = StochasticExperiment(schedule, grid, *limits, ladder=ladder, digits=options.digits)
-        measured = study(solver, experiment, form=sde_of(solver.name))
+        with progress_bar(f"running {solver.name}") as progress:
+            measured = study(solver, experiment, form=sde_of(solver.name), progress=progress)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    claimed = solver.claimed if options.claimed is None else options.claimed
-    verdict = measured.weak_verdict(claimed)
-    data = stochastic_json(measured) | _judged(claimed, verdict, measured.weak_doubt(claimed))
+    data = stochastic_json(measured) | _judged(options, solver, measured.weak_verdict, measured.weak_doubt)
     studies = [
-        (name, part | {"start": "own", "claimed": claimed})
+        (name, part | {"start": "own", "claimed": data["claimed"]})
         for name, part in data["studies"].items()
         if name not in measured.exact and not (measured.marginal and name == "strong")
     ]
     kind = "marginals of" if measured.marginal else "weak"
     strong = "strong order: none" if measured.marginal else f"strong {_interval(data['strong'])}"
-    text = f"claimed {claimed:g}, observed {kind} {_interval(data)}: {_verdict(data)}; {strong}"
+    text = f"claimed {data['claimed']:g}, observed {kind} {_interval(data)}: {_verdict(data)}; {strong}"
     return _Found(f"{solver.name} on Gaussian data", data, studies, text)
 
 
@@ -186,19 +179,18 @@ def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
         experiment = CoupledExperiment(
             problem(options.problem), schedule, grid, options.lam_start, options.lam_end, **given
         )
-        measured = study(solver, experiment, form=sde_of(solver.name))
+        with progress_bar(f"running {solver.name}") as progress:
+            measured = study(solver, experiment, form=sde_of(solver.name), progress=progress)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    claimed = solver.claimed if options.claimed is None else options.claimed
-    verdict = measured.weak_verdict(claimed)
-    data = coupled_json(measured) | _judged(claimed, verdict, measured.weak_doubt(claimed))
+    data = coupled_json(measured) | _judged(options, solver, measured.weak_verdict, measured.weak_doubt)
     studies = [
-        (name, part | {"start": "own", "claimed": claimed})
+        (name, part | {"start": "own", "claimed": data["claimed"]})
         for name, part in data["studies"].items()
         if name in ("weak", "strong", "median")
     ]
     text = (
-        f"claimed {claimed:g}, observed weak {_interval(data)}: {_verdict(data)}; "
+        f"claimed {data['claimed']:g}, observed weak {_interval(data)}: {_verdict(data)}; "
         f"strong {_interval(data['studies']['strong'])}, median {_interval(data['studies']['median'])}; "
         f"the largest hundredth of the errors makes {100 * measured.share[-1]:.0f} % of the mean square"
     )
@@ -213,8 +205,10 @@ def _refuse(options: argparse.Namespace, solver: Any, why: str, defaults: dict[s
             raise UsageError(f"--{name} does not apply to {solver.name}: it {why}")
 
 
-def _judged(claimed: float, verdict: str, reason: str) -> dict[str, Any]:
-    return {"claimed": claimed, "verdict": verdict, "reason": reason}
+def _judged(options: argparse.Namespace, solver: Any, verdict: Any, reason: Any) -> dict[str, Any]:
+    """What a study says of the claim; verdict, reason: functions of an order."""
+    claimed = solver.claimed if options.claimed is None else options.claimed
+    return {"claimed": claimed, "verdict": verdict(claimed), "reason": reason(claimed)}
 
 
 def _verdict(data: Any) -> str:

@@ -37,6 +37,7 @@ from semilinear.integrators.solver import Solver
 
 from .interval import LAMBDA_END, LAMBDA_START
 from .linear_law import Gaussians, LinearLaw
+from .progress import Progress, counted
 
 LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 LONG_LADDER = (*LADDER, 384, 512, 768, 1024, 1536)
@@ -247,14 +248,18 @@ def _root(squares: np.ndarray) -> np.ndarray:
 
 
 def study(
-    solver: Solver, experiment: StochasticExperiment | None = None, *, form: FormOf | None = None
+    solver: Solver,
+    experiment: StochasticExperiment | None = None,
+    *,
+    form: FormOf | None = None,
+    progress: Progress | None = None,
 ) -> StochasticStudy:
     """Measure the weak and strong orders of a solver with its own start.
 
     A solver that goes back to a noisier time between steps has no SDE of its own: what is measured are its
     marginals, from the exact one at the start.  It has no strong order: "inconclusive".
     form: whose SDE is solved, where it is not the solver's own form (a release with quirks of its own; the
-    reverse SDE, for an ancestral sampler from a point).
+    reverse SDE, for an ancestral sampler from a point).  progress: called with (runs done, runs) on the way.
     Raises TypeError for another kind of solver, ValueError for a form that is no SDE's.
     """
     if not isinstance(solver, Solver):
@@ -270,7 +275,7 @@ def study(
     errors: dict[str, list[np.ndarray]] = {"mean": [], "variance": [], "strong": []}
     floors: list[float] = []
     nfe: list[int] = []
-    for n in e.ladder:
+    for n in counted(e.ladder, progress):
         plan = e.plan(solver, n)
         response = respond(plan, e.model, start)
         errors["mean"].append(abs(response.mean - mean).astype(float))

@@ -33,9 +33,8 @@ from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solver import Solver
 
 from .problems import marginal_samples
+from .progress import Progress, counted
 from .reference import TIGHTEST, reference
-
-Progress = Callable[[int, int], None]
 
 LADDER = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
@@ -167,7 +166,7 @@ def run(
     start: "own", "exact" or "high-order" as in `compile_plan`.  residue: (m, r) restricts the ladder to
     n = r mod m; absent, solvers whose last steps depend on the budget run at multiples of their period.
     statistics: ways to sum up the batch;
-    the first is reported.  progress: called with (runs done, runs at most) after each.
+    the first is reported.  progress: called with (runs done, runs at most) on the way.
     Raises ValueError for a stochastic solver.
     """
     if solver.stochastic:
@@ -203,7 +202,7 @@ def measure(
     the model `experiment.problem.model(experiment.schedule)` and ending at `experiment.t_end` in n steps.
     States are an array or tensor of shape (batch, d).
     The ladder stops at the first run below the floor.  Runs that are not finite count as infinite errors.
-    progress: called with (runs done, runs at most) after each.
+    progress: called with (runs done, runs at most) on the way.
     Raises ValueError for states of another shape.
     """
     (final,) = experiment.states([experiment.t_end])
@@ -213,15 +212,13 @@ def measure(
     nfe: list[int] = []
     states: dict[int, np.ndarray] = {}
     planned = experiment.ladder if ladder is None else ladder
-    for n in planned:
+    for n in counted(planned, progress):
         x, calls = _returned(sampler(n), final.shape, n)
         counts.append(n)
         errors.append(_norms(x, final))
         floors.append(experiment.floor(n))
         nfe.append(calls)
         states[n] = x
-        if progress is not None:
-            progress(len(counts), len(planned))
         if math.sqrt(float(np.mean(errors[-1] ** 2))) <= floors[-1]:
             break
     estimates = {s: estimate_order(counts, np.array(errors), floors, statistic=s) for s in statistics}

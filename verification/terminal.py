@@ -8,12 +8,16 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+from .progress import Progress
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -69,6 +73,16 @@ def console(stderr: bool = False) -> Console:
     """A console; wide where nobody's terminal limits it."""
     console = _Console(stderr=stderr)
     return console if console.is_terminal else _Console(stderr=stderr, width=160)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """A bar on standard error while something runs, where that is a terminal."""
+    screen = Console(stderr=True)
+    columns = rich.progress.Progress(*COLUMNS, console=screen, transient=True, disable=not screen.is_terminal)
+    with columns as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def print_json(data: Any) -> None:

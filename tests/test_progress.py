@@ -1,0 +1,40 @@
+"""What a study tells while it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.solvers import make
+from semilinear.verification import coupled, stochastic, study
+from semilinear.verification.problems import problem
+from semilinear.verification.progress import counted
+
+
+def test_what_is_done_is_told_once_the_next_is_asked_for() -> None:
+    told: list[tuple[int, int]] = []
+    items = counted("ab", lambda *count: told.append(count))
+    assert next(items) == "a"
+    assert told == []
+    assert list(items) == ["b"]
+    assert told == [(1, 2), (2, 2)]
+
+
+LADDER = (4, 6, 8)
+
+
+def experiments() -> Any:
+    """A study of each kind and how many runs it makes."""
+    flow = study.Experiment(problem("gaussian"), vp_linear(), t_start=0.5, t_end=0.1, batch=2, ladder=LADDER)
+    on_paths = coupled.CoupledExperiment(problem("mixture-1d"), paths=128, ladder=LADDER)
+    yield study.run, "ddim", flow, 3
+    yield stochastic.study, "seeds-1", stochastic.StochasticExperiment(ladder=LADDER), 3
+    yield coupled.study, "seeds-1", on_paths, 5
+
+
+@pytest.mark.parametrize(("measure", "name", "experiment", "runs"), list(experiments()))
+def test_a_study_tells_every_run(measure: Any, name: str, experiment: Any, runs: int) -> None:
+    told: list[tuple[int, int]] = []
+    measure(make(name), experiment, progress=lambda *count: told.append(count))
+    assert told == [(done, runs) for done in range(1, runs + 1)]
