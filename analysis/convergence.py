@@ -11,9 +11,10 @@ reference's error, and a fit over all of them reports something between.  Here (
     part: the largest of half the distance to the plain slope of the three finest points, the distance to a
     fit with a further term in h^2, and the distance to the finest window's p.  The window with the least
     total is reported, p +- 1.96 standard errors.
-4.  The verdict on a claim is "consistent", "lower", "higher" or "inconclusive"; too few points or too wide an
-    interval is inconclusive, never a pass.  A claim outside the interval by less than its half-width, towards
-    which the plain slopes still move, is not refuted: inconclusive too.
+4.  The verdict on a claim is "consistent", "lower", "higher" or "inconclusive".  Too few points are
+    inconclusive, and so is too wide an interval unless all of it lies below the claim: never a pass.  A claim
+    outside the interval by less than its half-width, towards which the plain slopes still move, is not
+    refuted: inconclusive too.
 """
 
 from __future__ import annotations
@@ -89,15 +90,15 @@ class OrderEstimate:
     def slopes(self) -> tuple[float, ...]:
         """-d log e/d log n between neighbouring usable points."""
         used = [p for p in self.points if p.usable]
-        return tuple(math.log(a.error / b.error) / math.log(b.n / a.n) for a, b in itertools.pairwise(used))
+        return tuple(_slope(a, b) for a, b in itertools.pairwise(used))
 
     @property
     def drift(self) -> float:
-        """How the plain slope of the three finest usable points differs from that of three points an octave
-        coarser; 0 where there are too few.
+        """How the plain slope from the third finest usable point to the finest differs from that from the
+        fifth to the third; 0 where there are too few.
         """
-        slopes = self.slopes
-        return (slopes[-1] + slopes[-2] - slopes[-3] - slopes[-4]) / 2 if len(slopes) >= 4 else 0.0
+        used = [p for p in self.points if p.usable][-5:]
+        return _slope(used[2], used[4]) - _slope(used[0], used[2]) if len(used) == 5 else 0.0
 
     def verdict(self, claimed: float, max_half_width: float = MAX_HALF_WIDTH) -> Verdict:
         """How the observed order stands to a claimed one.  Raises ValueError unless that is finite."""
@@ -115,10 +116,15 @@ class OrderEstimate:
             return self.reason or "no order was fitted"
         gap = max(claimed - self.high, self.low - claimed)
         if 0 < gap < self.half_width and self.drift * (claimed - self.order) > 0:
-            return f"the slopes still move towards {claimed:g}: by {self.drift:+.2f} over the last octave"
-        if gap <= 0 and self.half_width > max_half_width:
+            return f"the slopes still move towards {claimed:g}, the last by {self.drift:+.2f}"
+        if self.high >= claimed and self.half_width > max_half_width:
             return f"the interval is wide: half-width {self.half_width:.2f}, {max_half_width:g} is allowed"
         return ""
+
+
+def _slope(a: Point, b: Point) -> float:
+    """-d log e/d log n between two runs."""
+    return math.log(a.error / b.error) / math.log(b.n / a.n)
 
 
 def usable_points(n: Sequence[int], errors: np.ndarray, floors: Sequence[float]) -> tuple[Point, ...]:

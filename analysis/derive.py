@@ -147,14 +147,16 @@ def derive_embedded(
     form: FormName = "lambda",
     indices: Sequence[int] | None = None,
 ) -> list[Family]:
-    """All output rows of an order on the stages of a tableau: of phi_1(z) .. phi_order(z) by default.
+    """All output rows of an order on the stages of a tableau but its own: of phi_1(z) .. phi_order(z) by
+    default.
 
     Raises ValueError.
     """
     check_order("order", order)
     check_choice("conditions", conditions, CONDITIONS)
     top = range(1, order + 1) if indices is None else indices
-    return families(embedded_ansatz(tableau, indices=top, form=form), order, conditions)
+    found = families(embedded_ansatz(tableau, indices=top, form=form), order, conditions)
+    return [f for f in found if f.parameters or any(differences(f.tableau, tableau, form))]
 
 
 def collocation(order: int) -> Family:

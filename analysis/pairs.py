@@ -10,6 +10,7 @@ from sympy import Expr
 
 from .derive import Family, expand
 from .expansion import Expansion
+from .proof import local_order
 from .trees import Tree
 
 
@@ -28,12 +29,17 @@ def pair(tableau: Tableau, family: Family) -> Tableau:
 def estimator_ratio(tableau: Tableau, family: Family) -> float:
     """|E^_(p+1) - E_(p+1)| / |E^_p|: the second term of the error estimate, by its first.
 
-    p: the order of the tableau, p - 1 that of the embedded row; E: error coefficients of an order, in the
+    p - 1: the order of the embedded row, below that of the tableau; E: error coefficients of an order, in the
     2-norm, ^ those of the embedded row.  The estimate is good for steps that are small against its inverse;
-    infinite where the embedded row has the order of the tableau.  Prince & Dormand 1981, Sec. 2 (their C).
+    infinite where this member's order is higher too.  Prince & Dormand 1981, Sec. 2 (their C).
+    Raises ValueError where the tableau has no higher order than the family.
     """
     p = family.order + 1
     own, low = (expand(t, p + 1, family.form) for t in (tableau, family.tableau))
+    if (order := local_order(own, p)) < p:
+        raise ValueError(
+            f"the embedded row must have a lower order than the method's, {order}, got {family.order}"
+        )
     first = _norm(low, {tree: low.coefficient(tree) for tree in low.trees(p)})
     second = {tree: low.coefficient(tree) - own.coefficient(tree) for tree in low.trees(p + 1)}
     return _norm(low, second) / first if first else math.inf

@@ -243,9 +243,10 @@ def largest_stable_step(method: Amplification, linear: Any, mu: Any, *, ratio: f
     linear, mu: complex numbers or arrays of eigenvalues that broadcast, in inverse units of h; see the
     module `stability` for those of diffusion forms.  A negative direction of integration (rho) turns the
     signs of both.
-    Steps are tried in geometric progression with `ratio`, from 1e-3 to 1e6 in units of 1/max(|L|, |mu|);
-    where Re L > 0, to Re z = 30.  An instability in a window of h narrower than the ratio is not seen; the
-    end of the first stable stretch is then bisected to 1e-12.
+    Each pair is scanned by itself: steps in geometric progression with `ratio`, from 1e-3/max(|L|, |mu|) to
+    1e6 in units of 1/|L| and of 1/|mu|, whichever is longer; where Re L > 0, to Re z = 30.  An instability in
+    a window of h narrower than the ratio is not seen; the end of the first stable stretch is then bisected to
+    1e-12.
     Raises ValueError for numbers that are not finite, or a ratio that does not exceed 1.
     """
     given = {"linear": np.asarray(linear, dtype=complex), "mu": np.asarray(mu, dtype=complex)}
@@ -256,16 +257,21 @@ def largest_stable_step(method: Amplification, linear: Any, mu: Any, *, ratio: f
     if not 1 < ratio <= 2:
         raise ValueError(f"ratio must lie in (1, 2], got {ratio!r}")
     pairs = np.unique(np.stack([a.ravel(), b.ravel()], axis=-1), axis=0)
-    size = float(abs(pairs).max())
-    if size == 0:
+    return min((_stable_step(method, *pair, ratio) for pair in pairs), key=lambda s: (s.h, s.scanned))
+
+
+def _stable_step(method: Amplification, linear: complex, mu: complex, ratio: float) -> StableStep:
+    """The largest step for one pair."""
+    sizes = [abs(v) for v in (linear, mu) if v]
+    if not sizes:
         return StableStep(math.inf, 0.0, math.inf)
-    growth = float(pairs[:, 0].real.max())
-    first, last = 1e-3 / size, 1e6 / size if growth <= 0 else max(30 / growth, 1e-2 / size)
+    first, last = 1e-3 / max(sizes), 1e6 / min(sizes)
+    if linear.real > 0:
+        last = max(30 / linear.real, 10 * first)
     steps = first * ratio ** np.arange(math.ceil(math.log(last / first) / math.log(ratio)) + 1)
 
     def stable(h: np.ndarray) -> np.ndarray:
-        verdict: np.ndarray = np.all(method.stable(*(h[:, None] * pairs.T[:, None])), axis=1)
-        return verdict
+        return method.stable(h * linear, h * mu)
 
     if not stable(steps[:1])[0]:
         return StableStep(0.0, float(first), float(first))

@@ -253,13 +253,14 @@ def test_the_interval_covers_the_order_under_noise_as_often_as_it_says() -> None
     assert hits >= 90
 
 
-def test_a_doubt_is_there_exactly_where_the_verdict_is_inconclusive() -> None:
+def test_an_inconclusive_verdict_says_why() -> None:
     wide = OrderEstimate(2.0, 1.5, 2.5, (), ())
     assert wide.doubt(2) == "the interval is wide: half-width 0.50, 0.15 is allowed"
+    assert wide.doubt(1) == wide.doubt(2)
     assert wide.doubt(2, 0.6) == wide.doubt(3) == ""
     falling = tuple(Point(n, n**-1.0 * (1 + 4 / n), 0.0, True) for n in (8, 16, 32, 64, 128))
     moving = OrderEstimate(1.1, 1.02, 1.18, (), falling)
-    assert moving.doubt(1).startswith("the slopes still move towards 1: by -0.")
+    assert moving.doubt(1).startswith("the slopes still move towards 1, the last by -0.")
     assert moving.verdict(1) == "inconclusive"
     assert moving.verdict(2) == "lower"
     few = OrderEstimate(math.nan, math.nan, math.nan, (), (), "2 usable points")

@@ -116,12 +116,12 @@ def run(options: argparse.Namespace) -> int:
             print(member.tableau)
     else:
         for entry in data:
-            _print(entry)
+            _print(entry, "ratio" if options.minimise == "estimator" else "error")
         print(_sentence(options, len(data)))
     return OK if data else FAILED
 
 
-def _print(entry: dict[str, Any]) -> None:
+def _print(entry: dict[str, Any], minimised: str) -> None:
     screen = console()
     free = ", ".join(entry["parameters"]) or "none"
     table = Table(title=f"order {entry['order']}, free: {free}", title_justify="left")
@@ -139,8 +139,8 @@ def _print(entry: dict[str, Any]) -> None:
     if entry["minimum"]:
         m = entry["minimum"]
         at = ", ".join(f"{name} = {value:.6g}" for name, value in m["decimals"].items())
-        print(f"error {m['error']:.6g} at {at}")
-        print(f"error {m['rational_error']:.6g} at {_values(m['rational'])}, which is the tableau above")
+        print(f"{minimised} {m['error']:.6g} at {at}")
+        print(f"{minimised} {m['rational_error']:.6g} at {_values(m['rational'])}, which is the tableau above")
     if entry["plan"]:
         p = entry["plan"]
         print(

@@ -24,6 +24,7 @@ def minimum_of(family: Any, options: argparse.Namespace) -> Any:
         if options.minimise == "estimator":
             tableau = tableau_of(options.embedded).tableau
             start = dict.fromkeys(family.parameters, 0)
+            estimator_ratio(tableau, family.at(start))  # refuses an order that is not below the method's
             return minimise_error(family, lambda member: estimator_ratio(tableau, member), start)
         return minimise_error(family, _problem_error(options))
     except ValueError as error:

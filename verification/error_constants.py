@@ -27,7 +27,6 @@ from .interval import LAMBDA_END, LAMBDA_START
 from .linear_law import Gaussians
 from .stochastic import CASES
 
-LAMBDA = (-0.7, 1.75)
 Pair = tuple[Any, Any]
 """A final error as measured and as predicted, (d,) each."""
 
