@@ -121,7 +121,8 @@ def derive(
     default weights are made of phi_1 .. phi_order, those of stages of phi_1 .. phi_(order - 1), at the
     arguments of earlier stages too where conditions are stiff.
     Free abscissae are generic: where a condition needs a relation between them, the families with that
-    relation are found; values for which a divisor vanishes are listed in `nonzero`, and not looked at.
+    relation are found; values for which a divisor vanishes are listed in `nonzero`, and not looked at.  Where
+    there are no generic families, those with one free abscissa at 1 or at another abscissa are looked for.
     Raises ValueError.
     """
     check_order("order", order)
@@ -136,7 +137,14 @@ def derive(
         arguments=("earlier" if stiff else "own") if arguments is None else arguments,
         form=form,
     )
-    return families(unknown, order, conditions)
+    return families(unknown, order, conditions) or _coincident(unknown, order, conditions)
+
+
+def _coincident(unknown: Ansatz, order: int, conditions: Conditions) -> list[Family]:
+    """The families with one free abscissa at 1 or at another abscissa."""
+    others = [row.c for row in unknown.rows]
+    pairs = {frozenset((c, x)): (c, x) for c in unknown.abscissae for x in others if x != c}
+    return _distinct(f for c, x in pairs.values() for f in families(unknown.at({c: x}), order, conditions))
 
 
 def derive_embedded(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import sympy
@@ -123,6 +123,13 @@ class Proof:
     def stage_order(self) -> int:
         """Q: every stage integrates polynomials of degree < Q exactly; the cap where there is no stage."""
         return self.conditions.stage_order(CAP)
+
+    @cached_property
+    def embedded(self) -> Proof | None:
+        """The same of the second output row; None where there is none."""
+        if self.tableau.low is None:
+            return None
+        return Proof(replace(self.tableau, output=self.tableau.low, low=None), self.linearised)
 
     @cached_property
     def errors(self) -> Mapping[Tree, Scalar]:

@@ -116,16 +116,16 @@ class FormulaProof:
             if q > best:
                 break
             for value in self.failing(q):
-                best = min(best, q - 1 + self._vanishing(value, grid, best + 1 - q))
+                expression = self.expansion.field.expression(value)
+                best = min(best, q - 1 + self._vanishing(expression, grid, best + 1 - q))
         return best
 
-    def _vanishing(self, value: Scalar, grid: Grid, enough: int) -> int:
+    def _vanishing(self, expression: Expr, grid: Grid, enough: int) -> int:
         """By how many powers of h an error coefficient is smaller on such a grid; `enough` if at least so
         much.
         """
         if grid == "any":
             return 0
-        expression = self.expansion.field.expression(value)
         ratios = [s for s in expression.free_symbols if on_equal_steps(s)]
         if not ratios or sympy.cancel(at_equal_steps(expression)) != 0:
             return 0
@@ -139,8 +139,19 @@ class FormulaProof:
         return min(enough, low - below)
 
     def leading_error(self, grid: Grid = "smooth") -> tuple[Term, ...]:
-        """The terms of the local error that decide the order, for step ratios as they are."""
-        return leading_terms(self.defects, self.order(grid) + 1, scalar=self.setting.scalar)
+        """The terms of the local error that decide the order, for step ratios as they are: those of order
+        h^(p + 1) on such a grid, of a lower one among them where that vanishes on equal steps.
+        """
+        last = self.order(grid) + 1
+        found = (t for q in range(1, last + 1) for t in self._terms(q))
+        return tuple(
+            t
+            for t in found
+            if t.order == last or t.order + self._vanishing(t.coefficient, grid, last + 1 - t.order) == last
+        )
+
+    def _terms(self, q: int) -> tuple[Term, ...]:
+        return leading_terms(self.defects, q, scalar=self.setting.scalar)
 
 
 OMEGAS = {omega(j): Integer(j) for j in range(1, MAX_STAGES)}
@@ -246,16 +257,20 @@ class SolverProof:
         """The leading local error of the formula with exact past values, for step ratios as they are; of the
         tableau that decides the order, where several recur.
         """
-        recurring = (part.formula for part in self.parts if part.place == "recurring")
-        return min(recurring, key=lambda formula: formula.order("smooth")).leading_error()
+        return self._leading("smooth")
 
     @property
     def error_on_equal_steps(self) -> tuple[Term, ...]:
-        """The same where the steps are equal in every variable; on a smooth grid too, where the order is the
-        one on any grid (or else terms of lower order, which vanish on equal steps, are as large there).
+        """The same where the steps are equal in every variable: of a higher order, where that on equal steps
+        is higher than on smooth grids.
         """
-        terms = (replace(t, coefficient=factored(at_equal_steps(t.coefficient))) for t in self.leading_error)
+        found = self._leading("equal")
+        terms = (replace(t, coefficient=factored(at_equal_steps(t.coefficient))) for t in found)
         return tuple(t for t in terms if t.coefficient != 0)
+
+    def _leading(self, grid: Grid) -> tuple[Term, ...]:
+        recurring = (part.formula for part in self.parts if part.place == "recurring")
+        return min(recurring, key=lambda formula: formula.order(grid)).leading_error(grid)
 
 
 def prove_solver(

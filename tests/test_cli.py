@@ -119,7 +119,7 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
         (["orders"], "invalid choice: 'orders'"),
         (["order"], "required: solver"),
         (["order", "dpm-solver++2m"], "nearest are"),
-        (["order", "ddim", "--problem", "mixture"], "nearest are"),
+        (["order", "ddim", "--problem", "mixture"], "problem must be one of gaussian"),
         (["order", "ddim", "--schedule", "vp"], "--schedule must be"),
         (["order", "ddim", "--grid", "uniform"], "--grid must be"),
         (["order", "ddim", "--start", "warm"], "invalid choice"),

@@ -191,7 +191,7 @@ def test_a_reference_in_multiprecision_needs_an_exact_flow() -> None:
         (lambda: RotatedProduct(np.ones((1, 1)), np.zeros((1, 1)), np.ones((1, 1)), [[0.5]]), "orthogonal"),  # type: ignore[list-item]
         (lambda: EmpiricalMixture(np.zeros((0, 2)), 0.1), "points"),
         (lambda: EmpiricalMixture(np.zeros((1, 2)), -0.1), "bandwidth"),
-        (lambda: problem("golden"), "nearest are golden-mixture"),
+        (lambda: problem("golden"), "problem must be one of .*golden-mixture"),
         (lambda: golden_mixture().flow(VP, np.zeros((1, 2)), 0.5, 0.1, 20), "closed form"),
     ],
 )

@@ -169,8 +169,23 @@ def test_a_solver_is_proved_by_its_own_equation(
 
 def test_the_claim_of_a_stochastic_solver_is_not_judged_by_its_drift(capsys: Any) -> None:
     code, data = proved(capsys, "sde-dpm-solver-2m")
-    assert (code, data["required"]) == (0, 1)
+    assert (code, data["verdict"]) == (1, "undecided")
     assert "is stochastic" in data["solver"]["refused"]
+    assert "which does not decide the claim" in run(capsys, "sde-dpm-solver-2m")[1]
+    code, data = proved(capsys, "sde-dpm-solver-2m", "--order", "2")
+    assert (code, data["verdict"]) == (0, "holds")
+
+
+def test_an_embedded_row_is_judged(capsys: Any, tmp_path: Path) -> None:
+    path = tmp_path / "heun.json"
+    low = {"c": ["0", "1"], "a": [[], ["phi(1, 1)"]], "b": ["phi(1,1) - phi(2,1)", "phi(2,1)"]}
+    path.write_text(json.dumps(low | {"low": ["phi(1,1)", "0"]}))
+    assert proved(capsys, str(path))[1]["embedded"]["classical"] == 1
+    path.write_text(json.dumps(low | {"low": ["2", "0"]}))
+    code, data = proved(capsys, str(path))
+    assert (code, data["classical"], data["embedded"]["classical"]) == (0, 2, 0)
+    assert "2 (embedded row: 0)" in run(capsys, str(path))[1]
+    assert proved(capsys, "krogstad4")[1]["embedded"] is None
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
 
-    listing = commands.add_parser("list", help="the solvers: paper, form, claimed order, source")
+    listing = commands.add_parser(
+        "list", help="the solvers and the catalogue: paper, form, claimed order, source"
+    )
     listing.set_defaults(run=_list)
 
     replay = commands.add_parser("replay", help="replay golden files of released code")
@@ -89,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(options: argparse.Namespace) -> int:
+    from semilinear.integrators.catalogue import CATALOGUE
     from semilinear.integrators.schedule import vp_linear
     from semilinear.integrators.solvers import SOLVERS, make
 
@@ -106,8 +109,13 @@ def _list(options: argparse.Namespace) -> int:
                 "source": solver.source,
             }
         )
+    others = [
+        {"tableau": name, "paper": entry.paper, "claimed": entry.claimed, "source": entry.source}
+        for name, entry in CATALOGUE.items()
+        if name not in SOLVERS
+    ]
     if options.json:
-        print_json({"solvers": rows})
+        print_json({"solvers": rows, "tableaux": others})
         return OK
     table = Table(title=f"{len(rows)} solvers")
     table.add_column("solver", no_wrap=True, min_width=max(len(row["solver"]) for row in rows))
@@ -115,6 +123,10 @@ def _list(options: argparse.Namespace) -> int:
         table.add_column(column)
     for row in rows:
         table.add_row(row["solver"], row["paper"], row["form"], str(row["claimed"]), row["source"])
+    console().print(table)
+    table = Table("tableau", "paper", "claimed", "source", title=f"{len(others)} more tableaux")
+    for row in others:
+        table.add_row(*map(str, row.values()))
     console().print(table)
     return OK
 
@@ -124,11 +136,13 @@ def _replay(options: argparse.Namespace) -> int:
     from .releases.rebuild import GoldenError
     from .results import case_json
 
-    try:
-        for path in options.files:
+    for path in options.files:
+        try:
             read(path)  # every file is looked at before any is replayed
-    except (GoldenError, OSError) as error:
-        raise UsageError(str(error)) from error
+        except GoldenError as error:
+            raise UsageError(str(error)) from error
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     cases, failed = [], 0
     for path in options.files:
         for result in replay_file(path):

@@ -12,11 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .derive_request import MOST, check, families, fixed, setting
+from .derive_request import MOST, check, families, fixed, settings
 from .derive_results import draw, family_json, minimum_of
 from .terminal import FAILED, OK, console, print_json
 
 LARGEST = 8
+NONE = (
+    "there is no such method; of free abscissae, only generic ones and one at 1 or at another are looked at"
+)
 OUTPUTS = ("text", "sympy", "latex", "json", "python")
 
 
@@ -93,10 +96,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Derive, choose, and print."""
     check(options)
-    values = dict(map(setting, options.set))
+    values = settings(options.set)
     screen = Console(stderr=True)
     with screen.status("solving order conditions") if screen.is_terminal else nullcontext():
-        found = fixed(families(options), values)
+        found = fixed(families(options, values), values)
         minima = [minimum_of(family, options) for family in found]
         members = [
             family if minimum is None else family.at(minimum.rational)
@@ -106,7 +109,7 @@ def run(options: argparse.Namespace) -> int:
             draw(found, options)
         data = [family_json(*both, options) for both in zip(members, minima, strict=True)]
     if options.json:
-        print_json({"families": data})
+        print_json({"families": data, "reason": "" if data else NONE})
     elif options.output == "json":
         print_json([entry["tableau"] for entry in data])
     elif options.output in ("python", "latex"):
@@ -117,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         for entry in data:
             _print(entry, "ratio" if options.minimise == "estimator" else "error")
-        print(_sentence(options, len(data)))
+        print(f"{len(data)} famil{'y' if len(data) == 1 else 'ies'}" if data else NONE)
     return OK if data else FAILED
 
 
@@ -140,7 +143,9 @@ def _print(entry: dict[str, Any], minimised: str) -> None:
         m = entry["minimum"]
         at = ", ".join(f"{name} = {value:.6g}" for name, value in m["decimals"].items())
         print(f"{minimised} {m['error']:.6g} at {at}")
-        print(f"{minimised} {m['rational_error']:.6g} at {_values(m['rational'])}, which is the tableau above")
+        print(
+            f"{minimised} {m['rational_error']:.6g} at {_values(m['rational'])}, which is the tableau above"
+        )
     if entry["plan"]:
         p = entry["plan"]
         print(
@@ -152,9 +157,3 @@ def _print(entry: dict[str, Any], minimised: str) -> None:
 
 def _values(values: dict[str, str]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in values.items())
-
-
-def _sentence(options: argparse.Namespace, count: int) -> str:
-    if not count:
-        return "there is no such method"
-    return f"{count} famil{'y' if count == 1 else 'ies'}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import keyword
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from .terminal import UsageError, writable_file
+from .problems import PROBLEMS
+from .terminal import UsageError, known, writable_file
 
 MOST = 10
 """Of stages, and of past values."""
@@ -21,6 +23,11 @@ def check(options: argparse.Namespace) -> None:
     """Refuse options that mean nothing together, before work is done."""
     if options.order is None and options.collocation is None:
         raise UsageError("--order is needed (or --collocation)")
+    given = (options.stages, options.abscissae, options.embedded, options.collocation)
+    if not options.past and all(value is None for value in given):
+        raise UsageError("--stages, --abscissae, --past, --embedded or --collocation is needed")
+    if options.problem is not None:
+        known("problem", options.problem, PROBLEMS)
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
     if options.minimise == "estimator" and options.embedded is None:
@@ -41,8 +48,10 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--past does not apply where the stages are given")
 
 
-def families(options: argparse.Namespace) -> list[Any]:
-    """The families that the options ask for."""
+def families(options: argparse.Namespace, values: dict[Any, Any]) -> list[Any]:
+    """The families that the options ask for; values: of parameters.  Free abscissae have theirs at once: what
+    holds for all others may not hold there.
+    """
     from semilinear.analysis.derive import collocation, derive, derive_embedded
 
     from .lookup import tableau_of
@@ -62,7 +71,7 @@ def families(options: argparse.Namespace) -> list[Any]:
                 indices=options.basis,
             )
         return derive(
-            _abscissae(options),
+            [values.pop(c, c) for c in _abscissae(options)],
             past=options.past,
             order=options.order,
             conditions=options.conditions,
@@ -81,11 +90,11 @@ def _abscissae(options: argparse.Namespace) -> list[Any]:
     if options.abscissae is None:
         return [Symbol(f"c{i}") for i in range(2, (options.stages or 1) + 1)]
     parts = [part.strip() for part in options.abscissae.split(",")]
-    if parts[:1] == ["0"]:
-        parts = parts[1:]  # the start of the step, which every method has
-    if len(parts) >= MOST:
-        raise UsageError(f"--abscissae must be at most {MOST}, got {len(parts) + 1}")
-    return [_abscissa(part) for part in parts]
+    if parts[0] != "0":
+        raise UsageError(f"--abscissae must begin with 0, the start of the step, got {options.abscissae!r}")
+    if len(parts) > MOST:
+        raise UsageError(f"--abscissae must be at most {MOST}, got {len(parts)}")
+    return [_abscissa(part) for part in parts[1:]]
 
 
 def _abscissa(text: str) -> Any:
@@ -99,14 +108,19 @@ def _abscissa(text: str) -> Any:
     return Symbol(text)
 
 
-def setting(text: str) -> tuple[Any, Any]:
-    """NAME=NUMBER as a symbol and a rational number."""
+def settings(texts: Sequence[str]) -> dict[Any, Any]:
+    """NAME=NUMBER each, as symbols and rational numbers."""
     from sympy import Symbol
 
-    name, equals, value = (part.strip() for part in text.partition("="))
-    if not equals or not _PARAMETER.fullmatch(name):
-        raise UsageError(f"--set must be NAME=NUMBER, got {text[:60]!r}")
-    return Symbol(name), _rational(value, "--set")
+    values: dict[Any, Any] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not _PARAMETER.fullmatch(name):
+            raise UsageError(f"--set must be NAME=NUMBER, got {text[:60]!r}")
+        if Symbol(name) in values:
+            raise UsageError(f"--set must name a parameter once, got {name} again")
+        values[Symbol(name)] = _rational(value, "--set")
+    return values
 
 
 def _rational(text: str, option: str) -> Any:

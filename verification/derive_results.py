@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import Any
 
-from .terminal import UsageError, known
+from .terminal import UsageError
 
 
 def minimum_of(family: Any, options: argparse.Namespace) -> Any:
@@ -42,11 +42,10 @@ def _problem_error(options: argparse.Namespace) -> Any:
     from semilinear.integrators.solver import Repeat, Solver
 
     from .interval import LAMBDA_END, LAMBDA_START
-    from .problems import PROBLEMS, problem
+    from .problems import problem
     from .study import Experiment
 
     name, steps = options.problem or "rotated-product-2d", options.steps or 8
-    known("problem", name, PROBLEMS)
     form = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}[options.form]
     schedule = vp_linear()
     ends = [float(schedule.formulas.t_of_lam(v)) for v in (LAMBDA_START, LAMBDA_END)]

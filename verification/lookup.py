@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass
 
 from semilinear.analysis.tableau_file import TableauFileError, read_tableau
 from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.names import nearest
 from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
@@ -49,19 +49,20 @@ def tableau_of(text: str) -> Found:
         return Found(entry.tableau, text, entry.claimed, entry.linearised, source)
     if text in SOLVERS:
         return _solver(text)
-    names = [*SOLVERS, *(name for name in CATALOGUE if name not in SOLVERS)]
-    near = difflib.get_close_matches(text, names, n=5, cutoff=0.3)
-    hint = f"; the nearest are {', '.join(near)}" if near else ""
+    hint = nearest(text, dict.fromkeys((*SOLVERS, *CATALOGUE)))
     raise UsageError(
-        f"expected a listed solver, an entry of the catalogue or a .json file, got {text!r}{hint}"
+        f"expected a listed solver, an entry of the catalogue (`semilinear list`) or a .json file, got "
+        f"{text!r}{hint}"
     )
 
 
 def _file(path: str) -> Found:
     try:
         document = read_tableau(path)
-    except (TableauFileError, OSError) as error:
+    except TableauFileError as error:
         raise UsageError(str(error)) from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     source = document.source or path
     return Found(document.tableau, document.name or path, None, document.linearised, source)
 

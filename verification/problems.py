@@ -9,17 +9,14 @@ nonlinear flows in any dimension.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
-from semilinear.integrators.arithmetic import Value
 from semilinear.integrators.prediction import Model
 from semilinear.integrators.schedule import Schedule
 
-from .constants import Array
 from .mixtures import EmpiricalMixture, GaussianMixture
 from .products import RotatedProduct, rational_rotation
 
@@ -44,15 +41,6 @@ class Problem(Protocol):
 
     def data(self, n: int, seed: int) -> np.ndarray:
         """n samples of x_0, shape (n, d), float64."""
-
-
-class ExactProblem(Problem, Protocol):
-    """A problem with an exact probability flow."""
-
-    def flow(self, schedule: Schedule, x: Array, t: Value, t_end: Value, digits: int) -> np.ndarray:
-        """The exact solution at t_end of the flow through x (n, d) at t, as mpmath numbers of `digits`
-        digits.
-        """
 
 
 def marginal_samples(problem: Problem, schedule: Schedule, t: float, n: int, seed: int) -> np.ndarray:
@@ -130,8 +118,7 @@ PROBLEMS: dict[str, Callable[[], Any]] = {
 
 @cache
 def problem(name: str) -> Any:
-    """A problem by name.  Raises ValueError, listing the nearest names, for an unknown one."""
+    """A problem by name.  Raises ValueError, with the names, for an unknown one."""
     if name not in PROBLEMS:
-        near = difflib.get_close_matches(str(name), PROBLEMS, n=3, cutoff=0.3) or list(PROBLEMS)
-        raise ValueError(f"problem must be a listed name, got {name!r}; the nearest are {', '.join(near)}")
+        raise ValueError(f"problem must be one of {', '.join(PROBLEMS)}, got {name!r}")
     return PROBLEMS[name]()

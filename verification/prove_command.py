@@ -2,9 +2,11 @@
 
 JSON: name, source, equation (that the orders are for), linearised; claimed, order (--order), required (the
 order that was judged against), judged (the order that was judged: of a solver that of its own formula, else
-the classical one), verdict "holds" or "fails"; solver: null for a file or an entry of the catalogue, else as
+the classical one), verdict "holds", "fails", or "undecided" where a solver's claim is not one on the order
+of its formula and none is asked for; solver: null for a file or an entry of the catalogue, else as
 `proofs.solver_proof` has it; classical, scalar, stiff, weak_stiff, zero_stiff, quadrature_order, stage_order
-(null without stages), each looked for up to 8; principal_error_norm (null where it depends on parameters, or
+(null without stages), each looked for up to 8; embedded: the first five of the second output row, null
+without one; principal_error_norm (null where it depends on parameters, or
 is no float), principal_error, leading_error, parameters; violated: objects with kind ("classical", "stiff"),
 order, condition and residual (null beyond order 8).  All numbers are finite.  A listed solver whose
 coefficients cannot be expanded at all (a pole at z = 0) has name, verdict "fails" and reason alone.
@@ -27,6 +29,14 @@ GRID = {"any": "any grid", "smooth": "smooth grids", "equal": "equal steps"}
 SHOWN = 10
 """Conditions of each kind that are printed; JSON holds all."""
 LARGEST = 8
+ORDERS = {
+    "classical": "classical order",
+    "scalar": "with L a multiple of the identity",
+    "stiff": "stiff order",
+    "weak_stiff": "the last conditions at b_i(0)",
+    "zero_stiff": "the last conditions at z = 0",
+}
+"""How the orders are called, by their JSON keys."""
 
 
 def _order(text: str) -> int:
@@ -42,7 +52,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="prove the orders of a tableau, from a file or by name",
         description="Prove the orders of a tableau exactly, with past values taken as exact; of a solver, "
         "those of its own equation and of its whole run too.  Exit code 0 if the order of the formula is at "
-        "least that of --order, or else the claim, or else 1.",
+        "least that of --order, or else the claim, or else 1; how it is run does not count.",
     )
     prove.add_argument("tableau", metavar="NAME|FILE.json", help="a name of `semilinear list`, or a file")
     prove.add_argument(
@@ -97,9 +107,13 @@ def proved(found: Any, order: int | None) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"{found.name} cannot be proved: {error}") from error
     own = None if found.solver is None else solver_proof(found.solver)
-    provable = own is None or not own["refused"]  # a claim of another kind is not judged by the tableau
-    required = order or (found.claimed if provable else None) or 1
+    provable = own is None or not own["refused"]
+    required = order or found.claimed or 1
     judged = own["formula"]["smooth"] if own is not None and provable else classical
+    if order or provable:
+        verdict = "holds" if judged >= required else "fails"
+    else:  # the claim is of another kind: the tableau does not decide it
+        verdict = "undecided"
     return {
         "name": found.name,
         "source": found.source,
@@ -109,13 +123,10 @@ def proved(found: Any, order: int | None) -> dict[str, Any]:
         "order": order,
         "required": required,
         "judged": judged,
-        "verdict": "holds" if judged >= required else "fails",
+        "verdict": verdict,
         "solver": own,
-        "classical": classical,
-        "scalar": proof.scalar,
-        "stiff": proof.stiff,
-        "weak_stiff": proof.weak_stiff,
-        "zero_stiff": proof.zero_stiff,
+        **_orders(proof),
+        "embedded": _orders(proof.embedded) if proof.embedded else None,
         "quadrature_order": proof.quadrature_order,
         "stage_order": proof.stage_order if found.tableau.stages else None,
         "principal_error_norm": _norm(proof),
@@ -134,6 +145,10 @@ def proved(found: Any, order: int | None) -> dict[str, Any]:
     }
 
 
+def _orders(proof: Any) -> dict[str, int]:
+    return {key: getattr(proof, key) for key in ORDERS}
+
+
 def _norm(proof: Any) -> float | None:
     """The norm, where it is a number that a float holds."""
     try:
@@ -146,14 +161,9 @@ def _norm(proof: Any) -> float | None:
 def _print(data: dict[str, Any]) -> None:
     screen = console()
     table = Table(title=escape(data["name"]), title_justify="left", show_header=False)
-    for label, key in (
-        ("classical order", "classical"),
-        ("with L a multiple of the identity", "scalar"),
-        ("stiff order", "stiff"),
-        ("the last conditions at b_i(0)", "weak_stiff"),
-        ("the last conditions at z = 0", "zero_stiff"),
-    ):
-        table.add_row(label, str(data[key]))
+    for key, label in ORDERS.items():
+        low = data["embedded"]
+        table.add_row(label, str(data[key]) + (f" (embedded row: {low[key]})" if low else ""))
     norm = data["principal_error_norm"]
     table.add_row("principal error norm", escape(data["principal_error"]) if norm is None else f"{norm:.6g}")
     if data["parameters"]:
@@ -212,7 +222,14 @@ def sentence(data: dict[str, Any]) -> str:
         if data["claimed"]
         else "nothing is claimed"
     )
-    ending = "" if data["verdict"] == "holds" else f": order {data['required']} fails"
+    endings = {
+        "holds": "",
+        "fails": f": order {data['required']} fails",
+        "undecided": " of its tableau, which does not decide the claim",
+    }
     own = data["solver"] is not None and not data["solver"]["refused"]
     kind = "order" if own else "classical order"
-    return f"{what}, {kind} {data['judged']} is proved{ending}"
+    runs = ""
+    if own and data["solver"]["run"] != data["judged"]:
+        runs = f" of the formula, {data['solver']['run']} of the method as it is run"
+    return f"{what}, {kind} {data['judged']} is proved{runs}{endings[data['verdict']]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import math
 import sys
@@ -30,7 +29,10 @@ class UsageError(Exception):
 
 def finite(text: str) -> float:
     """A finite number, for argparse."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not math.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
     return value
@@ -54,9 +56,8 @@ def writable_file(path: Path, suffixes: tuple[str, ...]) -> None:
 
 
 def writable_folder(path: Path, option: str) -> None:
-    """Refuse a folder that could not be written to once the work is done."""
+    """Refuse a folder that could not be written to once the work is done, or that is not there."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
@@ -91,7 +92,6 @@ def print_json(data: Any) -> None:
 
 
 def known(name: str, value: str, table: Iterable[str]) -> None:
-    """Refuse a name that is not listed, with the nearest ones."""
+    """Refuse a name that is not listed."""
     if value not in table:
-        near = difflib.get_close_matches(value, list(table), n=3, cutoff=0.3) or list(table)
-        raise UsageError(f"--{name} must be a listed name, got {value!r}; the nearest are {', '.join(near)}")
+        raise UsageError(f"--{name} must be one of {', '.join(table)}, got {value!r}")

@@ -39,6 +39,10 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
     if options.out.exists() and not options.out.is_dir():
         raise UsageError(f"--out must be a folder, got the file {options.out}")
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out: {options.out} cannot be made: {error.strerror}") from error
     writable_folder(options.out, "--out")
     began = time.perf_counter()
     screen = console(stderr=options.json)

@@ -7,12 +7,12 @@ constructor where building every solver to ask its name would take long.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from ..names import nearest
 from ..solver import Solver
 from . import (
     classical,
@@ -74,9 +74,9 @@ def make(name: str, /, **parameters: Any) -> Solver:
     not take.
     """
     if not isinstance(name, str) or name not in SOLVERS:
-        near = difflib.get_close_matches(str(name), SOLVERS, n=5, cutoff=0.3)
-        hint = f"; the nearest are {', '.join(near)}" if near else ""
-        raise ValueError(f"solver must be a listed name, got {name!r}{hint} (see `semilinear list`)")
+        raise ValueError(
+            f"solver must be a listed name, got {name!r}{nearest(name, SOLVERS)} (see `semilinear list`)"
+        )
     constructor = SOLVERS[name]
     taken = _free_parameters(constructor)
     unknown = [key for key in parameters if key not in taken]

@@ -1,0 +1,12 @@
+"""Names that somebody may have meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, listed: Iterable[str]) -> str:
+    """ "; the nearest are a, b", of up to five listed names that are like the given one; else empty."""
+    near = difflib.get_close_matches(str(name), list(listed), n=5, cutoff=0.5)
+    return f"; the nearest are {', '.join(near)}" if near else ""
