@@ -7,6 +7,6 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, listed: Iterable[str]) -> str:
-    """ "; the nearest are a, b", of up to five listed names that are like the given one; else empty."""
+    """How a message ends: with up to five listed names that are like the given one."""
     near = difflib.get_close_matches(str(name), list(listed), n=5, cutoff=0.5)
     return f"; the nearest are {', '.join(near)}" if near else ""

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .derive_request import MOST, check, families, fixed, settings
+from .derive_request import MOST, check, families, fixed, form_of, settings
 from .derive_results import draw, family_json, minimum_of
 from .terminal import FAILED, OK, console, print_json
 
@@ -62,7 +62,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )
     derive.add_argument(
-        "--form", default="lambda", choices=("lambda", "rho", "t"), help="(default: %(default)s)"
+        "--form",
+        choices=("lambda", "rho", "t"),
+        help="(default: that of the solver whose row is --embedded, else lambda)",
     )
     derive.add_argument(
         "--basis", type=_indices, metavar="K", help="the k of phi_k in the output (default: 1..order)"
@@ -96,6 +98,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Derive, choose, and print."""
     check(options)
+    options.form = options.form or form_of(options)
     values = settings(options.set)
     screen = Console(stderr=True)
     with screen.status("solving order conditions") if screen.is_terminal else nullcontext():

@@ -48,6 +48,19 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("--past does not apply where the stages are given")
 
 
+def form_of(options: argparse.Namespace) -> str:
+    """The form that the conditions are for, where none is asked for: that of a solver with stages to use."""
+    from semilinear.integrators.schedule import vp_linear
+
+    from .lookup import tableau_of
+
+    solver = None if options.embedded is None else tableau_of(options.embedded).solver
+    if solver is None:
+        return "lambda"
+    rate = solver.form(vp_linear()).weight.rate
+    return "t" if rate is None else "lambda" if rate else "rho"
+
+
 def families(options: argparse.Namespace, values: dict[Any, Any]) -> list[Any]:
     """The families that the options ask for; values: of parameters.  Free abscissae have theirs at once: what
     holds for all others may not hold there.
@@ -63,6 +76,8 @@ def families(options: argparse.Namespace, values: dict[Any, Any]) -> list[Any]:
             found = tableau_of(options.embedded)
             if found.linearised:
                 raise UsageError(f"--embedded does not apply to {found.name}: its L is the Jacobian")
+            if found.solver is not None and found.solver.stochastic:
+                raise UsageError(f"--embedded does not apply to {found.name}: it is stochastic")
             return derive_embedded(
                 found.tableau,
                 order=options.order,

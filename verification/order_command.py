@@ -25,6 +25,8 @@ from .terminal import (
     writable_file,
 )
 
+MOST_STATES = 10**6
+MOST_DIGITS = 1000
 PROBLEM = "rotated-product-2d"
 """Of a deterministic solver, unless another is asked for."""
 
@@ -245,6 +247,8 @@ def _setting(options: argparse.Namespace, default_top: int, most: int) -> tuple[
 
     known("schedule", options.schedule, SCHEDULES)
     known("grid", options.grid, GRIDS)
+    if options.digits is not None and not 1 <= options.digits <= MOST_DIGITS:
+        raise UsageError(f"--digits must be from 1 to {MOST_DIGITS}, got {options.digits}")
     top = options.max_steps if options.max_steps is not None else default_top
     if not 8 <= top <= most:
         raise UsageError(f"--max-steps must be from 8 to {most} for {options.solver}, got {top}")
@@ -264,8 +268,8 @@ def _experiment(options: argparse.Namespace) -> Any:
     multiprecise = options.digits is not None
     _, _, top = _setting(options, 128 if multiprecise else 512, LONG_LADDER[-1])
     batch = options.batch if options.batch is not None else 4 if multiprecise else 64
-    if batch < 1:
-        raise UsageError(f"--batch must be at least 1, got {batch}")
+    if not 1 <= batch <= MOST_STATES:
+        raise UsageError(f"--batch must be from 1 to {MOST_STATES}, got {batch}")
     if options.residue is not None and not 0 <= options.residue[1] < options.residue[0]:
         raise UsageError(f"--residue M R needs 0 <= R < M, got {options.residue[0]} {options.residue[1]}")
     ladder = tuple(n for n in LONG_LADDER if n <= top)
@@ -297,6 +301,8 @@ def _parameters(pairs: Sequence[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals or not name.isidentifier():
             raise UsageError(f"--param must be NAME=VALUE, got {pair!r}")
+        if name in parameters:
+            raise UsageError(f"--param must set a parameter once, got {name} again")
         if text.lower() in ("true", "false"):
             parameters[name] = text.lower() == "true"
             continue

@@ -3,7 +3,8 @@
 JSON: solver, form, rate (the form's L); memory (the order of the amplification matrix); zero_stable;
 z: a list of objects with z, real: [low, high] (the stable interval of real w = h mu that holds 0, or the
 nearest to it) or null where there is none, imaginary: y* (i y is stable for |y| <= y*) or null where w = 0 is
-unstable, area, area_error; and with --mu largest_stable_step: linear and mu as lists of [real, imaginary],
+unstable, area, area_error; with --function, function: R(z, w), or det(zeta - M) in zeta, z, w for a memory
+above 1; and with --mu largest_stable_step: linear and mu as lists of [real, imaginary],
 h or null, verdict "bounded", "unbounded" (h null: no step up to `scanned` is unstable) or "none" (h = 0: all
 are), error, scanned.  All numbers are finite.
 """
@@ -20,6 +21,9 @@ from typing import Any
 from rich.table import Table
 
 from .terminal import FAILED, OK, UsageError, console, finite, print_json, writable_file
+
+WIDEST = 6
+"""Evaluations of a method whose stability function is written out."""
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -53,6 +57,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
         metavar="M",
         help="complex numbers: the largest stable step for all of them, as many as L or one of either",
     )
+    stability.add_argument(
+        "--function",
+        action="store_true",
+        help="the stability function R(z, w) exactly, or det(zeta - M) for a method with memory, of a method "
+        f"with at most {WIDEST} evaluations a step",
+    )
     stability.add_argument("--plot", type=Path, metavar="FILE", help="draw the regions (PNG or SVG)")
     stability.set_defaults(run=run)
     return stability
@@ -81,6 +91,11 @@ def run(options: argparse.Namespace) -> int:
         names = ", ".join(sorted(s.name for s in tableau.parameters))
         raise UsageError(f"solver {options.solver} has coefficients that change from step to step ({names})")
     method = Amplification(tableau)
+    if options.function and len(tableau.stages) >= WIDEST:
+        raise UsageError(
+            f"--function is for methods with at most {WIDEST} evaluations a step, {options.solver} has "
+            f"{len(tableau.stages) + 1}"
+        )
     values = _values(options.z, method, form, rate)
     pairs = _pairs(options.linear, options.mu, form, rate)
     if options.plot is not None:
@@ -99,6 +114,8 @@ def run(options: argparse.Namespace) -> int:
         "zero_stable": method.zero_stable,
         "z": [sections_json(method, r) for r in regions],
     }
+    if options.function:
+        data["function"] = str(method.exact[0, 0] if method.size == 1 else method.characteristic_polynomial)
     if pairs is not None:
         data["largest_stable_step"] = _largest(method, *pairs)
     if options.plot is not None:
@@ -172,14 +189,16 @@ def _print(data: dict[str, Any]) -> None:
     console().print(table)
     roots = f"memory {data['memory']}"
     print(f"{'zero-stable' if data['zero_stable'] else 'NOT zero-stable'} ({roots})")
+    if "function" in data:
+        print(f"{'R(z, w)' if data['memory'] == 1 else 'det(zeta - M)'} = {data['function']}")
     if "largest_stable_step" in data:
         print(_sentence(data["largest_stable_step"]))
 
 
 def _sentence(step: dict[str, Any]) -> str:
     if step["verdict"] == "none":
-        return f"largest stable step: none, already h = {step['error']:.3g} is unstable"
+        return f"largest stable step: none, h = {step['error']:.3g}, the smallest that was tried, is unstable"
     if step["verdict"] == "unbounded":
         upto = "" if step["scanned"] is None else f" up to {step['scanned']:.3g}"
-        return f"largest stable step: unbounded, no step{upto} is unstable"
+        return f"largest stable step: none was found, no step{upto} is unstable"
     return f"largest stable step: h = {step['h']:.9g}"

@@ -246,7 +246,10 @@ def _returned(result: Any, shape: tuple[int, ...], n: int) -> tuple[np.ndarray, 
 def _ladder(ladder: tuple[int, ...], solver: Solver, start: Start, residue: tuple[int, int]) -> list[int]:
     m, r = residue
     counts = sorted({n - (n - r) % m for n in ladder})
-    return [n for n in counts if n > max(0, solver.history if start == "exact" else 0)]
+    least = max(0, solver.history if start == "exact" else 0)
+    if usable := [n for n in counts if n > least]:
+        return usable
+    raise ValueError(f"residue must leave step counts from {least + 1} to {ladder[-1]}, got {r} mod {m}")
 
 
 def _final_state(solver: Solver, experiment: Experiment, n: int, start: Start) -> tuple[Any, int]:

@@ -83,6 +83,10 @@ def make(name: str, /, **parameters: Any) -> Solver:
     if unknown:
         allowed = ", ".join(taken) or "none"
         raise ValueError(f"solver {name!r} does not take {', '.join(unknown)}; its parameters are: {allowed}")
+    signature = inspect.signature(constructor)
+    for key, value in parameters.items():
+        if signature.parameters[key].annotation in (bool, "bool") and not isinstance(value, bool):
+            raise ValueError(f"{key} must be true or false, got {value!r}")
     return constructor(**parameters)
 
 
