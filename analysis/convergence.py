@@ -12,7 +12,7 @@ reference's error, and a fit over all of them reports something between.  Here (
     fit with a further term in h^2, and the distance to the finest window's p.  The window with the least
     total is reported, p +- 1.96 standard errors.
 4.  The verdict on a claim is "consistent", "lower", "higher" or "inconclusive".  Too few points are
-    inconclusive, and so is too wide an interval unless all of it lies below the claim: never a pass.  A claim
+    inconclusive, and so is too wide an interval around or above the claim: never a pass.  A claim
     outside the interval by less than its half-width, towards which the plain slopes still move, is not
     refuted: inconclusive too.
 """
@@ -40,6 +40,8 @@ STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 WINDOWS = range(4, 9)
 MAX_HALF_WIDTH = 0.15
+HALF_AN_ORDER = 0.5
+"""Of half-width: an interval longer than an order does not pass a claim below it."""
 REPLICATES = 400
 RICHARDSON_TOLERANCE = 0.25
 TRIM = 0.25
@@ -117,8 +119,9 @@ class OrderEstimate:
         gap = max(claimed - self.high, self.low - claimed)
         if 0 < gap < self.half_width and self.drift * (claimed - self.order) > 0:
             return f"the slopes still move towards {claimed:g}, the last by {self.drift:+.2f}"
-        if self.high >= claimed and self.half_width > max_half_width:
-            return f"the interval is wide: half-width {self.half_width:.2f}, {max_half_width:g} is allowed"
+        allowed = max_half_width if gap <= 0 else HALF_AN_ORDER if self.low > claimed else math.inf
+        if self.half_width > allowed:
+            return f"the interval is wide: half-width {self.half_width:.2f}, {allowed:g} is allowed"
         return ""
 
 

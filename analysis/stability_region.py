@@ -257,7 +257,8 @@ def largest_stable_step(method: Amplification, linear: Any, mu: Any, *, ratio: f
     if not 1 < ratio <= 2:
         raise ValueError(f"ratio must lie in (1, 2], got {ratio!r}")
     pairs = np.unique(np.stack([a.ravel(), b.ravel()], axis=-1), axis=0)
-    return min((_stable_step(method, *pair, ratio) for pair in pairs), key=lambda s: (s.h, s.scanned))
+    found = [_stable_step(method, L, m, ratio) for L, m in pairs]
+    return min(found, key=lambda s: (s.h, s.scanned))
 
 
 def _stable_step(method: Amplification, linear: complex, mu: complex, ratio: float) -> StableStep:

@@ -14,6 +14,10 @@ condition is a tensor in functions of z_0, z_1, ..  It vanishes if and only if i
 coefficients of linearly independent functions, so each subtree is replaced by the *span* of its stage
 vectors in K^s: a condition holds where the functionals in the span of b annihilate all products of vectors
 from the children's spans.  No tensor is ever formed, and s vectors span everything.
+
+They take psi_1,i = 0 of every stage for granted, which counts among the conditions of order 2 (of order 3 for
+Rosenbrock type).  It is sufficient: with rows that do not sum to c_i phi_1 an order can be higher than what is
+found here.
 """
 
 from __future__ import annotations
@@ -110,7 +114,7 @@ class StiffConditions:
 
     def _find_violated(self, q: int, sense: Sense) -> list[str]:
         failing = [describe(tree) for tree in self.trees(q) if not self._annihilated(tree, sense)]
-        if q == 2:
+        if q == self._consistency:
             rows = [i for i, e in enumerate(self.psi_stages(1), 1) if self._nonzero(e, sense)]
             failing += [f"psi_1,{i + 1}" for i in rows]
         return failing
@@ -119,9 +123,14 @@ class StiffConditions:
         """What must vanish where the conditions of order q are to hold, without zeros."""
         for tree in self.trees(q):
             yield from self._equations(tree, sense)
-        if q == 2:
+        if q == self._consistency:
             for element in self.psi_stages(1):
                 yield from self._values(element, "zero" if sense == "zero" else "strong")
+
+    @property
+    def _consistency(self) -> int:
+        """The order that asks for psi_1,i = 0: where N' = 0, an error of a stage acts through N'' only."""
+        return 3 if self.linearised else 2
 
     # --- the functions ---
 

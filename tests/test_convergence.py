@@ -82,7 +82,7 @@ def test_too_few_points_are_inconclusive(rows: int) -> None:
     e = estimate_order(N, synthetic(2), floors)
     assert math.isnan(e.order)
     assert e.verdict(2) == "inconclusive"
-    assert e.reason == f"{rows} usable points, 4 are needed"
+    assert e.reason == f"{rows} usable point{'s' * (rows != 1)}, 4 are needed"
 
 
 def test_a_wide_interval_is_inconclusive_not_a_pass() -> None:
@@ -256,8 +256,10 @@ def test_the_interval_covers_the_order_under_noise_as_often_as_it_says() -> None
 def test_an_inconclusive_verdict_says_why() -> None:
     wide = OrderEstimate(2.0, 1.5, 2.5, (), ())
     assert wide.doubt(2) == "the interval is wide: half-width 0.50, 0.15 is allowed"
-    assert wide.doubt(1) == wide.doubt(2)
-    assert wide.doubt(2, 0.6) == wide.doubt(3) == ""
+    assert wide.doubt(2, 0.6) == wide.doubt(3) == wide.doubt(1) == ""
+    assert (
+        OrderEstimate(3.0, 2.4, 3.6, (), ()).doubt(2).startswith("the interval is wide: half-width 0.60, 0.5")
+    )
     falling = tuple(Point(n, n**-1.0 * (1 + 4 / n), 0.0, True) for n in (8, 16, 32, 64, 128))
     moving = OrderEstimate(1.1, 1.02, 1.18, (), falling)
     assert moving.doubt(1).startswith("the slopes still move towards 1, the last by -0.")

@@ -49,7 +49,7 @@ def test_parameters_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_set_value_at_which_the_family_does_not_exist_leaves_nothing() -> None:
-    stiff = ["--abscissae", "c2,c3", "--order", "3", "--conditions", "weak", "--basis", "2"]
+    stiff = ["--abscissae", "0,c2,c3", "--order", "3", "--conditions", "weak", "--basis", "2"]
     assert derive(*stiff, "--set", "c2=2/3", "--set", "c3=1/2", "--output", "sympy") == FAILED
 
 
@@ -127,19 +127,34 @@ def test_other_forms(form: str, capsys: pytest.CaptureFixture[str]) -> None:
         (["--order", "2", "--abscissae", "0,__import__"], "must be numbers (1/2) or names (c2)"),
         (["--order", "2", "--abscissae", "0,z"], "must be numbers (1/2) or names (c2)"),
         (["--order", "2", "--abscissae", "0,1/0"], "division by zero"),
+        (["--order", "2"], "--stages, --abscissae, --past, --embedded or --collocation is needed"),
+        (["--order", "2", "--abscissae", "1/2,1"], "--abscissae must begin with 0"),
+        (["--order", "2", "--stages", "2", "--set", "c2=1", "--set", "c2=1/2"], "once, got c2 again"),
+        (["--order", "1", "--embedded", "seeds-2"], "does not apply to seeds-2: it is stochastic"),
+        (
+            ["--order", "4", "--embedded", "krogstad4", "--minimise", "estimator"],
+            "the embedded row must have a lower order than the method's, 4, got 4",
+        ),
+        (
+            ["--order", "2", "--stages", "2", "--minimise", "problem-error", "--problem", "x"],
+            "--problem must be one of",
+        ),
         (["--order", "2", "--abscissae", "0,0"], "must be a rational number other than 0"),
         (["--order", "2", "--stages", "2", "--abscissae", "0,1"], "not allowed with"),
-        (["--order", "2", "--basis", "0"], "must be an integer from 1 to 8"),
-        (["--order", "2", "--set", "c2"], "--set must be NAME=NUMBER"),
+        (["--order", "2", "--past", "1", "--basis", "0"], "must be an integer from 1 to 8"),
+        (["--order", "2", "--past", "1", "--set", "c2"], "--set must be NAME=NUMBER"),
         (["--order", "2", "--stages", "2", "--set", "q=1"], "--set must name a parameter (b_1_2, c2), got q"),
         (["--order", "2", "--stages", "2", "--set", "c2=exp(1)"], "must be a number such as 1/2"),
         (
-            ["--order", "2", "--form", "rho", "--conditions", "stiff"],
+            ["--order", "2", "--past", "1", "--form", "rho", "--conditions", "stiff"],
             "must be classical or scalar in the form rho",
         ),
         (["--order", "2", "--embedded", "nothing"], "expected a listed solver"),
-        (["--order", "2", "--minimise", "estimator"], "--minimise estimator is for --embedded"),
-        (["--order", "2", "--steps", "5"], "--steps is for --minimise problem-error"),
+        (
+            ["--order", "2", "--stages", "2", "--minimise", "estimator"],
+            "--minimise estimator is for --embedded",
+        ),
+        (["--order", "2", "--stages", "2", "--steps", "5"], "--steps is for --minimise problem-error"),
         (["--order", "2", "--minimise", "error-norm", "--past", "1"], "step ratios"),
         (["--collocation", "3", "--order", "3"], "--order does not apply to --collocation"),
         (["--order", "2", "--stages", "2", "--plot", "x.txt"], "--plot must end in"),
@@ -153,3 +168,35 @@ def test_bad_usage_is_exit_code_2(
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--abscissae", "0,1/2,c3,c4"],
+        ["--stages", "4", "--set", "c2=1/2"],
+        ["--abscissae", "0,1/2,1/2,1"],
+    ],
+)
+def test_the_classical_runge_kutta_method_is_found_where_its_abscissae_coincide(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert derive(*arguments, "--order", "4", "--form", "rho", "--set", "b_2=1/3", "--json") == OK
+    found = json.loads(capsys.readouterr().out)["families"]
+    outputs = [family["rows"][-1]["weights"] for family in found]
+    assert {"N(0)": "1/6", "N(1)": "1/3", "N(2)": "1/3", "N(3)": "1/6"} in outputs
+
+
+def test_conditions_are_those_of_the_form_whose_stages_are_used(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, form in (("deis-tab2", "t"), ("deis-rhoab2", "rho"), ("krogstad4", "lambda")):
+        assert derive("--embedded", name, "--order", "1", "--json") == OK
+        assert {f["form"] for f in json.loads(capsys.readouterr().out)["families"]} == {form}
+
+
+def test_the_methods_own_row_is_no_embedded_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert derive("--embedded", "krogstad4", "--order", "3", "--conditions", "stiff", "--json") == FAILED
+    data = json.loads(capsys.readouterr().out)
+    assert data["families"] == []
+    assert data["reason"].startswith("there is no such method")

@@ -212,3 +212,14 @@ def test_of_two_tableaux_that_recur_the_worse_one_has_the_leading_error() -> Non
     proof = prove_solver(Solver("two", data_in_lambda, Alternating((adams(1), adams(2))), 1, ""))
     assert proof.formula() == proof.run() == 1
     assert [str(term) for term in proof.error_on_equal_steps] == ["(-1/2) h^2 D N"]
+
+
+def test_the_leading_error_on_a_smooth_grid_holds_terms_that_vanish_on_equal_steps() -> None:
+    """iPNDM: h^2 D N with a coefficient of size h, and h^3 D^2 N; on equal steps it is Adams-Bashforth 4."""
+    proof = prove_solver(make("deis-ipndm"))
+    first, second = proof.leading_error
+    assert [(t.differential, t.order) for t in (first, second)] == [("D N", 2), ("D^2 N", 3)]
+    w = [omega(j) for j in (1, 2, 3)]
+    expected = (59 * w[0] - 37 * w[1] + 9 * w[2] - 12) / 24
+    assert sympy.expand(first.coefficient - expected) == 0
+    assert [str(term) for term in proof.error_on_equal_steps] == ["(-251/720) h^5 D^4 N"]

@@ -77,7 +77,7 @@ def test_the_largest_step_of_ddim_in_data_prediction(
     assert step["h"] == (None if h is None else pytest.approx(h, rel=1e-10))
     assert step["linear"] == [[-1, 0]] * len(mu)
     assert len(step["mu"]) == len(mu)
-    words = {"bounded": "h = 0.693147", "unbounded": "unbounded, no step up to", "none": "none, already h ="}
+    words = {"bounded": "h = 0.693147", "unbounded": "no step up to", "none": "none, h ="}
     assert words[verdict] in run(capsys, "dpm-solver++-1", "--z", "0", "--mu", *mu)[1]
 
 
@@ -147,7 +147,7 @@ def test_the_listed_method_with_a_pole_at_z_0_is_not_zero_stable(capsys: Any) ->
         (["ddim", "--z", "-1e999"], "must be a finite number"),
         (["ddim", "--z", "1000"], "e^z overflows, got 1000"),
         (["sde-dpm-solver++-3m-released", "--z", "-1", "0"], "must be no pole of a coefficient"),
-        (["ddim", "--z", "x"], "invalid finite value"),
+        (["ddim", "--z", "x"], "must be a finite number, got 'x'"),
         (["ddim", "--z"], "expected at least one argument"),
         (["deis-rhoab2", "--z", "0", "-1"], "--z must be 0 for form noise_in_rho"),
         (["deis-rhoab2", "--linear", "-1", "--mu", "-1"], "--linear must be 0"),
@@ -157,6 +157,7 @@ def test_the_listed_method_with_a_pole_at_z_0_is_not_zero_stable(capsys: Any) ->
         (["ddim", "--mu", "inf+1j"], "must be a finite number"),
         (["ddim", "--mu", "1+j2"], "a finite number such as"),
         (["ddim", "--plot", "x.doc"], "--plot must end in"),
+        (["exprk5s8", "--function"], "at most 6 evaluations a step, exprk5s8 has 8"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(capsys: Any, arguments: list[str], message: str) -> None:
@@ -198,3 +199,17 @@ def test_a_region_beyond_floats_is_refused(capsys: Any) -> None:
     code, _, err = run(capsys, "lawson4", "--z", "-3000")
     assert (code, err.count("\n")) == (2, 1)
     assert "floats hold the region's boundary" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ddim", "w*phi(1, 1) + exp(z)"),
+        ("deis-lambdaab1", "w*phi(2, 1) + zeta**2 + zeta*(-w*phi(1, 1) - w*phi(2, 1) - exp(z))"),
+        ("dpm-solver++-2m", "w*phi(1, 1)/2 + zeta**2 + zeta*(-3*w*phi(1, 1)/2 - exp(z))"),
+    ],
+)
+def test_the_stability_function_is_written_out(capsys: Any, name: str, expected: str) -> None:
+    assert json.loads(run(capsys, name, "--z", "0", "--function", "--json")[1])["function"] == expected
+    assert expected in run(capsys, name, "--z", "0", "--function")[1]
+    assert "function" not in json.loads(run(capsys, name, "--z", "0", "--json")[1])

@@ -283,3 +283,12 @@ def test_the_region_of_a_stiff_method_grows_with_z(at: float) -> None:
     assert far is not None
     assert far.high == pytest.approx(-at, rel=1e-9)
     assert far.low / at == pytest.approx(near.low / -1e3, rel=5e-3)
+
+
+def test_the_largest_step_of_a_stiff_spectrum_is_that_of_its_worst_pair() -> None:
+    kutta = method("krogstad4")
+    alone = largest_stable_step(kutta, 0, -1).h
+    assert alone == pytest.approx(2.785293563, rel=1e-8)
+    assert largest_stable_step(kutta, [-1e7, 0], [0, -1]).h == alone
+    assert largest_stable_step(kutta, [-1, 0], [0, -1e-8]).h == pytest.approx(1e8 * alone, rel=1e-9)
+    assert largest_stable_step(kutta, [0, -1e7], [0, 0]).h == math.inf
