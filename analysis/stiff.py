@@ -16,8 +16,8 @@ vectors in K^s: a condition holds where the functionals in the span of b annihil
 from the children's spans.  No tensor is ever formed, and s vectors span everything.
 
 They take psi_1,i = 0 of every stage for granted, which counts among the conditions of order 2 (of order 3 for
-Rosenbrock type).  It is sufficient: with rows that do not sum to c_i phi_1 an order can be higher than what is
-found here.
+Rosenbrock type).  It is sufficient: with rows that do not sum to c_i phi_1 an order can be higher than what
+is found here.
 """
 
 from __future__ import annotations

@@ -10,7 +10,17 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from semilinear.analysis.stiff import LEAF, ROOTED, bushy, describe, independent, stiff_conditions
+from semilinear.analysis.expansion import expressions
+from semilinear.analysis.ring import Field, Ring
+from semilinear.analysis.stiff import (
+    LEAF,
+    ROOTED,
+    StiffConditions,
+    bushy,
+    describe,
+    independent,
+    stiff_conditions,
+)
 from semilinear.analysis.trees import Tree, trees
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.catalogue.entry import from_columns
@@ -243,8 +253,6 @@ def test_equal_children_are_a_square_of_one_span_not_of_one_vector() -> None:
 
 @given(st.lists(st.lists(st.integers(-3, 3), min_size=4, max_size=4), min_size=1, max_size=6))
 def test_independent_is_a_basis_of_the_span(rows: list[list[int]]) -> None:
-    from semilinear.analysis.ring import Field
-
     field = Field()
     vectors = [tuple(map(field, row)) for row in rows]
     basis = independent(vectors, field)
@@ -270,3 +278,14 @@ def test_past_values_have_no_defects() -> None:
     assert conditions.order(4) == 2
     assert not any(conditions.psi_stages(2))
     assert all(conditions.psi_stages(3))
+
+
+@pytest.mark.parametrize(("linearised", "order"), [(False, 1), (True, 2)])
+def test_an_inconsistent_stage_costs_an_order_more_where_the_remainder_has_a_slope(
+    linearised: bool, order: int
+) -> None:
+    """c_2 in place of c_2 phi_1(c_2 z): of Rosenbrock type N' = 0 at u_n, and the error acts through N''."""
+    tableau = Tableau((Stage(Integer(1), N(0)),), (phi1 - phi3) * N(0) + phi3 * N(1))
+    conditions = StiffConditions(tableau, Ring(Field(expressions(tableau))), linearised)
+    assert conditions.order(4) == order
+    assert "psi_1,2" in conditions.violated(order + 1)
