@@ -139,8 +139,8 @@ class FormulaProof:
         return min(enough, low - below)
 
     def leading_error(self, grid: Grid = "smooth") -> tuple[Term, ...]:
-        """The terms of the local error that decide the order, for step ratios as they are: those of order
-        h^(p + 1) on such a grid, of a lower one among them where that vanishes on equal steps.
+        """The terms of the local error that decide the order, for step ratios as they are: those of size
+        h^(p + 1) on such a grid, lower ones among them whose coefficients vanish on equal steps.
         """
         last = self.order(grid) + 1
         found = (t for q in range(1, last + 1) for t in self._terms(q))
