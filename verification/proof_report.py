@@ -22,7 +22,7 @@ SOLVERS = """## Solvers of the probability flow
 
 - **proved**: the order of the method as it is run (its own start, its first and last steps, evaluations at predicted states), and from exact starting values, on smooth grids.
 - **formula**: of the steps that recur, with exact past values: on any grid / on smooth grids / on equal steps.
-- **leading local error**: of the formula, on equal steps; empty where it vanishes there.
+- **leading local error**: of the formula, on equal steps (one power of h above its order there).
 - **equation**: what the form makes of the sampling ODE: (L) u' = L u + N(u) with L a multiple of the identity; (1) y' = N(tau, y); (w) y' = w(tau) N(tau, y) with any smooth weight, a number; (W) the same with a diagonal operator for w.
 
 """
