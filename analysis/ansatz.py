@@ -19,10 +19,9 @@ import sympy
 from semilinear.integrators.tableau import MAX_STAGES, N, P, Stage, Tableau, Weights, omega, phi, z
 from sympy import Expr, Integer, Rational, Symbol
 
+from .expansion import FORMS, FormName
 from .factoring import factored
 
-FormName = Literal["lambda", "rho", "t"]
-FORMS: tuple[FormName, ...] = ("lambda", "rho", "t")
 Arguments = Literal["own", "earlier"]
 """At which arguments the functions of a stage are taken: c z, or those of the stages before it too."""
 

@@ -168,11 +168,10 @@ def residuals(conditions: StiffConditions, defects: Defects, q: int) -> dict[str
     for tree in conditions.trees(q):
         if (name := describe(tree)) in failing:
             found[name] = _lowest(defects, tree)
-    if q == 2:
-        for i, element in enumerate(conditions.psi_stages(1), 2):
-            if element:
-                m = next(m for m in itertools.count() if element.taylor(m))
-                found[f"psi_1,{i}"] = Residual(element.taylor(m), (m,))
+    for name, element in conditions.consistency(q).items():
+        if name in failing:
+            m = next(m for m in itertools.count() if element.taylor(m))
+            found[name] = Residual(element.taylor(m), (m,))
     return found
 
 

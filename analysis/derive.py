@@ -16,10 +16,10 @@ import sympy
 from semilinear.integrators.tableau import Tableau, nested_collocation
 from sympy import Expr, Symbol
 
-from .ansatz import Ansatz, Arguments, FormName, ansatz, check_choice, embedded_ansatz, exactly, given_ansatz
+from .ansatz import Ansatz, Arguments, ansatz, check_choice, embedded_ansatz, exactly, given_ansatz
 from .defects import Defects
 from .elimination import Branch, factors, solve, solve_polynomials
-from .expansion import Expansion, check_order, duhamel, expressions, unweighted, weighted
+from .expansion import FormName, check_order, expand, expressions
 from .ring import EULER, Field, Ring, Scalar
 from .stiff import StiffConditions, Vector
 
@@ -231,19 +231,8 @@ def residuals(state: Family, q: int, order: int) -> tuple[Field, list[Scalar]]:
         weak = state.conditions == "weak" and q == order
         return field, list(stiff.equations(q, "weak" if weak else "strong"))
     expansion = expand(tableau, q, state.form)
-    defects = Defects(expansion)
-    if not defects.applicable:
-        find = expansion.classes if state.conditions == "scalar" else expansion.errors
-        found = find(q)
-        pairs = [v[1] if isinstance(v, tuple) else v for v in found.values()]
-        return expansion.field, pairs
-    terms = defects.classes(q) if state.conditions == "scalar" else defects.terms(q)
-    return expansion.field, [term.value for term in terms]
-
-
-def expand(tableau: Tableau, through: int, form: FormName) -> Expansion:
-    """The expansion that belongs to a form."""
-    return {"lambda": duhamel, "rho": unweighted, "t": weighted}[form](tableau, through)
+    errors = Defects(expansion).errors(q, scalar=state.conditions == "scalar")
+    return expansion.field, [value for value, _ in errors]
 
 
 def _reduced(unknown: set[Symbol], vectors: Iterable[Vector], base: Field) -> list[Vector]:

@@ -21,8 +21,8 @@ import sympy
 from scipy import optimize
 from sympy import Expr, Rational, Symbol
 
-from .derive import Family, expand
-from .expansion import Expansion
+from .derive import Family
+from .expansion import Expansion, expand
 
 DIGITS = 40
 ABSCISSA = (Rational(1, 100), Rational(1))

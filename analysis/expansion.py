@@ -25,8 +25,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from typing import Literal
 
 import sympy
+from semilinear.integrators.form import Form
 from semilinear.integrators.tableau import Tableau, Weights, omega, phi, z
 from sympy import Expr
 
@@ -37,6 +39,11 @@ from .trees import TIME, Integral, Kind, Tree, commuting, exact, forest_exact, f
 Row = Sequence[tuple[int, Scalar]]
 """(position of an evaluation, weight) without zeros."""
 MAX_ORDER = 12
+FormName = Literal["lambda", "rho", "t"]
+"""An equation, by the variable that diffusion forms of its kind step in: u' = L u + N(u), y' = N(tau, y),
+y' = w(tau) N(tau, y).
+"""
+FORMS: tuple[FormName, ...] = ("lambda", "rho", "t")
 
 
 def check_order(name: str, value: int, largest: int = MAX_ORDER) -> None:
@@ -180,6 +187,19 @@ def expressions(tableau: Tableau) -> Iterator[Expr]:
     yield from (omega(j) for j in range(1, tableau.past + 1))
     for row in (*tableau.a, tableau.b):
         yield from row.values()
+
+
+def form_name(form: Form) -> FormName:
+    """Of which kind a form is."""
+    rate = form.weight.rate
+    return "t" if rate is None else "lambda" if rate else "rho"
+
+
+def expand(tableau: Tableau, through: int, form: FormName, *, linearised: bool = False) -> Expansion:
+    """The expansion for the equation of a form, to order `through`; linearised: as in `duhamel`."""
+    if form == "lambda":
+        return duhamel(tableau, through, linearised=linearised)
+    return (unweighted if form == "rho" else weighted)(tableau, through)
 
 
 def duhamel(

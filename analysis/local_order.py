@@ -17,13 +17,15 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from semilinear.integrators.arithmetic import Value, multiprecision
 from semilinear.integrators.evaluate import evaluator
 from semilinear.integrators.phi import phi as numeric_phi
 from semilinear.integrators.tableau import _OMEGAS, Tableau, Weights, z
 from sympy import Expr, Rational, Symbol
+
+from .expansion import FORMS, FormName
 
 DIGITS = 300
 SIZES = (60, 61, 62)
@@ -41,26 +43,24 @@ _DENSITY = ((Rational(4, 7), Rational(6, 5)), (Rational(8, 9), Rational(-9, 10))
 """(factor, rate) of the exponentials whose sum is w."""
 
 Vector = list[Value]
-EquationKind = Literal["exponential", "constant", "weighted"]
-KINDS: tuple[EquationKind, ...] = ("exponential", "constant", "weighted")
 
 
 class LocalError:
     """The local error of tableaux on one generic problem.
 
-    kind: "exponential" for u' = L u + N; "constant" for u' = N, "weighted" for u' = w(t) N.  linearised: L is
+    form: whose equation ("lambda" for u' = L u + N, "rho" for u' = N, "t" for u' = w(t) N).  linearised: L is
     the Jacobian at u_n.
     """
 
-    def __init__(self, kind: EquationKind = "exponential", *, linearised: bool = False) -> None:
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    def __init__(self, form: FormName = "lambda", *, linearised: bool = False) -> None:
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
         self._xp = multiprecision(DIGITS)
         self.number = number = self._xp.number
-        self._linear = [number(v) if kind == "exponential" else number(0) for v in _L]
+        self._linear = [number(v) if form == "lambda" else number(0) for v in _L]
         self._a, self._w = ([[number(v) for v in row] for row in rows] for rows in (_A, _W))
         self._start = [number(v) for v in _START]
-        density = _DENSITY if kind == "weighted" else ((Rational(1), Rational(0)),)
+        density = _DENSITY if form == "t" else ((Rational(1), Rational(0)),)
         self._density = [(number(factor), number(rate)) for factor, rate in density]
         self._linearised = linearised
         self._series = self._taylor()

@@ -19,8 +19,8 @@ from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableau import N, P, Stage, Tableau, Weights, phi, z
 from sympy import Expr, Integer, Rational
 
-from .expansion import Expansion, duhamel, unweighted, weighted
-from .local_order import EquationKind, LocalError
+from .expansion import Expansion, FormName, expand, form_name
+from .local_order import LocalError
 from .proof import key_name, local_order, rows
 from .ring import NotInRing
 from .trees import differential
@@ -56,16 +56,12 @@ class Case:
 
     name: str
     tableau: Tableau
-    kind: EquationKind = "exponential"
+    form: FormName = "lambda"
     linearised: bool = False
 
     def expansion(self, tableau: Tableau, through: int) -> Expansion:
         """The proof's expansion of the tableau or a mutant of it."""
-        if self.kind == "constant":
-            return unweighted(tableau, through)
-        if self.kind == "weighted":
-            return weighted(tableau, through)
-        return duhamel(tableau, through, linearised=self.linearised)
+        return expand(tableau, through, self.form, linearised=self.linearised)
 
 
 @dataclass(frozen=True)
@@ -136,7 +132,7 @@ def campaign(
         raise ValueError(f"most must be an integer >= 1 or None, got {most!r}")
     found: list[Trial] = []
     for case in cases:
-        every = list(mutants(case.tableau, moments=case.kind != "exponential"))
+        every = list(mutants(case.tableau, moments=case.form != "lambda"))
         stride = 1 if most is None else max(1, -(-len(every) // most))
         chosen = every[::stride]
         if progress is not None:
@@ -150,7 +146,7 @@ def trials(case: Case, chosen: Iterable[Mutant]) -> Iterator[Trial]:
 
     Raises ArithmeticError unless the case itself has the same order by both.
     """
-    local = _local_error(case.kind, case.linearised)
+    local = _local_error(case.form, case.linearised)
     own = local.order(case.tableau)
     if local_order(case.expansion(case.tableau, own + 1), own + 1) != own:
         raise ArithmeticError(f"{case.name}: order {own} is measured, and another is proved")
@@ -164,8 +160,8 @@ def trials(case: Case, chosen: Iterable[Mutant]) -> Iterator[Trial]:
 
 
 @cache
-def _local_error(kind: EquationKind, linearised: bool) -> LocalError:
-    return LocalError(kind, linearised=linearised)
+def _local_error(form: FormName, linearised: bool) -> LocalError:
+    return LocalError(form, linearised=linearised)
 
 
 def listed() -> list[Case]:
@@ -182,14 +178,12 @@ def listed() -> list[Case]:
         form = solver.form(schedule)
         if solver.stochastic or form.linear is not None:
             continue
-        rate = form.weight.rate
-        kind: EquationKind = "weighted" if rate is None else "exponential" if rate else "constant"
-        cases.append(Case(name, solver.sequence.tableaux[-1], kind))
-    found: dict[tuple[Tableau, EquationKind, bool], Case] = {}
+        cases.append(Case(name, solver.sequence.tableaux[-1], form_name(form)))
+    found: dict[tuple[Tableau, FormName, bool], Case] = {}
     for case in cases:
         with suppress(NotInRing):
             case.expansion(case.tableau, 1)
-            found.setdefault((case.tableau, case.kind, case.linearised), case)
+            found.setdefault((case.tableau, case.form, case.linearised), case)
     return list(found.values())
 
 

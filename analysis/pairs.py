@@ -8,8 +8,8 @@ import math
 from semilinear.integrators.tableau import Tableau
 from sympy import Expr
 
-from .derive import Family, expand
-from .expansion import Expansion
+from .derive import Family
+from .expansion import Expansion, expand
 from .proof import local_order
 from .trees import Tree
 

@@ -114,6 +114,12 @@ class Proof:
         """The stiff order with the conditions of the last order at z = 0."""
         return self.conditions.order(CAP, "zero")
 
+    @property
+    def orders(self) -> dict[str, int]:
+        """All of these by name."""
+        names = ("classical", "scalar", "stiff", "weak_stiff", "zero_stiff")
+        return {name: getattr(self, name) for name in names}
+
     @cached_property
     def quadrature_order(self) -> int:
         """P: the output row integrates polynomials of degree < P exactly."""

@@ -147,6 +147,13 @@ class Amplification:
         """det(zeta - M), expanded in zeta."""
         return _by_powers(self.exact.charpoly(zeta).as_expr(), zeta)
 
+    @property
+    def function(self) -> Expr:
+        """The stability function R(z, w) of a one-step method, expanded in w; with a memory,
+        det(zeta - M), whose roots zeta take its place.
+        """
+        return self.exact[0, 0] if self.size == 1 else self.characteristic_polynomial
+
     # --- numbers ---
 
     def matrix(self, at_z: Any, at_w: Any) -> np.ndarray:
@@ -239,42 +246,3 @@ def _by_powers(expression: Expr, symbol: Symbol) -> Expr:
         coefficient, power = term.as_independent(symbol, as_Add=False)
         coefficients[power] = coefficients.get(power, Integer(0)) + coefficient
     return sympy.Add(*(c * p for p, c in coefficients.items()))
-
-
-def stability_function(tableau: Tableau) -> Expr:
-    """R(z, w) of a one-step method, exact and expanded in w.  Raises ValueError for a method with memory."""
-    method = Amplification(tableau)
-    if method.size > 1:
-        raise ValueError(
-            f"tableau must be a one-step method, got one with a memory of {method.size}: "
-            "see Amplification.characteristic_polynomial"
-        )
-    return method.exact[0, 0]
-
-
-def linear_order(method: Amplification, at_most: int = 12, linear: complex = 0.731 + 0.529j) -> int:
-    """The largest p with  det(e^(z+w) - M(z, w)) = O(h^(p+1)), z = h L, w = h mu: the order on this equation.
-
-    An upper bound of the classical order (of its trees, the tall ones); for one-step methods the power from
-    which R - e^(z+w) expands.  Found in multiprecision at steps so small that the logarithm of the ratio of
-    two errors is an integer to 1e-9; mu is a generic complex number.
-    linear: L; 0 for a method whose weights are those of a form without a linear part.
-    Raises ValueError for a pole that does not cancel.
-    """
-    digits = 40 * (at_most + 4)
-    context = multiprecision(digits).context
-    L, mu = context.mpc(linear), context.mpc("-0.417", "0.613")
-    total = sum(context.mpmathify(s.p) / s.q for s in method.steps)
-
-    def error(h: Any) -> Any:
-        exact = context.exp(h * total * (L + mu))
-        return abs(context.det(exact * context.eye(method.size) - method.precise(h * L, h * mu, digits)))
-
-    h = context.mpf(10) ** -20
-    coarse, fine = error(2 * h), error(h)
-    if fine <= h ** (at_most + 2):
-        return at_most
-    slope = context.log(coarse / fine) / context.log(2)
-    if abs(slope - context.nint(slope)) > 1e-9:
-        raise ValueError(f"the error does not fall like a power of h (slope {float(slope):.6f})")
-    return int(context.nint(slope)) - 1

@@ -114,23 +114,23 @@ class StiffConditions:
 
     def _find_violated(self, q: int, sense: Sense) -> list[str]:
         failing = [describe(tree) for tree in self.trees(q) if not self._annihilated(tree, sense)]
-        if q == self._consistency:
-            rows = [i for i, e in enumerate(self.psi_stages(1), 1) if self._nonzero(e, sense)]
-            failing += [f"psi_1,{i + 1}" for i in rows]
-        return failing
+        rows = self.consistency(q).items()
+        return failing + [name for name, element in rows if self._nonzero(element, sense)]
 
     def equations(self, q: int, sense: Sense = "strong") -> Iterator[Scalar]:
         """What must vanish where the conditions of order q are to hold, without zeros."""
         for tree in self.trees(q):
             yield from self._equations(tree, sense)
-        if q == self._consistency:
-            for element in self.psi_stages(1):
-                yield from self._values(element, "zero" if sense == "zero" else "strong")
+        for element in self.consistency(q).values():
+            yield from self._values(element, "zero" if sense == "zero" else "strong")
 
-    @property
-    def _consistency(self) -> int:
-        """The order that asks for psi_1,i = 0: where N' = 0, an error of a stage acts through N'' only."""
-        return 3 if self.linearised else 2
+    def consistency(self, q: int) -> dict[str, Element]:
+        """psi_1,i of every stage by name, where they count among the conditions of order q: 2, or 3 where
+        N' = 0 and an error of a stage acts through N'' only.
+        """
+        if q != (3 if self.linearised else 2):
+            return {}
+        return {f"psi_1,{i}": element for i, element in enumerate(self.psi_stages(1), 2)}
 
     # --- the functions ---
 

@@ -148,13 +148,13 @@ def duhamel_system(
     linearised: N' = 0 at the start.
     """
     draw = random.Random(seed)
-    matrix = [[number(draw) for _ in range(2)] for _ in range(2)]
+    matrix: tuple[Vector, ...] = tuple((number(draw), number(draw)) for _ in range(2))
     if scalar:
-        matrix = [[matrix[0][0], Fraction(0)], [Fraction(0), matrix[0][0]]]
-    powers = [((Fraction(1), Fraction(0)), (Fraction(0), Fraction(1)))]
+        matrix = ((matrix[0][0], Fraction(0)), (Fraction(0), matrix[0][0]))
+    powers: list[tuple[Vector, ...]] = [((Fraction(1), Fraction(0)), (Fraction(0), Fraction(1)))]
     for _ in range(terms):
         columns = list(zip(*powers[-1], strict=True))
-        powers.append(tuple(tuple(dot(row, column) for column in columns) for row in matrix))  # type: ignore[arg-type]
+        powers.append(tuple(tuple(dot(row, column) for column in columns) for row in matrix))
     start = (number(draw), number(draw))
     forms = _forms(draw, timed)
     if linearised:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from semilinear.analysis.proof import prove
@@ -21,9 +20,8 @@ def agrees(name: str, *, weaker: int = 0) -> bool:
     """Whether the slopes of a catalogue entry allow its proof, its weak stiff order changed by so much."""
     tableau = CATALOGUE[name].tableau
     proof = prove(tableau)
-    said = SimpleNamespace(classical=proof.classical, weak_stiff=proof.weak_stiff - weaker)
     slopes = [stiff_slopes(tableau, parabolic(kind))[2] for kind in KINDS]
-    return proofs._agrees(said, slopes)  # type: ignore[arg-type]
+    return proofs.agrees(proof.classical, proof.weak_stiff - weaker, slopes)
 
 
 @pytest.mark.parametrize("name", ["etdrk3", "krogstad4", "hochbruck-ostermann4", "lawson4", "cfree4"])

@@ -7,7 +7,7 @@ from semilinear.analysis.solver_proof import prove_solver
 from semilinear.integrators.solvers import make
 from semilinear.verification.claims import EXPECTATIONS
 from semilinear.verification.error_constants import Run, Setting, error_constant, projected
-from semilinear.verification.quadrature_effect import RULES, effect
+from semilinear.verification.quadrature_effect import RULES, Rule, effect
 
 FAST = ("ddim", "dpm-solver-2", "deis-tab1", "er-sde-ode-2-corrected", "unipc-1-bh2", "dpm-solver-v3-2m")
 
@@ -51,8 +51,8 @@ def test_another_methods_constant_shows() -> None:
 
 @pytest.mark.parametrize("rule", [RULES[0], RULES[-2]], ids=lambda r: r.name)
 @pytest.mark.parametrize("points", [10, 20])
-def test_the_effect_of_a_riemann_sum_is_the_predicted_one(rule: object, points: int) -> None:
-    constant = effect(rule, points, 12)  # type: ignore[arg-type]
+def test_the_effect_of_a_riemann_sum_is_the_predicted_one(rule: Rule, points: int) -> None:
+    constant = effect(rule, points, 12)
     assert abs(constant.limit - 1) < 0.02
     assert constant.distances[1] < 0.65 * constant.distances[0]
 

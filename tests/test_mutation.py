@@ -6,7 +6,7 @@ import pytest
 import sympy
 from semilinear.analysis import mutation
 from semilinear.analysis.defects import Defects
-from semilinear.analysis.expansion import Expansion
+from semilinear.analysis.expansion import FORMS, Expansion
 from semilinear.analysis.local_order import LocalError
 from semilinear.analysis.mutation import Case, campaign, listed, mutants, trials
 from semilinear.analysis.proof import prove
@@ -184,8 +184,8 @@ def test_the_number_of_mutants_is_checked(most: Any) -> None:
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
 def test_the_measured_order_is_that_of_collocation_and_adams(order: int) -> None:
-    for kind in ("exponential", "constant", "weighted"):
-        local = LocalError(kind)
+    for form in FORMS:
+        local = LocalError(form)
         assert local.order(nested_collocation(order)) == order
         assert local.order(adams(order)) == order
 
@@ -193,8 +193,8 @@ def test_the_measured_order_is_that_of_collocation_and_adams(order: int) -> None
 def test_the_series_solves_the_equation() -> None:
     """The implicit rule of order 8 on the solution's own values has a local error beyond them all."""
     nodes = [Rational(i, 7) for i in range(1, 8)]
-    for kind in ("exponential", "constant", "weighted"):
-        local = LocalError(kind)
+    for form in FORMS:
+        local = LocalError(form)
         values = {Integer(0): N(0)} | {node: N(i) for i, node in enumerate(nodes, 1)}
         row = Tableau(tuple(Stage(c, c * phi(1, c) * N(0)) for c in nodes), interpolate(values)).b
         h = local.number(2) ** -60
@@ -219,7 +219,7 @@ def test_a_typo_in_a_table_is_measured_and_proved_alike() -> None:
 
 
 def test_unknown_equations_are_refused() -> None:
-    with pytest.raises(ValueError, match="kind must be one of exponential, constant, weighted"):
+    with pytest.raises(ValueError, match="form must be one of lambda, rho, t"):
         LocalError("nonsense")  # type: ignore[arg-type]
 
 

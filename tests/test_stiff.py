@@ -11,10 +11,12 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from semilinear.analysis.expansion import expressions
+from semilinear.analysis.proof import prove
 from semilinear.analysis.ring import Field, Ring
 from semilinear.analysis.stiff import (
     LEAF,
     ROOTED,
+    Sense,
     StiffConditions,
     bushy,
     describe,
@@ -40,12 +42,12 @@ from semilinear.integrators.tableau import (
 from sympy import Expr, Integer, Rational, Symbol, exp
 
 H = Rational(1, 2)
-SENSES = ("strong", "weak", "zero")
+SENSES: tuple[Sense, ...] = ("strong", "weak", "zero")
 
 
 def orders(tableau: Tableau, through: int = 6) -> tuple[int, ...]:
     conditions = stiff_conditions(tableau)
-    return tuple(conditions.order(through, sense) for sense in SENSES)  # type: ignore[arg-type]
+    return tuple(conditions.order(through, sense) for sense in SENSES)
 
 
 def test_the_conditions_are_as_many_as_in_the_literature() -> None:
@@ -289,3 +291,6 @@ def test_an_inconsistent_stage_costs_an_order_more_where_the_remainder_has_a_slo
     conditions = StiffConditions(tableau, Ring(Field(expressions(tableau))), linearised)
     assert conditions.order(4) == order
     assert "psi_1,2" in conditions.violated(order + 1)
+    proof = prove(tableau, linearised=linearised)
+    listed = [v.order for v in proof.violated(order + 1) if v.condition == "psi_1,2"]
+    assert listed == [order + 1]

@@ -40,7 +40,7 @@ from semilinear.integrators.solver import Ramp, Solver
 from semilinear.integrators.tableau import adams
 
 from .interval import LAMBDA_END, LAMBDA_START
-from .problems import marginal_samples, problem
+from .problems import Problem, marginal_samples, problem
 from .progress import Progress, counted
 
 LADDER = (4, 6, 8, 12, 16, 24, 32, 48)
@@ -73,7 +73,7 @@ class CoupledExperiment:
     Raises TypeError or ValueError, naming the argument.
     """
 
-    problem: Any = field(default_factory=lambda: problem("golden-mixture"))
+    problem: Problem = field(default_factory=lambda: problem("golden-mixture"))
     schedule: Schedule = field(default_factory=vp_linear)
     grid: Grid = field(default_factory=lambda: uniform_t(2.0))
     lam_start: float = LAMBDA_START
@@ -118,7 +118,7 @@ class CoupledExperiment:
     @cached_property
     def model(self) -> Model:
         """The exact noise prediction."""
-        return self.problem.model(self.schedule)  # type: ignore[no-any-return]
+        return self.problem.model(self.schedule)
 
     @cached_property
     def x(self) -> np.ndarray:

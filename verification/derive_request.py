@@ -50,6 +50,7 @@ def check(options: argparse.Namespace) -> None:
 
 def form_of(options: argparse.Namespace) -> str:
     """The form that the conditions are for, where none is asked for: that of a solver with stages to use."""
+    from semilinear.analysis.expansion import form_name
     from semilinear.integrators.schedule import vp_linear
 
     from .lookup import tableau_of
@@ -57,8 +58,7 @@ def form_of(options: argparse.Namespace) -> str:
     solver = None if options.embedded is None else tableau_of(options.embedded).solver
     if solver is None:
         return "lambda"
-    rate = solver.form(vp_linear()).weight.rate
-    return "t" if rate is None else "lambda" if rate else "rho"
+    return form_name(solver.form(vp_linear()))
 
 
 def families(options: argparse.Namespace, values: dict[Any, Any]) -> list[Any]:

@@ -133,7 +133,7 @@ def _pair(family: Any, options: argparse.Namespace) -> dict[str, Any] | None:
 
 def _proved(family: Any) -> dict[str, int] | None:
     """The orders that are proved of the tableau with its parameters; None where these are not free."""
-    from semilinear.analysis.derive import expand
+    from semilinear.analysis.expansion import expand
     from semilinear.analysis.proof import local_order, prove
 
     if family.implicit:
@@ -141,10 +141,7 @@ def _proved(family: Any) -> dict[str, int] | None:
     if family.form != "lambda":
         through = family.order + 1
         return {"classical": local_order(expand(family.tableau, through + 1, family.form), through)}
-    proof = prove(family.tableau)
-    return {
-        name: getattr(proof, name) for name in ("classical", "scalar", "stiff", "weak_stiff", "zero_stiff")
-    }
+    return prove(family.tableau).orders
 
 
 def _plan(family: Any) -> dict[str, Any] | None:

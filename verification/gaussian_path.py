@@ -16,7 +16,7 @@ import numpy as np
 from semilinear.analysis.defects import Defect
 from semilinear.analysis.stiff import LEAF, bushy
 from semilinear.integrators.arithmetic import Value, multiprecision
-from semilinear.integrators.form import Form
+from semilinear.integrators.form import Exponential, Form
 from semilinear.integrators.prediction import conversion
 
 from .linear_law import Gaussians
@@ -53,8 +53,8 @@ class GaussianPath:
 
     def scale(self, t: Value) -> Any:
         """x over the variable of the form's equation: Phi, or Phi w where the weight is exponential."""
-        rate = self.form.weight.rate
-        return self.form.factor(t) if rate is None else self.form.weight.scale(t)  # type: ignore[attr-defined]
+        weight = self.form.weight
+        return weight.scale(t) if isinstance(weight, Exponential) else self.form.factor(t)
 
     def integrand(self, tau: Value) -> Any:
         """N at tau on the solution."""

@@ -92,3 +92,9 @@ def equation_of(name: str) -> tuple[Tableau, str, float]:
             "functions of z = h L, and stability depends on schedule and grid"
         )
     return found.tableau, form.name, float(rate)
+
+
+def usual_z(rate: float) -> tuple[float, float, float]:
+    """The z = h L at which the stability of a method is shown: 0, and 1 and 5 times the sign of L."""
+    sign = float(rate > 0) - float(rate < 0)
+    return 0.0, sign, 5 * sign

@@ -88,12 +88,3 @@ def stiff_slopes(
 def linearised_slope(tableau: Tableau, kind: Kind) -> OrderEstimate:
     """The observed order of a method of Rosenbrock type on one of the problems."""
     return linearised_order(tableau, parabolic_linearised(kind), ladder=STEPS)
-
-
-def last_octave(estimate: OrderEstimate) -> float:
-    """The slope over the last halving of h above rounding: the number that papers print; NaN without one."""
-    errors = {p.n: p.error for p in estimate.points if p.usable}
-    for n in sorted(errors, reverse=True):
-        if 2 * n in errors:
-            return math.log2(errors[n] / errors[2 * n])
-    return math.nan

@@ -201,12 +201,12 @@ def _draw(path: Path) -> Path:
     from semilinear.analysis.stability import Amplification
     from semilinear.analysis.stability_region import region
 
-    from .lookup import equation_of
+    from .lookup import equation_of, usual_z
     from .stability_plot import plot_panels
 
     panels = {}
     for name in DRAWN:
         tableau, _, rate = equation_of(name)
-        panels[name] = [region(Amplification(tableau), z) for z in (0.0, rate, 5 * rate)]
+        panels[name] = [region(Amplification(tableau), z) for z in usual_z(rate)]
     plot_panels(panels, path)
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +14,7 @@ import threadpoolctl
 from semilinear.analysis.convergence import OrderEstimate
 from semilinear.analysis.exact import open_schedule
 from semilinear.analysis.mutation import Case, campaign, listed
-from semilinear.analysis.proof import Proof, prove
+from semilinear.analysis.proof import prove
 from semilinear.analysis.solver_proof import GRIDS, prove_solver
 from semilinear.analysis.stability import Amplification
 from semilinear.analysis.stability_region import region
@@ -25,7 +25,7 @@ from semilinear.integrators.solvers import make
 from .catalogue_orders import measure_entry
 from .claims import EXPECTATIONS, Expectation
 from .error_constants import Constant, error_constant
-from .lookup import equation_of
+from .lookup import equation_of, usual_z
 from .parabolic import POINTS
 from .parabolic import STEPS as STIFF_STEPS
 from .proof_report import CONSTANTS, SCHEMA, STABILITY
@@ -152,7 +152,7 @@ class CatalogueTask:
         system: the observed order on a coupled system whose L does not commute with N' (for a method of
         Rosenbrock type on one with its Jacobian).  parabolic: those on the two problems of Hochbruck &
         Ostermann.  as_expected: whether the proved classical order is the measured one and the stiff slopes
-        are those that the proved stiff orders allow (`_agrees`).
+        are those that the proved stiff orders allow (`agrees`).
         """
         entry = CATALOGUE[self.name]
         proof = prove(entry.tableau, linearised=entry.linearised)
@@ -164,11 +164,7 @@ class CatalogueTask:
             "paper": entry.paper,
             "source": entry.source,
             "linearised": entry.linearised,
-            "classical": proof.classical,
-            "scalar": proof.scalar,
-            "stiff": proof.stiff,
-            "weak_stiff": proof.weak_stiff,
-            "zero_stiff": proof.zero_stiff,
+            **proof.orders,
             "quadrature_order": proof.quadrature_order,
             "stage_order": proof.stage_order if entry.tableau.stages else None,
             "principal_error_norm": proof.principal_error_norm if numeric else None,
@@ -176,7 +172,7 @@ class CatalogueTask:
             "system": estimate_json(found.classical),
             "parabolic": {kind: estimate_json(e) for kind, e in found.stiff.items()},
             "as_expected": found.classical.verdict(proof.classical) == "consistent"
-            and _agrees(proof, list(found.stiff.values())),
+            and agrees(proof.classical, proof.weak_stiff, found.stiff.values()),
         }
 
 
@@ -188,7 +184,7 @@ SLACK = 0.3
 """Slopes of high order end at rounding, before their limit; two orders are further apart."""
 
 
-def _agrees(proof: Proof, slopes: Sequence[OrderEstimate]) -> bool:
+def agrees(classical: int, weak_stiff: int, slopes: Iterable[OrderEstimate]) -> bool:
     """Whether slopes on stiff problems are what the proved orders allow: none below the weak stiff order, and
     where that is below the classical order, one clearly below the classical order.
 
@@ -197,9 +193,9 @@ def _agrees(proof: Proof, slopes: Sequence[OrderEstimate]) -> bool:
     """
     known = [s for s in slopes if math.isfinite(s.order) and s.half_width <= RESOLVED]
     reach = [max(s.high, s.order + SLACK) for s in known]
-    none_below = all(order >= proof.weak_stiff for order in reach)
-    reduced = not known or any(order < proof.classical for order in reach)
-    return none_below and (reduced or proof.weak_stiff == proof.classical)
+    none_below = all(order >= weak_stiff for order in reach)
+    reduced = not known or any(order < classical for order in reach)
+    return none_below and (reduced or weak_stiff == classical)
 
 
 @dataclass(frozen=True)
@@ -231,7 +227,7 @@ class StabilityTask:
         """The sections (`results.sections_json`) at z = 0, L and 5 L, as JSON data."""
         tableau, form, rate = equation_of(self.name)
         method = Amplification(tableau)
-        regions = [region(method, z) for z in (0.0, rate, 5 * rate)]
+        regions = [region(method, z) for z in usual_z(rate)]
         return {
             "name": self.name,
             "form": form,

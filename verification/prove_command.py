@@ -125,8 +125,8 @@ def proved(found: Any, order: int | None) -> dict[str, Any]:
         "judged": judged,
         "verdict": verdict,
         "solver": own,
-        **_orders(proof),
-        "embedded": _orders(proof.embedded) if proof.embedded else None,
+        **proof.orders,
+        "embedded": proof.embedded.orders if proof.embedded else None,
         "quadrature_order": proof.quadrature_order,
         "stage_order": proof.stage_order if found.tableau.stages else None,
         "principal_error_norm": _norm(proof),
@@ -143,10 +143,6 @@ def proved(found: Any, order: int | None) -> dict[str, Any]:
             for v in proof.violated(order)
         ],
     }
-
-
-def _orders(proof: Any) -> dict[str, int]:
-    return {key: getattr(proof, key) for key in ORDERS}
 
 
 def _norm(proof: Any) -> float | None:

@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
         "z": [sections_json(method, r) for r in regions],
     }
     if options.function:
-        data["function"] = str(method.exact[0, 0] if method.size == 1 else method.characteristic_polynomial)
+        data["function"] = str(method.function)
     if pairs is not None:
         data["largest_stable_step"] = _largest(method, *pairs)
     if options.plot is not None:
@@ -130,8 +130,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _values(given: Sequence[float] | None, method: Any, form: str, rate: float) -> list[float]:
-    sign = float(rate > 0) - float(rate < 0)
-    usable = [v for v in given or (0.0, sign, 5 * sign) if abs(method.matrix(v, 0)).max() < math.inf]
+    from .lookup import usual_z
+
+    usable = [v for v in given or usual_z(rate) if abs(method.matrix(v, 0)).max() < math.inf]
     values = usable if given is None else list(given)
     if len(usable) < len(values):
         bad = next(v for v in values if v not in usable)
