@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import sympy
-from semilinear.integrators.tableau import MAX_STAGES, N, P, Stage, Tableau, Weights, omega, phi, z
+from semilinear.integrators.tableau import MAX_STAGES, Stage, Tableau, Weights, formula_of, omega, phi, z
 from sympy import Expr, Integer, Rational, Symbol
 
 from .expansion import FORMS, FormName
@@ -73,10 +73,8 @@ class Ansatz:
     @cached_property
     def tableau(self) -> Tableau:
         """The tableau, with symbols."""
-        formulas = []
-        for row in self.rows:
-            weights = row.weights(Integer(1) if self.form == "rho" else phi(1, row.c))
-            formulas.append(sum((w * _evaluation(j) for j, w in weights.items()), Integer(0)))
+        first = [Integer(1) if self.form == "rho" else phi(1, row.c) for row in self.rows]
+        formulas = [formula_of(row.weights(f)) for row, f in zip(self.rows, first, strict=True)]
         stages = tuple(Stage(row.c, f) for row, f in zip(self.rows[:-1], formulas[:-1], strict=True))
         return Tableau(stages, formulas[-1])
 
@@ -93,10 +91,6 @@ class Ansatz:
         """With some unknowns and abscissae determined."""
         unknowns = tuple(x for x in self.unknowns if x not in values)
         return replace(self, rows=tuple(row.at(values) for row in self.rows), unknowns=unknowns)
-
-
-def _evaluation(j: int) -> Symbol:
-    return N(j) if j >= 0 else P(-j)
 
 
 def ansatz(

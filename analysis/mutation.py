@@ -16,7 +16,7 @@ import sympy
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.solvers import SOLVERS, make
-from semilinear.integrators.tableau import N, P, Stage, Tableau, Weights, phi, z
+from semilinear.integrators.tableau import Stage, Tableau, Weights, formula_of, phi, z
 from sympy import Expr, Integer, Rational
 
 from .expansion import Expansion, FormName, expand, form_name
@@ -43,9 +43,7 @@ class Mutant:
     @cached_property
     def tableau(self) -> Tableau:
         """The mutant itself."""
-        formulas = [
-            sympy.Add(*(w * (N(k) if k >= 0 else P(-k)) for k, w in row.items())) for row in self.weights
-        ]
+        formulas = [formula_of(row) for row in self.weights]
         stages = tuple(Stage(*pair) for pair in zip(self.c, formulas[:-1], strict=True))
         return Tableau(stages, formulas[-1])
 

@@ -83,6 +83,16 @@ Weights = Mapping[int, Expr]
 """Exact weights of one row: key i >= 0 for N(i), -j for P(j)."""
 
 
+def evaluation(key: int) -> Symbol:
+    """The evaluation that a weight with this key multiplies: N(i), or P(j) for -j."""
+    return N(key) if key >= 0 else P(-key)
+
+
+def formula_of(weights: Weights) -> Expr:
+    """The row with these weights, as `weights_of` takes it apart."""
+    return sympy.Add(*(w * evaluation(key) for key, w in weights.items()))
+
+
 @dataclass(frozen=True)
 class Stage:
     """The state at abscissa c, where the model is then evaluated."""

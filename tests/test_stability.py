@@ -24,6 +24,7 @@ from semilinear.integrators.tableau import (
     Stage,
     Tableau,
     adams,
+    formula_of,
     interpolate,
     nested_collocation,
     omega,
@@ -55,9 +56,7 @@ def at_zero(expression: Any) -> Any:
 
 def mutated(tableau: Tableau, j: int, factor: Any) -> Tableau:
     """With one output weight multiplied."""
-    row = dict(tableau.b) | {j: tableau.b[j] * factor}
-    evaluation = lambda i: N(i) if i >= 0 else P(-i)  # noqa: E731
-    output = sum(weight * evaluation(i) for i, weight in row.items())
+    output = formula_of(dict(tableau.b) | {j: tableau.b[j] * factor})
     return Tableau(tableau.stages, output, carry=tableau.carry)
 
 

@@ -15,7 +15,7 @@ from semilinear.integrators.arithmetic import multiprecision
 from semilinear.integrators.schedule import edm, rectified_flow, vp_cosine, vp_linear
 from semilinear.integrators.solver import Ramp, Repeat, Solver
 from semilinear.integrators.solvers import make
-from semilinear.integrators.tableau import N, P, omega, phi, phi1, phi2
+from semilinear.integrators.tableau import N, P, evaluation, omega, phi, phi1, phi2
 from semilinear.verification import study as study_module
 from semilinear.verification.problems import golden_mixture, mixture_1d, problem
 from semilinear.verification.reference import Reference, reference
@@ -146,7 +146,7 @@ def test_in_50_digits_the_order_is_found_within_a_hundredth(name: str, order: in
 def perturbed(solver: Solver, j: int, amount: Any = 0.001) -> Solver:
     """The solver with one output weight of its full-order tableau changed by a relative 1e-3."""
     top = solver.sequence.tableaux[-1]
-    return with_output(solver, top.output + amount * top.b[j] * (N(j) if j >= 0 else P(-j)))
+    return with_output(solver, top.output + amount * top.b[j] * evaluation(j))
 
 
 CASES = [(name, j) for name in (*ONE_STEP, *MULTISTEP) for j in make(name).sequence.tableaux[-1].b]

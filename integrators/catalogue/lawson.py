@@ -15,7 +15,21 @@ from typing import Any
 
 from sympy import Expr, Integer, exp
 
-from ..tableau import N, P, Stage, Tableau, Weights, adams, at_zero, interpolate, lagrange, omega, z
+from ..tableau import (
+    N,
+    P,
+    Stage,
+    Tableau,
+    Weights,
+    adams,
+    at_zero,
+    evaluation,
+    formula_of,
+    interpolate,
+    lagrange,
+    omega,
+    z,
+)
 from .butcher import BUTCHER
 from .entry import Entry
 
@@ -28,15 +42,10 @@ def at_rest(tableau: Tableau) -> Tableau:
     """The method for u' = N that a tableau is at z = 0."""
 
     def row(weights: Weights) -> Expr:
-        return sum((at_zero(w) * evaluation(j) for j, w in weights.items()), Integer(0))
+        return formula_of({key: at_zero(w) for key, w in weights.items()})
 
     stages = tuple(Stage(c, row(a)) for c, a in zip(tableau.c, tableau.a, strict=True))
     return Tableau(stages, row(tableau.b))
-
-
-def evaluation(j: int) -> Expr:
-    """The evaluation that a weight of index j multiplies: N(j), or P(-j)."""
-    return N(j) if j >= 0 else P(-j)
 
 
 def lawson(butcher: Tableau, nodes: int = 0, *, through_end: bool = False) -> Tableau:
