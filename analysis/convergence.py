@@ -55,11 +55,13 @@ AGREEING = 2.0
 """How much wider than the best law's interval another's may be for the reported one to hold its order."""
 STALLED = 0.1
 """Errors that fall with a lesser part of the steepest slope, or a lesser slope, have stopped."""
-NEAR = 0.05
-"""So near to the claim an order agrees with it, however narrow its interval."""
+NEAR = 0.1
+"""So near to the claim an order agrees with it, where no other is in reach."""
 MOVING = 0.01
 """Slopes that move ever faster by more than this from one to the next confirm nothing."""
-BENT = 0.01
+FLOORS = 30.0
+"""A floor is so many times what rounding, or the reference, is expected to make of an error."""
+BENT = 0.005
 """What a floor may make of an error that counts for the movement of the slopes."""
 ABOVE = 100.0
 """Times an undeclared floor: errors that are less are not used."""
@@ -122,9 +124,12 @@ class OrderEstimate:
         return "lower" if self.high < claimed else "higher"
 
     def _gap(self, claimed: float) -> float:
-        """By how much a claim misses the interval; none where it is near the order."""
-        if abs(self.order - claimed) <= NEAR:
-            return 0.0
+        """By how much a claim misses the interval; nothing where it is near, and the one order possible."""
+        r = self.reach
+        if r is not None and abs(self.order - claimed) <= NEAR:
+            alone = claimed - 0.5 < r.low <= claimed <= r.high < claimed + 0.5
+            if alone if r.settled else abs(r.moved) <= MOVING:
+                return 0.0
         return max(claimed - self.high, self.low - claimed)
 
     def doubt(self, claimed: float, max_half_width: float = MAX_HALF_WIDTH) -> str:
@@ -258,8 +263,7 @@ def estimate_order(
     resampled = STATISTICS[statistic](e[rows][:, samples])  # (points, replicates)
     used = [points[i].n for i in rows]
     logs = np.log(np.maximum(np.column_stack([summed[rows], resampled]), 1e-300))
-    # A floor is ten times a bound on the reference's error, or thirty times the rounding of a step.
-    unsure = np.array([points[i].floor / (10 * points[i].error) for i in rows])
+    unsure = np.array([points[i].floor / (FLOORS * points[i].error) for i in rows])
     answers = extrapolations(used, logs, unsure)
     if not answers:
         why = f"{len(rows)} usable points lie within one octave of n, more are needed"

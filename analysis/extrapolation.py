@@ -33,10 +33,14 @@ SETTLING = 0.75
 """The least part by which an answer's movement must shrink from one octave to the next."""
 UNSETTLED = 8.0
 """Last movements that an answer may still make which does not settle."""
+FASTEST = 3.0
+"""The power of h with which an answer may be taken to settle, by what it did two octaves ago."""
 YOUNG = 3.6
 """The same for one whose past is less than two octaves."""
 LEAP = 0.3
 """Part of an answer's distance from the plain slope that is not believed."""
+LEADING = 0.1
+"""The least share of the leading term in the finest error."""
 OTHERS = 8.0
 """How much wider than the best law's interval another's may be for it to count."""
 DOUBLED = 2.0
@@ -95,11 +99,12 @@ def two_terms(exponent: int, inverse: bool, widths: tuple[int, ...]) -> Law:
             a, b = first.sum(axis=1), second.sum(axis=1)
             det = aa * bb - ab * ab
             leading, other = (bb * a - ab * b) / det, (aa * b - ab * a) / det
-            best = int(
-                np.argmin(np.sum((leading[:, None] * first + other[:, None] * second - 1) ** 2, axis=1))
-            )
+            size = np.sum((leading[:, None] * first + other[:, None] * second - 1) ** 2, axis=1)
+            # A leading term that is next to nothing fits a pure power of the other term as well.
+            size[~(leading * first[:, -1] > LEADING)] = np.inf
+            best = int(np.argmin(size))
             p, step = float(tried[best]), step / 10
-        if not leading[best] > 0:
+        if not np.isfinite(size[best]):
             return math.nan, np.zeros_like(h), np.zeros_like(h)
         fitted = leading[best] * first[best] + other[best] * second[best]
         solve = np.linalg.pinv(np.stack([first[best], second[best], x * fitted], axis=1))
@@ -195,8 +200,8 @@ def _statistical(derivative: np.ndarray, residual: np.ndarray, freedom: int, rep
 def _left(past: Sequence[tuple[float, float]]) -> tuple[float, bool]:
     """A bound on the movement that is left, and whether the answer settles; (octaves back, order), now first.
 
-    An answer p + D h^r that moved by m over the last octave has m/(2^r - 1) left; r is read off the octave
-    before and taken to be 1 at most.
+    An answer p + D h^r that moved by m over the last octave has m/(2^r - 1) left, and by m over the last two
+    m/(4^r - 1); r is read off the octave before, and taken to be 1 at most for the last one's sake.
     """
     values = np.array([order for _, order in past])
     first = _at(past, OCTAVE)
@@ -211,8 +216,9 @@ def _left(past: Sequence[tuple[float, float]]) -> tuple[float, bool]:
         return 2 * max(latest, earlier), True
     if latest > SETTLING * earlier:
         return UNSETTLED * max(latest, earlier), False
-    rate = min(1.0, math.log2(earlier / latest)) if latest > 0 else 1.0
-    return max(latest / (2**rate - 1), float(moved[: second + 1].max()) / (4**rate - 1)), True
+    rate = math.log2(earlier / latest) if latest > 0 else FASTEST
+    slow, fast = min(rate, 1.0), min(rate, FASTEST)
+    return max(latest / (2**slow - 1), float(moved[: second + 1].max()) / (4**fast - 1)), True
 
 
 def _at(past: Sequence[tuple[float, float]], octaves: float) -> int | None:

@@ -283,7 +283,9 @@ def study(
         errors["strong"].append(strong_error(law, plan, response) if on_path else np.full(len(start), np.inf))
         floors.append(e.floor(n, size, bound))
         nfe.append(plan.nfe)
-    estimates = {key: extrapolate_order(e.ladder, np.array(v), floors, known_floors=True) for key, v in errors.items()}
+    estimates = {
+        key: extrapolate_order(e.ladder, np.array(v), floors, known_floors=True) for key, v in errors.items()
+    }
     exact = frozenset(
         key
         for key, v in errors.items()
