@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from semilinear.analysis.convergence import OrderEstimate
-from semilinear.analysis.stability_region import imaginary_interval, real_interval
+from semilinear.analysis.stability_region import imaginary_section, real_interval
 
 from .campaign import Measured, StochasticMeasured
 from .claims import unmeasured
@@ -224,14 +224,22 @@ def coupled_json(s: CoupledStudy) -> dict[str, Any]:
     }
 
 
+def complex_json(value: complex) -> float | list[float]:
+    """A complex number for JSON: a number where it is real, else [real, imaginary]."""
+    return [value.real, value.imag] if value.imag else value.real
+
+
 def sections_json(method: Any, region: Any) -> dict[str, Any]:
-    """The stable intervals and the area for one z, as JSON data."""
-    z = region.z.real
-    real = real_interval(method, z)
+    """The stable intervals and the area for one z, as JSON data.
+
+    imaginary: the symmetric interval in imaginary_interval, |Im w| <= y*.
+    """
+    real, across = real_interval(method, region.z), imaginary_section(method, region.z)
     return {
-        "z": z,
+        "z": complex_json(region.z),
         "real": None if real is None else [real.low, real.high],
-        "imaginary": imaginary_interval(method, z),
+        "imaginary": None if across is None else min(-across.low, across.high) + 0.0,
+        "imaginary_interval": None if across is None else [across.low, across.high],
         "area": region.area,
         "area_error": region.area_error,
     }
