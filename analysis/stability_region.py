@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from semilinear.integrators.messages import shown
 
 from .stability import Amplification
 
@@ -93,7 +94,7 @@ def region(method: Amplification, z: complex, points: int = 301) -> Region:
     Raises ValueError for z as `boundary_locus` does, or fewer than 9 points.
     """
     if isinstance(points, bool) or not isinstance(points, int) or points < 9:
-        raise ValueError(f"points must be an integer >= 9, got {points!r}")
+        raise ValueError(f"points must be an integer >= 9, got {shown(points)}")
     points += 1 - points % 2  # the grid of double width has the same corners
     left, right, bottom, top = window(method, z)
     x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)
@@ -265,7 +266,7 @@ def largest_stable_step(method: Amplification, linear: Any, mu: Any, *, ratio: f
             raise ValueError(f"{name} must be finite numbers, at least one, got {value.tolist()}")
     a, b = np.broadcast_arrays(*given.values())
     if not 1 < ratio <= 2:
-        raise ValueError(f"ratio must lie in (1, 2], got {ratio!r}")
+        raise ValueError(f"ratio must lie in (1, 2], got {shown(ratio)}")
     pairs = np.unique(np.stack([a.ravel(), b.ravel()], axis=-1), axis=0)
     found = [_stable_step(method, L, m, ratio) for L, m in pairs]
     return min(found, key=lambda s: (s.h, s.scanned))

@@ -13,6 +13,7 @@ from ..catalogue import CATALOGUE
 from ..catalogue.entry import from_columns
 from ..catalogue.etd import EULER
 from ..form import FormOf, data_in_lambda
+from ..messages import shown
 from ..solver import Ramp, Repeat, Sequence, Solver
 from ..tableau import Tableau, nested_collocation
 
@@ -29,7 +30,7 @@ def exponential_rk(name: str, form: FormOf = data_in_lambda) -> Solver:
     same power of h as the method's.  Raises ValueError for a name that is not in `NAMES`.
     """
     if name not in NAMES:
-        raise ValueError(f"name must be one of {', '.join(NAMES)}, got {name!r}")
+        raise ValueError(f"name must be one of {', '.join(NAMES)}, got {shown(name)}")
     entry = CATALOGUE[name]
     return with_tableau(name, entry.tableau, form, entry.claimed, entry.source, entry.paper)
 
