@@ -16,7 +16,6 @@ from functools import cached_property
 from typing import Any, Literal
 
 import sympy
-from semilinear.integrators.messages import shown
 from semilinear.integrators.tableau import MAX_STAGES, Stage, Tableau, Weights, formula_of, omega, phi, z
 from sympy import Expr, Integer, Rational, Symbol
 
@@ -113,12 +112,12 @@ def ansatz(
     check_choice("form", form, FORMS)
     check_choice("arguments", arguments, ("own", "earlier"))
     if isinstance(past, bool) or not isinstance(past, int) or not 0 <= past < MAX_STAGES:
-        raise ValueError(f"past must be an integer from 0 to {MAX_STAGES - 1}, got {shown(past)}")
+        raise ValueError(f"past must be an integer from 0 to {MAX_STAGES - 1}, got {past!r}")
     at = tuple(_abscissa(i, c) for i, c in enumerate(abscissae, 1))
     own = indices if stage_indices is None else stage_indices
     for name, values in (("indices", indices), ("stage_indices", own)):
         if not values or not all(isinstance(k, int) and 1 <= k <= 16 for k in values):
-            raise ValueError(f"{name} must be integers from 1 to 16, got {shown(list(values))}")
+            raise ValueError(f"{name} must be integers from 1 to 16, got {list(values)}")
     rows: list[AnsatzRow] = []
     unknowns: list[Symbol] = []
     for i, c in enumerate((*at, Integer(1)), 1):
@@ -172,7 +171,7 @@ def exactly(name: str, value: Any) -> Expr:
         return Rational(value)
     if isinstance(value, Expr) and not value.has(sympy.Float):
         return value
-    raise ValueError(f"{name} must be an exact number or expression, got {shown(value)}")
+    raise ValueError(f"{name} must be an exact number or expression, got {value!r}")
 
 
 def _abscissa(i: int, c: Any) -> Expr:
@@ -182,10 +181,10 @@ def _abscissa(i: int, c: Any) -> Expr:
         return value
     if isinstance(value, Rational) and value != 0:
         return value
-    raise ValueError(f"abscissa {i} must be a rational number other than 0, or a symbol, got {shown(c)}")
+    raise ValueError(f"abscissa {i} must be a rational number other than 0, or a symbol, got {c!r}")
 
 
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """Raise ValueError unless value is one of those allowed."""
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")

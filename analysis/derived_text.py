@@ -12,7 +12,6 @@ import textwrap
 from typing import Any
 
 import sympy
-from semilinear.integrators.messages import shown
 from semilinear.integrators.tableau import _EVALUATIONS, _OMEGAS, Weights
 from sympy import Expr, Integer, Symbol
 from sympy.printing.latex import LatexPrinter
@@ -117,7 +116,7 @@ def python(family: Family, name: str = "derived") -> str:
     """
     for what in (name, *(s.name for s in family.parameters)):
         if not what.isidentifier():
-            raise ValueError(f"name and parameters must be identifiers, got {shown(what)}")
+            raise ValueError(f"name and parameters must be identifiers, got {what!r}")
     tableau = family.tableau
     parameters = ", ".join(f'{s.name}=Symbol("{s.name}")' for s in family.parameters)
     stages = [f"        Stage({_code(s.c)}, {_code(s.formula)})," for s in tableau.stages]

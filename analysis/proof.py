@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import sympy
-from semilinear.integrators.messages import shown
 from semilinear.integrators.tableau import Tableau
 from sympy import Expr, Symbol
 
@@ -204,7 +203,7 @@ def prove(tableau: Tableau, *, linearised: bool = False) -> Proof:
     Q(parameters)[z, 1/z, e^(q z)], ValueError for a coefficient with a pole at z = 0.
     """
     if not isinstance(tableau, Tableau):
-        raise TypeError(f"tableau must be a Tableau, got {shown(tableau)}")
+        raise TypeError(f"tableau must be a Tableau, got {tableau!r}")
     proof = Proof(tableau, linearised)
     for where, row in rows(tableau):
         for key, weight in row.items():

@@ -126,6 +126,29 @@ class _Found:
     sentence: str
 
 
+def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
+    """A tableau by itself, on a semilinear system."""
+    from .study import LONG_LADDER
+    from .system_orders import SYSTEMS, measure_tableau
+
+    defaults: dict[str, Any] = {"schedule": "vp-linear", "grid": "lambda", "start": "own"}
+    defaults |= {"lam_start": LAMBDA_START, "lam_end": LAMBDA_END}
+    defaults |= dict.fromkeys(("paths", "seed", "residue", "batch"))
+    _refuse(options, tableau, "is measured on a semilinear system without --form", defaults)
+    system = options.problem or SYSTEMS[tableau.linearised]
+    known("problem", system, SYSTEMS)
+    check_digits(options)
+    ladder = tuple(n for n in LONG_LADDER if 8 <= n <= finest(options, 128, LONG_LADDER[-1]))
+    try:
+        with progress_bar(f"running {tableau.name}"):
+            data, estimate = measure_tableau(tableau, system, options.digits, ladder)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    data |= _judged(options, tableau, estimate.verdict, estimate.doubt)
+    text = f"claimed {data['claimed']:g}, observed {_interval(data)}: {_verdict(data)}"
+    return _Found(f"{tableau.name} on {system}, exact start", data, [(tableau.name, data)], text)
+
+
 def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
     from .results import study_json
     from .study import run as measure
@@ -213,29 +236,6 @@ def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
     )
     title = f"{solver.name} on {options.problem}, {measured.paths} coupled paths"
     return _Found(title, data, studies, text)
-
-
-def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
-    """A tableau by itself, on a semilinear system."""
-    from .study import LONG_LADDER
-    from .system_orders import SYSTEMS, measure_tableau
-
-    defaults: dict[str, Any] = {"schedule": "vp-linear", "grid": "lambda", "start": "own"}
-    defaults |= {"lam_start": LAMBDA_START, "lam_end": LAMBDA_END}
-    defaults |= dict.fromkeys(("paths", "seed", "residue", "batch"))
-    _refuse(options, tableau, "is measured on a semilinear system without --form", defaults)
-    system = options.problem or SYSTEMS[tableau.linearised]
-    known("problem", system, SYSTEMS)
-    check_digits(options)
-    ladder = tuple(n for n in LONG_LADDER if 8 <= n <= finest(options, 128, LONG_LADDER[-1]))
-    try:
-        with progress_bar(f"running {tableau.name}"):
-            data, estimate = measure_tableau(tableau, system, options.digits, ladder)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    data |= _judged(options, tableau, estimate.verdict, estimate.doubt)
-    text = f"claimed {data['claimed']:g}, observed {_interval(data)}: {_verdict(data)}"
-    return _Found(f"{tableau.name} on {system}, exact start", data, [(tableau.name, data)], text)
 
 
 def _refuse(options: argparse.Namespace, solver: Any, why: str, defaults: dict[str, Any]) -> None:
