@@ -29,6 +29,7 @@ from typing import Literal
 
 import sympy
 from semilinear.integrators.form import Form
+from semilinear.integrators.messages import shown
 from semilinear.integrators.tableau import Tableau, Weights, omega, phi, z
 from sympy import Expr
 
@@ -49,7 +50,7 @@ FORMS: tuple[FormName, ...] = ("lambda", "rho", "t")
 def check_order(name: str, value: int, largest: int = MAX_ORDER) -> None:
     """Raise ValueError unless value is an integer from 1 to `largest`."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
-        raise ValueError(f"{name} must be an integer from 1 to {largest}, got {value!r}")
+        raise ValueError(f"{name} must be an integer from 1 to {largest}, got {shown(value)}")
 
 
 @dataclass(eq=False)

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import sympy
 from semilinear.integrators.form import Form, Measured
+from semilinear.integrators.messages import shown
 from semilinear.integrators.model_statistics import StatisticsWeight
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.tableau import MAX_STAGES, StepRatio, Tableau, omega
@@ -285,7 +286,7 @@ def prove_solver(
     setting's expansion raise NotInRing when an order is asked for.
     """
     if not isinstance(solver, Solver):
-        raise TypeError(f"solver must be a Solver, got {solver!r}")
+        raise TypeError(f"solver must be a Solver, got {shown(solver)}")
     if solver.stochastic or solver.noising is not None:
         raise ValueError(f"{solver.name} is stochastic: its orders are weak and strong ones, on an SDE")
     given = setting(solver.form(open_schedule()), points)

@@ -20,6 +20,7 @@ import numpy as np
 import scipy.integrate
 import torch
 
+from .messages import shown
 from .noise import per_sample
 from .prediction import Model
 from .sampler import Sample
@@ -44,9 +45,9 @@ class Solve:
         for name in ("rtol", "atol"):
             value = getattr(self, name)
             if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a positive number, got {value!r}")
+                raise ValueError(f"{name} must be a positive number, got {shown(value)}")
         if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {shown(self.method)}")
 
     def run(
         self, slope: Callable[[float, np.ndarray], np.ndarray], start: float, end: float, y: np.ndarray
@@ -140,9 +141,9 @@ def draw_probes(
     Raises ValueError for another kind, m < 1 or a seed outside [0, 2^64).
     """
     if kind not in ("rademacher", "gaussian"):
-        raise ValueError(f"kind must be rademacher or gaussian, got {kind!r}")
+        raise ValueError(f"kind must be rademacher or gaussian, got {shown(kind)}")
     if isinstance(m, bool) or not isinstance(m, int) or m < 1:
-        raise ValueError(f"m must be an integer >= 1, got {m!r}")
+        raise ValueError(f"m must be an integer >= 1, got {shown(m)}")
     noise = per_sample(seed, stream=3)  # 0 is a plan's own; correctors and projections take 1 and 2
     normal = torch.stack([noise(i, like) for i in range(m)])
     return normal if kind == "gaussian" else torch.where(normal < 0, -1.0, 1.0).to(normal)
@@ -207,14 +208,14 @@ def bits_per_dim(log_density: torch.Tensor, dimension: int, offset: float = 0.0)
     Raises ValueError for a dimension < 1.
     """
     if isinstance(dimension, bool) or not isinstance(dimension, int) or dimension < 1:
-        raise ValueError(f"dimension must be an integer >= 1, got {dimension!r}")
+        raise ValueError(f"dimension must be an integer >= 1, got {shown(dimension)}")
     return -log_density / (dimension * math.log(2)) + offset
 
 
 def _check(sde: DiffusionSDE, x: Any, t_start: float, t_end: float | None) -> float:
     """The end time: T when absent."""
     if not isinstance(sde, DiffusionSDE):
-        raise TypeError(f"sde must be a DiffusionSDE, got {sde!r}")
+        raise TypeError(f"sde must be a DiffusionSDE, got {shown(sde)}")
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         raise TypeError(f"x must be a floating-point tensor, got {_shape(x)}")
     if x.ndim < 2 or x.numel() == 0:

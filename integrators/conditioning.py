@@ -22,6 +22,7 @@ import torch
 from .arithmetic import Value
 from .boundary import Noise, given_noise
 from .grids import Times
+from .messages import shown
 from .sampler import Evaluate
 from .schedule import Schedule
 
@@ -45,7 +46,7 @@ class Known:
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, torch.Tensor) or self.data.ndim < 2:
-            raise ValueError(f"data must be a tensor of shape (batch, channels, ...), got {self.data!r}")
+            raise ValueError(f"data must be a tensor of shape (batch, channels, ...), got {shown(self.data)}")
         if not bool(((self.mask == 0) | (self.mask == 1)).all()):
             raise ValueError("mask must hold zeros and ones only")
         own, whole = tuple(self.mask.shape), tuple(self.data.shape)

@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 
+from .messages import shown
 from .prediction import Model, check_prediction, conversion
 from .schedule import Schedule
 from .statistics import check_word
@@ -69,7 +70,7 @@ def noised(data: Tensor, schedule: Schedule, seed: int, *, probes: int | None = 
     if data.ndim < 1 or not data.is_floating_point():
         raise ValueError(f"data must be a floating tensor (n, ...), got {data.dtype} {tuple(data.shape)}")
     if probes is not None and (isinstance(probes, bool) or not isinstance(probes, int) or probes < 1):
-        raise ValueError(f"probes must be None or an integer >= 1, got {probes!r}")
+        raise ValueError(f"probes must be None or an integer >= 1, got {shown(probes)}")
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(data.shape, generator=generator, dtype=data.dtype).to(data.device)
     signs = None
@@ -242,7 +243,7 @@ def estimate(
     Raises ValueError, naming the argument, before the model is called.
     """
     if isinstance(intervals, bool) or not isinstance(intervals, int) or intervals < 1:
-        raise ValueError(f"intervals must be an integer >= 1, got {intervals!r}")
+        raise ValueError(f"intervals must be an integer >= 1, got {shown(intervals)}")
     check_word("slope", slope, SLOPES)
     check_word("moments", moments, MOMENTS)
     if not lam_start < lam_end:

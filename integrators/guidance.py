@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from .messages import shown
 from .prediction import Model, convert
 from .schedule import Schedule
 
@@ -38,9 +39,9 @@ def discrete_time(network: Network, n: int, *, labels: str = "offset") -> Model:
     whose label would be negative (before the table's first entry).
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n must be an integer >= 1, got {n!r}")
+        raise ValueError(f"n must be an integer >= 1, got {shown(n)}")
     if labels not in LABELS:
-        raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {labels!r}")
+        raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {shown(labels)}")
     label_of = LABELS[labels]
 
     def model(x: torch.Tensor, t: float) -> torch.Tensor:
@@ -55,7 +56,7 @@ def discrete_time(network: Network, n: int, *, labels: str = "offset") -> Model:
 
 def _scale(scale: Any) -> float:
     if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
-        raise ValueError(f"scale must be a finite number, got {scale!r}")
+        raise ValueError(f"scale must be a finite number, got {shown(scale)}")
     return float(scale)
 
 

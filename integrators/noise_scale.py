@@ -24,6 +24,7 @@ from sympy.codegen.cfunctions import log1p
 from .arithmetic import FLOAT64, Arithmetic, Value, finite, of
 from .evaluate import function
 from .form import INFINITY
+from .messages import shown
 from .quadrature import GAUSS
 
 x = Symbol("x", positive=True)
@@ -71,9 +72,9 @@ class NoiseScale:
     def __post_init__(self) -> None:
         phi = self.phi
         if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"name must be a non-empty string, got {self.name!r}")
+            raise ValueError(f"name must be a non-empty string, got {shown(self.name)}")
         if not isinstance(phi, Expr) or phi.free_symbols != {x}:
-            raise ValueError(f"phi must be an expression in noise_scale.x, got {phi!r}")
+            raise ValueError(f"phi must be an expression in noise_scale.x, got {shown(phi)}")
         relative = sympy.factor_terms(phi) / x
         # Factor by factor: a power of x gives its exponent, exactly.
         growth = sum((x * sympy.diff(f, x) / f for f in Mul.make_args(relative)), Integer(0))
@@ -154,7 +155,7 @@ def sde_1(eta: Any = 0) -> NoiseScale:
 def _exact(name: str, value: Any) -> Rational:
     number = isinstance(value, (numbers.Real, Rational, sympy.Float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
+        raise ValueError(f"{name} must be a finite number, got {shown(value)}")
     return Rational(value)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from .arithmetic import Value, choose
 from .compiler import StepCompiler
 from .grids import Grid, uniform_lambda, user
+from .messages import shown
 from .prediction import check_prediction
 from .program import FINALS, STARTS, Final, Plan, PlanStep, Start
 from .schedule import Schedule
@@ -55,15 +56,15 @@ def compile_plan(
     """
     for name, value, kind in (("solver", solver, Solver), ("schedule", schedule, Schedule)):
         if not isinstance(value, kind):
-            raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
+            raise TypeError(f"{name} must be a {kind.__name__}, got {shown(value)}")
     if grid is not None and not isinstance(grid, Grid):
-        raise TypeError(f"grid must be a Grid or None, got {grid!r}")
+        raise TypeError(f"grid must be a Grid or None, got {shown(grid)}")
     for name, flag in (("denoise", denoise), ("noise_at_end", noise_at_end)):
         if not isinstance(flag, bool):
-            raise TypeError(f"{name} must be True or False, got {flag!r}")
+            raise TypeError(f"{name} must be True or False, got {shown(flag)}")
     for name, value in (("t_start", t_start), ("t_end", t_end)):
         if not (value is None or isinstance(value, numbers.Real) or hasattr(value, "context")):
-            raise TypeError(f"{name} must be a number, got {value!r}")
+            raise TypeError(f"{name} must be a number, got {shown(value)}")
     steps = int(steps) if isinstance(steps, np.integer) else steps
     _choice("start", start, STARTS)
     _choice("final", final, FINALS)
@@ -129,4 +130,4 @@ def compile_plan(
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")

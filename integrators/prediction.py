@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .arithmetic import Value, finite, of
+from .messages import shown
 from .schedule import Formulas, Schedule
 
 Prediction = Literal["eps", "x0", "v", "score", "flow"]
@@ -40,7 +41,7 @@ PREDICTIONS: dict[str, Callable[[Formulas, Value], tuple[Value, Value]]] = {
 def check_prediction(prediction: Any) -> None:
     """Raise ValueError for a name that is not a prediction type."""
     if not isinstance(prediction, str) or prediction not in PREDICTIONS:
-        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
+        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {shown(prediction)}")
 
 
 def conversion(schedule: Schedule, prediction: str, target: Target, t: Value) -> tuple[Value, Value]:

@@ -12,6 +12,7 @@ from sympy import Symbol
 from .arithmetic import Value
 from .form import FormOf, Step
 from .grids import Grid, Times
+from .messages import shown
 from .schedule import Schedule
 from .tableau import Tableau
 
@@ -41,7 +42,7 @@ class Sequence(Protocol):
 
 def _check_budget(budget: int, least: int, what: str) -> None:
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < least:
-        raise ValueError(f"steps must be an integer >= {least}{what}, got {budget!r}")
+        raise ValueError(f"steps must be an integer >= {least}{what}, got {shown(budget)}")
 
 
 @dataclass(frozen=True)
@@ -206,9 +207,9 @@ class Solver:
 
     def __post_init__(self) -> None:
         if not callable(self.form):
-            raise ValueError(f"form must be a function of a schedule, got {self.form!r}")
+            raise ValueError(f"form must be a function of a schedule, got {shown(self.form)}")
         if isinstance(self.claimed, bool) or not isinstance(self.claimed, int) or self.claimed < 1:
-            raise ValueError(f"claimed must be an integer >= 1, got {self.claimed!r}")
+            raise ValueError(f"claimed must be an integer >= 1, got {shown(self.claimed)}")
         if not 0 <= self.noise_scale <= sys.float_info.max:
             raise ValueError(f"noise_scale must be a finite number >= 0, got {str(self.noise_scale)[:40]}")
         if not self.sequence.tableaux:

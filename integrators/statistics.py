@@ -21,6 +21,7 @@ import numpy as np
 
 from .arithmetic import Arithmetic, Value, of
 from .grids import Times
+from .messages import shown
 from .quadrature import GaussLegendre
 from .schedule import Schedule
 from .series import Series, interpolate
@@ -121,7 +122,7 @@ def check_range(lam: Value, low: float, high: float) -> None:
 def check_word(name: str, value: Any, allowed: Sequence[str]) -> None:
     """Raise ValueError unless the value is one of the allowed words."""
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
 
 
 def _arrays(**values: Any) -> list[np.ndarray]:
@@ -131,9 +132,9 @@ def _arrays(**values: Any) -> list[np.ndarray]:
         try:
             arrays.append(np.array(value, dtype=np.float64))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}") from error
+            raise ValueError(f"{name} must be a number or an array of numbers, got {shown(value)}") from error
         if not np.all(np.isfinite(arrays[-1])):
-            raise ValueError(f"{name} must be finite, got {value!r}")
+            raise ValueError(f"{name} must be finite, got {shown(value)}")
     try:
         return [a.copy() for a in np.broadcast_arrays(*arrays)]
     except ValueError as error:
@@ -178,7 +179,7 @@ def gaussian(variance: Any = 1.0, mean: Any = 0.0) -> Smooth:
     """
     c, m = _arrays(variance=variance, mean=mean)
     if not np.all(c > 0):
-        raise ValueError(f"variance must be positive, got {variance!r}")
+        raise ValueError(f"variance must be positive, got {shown(variance)}")
 
     def potentials(lam: Value) -> Potentials:
         xp = of(lam)
@@ -228,8 +229,8 @@ def from_functions(
     """
     knots = np.array([low, high], dtype=np.float64)
     if not (np.all(np.isfinite(knots)) and low < high):
-        raise ValueError(f"low and high must be finite and increasing, got {low!r} and {high!r}")
+        raise ValueError(f"low and high must be finite and increasing, got {shown(low)} and {shown(high)}")
     if isinstance(degree, bool) or not isinstance(degree, int) or degree < 1:
-        raise ValueError(f"degree must be an integer >= 1, got {degree!r}")
+        raise ValueError(f"degree must be an integer >= 1, got {shown(degree)}")
     parts: Sequence[Series] = [interpolate(f, knots, degree) for f in (l, s, b)]
     return from_series(*parts)

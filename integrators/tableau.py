@@ -23,6 +23,8 @@ from typing import Any, Literal
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
 
+from .messages import shown
+
 z = Symbol("z")
 
 
@@ -128,7 +130,9 @@ class Tableau:
             if row is not None:
                 weights_of(row, name, available=len(self.stages) + 1)
         if not isinstance(self.stage_noise, bool) and self.stage_noise != "independent":
-            raise ValueError(f"stage_noise must be False, True or 'independent', got {self.stage_noise!r}")
+            raise ValueError(
+                f"stage_noise must be False, True or 'independent', got {shown(self.stage_noise)}"
+            )
         if self.carry is not None:
             if not 1 <= self.carry <= len(self.stages):
                 raise ValueError(f"carry must name one of the {len(self.stages)} stages, got {self.carry}")
@@ -205,7 +209,7 @@ class Tableau:
         if len(a) != s or len(b) != s:
             raise ValueError(f"c, a, b must have the same length, got {s}, {len(a)}, {len(b)}")
         if s == 0 or sympy.sympify(c[0]) != 0:
-            raise ValueError(f"c must start with 0, got {list(c)[:1]}")
+            raise ValueError(f"c must start with 0, got {shown(list(c)[:1])}")
         for i, row in enumerate(a):
             for j, entry in enumerate(row):
                 if j >= i and sympy.sympify(entry) != 0:
@@ -311,7 +315,7 @@ def lagrange(nodes: Sequence[Expr]) -> list[tuple[list[Expr], Expr]]:
 def adams(k: int) -> Tableau:
     """Exponential Adams-Bashforth of order k on any step ratios: no stages, k - 1 past evaluations."""
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k must be an integer >= 1, got {k!r}")
+        raise ValueError(f"k must be an integer >= 1, got {shown(k)}")
     return Tableau((), interpolate({Integer(0): N(0)} | {-omega(j): P(j) for j in range(1, k)}))
 
 
@@ -324,7 +328,7 @@ def nested_collocation(order: int) -> Tableau:
     3.8.6.
     """
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
-        raise ValueError(f"order must be an integer >= 1, got {order!r}")
+        raise ValueError(f"order must be an integer >= 1, got {shown(order)}")
     return nested([[Rational(i, size + 1) for i in range(1, size + 1)] for size in range(1, order)])
 
 

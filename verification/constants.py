@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from semilinear.integrators.arithmetic import Arithmetic, Value, of
+from semilinear.integrators.messages import shown
 from semilinear.integrators.schedule import Schedule
 
 Array = Any
@@ -18,7 +19,7 @@ def check_weights(weights: Any) -> np.ndarray:
     w = np.asarray(weights, dtype=np.float64)
     if w.ndim != 1 or w.size == 0 or not np.all(w > 0) or not abs(w.sum() - 1) < 1e-3:
         raise ValueError(
-            f"weights must be positive and sum to 1 (up to 1e-3, then normalized), got {weights!r}"
+            f"weights must be positive and sum to 1 (up to 1e-3, then normalized), got {shown(weights)}"
         )
     normalized: np.ndarray = w / w.sum()
     return normalized

@@ -30,6 +30,7 @@ import numpy as np
 from semilinear.analysis.convergence import OrderEstimate, Verdict, estimate_noisy_order
 from semilinear.integrators.form import FormOf
 from semilinear.integrators.grids import Grid, uniform_t
+from semilinear.integrators.messages import shown
 from semilinear.integrators.noise import BrownianPath
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.prediction import Model
@@ -85,23 +86,22 @@ class CoupledExperiment:
     def __post_init__(self) -> None:
         for name, kind in (("schedule", Schedule), ("grid", Grid)):
             if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+                raise TypeError(f"{name} must be a {kind.__name__}, got {shown(getattr(self, name))}")
         if not all(hasattr(self.problem, part) for part in ("model", "data", "dimension")):
-            raise TypeError(f"problem must be a Problem (see `problems.problem`), got {self.problem!r}")
+            raise TypeError(f"problem must be a Problem (see `problems.problem`), got {shown(self.problem)}")
         if not self.lam_start < self.lam_end:
             raise ValueError(f"lam_start must be below lam_end, got {self.lam_start} and {self.lam_end}")
         for name, least in (("paths", 2 * BATCHES), ("seed", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+                raise ValueError(f"{name} must be an integer >= {least}, got {shown(value)}")
         if self.paths % (2 * BATCHES):
             raise ValueError(f"paths must be a multiple of {2 * BATCHES}, got {self.paths}")
         if len(self.ladder) < 2 or not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
-            raise ValueError(f"ladder must be increasing positive integers, got {self.ladder}")
+            raise ValueError(f"ladder must be increasing positive integers, got {shown(self.ladder)}")
         if self.fine > FINEST:
-            raise ValueError(
-                f"ladder must need a reference of at most {FINEST} steps, got {self.ladder}: {self.fine}"
-            )
+            needs = f"{shown(self.ladder)}: {self.fine}"
+            raise ValueError(f"ladder must need a reference of at most {FINEST} steps, got {needs}")
 
     @property
     def fine(self) -> int:
@@ -200,7 +200,7 @@ def study(
     to a noisier time between steps: it has no path.
     """
     if not isinstance(solver, Solver):
-        raise TypeError(f"solver must be a Solver, got {solver!r}")
+        raise TypeError(f"solver must be a Solver, got {shown(solver)}")
     if not solver.stochastic:
         raise ValueError(f"solver {solver.name!r} is not stochastic: measure it with `study.run`")
     if solver.noising is not None:

@@ -35,25 +35,36 @@ class Found:
     solver: Solver | None = None
 
 
-def tableau_of(text: str) -> Found:
-    """The tableau of a catalogue entry, the full-order tableau of another listed solver, or that of a file (a
-    name that ends in .json or holds a folder).
+def check_name(text: str) -> None:
+    """Refuse what is neither listed nor a file (a name that ends in .json or holds a folder).
 
-    Raises UsageError for an unknown name, with the nearest ones, and for a file that is not a tableau.
+    Raises UsageError, with the nearest names.
     """
-    if text.lower().endswith(".json") or os.sep in text:
-        return _file(text)
-    if text in CATALOGUE:
-        entry = CATALOGUE[text]
-        source = f"{entry.paper}, {entry.source}"
-        return Found(entry.tableau, text, entry.claimed, entry.linearised, source)
-    if text in SOLVERS:
-        return _solver(text)
+    if _is_file(text) or text in CATALOGUE or text in SOLVERS:
+        return
     hint = nearest(text, dict.fromkeys((*SOLVERS, *CATALOGUE)))
     raise UsageError(
         f"expected a listed solver, an entry of the catalogue (`semilinear list`) or a .json file, got "
         f"{text!r}{hint}"
     )
+
+
+def tableau_of(text: str) -> Found:
+    """The tableau of a catalogue entry, the full-order tableau of another listed solver, or that of a file.
+
+    Raises UsageError as `check_name` does, and for a file that is not a tableau.
+    """
+    check_name(text)
+    if _is_file(text):
+        return _file(text)
+    if text not in CATALOGUE:
+        return _solver(text)
+    entry = CATALOGUE[text]
+    return Found(entry.tableau, text, entry.claimed, entry.linearised, f"{entry.paper}, {entry.source}")
+
+
+def _is_file(text: str) -> bool:
+    return text.lower().endswith(".json") or os.sep in text
 
 
 def _file(path: str) -> Found:

@@ -13,6 +13,7 @@ from fractions import Fraction
 import numpy as np
 import scipy.special
 from semilinear.integrators.arithmetic import Arithmetic, Value, multiprecision, of
+from semilinear.integrators.messages import shown
 from semilinear.integrators.prediction import Model
 from semilinear.integrators.schedule import Schedule
 
@@ -64,9 +65,9 @@ class RotatedProduct:
                 f"means and variances must have the shape of weights {w.shape}, got {m.shape}, {v.shape}"
             )
         if not np.all((v > 0) & np.isfinite(v)):
-            raise ValueError(f"variances must be positive numbers, got {v!r}")
+            raise ValueError(f"variances must be positive numbers, got {shown(v)}")
         if not np.all(np.isfinite(m)):
-            raise ValueError(f"means must be finite, got {m!r}")
+            raise ValueError(f"means must be finite, got {shown(m)}")
         identity = np.array(
             [[Fraction(int(i == j)) for j in range(len(w))] for i in range(len(w))], dtype=object
         )

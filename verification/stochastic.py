@@ -28,6 +28,7 @@ from semilinear.analysis.convergence import OrderEstimate, Verdict, extrapolate_
 from semilinear.integrators.arithmetic import Arithmetic, Value, choose
 from semilinear.integrators.form import FormOf
 from semilinear.integrators.grids import Grid, uniform_t
+from semilinear.integrators.messages import shown
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.prediction import Model
 from semilinear.integrators.program import Plan, Row
@@ -167,11 +168,11 @@ class StochasticExperiment:
     def __post_init__(self) -> None:
         for name, kind in (("schedule", Schedule), ("grid", Grid), ("data", Gaussians)):
             if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+                raise TypeError(f"{name} must be a {kind.__name__}, got {shown(getattr(self, name))}")
         if not self.lam_start < self.lam_end:
             raise ValueError(f"lam_start must be below lam_end, got {self.lam_start} and {self.lam_end}")
         if not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
-            raise ValueError(f"ladder must be increasing positive integers, got {self.ladder}")
+            raise ValueError(f"ladder must be increasing positive integers, got {shown(self.ladder)}")
 
     @property
     def xp(self) -> Arithmetic:
@@ -263,7 +264,7 @@ def study(
     Raises TypeError for another kind of solver, ValueError for a form that is no SDE's.
     """
     if not isinstance(solver, Solver):
-        raise TypeError(f"solver must be a Solver, got {solver!r}")
+        raise TypeError(f"solver must be a Solver, got {shown(solver)}")
     e = StochasticExperiment() if experiment is None else experiment
     marginal, on_path = solver.noising is not None and form is None, solver.noising is None
     law = e.law(solver.form if form is None else form)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from ..messages import shown
 from ..names import nearest
 from ..solver import Solver
 from . import (
@@ -75,7 +76,7 @@ def make(name: str, /, **parameters: Any) -> Solver:
     """
     if not isinstance(name, str) or name not in SOLVERS:
         raise ValueError(
-            f"solver must be a listed name, got {name!r}{nearest(name, SOLVERS)} (see `semilinear list`)"
+            f"solver must be a listed name, got {shown(name)}{nearest(name, SOLVERS)} (see `semilinear list`)"
         )
     constructor = SOLVERS[name]
     taken = _free_parameters(constructor)
@@ -86,7 +87,7 @@ def make(name: str, /, **parameters: Any) -> Solver:
     signature = inspect.signature(constructor)
     for key, value in parameters.items():
         if signature.parameters[key].annotation in (bool, "bool") and not isinstance(value, bool):
-            raise ValueError(f"{key} must be true or false, got {value!r}")
+            raise ValueError(f"{key} must be true or false, got {shown(value)}")
     return constructor(**parameters)
 
 

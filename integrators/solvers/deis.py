@@ -14,6 +14,7 @@ from sympy import Rational
 
 from ..catalogue.butcher import BUTCHER
 from ..form import Form, noise_in_lambda, noise_in_rho, noise_in_time
+from ..messages import shown
 from ..quadrature import LeftRiemann
 from ..schedule import Schedule
 from ..solver import Ramp, Repeat, Solver
@@ -25,7 +26,7 @@ RELEASED = LeftRiemann(10_000)
 
 def _check_degree(degree: int) -> None:
     if isinstance(degree, bool) or not isinstance(degree, int) or not 0 <= degree <= 8:
-        raise ValueError(f"degree must be an integer from 0 to 8, got {degree!r}")
+        raise ValueError(f"degree must be an integer from 0 to 8, got {shown(degree)}")
 
 
 def _adams_ramp(degree: int) -> Ramp:
@@ -90,7 +91,7 @@ RUNGE_KUTTA: dict[str, tuple[int, Tableau]] = {
 def rho_rk(method: str) -> Solver:
     """rhoRK-DEIS: an explicit Runge-Kutta method for d(x/alpha) = eps d rho."""
     if method not in RUNGE_KUTTA:
-        raise ValueError(f"method must be one of {', '.join(RUNGE_KUTTA)}, got {method!r}")
+        raise ValueError(f"method must be one of {', '.join(RUNGE_KUTTA)}, got {shown(method)}")
     order, tableau = RUNGE_KUTTA[method]
     source = "rhoRK-DEIS; " + ("the midpoint rule" if method == "2midpoint" else "qsh-zh/deis, th_deis/rk.py")
     return Solver(f"deis-rhork-{method}", noise_in_rho, Repeat(tableau, EULER), order, source, paper=PAPER)

@@ -18,6 +18,7 @@ from sympy import Expr, Integer, Rational, Symbol
 
 from ..arithmetic import Value
 from ..grids import Grid, Times
+from ..messages import shown
 from ..model_statistics import model_statistics
 from ..schedule import Schedule
 from ..solver import Ramp, Repeat, Sequence, Solver, StepContext
@@ -154,7 +155,7 @@ def multistep(
     check_word("corrector", corrector, CORRECTORS)
     check_word("half", half, HALVES)
     if not isinstance(pseudo_predictor, bool):
-        raise ValueError(f"pseudo_predictor must be True or False, got {pseudo_predictor!r}")
+        raise ValueError(f"pseudo_predictor must be True or False, got {shown(pseudo_predictor)}")
     if half != "no" and corrector == "none":
         raise ValueError("half must be 'no' where corrector is 'none'")
     if corrector == "same" and order == 1:
@@ -203,9 +204,9 @@ def singlestep(order: int, *, statistics: Statistics | None = None) -> Solver:
 
 def _checked(order: int, statistics: Statistics | None) -> Statistics:
     if order not in (1, 2, 3) or isinstance(order, bool):
-        raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
+        raise ValueError(f"order must be 1, 2 or 3, got {shown(order)}")
     if statistics is not None and not all(hasattr(statistics, part) for part in ("at", "moments", "place")):
-        raise TypeError(f"statistics must be Statistics (see `statistics.py`), got {statistics!r}")
+        raise TypeError(f"statistics must be Statistics (see `statistics.py`), got {shown(statistics)}")
     return gaussian() if statistics is None else statistics
 
 

@@ -17,6 +17,7 @@ from sympy import Integer
 
 from ..extended_sde import ByParts, Moments, exact, extended_reverse_sde
 from ..form import Form
+from ..messages import shown
 from ..noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale
 from ..quadrature import LeftRiemann
 from ..schedule import Schedule
@@ -82,7 +83,7 @@ def released(order: int, scale: NoiseScale = SDE_5, *, points: int = POINTS, cli
     """
     _check_order(order, 1, 3)
     if isinstance(clip, bool) or not isinstance(clip, (int, float)) or not 0 <= clip < float("inf"):
-        raise ValueError(f"clip must be a non-negative number, got {clip!r}")
+        raise ValueError(f"clip must be a non-negative number, got {shown(clip)}")
     ramp = tuple(taylor(k) for k in range(1, order + 1))
     function = "ve_1_order, vp_1_order" if order == 1 else f"ve_{order}_order_taylor, vp_{order}_order_taylor"
     source = f"QinpengCui/ER-SDE-Solver, er_sde_solver.py, {function}"
@@ -100,7 +101,7 @@ def _solver(
     clip: float = 0.0,
 ) -> Solver:
     if not isinstance(scale, NoiseScale):
-        raise TypeError(f"scale must be a NoiseScale (see noise_scale.NOISE_SCALES), got {scale!r}")
+        raise TypeError(f"scale must be a NoiseScale (see noise_scale.NOISE_SCALES), got {shown(scale)}")
 
     def form(schedule: Schedule) -> Form:
         return extended_reverse_sde(schedule, scale, moments, clip)
@@ -112,7 +113,7 @@ def _solver(
 
 def _check_order(order: int, low: int, high: int) -> None:
     if isinstance(order, bool) or not isinstance(order, int) or not low <= order <= high:
-        raise ValueError(f"order must be an integer from {low} to {high}, got {order!r}")
+        raise ValueError(f"order must be an integer from {low} to {high}, got {shown(order)}")
 
 
 LISTED: tuple[Callable[..., Solver], ...] = (

@@ -36,6 +36,7 @@ from typing import Any
 from sympy import Expr
 
 from ..arithmetic import Value, of
+from ..messages import shown
 from ..schedule import Schedule
 from ..solver import Noising, Solver
 from . import deis, dpm_solver, edm
@@ -205,7 +206,7 @@ def lms(order: int = 4) -> Solver:
     start.
     """
     if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= 9:
-        raise ValueError(f"order must be an integer from 1 to 9, got {order!r}")
+        raise ValueError(f"order must be an integer from 1 to 9, got {shown(order)}")
     return replace(deis.rho_ab(order - 1), name=f"lms-{order}", source=f"{SOURCE}, sample_lms", paper=KD)
 
 
@@ -226,5 +227,5 @@ def _check(name: str, value: Any, high: float = math.inf, finite: bool = True) -
     real = isinstance(value, (numbers.Real, Expr)) or hasattr(value, "context")
     if isinstance(value, bool) or not real or not 0 <= value <= high or (finite and value == math.inf):
         allowed = f"in [0, {high:g}]" if math.isfinite(high) else ">= 0"
-        raise ValueError(f"{name} must be a number {allowed}, got {value!r}")
+        raise ValueError(f"{name} must be a number {allowed}, got {shown(value)}")
     return value

@@ -27,6 +27,7 @@ from typing import Any, Literal
 from sympy import Expr, Rational
 
 from ..form import FormOf, data_in_inverse_rho, noise_in_lambda, noise_in_rho
+from ..messages import shown
 from ..solver import Budgeted, Ramp, Repeat, Sequence, Solver
 from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3
 from . import dpm_solver
@@ -155,7 +156,7 @@ def multistep(order: int, version: Version = "v1", *, snapshot: str = "head", ph
     released, phi_m = _snapshot(snapshot, version), _phi(phi)
     _check_order(order)
     if released.multistep is None:
-        raise ValueError(f"snapshot must be one that released multistep, got {snapshot!r}")
+        raise ValueError(f"snapshot must be one that released multistep, got {shown(snapshot)}")
     rule, ratio = released.multistep
     ramp = (FIRST, multistep_second(ratio.subs(PHI, phi_m), phi_m), multistep_third(phi_m))[:order]
     varying, function = phi_as_released(rule, order), _MULTISTEP[order - 1]
@@ -232,7 +233,7 @@ def kept_multistep(version: Version = "v1", *, phi: Any = TWO_THIRDS) -> Solver:
 
 def _corrected(variant: str, order: int, version: Version, sequence: Sequence, source: str) -> Solver:
     if version not in VERSIONS:
-        raise ValueError(f"version must be one of {', '.join(VERSIONS)}, got {version!r}")
+        raise ValueError(f"version must be one of {', '.join(VERSIONS)}, got {shown(version)}")
     return Solver(f"scire-{version}-{variant}", VERSIONS[version], sequence, order, source, paper=PAPER)
 
 
@@ -241,11 +242,11 @@ def _corrected(variant: str, order: int, version: Version, sequence: Sequence, s
 
 def _snapshot(name: str, version: str) -> Snapshot:
     if name not in SNAPSHOTS:
-        raise ValueError(f"snapshot must be one of {', '.join(SNAPSHOTS)}, got {name!r}")
+        raise ValueError(f"snapshot must be one of {', '.join(SNAPSHOTS)}, got {shown(name)}")
     released = SNAPSHOTS[name]
     if version not in released.versions:
         raise ValueError(
-            f"version must be one of {', '.join(released.versions)} in {name!r}, got {version!r}"
+            f"version must be one of {', '.join(released.versions)} in {name!r}, got {shown(version)}"
         )
     return released
 
@@ -259,13 +260,13 @@ def _exact(name: str, value: Any) -> Expr:
     exact = isinstance(value, Expr) and value.is_number and value.is_real
     number = exact or (isinstance(value, numbers.Real) and not isinstance(value, bool))
     if not (number and 0 < value < math.inf):
-        raise ValueError(f"{name} must be a number in (0, infinity), got {value!r}")
+        raise ValueError(f"{name} must be a number in (0, infinity), got {shown(value)}")
     return value if exact else Rational(value)
 
 
 def _check_order(order: int) -> None:
     if isinstance(order, bool) or order not in (1, 2, 3):
-        raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
+        raise ValueError(f"order must be 1, 2 or 3, got {shown(order)}")
 
 
 def _listed() -> Iterable[Callable[..., Solver]]:

@@ -14,6 +14,7 @@ from functools import cache
 from sympy import Expr, Integer, Rational, Symbol, exp, factorial
 
 from ..arithmetic import Value, of
+from ..messages import shown
 from ..solver import Parameters, StepContext
 from ..tableau import StepRatio
 
@@ -38,7 +39,7 @@ def phi_1(m: int) -> Rational:
     ValueError unless m is an integer >= 1.
     """
     if isinstance(m, bool) or not isinstance(m, int) or m < 1:
-        raise ValueError(f"m must be an integer >= 1, got {m!r}")
+        raise ValueError(f"m must be an integer >= 1, got {shown(m)}")
     return sum((Rational((-1) ** (k - 1), factorial(k)) for k in range(1, m + 1)), Integer(0))
 
 

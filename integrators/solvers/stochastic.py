@@ -17,6 +17,7 @@ from typing import Any, Literal
 import sympy
 from sympy import Integer
 
+from ..messages import shown
 from ..sde_forms import Tau, noiseless, sde_data, sde_noise
 from ..solver import Ramp, Repeat, Solver
 from ..tableau import N, P, Stage, Tableau, interpolate, omega, phi1
@@ -35,7 +36,7 @@ K_DIFFUSION = "DPM-Solver++ (Lu et al. 2022), arXiv:2211.01095"
 def at_noise_level(solver: Solver, prediction: Prediction, tau: Tau, **changes: Any) -> Solver:
     """A solver under the reverse SDE of level tau in data or noise prediction; `changes` name it."""
     if prediction not in FORMS:
-        raise ValueError(f"prediction must be one of {', '.join(FORMS)}, got {prediction!r}")
+        raise ValueError(f"prediction must be one of {', '.join(FORMS)}, got {shown(prediction)}")
     return replace(solver, form=FORMS[prediction](tau), stochastic=not noiseless(tau), **changes)
 
 
@@ -73,9 +74,9 @@ def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Any = 1) -> Solver
     Raises ValueError for another order, or an eta that is not a rational number >= 0.
     """
     if order not in (2, 3):
-        raise ValueError(f"order must be 2 or 3, got {order!r}")
+        raise ValueError(f"order must be 2 or 3, got {shown(order)}")
     if order == 3 and type != "dpmsolver":
-        raise ValueError(f"type must be 'dpmsolver' at order 3, which has one only, got {type!r}")
+        raise ValueError(f"type must be 'dpmsolver' at order 3, which has one only, got {shown(type)}")
     made = dpm_solver.multistep(2, "sde-dpm-solver++", type)
     sequence: Any = made.sequence
     if order == 3:
@@ -98,7 +99,7 @@ def _root(eta: Any) -> Tau:
     """tau of eta = tau^2."""
     number = isinstance(eta, numbers.Real) and not isinstance(eta, bool)
     if not number or not 0 <= eta < float("inf"):
-        raise ValueError(f"eta must be a rational number >= 0, got {eta!r}")
+        raise ValueError(f"eta must be a rational number >= 0, got {shown(eta)}")
     return sympy.sqrt(sympy.Rational(Fraction(eta)))
 
 
@@ -147,9 +148,9 @@ def sa_solver(
     """
     for name, value, least in (("predictor", predictor, 1), ("corrector", corrector, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 4:
-            raise ValueError(f"{name} must be an integer from {least} to 4, got {value!r}")
+            raise ValueError(f"{name} must be an integer from {least} to 4, got {shown(value)}")
     if mode not in ("PEC", "PECE"):
-        raise ValueError(f"mode must be PEC or PECE, got {mode!r}")
+        raise ValueError(f"mode must be PEC or PECE, got {shown(mode)}")
     if rescaled and prediction == "noise":
         raise ValueError("rescaled must be False in noise prediction, where the release does not rescale")
     last = tuple(

@@ -24,6 +24,7 @@ from typing import Any, Literal
 from sympy import Expr, Integer, Rational, factorial
 
 from ..form import FormOf, data_in_lambda, noise_in_lambda
+from ..messages import shown
 from ..solver import Ramp, Solver
 from ..tableau import MAX_STAGES, N, P, Stage, Tableau, interpolate, lagrange, omega, phi, phi1
 
@@ -110,9 +111,9 @@ def unipc(
     _check_integer("order", order, 1, MAX_ORDER)
     _check_integer("corrections", corrections, 0, MAX_STAGES - 1)
     if variant not in VARIANTS:
-        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {shown(variant)}")
     if prediction not in FORMS:
-        raise ValueError(f"prediction must be one of {', '.join(FORMS)}, got {prediction!r}")
+        raise ValueError(f"prediction must be one of {', '.join(FORMS)}, got {shown(prediction)}")
     orders = range(1, order + 1)
     ramp = tuple(tableau(k, variant, corrections) for k in orders)
     last = tuple(tableau(k, variant, 0) for k in orders) if corrections else ()
@@ -138,7 +139,7 @@ def _name(order: int, variant: Variant, prediction: Prediction, corrections: int
 
 def _check_integer(name: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+        raise ValueError(f"{name} must be an integer from {low} to {high}, got {shown(value)}")
 
 
 LISTED = (

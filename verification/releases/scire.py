@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from semilinear.integrators import discrete, grids
+from semilinear.integrators.messages import shown
 from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import dpm_solver, scire
@@ -144,7 +145,7 @@ def _grid(text: str) -> grids.Grid:
     if text.startswith("NSR type"):
         k = re.search(r"k *= *([0-9.]+)", text)
         if k is None:
-            raise GoldenError(f"an NSR grid needs k = .., got {text!r}")
+            raise GoldenError(f"an NSR grid needs k = .., got {shown(text)}")
         return grids.nsr(float(k[1]))
     return look_up(GRIDS, "time_grid", text.split(" (")[0])
 
