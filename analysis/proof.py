@@ -70,8 +70,8 @@ class Proof:
     """The orders of a tableau, each as far as it was looked for (`CAP`), with the reasons.
 
     tableau: what was proved.  linearised: L is the Jacobian at u_n (Rosenbrock type).  form: whose equation
-    the orders are for.  at: values of parameters, omega(j) = j on equal steps.  base: field of the coefficients,
-    by default the exact one.
+    the orders are for.  at: values of parameters, omega(j) = j on equal steps.  base: the field of the
+    coefficients, by default the exact one.
     """
 
     tableau: Tableau

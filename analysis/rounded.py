@@ -11,8 +11,8 @@ expansions and conditions of exact coefficients run unchanged over `RoundedField
 
 Which numbers are rounded (`half_unit`) is read off the table:
 
-    decimals     of at least `DECIMALS` places: half a unit of the last; and 2^-53 of the number besides, where
-                 it has at most 17 significant digits: it may have been a double
+    decimals     of at least `DECIMALS` places: half a unit of the last; and 2^-53 of the number besides,
+                 where it has at most 17 significant digits: it may have been a double
     fractions    p/q with q >= `DENOMINATOR`, a best approximation among fractions of its size: 2/q^2
     floats       2^-53 of the number
 
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -73,6 +73,11 @@ class Typed:
     def exact(self) -> Tableau:
         """The tableau, decimals taken for the fractions that they are."""
         return with_values(self.tableau, {s: d.value for s, d in self.decimals.items()})
+
+    @property
+    def embedded(self) -> Typed:
+        """The same with the second output row for the first."""
+        return replace(self, tableau=replace(self.tableau, output=self.tableau.low, low=None))
 
 
 @dataclass(frozen=True)
@@ -207,10 +212,11 @@ class Rounded:
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Rounded:
-        return self + (-other)
+        negative: Rounded | Any = -other
+        return self.__add__(negative)
 
     def __rsub__(self, other: Any) -> Rounded:
-        return -self + other
+        return (-self).__add__(other)
 
     def __mul__(self, other: Any) -> Rounded:
         if not isinstance(other, Rounded):
@@ -223,10 +229,10 @@ class Rounded:
     def __truediv__(self, other: Any) -> Rounded:
         if not isinstance(other, Rounded):
             return Rounded(self.value / other, _scaled(self.errors, 1 / float(other)), self.floor)
-        return self * other.inverse()
+        return self.__mul__(other.inverse())
 
     def __rtruediv__(self, other: Any) -> Rounded:
-        return self.inverse() * other
+        return self.inverse().__mul__(other)
 
     def inverse(self) -> Rounded:
         """1/x.

@@ -15,9 +15,9 @@ coefficients of linearly independent functions, so each subtree is replaced by t
 vectors in K^s: a condition holds where the functionals in the span of b annihilate all products of vectors
 from the children's spans.  No tensor is ever formed, and s vectors span everything.
 
-They take psi_1,i = 0 of every stage that is read for granted, which counts among the conditions of order 2 (of order 3 for
-Rosenbrock type).  It is sufficient: with rows that do not sum to c_i phi_1 an order can be higher than what
-is found here.
+They take psi_1,i = 0 of every stage that is read for granted, which counts among the conditions of order 2
+(of order 3 for Rosenbrock type).  It is sufficient: with rows that do not sum to c_i phi_1 an order can be
+higher than what is found here.
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ class StiffConditions:
         A multistep method with stages has stiff order min(P, Q + 1) at least (Ostermann, Thalhammer & Wright
         2006).
         """
-        return next((k - 1 for k in range(1, through + 1) if any(e for _, e in self._read_stages(k))), through)
+        return next(
+            (k - 1 for k in range(1, through + 1) if any(e for _, e in self._read_stages(k))), through
+        )
 
     def holds(self, q: int, sense: Sense = "strong") -> bool:
         """Whether all conditions of order q hold."""

@@ -11,13 +11,14 @@ is not excused at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from .proof import CAP, Proof
-from .rounded import Rounded, RoundedField, Rounding, TooCoarse, Typed, is_number, rounding_of
+from .rounded import Rounded, RoundedField, TooCoarse, Typed, is_number, rounding_of
 
 NEAR = 1e-6
 """A row that misses its sum by more than this misses it by design, or by a blunder that conditions name."""
@@ -27,20 +28,23 @@ NEAR = 1e-6
 class WithinRounding:
     """The orders of a table within its rounding.
 
-    classical, stiff: the orders; None where they are not known, which `reason` explains.  stiff is None too
-    for a form without L.  residual, bound: the largest residual of the classical conditions up to that order,
-    and the largest that the rounding allows one.  next_residual, next_bound: of the condition beyond it that
-    fails worst.  coefficients: how many are rounded.  rounding: within how much, at most.
+    classical, stiff, weak_stiff: the orders; None where they are not known, which `reason` explains, and
+    stiff ones for a form without L.  residual, bound: the largest residual of the classical conditions up to
+    that order, and the largest that the rounding allows one.  next_residual, next_bound: of the condition
+    beyond it that fails worst, and principal_error_norm of all of them.  coefficients: how many are rounded.
+    rounding: within how much, at most.
     """
 
     coefficients: int
     rounding: float
     classical: int | None = None
     stiff: int | None = None
+    weak_stiff: int | None = None
     residual: float | None = None
     bound: float | None = None
     next_residual: float | None = None
     next_bound: float | None = None
+    principal_error_norm: float | None = None
     reason: str = ""
 
 
@@ -73,15 +77,18 @@ def within_rounding(
 def _classical(known: WithinRounding, proof: Proof) -> WithinRounding:
     order = proof.expansion.order(CAP)
     held = [e for q in range(1, order + 1) for e in _coefficients(proof, q)]
-    failing = max(filter(None, _coefficients(proof, order + 1)), key=_size, default=None)
-    beyond = {} if failing is None else {"next_residual": _size(failing), "next_bound": failing.bound}
-    return replace(
+    found = replace(
         known,
         classical=order,
         residual=max(map(_size, held), default=0.0),
         bound=max((e.bound for e in held), default=0.0),
-        **beyond,
     )
+    failing = [e for e in _coefficients(proof, order + 1) if e]
+    if not failing:
+        return found
+    worst = max(failing, key=_size)
+    norm = math.hypot(*map(_size, failing))
+    return replace(found, next_residual=_size(worst), next_bound=worst.bound, principal_error_norm=norm)
 
 
 def _coefficients(proof: Proof, q: int) -> Iterator[Rounded]:
@@ -92,7 +99,7 @@ def _stiff(found: WithinRounding, proof: Proof) -> WithinRounding:
     if proof.form != "lambda":
         return found
     try:
-        return replace(found, stiff=proof.stiff)
+        return replace(found, stiff=proof.stiff, weak_stiff=proof.weak_stiff)
     except TooCoarse as error:
         return replace(found, reason=f"stiff: {error}")
 
@@ -115,4 +122,3 @@ def _misprint(proof: Proof) -> str:
                 "a digit is wrong"
             )
     return ""
-
