@@ -28,8 +28,8 @@ from semilinear.integrators.tableau import phi, z
 from sympy import Expr, Rational, Symbol
 
 from .ring import Field, NotInRing, Ring
-from .rounded import Decimal
 from .tokens import EntryError, Token, fail, tokens
+from .typed import Decimal
 
 MAX_DEPTH = 40
 MAX_POWER = 32

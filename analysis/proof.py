@@ -28,6 +28,7 @@ from sympy import Expr, Integer, Symbol
 from .defects import Defects, residuals
 from .expansion import Expansion, FormName, check_form, check_order, expand, expressions, unread
 from .factoring import factored
+from .printable import printable
 from .ring import Field, Ring, Scalar
 from .stiff import StiffConditions
 from .trees import Tree, differential
@@ -62,7 +63,7 @@ class Term:
     order: int
 
     def __str__(self) -> str:
-        return f"({self.coefficient}) h^{self.order} {self.differential}"
+        return f"({printable(self.coefficient)}) h^{self.order} {self.differential}"
 
 
 @dataclass(frozen=True, eq=False)

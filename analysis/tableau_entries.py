@@ -24,8 +24,8 @@ from sympy import Expr, Integer, Symbol
 from .grammar import RESERVED, Parser
 from .grammar_text import text_of
 from .ring import Field, NotInRing, Ring
-from .rounded import Typed
 from .tokens import EntryError
+from .typed import Typed
 
 MAX_PARAMETERS = 32
 

@@ -14,7 +14,7 @@ Besides, a file may hold
     steps       "equal" for omega_j = j, "any" for every step ratio, which is the default
     parameters  names that entries may use; a proof is one for all values of them
     rounding    within how much every coefficient is known that is no short fraction, as "5e-19"; by default
-                what the digits show (`rounded.py`)
+                what the digits show (`typed.py`)
     linearised  true where L is the Jacobian at u_n
     claimed     the order that is claimed;  name, source: whose table it is
 
@@ -40,9 +40,9 @@ from sympy import Expr, Symbol
 
 from .expansion import FORMS, FormName
 from .proof import Proof, equal_steps, prove
-from .rounded import COARSEST, Typed
 from .tableau_entries import JSONFloat, fail, row_data, typed_tableau
 from .tableau_entries import TableauFileError as TableauFileError
+from .typed import COARSEST, Typed
 from .within_rounding import WithinRounding, within_rounding
 
 MAX_BYTES = 2_000_000

@@ -18,7 +18,8 @@ from fractions import Fraction
 from typing import Any
 
 from .proof import CAP, Proof
-from .rounded import Rounded, RoundedField, TooCoarse, Typed, is_number, rounding_of
+from .rounded import Rounded, RoundedField, TooCoarse
+from .typed import Typed, is_number, rounding_of
 
 NEAR = 1e-6
 """A row that misses its sum by more than this misses it by design, or by a blunder that conditions name."""
@@ -32,7 +33,7 @@ class WithinRounding:
     stiff ones for a form without L.  residual, bound: the largest residual of the classical conditions up to
     that order, and the largest that the rounding allows one.  next_residual, next_bound: of the condition
     beyond it that fails worst, and principal_error_norm of all of them.  coefficients: how many are rounded.
-    rounding: within how much, at most.
+    rounding: within how much, at most.  at_least: nothing fails as far as was looked (`proof.CAP`).
     """
 
     coefficients: int
@@ -45,6 +46,7 @@ class WithinRounding:
     next_residual: float | None = None
     next_bound: float | None = None
     principal_error_norm: float | None = None
+    at_least: bool = False
     reason: str = ""
 
 
@@ -54,7 +56,7 @@ def within_rounding(
     """The orders of a proof's tableau within its rounding; None where all of its coefficients are exact.
 
     typed: the table as it was typed, from a file, where trailing zeros count.  stated: the rounding of every
-    coefficient that is no short fraction, in place of what the table shows (`rounded.half_unit`).
+    coefficient that is no short fraction, in place of what the table shows (`typed.half_unit`).
     Raises ValueError for a stated rounding that is none.
     """
     rounding = rounding_of(typed or proof.tableau, stated)
@@ -85,7 +87,7 @@ def _classical(known: WithinRounding, proof: Proof) -> WithinRounding:
     )
     failing = [e for e in _coefficients(proof, order + 1) if e]
     if not failing:
-        return found
+        return replace(found, at_least=True)
     worst = max(failing, key=_size)
     norm = math.hypot(*map(_size, failing))
     return replace(found, next_residual=_size(worst), next_bound=worst.bound, principal_error_norm=norm)

@@ -15,7 +15,7 @@ from semilinear.integrators.tableau import Tableau
 
 from .terminal import UsageError
 
-DUHAMEL = "u' = L u + N(u)"
+DUHAMEL, PLAIN = "u' = L u + N(u)", "y' = N(tau, y)"
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,10 @@ def equation_of(name: str) -> tuple[Tableau, str, float]:
     found = tableau_of(name)
     if found.linearised:
         raise UsageError(f"{name} is of Rosenbrock type: its L is the Jacobian, and it is exact on u' = L u")
+    if found.document is not None and found.document.form != "lambda":
+        if found.document.form == "rho":
+            return found.tableau, PLAIN, 0.0
+        raise UsageError(f"{name} is of form t, whose weight is not exponential: it has no z = h L")
     if found.solver is None:
         return found.tableau, DUHAMEL, -1.0
     form = found.solver.form(vp_linear())

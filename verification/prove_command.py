@@ -34,7 +34,7 @@ from .prove_text import ORDERS, print_proof
 from .terminal import FAILED, OK, UsageError, print_json
 
 LARGEST = 8
-EQUATIONS = {"rho": "y' = N(tau, y)", "t": "y' = w(tau) N(tau, y)"}
+EQUATIONS = {"lambda": "u' = L u + N(u)", "rho": "y' = N(tau, y)", "t": "y' = w(tau) N(tau, y)"}
 
 
 def _order(text: str) -> int:
@@ -78,10 +78,11 @@ def run(options: argparse.Namespace) -> int:
     from .lookup import tableau_of
 
     found = tableau_of(options.tableau)
+    document = document_of(found, options.form, options.rounding)
     screen = Console(stderr=True)
     with screen.status(f"proving {escape(found.name)}") if screen.is_terminal else nullcontext():
         try:
-            data = proved(found, options.order, options.form, options.rounding)
+            data = proved(found, options.order, document)
         except UsageError as error:
             if found.solver is None:
                 raise
@@ -102,19 +103,17 @@ def _unprovable(name: str, reason: str, as_json: bool) -> int:
     return FAILED
 
 
-def proved(
-    found: Any, order: int | None, form: str | None = None, rounding: str | None = None
-) -> dict[str, Any]:
+def proved(found: Any, order: int | None, document: Any) -> dict[str, Any]:
     """What is proved of a tableau (`lookup.Found`), as JSON data.
 
-    form, rounding: in place of what its file says.
-    Raises UsageError for a tableau whose coefficients are outside the ring of exact proofs, for a form that
-    it cannot have, and for a rounding that is none.
+    document: what is to be proved of it (`document_of`).
+    Raises UsageError for a tableau whose coefficients are outside the ring of exact proofs, and for a form
+    that it cannot have.
     """
-    from .lookup import DUHAMEL
+    from semilinear.analysis.printable import printable
+
     from .proofs import solver_proof
 
-    document = document_of(found, form, rounding)
     try:
         proof = document.prove()
         classical = proof.classical
@@ -123,46 +122,33 @@ def proved(
     except ValueError as error:
         raise UsageError(f"{found.name} cannot be proved: {error}") from error
     own = None if found.solver is None else solver_proof(found.solver)
-    provable = own is None or not own["refused"]
-    required = order or found.claimed or 1
-    judged = own["formula"]["smooth"] if own is not None and provable else classical
-    by = "exact"
-    if judged < required and own is None and within is not None and (within.classical or 0) >= required:
-        judged, by = within.classical, "rounding"
-    if order or provable:
-        verdict = "holds" if judged >= required else "fails"
-    else:  # the claim is of another kind: the tableau does not decide it
-        verdict = "undecided"
     stiff = proof.form == "lambda"
-    plain = _plain(proof) if stiff and own is None else None
+    best = max(classical, within.classical or 0) if within is not None else classical
+    plain, hint = _plain(document, best) if stiff and own is None else (None, None)
+    looked = {
+        "quadrature_order": proof.quadrature_order if stiff else None,
+        "stage_order": proof.stage_order if stiff and found.tableau.stages else None,
+    }
     return {
         "name": found.name,
         "source": found.source,
         "form": proof.form,
-        "equation": f"{DUHAMEL}, L the Jacobian at u_n"
-        if found.linearised
-        else EQUATIONS.get(proof.form, DUHAMEL),
+        "equation": EQUATIONS[proof.form] + (", L the Jacobian at u_n" if found.linearised else ""),
         "steps": "equal" if document.equal_steps else "any",
         "linearised": found.linearised,
-        "claimed": found.claimed,
-        "order": order,
-        "required": required,
-        "judged": judged,
-        "judged_by": by,
-        "verdict": verdict,
+        **_judged(found.claimed, order, proof, within, own),
         "solver": own,
         **dict.fromkeys(ORDERS),
         **proof.orders,
-        "at_least": list(proof.at_least),
+        **looked,
+        "at_least": [*proof.at_least, *(key for key, value in looked.items() if value == LARGEST)],
         "within_rounding": _within(within),
         "plain": plain,
-        "hint": _hint(plain, classical, found),
+        "hint": hint,
         "ignored_stages": [i + 1 for i in proof.unread],
         "embedded": embedded,
-        "quadrature_order": proof.quadrature_order if stiff else None,
-        "stage_order": proof.stage_order if stiff and found.tableau.stages else None,
         "principal_error_norm": _norm(proof),
-        "principal_error": str(proof.principal_error),
+        "principal_error": printable(proof.principal_error),
         "leading_error": [str(term) for term in proof.leading_error],
         "parameters": sorted(str(s) for s in proof.ring.field.symbols),
         "violated": [
@@ -170,7 +156,7 @@ def proved(
                 "kind": v.kind,
                 "order": v.order,
                 "condition": v.condition,
-                "residual": None if v.residual is None else str(v.residual),
+                "residual": None if v.residual is None else printable(v.residual),
                 "decimal": None if v.residual is None else _decimal(v.residual),
             }
             for v in proof.violated(order)
@@ -178,8 +164,33 @@ def proved(
     }
 
 
+def _judged(
+    claimed: int | None, order: int | None, proof: Any, within: Any, own: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What is required, what of it is proved, and the verdict."""
+    required = order or claimed or 1
+    judged, by, refused = proof.classical, "exact", own is not None and own["refused"]
+    beyond = "classical" in proof.at_least
+    if own is not None and not refused:
+        judged, beyond = own["formula"]["smooth"], False
+    elif own is None and judged < required and within is not None and (within.classical or 0) > judged:
+        judged, by, beyond = within.classical, "rounding", within.at_least
+    if judged >= required:
+        verdict = "holds"
+    else:
+        verdict = "undecided" if beyond else "fails"
+    if refused and not order:  # the claim is of another kind: the tableau does not decide it
+        verdict = "undecided"
+    said = {"claimed": claimed, "order": order, "required": required}
+    return {**said, "judged": judged, "judged_by": by, "verdict": verdict}
+
+
 def document_of(found: Any, form: str | None, rounding: str | None) -> Any:
-    """What is to be proved of a tableau (`tableau_file.Document`), with a form and a rounding of choice."""
+    """What is to be proved of a tableau (`tableau_file.Document`): what its file says, with a form and a
+    rounding of choice in place of the file's.
+
+    Raises UsageError for a form of a solver, which has its own, and for a rounding that is none.
+    """
     from semilinear.analysis.tableau_file import Document, TableauFileError, parse_rounding
 
     if form is not None and found.solver is not None:
@@ -212,17 +223,20 @@ def _within(found: Any) -> dict[str, Any] | None:
     return None if found is None else asdict(found)
 
 
-def _plain(proof: Any) -> int:
-    """The order of the table as that of a plain method: of everything at z = 0."""
-    return int(replace(proof, form="rho", linearised=False).classical)
-
-
-def _hint(plain: int | None, classical: int, found: Any) -> str | None:
-    if plain is None or plain <= classical or found.linearised or found.solver is not None:
-        return None
-    return (
-        f"as a plain Runge-Kutta or multistep table (--form rho) it has order {plain}; "
-        "here its rows are taken for those of an exponential method, with functions of z"
+def _plain(document: Any, classical: int) -> tuple[int, str | None]:
+    """The order of a table as that of a plain method, of everything at z = 0; and a hint, where that is
+    higher than what is proved of it as an exponential one.
+    """
+    plain = replace(document, form="rho", linearised=False)
+    order = int(plain.prove().classical)
+    within = plain.within_rounding()
+    best = order if within is None or within.classical is None else int(within.classical)
+    if document.linearised or best <= classical:
+        return order, None
+    known = "" if best == order else " within its rounding"
+    return order, (
+        f"as a plain Runge-Kutta or multistep table (--form rho) it has order {best}{known}; here its rows "
+        "are taken for those of an exponential method, with functions of z"
     )
 
 

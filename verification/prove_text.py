@@ -80,9 +80,10 @@ def rounding_text(found: dict[str, Any]) -> str:
     beyond = ""
     if found["next_residual"] is not None:
         beyond = f"; order {found['classical'] + 1} fails by {found['next_residual']:.1e}"
+    least = "at least " if found["at_least"] else ""
     return (
-        f"classical order {found['classical']}{stiff}: its conditions hold to {found['residual']:.1e}, where "
-        f"the rounding allows {found['bound']:.1e}{beyond}; {known}"
+        f"classical order {least}{found['classical']}{stiff}: its conditions hold to "
+        f"{found['residual']:.1e}, where the rounding allows {found['bound']:.1e}{beyond}; {known}"
     )
 
 
@@ -138,10 +139,11 @@ def sentence(data: dict[str, Any]) -> str:
         if data["claimed"]
         else "nothing is claimed"
     )
+    unknown = f": orders above 8 are not looked for, so order {data['required']} is undecided"
     endings = {
         "holds": "",
         "fails": f": order {data['required']} fails",
-        "undecided": " of its tableau, which does not decide the claim",
+        "undecided": " of its tableau, which does not decide the claim" if data["solver"] else unknown,
     }
     own = data["solver"] is not None and not data["solver"]["refused"]
     kind = "order" if own else "classical order"
