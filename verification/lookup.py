@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from semilinear.analysis.tableau_file import TableauFileError, read_tableau
+from semilinear.analysis.tableau_file import Document, TableauFileError, read_tableau
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.names import nearest
 from semilinear.integrators.schedule import vp_linear
@@ -15,7 +15,7 @@ from semilinear.integrators.tableau import Tableau
 
 from .terminal import UsageError
 
-DUHAMEL = "u' = L u + N(u)"
+DUHAMEL, PLAIN = "u' = L u + N(u)", "y' = N(tau, y)"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Found:
 
     name: as listed, or the file's.  claimed: the order that is claimed, None where nothing is.
     linearised: L is the Jacobian at u_n.  source: equation or file.  solver: whose full-order tableau it is,
-    None for an entry of the catalogue and a file.
+    None for an entry of the catalogue and a file.  document: what a file says, None for a name.
     """
 
     tableau: Tableau
@@ -33,6 +33,7 @@ class Found:
     linearised: bool
     source: str
     solver: Solver | None = None
+    document: Document | None = None
 
 
 def check_name(text: str) -> None:
@@ -75,7 +76,8 @@ def _file(path: str) -> Found:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     source = document.source or path
-    return Found(document.tableau, document.name or path, None, document.linearised, source)
+    name = document.name or path
+    return Found(document.tableau, name, document.claimed, document.linearised, source, document=document)
 
 
 def _solver(name: str) -> Found:
@@ -93,6 +95,10 @@ def equation_of(name: str) -> tuple[Tableau, str, float]:
     found = tableau_of(name)
     if found.linearised:
         raise UsageError(f"{name} is of Rosenbrock type: its L is the Jacobian, and it is exact on u' = L u")
+    if found.document is not None and found.document.form != "lambda":
+        if found.document.form == "rho":
+            return found.tableau, PLAIN, 0.0
+        raise UsageError(f"{name} is of form t, whose weight is not exponential: it has no z = h L")
     if found.solver is None:
         return found.tableau, DUHAMEL, -1.0
     form = found.solver.form(vp_linear())
