@@ -46,7 +46,9 @@ class Case(NamedTuple):
 
 
 class Unfinished(NamedTuple):
-    """What was being solved when a search ended early: a state of an order, and the equations of the next."""
+    """What was being solved when a search ended early: a state of an order, and the equations of the next
+    (none while these are set up).
+    """
 
     case: str
     state: Family
@@ -153,7 +155,8 @@ class Search:
                 yield from self._followed(Family(ansatz, q, self.conditions, branch.implicit), case)
 
     def _branches(self, state: Family, q: int, case: Case) -> Iterator[Branch]:
-        self.watch.note(f"{case.words}: conditions of order {q}")
+        self.unfinished = Unfinished(case.words, state, ())
+        self.watch.note(f"{case.words}: setting up the conditions of order {q}")
         field, scalars = residuals(state, q, self.order, case.special)
         equations = [field.domain.numer(value) for value in scalars]
         if not equations:
