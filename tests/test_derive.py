@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import sympy
 from semilinear.analysis.ansatz import ansatz
-from semilinear.analysis.derive import Family, collocation, derive, derive_embedded, differences
+from semilinear.analysis.derive import collocation, derive, derive_embedded
 from semilinear.analysis.derived_text import data, latex, python
 from semilinear.analysis.elimination import solve
 from semilinear.analysis.error_norm import NoMinimum
 from semilinear.analysis.expansion import expand
+from semilinear.analysis.family import Family, differences
 from semilinear.analysis.minimise import minimise_error, minimise_norm
 from semilinear.analysis.pairs import estimator_ratio, pair
 from semilinear.analysis.plan_check import check_against_plan, worst
