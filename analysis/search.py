@@ -34,6 +34,7 @@ GIVEN = "the given abscissae"
 GENERIC = "generic abscissae"
 ONE = "one abscissa at 1, at a given one or at another"
 ALL = "all abscissae, several that coincide and those at which a divisor vanishes included"
+TIME_OVER = "the time was over"
 STIFF: tuple[Conditions, ...] = ("stiff", "weak")
 
 
@@ -114,7 +115,7 @@ class Search:
                 for family in self._solutions(case):
                     self._add(family)
         except OutOfTime:
-            self.ended = "the time was over"
+            self.ended = TIME_OVER
             return False
         except TooManyBranches as error:
             self.ended = str(error)

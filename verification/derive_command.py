@@ -243,7 +243,8 @@ def _print(entry: dict[str, Any], minimised: str) -> None:
         for i, (key, weight) in enumerate(row["weights"].items()):
             table.add_row(*((row["row"], escape(row["c"])) if i == 0 else ("", "")), key, escape(weight))
     screen.print(table)
-    for label, key in (("must not vanish", "nonzero"), ("must vanish", "zero")):
+    zero = "must vanish, perhaps at complex numbers alone"
+    for label, key in (("must not vanish", "nonzero"), (zero, "zero")):
         if entry[key]:
             print(f"{label}: {', '.join(entry[key])}")
     if entry["unproved"]:

@@ -17,9 +17,11 @@ def not_looked_at(search: Any) -> list[str]:
         return [*lines, f"{search.ended}: --time SECONDS gives more"]
     case, state, equations = search.unfinished
     names = ", ".join(s.name for s in state.parameters)
-    here = f"{len(equations)} equations in {names} were left" if equations else "those equations were set up"
+    here = (
+        f"{len(equations)} equations in {names} were left" if equations else "the equations were being set up"
+    )
     done = f"the conditions to order {state.order} were solved" if state.order else "nothing was solved"
-    return [*lines, f"{search.ended} (--time), at {case}: {done}; of order {state.order + 1}, {here}"]
+    return [*lines, f"{search.ended}, at {case}: {done}; of order {state.order + 1}, {here}"]
 
 
 def reason(search: Any, embedded: bool, settings: Sequence[str] = ()) -> str:
