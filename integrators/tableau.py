@@ -232,12 +232,13 @@ def weights_of(formula: Any, name: str, available: int) -> Weights:
     """
     expression = sympy.sympify(formula)
     weights: dict[int, Expr] = {}
-    remainder = expression
+    written = _written(expression)
+    remainder = expression if written is None else Integer(0)
     for symbol in sorted(expression.free_symbols & _EVALUATIONS.keys(), key=lambda s: -_EVALUATIONS[s]):
         index = _EVALUATIONS[symbol]
         if index >= available:
             raise ValueError(f"{name} uses {symbol}, which is not evaluated yet")
-        weight = sympy.diff(expression, symbol)
+        weight = sympy.diff(expression, symbol) if written is None else written[symbol]
         if weight.free_symbols & _EVALUATIONS.keys():
             raise ValueError(f"{name} must be linear in the evaluations, got {formula}")
         remainder = remainder.subs(symbol, 0)
@@ -245,6 +246,21 @@ def weights_of(formula: Any, name: str, available: int) -> Weights:
             weights[index] = weight
     if remainder != 0 and sympy.expand(remainder) != 0:
         raise ValueError(f"{name} must be a combination of evaluations, got the free term {remainder}")
+    return weights
+
+
+def _written(expression: Expr) -> dict[Symbol, Expr] | None:
+    """The weights of a formula written as  weight * evaluation + .., as long ones are; None for any other."""
+    weights: dict[Symbol, Expr] = {}
+    for term in sympy.Add.make_args(expression):
+        factors = sympy.Mul.make_args(term)
+        own = [f for f in factors if f in _EVALUATIONS]
+        if len(own) != 1 or len(term.free_symbols & _EVALUATIONS.keys()) != 1 or own[0] in weights:
+            return None
+        rest = [f for f in factors if f is not own[0]]
+        if any(own[0] in f.free_symbols for f in rest):
+            return None
+        weights[own[0]] = sympy.Mul(*rest)
     return weights
 
 
