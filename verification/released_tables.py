@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from semilinear.analysis.convergence import OrderEstimate
@@ -15,15 +15,17 @@ from semilinear.analysis.proof import CAP
 from semilinear.analysis.runge_kutta import plain
 from semilinear.analysis.solver_proof import at_equal_steps
 from semilinear.analysis.trees import differential
-from semilinear.integrators.catalogue.released import Butcher, Released
+from semilinear.integrators.catalogue.released import RELEASES, Butcher, Released
 from semilinear.integrators.tableau import Stage, Tableau
 from sympy import Expr
 
+from .results import estimate_json
 from .semilinear_problems import SemilinearProblem, coupled_system, measured
 
-LADDER = (6, 8, 12, 16, 24, 32)
-MANY_STAGES = 12
-"""A table with more is measured on the first four steps of the ladder, where its errors are small enough."""
+LADDER = (8, 12, 16, 24, 32, 48, 64)
+SHORT = (6, 8, 12, 16)
+"""In many digits, which no rounding bends."""
+FLOAT_ORDER = 5
 DIGITS = 30
 UNITS = 100
 """Of the last digit of a table's decimals: a condition whose residual is smaller holds within rounding."""
@@ -64,13 +66,15 @@ class TableProof:
         return 0.0 if self.digits is None else UNITS * 10.0**-self.digits
 
     def residuals(self, q: int) -> list[Failing]:
-        """The conditions of order q that fail, exactly; the largest residual first."""
+        """The conditions of order q that fail, exactly; those without L and with the largest
+        residual first.
+        """
         e = self.expansion
         past = isinstance(self.table, Tableau) and self.table.past
         found = e.classes(q).values() if past else e.errors(q).items()
         symbol = "L" if e.integral == "duhamel" else ""
         failing = [Failing(q, differential(tree, symbol), e.field.expression(value)) for tree, value in found]
-        return sorted(failing, key=lambda f: -abs(float(f.residual)))
+        return sorted(failing, key=lambda f: ("L" in f.condition, -abs(float(f.residual))))
 
     @cached_property
     def orders(self) -> list[list[Failing]]:
@@ -121,7 +125,7 @@ def equal_steps(tableau: Tableau, through: int) -> Expansion:
 
 
 @lru_cache(maxsize=2)
-def bare_system(digits: int) -> SemilinearProblem:
+def bare_system(digits: int | None) -> SemilinearProblem:
     """The system of `coupled_system` with all of the right-hand side in N, for tables without z."""
     whole = coupled_system(digits)
     linear = whole.basis @ (whole.eigenvalues[:, None] * whole.basis.T)
@@ -133,14 +137,16 @@ def bare_system(digits: int) -> SemilinearProblem:
     )
 
 
-def measure(table: Tableau | Butcher) -> OrderEstimate | None:
-    """The observed order from exact starting values, in `DIGITS` digits; None for an implicit table."""
+def measure(table: Tableau | Butcher, order: int) -> OrderEstimate | None:
+    """The observed order from exact starting values, in float64 up to order `FLOAT_ORDER`, else in `DIGITS`
+    digits; None for an implicit table.
+    """
     if isinstance(table, Butcher) and not table.explicit:
         return None
-    plain_one = isinstance(table, Butcher)
-    tableau = table.tableau if isinstance(table, Butcher) else table
-    ladder = LADDER if len(tableau.stages) < MANY_STAGES else LADDER[:4]
-    return measured(tableau, (bare_system if plain_one else coupled_system)(DIGITS), ladder)[1]
+    digits, ladder = (None, LADDER) if order <= FLOAT_ORDER else (DIGITS, SHORT)
+    if isinstance(table, Butcher):
+        return measured(table.tableau, bare_system(digits), ladder)[1]
+    return measured(table, coupled_system(digits), ladder)[1]
 
 
 @dataclass(frozen=True)
@@ -173,10 +179,8 @@ class Audit:
         """The audit as JSON data; as_expected: the measured order does not contradict the proved one, a table
         that falls short has a reason, and its repair has the claimed order.
         """
-        from .results import estimate_json
-
         r, proof, first = self.released, self.proof, self.proof.first
-        estimate = measure(r.table) if with_measurement else None
+        estimate = measure(r.table, proof.order) if with_measurement else None
         repaired = None if self.repaired is None else self.repaired.order
         verdict = "consistent" if estimate is None else estimate.verdict(proof.order)
         measured_alike = verdict != "lower" and (verdict != "higher" or first is None or bool(r.hidden))
@@ -186,7 +190,6 @@ class Audit:
             "name": r.name,
             "claimed": r.claimed,
             "claim": r.claim,
-            "explicit": estimate is not None,
             "exact": proof.exact,
             "order": proof.order,
             "through": proof.through,
@@ -195,7 +198,7 @@ class Audit:
             "measured": None if estimate is None else estimate_json(estimate),
             "condition": None if first is None else first.condition,
             "condition_order": None if first is None else first.order,
-            "condition_residual": None if first is None else str(first.residual),
+            "condition_residual": None if first is None else _short(first.residual),
             "condition_value": None if first is None else float(first.residual),
             "defect": r.defect,
             "hidden": r.hidden,
@@ -203,3 +206,38 @@ class Audit:
             "repair_source": None if r.repair is None else r.repair.source,
             "as_expected": measured_alike and complete and mended,
         }
+
+
+def _short(value: Expr) -> str | None:
+    """An exact number as text, None where it is long."""
+    text = str(value)
+    return text if len(text) <= READABLE else None
+
+
+READABLE = 24
+
+
+@dataclass(frozen=True)
+class AuditTask:
+    """One table of a release."""
+
+    release: str
+    name: str
+    part: ClassVar[str] = "released"
+
+    def run(self) -> dict[str, Any]:
+        """The audit (`Audit.row`) with the release's name, as JSON data."""
+        return {"release": self.release, **Audit(RELEASES[self.release].tables[self.name]).row()}
+
+
+def audit_tasks() -> list[AuditTask]:
+    """Every table of every release."""
+    return [AuditTask(name, table) for name, release in RELEASES.items() for table in release.tables]
+
+
+def releases_json() -> dict[str, Any]:
+    """Where the tables come from, and what is not covered, as JSON data."""
+    return {
+        name: {"repository": r.repository, "commit": r.commit, "file": r.file, "absent": dict(r.absent)}
+        for name, r in RELEASES.items()
+    }
