@@ -105,7 +105,7 @@ TABLES = (
         3,
         "name, RES 3S (comment: arXiv:2410.00498, tableau 2.7)",
         partial(THREE_STAGES, R(8, 9) * phi(2, R(2, 3)), {3: R(3, 2) * phi2}),
-        "a_32 = 8/9 phi_2(2z/3) belongs to c_2 = 1/2: c_3^2/c_2 phi_2(2z/3) is due, 4/3 phi_2(2z/3) at c_2 = 1/3",
+        "a_32 = 8/9 phi_2(2z/3) belongs to c_2 = 1/2: c_3^2/c_2 phi_2(2z/3) is due, 4/3 of it at 1/3",
         Repair(partial(third, R(1, 3)), "Hochbruck & Ostermann 2005, eq. 5.9 with c_2 = 1/3"),
     ),
     _plain("res_4s_cox_matthews", 4, WEAK, cox_matthews),
