@@ -178,7 +178,7 @@ TWICE = (
 )
 SCALED = f"c^k is missing before phi_k(c z) in the stages; {TWICE}"
 
-SLIGHT = "the first-order error has the coefficient 1/960 or 1/929: it shows from about 1000 steps"
+SLIGHT = "the first-order error has the coefficient 1/960 or 1/929: it shows from about 4000 steps"
 
 
 def _from_catalogue(name: str) -> Repair:
