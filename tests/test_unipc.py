@@ -215,12 +215,12 @@ def test_an_exact_start_holds_the_history_at_the_given_states() -> None:
 def test_a_start_on_the_ramp_is_not_lowered_by_a_lower_final_order(order: int, steps: int) -> None:
     """The release climbs to order p - 1 and then takes min(p, steps left)."""
     expected = [n if n < order else min(order, steps + 1 - n) for n in range(1, steps + 1)]
-    made = unipc(order).sequence.at(steps, True)
+    made = unipc(order).sequence.at(steps, "lower")
     assert [t.past + 1 for t in made] == expected
 
 
 def test_too_few_steps_for_the_ramp_still_end_at_order_one() -> None:
-    assert [t.past + 1 for t in unipc(5).sequence.at(3, True)] == [1, 2, 1]
+    assert [t.past + 1 for t in unipc(5).sequence.at(3, "lower")] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("order", [3, 5])

@@ -27,11 +27,12 @@ from semilinear.analysis.convergence import (
 from semilinear.integrators.arithmetic import Value, choose
 from semilinear.integrators.grids import Grid, uniform_lambda
 from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.program import Start
+from semilinear.integrators.program import FinalChoice, Start
 from semilinear.integrators.sampler import NonFiniteError, sample
 from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solver import Solver
 
+from .ladders import settled
 from .problems import marginal_samples
 from .progress import Progress, counted
 from .reference import TIGHTEST, reference
@@ -157,13 +158,16 @@ def run(
     experiment: Experiment,
     *,
     start: Start = "own",
+    final: FinalChoice | None = None,
     residue: tuple[int, int] | None = None,
     statistics: tuple[Statistic, ...] = ("rms",),
     progress: Progress | None = None,
 ) -> Study:
     """Measure the order of a solver.
 
-    start: "own", "exact" or "high-order" as in `compile_plan`.  residue: (m, r) restricts the ladder to
+    start: "own", "exact" or "high-order" as in `compile_plan`.  final: how runs end, as there; absent, as
+    released where the start is the solver's own, at full order where the formula is measured.  Step counts
+    below which the release ends at lower order are left out.  residue: (m, r) restricts the ladder to
     n = r mod m; absent, solvers whose last steps depend on the budget run at multiples of their period.
     statistics: ways to sum up the batch;
     the first is reported.  progress: called with (runs done, runs at most) on the way.
@@ -173,12 +177,14 @@ def run(
         raise ValueError(
             f"solver {solver.name!r} is stochastic: its order is not that of a path of the probability flow"
         )
+    final = final or ("released" if start == "own" else "full")
+    ladder = _ladder(experiment.ladder, solver, start, residue or (solver.sequence.period, 0))
     return measure(
         solver.name,
         solver.claimed,
-        lambda n: _final_state(solver, experiment, n, start),
+        lambda n: _final_state(solver, experiment, n, start, final),
         experiment,
-        ladder=_ladder(experiment.ladder, solver, start, residue or (solver.sequence.period, 0)),
+        ladder=settled(ladder, solver, final),
         start=start,
         statistics=statistics,
         progress=progress,
@@ -252,7 +258,9 @@ def _ladder(ladder: tuple[int, ...], solver: Solver, start: Start, residue: tupl
     raise ValueError(f"residue must leave step counts from {least + 1} to {ladder[-1]}, got {r} mod {m}")
 
 
-def _final_state(solver: Solver, experiment: Experiment, n: int, start: Start) -> tuple[Any, int]:
+def _final_state(
+    solver: Solver, experiment: Experiment, n: int, start: Start, final: FinalChoice
+) -> tuple[Any, int]:
     e = experiment
     plan = compile_plan(
         solver,
@@ -262,6 +270,7 @@ def _final_state(solver: Solver, experiment: Experiment, n: int, start: Start) -
         t_start=e.t_start,
         t_end=e.t_end,
         start=start,
+        final=final,
         digits=e.digits,
     )
     given = [e.x, *(e.states(list(plan.inputs[1:])) if len(plan.inputs) > 1 else [])]
