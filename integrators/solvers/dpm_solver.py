@@ -126,13 +126,20 @@ def fast_orders(order: int, nfe: int) -> tuple[int, ...]:
 FINAL = FinalPolicy(
     below=10, source="LuChengTHU/dpm-solver, dpm_solver_pytorch.py, sample: lower_order_final and steps < 10"
 )
-"""Of multistep; the docstring of the release says < 15.  Singlestep ends as its list of orders does."""
+"""Of multistep; the release's docstring says < 15.  Singlestep ends as its list of orders does."""
 SDE_FINAL = FinalPolicy(
     below=15,
     at_zero="last",
     source="huggingface/diffusers, DPMSolverMultistepScheduler: lower_order_final=True, < 15 timesteps; "
     "final_sigmas_type='zero'",
 )
+FINALS = {
+    "dpm-solver": FINAL,
+    "dpm-solver++": FINAL,
+    "sde-dpm-solver": replace(SDE_FINAL, at_zero="full"),  # diffusers refuses to run it to sigma = 0
+    "sde-dpm-solver++": SDE_FINAL,
+}
+"""How multistep ends, by family."""
 
 _UPDATES = {
     ("singlestep", 1): "dpm_solver_first_update",
@@ -274,7 +281,7 @@ def multistep(
         source=_multistep_source(order, stochastic, released),
         paper=paper,
         stochastic=stochastic,
-        final=SDE_FINAL if stochastic else FINAL,
+        final=FINALS[family],
     )
 
 
