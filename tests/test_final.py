@@ -168,8 +168,7 @@ def test_releases_that_run_to_sigma_zero_do_so_by_default(name: str, steps: int)
 def test_three_endings_of_one_ramp() -> None:
     ramp = Ramp(tuple(adams(k) for k in range(1, 5)))
     ends: dict[str, list[int]] = {
-        final: [t.past + 1 for t in ramp.at(8, final)]  # type: ignore[arg-type]
-        for final in ("full", "last", "lower")
+        final: [t.past + 1 for t in ramp.at(8, final)] for final in ("full", "last", "lower")
     }
     assert ends == {
         "full": [1, 2, 3, 4, 4, 4, 4, 4],
