@@ -90,7 +90,7 @@ def exact_steps(
         raise ValueError(f"count must be an integer >= 1, got {shown(count)}")
     schedule = open_schedule() if schedule is None else schedule
     compiler = StepCompiler(solver, schedule, prediction, SYMBOLIC)
-    tableaux = solver.sequence.at(count, False)
+    tableaux = solver.sequence.at(count, "full")
     times = [schedule.formulas.t_of_lam(node(i)) for i in range(len(tableaux) + 1)]
     return tuple(
         compiler.step(tableau, times[i], times[i + 1], i, count) for i, tableau in enumerate(tableaux)

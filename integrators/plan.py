@@ -12,10 +12,10 @@ import numpy as np
 
 from .arithmetic import Value, choose
 from .compiler import StepCompiler
-from .grids import Grid, uniform_lambda, user
+from .grids import Grid, Times, uniform_lambda, user
 from .messages import shown
 from .prediction import check_prediction
-from .program import FINALS, STARTS, Final, Plan, PlanStep, Start
+from .program import FINAL_CHOICES, STARTS, Final, FinalChoice, Plan, PlanStep, Start, lowered
 from .schedule import Schedule
 from .solver import Solver
 from .tableau import nested_collocation
@@ -34,7 +34,7 @@ def compile_plan(
     times: Any = None,
     prediction: str = "eps",
     start: Start = "own",
-    final: Final = "full",
+    final: FinalChoice = "released",
     denoise: bool = False,
     noise_at_end: bool = True,
     digits: int | None = None,
@@ -47,7 +47,9 @@ def compile_plan(
     the grid's rule.  prediction: what the model returns: "eps", "x0", "v", "score" or "flow".
     start: "own" (the ramp of low orders), "exact" (`history` + 1 states are inputs: the first steps are
     given), or "high-order" (the first steps by a one-step method of the full order).
-    final: "full", or "lower" for lower order at the last steps (needed where the grid ends at sigma = 0).
+    final: how the run ends: "full" order, "last" (a first-order last step), "lower" (the orders go down step
+    by step); "released" for what the solver's release does by default (`Solver.final`).  At sigma = 0 most
+    methods need "last" or "lower".  The plan says which it was.
     denoise: add the step to lambda = +infinity, one evaluation more.
     noise_at_end: False leaves out the noise of the last step (the mean that Score-SDE returns).
     digits: None for float64, else mpmath with that many digits.
@@ -67,7 +69,7 @@ def compile_plan(
             raise TypeError(f"{name} must be a number, got {shown(value)}")
     steps = int(steps) if isinstance(steps, np.integer) else steps
     _choice("start", start, STARTS)
-    _choice("final", final, FINALS)
+    _choice("final", final, FINAL_CHOICES)
     check_prediction(prediction)
     xp = choose(digits)
     if times is not None:
@@ -89,7 +91,8 @@ def compile_plan(
     if nodes[-1] > nodes[0] and (solver.stochastic or denoise):
         what = f"{solver.name} is stochastic" if solver.stochastic else "denoise=True"
         raise ValueError(f"times must decrease where {what}, got {nodes[0]} to {nodes[-1]}")
-    tableaux = list(solver.sequence.at(budget, final == "lower"))
+    ending = _ending(solver, schedule, final, nodes)
+    tableaux = list(solver.sequence.at(budget, ending))
     count, history = len(tableaux), solver.history
     given = history if start == "exact" else 0
     if given >= count:
@@ -98,7 +101,7 @@ def compile_plan(
         if solver.stochastic:
             raise ValueError(f"start='high-order' is for deterministic solvers, got {solver.name}")
         for i in range(min(history, count)):
-            if final == "full" or i < count - history:  # a step that final='lower' lowers stays low
+            if i < count - lowered(ending, history):  # a step that is lowered at the end stays low
                 tableaux[i] = nested_collocation(history + 1)
 
     compiler = StepCompiler(solver, schedule, prediction, xp, grid, budget)
@@ -120,12 +123,18 @@ def compile_plan(
         schedule=(schedule.kind, schedule.parameters),
         prediction=prediction,
         start=start,
-        final=final,
+        final=ending,
         digits=digits,
         inputs=nodes[: given + 1],
         steps=tuple(made),
         increments=tuple(compiler.increments),
     )
+
+
+def _ending(solver: Solver, schedule: Schedule, final: FinalChoice, nodes: Times) -> Final:
+    if final != "released":
+        return final
+    return solver.final.final(len(nodes) - 1, bool(schedule.formulas.sigma(nodes[-1]) == 0))
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -68,7 +68,7 @@ def tabulate(intervals: int) -> Tabulated:
 
 
 def plan_of(solver: Solver, schedule: Schedule = VP, steps: int = 7, **options: Any) -> Plan:
-    defaults: dict[str, Any] = {"steps": steps, "grid": grids.karras()}
+    defaults: dict[str, Any] = {"steps": steps, "grid": grids.karras(), "final": "full"}
     defaults |= {"t_start": float(schedule.t_of_lam(-2.0)), "t_end": float(schedule.t_of_lam(2.5))}
     return compile_plan(solver, schedule, **(defaults | options))
 
@@ -174,7 +174,7 @@ def experiment() -> Experiment:
 
 
 def measured(solver: Solver, start: Any = "exact") -> Study:
-    return run(solver, experiment(), start=start)
+    return run(solver, experiment(), start=start, final="full")
 
 
 ORDERS: dict[str, tuple[Callable[[], Solver], int, int]] = {
@@ -241,7 +241,8 @@ def test_a_pseudo_corrector_is_three_times_worse_than_a_plain_one() -> None:
     errors = []
     for corrector in ("pseudo", "same"):
         solver = multistep(2, corrector, statistics=ANY)
-        plan = compile_plan(solver, VP, steps=300, t_start=T_START, t_end=T_END, start="exact")
+        options: dict[str, Any] = {"t_start": T_START, "t_end": T_END, "start": "exact", "final": "full"}
+        plan = compile_plan(solver, VP, steps=300, **options)
         states = [torch.tensor(s) for s in (law.x, *law.states([plan.inputs[1]]))]
         result = sample(plan, law.problem.model(VP), states).x.numpy()
         errors.append(np.sqrt(np.mean((result - law.states([T_END])[0]) ** 2)))

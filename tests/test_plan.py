@@ -188,7 +188,8 @@ def test_the_ramp_is_descended_at_the_end_on_request() -> None:
         return [len(s.operations[-1].terms) for s in made.steps]  # type: ignore[union-attr]
 
     options: dict[str, Any] = {"steps": 7, "prediction": "x0"}
-    assert terms(plan("dpm-solver++-3m-corrected", **options)) == [2, 3, 4, 4, 4, 4, 4]
+    assert terms(plan("dpm-solver++-3m-corrected", **options, final="full")) == [2, 3, 4, 4, 4, 4, 4]
+    assert terms(plan("dpm-solver++-3m-corrected", **options, final="last")) == [2, 3, 4, 4, 4, 4, 2]
     assert terms(plan("dpm-solver++-3m-corrected", **options, final="lower")) == [2, 3, 4, 4, 4, 3, 2]
 
 
@@ -225,7 +226,7 @@ def test_grids_may_end_at_sigma_zero_with_a_first_order_last_step(
 @pytest.mark.parametrize("name", ["dpm-solver++-2m", "dpm-solver-3", "dpm-solver++-3m-corrected"])
 def test_full_order_at_sigma_zero_is_refused_with_the_remedy(name: str) -> None:
     with pytest.raises(ValueError, match=r"step 4 of 5 .*final='lower'"):
-        compile_plan(make(name), VP, steps=5, t_start=0.5, t_end=0.0, grid=grids.uniform_t())
+        compile_plan(make(name), VP, steps=5, t_start=0.5, t_end=0.0, grid=grids.uniform_t(), final="full")
 
 
 def test_noise_prediction_at_zero_signal_is_refused_data_prediction_is_not() -> None:
@@ -314,7 +315,7 @@ def test_two_threads_may_compile_and_sample_with_one_solver() -> None:
         ({"t_start": 1e-3}, "t_end must differ"),
         ({"prediction": "epsilon"}, "prediction must be one of"),
         ({"start": "warm"}, "start must be one of own, exact, high-order"),
-        ({"final": "zero"}, "final must be one of full, lower"),
+        ({"final": "zero"}, "final must be one of released, full, last, lower"),
         ({"digits": 0}, "digits must be"),
         ({"times": [1.0, 0.5]}, "times cannot be combined"),
         ({"times": [0.5, 0.3, 0.4, 0.1], "t_start": None, "t_end": None, "steps": None}, "strictly decrease"),

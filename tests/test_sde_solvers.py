@@ -33,7 +33,8 @@ NONSENSE: Any = "nonsense"
 
 
 def plan(solver: Solver, steps: int = 6, **options: Any) -> Plan:
-    return compile_plan(solver, VP, **({"steps": steps, "t_start": 1.0, "t_end": 1e-3} | options))
+    defaults: dict[str, Any] = {"steps": steps, "t_start": 1.0, "t_end": 1e-3, "final": "full"}
+    return compile_plan(solver, VP, **(defaults | options))
 
 
 # --- reductions: equality of plans ---
@@ -188,7 +189,8 @@ def test_sa_solver_integrates_the_interpolation_polynomial(
     q = 1 + tau^2, through `predictor` points from lambda_0 back, or `corrector` points from lambda_1 back.
     """
     q, f, times = MP.number(1 + Fraction(tau) ** 2), VP.formulas, [0.6, 0.52, 0.47, 0.4, 0.33, 0.3]
-    made = compile_plan(sa_solver(predictor, corrector, tau=tau), VP, times=times, prediction="x0", digits=30)
+    solver = sa_solver(predictor, corrector, tau=tau)
+    made = compile_plan(solver, VP, times=times, prediction="x0", final="full", digits=30)
     lam = [f.lam(MP.number(t)) for t in times]
     rows = [op for op in made.steps[3].operations if isinstance(op, Row)]
     for row, count, latest in zip(rows, (predictor, corrector), (3, 4), strict=False):
@@ -204,7 +206,7 @@ def test_sa_solver_integrates_the_interpolation_polynomial(
 def test_k_diffusion_3m_lacks_the_factor_two_of_its_second_difference(eta: float) -> None:
     """Against Adams-Bashforth 3 in the same form: half the weight of phi_3 on the second difference."""
     times = [0.6, 0.52, 0.47, 0.4]
-    options: dict[str, Any] = {"times": times, "prediction": "x0"}
+    options: dict[str, Any] = {"times": times, "prediction": "x0", "final": "full"}
     released = compile_plan(k_diffusion(3, eta=eta), VP, **options)
     adams = compile_plan(sa_solver(3, tau=sympy.sqrt(sympy.Rational(eta))), VP, **options)
     f = VP.formulas

@@ -19,7 +19,7 @@ from semilinear.integrators.tableau import N, P, evaluation, omega, phi, phi1, p
 from semilinear.verification import experiment as experiment_module
 from semilinear.verification.problems import golden_mixture, mixture_1d, problem
 from semilinear.verification.reference import Reference, reference
-from semilinear.verification.study import LADDER, Experiment, Study, norms, measure, run
+from semilinear.verification.study import LADDER, Experiment, Study, measure, norms, run
 from sympy import Rational
 
 VP = vp_linear()

@@ -56,6 +56,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "--start", default="own", choices=("own", "exact", "high-order"), help="(default: %(default)s)"
     )
     order.add_argument(
+        "--final",
+        choices=("released", "full", "last", "lower"),
+        help="how runs end: as the release does, at full order, with a first-order last step, or down the "
+        "orders (default: released, with another start than the solver's own full)",
+    )
+    order.add_argument(
         "--claimed", type=positive, help="the order to judge against (default: the solver's claim)"
     )
     order.add_argument("--digits", type=int, help="run in multiprecision with that many digits")
@@ -161,6 +167,7 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
                 solver,
                 experiment,
                 start=options.start,
+                final=options.final,
                 residue=None if options.residue is None else tuple(options.residue),
                 progress=progress,
             )
@@ -168,7 +175,7 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
         raise UsageError(str(error)) from error
     data = study_json(study) | _judged(options, solver, study.against, study.reason)
     text = f"claimed {data['claimed']:g}, observed {_interval(data)}: {_verdict(data)}"
-    title = f"{solver.name} on {options.problem or PROBLEM}, {options.start} start"
+    title = f"{solver.name} on {options.problem or PROBLEM}, {options.start} start{_ending(options)}"
     return _Found(title, data, [(solver.name, data)], text)
 
 
@@ -189,7 +196,8 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
     try:
         experiment = StochasticExperiment(schedule, grid, *limits, ladder=ladder, digits=options.digits)
         with progress_bar(f"running {solver.name}") as progress:
-            measured = study(solver, experiment, form=sde_of(solver.name), progress=progress)
+            final: Any = options.final or "released"
+            measured = study(solver, experiment, form=sde_of(solver.name), final=final, progress=progress)
     except ValueError as error:
         raise UsageError(str(error)) from error
     data = stochastic_json(measured) | _judged(options, solver, measured.weak_verdict, measured.weak_doubt)
@@ -201,7 +209,7 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
     kind = "marginals of" if measured.marginal else "weak"
     strong = "strong order: none" if measured.marginal else f"strong {_interval(data['strong'])}"
     text = f"claimed {data['claimed']:g}, observed {kind} {_interval(data)}: {_verdict(data)}; {strong}"
-    return _Found(f"{solver.name} on Gaussian data", data, studies, text)
+    return _Found(f"{solver.name} on Gaussian data{_ending(options)}", data, studies, text)
 
 
 def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
@@ -220,7 +228,8 @@ def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
             problem(options.problem), schedule, grid, options.lam_start, options.lam_end, **given
         )
         with progress_bar(f"running {solver.name}") as progress:
-            measured = study(solver, experiment, form=sde_of(solver.name), progress=progress)
+            final: Any = options.final or "released"
+            measured = study(solver, experiment, form=sde_of(solver.name), final=final, progress=progress)
     except ValueError as error:
         raise UsageError(str(error)) from error
     data = coupled_json(measured) | _judged(options, solver, measured.weak_verdict, measured.weak_doubt)
@@ -234,8 +243,12 @@ def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
         f"strong {_interval(data['studies']['strong'])}, median {_interval(data['studies']['median'])}; "
         f"the largest hundredth of the errors makes {100 * measured.share[-1]:.0f} % of the mean square"
     )
-    title = f"{solver.name} on {options.problem}, {measured.paths} coupled paths"
+    title = f"{solver.name} on {options.problem}, {measured.paths} coupled paths{_ending(options)}"
     return _Found(title, data, studies, text)
+
+
+def _ending(options: argparse.Namespace) -> str:
+    return "" if options.final is None else f", {options.final} end"
 
 
 def _refuse(options: argparse.Namespace, solver: Any, why: str, defaults: dict[str, Any]) -> None:

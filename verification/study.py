@@ -28,12 +28,13 @@ from semilinear.analysis.convergence import (
 )
 from semilinear.integrators.arithmetic import choose
 from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.program import Start
+from semilinear.integrators.program import FinalChoice, Start
 from semilinear.integrators.sampler import NonFiniteError, sample
 from semilinear.integrators.solver import Solver
 
 from .experiment import LADDER, LONG_LADDER, ROUNDINGS, Dtype, Experiment, Run, Sampler, check_ladder
 from .findings import Finding, Outcome, of_runs, repeated, rounding, run_once
+from .ladders import settled
 from .progress import Progress, counted
 
 __all__ = ["LADDER", "LONG_LADDER", "Experiment", "Finding", "Run", "Study", "measure", "run"]
@@ -114,13 +115,16 @@ def run(
     experiment: Experiment,
     *,
     start: Start = "own",
+    final: FinalChoice | None = None,
     residue: tuple[int, int] | None = None,
     statistics: tuple[Statistic, ...] = ("rms",),
     progress: Progress | None = None,
 ) -> Study:
     """Measure the order of a solver.
 
-    start: "own", "exact" or "high-order" as in `compile_plan`.  residue: (m, r) restricts the ladder to
+    start: "own", "exact" or "high-order" as in `compile_plan`.  final: how runs end, as there; absent, as
+    released where the start is the solver's own, at full order where the formula is measured.  Step counts
+    below which the release ends at lower order are left out.  residue: (m, r) restricts the ladder to
     n = r mod m; absent, solvers whose last steps depend on the budget run at multiples of their period.
     statistics: ways to sum up the batch; the first is reported.  progress: called with (runs done, runs at
     most) on the way.
@@ -130,10 +134,12 @@ def run(
         raise ValueError(
             f"solver {solver.name!r} is stochastic: its order is not that of a path of the probability flow"
         )
+    final = final or ("released" if start == "own" else "full")
     residue = residue or (solver.sequence.period, 0)
-    least = 1 + (solver.history if start == "exact" else 0)
-    ladder = _restricted(experiment.ladder, residue, least)
-    runs = _Runs(lambda run: _final_state(solver, experiment, int(run), start), experiment)
+    shortest = solver.final.settled if final == "released" else 1
+    least = max(shortest, 1 + (solver.history if start == "exact" else 0))
+    ladder = _restricted(settled(experiment.ladder, solver, final), residue, least)
+    runs = _Runs(lambda run: _final_state(solver, experiment, int(run), start, final), experiment)
     runs.climb(ladder, progress)
     runs.fill(residue, least)
     return replace(runs.study(solver.name, solver.claimed, statistics, known_floors=True), start=start)
@@ -344,7 +350,9 @@ def _with_failures(points: tuple[Point, ...], outcomes: Iterable[Outcome]) -> tu
     return tuple(known.get(o.n, Point(o.n, math.inf, 0.0, False)) for o in outcomes)
 
 
-def _final_state(solver: Solver, experiment: Experiment, n: int, start: Start) -> tuple[Any, int]:
+def _final_state(
+    solver: Solver, experiment: Experiment, n: int, start: Start, final: FinalChoice
+) -> tuple[Any, int]:
     e = experiment
     plan = compile_plan(
         solver,
@@ -354,6 +362,7 @@ def _final_state(solver: Solver, experiment: Experiment, n: int, start: Start) -
         t_start=e.t_start,
         t_end=e.t_end,
         start=start,
+        final=final,
         digits=e.digits,
     )
     given = [e.x, *(e.states(list(plan.inputs[1:])) if len(plan.inputs) > 1 else [])]

@@ -17,11 +17,16 @@ from ..form import Form, noise_in_lambda, noise_in_rho, noise_in_time
 from ..messages import shown
 from ..quadrature import LeftRiemann
 from ..schedule import Schedule
-from ..solver import Ramp, Repeat, Solver
+from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableau import N, P, Tableau, adams, phi1
 
 PAPER = "DEIS (Zhang & Chen 2023), arXiv:2204.13902"
 RELEASED = LeftRiemann(10_000)
+LAMBDA_FINAL = FinalPolicy(
+    below=15,
+    source="huggingface/diffusers, DEISMultistepScheduler: lower_order_final=True, < 15 timesteps",
+)
+"""Of diffusers' version alone: qsh-zh/deis runs every last step at full order."""
 
 
 def _check_degree(degree: int) -> None:
@@ -70,7 +75,8 @@ def lambda_ab(degree: int) -> Solver:
     _check_degree(degree)
     source = "huggingface/diffusers, DEISMultistepScheduler"
     name = f"deis-lambdaab{degree}"
-    return Solver(name, noise_in_lambda, _adams_ramp(degree), degree + 1, source, paper=PAPER)
+    ramp = _adams_ramp(degree)
+    return Solver(name, noise_in_lambda, ramp, degree + 1, source, paper=PAPER, final=LAMBDA_FINAL)
 
 
 EULER = Tableau((), phi1 * N(0))

@@ -20,7 +20,7 @@ from ..arithmetic import Value
 from ..form import FormOf, data_in_lambda, noise_in_lambda
 from ..messages import shown
 from ..sde_forms import sde_data_in_lambda, sde_noise_in_lambda
-from ..solver import Budgeted, Ramp, Repeat, Solver, StepContext
+from ..solver import Budgeted, FinalPolicy, Ramp, Repeat, Solver, StepContext
 from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3, z
 
 Family = Literal["dpm-solver", "dpm-solver++", "sde-dpm-solver", "sde-dpm-solver++"]
@@ -123,6 +123,24 @@ def fast_orders(order: int, nfe: int) -> tuple[int, ...]:
 
 
 # --- solvers ---
+
+FINAL = FinalPolicy(
+    below=10, source="LuChengTHU/dpm-solver, dpm_solver_pytorch.py, sample: lower_order_final and steps < 10"
+)
+"""Of multistep; the release's docstring says < 15.  Singlestep ends as its list of orders does."""
+SDE_FINAL = FinalPolicy(
+    below=15,
+    at_zero="last",
+    source="huggingface/diffusers, DPMSolverMultistepScheduler: lower_order_final=True, < 15 timesteps; "
+    "final_sigmas_type='zero'",
+)
+FINALS = {
+    "dpm-solver": FINAL,
+    "dpm-solver++": FINAL,
+    "sde-dpm-solver": replace(SDE_FINAL, at_zero="full"),  # diffusers refuses to run it to sigma = 0
+    "sde-dpm-solver++": SDE_FINAL,
+}
+"""How multistep ends, by family."""
 
 _UPDATES = {
     ("singlestep", 1): "dpm_solver_first_update",
@@ -264,6 +282,7 @@ def multistep(
         source=_multistep_source(order, stochastic, released),
         paper=paper,
         stochastic=stochastic,
+        final=FINALS[family],
     )
 
 

@@ -20,8 +20,8 @@ is what is claimed here (S_noise other than 1 leaves a bias).  k-diffusion's var
 | sample_dpmpp_2m_sde             | stochastic.k_diffusion(2, eta=...), listed as k-diffusion-2m-sde        |
 | sample_dpmpp_3m_sde             | stochastic.k_diffusion(3, eta=...): half the second difference          |
 
-At rho = 0 they take an Euler step: compile with final="lower", and the multistep ones to the last rho > 0
-with denoise=True; LMS alone keeps its full order there.
+At rho = 0 all but LMS, which keeps its full order, take an Euler step: those named here by default (`FINAL`),
+DPM-Solver's with final="last", or to the last rho > 0 with denoise=True.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ from sympy import Expr
 from ..arithmetic import Value, of
 from ..messages import shown
 from ..schedule import Schedule
-from ..solver import Noising, Solver
+from ..solver import FinalPolicy, Noising, Solver
 from . import deis, dpm_solver, edm
 
 DDIM = "DDIM (Song et al. 2021), arXiv:2010.02502"
 KD = "k-diffusion (Crowson et al. 2022)"
 SOURCE = "crowsonkb/k-diffusion"
+FINAL = FinalPolicy(at_zero="last", source=f"{SOURCE}, sampling.py: an Euler step where sigmas[i + 1] == 0")
 
 
 @dataclass(frozen=True)
@@ -166,14 +167,15 @@ def ddpm() -> Solver:
 
 def dpm_2_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
     """DPM-Solver-2 with ancestral noise: its stage halves the step to rho_down in lambda."""
-    base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2_ancestral", paper=KD)
+    source = f"{SOURCE}, sample_dpm_2_ancestral"
+    base = replace(dpm_solver.singlestep(2), source=source, paper=KD, final=FINAL)
     return ancestral(base, "dpm-2-ancestral", eta, s_noise)
 
 
 def dpmpp_2s_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
     """DPM-Solver++ 2S with ancestral noise."""
     base = dpm_solver.singlestep(2, "dpm-solver++")
-    base = replace(base, source=f"{SOURCE}, sample_dpmpp_2s_ancestral", paper=KD)
+    base = replace(base, source=f"{SOURCE}, sample_dpmpp_2s_ancestral", paper=KD, final=FINAL)
     return ancestral(base, "dpm++-2s-ancestral", eta, s_noise)
 
 
@@ -197,7 +199,7 @@ def dpm_2_churn(
     s_churn: Value = 40, s_tmin: Value = 0.05, s_tmax: Value = 50, s_noise: Value = 1.003
 ) -> Solver:
     """DPM-Solver-2 with EDM's churn."""
-    base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2", paper=KD)
+    base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2", paper=KD, final=FINAL)
     return churned(base, "dpm-2-churn", s_churn, s_tmin, s_tmax, s_noise)
 
 

@@ -22,12 +22,14 @@ from sympy import Expr, Integer, Rational, sympify
 from ..catalogue import stiff
 from ..form import data_in_lambda
 from ..messages import shown
-from ..solver import Ramp, Repeat, Solver
+from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableau import P, Tableau, adams, omega
 from .dpm_solver import FIRST, second
 
 PAPER = "RES (Zhang et al. 2023), arXiv:2308.02157"
 LYF = "ClownsharkBatwing/RES4LYF, get_rk_methods_beta"
+COMFY = "comfyanonymous/ComfyUI, res_multistep (eta = 0)"
+FINAL = FinalPolicy(at_zero="last", source=f"{COMFY}: Euler where sigma_down == 0")
 HALF, TWO_THIRDS, ONE = Rational(1, 2), Rational(2, 3), Integer(1)
 
 
@@ -88,8 +90,7 @@ def multistep(order: int, *, released: bool = True) -> Solver:
     """
     _check_order(order)
     if order == 2:
-        source = "comfyanonymous/ComfyUI, res_multistep (eta = 0)"
-        return Solver("res-2m", data_in_lambda, Ramp((FIRST, adams(2))), 2, source, paper=PAPER)
+        return Solver("res-2m", data_in_lambda, Ramp((FIRST, adams(2))), 2, COMFY, paper=PAPER, final=FINAL)
     ramp = (third(), third(), third(), multistep_third(released=released))
     name = "res-3m-released" if released else "res-3m-corrected"
     sequence = Ramp(ramp, (FIRST, *ramp[1:]))

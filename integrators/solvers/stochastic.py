@@ -8,6 +8,7 @@ release draws it for the stage alone.
 
 from __future__ import annotations
 
+import math
 import numbers
 from dataclasses import replace
 from fractions import Fraction
@@ -19,7 +20,7 @@ from sympy import Integer
 
 from ..messages import shown
 from ..sde_forms import Tau, noiseless, sde_data, sde_noise
-from ..solver import Ramp, Repeat, Solver
+from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableau import N, P, Stage, Tableau, interpolate, omega, phi1
 from . import dpm_solver
 from .dpm_solver import Type
@@ -31,6 +32,15 @@ FORMS = {"data": sde_data, "noise": sde_noise}
 SEEDS = "SEEDS (Gonzalez et al. 2023), arXiv:2305.14267"
 SA_SOLVER = "SA-Solver (Xue et al. 2023), arXiv:2309.05019"
 K_DIFFUSION = "DPM-Solver++ (Lu et al. 2022), arXiv:2211.01095"
+SINGLESTEP_FINAL = FinalPolicy(
+    at_zero="last",
+    source="huggingface/diffusers, DPMSolverSinglestepScheduler, get_order_list: final_sigmas_type='zero'",
+)
+K_DIFFUSION_FINAL = FinalPolicy(
+    at_zero="last", source="crowsonkb/k-diffusion, sampling.py: the denoised state where sigmas[i + 1] == 0"
+)
+SA_FINAL = FinalPolicy(below=math.inf, source="scxue/SA-Solver, sa_solver.py: lower_order_final = True")
+"""In both modes of the release; so does huggingface/diffusers, SASolverScheduler."""
 
 
 def at_noise_level(solver: Solver, prediction: Prediction, tau: Tau, **changes: Any) -> Solver:
@@ -63,6 +73,7 @@ def singlestep_released() -> Solver:
         name=f"{made.name}-released",
         sequence=Repeat(tableau, dpm_solver.FIRST),
         source="huggingface/diffusers, DPMSolverSinglestepScheduler, algorithm_type sde-dpmsolver++",
+        final=SINGLESTEP_FINAL,
     )
 
 
@@ -92,6 +103,7 @@ def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Any = 1) -> Solver
         claimed=order,
         source=f"crowsonkb/k-diffusion, sample_dpmpp_{order}m_sde",
         paper=K_DIFFUSION,
+        final=K_DIFFUSION_FINAL,
     )
 
 
@@ -137,7 +149,8 @@ def sa_solver(
     rescaled: bool = False,
 ) -> Solver:
     """SA-Solver: exponential Adams-Bashforth through `predictor` points; then Adams-Moulton through
-    `corrector` points, the predicted one included, with the same noise.  The last step is not corrected.
+    `corrector` points, the predicted one included, with the same noise.  The last step is not corrected, and
+    the last steps descend the orders (`SA_FINAL`).
 
     predictor: 1..4.  corrector: 0 (none) .. 4, counted as the release counts.  tau: a number or a
     `NoiseLevel`; the release freezes tau(t) at a step's end (diffusers: at its start), which is the same
@@ -178,6 +191,7 @@ def sa_solver(
         source="scxue/SA-Solver, sa_solver.py, adams_bashforth_update and adams_moulton_update"
         + ("_few_steps" if rescaled else ""),
         paper=SA_SOLVER,
+        final=SA_FINAL,
     )
     return at_noise_level(made, prediction, tau)
 
