@@ -112,12 +112,14 @@ class _Found:
 
 
 def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
+    from .own_statistics import on_experiment
     from .results import study_json
     from .study import run as measure
 
     _refuse(options, solver, "is deterministic", {"paths": None, "seed": None})
     experiment = _experiment(options)
     try:
+        solver = on_experiment(options.solver, experiment, **_parameters(options.param))
         with progress_bar(f"running {solver.name}") as progress:
             study = measure(
                 solver,
@@ -237,7 +239,12 @@ def _solver(options: argparse.Namespace) -> Any:
 
     try:
         return make(options.solver, **_parameters(options.param))
-    except (ValueError, TypeError, OverflowError) as error:  # what the text stands for is no argument
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        OSError,
+    ) as error:  # what the text stands for is no argument
         raise UsageError(str(error)) from error
 
 
