@@ -21,7 +21,6 @@ from semilinear.integrators.statistics_grid import smooth
 
 from .mixture_statistics import exact_statistics
 from .mixtures import GaussianMixture
-from .problems import Problem
 from .products import RotatedProduct
 from .study import Experiment
 
@@ -52,7 +51,7 @@ def on_experiment(name: str, experiment: Experiment, **parameters: Any) -> Solve
     return for_problem(name, experiment.problem, low, high, **parameters)
 
 
-def for_problem(name: str, problem: Problem, low: float, high: float, **parameters: Any) -> Solver:
+def for_problem(name: str, problem: Any, low: float, high: float, **parameters: Any) -> Solver:
     """A listed solver on the problem's own statistics, for lambda in [low, high], unless some are given."""
     if not takes_statistics(name) or "statistics" in parameters:
         return make(name, **parameters)
