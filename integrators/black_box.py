@@ -97,9 +97,11 @@ Divergence = Callable[[Field, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 def exact_divergence(field: Field, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """sum_i e_i^T J e_i over the unit vectors: one backward pass per component of a sample."""
+    """sum_i e_i^T J e_i over the unit vectors: one backward pass per component of a sample; summed in float32
+    at least.
+    """
     value, pull = _vjp(field, x)
-    total = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
+    total = torch.zeros(x.shape[0], dtype=_wide(x), device=x.device)
     for i in range(x[0].numel()):
         unit = torch.zeros_like(x)
         unit.flatten(1)[:, i] = 1
@@ -127,7 +129,7 @@ def hutchinson(probes: torch.Tensor) -> Divergence:
                 f"probes must have shape (m, {', '.join(map(str, x.shape))}), got {_shape(probes)}"
             )
         value, pull = _vjp(field, x)
-        estimates = [(pull(z)[0] * z).flatten(1).sum(1) for z in probes.to(x)]
+        estimates = [(pull(z)[0].to(_wide(x)) * z).flatten(1).sum(1) for z in probes.to(x)]
         return value, torch.stack(estimates).mean(0)
 
     return divergence
@@ -158,6 +160,8 @@ class LogLikelihood:
 
     latent: the state at t_end.  terminal: the terminal log density there.  divergence: int div v dt.
     nfe: right-hand sides, each a forward pass and as many backward passes as there are probes.
+    Densities are in the dtype of x, or in float32 where that is half precision, whose three digits are none
+    of a sum over many components.
     """
 
     log_density: torch.Tensor
@@ -194,7 +198,7 @@ def log_likelihood(
         return np.concatenate([_numpy(value), _numpy(trace)])
 
     final, calls = solve.run(slope, t_start, end, np.concatenate([_numpy(x), np.zeros(batch)]))
-    latent, total = _state(final[:-batch], x), torch.from_numpy(final[-batch:].copy()).to(x)
+    latent, total = _state(final[:-batch], x), torch.from_numpy(final[-batch:]).to(x.device, _wide(x))
     last = (sde.prior_log_density if terminal is None else terminal)(latent)
     if last.shape != (batch,):
         raise ValueError(f"terminal must return shape ({batch},), got {tuple(last.shape)}")
@@ -226,6 +230,10 @@ def _check(sde: DiffusionSDE, x: Any, t_start: float, t_end: float | None) -> fl
     if t_start == end:
         raise ValueError(f"t_end must differ from t_start = {t_start}, got {end}")
     return end
+
+
+def _wide(x: torch.Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _shape(x: Any) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -157,6 +158,24 @@ def _exact(name: str, value: Any) -> Rational:
     if not number or not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number, got {shown(value)}")
     return Rational(value)
+
+
+def traced(function: Callable[[Any], Any]) -> NoiseScale:
+    """phi as a Python function, written down exactly by calling it with the symbol x.
+
+    Raises ValueError, with what to write instead, for a function of floats alone (math, numpy): coefficients
+    need the derivative of phi(x)/x to rounding, and in any number of digits.
+    """
+    try:
+        phi = function(x)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            "scale must be a function that also takes a symbol, since its derivative is needed exactly: with "
+            "sympy's exp and log in place of those of math or numpy, for example "
+            f"lambda x: x * (sympy.exp(x**0.3) + 10); called with a symbol, it says: {error}"
+        ) from error
+    name = getattr(function, "__name__", "")
+    return NoiseScale(name if name.isidentifier() else "custom", phi)
 
 
 ODE = NoiseScale("ode", x)

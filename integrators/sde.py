@@ -64,8 +64,10 @@ class DiffusionSDE:
         return x0 * self.schedule.alpha(t), self.schedule.sigma(t)
 
     def prior_log_density(self, z: torch.Tensor) -> torch.Tensor:
-        """log N(z; 0, prior_std^2 I), z of shape (batch, ...), shape (batch,)."""
-        flat = z.flatten(1)
+        """log N(z; 0, prior_std^2 I), z of shape (batch, ...), shape (batch,); in float32 at least: a sum
+        over the components leaves half precision no digits.
+        """
+        flat = z.flatten(1).to(torch.promote_types(z.dtype, torch.float32))
         variance = self.prior_std**2
         return -(flat * flat).sum(1) / (2 * variance) - flat.shape[1] / 2 * math.log(2 * math.pi * variance)
 

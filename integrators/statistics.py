@@ -60,6 +60,33 @@ class Statistics(Protocol):
         """The times at which a solver may stop, nearest to the given ones."""
 
 
+@dataclass(frozen=True)
+class Absent:
+    """Statistics that were not given: a formula can be made without them, but no step computed."""
+
+    shape: tuple[int, ...] = ()
+
+    def at(self, lam: Value) -> Potentials:
+        """Raises ValueError."""
+        raise ValueError(
+            "statistics must be given for a solver that takes them, those of the model that it samples: "
+            "make(name, statistics=...) with what `estimation.estimate(model, ..)` finds, its `smooth`, "
+            "or a closed form. Those of another law run as well, and can be several times worse"
+        )
+
+    def moments(self, lam_0: Value, lam_1: Value, count: int) -> Value:
+        """Raises ValueError."""
+        return self.at(lam_0)
+
+    def place(self, schedule: Schedule, times: Times) -> Times:
+        """Raises ValueError."""
+        self.at(times[0])
+        return times
+
+
+ABSENT = Absent()
+
+
 @dataclass(frozen=True, eq=False)
 class Smooth:
     """Statistics that are functions of lambda, given by their potentials.

@@ -20,7 +20,7 @@ from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.sde_forms import NoiseLevel, sde_data, sde_noise
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import deis, dpm_solver, make
-from semilinear.integrators.solvers.stochastic import k_diffusion, sa_solver, seeds
+from semilinear.integrators.solvers.stochastic import at_noise_level, k_diffusion, sa_solver, seeds
 from semilinear.verification.linear_law import Gaussians
 from semilinear.verification.problems import problem
 from semilinear.verification.stochastic import respond
@@ -340,6 +340,46 @@ def test_a_corrector_costs_nothing_but_in_pece_mode(
 def test_bad_arguments_are_named(build: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+# --- another noise level of a solver ---
+
+KEPT = {
+    "ddim": "noise",
+    "dpm-solver-2": "noise",
+    "dpm-solver-3m-released": "noise",
+    "dpm-solver++-2m": "data",
+    "deis-lambdaab2": "noise",
+    "unipc-3-bh2": "data",
+    "unipc-3-bh2-noise": "noise",
+    "res-2m": "data",
+    "krogstad4": "data",
+}
+OTHERS = (
+    *("deis-tab2", "deis-tab3-released", "deis-rhoab2", "deis-rhork-3kutta", "deis-ipndm", "edm-heun"),
+    *("scire-v1-2-released", "scire-v2-2m-released", "er-sde-ode-2-corrected", "er-sde-2-corrected", "lms-4"),
+    *(
+        "ddpm",
+        "dpm-2-ancestral",
+        "edm-heun-churn",
+        "dpm-2-churn",
+        "score-sde-pf-reverse-diffusion",
+        "score-sde-reverse-diffusion",
+    ),
+)
+
+
+@pytest.mark.parametrize("prediction", ["data", "noise"])
+@pytest.mark.parametrize("name", [*KEPT, *OTHERS])
+def test_another_noise_level_keeps_the_form_or_is_refused(name: str, prediction: Any) -> None:
+    """At level 0 a solver of the flow is itself, operation by operation."""
+    solver = make(name)
+    if KEPT.get(name) != prediction:
+        with pytest.raises(ValueError, match=r"(prediction|solver) must"):
+            at_noise_level(solver, prediction, 0)
+        return
+    assert difference(plan(at_noise_level(solver, prediction, 0)), plan(solver)).value == 0
+    assert at_noise_level(solver, prediction, 1).stochastic
 
 
 # --- digits ---

@@ -43,7 +43,7 @@ class Expectation:
         )
 
     def build(self) -> Solver:
-        """The solver."""
+        """The solver: its formula, on no problem's statistics."""
         return make(self.solver)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from semilinear.integrators.arithmetic import Arithmetic, Value, of
 from semilinear.integrators.messages import shown
+from semilinear.integrators.prediction import time_like
 from semilinear.integrators.schedule import Schedule
 
 Array = Any
@@ -67,9 +68,5 @@ def alpha_sigma(schedule: Schedule, t: Value, x: Array) -> tuple[Value, Value]:
     tensor without dimensions.
     """
     f = schedule.formulas
-    if isinstance(t, torch.Tensor) and t.ndim == 0 and t.is_floating_point():
-        return f.alpha(t), f.sigma(t)
-    if isinstance(x, torch.Tensor):
-        return float(f.alpha(float(t))), float(f.sigma(float(t)))
-    number = of(x).number(t)
-    return f.alpha(number), f.sigma(number)
+    at = time_like(t, x)
+    return f.alpha(at), f.sigma(at)

@@ -139,7 +139,7 @@ def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
 
     defaults: dict[str, Any] = {"schedule": "vp-linear", "grid": "lambda", "start": "own"}
     defaults |= {"lam_start": LAMBDA_START, "lam_end": LAMBDA_END}
-    defaults |= dict.fromkeys(("paths", "seed", "residue", "batch"))
+    defaults |= dict.fromkeys(("paths", "seed", "residue", "batch", "final"))
     _refuse(options, tableau, "is measured on a semilinear system without --form", defaults)
     system = options.problem or SYSTEMS[tableau.linearised]
     known("problem", system, SYSTEMS)
@@ -156,12 +156,16 @@ def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
 
 
 def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
+    from .order_target import parameters
+    from .own_statistics import on_experiment, takes_statistics
     from .results import study_json
     from .study import run as measure
 
     _refuse(options, solver, "is deterministic", {"paths": None, "seed": None})
     experiment = experiment_of(options)
     try:
+        if options.form is None and takes_statistics(options.solver):
+            solver = on_experiment(options.solver, experiment, **parameters(options.param))
         with progress_bar(f"running {solver.name}") as progress:
             study = measure(
                 solver,

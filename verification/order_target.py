@@ -95,7 +95,12 @@ def _proved(measured: Solver | Found) -> int:
 def _solver(options: argparse.Namespace) -> Solver:
     try:
         return make(options.solver, **parameters(options.param))
-    except (ValueError, TypeError, OverflowError) as error:  # what the text stands for is no argument
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        OSError,
+    ) as error:  # what the text stands for is no argument
         raise UsageError(str(error)) from error
 
 

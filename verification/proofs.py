@@ -20,12 +20,12 @@ from semilinear.analysis.stability import Amplification
 from semilinear.analysis.stability_region import region
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.solver import Solver
-from semilinear.integrators.solvers import make
 
 from .catalogue_orders import measure_entry
 from .claims import EXPECTATIONS, Expectation
 from .error_constants import Constant, error_constant
 from .lookup import equation_of, usual_z
+from .own_statistics import generic
 from .parabolic import POINTS
 from .parabolic import STEPS as STIFF_STEPS
 from .proof_report import CONSTANTS, SCHEMA, STABILITY
@@ -122,7 +122,7 @@ class ConstantTask:
 
     def run(self) -> dict[str, Any]:
         """The final error predicted from the proof and measured, as JSON data."""
-        found = error_constant(make(self.name), STEPS[0])
+        found = error_constant(generic(self.name), STEPS[0])
         return {"solver": self.name, "order": found.order, **_constant_json(found)}
 
 

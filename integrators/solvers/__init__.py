@@ -71,6 +71,7 @@ SOLVERS: dict[str, Constructor] = {"ddim": ddim} | {
 def make(name: str, /, **parameters: Any) -> Solver:
     """Build a solver by name.
 
+    A solver made without model statistics that it takes is a formula only: compile_plan refuses it.
     Raises ValueError for an unknown name, listing the nearest ones, or for parameters that the solver does
     not take.
     """
@@ -79,7 +80,7 @@ def make(name: str, /, **parameters: Any) -> Solver:
             f"solver must be a listed name, got {shown(name)}{nearest(name, SOLVERS)} (see `semilinear list`)"
         )
     constructor = SOLVERS[name]
-    taken = _free_parameters(constructor)
+    taken = parameters_of(name)
     unknown = [key for key in parameters if key not in taken]
     if unknown:
         allowed = ", ".join(taken) or "none"
@@ -91,8 +92,9 @@ def make(name: str, /, **parameters: Any) -> Solver:
     return constructor(**parameters)
 
 
-def _free_parameters(constructor: Constructor) -> list[str]:
+def parameters_of(name: str) -> list[str]:
     """The parameters that a listed name leaves open: those that identify it are fixed."""
+    constructor = SOLVERS[name]
     signature = inspect.signature(constructor)
     fixed = constructor.keywords if isinstance(constructor, partial) else {}
     return [key for key in signature.parameters if key not in fixed]

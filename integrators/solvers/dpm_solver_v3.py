@@ -9,6 +9,7 @@ evaluation at the predicted state, which the next step keeps (PEC), and is not r
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -24,7 +25,9 @@ from ..model_statistics import model_statistics
 from ..program import Final
 from ..schedule import Schedule
 from ..solver import FinalPolicy, Ramp, Repeat, Sequence, Solver, StepContext
-from ..statistics import Statistics, check_word, gaussian
+from ..statistics import ABSENT, Statistics, check_word
+from ..statistics_grid import smooth
+from ..statistics_io import load
 from ..tableau import N, P, Stage, Tableau, adams, interpolate, omega, phi
 
 PAPER = "DPM-Solver-v3 (Zheng et al. 2023), arXiv:2310.13268"
@@ -41,6 +44,7 @@ HALVES = ("no", "written", "released")
 
 CORRECT = Symbol("correct")
 """1 where a step of the half-corrector is corrected, else 0."""
+Given = Statistics | str | os.PathLike[str]
 
 
 def pseudo(values: Mapping[Any, Any], c: Any = 1) -> Expr:
@@ -146,7 +150,7 @@ def multistep(
     *,
     pseudo_predictor: bool = False,
     half: str = "no",
-    statistics: Statistics | None = None,
+    statistics: Given | None = None,
 ) -> Solver:
     """DPM-Solver-v3 multistep, orders 1, 2, 3; every run descends them at its end (`FINAL`).
 
@@ -154,7 +158,8 @@ def multistep(
     order, the release's other choice; "true", through one more, of order + 1 (paper, Table 10).
     pseudo_predictor: divided differences for the predictor too.  half: correct states at t <= 1/2 only, as
     "written" (paper, Sec. 3.3), or at t > 1/2 only, as "released".
-    statistics: of the model; absent, those of standard Gaussian data, which fit any dimension but no data.
+    statistics: of the model, or a file of them (`statistics_io.save`), made smooth.  Without them the solver
+    is a formula only: it can be proved, but not compiled.
     Raises ValueError for another order or word, or a half of no corrector.
     """
     given = _checked(order, statistics)
@@ -192,7 +197,7 @@ def multistep(
     )
 
 
-def singlestep(order: int, *, statistics: Statistics | None = None) -> Solver:
+def singlestep(order: int, *, statistics: Given | None = None) -> Solver:
     """DPM-Solver-v3 singlestep, orders 1, 2, 3 with as many evaluations a step; it was never released.
 
     statistics: as for `multistep`, but at every lambda: its inner states lie between the nodes of a grid.
@@ -209,12 +214,14 @@ def singlestep(order: int, *, statistics: Statistics | None = None) -> Solver:
     )
 
 
-def _checked(order: int, statistics: Statistics | None) -> Statistics:
+def _checked(order: int, statistics: Given | None) -> Statistics:
     if order not in (1, 2, 3) or isinstance(order, bool):
         raise ValueError(f"order must be 1, 2 or 3, got {shown(order)}")
+    if isinstance(statistics, (str, os.PathLike)):
+        return smooth(load(statistics))
     if statistics is not None and not all(hasattr(statistics, part) for part in ("at", "moments", "place")):
         raise TypeError(f"statistics must be Statistics (see `statistics.py`), got {shown(statistics)}")
-    return gaussian() if statistics is None else statistics
+    return ABSENT if statistics is None else statistics
 
 
 LISTED = (
@@ -224,4 +231,4 @@ LISTED = (
     partial(multistep, 3, pseudo_predictor=True),
     *(partial(multistep, 2, "pseudo", half=half) for half in HALVES[1:]),
 )
-"""Constructors of the solvers that have a name of their own, on the default statistics."""
+"""Constructors of the solvers that have a name of their own."""

@@ -18,13 +18,15 @@ from sympy import Integer
 from ..extended_sde import ByParts, Moments, exact, extended_reverse_sde
 from ..form import Form
 from ..messages import shown
-from ..noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale
+from ..noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale, traced
 from ..quadrature import LeftRiemann
 from ..schedule import Schedule
 from ..solver import Ramp, Solver
 from ..tableau import N, P, Tableau, adams, omega, phi
 
 PAPER = "ER-SDE-Solver (Cui et al. 2025), arXiv:2309.06169"
+Scale = NoiseScale | Callable[[Any], Any]
+"""A noise scale, or a Python function of rho that `noise_scale.traced` can write down."""
 POINTS, CLIP = 100, 1e-6
 """The release's number of quadrature points, and what it takes for no variance."""
 
@@ -49,7 +51,7 @@ def taylor(order: int) -> Tableau:
     return Tableau((), sum((phi(k, 1) * d for k, d in enumerate(derivatives, 1)), Integer(0)))
 
 
-def er_sde(order: int, scale: NoiseScale = SDE_5) -> Solver:
+def er_sde(order: int, scale: Scale = SDE_5) -> Solver:
     """ER-SDE-Solver of any order: D's interpolation polynomial in rho, integrated exactly (Adams-Bashforth).
 
     Raises ValueError for an order outside 1 .. 8.
@@ -64,7 +66,7 @@ def er_sde(order: int, scale: NoiseScale = SDE_5) -> Solver:
     return _solver(scale, order, "", ramp, source)
 
 
-def uncorrected(order: int, scale: NoiseScale = SDE_5) -> Solver:
+def uncorrected(order: int, scale: Scale = SDE_5) -> Solver:
     """The release's formula and slope with exact integrals, from order 3 on, where the slope matters.
 
     Raises ValueError for an order outside 3 .. 8.
@@ -75,7 +77,7 @@ def uncorrected(order: int, scale: NoiseScale = SDE_5) -> Solver:
     return _solver(scale, order, "-exact-integrals", ramp, source + ("" if order == 3 else ", continued"))
 
 
-def released(order: int, scale: NoiseScale = SDE_5, *, points: int = POINTS, clip: float = CLIP) -> Solver:
+def released(order: int, scale: Scale = SDE_5, *, points: int = POINTS, clip: float = CLIP) -> Solver:
     """ER-SDE-Solver as released: left Riemann sums, and no noise where its variance is below clip.
 
     points: of the sums, 100 in the release.  clip: absolute, on the variance of x/alpha.
@@ -92,7 +94,7 @@ def released(order: int, scale: NoiseScale = SDE_5, *, points: int = POINTS, cli
 
 
 def _solver(
-    scale: NoiseScale,
+    scale: Scale,
     order: int,
     suffix: str,
     ramp: tuple[Tableau, ...],
@@ -100,14 +102,17 @@ def _solver(
     moments: Moments = exact,
     clip: float = 0.0,
 ) -> Solver:
-    if not isinstance(scale, NoiseScale):
-        raise TypeError(f"scale must be a NoiseScale (see noise_scale.NOISE_SCALES), got {shown(scale)}")
+    known = traced(scale) if callable(scale) else scale
+    if not isinstance(known, NoiseScale):
+        raise TypeError(
+            f"scale must be a NoiseScale (see noise_scale.NOISE_SCALES) or a function, got {shown(scale)}"
+        )
 
     def form(schedule: Schedule) -> Form:
-        return extended_reverse_sde(schedule, scale, moments, clip)
+        return extended_reverse_sde(schedule, known, moments, clip)
 
-    tag = "" if scale == SDE_5 else f"-{scale.name}"
-    name, noisy = f"er-sde{tag}-{order}{suffix}", not scale.deterministic
+    tag = "" if known == SDE_5 else f"-{known.name}"
+    name, noisy = f"er-sde{tag}-{order}{suffix}", not known.deterministic
     return Solver(name, form, Ramp(ramp), order, source, stochastic=noisy, paper=PAPER)
 
 

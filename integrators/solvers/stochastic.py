@@ -19,6 +19,7 @@ import sympy
 from sympy import Integer
 
 from ..messages import shown
+from ..schedule import vp_linear
 from ..sde_forms import Tau, noiseless, sde_data, sde_noise
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableau import N, P, Stage, Tableau, interpolate, omega, phi1
@@ -28,6 +29,13 @@ from .dpm_solver import Type
 Prediction = Literal["data", "noise"]
 Mode = Literal["PEC", "PECE"]
 FORMS = {"data": sde_data, "noise": sde_noise}
+LEVELLED = {
+    "data_in_lambda": "data",
+    "sde_data_in_lambda": "data",
+    "noise_in_lambda": "noise",
+    "sde_noise_in_lambda": "noise",
+}
+"""What the forms that exist at every noise level interpolate."""
 
 SEEDS = "SEEDS (Gonzalez et al. 2023), arXiv:2305.14267"
 SA_SOLVER = "SA-Solver (Xue et al. 2023), arXiv:2309.05019"
@@ -44,10 +52,38 @@ SA_FINAL = FinalPolicy(below=math.inf, source="scxue/SA-Solver, sa_solver.py: lo
 
 
 def at_noise_level(solver: Solver, prediction: Prediction, tau: Tau, **changes: Any) -> Solver:
-    """A solver under the reverse SDE of level tau in data or noise prediction; `changes` name it."""
+    """A solver under the reverse SDE of level tau; `changes` name it.  Its variable and its integrand stay.
+
+    prediction: what the solver interpolates in lambda.
+    Raises ValueError for another prediction, a solver in another variable (it would become another method) or
+    one that goes back to noisier times by itself, and for what is no noise level.
+    """
+    _check_prediction(prediction)
+    name = solver.form(_ANY).name
+    if name not in LEVELLED:
+        raise ValueError(
+            "solver must interpolate data or noise prediction in lambda, as the SDEs of all noise levels do, "
+            f"got {solver.name}, whose form is {name}"
+        )
+    if LEVELLED[name] != prediction:
+        raise ValueError(
+            f"prediction must be {LEVELLED[name]!r} for {solver.name}, whose form is {name}, "
+            f"got {prediction!r}"
+        )
+    if solver.noising is not None:
+        raise ValueError(
+            f"solver must leave its noise to the SDE, got {solver.name}, which adds noise itself"
+        )
+    return replace(solver, form=FORMS[prediction](tau), stochastic=not noiseless(tau), **changes)
+
+
+def _check_prediction(prediction: str) -> None:
     if prediction not in FORMS:
         raise ValueError(f"prediction must be one of {', '.join(FORMS)}, got {shown(prediction)}")
-    return replace(solver, form=FORMS[prediction](tau), stochastic=not noiseless(tau), **changes)
+
+
+_ANY = vp_linear()
+"""The name of a form is the same under every schedule."""
 
 
 def seeds(order: int, type: Type = "dpmsolver", *, tau: Tau = 1) -> Solver:
@@ -164,6 +200,7 @@ def sa_solver(
             raise ValueError(f"{name} must be an integer from {least} to 4, got {shown(value)}")
     if mode not in ("PEC", "PECE"):
         raise ValueError(f"mode must be PEC or PECE, got {shown(mode)}")
+    _check_prediction(prediction)
     if rescaled and prediction == "noise":
         raise ValueError("rescaled must be False in noise prediction, where the release does not rescale")
     last = tuple(
@@ -185,7 +222,7 @@ def sa_solver(
         + ("-noise" if prediction == "noise" else "")
         + ("-pece" if corrector and mode == "PECE" else "")
         + ("-released" if rescaled else ""),
-        form=sde_data(),
+        form=FORMS[prediction](),
         sequence=Ramp(ramp, last) if corrector else Ramp(last),
         claimed=corrector or predictor,
         source="scxue/SA-Solver, sa_solver.py, adams_bashforth_update and adams_moulton_update"
