@@ -202,7 +202,7 @@ class OrderEstimate:
         slope = max(self.order if known else self.slopes[-1] if self.slopes else 1.0, 0.0)
         if last.error * 2.0 ** (-slope * octaves) < last.floor:
             return None
-        return int(last.n) * 2**octaves
+        return int(last.n) << octaves
 
 
 def _slope(a: Point, b: Point) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,19 +52,22 @@ def _scale(rng: Rng, low: float, high: float) -> float:
     return float(10 ** rng.uniform(low, high))
 
 
+def _series(h: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
+    """1 + c_1 h + c_2 h^2 + ..."""
+    return np.asarray(1 + np.stack([c * h**j for j, c in enumerate(coefficients, 1)]).sum(axis=0))
+
+
 CLEAN: dict[str, Factor] = {
     "power": lambda rng, h: 1 + 0 * h,
     "first correction": lambda rng, h: 1 + rng.uniform(-1.5, 3) * h + rng.uniform(0, 5) * h**2,
 }
 MODERATE: dict[str, Factor] = {
-    "polynomial": lambda rng, h: 1 + sum(rng.uniform(-4, 8) * h**j * 2 ** (j - 1) for j in (1, 2, 3)),
+    "polynomial": lambda rng, h: _series(h, [rng.uniform(-4, 8) * 2 ** (j - 1) for j in (1, 2, 3)]),
     "exponential": lambda rng, h: np.exp(rng.uniform(-10, 10) * h),
     "even powers": lambda rng, h: 1 + _scale(rng, -1, 2) * h**2,
 }
 WILD: dict[str, Factor] = {
-    "polynomial of scale 100": lambda rng, h: (
-        1 + sum(100 * rng.standard_normal() * h**j for j in (1, 2, 3, 4))
-    ),
+    "polynomial of scale 100": lambda rng, h: _series(h, 100 * rng.standard_normal(4)),
     "rational": lambda rng, h: 1 / (1 + _scale(rng, 0, 3) * h),
     "knee": lambda rng, h: (1 + (_scale(rng, 0.5, 2.5) * h) ** 2) ** rng.choice([-0.5, 0.5]),
     "oscillation": lambda rng, h: 1 + 0.3 * np.sin(rng.uniform(1.5, 5) * np.log(h) + rng.uniform(0, 6.28)),

@@ -79,7 +79,7 @@ def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...]) -> Outcome:
 
 
 def _count(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and value == int(value) and value >= 0
+    return bool(isinstance(value, int | float | np.number) and value == int(value) and value >= 0)
 
 
 def precision(states: Any) -> Dtype:
