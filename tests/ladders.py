@@ -52,7 +52,7 @@ def _scale(rng: Rng, low: float, high: float) -> float:
     return float(10 ** rng.uniform(low, high))
 
 
-def _series(h: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
+def _series(h: np.ndarray, coefficients: Sequence[float] | np.ndarray) -> np.ndarray:
     """1 + c_1 h + c_2 h^2 + ..."""
     return np.asarray(1 + np.stack([c * h**j for j, c in enumerate(coefficients, 1)]).sum(axis=0))
 

@@ -21,6 +21,7 @@ from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solvers import make
 
 from .claims import EXPECTATIONS, Expectation
+from .experiment import Dtype
 from .interval import LAMBDA_END, LAMBDA_START
 from .own_statistics import on_experiment
 from .problems import problem
@@ -47,6 +48,7 @@ class Setting:
     lam_end: float = LAMBDA_END
     statistics: tuple[Statistic, ...] = ("rms",)
     tolerance: float = TIGHTEST
+    dtype: Dtype = "float64"
     asserted: bool = True
     """Whether the expectations must hold here; the hard cases only show what happens."""
 
@@ -64,6 +66,7 @@ class Setting:
             ladder=self.ladder,
             digits=self.digits,
             tolerance=self.tolerance,
+            dtype=self.dtype,
         )
 
 
@@ -220,7 +223,7 @@ class Measured:
 
 def _as_expected(study: Study, order: int | None) -> bool | None:
     if order is None:
-        return study.verdict == "lower"
+        return None if study.verdict == "inconclusive" else study.verdict == "lower"
     verdict = study.against(order)
     return None if verdict == "inconclusive" else verdict == "consistent"
 

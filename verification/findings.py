@@ -66,7 +66,9 @@ def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...]) -> Outcome:
         return Outcome(n, None, run.calls, None, run.start, "float64", text)
     states, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     dtype = precision(states)
-    x = states.detach().cpu().double().numpy() if isinstance(states, torch.Tensor) else np.asarray(states)
+    x = np.asarray(states)
+    if isinstance(states, torch.Tensor) and states.is_floating_point():
+        x = states.detach().cpu().double().numpy()
     if x.dtype.kind not in "fO" or x.shape[:1] != shape[:1] or x.size != math.prod(shape):
         raise ValueError(
             f"sampler must return real states of shape {shape}, or (states, evaluations made), "

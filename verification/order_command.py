@@ -66,6 +66,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     order.add_argument("--digits", type=int, help="run in multiprecision with that many digits")
     order.add_argument(
+        "--dtype",
+        default="float64",
+        choices=("float64", "float32", "float16", "bfloat16"),
+        help="of the states; errors at its rounding are not used (default: %(default)s)",
+    )
+    order.add_argument(
         "--residue",
         type=int,
         nargs=2,
@@ -119,6 +125,9 @@ def run(options: argparse.Namespace) -> int:
         if target.claim == "proved":
             print("a file claims nothing: its order is judged against the one that is proved of it")
         print(found.sentence)
+        for finding in found.data.get("findings", ()):
+            where = f" (n = {', '.join(map(str, finding['n']))})" if finding["n"] else ""
+            print(f"{finding['kind']}: {finding['text']}{where}")
     return OK if found.data["verdict"] in ("consistent", "higher") else FAILED
 
 
@@ -139,6 +148,7 @@ def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
 
     defaults: dict[str, Any] = {"schedule": "vp-linear", "grid": "lambda", "start": "own"}
     defaults |= {"lam_start": LAMBDA_START, "lam_end": LAMBDA_END}
+    defaults["dtype"] = "float64"
     defaults |= dict.fromkeys(("paths", "seed", "residue", "batch", "final"))
     _refuse(options, tableau, "is measured on a semilinear system without --form", defaults)
     system = options.problem or SYSTEMS[tableau.linearised]
@@ -190,7 +200,9 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
 
     if solver.name in UNMEASURED:
         raise UsageError(f"{solver.name} is not measured: {UNMEASURED[solver.name]}")
-    _refuse(options, solver, "is stochastic", {"start": "own", "batch": None, "residue": None})
+    _refuse(
+        options, solver, "is stochastic", {"start": "own", "batch": None, "residue": None, "dtype": "float64"}
+    )
     if options.problem is not None:
         return _on_paths(options, solver)
     _refuse(options, solver, "is measured on Gaussian data without --problem", {"paths": None, "seed": None})

@@ -49,6 +49,8 @@ def experiment_of(options: argparse.Namespace) -> Any:
     from .study import LADDER, LONG_LADDER
 
     multiprecise = options.digits is not None
+    if multiprecise and options.dtype != "float64":
+        raise UsageError(f"--dtype {options.dtype} does not go with --digits")
     _, _, top = setting_of(options, 128 if multiprecise else 512, LONG_LADDER[-1])
     batch = options.batch if options.batch is not None else 4 if multiprecise else 64
     if not 1 <= batch <= MOST_STATES:
@@ -68,6 +70,7 @@ def experiment_of(options: argparse.Namespace) -> Any:
             ladder or LADDER,
             options.lam_start,
             options.lam_end,
+            dtype=options.dtype,
         )
         return setting.build()
     except ValueError as error:

@@ -54,7 +54,7 @@ class Study:
     nfe: evaluations of each run.  exact: the reference is an exact flow.  When the cross-check disagrees,
     `verdict` is "inconclusive" whatever the fit says; only against an exact flow does a "lower" stand: the
     runs converge, elsewhere.  dtype: the coarsest that holds the final states.  rounding: what it leaves in
-    them, RMS, where that was measured.  findings: what was seen besides an order.
+    them, RMS, where that was measured.  findings: what was seen besides an order.  final: how runs end.
     """
 
     solver: str
@@ -68,6 +68,7 @@ class Study:
     dtype: Dtype = "float64"
     rounding: float | None = None
     findings: tuple[Finding, ...] = ()
+    final: FinalChoice = "full"
 
     @property
     def verdict(self) -> Verdict:
@@ -142,7 +143,8 @@ def run(
     runs = _Runs(lambda run: _final_state(solver, experiment, int(run), start, final), experiment)
     runs.climb(ladder, progress)
     runs.fill(residue, least)
-    return replace(runs.study(solver.name, solver.claimed, statistics, known_floors=True), start=start)
+    found = runs.study(solver.name, solver.claimed, statistics, known_floors=True)
+    return replace(found, start=start, final=final)
 
 
 def measure(
