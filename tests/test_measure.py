@@ -176,6 +176,16 @@ def test_a_run_that_raises_does_not_lose_the_others(error: Exception) -> None:
     assert abs(found.estimate.order - 4) < 0.05
 
 
+def test_a_sampler_that_always_raises_has_no_order_and_says_why() -> None:
+    def raises(run: Run) -> torch.Tensor:
+        raise KeyError("weights")
+
+    found = measure("rk4", 4, raises, where())
+    assert found.verdict == "inconclusive"
+    assert [f.kind for f in found.findings] == ["raised"] * len(LADDER)
+    assert found.reason(4).startswith("0 usable points")
+
+
 @pytest.mark.parametrize("size", [1e-1, 1e-3, 1e-6])
 def test_a_second_call_that_differs_is_noticed(size: float) -> None:
     noisy = sampler(change=lambda run, x: x + size * torch.randn_like(x))

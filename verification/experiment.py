@@ -44,12 +44,10 @@ class Run(int):
     """One run: the number of steps, and what a sampler needs for them.
 
     x: initial states, (batch, *shape), of the experiment's dtype: a torch tensor, or numpy objects where it
-    has `digits`.  times: of the grid, n + 1 of them from the start to the end.  model: the exact noise
-    prediction, `model(x, t)`, which counts its calls in `calls`.
+    has `digits`.  calls: how often `model` was asked.
     """
 
     x: Any
-    times: tuple[Value, ...]
     calls: int
     _experiment: Experiment
     _exact: bool
@@ -58,9 +56,14 @@ class Run(int):
         """x: the initial states."""
         run = super().__new__(cls, n)
         run.x, run._experiment, run.calls, run._exact = x, experiment, 0, False
-        start, end = experiment.t_start, experiment.t_end
-        run.times = tuple(experiment.grid(experiment.schedule, start, end, n, digits=experiment.digits))
         return run
+
+    @property
+    def times(self) -> tuple[Value, ...]:
+        """Of the grid, n + 1 of them from the start to the end."""
+        e = self._experiment
+        number = choose(e.digits).number
+        return tuple(e.grid(e.schedule, number(e.t_start), number(e.t_end), int(self), digits=e.digits))
 
     def model(self, x: Any, t: Any) -> Any:
         """The exact noise prediction at states of the shape of `x` and time t."""
