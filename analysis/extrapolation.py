@@ -20,8 +20,10 @@ from functools import lru_cache
 import numpy as np
 import scipy.special
 
-Fit = tuple[float, np.ndarray, np.ndarray]
-"""p; its derivatives by the log errors, (points,); the residuals of the log errors, (points,)."""
+Fit = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""p of every window, (windows,); of the first p's derivatives by the log errors, (points,), and the
+residuals of the log errors, (points,).
+"""
 
 RESOLUTION = 0.0025
 """No standard error is smaller: what a law leaves out does not vanish with the residual."""
@@ -45,16 +47,21 @@ OTHERS = 8.0
 """How much wider than the best law's interval another's may be for it to count."""
 DOUBLED = 2.0
 """Intervals of every law that a refutation keeps from."""
+CLOSE = 0.25
+"""Half-width of an answer that is trusted on where slopes fall to that move ever faster."""
 TURN = 0.002
 """A change of the slope's direction that is less is noise."""
 
 
 @dataclass(frozen=True)
 class Law:
-    """A way in which errors approach C h^p, and the numbers of points that it is fitted to."""
+    """A way in which errors approach C h^p, and the numbers of points that it is fitted to.
+
+    fit: of windows of neighbouring runs, n and log errors (windows, points).
+    """
 
     name: str
-    fit: Callable[[tuple[int, ...], np.ndarray], Fit]
+    fit: Callable[[np.ndarray, np.ndarray], Fit]
     parameters: int
     widths: tuple[int, ...]
 
@@ -69,9 +76,11 @@ def power(exponents: tuple[int, ...], widths: tuple[int, ...]) -> Law:
         design = np.stack([np.ones_like(h), np.log(h), *(scaled**k for k in exponents)], axis=1)
         return design, np.linalg.pinv(design)
 
-    def fit(n: tuple[int, ...], log_error: np.ndarray) -> Fit:
-        design, solve = solver(n)
-        return float(solve[1] @ log_error), solve[1], log_error - design @ (solve @ log_error)
+    def fit(n: np.ndarray, log_errors: np.ndarray) -> Fit:
+        solvers = [solver(tuple(row)) for row in n.tolist()]
+        orders = np.array([solve[1] @ y for (_, solve), y in zip(solvers, log_errors, strict=True)])
+        design, solve = solvers[0]
+        return orders, solve[1], log_errors[0] - design @ (solve @ log_errors[0])
 
     shown = " + ".join(f"d{k} h^{k}" for k in exponents)
     return Law(f"C h^p exp({shown})" if shown else "C h^p", fit, 2 + len(exponents), widths)
@@ -84,34 +93,37 @@ def two_terms(exponent: int, inverse: bool, widths: tuple[int, ...]) -> Law:
     """
     sign = -1.0 if inverse else 1.0
 
-    def fit(n: tuple[int, ...], log_error: np.ndarray) -> Fit:
-        z = sign * (log_error - log_error[-1])
-        h = n[-1] / np.array(n, dtype=float)
-        x, extra, e = np.log(h / h[0]), (h / h[0]) ** exponent, np.exp(z)
-        p, step = float((z[-1] - z[0]) / (x[-1] - x[0])), 0.1
+    def fit(n: np.ndarray, log_errors: np.ndarray) -> Fit:
+        z = sign * (log_errors - log_errors[:, -1:])
+        scaled = n[:, :1] / n.astype(float)
+        x, extra, e = np.log(scaled), scaled**exponent, np.exp(z)
+        p, step, rows = (z[:, -1] - z[:, 0]) / (x[:, -1] - x[:, 0]), 0.1, np.arange(len(n))
         for reach in (40, 12, 12, 12, 12):
-            tried = p + step * np.arange(-reach, reach + 1)
-            first = np.exp(tried[:, None] * x) / e
-            second = first * extra
-            aa, ab, bb = (
-                np.sum(u * v, axis=1) for u, v in ((first, first), (first, second), (second, second))
-            )
-            a, b = first.sum(axis=1), second.sum(axis=1)
+            tried = p[:, None] + step * np.arange(-reach, reach + 1)
+            first = np.exp(tried[:, :, None] * x[:, None]) / e[:, None]
+            second = first * extra[:, None]
+            aa, ab, bb = (_dot(u, v) for u, v in ((first, first), (first, second), (second, second)))
+            a, b = first.sum(axis=2), second.sum(axis=2)
             det = aa * bb - ab * ab
             leading, other = (bb * a - ab * b) / det, (aa * b - ab * a) / det
-            size = np.sum((leading[:, None] * first + other[:, None] * second - 1) ** 2, axis=1)
+            rest = leading[:, :, None] * first + other[:, :, None] * second - 1
+            size = _dot(rest, rest)
             # A leading term that is next to nothing fits a pure power of the other term as well.
-            size[~(leading * first[:, -1] > LEADING)] = np.inf
-            best = int(np.argmin(size))
-            p, step = float(tried[best]), step / 10
-        if not np.isfinite(size[best]):
-            return math.nan, np.zeros_like(h), np.zeros_like(h)
-        fitted = leading[best] * first[best] + other[best] * second[best]
-        solve = np.linalg.pinv(np.stack([first[best], second[best], x * fitted], axis=1))
-        return sign * p, solve[2], 1 - fitted
+            size[~(leading * first[:, :, -1] > LEADING)] = np.inf
+            best = np.argmin(size, axis=1)
+            p, step = tried[rows, best], step / 10
+        k = best[0]
+        fitted = rest[0, k] + 1
+        solve = np.linalg.pinv(np.stack([first[0, k], second[0, k], x[0] * fitted], axis=1))
+        orders = np.where(np.isfinite(size[rows, best]), sign * p, np.nan)
+        return orders, solve[2], -rest[0, k]
 
     name = f"1/(A h^-p + B h^({exponent}-p))" if inverse else f"A h^p + B h^(p+{exponent})"
     return Law(name, fit, 3, widths)
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum("ijk,ijk->ij", a, b))
 
 
 LAWS = (
@@ -163,28 +175,23 @@ def extrapolations(n: Sequence[int], log_errors: np.ndarray, unsure: np.ndarray)
 def _answers(
     law: Law, n: Sequence[int], logs: np.ndarray, unsure: np.ndarray, finest: float
 ) -> Iterator[Extrapolation]:
-    points = len(n)
+    counts = np.array(n)
+    octaves = np.log2(counts[-1] / counts)
     for width in law.widths:
-        past: list[tuple[float, float]] = []
-        statistical = 0.0
-        for end in range(points, width - 1, -1):
-            octaves = math.log2(n[-1] / n[end - 1])
-            if octaves > OCTAVES:
-                break
-            rows = slice(end - width, end)
-            order, derivative, residual = law.fit(tuple(n[rows]), logs[rows, 0])
-            if end == points:
-                statistical = math.hypot(
-                    _statistical(derivative, residual, width - law.parameters, logs[rows, 1:]),
-                    float(np.linalg.norm(derivative * unsure[rows])),
-                )
-            past.append((octaves, order))
-        left, settled = _left(past)
-        if math.isfinite(left):
-            order = past[0][1]
-            yield Extrapolation(
-                law, width, order, statistical, max(left, LEAP * abs(order - finest)), settled
-            )
+        ends = [end for end in range(len(n), width - 1, -1) if octaves[end - 1] <= OCTAVES]
+        if not ends:
+            continue
+        windows = np.array([range(end - width, end) for end in ends])
+        orders, derivative, residual = law.fit(counts[windows], logs[windows, 0])
+        left, settled = _left(octaves[np.array(ends) - 1], orders)
+        if not math.isfinite(left):
+            continue
+        order, rows = float(orders[0]), slice(len(n) - width, None)
+        statistical = math.hypot(
+            _statistical(derivative, residual, width - law.parameters, logs[rows, 1:]),
+            float(np.linalg.norm(derivative * unsure[rows])),
+        )
+        yield Extrapolation(law, width, order, statistical, max(left, LEAP * abs(order - finest)), settled)
 
 
 def _statistical(derivative: np.ndarray, residual: np.ndarray, freedom: int, replicates: np.ndarray) -> float:
@@ -197,21 +204,21 @@ def _statistical(derivative: np.ndarray, residual: np.ndarray, freedom: int, rep
     return math.hypot(scatter, 1.96 * spread)
 
 
-def _left(past: Sequence[tuple[float, float]]) -> tuple[float, bool]:
-    """A bound on the movement that is left, and whether the answer settles; (octaves back, order), now first.
+def _left(octaves: np.ndarray, orders: np.ndarray) -> tuple[float, bool]:
+    """A bound on the movement that is left, and whether the answer settles; octaves back and answers, now
+    first.
 
     An answer p + D h^r that moved by m over the last octave has m/(2^r - 1) left, and by m over the last two
     m/(4^r - 1); r is read off the octave before, and taken to be 1 at most for the last one's sake.
     """
-    values = np.array([order for _, order in past])
-    first = _at(past, OCTAVE)
-    if first is None or not np.all(np.isfinite(values)):
+    first, second = _at(octaves, OCTAVE), _at(octaves, 2 * OCTAVE)
+    if first is None or not np.all(np.isfinite(orders)):
         return math.inf, False
-    moved = np.abs(values - values[0])
-    latest, second = float(moved[: first + 1].max()), _at(past, 2 * OCTAVE)
+    moved = np.abs(orders - orders[0])
+    latest = float(moved[: first + 1].max())
     if second is None:
         return YOUNG * latest, True
-    earlier = float(np.abs(values[first : second + 1] - values[first]).max())
+    earlier = float(np.abs(orders[first : second + 1] - orders[first]).max())
     if latest <= RESOLUTION / 2 and earlier <= RESOLUTION:
         return 2 * max(latest, earlier), True
     if latest > SETTLING * earlier:
@@ -221,8 +228,9 @@ def _left(past: Sequence[tuple[float, float]]) -> tuple[float, bool]:
     return max(latest / (2**slow - 1), float(moved[: second + 1].max()) / (4**fast - 1)), True
 
 
-def _at(past: Sequence[tuple[float, float]], octaves: float) -> int | None:
-    return next((i for i, (back, _) in enumerate(past) if back >= octaves), None)
+def _at(octaves: np.ndarray, distance: float) -> int | None:
+    """The first that lies so far back."""
+    return next((i for i, back in enumerate(octaves) if back >= distance), None)
 
 
 def _slopes(n: Sequence[int], log_error: np.ndarray) -> np.ndarray:
@@ -260,19 +268,19 @@ def reach(
     if direction > 0:  # towards a zero of the error, or to the order itself: nothing is known
         return Reach(-math.inf, math.inf, float(slopes[-1] - slopes[-2]), 1.0, False)
     if direction < 0:
-        sure = DOUBLED * answers[0].half_width
-        settled = [a.order + DOUBLED * a.half_width for a in heard if a.settled and a.half_width <= sure]
-        high = max(settled) if settled and known_floors else max(high, slopes.max() + 0.25)
+        sure = min(DOUBLED * answers[0].half_width, CLOSE)
+        close = [a.order + DOUBLED * a.half_width for a in heard if a.half_width <= sure]
+        high = max(close) if close and known_floors else max(high, slopes.max() + 0.25)
         return Reach(-math.inf, float(high), float(slopes[-1] - slopes[-2]), 1.0, False)
-    past = [(middle[-1] - m, s) for m, s in zip(middle[::-1], slopes[::-1], strict=True)]
-    first, second = _at(past, OCTAVE), _at(past, 2 * OCTAVE)
+    back = (middle[-1] - middle)[::-1]
+    first, second = _at(back, OCTAVE), _at(back, 2 * OCTAVE)
     if first is None or second is None:
         return Reach(low, high, 0.0, 1.0, True)
-    last, moved, before = slopes[-1], slopes[-1] - past[first][1], past[first][1] - past[second][1]
-    steps = np.diff([s for _, s in past[: second + 1]])
+    seen = slopes[::-1][: second + 1]
+    last, moved, before = seen[0], seen[0] - seen[first], seen[first] - seen[second]
+    steps = np.diff(seen)
     if not (np.all(steps > -TURN) or np.all(steps < TURN)):  # the slopes turned: they may go back
-        seen = [s for _, s in past[: second + 1]]
-        wide = UNSETTLED / 2 * (max(seen) - min(seen))
+        wide = UNSETTLED / 2 * (seen.max() - seen.min())
         low, high = min(low, last - wide), max(high, last + wide)
     rate = abs(moved / before) if before else 1.0
     if moved * before > 0:

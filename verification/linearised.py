@@ -154,5 +154,8 @@ def linearised_order(
     row = (end - start) * float(np.max(np.sum(abs(on.jacobian(end, u)), axis=1)))
     size = float(np.max(abs(u)))
     return estimate_order(
-        ladder, errors, [2.0**-53 * math.sqrt(n) * size * max(30.0, row / n) for n in ladder]
+        ladder,
+        errors,
+        [2.0**-53 * math.sqrt(n) * size * max(30.0, row / n) for n in ladder],
+        known_floors=True,
     )

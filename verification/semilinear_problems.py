@@ -143,7 +143,7 @@ def measured(
     Errors within a factor of ten of rounding bend a slope and are left out.
     """
     errors, rounding = zip(*(integrate(tableau, problem, n) for n in ladder), strict=True)
-    return errors, estimate_order(ladder, errors, [10 * r for r in rounding])
+    return errors, estimate_order(ladder, errors, [10 * r for r in rounding], known_floors=True)
 
 
 @lru_cache(maxsize=8)
