@@ -104,6 +104,8 @@ def quotient(over: Poly, under: Poly) -> Expr:
 
 
 def _over_roots(expression: Expr) -> Expr:
+    if expression.has(sympy.E):
+        return sympy.factor(expression)
     try:
         field = Field([expression])
         value = field(expression)

@@ -95,6 +95,7 @@ def test_measured_pairs_own_and_exact_start_and_runs_what_the_task_says(monkeypa
     monkeypatch.setattr(campaign, "ProcessPoolExecutor", Pool)
     monkeypatch.setattr(campaign, "run", run)
     monkeypatch.setattr(campaign, "_experiment", lambda setting: setting)
+    monkeypatch.setattr(campaign, "on_experiment", lambda name, _: make(name))
     monkeypatch.setattr(
         campaign, "stochastic_study", lambda solver, e, form: (solver.name, e.ladder[-1], form)
     )

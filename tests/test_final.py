@@ -24,6 +24,7 @@ from semilinear.integrators.tableau import adams
 from semilinear.verification import cli
 from semilinear.verification.coupled import CoupledExperiment
 from semilinear.verification.ladders import settled
+from semilinear.verification.own_statistics import on_experiment
 from semilinear.verification.problems import golden_mixture, problem
 from semilinear.verification.stochastic import StochasticExperiment
 from semilinear.verification.study import LADDER, Experiment, run
@@ -209,12 +210,13 @@ def informative(top: int = 128) -> Experiment:
     [("unipc-2-bh2", 2, 3), ("unipc-3-bh2-noise", 2, 3), ("dpm-solver-v3-2m-c3", 2, 3)],
 )
 def test_what_is_proved_of_a_run_is_what_is_run(name: str, released: int, full: int) -> None:
-    proof = prove_solver(make(name))
+    solver = on_experiment(name, informative())
+    proof = prove_solver(solver)
     assert (proof.run(), proof.run(released=False)) == (released, full)
     assert proof.exact_start() == make(name).claimed
-    own = run(make(name), informative())
+    own = run(solver, informative())
     assert (own.against(released), own.verdict) == ("consistent", "lower")
-    assert run(make(name), informative(), final="full").against(full) == "consistent"
+    assert run(solver, informative(), final="full").against(full) == "consistent"
 
 
 def test_a_rule_for_few_steps_does_not_bend_a_ladder() -> None:

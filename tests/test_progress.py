@@ -21,16 +21,16 @@ def test_what_is_done_is_told_once_the_next_is_asked_for() -> None:
     assert told == [(1, 2), (2, 2)]
 
 
-LADDER = (4, 6, 8)
+LADDER = (4, 6, 8, 12)
 
 
 def experiments() -> Any:
     """A study of each kind and how many runs it makes."""
     flow = study.Experiment(problem("gaussian"), vp_linear(), t_start=0.5, t_end=0.1, batch=2, ladder=LADDER)
     on_paths = coupled.CoupledExperiment(problem("mixture-1d"), paths=128, ladder=LADDER)
-    yield study.run, "ddim", flow, 3
-    yield stochastic.study, "seeds-1", stochastic.StochasticExperiment(ladder=LADDER), 3
-    yield coupled.study, "seeds-1", on_paths, 5
+    yield study.run, "ddim", flow, 4
+    yield stochastic.study, "seeds-1", stochastic.StochasticExperiment(ladder=LADDER), 4
+    yield coupled.study, "seeds-1", on_paths, 6
 
 
 @pytest.mark.parametrize(("measure", "name", "experiment", "runs"), list(experiments()))

@@ -161,7 +161,7 @@ def test_a_method_beyond_every_order_has_finite_json(capsys: Any, tmp_path: Path
     [
         ("deis-tab2", "y' = w N(tau, y)", [3, 3, 3], 2),
         ("deis-ipndm", "y' = N(tau, y)", [1, 2, 4], 2),
-        ("unipc-2-bh2", "u' = L u + N(u)", [3, 3, 3], 3),
+        ("unipc-2-bh2", "u' = L u + N(u)", [3, 3, 3], 2),
     ],
 )
 def test_a_solver_is_proved_by_its_own_equation(

@@ -182,7 +182,7 @@ def run(name: str, mu: complex, steps: int = 14) -> tuple[np.ndarray, float]:
     state, prediction, sign = TRANSFORMS[form.name]
     tau = np.linspace(form.tau(0.6), form.tau(0.2), steps + 1)
     times = [float(form.time(v)) for v in tau]
-    plan = compile_plan(solver, VP, times=times, prediction=prediction)
+    plan = compile_plan(solver, VP, times=times, prediction=prediction, final="full")
     action = torch.tensor([[mu.real, mu.imag], [-mu.imag, mu.real]], dtype=torch.float64) * sign
     x = torch.tensor([[0.3, -0.8]], dtype=torch.float64)
     found = [state(x, times[0])]

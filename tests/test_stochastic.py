@@ -189,7 +189,8 @@ def test_solvers_have_the_orders_that_are_expected(expectation: Any) -> None:
     result = study(expectation.build(), experiment, form=expectation.sde)
     asserted = expectation.weak is not None or expectation.strong is not None
     assert StochasticMeasured(expectation, result).as_expected is (True if asserted else None)
-    assert result.weak_verdict(3) == "lower" or expectation.weak is None
+    above = result.weak_verdict(3)  # nothing is of weak order 3; a slope that still falls decides nothing
+    assert above == "lower" or (above == "inconclusive" and expectation.weak in (None, 1))
     assert result.bound < 1e-14
     assert result.marginal == (expectation.build().noising is not None)
 
@@ -330,7 +331,7 @@ def test_orders_do_not_depend_on_the_noise_level(prediction: Any, tau: Any) -> N
 
 def test_without_noise_the_orders_are_those_of_the_ode() -> None:
     """Adams-Bashforth 3 and -Moulton 3 in one step: third order, which the corrected first step allows."""
-    result = study(sa_solver(2, 3, tau=0), StochasticExperiment(grid=grids.uniform_lambda()))
+    result = study(sa_solver(2, 3, tau=0), StochasticExperiment(grid=grids.uniform_lambda()), final="full")
     assert result.exact == {"variance"}
     assert result.weak.order == pytest.approx(3, abs=0.1)
     assert result.strong.order == result.mean.order

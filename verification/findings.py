@@ -53,8 +53,8 @@ class Outcome:
     error: str = ""
 
 
-def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...]) -> Outcome:
-    """Run a sampler; what it raises is kept as the outcome's error.
+def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...], *, keep: bool = True) -> Outcome:
+    """Run a sampler; what it raises is kept as the outcome's error, unless it is to be raised.
 
     shape: (batch, d) of the states.  Raises ValueError for states of another size, or what is no states.
     """
@@ -62,6 +62,8 @@ def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...]) -> Outcome:
     try:
         result = sampler(run)
     except Exception as error:  # a sampler that fails at one n has still been measured at the others
+        if not keep:
+            raise
         text = f"{type(error).__name__}: {error}"
         return Outcome(n, None, run.calls, None, run.start, "float64", text)
     states, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, None)

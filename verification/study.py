@@ -235,7 +235,7 @@ class _Runs:
             self.outcomes.sort(key=lambda o: o.n)
 
     def _run(self, n: int) -> Outcome:
-        outcome = run_once(self.sampler, self.experiment.run(n), self.final.shape)
+        outcome = run_once(self.sampler, self.experiment.run(n), self.final.shape, keep=self.foreign)
         self.outcomes.append(outcome)
         return outcome
 
