@@ -17,7 +17,7 @@ from .prediction import check_prediction
 from .program import FINALS, STARTS, Final, Plan, PlanStep, Start
 from .schedule import Schedule
 from .solver import Solver
-from .tableau import nested_collocation
+from .tableau import Tableau, nested_collocation
 
 __all__ = ["Plan", "StepCompiler", "compile_plan"]
 
@@ -45,7 +45,7 @@ def compile_plan(
     evaluations for a budgeted solver.  With both `times` and `grid`, the grid only places stages that follow
     the grid's rule.  prediction: what the model returns: "eps", "x0", "v", "score" or "flow".
     start: "own" (the ramp of low orders), "exact" (`history` + 1 states are inputs: the first steps are
-    given), or "high-order" (the first steps by a one-step method of the full order).
+    given), or "high-order" (the first steps by a one-step method of no lower order than the formula's).
     final: "full", or "lower" for lower order at the last steps (needed where the grid ends at sigma = 0).
     denoise: add the step to lambda = +infinity, one evaluation more.
     noise_at_end: False leaves out the noise of the last step (the mean that Score-SDE returns).
@@ -96,9 +96,10 @@ def compile_plan(
     if start == "high-order":
         if solver.stochastic:
             raise ValueError(f"start='high-order' is for deterministic solvers, got {solver.name}")
+        one_step = _high_order(solver)
         for i in range(min(history, count)):
             if final == "full" or i < count - history:  # a step that final='lower' lowers stays low
-                tableaux[i] = nested_collocation(history + 1)
+                tableaux[i] = one_step
 
     compiler = StepCompiler(solver, schedule, prediction, xp, grid, budget)
     compiler.form = compiler.form.for_steps(count)
@@ -125,6 +126,17 @@ def compile_plan(
         steps=tuple(made),
         increments=tuple(compiler.increments),
     )
+
+
+def _high_order(solver: Solver) -> Tableau:
+    """The one-step method of a high-order start: of no lower order than the formula that it starts.
+
+    A formula with stages has a higher order than its past evaluations alone would give: the bound is that of
+    its output as a quadrature, read off the tableau (`Tableau.quadrature_order`), not what is claimed of it.
+    One order less would keep the order of the run, but not always the steps at which it shows.
+    """
+    tableau = solver.sequence.tableaux[-1]
+    return nested_collocation(max(tableau.past + 1, tableau.quadrature_order))
 
 
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -27,6 +27,10 @@ Coefficient = Any
 """A float, an mpmath number, or a read-only numpy array of the state's trailing shape."""
 
 
+class NotFinite(ValueError):
+    """A coefficient that is infinite, NaN or complex, or has no limit where it has to be taken."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Value ("m", state) = model(value ("x", state), t)."""

@@ -76,6 +76,8 @@ class StepRatio(Symbol):  # type: ignore[misc]
 
 
 MAX_STAGES = 64
+MAX_COLLOCATION = 11
+"""The highest order of `nested_collocation`: the next one has more than `MAX_STAGES` stages."""
 _EVALUATIONS = {N(i): i for i in range(MAX_STAGES)} | {P(j): -j for j in range(1, MAX_STAGES)}
 _OMEGAS = {omega(j): j for j in range(1, MAX_STAGES)}
 
@@ -181,6 +183,25 @@ class Tableau:
         symbols = {s for row in rows for w in row.values() for s in w.free_symbols}
         symbols |= {s for c in self.c for s in c.free_symbols}
         return frozenset(s for s in symbols if s is not z and s not in _OMEGAS)
+
+    @cached_property
+    def quadrature_order(self) -> int:
+        """The largest q such that the output integrates 1, theta, .., theta^(q - 1) at z = 0 on equal steps.
+
+        No smooth grid gives a higher order: those are order conditions of N(t) alone, where stages hold what
+        the model says exactly.  Where a parameter decides, the number of evaluations that the row can use.
+        """
+        equal: dict[Symbol, Any] = {symbol: Integer(j) for symbol, j in _OMEGAS.items()}
+        equal |= {s: Integer(1) for s in self.parameters if isinstance(s, StepRatio)}
+        nodes = {0: Integer(0)} | {-j: Integer(-j) for j in range(1, self.past + 1)}
+        nodes |= {i: c.subs(equal) for i, c in enumerate(self.c, 1)}
+        weights = {key: at_zero(weight).subs(equal) for key, weight in self.b.items()}
+        for q in range(2 * len(nodes) + 1):
+            terms = (w * nodes[key] ** q for key, w in weights.items())
+            defect = sum(terms, Integer(0)) - Rational(1, q + 1)
+            if not _is_zero(defect) and (not defect.free_symbols or q == len(nodes)):
+                return q
+        return 2 * len(nodes)
 
     def consistency_defects(self) -> list[str]:
         """Rows that do not integrate a constant N at z = 0 (a formula of order 0): empty for every sound
@@ -321,10 +342,10 @@ def nested_collocation(order: int) -> Tableau:
     before it.
 
     1 + order (order - 1)/2 evaluations; stiff order `order`.  Luan & Alhsmy, arXiv:2311.08600; NUMERICS.md
-    3.8.6.
+    3.8.6.  Raises ValueError for an order outside 1 .. `MAX_COLLOCATION`.
     """
-    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
-        raise ValueError(f"order must be an integer >= 1, got {order!r}")
+    if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= MAX_COLLOCATION:
+        raise ValueError(f"order must be an integer from 1 to {MAX_COLLOCATION}, got {order!r}")
     return nested([[Rational(i, size + 1) for i in range(1, size + 1)] for size in range(1, order)])
 
 

@@ -8,6 +8,7 @@ import sympy
 from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.integrators.arithmetic import FLOAT64, multiprecision
+from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.evaluate import Scope, evaluator
 from semilinear.integrators.form import data_in_lambda, noise_in_lambda, noise_in_rho, noise_in_time
 from semilinear.integrators.schedule import vp_linear
@@ -214,3 +215,13 @@ def test_one_step_tableaux_satisfy_the_classical_order_conditions_of_their_claim
 def test_stage_noise_is_the_paths_or_the_stages_own(value: Any) -> None:
     with pytest.raises(ValueError, match="stage_noise must be False, True or 'independent'"):
         Tableau((), N(0), stage_noise=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "order"),
+    [("genlawson42", 4), ("modgenlawson45", 6), ("pec524", 5), ("pecec433", 4), ("ab-norsett5", 5)],
+)
+def test_the_quadrature_order_is_that_of_the_output_whatever_is_claimed(name: str, order: int) -> None:
+    tableau = CATALOGUE[name].tableau
+    assert tableau.quadrature_order == order
+    assert nested_collocation(max(tableau.past + 1, order)).quadrature_order >= order
