@@ -66,7 +66,7 @@ UNKNOWN = {"er-sde-ode-1", "er-sde-reverse-sde-1", "score-sde-ancestral-small"}
 @pytest.mark.parametrize("ends", ENDS)
 @pytest.mark.parametrize(
     "identity",
-    [pytest.param(i, marks=[] if k % 6 == 0 else pytest.mark.slow) for k, i in enumerate(COMPARED)],
+    [pytest.param(i, marks=[] if k % 12 == 0 else pytest.mark.slow) for k, i in enumerate(COMPARED)],
     ids=[i.statement for i in COMPARED],
 )
 def test_solvers_that_are_one_method_have_the_same_limits(identity: Identity, ends: str) -> None:
