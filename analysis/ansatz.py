@@ -5,6 +5,9 @@ A row at abscissa c is   c phi_1(c z) N(0) + sum_j a_j(z) (N_j - N(0)),   a_j = 
 so that it integrates a constant exactly; the x are unknown, the functions f are chosen: phi_k(c z), k = 1, 2,
 .., perhaps those at the abscissae of earlier stages too, constants where the form has no linear operator.
 Abscissae are numbers or free symbols.  Rows may also be given (the stages, for an embedded row).
+
+Names are those of the literature: stage 1 is the evaluation at the step's start, c_1 = 0, so that a3_2 and
+b_2 are weights of the stage at c_2, which is N(1) in the language of tableaux.
 """
 
 from __future__ import annotations
@@ -16,11 +19,22 @@ from functools import cached_property
 from typing import Any, Literal
 
 import sympy
-from semilinear.integrators.tableau import MAX_STAGES, Stage, Tableau, Weights, formula_of, omega, phi, z
+from semilinear.integrators.tableau import (
+    _OMEGAS,
+    MAX_STAGES,
+    Stage,
+    Tableau,
+    Weights,
+    formula_of,
+    omega,
+    phi,
+    z,
+)
 from sympy import Expr, Integer, Rational, Symbol
 
 from .expansion import FORMS, FormName
 from .factoring import factored
+from .ring import Field, NotInRing
 
 Arguments = Literal["own", "earlier"]
 """At which arguments the functions of a stage are taken: c z, or those of the stages before it too."""
@@ -51,9 +65,16 @@ class AnsatzRow:
             rest[function] = rest.get(function, Integer(0)) - x
         return {0: sympy.Add(*(factored(x) * f for f, x in rest.items()))} | weights
 
-    def at(self, values: Mapping[Symbol, Expr]) -> AnsatzRow:
-        """The row with some unknowns and abscissae determined."""
-        terms = {(j, f.xreplace(values)): factored(x.xreplace(values)) for (j, f), x in self.terms.items()}
+    def at(self, values: Mapping[Symbol, Expr], unsolved: bool = False) -> AnsatzRow:
+        """The row with some unknowns and abscissae determined; unsolved: where functions become one, so do
+        their unknowns.
+        """
+        terms: dict[tuple[int, Expr], Expr] = {}
+        for (j, f), x in self.terms.items():
+            key, new = (j, f.xreplace(values)), _replaced(x, values)
+            old = terms.get(key, Integer(0))
+            both = unsolved and old.is_Symbol and new.is_Symbol
+            terms[key] = old if both else factored(old + new) if old else new
         given = None if self.given is None else {j: w.xreplace(values) for j, w in self.given.items()}
         return AnsatzRow(self.c.xreplace(values), {key: x for key, x in terms.items() if x != 0}, given)
 
@@ -63,12 +84,13 @@ class Ansatz:
     """Rows with unknowns: the stages', then the output's.
 
     unknowns: in the order in which they are solved for, those that stay free last.  form: which expansion the
-    conditions are those of.
+    conditions are those of; linearised: with the Jacobian for L (Rosenbrock type).
     """
 
     rows: tuple[AnsatzRow, ...]
     unknowns: tuple[Symbol, ...]
     form: FormName = "lambda"
+    linearised: bool = False
 
     @cached_property
     def tableau(self) -> Tableau:
@@ -77,6 +99,19 @@ class Ansatz:
         formulas = [formula_of(row.weights(f)) for row, f in zip(self.rows, first, strict=True)]
         stages = tuple(Stage(row.c, f) for row, f in zip(self.rows[:-1], formulas[:-1], strict=True))
         return Tableau(stages, formulas[-1])
+
+    @cached_property
+    def symbols(self) -> frozenset[Symbol]:
+        """What is free: unknown weights, abscissae, and parameters of given rows."""
+        found = {s for row in self.rows for s in row.c.free_symbols}
+        found |= {s for row in self.rows for x in row.terms.values() for s in x.free_symbols}
+        found |= {s for row in self.rows for w in (row.given or {}).values() for s in w.free_symbols}
+        return frozenset(s for s in found if s is not z and s not in _OMEGAS)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What can be set: free abscissae, then unknown weights."""
+        return tuple(s.name for s in (*reversed(self.abscissae), *self.unknowns))
 
     @property
     def abscissae(self) -> tuple[Symbol, ...]:
@@ -89,8 +124,11 @@ class Ansatz:
 
     def at(self, values: Mapping[Symbol, Expr]) -> Ansatz:
         """With some unknowns and abscissae determined."""
-        unknowns = tuple(x for x in self.unknowns if x not in values)
-        return replace(self, rows=tuple(row.at(values) for row in self.rows), unknowns=unknowns)
+        weights = [x for row in self.rows for x in row.terms.values()]
+        unsolved = len(set(weights)) == len(weights) and all(x.is_Symbol for x in weights)
+        rows = tuple(row.at(values, unsolved) for row in self.rows)
+        left = set().union(*(x.free_symbols for row in rows for x in row.terms.values()))
+        return replace(self, rows=rows, unknowns=tuple(x for x in self.unknowns if x in left))
 
 
 def ansatz(
@@ -101,13 +139,14 @@ def ansatz(
     stage_indices: Sequence[int] | None = None,
     arguments: Arguments = "own",
     form: FormName = "lambda",
+    parallel: Sequence[Sequence[int]] = (),
 ) -> Ansatz:
     """A method with unknown weights.
 
     abscissae: of the stages, numbers or symbols.  past: how many earlier evaluations each row uses.  indices:
     the k of the phi_k that weights are made of; stage_indices: those of the stages, by default the same.
     arguments: see `Arguments`.  In the form "rho" weights are numbers and there are no functions to choose.
-    Raises ValueError.
+    parallel: groups of stages, by number from 2, that do not use one another.  Raises ValueError.
     """
     check_choice("form", form, FORMS)
     check_choice("arguments", arguments, ("own", "earlier"))
@@ -118,15 +157,17 @@ def ansatz(
     for name, values in (("indices", indices), ("stage_indices", own)):
         if not values or not all(isinstance(k, int) and 1 <= k <= 16 for k in values):
             raise ValueError(f"{name} must be integers from 1 to 16, got {list(values)}")
+    apart = _apart(parallel, len(at) + 1)
     rows: list[AnsatzRow] = []
     unknowns: list[Symbol] = []
     for i, c in enumerate((*at, Integer(1)), 1):
         output = i > len(at)
         places = [c] if output or arguments == "own" else list(dict.fromkeys((c, *at[: i - 1])))
         functions = _functions(form, indices if output else own, places)
-        evaluations = [*range(1, i), *(-j for j in range(past, 0, -1))]
+        evaluations = [j for j in range(1, i) if (i, j) not in apart]
+        evaluations += [-j for j in range(past, 0, -1)]
         terms = {
-            (j, f): Symbol(f"{'b' if output else f'a{i}'}_{_label(j)}{suffix}")
+            (j, f): Symbol(f"{'b' if output else f'a{i + 1}'}_{_label(j)}{suffix}")
             for j in evaluations
             for suffix, f in functions.items()
         }
@@ -135,13 +176,25 @@ def ansatz(
     return Ansatz(tuple(rows), tuple(unknowns), form)
 
 
-def embedded_ansatz(tableau: Tableau, *, indices: Sequence[int], form: FormName = "lambda") -> Ansatz:
+def _apart(parallel: Sequence[Sequence[int]], stages: int) -> set[tuple[int, int]]:
+    """The pairs of evaluations N(i), N(j), i > j, of which the first does not use the second."""
+    for group in parallel:
+        if len(set(group)) < 2 or not all(isinstance(i, int) and 2 <= i <= stages for i in group):
+            raise ValueError(
+                f"parallel must be groups of two or more of the stages 2 to {stages}, got {list(group)}"
+            )
+    return {(i - 1, j - 1) for group in parallel for i in group for j in group if i > j}
+
+
+def embedded_ansatz(
+    tableau: Tableau, *, indices: Sequence[int], form: FormName = "lambda", linearised: bool = False
+) -> Ansatz:
     """A second output row on the stages of a tableau, of phi_k(z) with k in indices."""
     rows = [AnsatzRow(s.c, {}, weights) for s, weights in zip(tableau.stages, tableau.a, strict=True)]
     evaluations = [*range(1, len(tableau.stages) + 1), *(-j for j in range(tableau.past, 0, -1))]
     functions = _functions(form, indices, [Integer(1)])
     terms = {(j, f): Symbol(f"b_{_label(j)}{suffix}") for j in evaluations for suffix, f in functions.items()}
-    return Ansatz((*rows, AnsatzRow(Integer(1), terms)), tuple(terms.values()), form)
+    return Ansatz((*rows, AnsatzRow(Integer(1), terms)), tuple(terms.values()), form, linearised)
 
 
 def given_ansatz(tableau: Tableau, form: FormName = "lambda") -> Ansatz:
@@ -158,8 +211,15 @@ def _functions(form: FormName, indices: Sequence[int], places: Sequence[Expr]) -
     return {f"_{k}{mark}": phi(k, c) for mark, c in zip(marks, places, strict=True) for k in indices}
 
 
+def _replaced(x: Expr, values: Mapping[Symbol, Expr]) -> Expr:
+    """A weight with some symbols determined, in factors; those of a family are so already."""
+    if x in values:
+        return values[x]
+    return factored(x.xreplace(values)) if x.free_symbols & values.keys() else x
+
+
 def _label(j: int) -> str:
-    return str(j) if j >= 0 else f"P{-j}"
+    return str(j + 1) if j >= 0 else f"P{-j}"
 
 
 def exactly(name: str, value: Any) -> Expr:
@@ -179,9 +239,18 @@ def _abscissa(i: int, c: Any) -> Expr:
     reserved = {z, *(omega(j) for j in range(1, MAX_STAGES))}
     if isinstance(value, Symbol) and value not in reserved:
         return value
-    if isinstance(value, Rational) and value != 0:
+    if value.is_number and _algebraic(value) and value != 0:
         return value
-    raise ValueError(f"abscissa {i} must be a rational number other than 0, or a symbol, got {c!r}")
+    raise ValueError(
+        f"abscissa {i} must be a rational number other than 0, one with square roots, or a symbol, got {c!r}"
+    )
+
+
+def _algebraic(value: Expr) -> bool:
+    try:
+        return not Field([value]).symbols
+    except NotInRing:
+        return False
 
 
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

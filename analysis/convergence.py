@@ -1,20 +1,19 @@
-"""The observed order of convergence, with a confidence interval.
+"""The observed order of convergence, with a confidence interval and a verdict on a claimed one.
 
 Slopes of log e against log h lie: coarse points are pre-asymptotic, fine ones reach rounding or the
-reference's error, and a fit over all of them reports something between.  Here (NUMERICS.md 5):
+reference's error, and a fit over all of them reports something between.  Here:
 
 1.  A point is usable while its error exceeds a floor (rounding, reference); nothing finer than the first
-    unusable point is used.
-2.  On each window of the 4 to 8 finest usable points, least squares for  log e = a + p log h + d h,  where
-    d absorbs the leading correction 1 + d h of the error expansion.
-3.  The variance of p is the residual's part, plus a bootstrap over the batch of initial values, plus a model
-    part: the largest of half the distance to the plain slope of the three finest points, the distance to a
-    fit with a further term in h^2, and the distance to the finest window's p.  The window with the least
-    total is reported, p +- 1.96 standard errors.
-4.  The verdict on a claim is "consistent", "lower", "higher" or "inconclusive".  Too few points are
-    inconclusive, and so is too wide an interval around or above the claim: never a pass.  A claim
-    outside the interval by less than its half-width, towards which the plain slopes still move, is not
-    refuted: inconclusive too.
+    unusable point is used.  Errors that stop falling above their floors have reached one that nobody
+    declared: only what is well above it is used, unless the floors are known to be all there are.
+2.  Several laws by which an error may approach C h^p are fitted to windows of the finest points, and each
+    answer is judged by its own past (`extrapolation.py`).  The surest is reported; its interval holds the
+    residual's part, a bootstrap over the batch of initial values, and the movement that may be left.
+3.  The verdict is "consistent", "lower", "higher" or "inconclusive".  The claim must lie in an interval that
+    is narrow to be consistent, and outside of all that the ladder leaves possible (`Reach`) to be refuted.
+    Orders are integers, or 1/2 and 3/2 along the paths of an SDE: a claim is not refuted by a slope between
+    it and the next of them.  Slopes that move ever faster decide nothing.
+4.  A verdict that is inconclusive says why, and how many steps would decide.
 """
 
 from __future__ import annotations
@@ -22,11 +21,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import scipy.special
+
+from .extrapolation import RESOLUTION, Extrapolation, Reach, extrapolations, reach
 
 Verdict = Literal["consistent", "lower", "higher", "inconclusive"]
 Statistic = Literal["rms", "median", "max"]
@@ -38,24 +38,39 @@ STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 """Ways to sum up the errors of a batch (the last axis)."""
 
-WINDOWS = range(4, 9)
+POINTS = 4
+"""Least number of usable points."""
 MAX_HALF_WIDTH = 0.15
 HALF_AN_ORDER = 0.5
 """Of half-width: an interval longer than an order does not pass a claim below it."""
+KNEE = 2
+"""Octaves after which slopes that move ever faster are expected to settle."""
+HALVES = (0.5, 1.5)
+"""Orders that are not integers: those of paths of stochastic methods."""
+QUARTER = 0.25
+"""A slope that is nearer to the claim does not refute it."""
+WHOLE = 0.75
+"""From this distance a slope refutes a claim even where it is no order that a method has."""
+AGREEING = 2.0
+"""How much wider than the best law's interval another's may be for the reported one to hold its order."""
+STALLED = 0.1
+"""Errors that fall with a lesser part of the steepest slope, or a lesser slope, have stopped."""
+NEAR = 0.1
+"""So near to the claim an order agrees with it, where no other is in reach."""
+MOVING = 0.01
+"""Slopes that move ever faster by more than this from one to the next confirm nothing."""
+FLOORS = 30.0
+"""A floor is so many times what rounding, or the reference, is expected to make of an error."""
+BENT = 0.005
+"""What a floor may make of an error that counts for the movement of the slopes."""
+ABOVE = 100.0
+"""Times an undeclared floor: errors that are less are not used."""
 REPLICATES = 400
 RICHARDSON_TOLERANCE = 0.25
-TRIM = 0.25
-"""Share of the finest window's own uncertainty by which another window may differ from it for nothing."""
 MODEL = 0.02
 """Standard deviation of log e that a fit of noisy errors does not explain."""
 NOISY = 5
 """Points that a fit of noisy errors needs."""
-EXTRAPOLATION = 8
-"""Points that an extrapolation uses at most."""
-SAFETY = 4
-"""Of an extrapolation's interval, in units of its latest changes."""
-RESOLUTION = 0.0025
-"""No standard error is smaller: what the three-term model leaves out does not vanish with the residual."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +87,9 @@ class Point:
 class OrderEstimate:
     """The observed order with a 95% interval [low, high], or NaN with the reason when there is none.
 
-    window: the n that were fitted.  slopes: the plain slope between neighbouring usable points, for the
-    reader.
+    window: the n that were fitted.  reach: what the ladder leaves possible (absent: the interval).
+    known_floors: whether nothing but the declared floors can stop the errors.  note: what was seen besides,
+    such as a floor that nobody declared.
     """
 
     order: float
@@ -82,6 +98,9 @@ class OrderEstimate:
     window: tuple[int, ...]
     points: tuple[Point, ...]
     reason: str = ""
+    reach: Reach | None = None
+    known_floors: bool = True
+    note: str = ""
 
     @property
     def half_width(self) -> float:
@@ -94,35 +113,96 @@ class OrderEstimate:
         used = [p for p in self.points if p.usable]
         return tuple(_slope(a, b) for a, b in itertools.pairwise(used))
 
-    @property
-    def drift(self) -> float:
-        """How the plain slope from the third finest usable point to the finest differs from that from the
-        fifth to the third; 0 where there are too few.
-        """
-        used = [p for p in self.points if p.usable][-5:]
-        return _slope(used[2], used[4]) - _slope(used[0], used[2]) if len(used) == 5 else 0.0
-
     def verdict(self, claimed: float, max_half_width: float = MAX_HALF_WIDTH) -> Verdict:
         """How the observed order stands to a claimed one.  Raises ValueError unless that is finite."""
         if not math.isfinite(claimed):
             raise ValueError(f"claimed must be a finite number, got {claimed!r}")
-        if self.doubt(claimed, max_half_width):
+        if self._open(claimed, max_half_width):
             return "inconclusive"
-        if self.high < claimed:
-            return "lower"
-        return "higher" if self.low > claimed else "consistent"
+        if self._gap(claimed) <= 0:
+            return "consistent"
+        return "lower" if self.high < claimed else "higher"
+
+    def _gap(self, claimed: float) -> float:
+        """By how much a claim misses the interval; nothing where it is near, and the one order possible."""
+        r = self.reach
+        if r is not None and abs(self.order - claimed) <= NEAR:
+            alone = claimed - 0.5 < r.low <= claimed <= r.high < claimed + 0.5
+            if alone if r.settled else abs(r.moved) <= MOVING:
+                return 0.0
+        return max(claimed - self.high, self.low - claimed)
 
     def doubt(self, claimed: float, max_half_width: float = MAX_HALF_WIDTH) -> str:
-        """Why the verdict on a claimed order is inconclusive; empty where it is not."""
+        """Why the verdict on a claimed order is inconclusive, and what would decide it; empty where it is
+        not.
+        """
+        why = self._open(claimed, max_half_width)
+        return f"{why}; {self._remedy(claimed, max_half_width)}" if why else ""
+
+    def _open(self, claimed: float, max_half_width: float) -> str:
+        """Why the question is open; empty where it is not."""
         if not math.isfinite(self.order):
             return self.reason or "no order was fitted"
-        gap = max(claimed - self.high, self.low - claimed)
-        if 0 < gap < self.half_width and self.drift * (claimed - self.order) > 0:
-            return f"the slopes still move towards {claimed:g}, the last by {self.drift:+.2f}"
-        allowed = max_half_width if gap <= 0 else HALF_AN_ORDER if self.low > claimed else math.inf
-        if self.half_width > allowed:
-            return f"the interval is wide: half-width {self.half_width:.2f}, {allowed:g} is allowed"
+        wide = f"the interval is wide: half-width {self.half_width:.2f}"
+        moving = self.reach is not None and not self.reach.settled and abs(self._moved) > MOVING
+        if self._gap(claimed) <= 0:
+            if self.half_width > max_half_width:
+                return f"{wide}, {max_half_width:g} is allowed"
+            return f"the slopes move ever faster, the last by {self._moved:+.3f}" if moving else ""
+        if self._at_a_floor:
+            return "the errors hardly fall, as they do at a floor (of rounding, or of the reference)"
+        if self.low > claimed and self.half_width > HALF_AN_ORDER:
+            return f"{wide}, {HALF_AN_ORDER:g} is allowed"
+        if self.reach is not None and self.reach.low <= claimed <= self.reach.high:
+            return f"the slopes may still move to {claimed:g}, the last by {self._moved:+.3f}"
+        distance = abs(claimed - self.order)
+        if distance < QUARTER or (distance < WHOLE and not self._near_an_order):
+            return f"an order of {self.order:.2f} is none that a method has, and near {claimed:g}"
         return ""
+
+    @property
+    def _at_a_floor(self) -> bool:
+        return not self.known_floors and min(self.order, *self.slopes[-1:], math.inf) < QUARTER
+
+    @property
+    def _moved(self) -> float:
+        return 0.0 if self.reach is None else self.reach.moved
+
+    @property
+    def _near_an_order(self) -> bool:
+        return any(self.low - 0.01 <= order <= self.high + 0.01 for order in (*HALVES, round(self.order)))
+
+    def _remedy(self, claimed: float, max_half_width: float) -> str:
+        """What would decide an open question."""
+        needed = self.steps_needed(claimed, max_half_width)
+        if needed is None:
+            return "more digits, or a better reference, would tell: errors meet their floor first"
+        return f"runs with up to about {needed} steps would tell"
+
+    def steps_needed(self, claimed: float, max_half_width: float = MAX_HALF_WIDTH) -> int | None:
+        """The finest run with which a verdict on the claim is to be expected, at the rate at which the slopes
+        settle; None where errors would meet their floor before.
+        """
+        used = [p for p in self.points if p.usable and p.error > 0]
+        if not used:
+            return 4 * self.points[-1].n if self.points and not math.isfinite(self.points[-1].error) else None
+        last, known = used[-1], math.isfinite(self.order)
+        ended = self.points[-1].n > last.n and math.isfinite(self.points[-1].error)
+        if ended or (known and self._at_a_floor):
+            return None
+        width, octaves, rate = self.half_width if known else 1.0, 0, 0.5
+        if self.reach is not None:
+            rate = min(max(self.reach.rate, 0.5), 0.75)
+            if self.reach.settled and self._gap(claimed) > 0:  # the reach is to leave the claim outside
+                far = max(self.order - self.reach.low, self.reach.high - self.order)
+                width = max(width, max_half_width * far / abs(claimed - self.order))
+            elif not self.reach.settled:
+                width, octaves, rate = max(width, 1.0), KNEE, 0.5
+        octaves += max(1, math.ceil(math.log(max(width / max_half_width, 1.0)) / -math.log(rate)))
+        slope = max(self.order if known else self.slopes[-1] if self.slopes else 1.0, 0.0)
+        if last.error * 2.0 ** (-slope * octaves) < last.floor:
+            return None
+        return int(last.n) << octaves
 
 
 def _slope(a: Point, b: Point) -> float:
@@ -147,36 +227,97 @@ def usable_points(n: Sequence[int], errors: np.ndarray, floors: Sequence[float])
 
 
 def estimate_order(
-    n: Sequence[int], errors: Any, floors: Any, *, statistic: Statistic = "rms", seed: int = 0
+    n: Sequence[int],
+    errors: Any,
+    floors: Any,
+    *,
+    statistic: Statistic = "rms",
+    seed: int = 0,
+    known_floors: bool = False,
 ) -> OrderEstimate:
     """The observed order from runs with n steps.
 
     n: increasing step counts, about sqrt 2 apart.  errors: (len(n), batch) error norms of every sample; a
     batch of one is allowed, its bootstrap part is zero.  floors: the smallest meaningful error of each run.
-    statistic: how a batch's errors are summed up. Raises ValueError for shapes that do not fit, an n that
-    does not increase, or negative errors.
+    statistic: how a batch's errors are summed up.  known_floors: the floors are measured and the reference is
+    exact, so that errors which stop falling above them do not converge to the solution; without it they are
+    taken to have met a floor.
+    Raises ValueError for shapes that do not fit, an n that does not increase, or negative errors.
     """
     e = _checked(n, errors, floors)
     if statistic not in STATISTICS:
         raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}, got {statistic!r}")
     summed = STATISTICS[statistic](e)
     points = usable_points(n, summed, floors)
+    note = ""
+    if not known_floors:
+        points, note = _above_a_floor(points)
     rows = [i for i, p in enumerate(points) if p.usable]
-    if len(rows) < WINDOWS[0]:
-        return OrderEstimate(math.nan, math.nan, math.nan, (), points, _too_few(rows))
+    if len(rows) < POINTS:
+        why = f"{note}: {_too_few(rows)}" if note else _too_few(rows)
+        return OrderEstimate(math.nan, math.nan, math.nan, (), points, why, None, known_floors, note)
 
-    samples = np.random.default_rng(seed).integers(e.shape[1], size=(REPLICATES, e.shape[1]))
+    samples = np.random.default_rng(seed).integers(
+        e.shape[1], size=(REPLICATES if e.shape[1] > 1 else 1, e.shape[1])
+    )
     resampled = STATISTICS[statistic](e[rows][:, samples])  # (points, replicates)
-    h = 1.0 / np.array([points[i].n for i in rows])
-    fits: dict[int, tuple[float, float]] = {}
-    for width in WINDOWS:
-        if width <= len(rows):
-            p, error = _fit(h[-width:], summed[rows[-width:]], resampled[-width:])
-            finest, known_to = fits[WINDOWS[0]] if fits else (p, 0.0)
-            fits[width] = p, math.hypot(error, max(0.0, abs(p - finest) - TRIM * known_to))
-    width, (order, error) = min(fits.items(), key=lambda item: item[1][1])
-    window = tuple(points[i].n for i in rows[-width:])
-    return OrderEstimate(order, order - 1.96 * error, order + 1.96 * error, window, points)
+    used = [points[i].n for i in rows]
+    logs = np.log(np.maximum(np.column_stack([summed[rows], resampled]), 1e-300))
+    unsure = np.array([points[i].floor / (FLOORS * points[i].error) for i in rows])
+    answers = extrapolations(used, logs, unsure)
+    if not answers:
+        why = f"{len(rows)} usable points lie within one octave of n, more are needed"
+        return OrderEstimate(math.nan, math.nan, math.nan, (), points, why, None, known_floors, note)
+    best = answers[0]
+    agreeing = [a.order for a in answers if a.half_width <= AGREEING * best.half_width]
+    half = max(best.half_width, *(abs(order - best.order) for order in agreeing))
+    return OrderEstimate(
+        best.order,
+        best.order - half,
+        best.order + half,
+        tuple(used[-best.width :]),
+        points,
+        "",
+        _reach(used, logs[:, 0], unsure, answers, known_floors),
+        known_floors,
+        note,
+    )
+
+
+def _reach(
+    n: Sequence[int],
+    log_error: np.ndarray,
+    unsure: np.ndarray,
+    answers: Sequence[Extrapolation],
+    known_floors: bool,
+) -> Reach:
+    """From the points that no floor bends, where these are enough."""
+    straight = int(np.sum(np.cumsum(unsure > BENT) == 0))
+    kept = straight if straight > POINTS else len(n)
+    return reach(n[:kept], log_error[:kept], answers, known_floors)
+
+
+def _above_a_floor(points: tuple[Point, ...]) -> tuple[tuple[Point, ...], str]:
+    """The points without those near a floor that nobody declared, and what was seen of one.
+
+    There is one where the errors of the last runs stopped falling: its level is the largest error from there
+    on.
+    """
+    used = [p for p in points if p.usable]
+    slopes = [_slope(a, b) for a, b in itertools.pairwise(used)]
+    least = STALLED * max(1.0, *slopes, 0.0)
+    stalls = [i for i, slope in enumerate(slopes) if slope <= least]
+    if not stalls:
+        return points, ""
+    last = stalls[-1]
+    if used[-1].n > 2.8 * used[last + 1].n and used[-1].error < used[last + 1].error / 4:
+        return points, ""  # they fell again
+    level = max(p.error for p in used[last:])
+    kept = next((i for i, p in enumerate(used) if p.error <= ABOVE * level), len(used))
+    finest = {p.n for p in used[:kept]}
+    where = next(p for p in used if p.error <= level)
+    note = f"errors stop falling at n = {where.n}, near {level:.1e}, above their floor {where.floor:.0e}"
+    return tuple(replace(p, usable=p.usable and p.n in finest) for p in points), note
 
 
 def estimate_noisy_order(n: Sequence[int], errors: Any, replicates: Any, floors: Any) -> OrderEstimate:
@@ -199,7 +340,7 @@ def estimate_noisy_order(n: Sequence[int], errors: Any, replicates: Any, floors:
     h = n[rows[-1]] / np.array([float(n[i]) for i in rows])
     logs = np.log(np.maximum(np.column_stack([e[rows], r[rows]]), 1e-300))
     order, spread = _weighted_fit(h, logs)
-    model = max(abs(order - _weighted_fit(h[k:], logs[k:])[0]) for k in (1, 2) if len(h) - k >= WINDOWS[0])
+    model = max(abs(order - _weighted_fit(h[k:], logs[k:])[0]) for k in (1, 2) if len(h) - k >= POINTS)
     error = 1.96 * math.hypot(spread, model, RESOLUTION)
     return OrderEstimate(order, order - error, order + error, tuple(points[i].n for i in rows), points)
 
@@ -235,58 +376,19 @@ def _checked(n: Sequence[int], errors: Any, floors: Any) -> np.ndarray:
     return e
 
 
-def _too_few(usable: Sequence[Any], needed: int = WINDOWS[0]) -> str:
+def _too_few(usable: Sequence[Any], needed: int = POINTS) -> str:
     return f"{len(usable)} usable {'point' if len(usable) == 1 else 'points'}, {needed} are needed"
 
 
-def _fit(h: np.ndarray, errors: np.ndarray, resampled: np.ndarray) -> tuple[float, float]:
-    """p and its standard error on one window: errors (points,), resampled (points, replicates)."""
-    design = np.stack([np.ones_like(h), np.log(h), h / h.max()], axis=1)
-    solve = np.linalg.pinv(design)
-    log_error = np.log(errors)
-    solution = solve @ log_error
-    residual = log_error - design @ solution
-    freedom = len(h) - design.shape[1]
-    # Student's quantile against 1.96: one or two degrees of freedom say little about the residual's size.
-    student = scipy.special.stdtrit(freedom, 0.975) / 1.96
-    scatter = student * math.sqrt(float(residual @ residual) / freedom * float((solve @ solve.T)[1, 1]))
-    spread = float(np.std(solve[1] @ np.log(np.maximum(resampled, 1e-300))))
-    last = np.polyfit(np.log(h[-3:]), log_error[-3:], 1)[0]
-    model = 0.5 * abs(float(solution[1]) - float(last))
-    if freedom > 1:
-        quadratic = np.linalg.pinv(np.column_stack([design, design[:, 2] ** 2])) @ log_error
-        model = max(model, abs(float(quadratic[1] - solution[1])))
-    return float(solution[1]), math.sqrt(scatter**2 + spread**2 + model**2 + RESOLUTION**2)
+def extrapolate_order(
+    n: Sequence[int], errors: Any, floors: Any, *, known_floors: bool = False
+) -> OrderEstimate:
+    """The observed order from errors without noise: of the RMS over a batch of cases that are all there are.
 
-
-def extrapolate_order(n: Sequence[int], errors: Any, floors: Any) -> OrderEstimate:
-    """The observed order from errors without noise, by extrapolation to h = 0.
-
-    An error with an expansion in powers of h has  log e = a + p log h + d_1 h + d_2 h^2 + ..; with k terms
-    d_j it passes through the k + 2 finest usable points, which gives p_k.  Of p_2, p_3, .. the one is
-    reported whose last two changes |p_k - p_{k-1}| and |p_{k-1} - p_{k-2}| are least, p_k +- SAFETY times the
-    larger.
-    Rounding and sampling noise are amplified by every further term, which shows in the changes.
-
-    n, errors, floors: as in `estimate_order`, errors summed up as their RMS.  Raises ValueError as it does.
+    n, errors, floors, known_floors: as in `estimate_order`.  Raises ValueError as it does.
     """
-    e = _checked(n, errors, floors)
-    points = usable_points(n, STATISTICS["rms"](e), floors)
-    used = [p for p in points if p.usable]
-    if len(used) < WINDOWS[0]:
-        return OrderEstimate(math.nan, math.nan, math.nan, (), points, _too_few(used))
-    log_error = np.log([p.error for p in used])
-    h = used[-1].n / np.array([float(p.n) for p in used])
-    orders: list[float] = []
-    for width in range(2, min(len(used), EXTRAPOLATION) + 1):
-        x = h[-width:, None]
-        design = np.hstack([np.ones_like(x), np.log(x), x ** np.arange(1, width - 1)])
-        orders.append(float(np.linalg.solve(design, log_error[-width:])[1]))
-    changes = np.abs(np.diff(orders))
-    latest = np.maximum(changes[1:], changes[:-1])
-    best = int(np.argmin(latest))
-    order, error = orders[best + 2], SAFETY * float(latest[best]) + 1.96 * RESOLUTION
-    return OrderEstimate(order, order - error, order + error, tuple(p.n for p in used[-best - 4 :]), points)
+    summed = STATISTICS["rms"](_checked(n, errors, floors))
+    return estimate_order(n, summed, floors, known_floors=known_floors)
 
 
 @dataclass(frozen=True)

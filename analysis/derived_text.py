@@ -2,23 +2,23 @@
 
 The Python text, run, builds a tableau that equals the family's: a function of the free parameters in the
 language of `tableau.py`.  The JSON of a method of one step without parameters is a tableau file
-(`tableau_file.py`); with parameters it holds their names besides, and weights of past values stand in
-"a_past" and "b_past", column j - 1 for P(j).
+(`tableau_file.py`), with the form besides; with parameters it holds their names too, and weights of past
+values stand in "a_past" and "b_past", column j - 1 for P(j).
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Any
 
-import sympy
-from semilinear.integrators.tableau import _EVALUATIONS, _OMEGAS, Weights
+from semilinear.integrators.tableau import _EVALUATIONS, _OMEGAS, Tableau, Weights
 from sympy import Expr, Integer, Symbol
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.str import StrPrinter
 
-from .derive import Family
-from .expansion import expressions
+from .family import Family
+from .pairs import pair
 from .tableau_file import Document, tableau_data
 
 # --- LaTeX ---
@@ -41,11 +41,13 @@ class _Latex(LatexPrinter):  # type: ignore[misc]
 
 
 def latex(family: Family) -> str:
-    """The tableau as a LaTeX array: abscissae, weights of N_0, N_1, .. and of P_1, .., output row last."""
+    """The tableau as a LaTeX array: abscissae, weights of N_1 (at the start), N_2, .. and of P_1, ..; the
+    output row last.
+    """
     tableau, printer = family.tableau, _Latex()
     keys = _columns(family)
     lines = [
-        r" & " + " & ".join(f"N_{{{k}}}" if k >= 0 else f"P_{{{-k}}}" for k in keys) + r" \\ \hline",
+        r" & " + " & ".join(f"N_{{{k + 1}}}" if k >= 0 else f"P_{{{-k}}}" for k in keys) + r" \\ \hline",
         *(
             " & ".join([printer.doprint(c), *_cells(row, keys, i, printer)]) + r" \\"
             for i, (c, row) in enumerate(zip(tableau.c, tableau.a, strict=True), 1)
@@ -67,13 +69,18 @@ def _columns(family: Family) -> list[int]:
 # --- JSON ---
 
 
-def data(family: Family) -> dict[str, Any]:
-    """The family as JSON data."""
-    tableau = family.tableau
+def data(family: Family, source: str = "", method: Tableau | None = None) -> dict[str, Any]:
+    """The family as JSON data: a tableau file where nothing is free, of the pair with the output row of a
+    `method` if the family is an embedded row of it.
+    """
+    tableau = _whole(family, method)
+    head: dict[str, Any] = {"name": "derived"} | ({"source": source} if source else {})
+    head |= {"form": family.form} | ({"claimed": family.order} if method is None else {})
+    head |= {"linearised": True} if family.linearised else {}
     if not family.parameters and not tableau.past:
-        return tableau_data(Document(tableau))
+        return head | tableau_data(Document(tableau))
     size = len(tableau.stages) + 1
-    found: dict[str, Any] = {
+    found = head | {
         "parameters": [s.name for s in family.parameters],
         "nonzero": [str(e) for e in family.nonzero],
         "zero": [str(e) for e in family.implicit],
@@ -81,12 +88,19 @@ def data(family: Family) -> dict[str, Any]:
         "a": [[], *(_texts(row, range(i)) for i, row in enumerate(tableau.a, 1))],
         "b": _texts(tableau.b, range(size)),
     }
-    if tableau.past:
-        past = range(-1, -tableau.past - 1, -1)
+    past = range(-1, -tableau.past - 1, -1)
+    if past:
         found["past"] = tableau.past
         found["a_past"] = [[], *(_texts(row, past) for row in tableau.a)]
         found["b_past"] = _texts(tableau.b, past)
+    if tableau.b_low is not None:
+        found["low"] = _texts(tableau.b_low, range(size))
+        found |= {"low_past": _texts(tableau.b_low, past)} if past else {}
     return found
+
+
+def _whole(family: Family, method: Tableau | None) -> Tableau:
+    return family.tableau if method is None else pair(method, family)
 
 
 def _texts(row: Weights, keys: range) -> list[str]:
@@ -108,21 +122,26 @@ class _Python(StrPrinter):  # type: ignore[misc]
     def _print_Rational(self, e: Any) -> str:
         return f"Rational({e.p}, {e.q})"
 
+    def _print_Half(self, e: Any) -> str:
+        return "Rational(1, 2)"
 
-def python(family: Family, name: str = "derived") -> str:
-    """A function of the free parameters that returns the tableau, as text.
+
+def python(family: Family, name: str = "derived", method: Tableau | None = None) -> str:
+    """A function of the free parameters that returns the tableau, as text; the pair with the output row of a
+    `method` if the family is an embedded row of it.
 
     Raises ValueError for a name that is no identifier, or parameters that are none.
     """
     for what in (name, *(s.name for s in family.parameters)):
         if not what.isidentifier():
             raise ValueError(f"name and parameters must be identifiers, got {what!r}")
-    tableau = family.tableau
+    tableau = _whole(family, method)
     parameters = ", ".join(f'{s.name}=Symbol("{s.name}")' for s in family.parameters)
     stages = [f"        Stage({_code(s.c)}, {_code(s.formula)})," for s in tableau.stages]
     body = [f"    {s.name} = sympify({s.name})" for s in family.parameters]
     body += ["    stages = (", *stages, "    )"] if stages else ["    stages = ()"]
-    body += [f"    return Tableau(stages, {_code(tableau.output)})"]
+    low = "" if tableau.low is None else f", low={_code(tableau.low)}"
+    body += [f"    return Tableau(stages, {_code(tableau.output)}{low})"]
     used = _names(family, "\n".join(body))
     return "\n".join([*used, "", "", f"def {name}({parameters}):", *_docstring(family), *body, ""])
 
@@ -133,10 +152,10 @@ def _code(expression: Expr) -> str:
 
 def _names(family: Family, text: str) -> list[str]:
     """The imports that a text needs."""
-    of_sympy = [n for n in ("Rational", "exp", "sympify") if f"{n}(" in text]
+    of_sympy = [n for n in ("Rational", "exp", "sqrt", "sympify") if f"{n}(" in text]
     of_sympy += ["Symbol"] if family.parameters else []
     ours = [n for n in ("N", "P", "Stage", "Tableau", "omega", "phi") if f"{n}(" in text]
-    ours += ["z"] if any(e.has(sympy.exp) for e in expressions(family.tableau)) else []
+    ours += ["z"] if re.search(r"\bz\b", text) else []
     lines = [f"from semilinear.integrators.tableau import {', '.join(ours)}"]
     return [
         *lines,

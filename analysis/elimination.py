@@ -9,19 +9,24 @@ for an unknown that it holds linearly, put the solution into the others, and go 
 
 Parameters (step ratios, free abscissae) are generic: a polynomial in them alone is not zero, and is recorded
 where it was divided by; one that has to vanish is solved for `flexible` parameters, or ends the branch.
+Flexible parameters may be special instead: then both cases are followed for polynomials in them too, so that
+no branches means no solutions, for all their values.
 A branch that none of this solves keeps its polynomials as `implicit`, a Groebner basis over Q.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import sympy
 from sympy import Expr, Symbol
 
-from .factoring import Poly, factor_list, linear, without
+from .factoring import Poly, factor_list, linear, quotient, without
+from .ring import Field
+from .watch import Watch
 
 MAX_BRANCHES = 1000
 
@@ -34,13 +39,23 @@ class TooManyBranches(ValueError):
 class Branch:
     """One family of solutions.
 
-    values: of the unknowns that are determined, in those that are not.  nonzero: what must not vanish.
-    implicit: polynomials that must vanish, left unsolved.
+    values: of the unknowns that are determined, in those that are not.  divisors: gives polynomials that must
+    not vanish.  implicit: those that must vanish, left unsolved.
     """
 
     values: dict[Symbol, Expr]
-    nonzero: tuple[Expr, ...] = ()
+    divisors: Callable[[], Iterable[Poly]] = tuple
     implicit: tuple[Expr, ...] = ()
+
+    @cached_property
+    def nonzero(self) -> tuple[Expr, ...]:
+        """The irreducible factors of the divisors."""
+        return factors(divisor.as_expr() for divisor in self.divisors())
+
+    @property
+    def key(self) -> object:
+        """The same for branches of the same values."""
+        return tuple(sorted((s.name, v) for s, v in self.values.items())), self.implicit
 
 
 def solve(
@@ -51,41 +66,52 @@ def solve(
     unknowns: those to be solved for, first first.  flexible: parameters that are solved for where an equation
     holds nothing else.  Raises TooManyBranches.
     """
-    numerators = [e for e in (sympy.numer(sympy.together(e)) for e in equations) if e != 0]
-    symbols = sorted(set().union(*(e.free_symbols for e in numerators)), key=lambda s: s.name)
-    if not symbols:
+    field = Field(equations := list(equations))
+    numerators = [field.domain.numer(e) for e in map(field, equations) if e]
+    if not field.symbols:
         return [] if numerators else [Branch({})]
-    ring = sympy.ring(symbols, sympy.QQ)[0]
-    return solve_polynomials([ring.from_expr(e) for e in numerators], unknowns, flexible)
+    return list(branches(numerators, unknowns, flexible))
 
 
-def solve_polynomials(
+def branches(
     equations: Sequence[Poly],
     unknowns: Sequence[Symbol],
     flexible: Sequence[Symbol] = (),
     nonzero: Sequence[Poly] = (),
-) -> list[Branch]:
-    """The same for elements of one polynomial ring; nonzero: what is known not to vanish, irreducible."""
+    *,
+    special: bool = False,
+    watch: Watch | None = None,
+) -> Iterator[Branch]:
+    """The same for elements of one polynomial ring, one after another.
+
+    nonzero: what is known not to vanish, irreducible.  special: flexible parameters need not be generic.
+    watch: is asked between eliminations; raises OutOfTime.
+    """
     if not equations:
-        return [Branch({})]
+        yield Branch({})
+        return
     ring = equations[0].ring
     at = {symbol: i for i, symbol in enumerate(ring.symbols)}
-    system = _System(ring, [at[x] for x in unknowns if x in at], [at[x] for x in flexible if x in at])
-    states = system.run(_clean(equations), (), tuple(nonzero))
-    return _distinct(branch for state in states if (branch := system.branch(*state)) is not None)
+    own, others = ([at[x] for x in names if x in at] for names in (unknowns, flexible))
+    system = _System(ring, own, others, special, watch or Watch())
+    seen = set()
+    for state in system.run(_clean(equations), (), tuple(nonzero)):
+        if (branch := system.branch(*state)) is not None and branch.key not in seen:
+            seen.add(branch.key)
+            yield branch
 
 
 def factors(expressions: Iterable[Expr]) -> tuple[Expr, ...]:
-    """The irreducible factors, without repetitions and numbers, of the numerators of expressions; 0 where one
-    vanishes: what must not vanish for none of them to do so.
+    """The irreducible factors, without repetitions and numbers, of polynomials; 0 where one vanishes: what
+    must not vanish for none of them to do so.
     """
     unique: dict[Expr, None] = {}
-    for expression in expressions:
-        numerator = sympy.numer(sympy.cancel(expression))
-        if numerator == 0:
+    parts = {base for e in expressions for base, _ in map(sympy.Expr.as_base_exp, sympy.Mul.make_args(e))}
+    for part in parts:
+        if (polynomial := sympy.expand(part)) == 0:
             unique.setdefault(sympy.S.Zero)
-        elif not numerator.is_number:
-            unique |= dict.fromkeys(f for f, _ in sympy.factor_list(numerator)[1])
+        elif not polynomial.is_number:
+            unique |= dict.fromkeys(f for f, _ in sympy.factor_list(polynomial)[1] if not f.is_number)
     return tuple(sorted(unique, key=sympy.default_sort_key))
 
 
@@ -96,8 +122,11 @@ Solved = tuple[int, Poly, Poly]
 class _System:
     """The ring's generators by index: unknowns in order of preference, flexible ones after them."""
 
-    def __init__(self, ring: Any, unknowns: Sequence[int], flexible: Sequence[int]) -> None:
+    def __init__(
+        self, ring: Any, unknowns: Sequence[int], flexible: Sequence[int], special: bool, watch: Watch
+    ) -> None:
         self.ring, self.unknowns, self.flexible = ring, tuple(unknowns), tuple(flexible)
+        self.special, self.watch = special, watch
         self.branches = 0
 
     def run(
@@ -105,6 +134,7 @@ class _System:
     ) -> Iterator[tuple[list[Poly], tuple[Solved, ...], tuple[Poly, ...]]]:
         """The branches below a state."""
         while True:
+            self.watch.check()
             equations = self._stripped(equations, nonzero)
             if any(self._constant(e) for e in equations):
                 return
@@ -135,19 +165,20 @@ class _System:
                         others = self._with(others, earlier)
                     yield from self.run(_clean([factor, *rest]), solved, others)
                 return
+        names = self.unknowns + (self.flexible if self.special else ())
         choice = min(
             (
-                (len(linear(e, x)[0]), len(e), i, n)
+                (i >= len(self.unknowns), len(linear(e, x)[0]), len(e), i, n)
                 for n, e in enumerate(equations)
-                for i, x in enumerate(self.unknowns)
-                if e.degree(x) == 1
+                for i, x in enumerate(names)
+                if e.degree(x) == 1 and (i < len(self.unknowns) or self._parameters(e))
             ),
             default=None,
         )
         if choice is None:
             yield from self._implicit(equations, solved, nonzero)
             return
-        x, equation = self.unknowns[choice[2]], equations[choice[3]]
+        x, equation = names[choice[-2]], equations[choice[-1]]
         a, b = linear(equation, x)
         rest = [e for e in equations if e is not equation]
         generic = _clean(_substituted(e, x, a, b) for e in rest)
@@ -181,12 +212,15 @@ class _System:
             if not divisor:
                 return None
             values[x] = -_value(b, values, field) / divisor
-        known = factors(_value(polynomial, values, field).numer.as_expr() for polynomial in nonzero)
-        if 0 in known:
+
+        def divisors() -> list[Poly]:
+            return [_value(polynomial, values, field).numer for polynomial in nonzero]
+
+        if not _nonzero_somewhere(nonzero, values, self.ring) and not all(divisors()):
             return None
         return Branch(
-            {self.ring.symbols[x]: v.as_expr() for x, v in values.items()},
-            known,
+            {self.ring.symbols[x]: quotient(v.numer, v.denom) for x, v in values.items()},
+            divisors,
             tuple(p.as_expr() for p in left),
         )
 
@@ -194,12 +228,12 @@ class _System:
         """An unknown and an equation that holds it linearly, times what is known not to vanish."""
         best: tuple[Any, int, Poly] | None = None
         for equation in equations:
-            alone = not any(equation.degree(x) > 0 for x in self.unknowns)
+            alone = self._parameters(equation)
             for rank, x in enumerate(self.flexible if alone else self.unknowns):
                 if equation.degree(x) != 1:
                     continue
                 coefficient = linear(equation, x)[0]
-                if self._free(coefficient, alone):
+                if self._free(coefficient, alone or self.special):
                     key = (alone, not coefficient.is_ground, len(equation), rank)
                     if best is None or key < best[0]:
                         best = key, x, equation
@@ -209,6 +243,10 @@ class _System:
         """Whether a polynomial holds parameters only, so that it is no zero."""
         excluded = (*self.unknowns, *self.flexible) if alone else self.unknowns
         return not any(polynomial.degree(x) > 0 for x in excluded)
+
+    def _parameters(self, polynomial: Poly) -> bool:
+        """Whether a polynomial holds no unknowns."""
+        return self._free(polynomial, alone=False)
 
     def _constant(self, polynomial: Poly) -> bool:
         return self._free(polynomial, alone=True)
@@ -250,6 +288,32 @@ def _substituted(equation: Poly, x: int, a: Poly, b: Poly) -> Poly:
     return total
 
 
+def _nonzero_somewhere(polynomials: Iterable[Poly], values: dict[int, Any], ring: Any) -> bool:
+    """Whether polynomials, solved unknowns replaced, are all different from 0 at one point, which is enough;
+    at another they may be so too.
+    """
+    domain = ring.domain
+    point = [domain.convert(sympy.prime(20 + i)) / sympy.prime(10 + i) for i in range(ring.ngens)]
+    numbers = list(point)
+    for x, v in values.items():
+        under = _at(v.denom, point)
+        if not under:
+            return False
+        numbers[x] = _at(v.numer, point) / under
+    return all(_at(p, numbers) for p in polynomials)
+
+
+def _at(polynomial: Poly, point: Sequence[Any]) -> Any:
+    """A polynomial's value."""
+    total = polynomial.ring.domain.zero
+    for powers, coefficient in polynomial.terms():
+        for value, power in zip(point, powers, strict=True):
+            if power:
+                coefficient *= value**power
+        total += coefficient
+    return total
+
+
 def _value(polynomial: Poly, values: dict[int, Any], field: Any) -> Any:
     """A polynomial as an element of the field of fractions, solved unknowns replaced."""
     replaced = {x: v for x, v in values.items() if polynomial.degree(x) > 0}
@@ -264,12 +328,3 @@ def _value(polynomial: Poly, values: dict[int, Any], field: Any) -> Any:
                 term *= v ** powers[x]
         total += term
     return total
-
-
-def _distinct(branches: Iterable[Branch]) -> list[Branch]:
-    """Branches without repetitions of the same values."""
-    unique: dict[Any, Branch] = {}
-    for branch in branches:
-        key = (tuple(sorted((s.name, v) for s, v in branch.values.items())), branch.implicit)
-        unique.setdefault(key, branch)
-    return list(unique.values())

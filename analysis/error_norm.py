@@ -19,10 +19,11 @@ import mpmath
 import numpy as np
 import sympy
 from scipy import optimize
-from sympy import Expr, Rational, Symbol
+from semilinear.integrators.tableau import omega
+from sympy import Expr, Integer, Rational, Symbol
 
-from .derive import Family
-from .expansion import Expansion, expand
+from .expansion import Expansion
+from .family import Family
 
 DIGITS = 40
 ABSCISSA = (Rational(1, 100), Rational(1))
@@ -55,9 +56,11 @@ class ErrorNorm:
 
     @cached_property
     def errors(self) -> tuple[Expr, ...]:
-        """The error coefficients, exactly."""
+        """The error coefficients, exactly; on equal steps, for a multistep method."""
         expansion, values = self._errors(self.order)
-        return tuple(expansion.field.expression(v) for v in values)
+        equal = {omega(j): Integer(j) for j in range(1, self.family.tableau.past + 1)}
+        found = (expansion.field.expression(v).xreplace(equal) for v in values)
+        return tuple(e for e in found if e != 0)
 
     @property
     def parameters(self) -> tuple[Symbol, ...]:
@@ -83,7 +86,7 @@ class ErrorNorm:
         return lambda values: function([mpmath.mpmathify(v) for v in map(_number, values)])
 
     def _errors(self, order: int) -> tuple[Expansion, list[Any]]:
-        expansion = expand(self.family.tableau, order, self.family.form)
+        expansion = self.family.expansion(order)
         if self.family.conditions == "scalar":
             return expansion, [value for _, value in expansion.classes(order).values()]
         return expansion, list(expansion.errors(order).values())

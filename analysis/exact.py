@@ -16,6 +16,7 @@ from typing import Any
 import sympy
 from semilinear.integrators.arithmetic import SYMBOLIC, Value
 from semilinear.integrators.compiler import StepCompiler
+from semilinear.integrators.messages import shown
 from semilinear.integrators.program import Evaluation, PlanStep, Row
 from semilinear.integrators.schedule import Formulas, Schedule
 from semilinear.integrators.solver import Solver
@@ -86,10 +87,10 @@ def exact_steps(
     Raises ValueError for count < 1, or what cannot be written in closed form.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"count must be an integer >= 1, got {count!r}")
+        raise ValueError(f"count must be an integer >= 1, got {shown(count)}")
     schedule = open_schedule() if schedule is None else schedule
     compiler = StepCompiler(solver, schedule, prediction, SYMBOLIC)
-    tableaux = solver.sequence.at(count, False)
+    tableaux = solver.sequence.at(count, "full")
     times = [schedule.formulas.t_of_lam(node(i)) for i in range(len(tableaux) + 1)]
     return tuple(
         compiler.step(tableau, times[i], times[i + 1], i, count) for i, tableau in enumerate(tableaux)
@@ -192,7 +193,7 @@ def equal_steps(
     if len(a) != len(b):
         return [f"{len(a)} steps against {len(b)}"]
     if not 0 <= first < len(a):
-        raise ValueError(f"first must be from 0 to {len(a) - 1}, got {first!r}")
+        raise ValueError(f"first must be from 0 to {len(a) - 1}, got {shown(first)}")
     times_a, times_b = _times(a), _times(b)
     if times_a.keys() != times_b.keys():
         return ["they make other states"]

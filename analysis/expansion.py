@@ -21,14 +21,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from typing import Literal
 
 import sympy
 from semilinear.integrators.form import Form
+from semilinear.integrators.messages import shown
 from semilinear.integrators.tableau import Tableau, Weights, omega, phi, z
 from sympy import Expr
 
@@ -49,7 +50,13 @@ FORMS: tuple[FormName, ...] = ("lambda", "rho", "t")
 def check_order(name: str, value: int, largest: int = MAX_ORDER) -> None:
     """Raise ValueError unless value is an integer from 1 to `largest`."""
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
-        raise ValueError(f"{name} must be an integer from 1 to {largest}, got {value!r}")
+        raise ValueError(f"{name} must be an integer from 1 to {largest}, got {shown(value)}")
+
+
+def check_form(name: str, value: str) -> None:
+    """Raise ValueError unless value names a form."""
+    if value not in FORMS:
+        raise ValueError(f"{name} must be one of {', '.join(FORMS)}, got {value!r}")
 
 
 @dataclass(eq=False)
@@ -111,15 +118,29 @@ class Expansion:
         find = self.classes if scalar else self.errors
         return next((q - 1 for q in range(1, through + 1) if find(q)), through)
 
-    @property
+    @cached_property
     def integrates_constants(self) -> bool:
-        """Whether every stage integrates a constant N, to the order of the expansion (psi_1 = 0)."""
+        """Whether every stage that is read integrates a constant N, to the order of the expansion
+        (psi_1 = 0).
+        """
         powers = range(max(len(self.output) - 1, 1))
         return not any(
             sum((w for _, w in rows[m]), -self.exact_moment(1, m) * self.field.power(c, 1 + m))
-            for rows, c in zip(self.stages, self.abscissae[self.known :], strict=True)
+            for j, (rows, c) in enumerate(
+                zip(self.stages, self.abscissae[self.known :], strict=True), self.known
+            )
+            if j in self.read
             for m in powers
         )
+
+    @cached_property
+    def read(self) -> frozenset[int]:
+        """The evaluations that the output depends on, by position."""
+        return reached((j for row in (*self.output, self.free) for j, _ in row), self._reads)
+
+    def _reads(self, position: int) -> Iterator[int]:
+        if position >= self.known:
+            yield from (j for row in self.stages[position - self.known] for j, _ in row)
 
     def exact_moment(self, k: int, m: int) -> Scalar:
         """What psi_k^(m) is measured against, at c = 1: [z^m] phi_k, or the coefficient of w^(m) in the k-th
@@ -175,6 +196,26 @@ class Expansion:
         return self._values[tree]
 
 
+def reached(first: Iterable[int], reads: Callable[[int], Iterable[int]]) -> frozenset[int]:
+    """What is read, in the end: the first, what these read, and so on."""
+    found: set[int] = set()
+    waiting = list(first)
+    while waiting:
+        if (at := waiting.pop()) not in found:
+            found.add(at)
+            waiting += reads(at)
+    return frozenset(found)
+
+
+def unread(tableau: Tableau) -> list[int]:
+    """The stages i, evaluated at N(i), that neither the output nor a stage of its reads; a stage whose
+    evaluation is carried to the next step is read.
+    """
+    carried = [] if tableau.carry is None else [tableau.carry]
+    used = reached([*tableau.b, *carried], lambda i: tableau.a[i - 1] if i > 0 else ())
+    return [i for i in range(1, len(tableau.stages) + 1) if i not in used]
+
+
 def positions(tableau: Tableau) -> dict[int, int]:
     """Where the evaluation with key i of a tableau's weights stands: N(0), P(1), .. P(past), N(1), .."""
     keys = [0, *(-j for j in range(1, tableau.past + 1)), *range(1, len(tableau.stages) + 1)]
@@ -195,11 +236,13 @@ def form_name(form: Form) -> FormName:
     return "t" if rate is None else "lambda" if rate else "rho"
 
 
-def expand(tableau: Tableau, through: int, form: FormName, *, linearised: bool = False) -> Expansion:
+def expand(
+    tableau: Tableau, through: int, form: FormName, ring: Ring | None = None, *, linearised: bool = False
+) -> Expansion:
     """The expansion for the equation of a form, to order `through`; linearised: as in `duhamel`."""
     if form == "lambda":
-        return duhamel(tableau, through, linearised=linearised)
-    return (unweighted if form == "rho" else weighted)(tableau, through)
+        return duhamel(tableau, through, ring, linearised=linearised)
+    return (unweighted if form == "rho" else weighted)(tableau, through, ring=ring)
 
 
 def duhamel(
@@ -212,25 +255,35 @@ def duhamel(
     """
     check_order("through", through)
     ring = Ring(Field(expressions(tableau))) if ring is None else ring
-
-    def taylor(weight: Expr) -> list[Scalar]:
-        element = ring(weight)
-        if element.pole:
-            raise ValueError(f"{weight} has a pole of order {element.pole} at z = 0")
-        return [element.taylor(m) for m in range(through)]
-
+    taylor = partial(_taylor, ring, through)
     return _expand(tableau, ring.field, taylor, through, "duhamel", Kind(linearised=linearised))
 
 
-def unweighted(tableau: Tableau, through: int) -> Expansion:
-    """The expansion for y' = N(tau, y): every phi(k, c) is 1/k!, exp(c z) is 1."""
+def unweighted(tableau: Tableau, through: int, ring: Ring | None = None) -> Expansion:
+    """The expansion for y' = N(tau, y): every phi(k, c) is 1/k!, exp(c z) is 1.
+
+    Raises NotInRing and ValueError as `duhamel`.
+    """
     check_order("through", through)
-    ring = Ring(Field(expressions(tableau)))
-    return _expand(tableau, ring.field, lambda w: [ring(w).taylor(0)], 1, "weight", Kind(False, False))
+    ring = Ring(Field(expressions(tableau))) if ring is None else ring
+    return _expand(tableau, ring.field, partial(_taylor, ring, 1), 1, "weight", Kind(False, False))
+
+
+def _taylor(ring: Ring, powers: int, weight: Expr) -> list[Scalar]:
+    """The first Taylor coefficients of a weight in z."""
+    element = ring(weight)
+    if element.pole:
+        raise ValueError(f"{weight} has a pole of order {element.pole} at z = 0")
+    return [element.taylor(m) for m in range(powers)]
 
 
 def weighted(
-    tableau: Tableau, through: int, moments: Moments = EXACT, *, constant: bool = False
+    tableau: Tableau,
+    through: int,
+    moments: Moments = EXACT,
+    *,
+    constant: bool = False,
+    ring: Ring | None = None,
 ) -> Expansion:
     """The expansion for y' = w(tau) N(tau, y) with any smooth w, to order `through`.
 
@@ -239,7 +292,7 @@ def weighted(
     a constant N, or a stage, with weights that w does not multiply.
     """
     check_order("through", through)
-    base = Field([*expressions(tableau), moments.moment(2, 0)])
+    base = Field([*expressions(tableau), moments.moment(2, 0)]) if ring is None else ring.field
     powers = 1 if constant else through
     coefficients = partial(_moments, base, moments, powers)
     expansion = _expand(tableau, base, coefficients, powers, "weight", Kind(not constant, False))

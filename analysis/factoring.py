@@ -14,14 +14,16 @@ from typing import Any
 import sympy
 from sympy import Expr
 
+from .ring import Field, NotInRing
+
 Poly = Any
-"""An element of a sympy polynomial ring over Q: a table {exponents: coefficient}."""
+"""An element of a sympy polynomial ring over Q or an algebraic field: a table {exponents: coefficient}."""
 
 
 def factor_list(polynomial: Poly) -> list[tuple[Poly, int]]:
-    """The irreducible factors over Q with their multiplicities; constants are left out.
+    """The irreducible factors with their multiplicities; constants are left out.
 
-    Factors are primitive over the integers, with a positive leading coefficient.
+    Over Q, factors are primitive over the integers, with a positive leading coefficient; else they are monic.
     """
     counts: dict[Poly, int] = {}
     rest = polynomial
@@ -66,18 +68,27 @@ def linear(polynomial: Poly, x: int) -> tuple[Poly, Poly]:
 def factored(expression: Expr) -> Expr:
     """The expression with numerator and denominator in irreducible factors over Q.
 
-    What is no rational function of its symbols over Q is left to sympy.
+    Over the field of its square roots where it holds some; what is no rational function of its symbols is
+    left to sympy.
     """
+    if expression.is_Rational:
+        return expression
     parts = sympy.fraction(sympy.together(expression))
     symbols = sorted(expression.free_symbols, key=lambda s: s.name)
-    if not symbols or not all(part.is_rational_function(*symbols) for part in parts):
+    if not all(part.is_rational_function(*symbols) for part in parts):
         return sympy.factor(expression)
+    if not symbols:
+        return _over_roots(expression)
     ring = sympy.ring(symbols, sympy.QQ)[0]
     try:
         over, under = (ring.from_expr(part) for part in parts)
     except ValueError:  # numbers that are not rational
-        return sympy.factor(expression)
-    over, under = over.cancel(under)
+        return _over_roots(expression)
+    return quotient(*over.cancel(under))
+
+
+def quotient(over: Poly, under: Poly) -> Expr:
+    """A fraction in lowest terms as an expression, numerator and denominator in irreducible factors."""
     if not over:
         return sympy.S.Zero
     coefficient = sympy.S.One
@@ -85,14 +96,27 @@ def factored(expression: Expr) -> Expr:
     for part, sign in ((over, 1), (under, -1)):
         found = factor_list(part)
         unit = part.LC / math.prod(f.LC**n for f, n in found)
-        coefficient *= sympy.Rational(unit.numerator, unit.denominator) ** sign
+        coefficient *= part.ring.domain.to_sympy(unit) ** sign
         product *= sympy.Mul(*(f.as_expr() ** (sign * n) for f, n in found))
     if product.is_Add and coefficient not in (1, -1):
         return sympy.Mul(coefficient, product, evaluate=False)  # else sympy multiplies the sum out
     return coefficient * product
 
 
+def _over_roots(expression: Expr) -> Expr:
+    try:
+        field = Field([expression])
+        value = field(expression)
+    except NotInRing:
+        return sympy.factor(expression)
+    if not field.symbols or field.symbols != tuple(sorted(expression.free_symbols, key=lambda s: s.name)):
+        return field.expression(value)
+    return quotient(value.numer, value.denom)
+
+
 def _normal(factor: Poly) -> Poly:
-    """Primitive over the integers, with a positive leading coefficient."""
+    """What a factor is among its multiples: see `factor_list`."""
+    if not factor.ring.domain.is_QQ:
+        return factor.monic()
     integral = factor.clear_denoms()[1].primitive()[1]
     return integral if integral.LC > 0 else -integral

@@ -4,27 +4,32 @@
     product = factor (("*" | "/") factor)*
     factor  = ("+" | "-") factor | atom [("**" | "^") power]
     power   = ["+" | "-"] digits | "(" ["+" | "-"] digits ")"
-    atom    = number | "z" | "phi(" digits "," sum ")" | "exp(" sum ")" | "sqrt(" sum ")" | "(" sum ")"
+    atom    = number | "z" | parameter
+            | "phi(" digits "," sum ")" | "exp(" sum ")" | "sqrt(" sum ")" | "(" sum ")"
     number  = digits ["." digits]
 
 phi(k, c) is phi_k(c z) with a constant c; the argument of exp is a constant times z, that of sqrt a rational
-number; a divisor is a constant or a single power of z times an exponential.  Decimals are exact.  There is no
-1e-3: it looks like a float, and a fraction or a decimal says the same exactly.
+number; a divisor is a constant or a single power of z times an exponential.  Decimals are exact, and what was
+typed is kept beside (`Parser.typed`), so that a table can be judged within its rounding too.  There is no
+1e-3: it looks like a float, and a fraction or a decimal says the same exactly.  The names of parameters are
+given; no other name is read.
 
 What is parsed is bounded before it is computed: no text makes a large object, whatever it says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
 import sympy
 from semilinear.integrators.tableau import phi, z
-from sympy import Expr, Rational
+from sympy import Expr, Rational, Symbol
 
 from .ring import Field, NotInRing, Ring
 from .tokens import EntryError, Token, fail, tokens
+from .typed import Decimal
 
 MAX_DEPTH = 40
 MAX_POWER = 32
@@ -39,7 +44,9 @@ MAX_TERMS = 2_000
 MAX_TOTAL = 20_000
 """Terms of everything that one parser reads."""
 
-_ATOM = "a number, z, phi(k, c), exp(c*z), sqrt(n) or '('"
+_FUNCTIONS = ("phi", "exp", "sqrt")
+RESERVED = ("z", *_FUNCTIONS)
+_ATOM = "a number, z, phi(k, c), exp(c*z), sqrt(n){} or '('"
 
 
 class _Size(NamedTuple):
@@ -69,14 +76,25 @@ class Parser:
     """Reads entries as sympy expressions in z, phi(k, c), exp(c z) and algebraic constants.
 
     One parser for all entries of a file: square roots and the size of everything are bounded together.
+    parameters: symbols by the names that entries may use.  decimals: what the symbols of `typed` stand for.
     Raises EntryError for text outside the grammar and for what is too large.
     """
 
+    parameters: Mapping[str, Symbol] = field(default_factory=dict)
     roots: set[Expr] = field(default_factory=set)
     total: int = 0
+    decimals: dict[Symbol, Decimal] = field(default_factory=dict)
 
     def __call__(self, text: str) -> Expr:
         """The expression that a text stands for."""
+        return self.exact(self.typed(text))
+
+    def exact(self, expression: Expr) -> Expr:
+        """An expression with the values of its decimals."""
+        return expression.xreplace({s: d.value for s, d in self.decimals.items()})
+
+    def typed(self, text: str) -> Expr:
+        """The same with a symbol for each decimal."""
         run = _Run(self, text)
         value = run.sum()
         if run.token.text:
@@ -152,8 +170,7 @@ class _Run:
     def _atom(self) -> _Value:
         token = self.token
         if token.text[:1].isdigit():
-            value = Rational(self._take().text)
-            return _Value(value, _Size(bits=value.p.bit_length() + value.q.bit_length()))
+            return self._number(self._take().text)
         if token.text == "(":
             self._take()
             inside = self.sum()
@@ -162,14 +179,26 @@ class _Run:
         if token.text == "z":
             self._take()
             return _Value(z, _Size(degree=1))
-        functions = {"phi": self._phi, "exp": self._exp, "sqrt": self._sqrt}
+        if token.text in self.parser.parameters:
+            return _Value(self.parser.parameters[self._take().text], _Size())
+        functions = dict(zip(_FUNCTIONS, (self._phi, self._exp, self._sqrt), strict=True))
         if token.text not in functions:
-            self.refuse(_ATOM)
+            names = ", ".join(self.parser.parameters)
+            self.refuse(_ATOM.format(f", {names}" if names else ""))
         self._take()
         self._expect("(")
         value = functions[token.text]()
         self._expect(")")
         return _Value(value.expression, self._check(value.size, token.at))
+
+    def _number(self, text: str) -> _Value:
+        value = Rational(text)
+        size = _Size(bits=value.p.bit_length() + value.q.bit_length())
+        if value.q == 1 or "." not in text:
+            return _Value(value, size)
+        symbol = Symbol(text, positive=True)
+        self.parser.decimals[symbol] = Decimal(value, len(text.partition(".")[2]))
+        return _Value(symbol, size)
 
     def _phi(self) -> _Value:
         k = self._integer("an integer k >= 0 in phi(k, c)", MAX_INDEX)
@@ -191,7 +220,7 @@ class _Run:
 
     def _sqrt(self) -> _Value:
         at = self.token.at
-        n = self.sum().expression
+        n = self.parser.exact(self.sum().expression)
         if not (n.is_Rational and n >= 0 and max(n.p, n.q) <= MAX_RADICAND):
             self._fail(at, f"expected a rational number >= 0 of integers <= {MAX_RADICAND} in sqrt(n)")
         root = sympy.sqrt(n)
@@ -234,14 +263,18 @@ class _Run:
                 self._fail(at, f"expected a smaller expression: at most {limit} {what}")
         return size
 
-    def _check_divisor(self, divisor: Expr, at: int) -> None:
+    def _check_divisor(self, typed: Expr, at: int) -> None:
+        divisor = self.parser.exact(typed)
         try:
             element = Ring(Field([divisor]))(divisor)
             if not element:
                 self._fail(at, "expected a divisor that is not zero")
             element.inverse()
         except NotInRing:
-            self._fail(at, f"expected a constant, a power of z or an exponential to divide by, got {divisor}")
+            what = "; rational functions of z are outside the ring of exact proofs" if divisor.has(z) else ""
+            self._fail(
+                at, f"expected a constant, a power of z or an exponential to divide by, got {divisor}{what}"
+            )
 
     def refuse(self, expected: str) -> NoReturn:
         """Say what is expected at the present token."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sympy
-from semilinear.integrators.tableau import phi, z
+from semilinear.integrators.tableau import phi
 from sympy import Expr, Rational
 
 from .tokens import EntryError
@@ -14,7 +14,7 @@ _SUM, _PRODUCT, _FACTOR, _ATOMIC = range(4)
 def text_of(expression: Expr) -> str:
     """The text of an expression: parsed, it is the same function of z again.
 
-    Raises EntryError for anything that the grammar has no words for (parameters, other functions).
+    Raises EntryError for anything that the grammar has no words for (other functions).
     """
     return _text(sympy.sympify(expression), _SUM)
 
@@ -28,8 +28,8 @@ def _plain(e: Expr) -> tuple[str, int]:
     """The text of a node, and how tightly it binds."""
     if isinstance(e, Rational):
         return str(e), _SUM if e < 0 else (_ATOMIC if e.q == 1 else _PRODUCT)
-    if e is z:
-        return "z", _ATOMIC
+    if e.is_Symbol and e.name.isidentifier():
+        return e.name, _ATOMIC
     if isinstance(e, phi):
         return f"phi({e.args[0]}, {_text(e.args[1], _SUM)})", _ATOMIC
     if isinstance(e, sympy.exp):

@@ -21,6 +21,7 @@ from typing import Any
 
 from semilinear.integrators.arithmetic import Value, multiprecision
 from semilinear.integrators.evaluate import evaluator
+from semilinear.integrators.messages import shown
 from semilinear.integrators.phi import phi as numeric_phi
 from semilinear.integrators.tableau import _OMEGAS, Tableau, Weights, z
 from sympy import Expr, Rational, Symbol
@@ -54,7 +55,7 @@ class LocalError:
 
     def __init__(self, form: FormName = "lambda", *, linearised: bool = False) -> None:
         if form not in FORMS:
-            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
+            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {shown(form)}")
         self._xp = multiprecision(DIGITS)
         self.number = number = self._xp.number
         self._linear = [number(v) if form == "lambda" else number(0) for v in _L]

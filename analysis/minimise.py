@@ -17,8 +17,8 @@ import sympy
 from scipy import optimize
 from sympy import Expr, Rational, Symbol
 
-from .derive import Family
 from .error_norm import ABSCISSA, DIGITS, ErrorNorm, NoMinimum, default, least_norm, modest
+from .family import Family
 
 NEAR = 1.01
 """A rational point is taken when its norm is at most this times the minimum."""
@@ -48,8 +48,8 @@ class Minimum:
 def minimise_norm(family: Family) -> Minimum:
     """The member of a family with the smallest principal error norm; free abscissae in [1/100, 1].
 
-    Raises ValueError for a family without parameters, with step ratios, or with equations left to solve;
-    NoMinimum where none is found.
+    The norm of a multistep method is that on equal steps.  Raises ValueError for a family without parameters,
+    or with equations left to solve; NoMinimum where none is found.
     """
     _check(family)
     norm = ErrorNorm(family)
@@ -80,6 +80,8 @@ def minimise_error(
     What is found is a local minimum.  Raises ValueError as `minimise_norm`.
     """
     _check(family)
+    if family.tableau.past:
+        raise ValueError("the family must be of one step, as a run of it begins without past values")
     first = minimise_norm(family).rational if start is None else dict(start)
     names = family.parameters
 
@@ -117,8 +119,6 @@ def minimise_error(
 def _check(family: Family) -> None:
     if not family.parameters:
         raise ValueError("the family must have a parameter to be minimised over, got none")
-    if family.tableau.past:
-        raise ValueError("the family must be of one step: the norm of a multistep method has step ratios")
     if family.implicit:
         raise ValueError(f"the parameters must be free, got the condition {family.implicit[0]} = 0")
 

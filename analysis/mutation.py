@@ -14,6 +14,7 @@ from functools import cache, cached_property
 
 import sympy
 from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.messages import shown
 from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableau import Stage, Tableau, Weights, formula_of, phi, z
@@ -127,7 +128,7 @@ def campaign(
     Raises ValueError for most < 1, ArithmeticError for a mutant whose measured order is no integer.
     """
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-        raise ValueError(f"most must be an integer >= 1 or None, got {most!r}")
+        raise ValueError(f"most must be an integer >= 1 or None, got {shown(most)}")
     found: list[Trial] = []
     for case in cases:
         every = list(mutants(case.tableau, moments=case.form != "lambda"))

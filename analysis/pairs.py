@@ -8,8 +8,8 @@ import math
 from semilinear.integrators.tableau import Tableau
 from sympy import Expr
 
-from .derive import Family
 from .expansion import Expansion, expand
+from .family import Family
 from .proof import local_order
 from .trees import Tree
 
@@ -17,12 +17,10 @@ from .trees import Tree
 def pair(tableau: Tableau, family: Family) -> Tableau:
     """The tableau with the output row of a family embedded (`derive_embedded`).
 
-    Raises ValueError for a family on other stages, or with parameters.
+    Raises ValueError for a family on other stages.
     """
     if family.tableau.stages != tableau.stages:
         raise ValueError("family must have the tableau's stages")
-    if family.parameters:
-        raise ValueError(f"family must have no parameters, got {', '.join(map(str, family.parameters))}")
     return dataclasses.replace(tableau, low=family.tableau.output)
 
 
@@ -35,7 +33,9 @@ def estimator_ratio(tableau: Tableau, family: Family) -> float:
     Raises ValueError where the tableau has no higher order than the family.
     """
     p = family.order + 1
-    own, low = (expand(t, p + 1, family.form) for t in (tableau, family.tableau))
+    own, low = (
+        expand(t, p + 1, family.form, linearised=family.linearised) for t in (tableau, family.tableau)
+    )
     if (order := local_order(own, p)) < p:
         raise ValueError(
             f"the embedded row must have a lower order than the method's, {order}, got {family.order}"

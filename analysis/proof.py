@@ -5,6 +5,10 @@
     stiff       uniform in L: conditions of `stiff.py`; weak_stiff with b_i(0) in those of the last order,
                 zero_stiff with everything at z = 0 in them (Hochbruck & Ostermann 2005)
 
+The equation is that of a form (`expansion.FORMS`): u' = L u + N(u) with all of these orders, or one without
+L, y' = N(tau, y) or y' = w(tau) N(tau, y), which has a classical order alone.  A stage that nothing reads
+counts in no condition (`Proof.unread`).
+
 Coefficients are exact throughout: a proof is one for all values of the tableau's parameters (step ratios,
 abscissae) at which it exists.  At special values the orders may be higher, not lower; put the values into the
 tableau to see.
@@ -14,22 +18,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import sympy
-from semilinear.integrators.tableau import Tableau
-from sympy import Expr, Symbol
+from semilinear.integrators.tableau import Tableau, omega
+from sympy import Expr, Integer, Symbol
 
 from .defects import Defects, residuals
-from .expansion import Expansion, check_order, duhamel, expressions
+from .expansion import Expansion, FormName, check_form, check_order, expand, expressions, unread
 from .factoring import factored
+from .printable import printable
 from .ring import Field, Ring, Scalar
 from .stiff import StiffConditions
 from .trees import Tree, differential
 
 CAP = 8
 """The highest order that is looked for."""
+ORDERS = ("classical", "scalar", "stiff", "weak_stiff", "zero_stiff")
+"""The orders of a tableau; a form without L has the first."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +63,33 @@ class Term:
     order: int
 
     def __str__(self) -> str:
-        return f"({self.coefficient}) h^{self.order} {self.differential}"
+        return f"({printable(self.coefficient)}) h^{self.order} {self.differential}"
 
 
 @dataclass(frozen=True, eq=False)
 class Proof:
     """The orders of a tableau, each as far as it was looked for (`CAP`), with the reasons.
 
-    tableau: what was proved.  linearised: L is the Jacobian at u_n (Rosenbrock type).
+    tableau: what was proved.  linearised: L is the Jacobian at u_n (Rosenbrock type).  form: whose equation
+    the orders are for.  at: values of parameters, omega(j) = j on equal steps.  base: the field of the
+    coefficients, by default the exact one.
     """
 
     tableau: Tableau
     linearised: bool = False
+    form: FormName = "lambda"
+    at: Mapping[Symbol, Expr] = field(default_factory=dict)
+    base: Field | None = None
 
     @cached_property
     def ring(self) -> Ring:
         """The ring of the tableau's coefficients."""
-        return Ring(Field(expressions(self.tableau)))
+        return Ring(Field(expressions(self.tableau), self.at) if self.base is None else self.base)
 
     @cached_property
     def expansion(self) -> Expansion:
         """The Taylor coefficients, one order beyond the highest that is looked for."""
-        return duhamel(self.tableau, CAP + 1, self.ring, linearised=self.linearised)
+        return expand(self.tableau, CAP + 1, self.form, self.ring, linearised=self.linearised)
 
     @cached_property
     def defects(self) -> Defects:
@@ -86,7 +98,12 @@ class Proof:
 
     @cached_property
     def conditions(self) -> StiffConditions:
-        """The stiff order conditions."""
+        """The stiff order conditions.
+
+        Raises ValueError for a form without L.
+        """
+        if self.form != "lambda":
+            raise ValueError(f"stiff orders are those of u' = L u + N(u), got form {self.form!r}")
         return StiffConditions(self.tableau, self.ring, self.linearised)
 
     @cached_property
@@ -116,9 +133,25 @@ class Proof:
 
     @property
     def orders(self) -> dict[str, int]:
-        """All of these by name."""
-        names = ("classical", "scalar", "stiff", "weak_stiff", "zero_stiff")
+        """All of these that the form has, by name."""
+        names = ORDERS if self.form == "lambda" else ORDERS[:1]
         return {name: getattr(self, name) for name in names}
+
+    @cached_property
+    def at_least(self) -> tuple[str, ...]:
+        """Which of the orders are only known from below: nothing fails as far as was looked."""
+        return tuple(name for name, order in self.orders.items() if order == CAP and not self._ends(name))
+
+    def _ends(self, name: str) -> bool:
+        """Whether a condition beyond the highest order is known to fail."""
+        if name in ("classical", "scalar"):
+            return bool(self.defects.errors(CAP + 1, scalar=name == "scalar"))
+        return False
+
+    @property
+    def unread(self) -> list[int]:
+        """The stages i that nothing reads, and that no condition counts."""
+        return unread(self.tableau)
 
     @cached_property
     def quadrature_order(self) -> int:
@@ -135,7 +168,7 @@ class Proof:
         """The same of the second output row; None where there is none."""
         if self.tableau.low is None:
             return None
-        return Proof(replace(self.tableau, output=self.tableau.low, low=None), self.linearised)
+        return replace(self, tableau=replace(self.tableau, output=self.tableau.low, low=None))
 
     @cached_property
     def errors(self) -> Mapping[Tree, Scalar]:
@@ -176,6 +209,8 @@ class Proof:
             for q in range(1, min(last, CAP + 1) + 1)
             for words, error in self._failing(q)
         ]
+        if self.form != "lambda":
+            return found
         last = self.stiff + 1 if through is None else through
         for q in range(1, min(last, CAP) + 1):
             for name, lowest in residuals(self.conditions, self.defects, q).items():
@@ -188,23 +223,37 @@ class Proof:
         """
         if self.ring.field.symbols:
             return [(words, error) for error, words in self.defects.errors(q)]
-        return [(differential(tree), error) for tree, error in self.expansion.errors(q).items()]
+        stem = self.defects.symbol
+        return [(differential(tree, stem), error) for tree, error in self.expansion.errors(q).items()]
 
     def _monomial(self, value: Scalar, powers: tuple[int, ...]) -> Expr:
         arguments = sympy.Mul(*(Symbol(f"z_{i}") ** m for i, m in enumerate(powers)))
         return self.ring.field.expression(value) * arguments
 
 
-def prove(tableau: Tableau, *, linearised: bool = False) -> Proof:
+def prove(
+    tableau: Tableau,
+    *,
+    linearised: bool = False,
+    form: FormName = "lambda",
+    at: Mapping[Symbol, Expr] | None = None,
+) -> Proof:
     """Prove the orders of a tableau; each is worked out when it is asked for.
 
     linearised: for a method of Rosenbrock type, whose L is the Jacobian at u_n, so that N'(u_n) = 0.
+    form: "lambda" for u' = L u + N(u); "rho" for y' = N(tau, y), where the table is that of a plain
+    Runge-Kutta or multistep method (what it holds of z is taken at z = 0); "t" for y' = w(tau) N(tau, y).
+    at: values of parameters, as `equal_steps` gives them.
     Raises TypeError for another kind of object, NotInRing (a ValueError) for coefficients that are not in
-    Q(parameters)[z, 1/z, e^(q z)], ValueError for a coefficient with a pole at z = 0.
+    Q(parameters)[z, 1/z, e^(q z)], ValueError for a coefficient with a pole at z = 0, for another form, and
+    for a linearised method of a form without L.
     """
     if not isinstance(tableau, Tableau):
         raise TypeError(f"tableau must be a Tableau, got {tableau!r}")
-    proof = Proof(tableau, linearised)
+    check_form("form", form)
+    if linearised and form != "lambda":
+        raise ValueError(f"a linearised method is one of form 'lambda', got form {form!r}")
+    proof = Proof(tableau, linearised, form, at or {})
     for where, row in rows(tableau):
         for key, weight in row.items():
             pole = proof.ring(weight).pole
@@ -216,8 +265,13 @@ def prove(tableau: Tableau, *, linearised: bool = False) -> Proof:
 
 
 def rows(tableau: Tableau) -> list[tuple[str, Mapping[int, Expr]]]:
-    """The rows of a tableau with their names."""
-    return [*((f"stage {i}", row) for i, row in enumerate(tableau.a, 1)), ("output", tableau.b)]
+    """The rows of a tableau with their names; the step's start is stage 1, as in the literature."""
+    return [*((f"stage {i}", row) for i, row in enumerate(tableau.a, 2)), ("output", tableau.b)]
+
+
+def equal_steps(tableau: Tableau) -> dict[Symbol, Expr]:
+    """The step ratios of a tableau with their values on equal steps."""
+    return {omega(j): Integer(j) for j in range(1, tableau.past + 1)}
 
 
 def key_name(key: int) -> str:

@@ -36,16 +36,18 @@ class Field:
     """K = Q(parameters), with the roots of rational numbers and of parameters that the given expressions
     contain adjoined.
 
+    at: values of parameters, which are put in wherever these occur.
     Elements are those of the sympy domain `domain`.  A parameter q under roots is written r^n, r = q^(1/n) a
     parameter in its place.  A float stands for the binary fraction that it is.  Raises NotInRing for numbers
     that are not algebraic (e, which is a parameter, excepted) and for other roots.
     """
 
-    def __init__(self, expressions: Iterable[Expr] = ()) -> None:
+    def __init__(self, expressions: Iterable[Expr] = (), at: Mapping[Symbol, Expr] | None = None) -> None:
+        self._at = dict(at or {})
         symbols: set[Symbol] = set()
         numbers: set[Expr] = set()
         degrees: dict[Symbol, int] = {}
-        for expression in map(_plain, expressions):
+        for expression in (_plain(e).xreplace(self._at) for e in expressions):
             symbols |= expression.free_symbols - {z}
             for power in expression.atoms(sympy.Pow):
                 base, exponent = power.args
@@ -68,7 +70,7 @@ class Field:
         """A number or expression without z as an element."""
         if isinstance(value, int):
             return self.domain.convert(value)
-        value = _plain(value)
+        value = _plain(value).xreplace(self._at)
         try:
             return self.normal(self.domain.from_sympy(value.xreplace(self._powers)))
         except (BasePolynomialError, ValueError, TypeError, NotImplementedError) as error:

@@ -69,8 +69,8 @@ def has_pole(expression: Expr) -> bool:
 
 def spectrum(matrices: np.ndarray, at_z: Any) -> tuple[np.ndarray, np.ndarray]:
     """The spectral radius of matrices (..., m, m), infinite where they are not finite, and within what of 1
-    it cannot be told from 1: the error of the entries, of size e^z where that is large and cancels, over the
-    distance of the largest eigenvalue from the others.
+    it cannot be told from 1: the error of the entries, of size e^z where that is large and cancels, and that
+    of the angle c Im z where it is many turns, over the distance of the largest eigenvalue from the others.
     """
     good = np.isfinite(matrices).all((-2, -1))
     values = np.linalg.eigvals(np.where(good[..., None, None], matrices, 0))
@@ -80,6 +80,7 @@ def spectrum(matrices: np.ndarray, at_z: Any) -> tuple[np.ndarray, np.ndarray]:
     np.put_along_axis(apart, first, 1.0, -1)
     with np.errstate(all="ignore"):
         size = abs(matrices).sum(-1).max(-1) + np.exp(np.clip(np.real(at_z), 0, 300))
+        size = size * np.maximum(abs(np.imag(at_z)) / 100, 1)
         doubt = np.clip(DOUBT * size / np.clip(apart.min(-1), 1e-8, 1), 0, 1e-3)
     return np.where(good, moduli.max(-1), np.inf), np.where(good, doubt, np.inf)
 

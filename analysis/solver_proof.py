@@ -9,7 +9,7 @@ past values and the step ratios as symbols; three orders are told apart:
     equal    on equal steps
 
 Of a run with n steps, a local error O(h^(p+1)) of a step that recurs gives order p, and one made in a bounded
-number of steps (start, end) order p + 1.
+number of steps (start, end) order p + 1.  Last steps are those of the solver's release (`Solver.final`).
 
 PEC lemma.  A solver that carries the evaluation at a predicted state has in its history N(u + delta), delta
 the local error O(h^(q+1)) of the predicting row.  Since the weights of a row sum to 1 at z = 0, the step
@@ -27,7 +27,9 @@ from typing import Any, Literal
 
 import sympy
 from semilinear.integrators.form import Form, Measured
+from semilinear.integrators.messages import shown
 from semilinear.integrators.model_statistics import StatisticsWeight
+from semilinear.integrators.program import Final
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.tableau import MAX_STAGES, StepRatio, Tableau, omega
 from sympy import Expr, Integer, Symbol
@@ -200,9 +202,10 @@ def _lowest(expression: Expr) -> int:
     return min(power for (power,), _ in poly.terms()) if not poly.is_zero else 10**6
 
 
-Place = Literal["recurring", "start", "end"]
-"""Where a tableau occurs in runs: in ever more steps as they are refined; in a bounded number of steps, all
-before there is a whole history; in a bounded number of steps, the last among them.
+Place = Literal["recurring", "start", "end", "released end"]
+"""Where a tableau occurs in runs: in ever more steps as they are refined; in a bounded number of steps before
+there is a whole history; in a bounded number of steps after that, of runs that end at full order, or as the
+release does by default (`Solver.final`).
 """
 
 
@@ -242,12 +245,14 @@ class SolverProof:
         return min(orders, default=None)
 
     def exact_start(self, grid: Grid = "smooth") -> int:
-        """The order of runs from exact starting values, their last steps included."""
+        """The order of runs from exact starting values that end at full order."""
         return self._order(grid, "recurring", "end")
 
-    def run(self, grid: Grid = "smooth") -> int:
-        """The order of the method as it is run, its first and last steps included."""
-        return self._order(grid, "recurring", "start", "end")
+    def run(self, grid: Grid = "smooth", *, released: bool = True) -> int:
+        """The order of the method as it is run: with its own first steps, and with last steps as released, or
+        at full order.
+        """
+        return self._order(grid, "recurring", "start", "released end" if released else "end")
 
     def _order(self, grid: Grid, *places: Place) -> int:
         return min(part.order(grid) for part in self.parts if part.place in places)
@@ -285,27 +290,33 @@ def prove_solver(
     setting's expansion raise NotInRing when an order is asked for.
     """
     if not isinstance(solver, Solver):
-        raise TypeError(f"solver must be a Solver, got {solver!r}")
+        raise TypeError(f"solver must be a Solver, got {shown(solver)}")
     if solver.stochastic or solver.noising is not None:
         raise ValueError(f"{solver.name} is stochastic: its orders are weak and strong ones, on an SDE")
     given = setting(solver.form(open_schedule()), points)
     period, remainder = (solver.sequence.period, 0) if residue is None else residue
-    runs = [solver.sequence.at(n * period + remainder, False) for n in RUNS]
-    found = sorted(dict.fromkeys(runs[1]), key=runs[1].count, reverse=True)
-    return SolverProof(solver, given, tuple(_part(t, given, _place(t, runs, solver.history)) for t in found))
+    endings: dict[Place, Final] = {"end": "full", "released end": solver.final.limit}
+    found: dict[tuple[Tableau, Place], None] = {}
+    for end, final in endings.items():
+        runs = [solver.sequence.at(n * period + remainder, final) for n in RUNS]
+        for tableau in sorted(dict.fromkeys(runs[1]), key=runs[1].count, reverse=True):
+            found |= {(tableau, place): None for place in _places(tableau, runs, solver.history, end)}
+    formulas = {tableau: _formula(tableau, given) for tableau, _ in found}
+    return SolverProof(solver, given, tuple(Part(*formulas[t], place) for t, place in found))
 
 
-def _place(tableau: Tableau, runs: list[tuple[Tableau, ...]], history: int) -> Place:
+def _places(tableau: Tableau, runs: list[tuple[Tableau, ...]], history: int, end: Place) -> list[Place]:
     if runs[1].count(tableau) > runs[0].count(tableau):
-        return "recurring"
-    return "end" if tableau in runs[1][history:] else "start"
+        return ["recurring"]
+    where: dict[Place, bool] = {"start": tableau in runs[1][:history], end: tableau in runs[1][history:]}
+    return [place for place, there in where.items() if there]
 
 
-def _part(tableau: Tableau, given: Setting, place: Place) -> Part:
+def _formula(tableau: Tableau, given: Setting) -> tuple[FormulaProof, FormulaProof | None]:
     through = min(tableau.past + len(tableau.stages) + 2, CAP)
     predictor = None
     if tableau.carry is not None:
         before = tableau.stages[: tableau.carry - 1]
         row = Tableau(before, tableau.stages[tableau.carry - 1].formula)
         predictor = FormulaProof(row, given, through)
-    return Part(FormulaProof(tableau, given, through), predictor, place)
+    return FormulaProof(tableau, given, through), predictor

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 import sympy
 from semilinear.integrators.arithmetic import FLOAT64, Value, multiprecision
+from semilinear.integrators.messages import shown
 from semilinear.integrators.tableau import Tableau, Weights, at_zero, omega, phi, z
 from sympy import Expr, Integer, Rational, Symbol
 
@@ -68,7 +69,7 @@ class Amplification:
             raise TypeError(f"tableau must be a Tableau, got {type(self.tableau).__name__}")
         lengths = tuple(_exact("steps", s) for s in self.steps)
         if not lengths or not all(s > 0 for s in lengths):
-            raise ValueError(f"steps must be positive numbers, at least one, got {list(self.steps)}")
+            raise ValueError(f"steps must be positive numbers, at least one, got {shown(list(self.steps))}")
         needed = {s for s in self._symbols if s is not z and not s.name.startswith("omega")}
         if self.parameters.keys() != needed:
             names = ", ".join(sorted(s.name for s in needed)) or "none"
@@ -236,7 +237,7 @@ def _exact(name: str, value: Any) -> Expr:
     try:
         return Rational(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be a real number, got {value!r}") from error
+        raise ValueError(f"{name} must be a real number, got {shown(value)}") from error
 
 
 def _by_powers(expression: Expr, symbol: Symbol) -> Expr:

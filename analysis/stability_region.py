@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from semilinear.integrators.messages import shown
 
 from .stability import Amplification
 
@@ -21,6 +22,8 @@ RELATIVE, SMALL = 1e-12, 1e-3
 """Width of the bracket that a bisection ends with, relative to its end; and, where it closes on 0, relative
 to the first gap of the scan.
 """
+TURN, TURNS = 32, 200
+"""Of a scan over steps with complex L: steps in a period 2 pi/|Im L| of e^z, and periods."""
 
 
 def boundary_locus(method: Amplification, z: complex, angles: int = ANGLES) -> np.ndarray:
@@ -31,9 +34,9 @@ def boundary_locus(method: Amplification, z: complex, angles: int = ANGLES) -> n
     Raises ValueError for z that is not finite, or a pole of a coefficient.
     """
     if not np.isfinite(complex(z)):
-        raise ValueError(f"z must be a finite number, got {z!r}")
+        raise ValueError(f"z must be a finite number, got {z}")
     if not np.isfinite(method.matrix(z, 0)).all():
-        raise ValueError(f"z must be no pole of a coefficient, got {z!r}")
+        raise ValueError(f"z must be no pole of a coefficient, got {z}")
     stages = len(method.tableau.stages) + 1
     degree = method.size * stages * len(method.steps)
     count = 1 << degree.bit_length()
@@ -91,7 +94,7 @@ def region(method: Amplification, z: complex, points: int = 301) -> Region:
     Raises ValueError for z as `boundary_locus` does, or fewer than 9 points.
     """
     if isinstance(points, bool) or not isinstance(points, int) or points < 9:
-        raise ValueError(f"points must be an integer >= 9, got {points!r}")
+        raise ValueError(f"points must be an integer >= 9, got {shown(points)}")
     points += 1 - points % 2  # the grid of double width has the same corners
     left, right, bottom, top = window(method, z)
     x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)
@@ -110,7 +113,7 @@ def window(method: Amplification, z: complex) -> tuple[float, float, float, floa
     locus = boundary_locus(method, z)
     edge = locus[method.radius(z, locus) < 1 + 1e-5]
     if not len(edge) and method.stable(z, 0.0):
-        raise ValueError(f"z must be so small that floats hold the region's boundary, got {z!r}")
+        raise ValueError(f"z must be so small that floats hold the region's boundary, got {z}")
     if len(edge):  # else the region is empty: e^z is too large
         edge = edge[np.argsort(abs(edge))]
         reach = np.maximum(abs(edge), np.median(abs(edge)) / 4)
@@ -159,7 +162,8 @@ def real_interval(method: Amplification, z: complex, points: int = 1000) -> Inte
     """The stable interval of real w that contains 0, or the nearest to 0 where 0 is unstable; None: none.
 
     At z = 0 it is [-w*, 0] of the classical theory.  For real z the exact solution decays for w < -z, and a
-    method whose rows sum to phi_1 is neutral at w = -z, usually an end of the interval.
+    method whose rows sum to phi_1 is neutral at w = -z, usually an end of the interval.  For imaginary z the
+    point 0 itself is neutral, and may be all of the interval on one side.
     Scanned at `points` places on each side of 0: an instability in a narrower gap is not seen.
     """
     left, right, _, _ = window(method, z)
@@ -184,19 +188,25 @@ def _first(method: Amplification, z: complex, sign: float, end: float, points: i
     return Interval(*sorted((sign * enter, sign * leave)))
 
 
-def imaginary_interval(method: Amplification, z: complex, points: int = 1000) -> float | None:
-    """The largest y* with w = i y stable for all |y| <= y*, to 1e-12; None where w = 0 is unstable.
+def imaginary_section(method: Amplification, z: complex, points: int = 1000) -> Interval | None:
+    """All y around 0 with w = i y stable, their ends to 1e-12; None where w = 0 is unstable.
 
-    Scanned at `points` places on each side; decided in multiprecision where |zeta| - 1 is of rounding size,
-    as it is near 0 for every method of some order.
+    Symmetric for real z.  Scanned at `points` places on each side; decided in multiprecision where
+    |zeta| - 1 is of rounding size, as it is near 0 for every method of some order.
     """
     if not method.stable(z, 0.0):
         return None
     _, _, bottom, top = window(method, z)
-    up = _exit(_on_ray(method, z, 1j), np.linspace(0, top, points))
+    high = _exit(_on_ray(method, z, 1j), np.linspace(0, top, points))
     if complex(z).imag == 0:
-        return up  # the region is symmetric
-    return min(up, _exit(_on_ray(method, z, -1j), np.linspace(0, -bottom, points)))
+        return Interval(0.0 - high, high)
+    return Interval(0.0 - _exit(_on_ray(method, z, -1j), np.linspace(0, -bottom, points)), high)
+
+
+def imaginary_interval(method: Amplification, z: complex, points: int = 1000) -> float | None:
+    """The largest y* with w = i y stable for all |y| <= y*, as `imaginary_section` finds it."""
+    found = imaginary_section(method, z, points)
+    return None if found is None else min(-found.low, found.high) + 0.0
 
 
 def _on_ray(method: Amplification, z: complex, direction: complex) -> Callable[[np.ndarray], np.ndarray]:
@@ -244,9 +254,10 @@ def largest_stable_step(method: Amplification, linear: Any, mu: Any, *, ratio: f
     module `stability` for those of diffusion forms.  A negative direction of integration (rho) turns the
     signs of both.
     Each pair is scanned by itself: steps in geometric progression with `ratio`, from 1e-3/max(|L|, |mu|) to
-    1e6 in units of 1/|L| and of 1/|mu|, whichever is longer; where Re L > 0, to Re z = 30.  An instability in
-    a window of h narrower than the ratio is not seen; the end of the first stable stretch is then bisected to
-    1e-12.
+    1e6 in units of 1/|L| and of 1/|mu|, whichever is longer; where Re L > 0, to Re z = 30; where Im L is not
+    0, e^z turns, so that they are no further apart than a 32nd of a turn and end after 200 of them.  An
+    instability in a window of h narrower than that is not seen; the end of the first stable stretch is then
+    bisected to 1e-12.  With mu = 0 every method is exact, and nothing is scanned.
     Raises ValueError for numbers that are not finite, or a ratio that does not exceed 1.
     """
     given = {"linear": np.asarray(linear, dtype=complex), "mu": np.asarray(mu, dtype=complex)}
@@ -255,7 +266,7 @@ def largest_stable_step(method: Amplification, linear: Any, mu: Any, *, ratio: f
             raise ValueError(f"{name} must be finite numbers, at least one, got {value.tolist()}")
     a, b = np.broadcast_arrays(*given.values())
     if not 1 < ratio <= 2:
-        raise ValueError(f"ratio must lie in (1, 2], got {ratio!r}")
+        raise ValueError(f"ratio must lie in (1, 2], got {shown(ratio)}")
     pairs = np.unique(np.stack([a.ravel(), b.ravel()], axis=-1), axis=0)
     found = [_stable_step(method, L, m, ratio) for L, m in pairs]
     return min(found, key=lambda s: (s.h, s.scanned))
@@ -267,9 +278,11 @@ def _stable_step(method: Amplification, linear: complex, mu: complex, ratio: flo
     if not sizes:
         return StableStep(math.inf, 0.0, math.inf)
     first, last = 1e-3 / max(sizes), 1e6 / min(sizes)
+    if not mu and linear.real <= 0:
+        return StableStep(math.inf, 0.0, math.inf)
     if linear.real > 0:
         last = max(30 / linear.real, 10 * first)
-    steps = first * ratio ** np.arange(math.ceil(math.log(last / first) / math.log(ratio)) + 1)
+    steps = _scan(first, last, ratio, abs(linear.imag))
 
     def stable(h: np.ndarray) -> np.ndarray:
         return method.stable(h * linear, h * mu)
@@ -280,3 +293,14 @@ def _stable_step(method: Amplification, linear: complex, mu: complex, ratio: flo
     if end == steps[-1]:
         return StableStep(math.inf, 0.0, float(end))
     return StableStep(end, RELATIVE * end, float(end))
+
+
+def _scan(first: float, last: float, ratio: float, frequency: float) -> np.ndarray:
+    """Steps from first to last in geometric progression, a turn e^(i frequency h) in TURN parts or more."""
+    gap = math.inf if frequency == 0 else 2 * math.pi / frequency / TURN
+    last = min(last, max(TURNS * TURN * gap, 10 * first))
+    even = min(last, max(gap / (ratio - 1), first))  # from here on the gap is the smaller one
+    steps = first * ratio ** np.arange(math.ceil(math.log(even / first) / math.log(ratio)) + 1)
+    if even == last:
+        return steps
+    return np.append(steps, np.arange(steps[-1] + gap, last + gap, gap))

@@ -15,9 +15,9 @@ coefficients of linearly independent functions, so each subtree is replaced by t
 vectors in K^s: a condition holds where the functionals in the span of b annihilate all products of vectors
 from the children's spans.  No tensor is ever formed, and s vectors span everything.
 
-They take psi_1,i = 0 of every stage for granted, which counts among the conditions of order 2 (of order 3 for
-Rosenbrock type).  It is sufficient: with rows that do not sum to c_i phi_1 an order can be higher than what
-is found here.
+They take psi_1,i = 0 of every stage that is read for granted, which counts among the conditions of order 2
+(of order 3 for Rosenbrock type).  It is sufficient: with rows that do not sum to c_i phi_1 an order can be
+higher than what is found here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any, Literal
 
 from semilinear.integrators.tableau import Tableau, Weights, omega
 
-from .expansion import expressions, positions
+from .expansion import expressions, positions, unread
 from .ring import Element, Field, Ring, Scalar
 from .trees import Kind, Tree, order, trees
 
@@ -73,6 +73,7 @@ class StiffConditions:
 
         self.a, self.b = [row(w) for w in self.tableau.a], row(self.tableau.b)
         self._size = len(self.abscissae)
+        self._unread = set(unread(self.tableau))
 
     def trees(self, q: int) -> tuple[Tree, ...]:
         """The rooted trees of order q whose conditions do not hold by themselves."""
@@ -95,12 +96,14 @@ class StiffConditions:
         return next((k - 1 for k in range(1, through + 1) if self.psi(k)), through)
 
     def stage_order(self, through: int) -> int:
-        """Q: the largest k <= through such that psi_1,i, .., psi_k,i of every stage vanish.
+        """Q: the largest k <= through such that psi_1,i, .., psi_k,i of every stage that is read vanish.
 
         A multistep method with stages has stiff order min(P, Q + 1) at least (Ostermann, Thalhammer & Wright
         2006).
         """
-        return next((k - 1 for k in range(1, through + 1) if any(self.psi_stages(k))), through)
+        return next(
+            (k - 1 for k in range(1, through + 1) if any(e for _, e in self._read_stages(k))), through
+        )
 
     def holds(self, q: int, sense: Sense = "strong") -> bool:
         """Whether all conditions of order q hold."""
@@ -125,12 +128,15 @@ class StiffConditions:
             yield from self._values(element, "zero" if sense == "zero" else "strong")
 
     def consistency(self, q: int) -> dict[str, Element]:
-        """psi_1,i of every stage by name, where they count among the conditions of order q: 2, or 3 where
-        N' = 0 and an error of a stage acts through N'' only.
+        """psi_1,i of every stage that is read by name, where they count among the conditions of order q: 2,
+        or 3 where N' = 0 and an error of a stage acts through N'' only.
         """
         if q != (3 if self.linearised else 2):
             return {}
-        return {f"psi_1,{i}": element for i, element in enumerate(self.psi_stages(1), 2)}
+        return {f"psi_1,{i + 1}": element for i, element in self._read_stages(1)}
+
+    def _read_stages(self, m: int) -> Iterator[tuple[int, Element]]:
+        return ((i, e) for i, e in enumerate(self.psi_stages(m), 1) if i not in self._unread)
 
     # --- the functions ---
 

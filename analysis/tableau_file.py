@@ -1,46 +1,94 @@
-"""Tableaux as files: {"c": [..], "a": [[..], ..], "b": [..]}, for methods of one step and explicit stages.
+"""Tableaux as files: {"c": [..], "a": [[..], ..], "b": [..]}, for methods with explicit stages.
 
     U_i = e^(c_i z) u_n + h sum_j a_ij(z) N_j,   u_(n+1) = e^z u_n + h sum_j b_j(z) N_j,   N_1 at u_n, c_1 = 0
 
 Entries are texts of `grammar.py` or whole numbers.  A row of `a` is written whole or up to the diagonal.
-Besides, a file may hold "low" (a second output row), "linearised": true (L is the Jacobian at u_n), "name"
-and "source".  Indices in messages count from 0, as in the file.
+Besides, a file may hold
+
+    form        whose equation the table is for: "lambda" (the one above), "rho" (y' = N(tau, y): a plain
+                Runge-Kutta or multistep table), "t" (y' = w(tau) N(tau, y): phi(k, c) is a moment of w)
+    low         a second output row; "b_low" is read too
+    past        how many earlier evaluations the rows use; a_past (a row for each of c, [] for none), b_past
+                and low_past hold their weights, the latest first.  omega1, omega2, .. are the step ratios
+                (tau_n - tau_(n-j))/h
+    steps       "equal" for omega_j = j, "any" for every step ratio, which is the default
+    parameters  names that entries may use; a proof is one for all values of them
+    rounding    within how much every coefficient is known that is no short fraction, as "5e-19"; by default
+                what the digits show (`typed.py`)
+    linearised  true where L is the Jacobian at u_n
+    claimed     the order that is claimed;  name, source: whose table it is
+
+A list of one tableau is read as that tableau, and so is a result of `derive --output json`.  What a proof
+cannot hold is refused by its key: rows whose weight of u_n is not e^(c z), general linear methods, conditions
+between parameters.  Indices in messages count from 0, as in the file.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from semilinear.integrators.files import write_atomically
-from semilinear.integrators.tableau import MAX_STAGES, N, Stage, Tableau, Weights, phi, z
-from sympy import Expr, Integer
+from semilinear.integrators.tableau import Tableau
+from sympy import Expr, Symbol
 
-from .grammar import Parser
-from .grammar_text import text_of
-from .ring import Field, NotInRing, Ring
-from .tokens import EntryError
+from .expansion import FORMS, FormName
+from .proof import Proof, equal_steps, prove
+from .tableau_entries import JSONFloat, fail, row_data, typed_tableau
+from .tableau_entries import TableauFileError as TableauFileError
+from .typed import COARSEST, Typed
+from .within_rounding import WithinRounding, within_rounding
 
 MAX_BYTES = 2_000_000
-REQUIRED, OPTIONAL = ("c", "a", "b"), ("low", "linearised", "name", "source")
-
-
-class TableauFileError(ValueError):
-    """A file that is no tableau; the message says where in it, and what is expected."""
+MAX_CLAIM = 64
+REQUIRED = ("c", "a", "b")
+OPTIONAL = (
+    *("low", "past", "a_past", "b_past", "low_past", "form", "steps", "parameters", "nonzero", "zero"),
+    *("rounding", "linearised", "claimed", "name", "source"),
+)
+STEPS = ("any", "equal")
+_U = "a row's weight of u_n is e^(c z), and one value is carried from step to step: rows with another weight "
+REFUSED = dict.fromkeys(("u", "v", "U", "V"), f"{_U}of u_n and general linear methods cannot be held")
+"""Keys of methods that no proof is known for here, with the reason."""
+_NUMBER = re.compile(r"\d{1,5}(\.\d{1,100})?([eE][-+]?\d{1,3})?", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a file says: a tableau, whether it is of Rosenbrock type, and whose it is."""
+    """What a file says: a tableau, whether it is of Rosenbrock type, and whose it is.
+
+    form, equal_steps: the equation and the steps that it is for.  claimed: its order, None where nothing is.
+    typed: the tableau as it was typed, rounding: what is said of its coefficients; None where nothing is.
+    """
 
     tableau: Tableau
     linearised: bool = False
     name: str = ""
     source: str = ""
+    form: FormName = "lambda"
+    equal_steps: bool = False
+    claimed: int | None = None
+    typed: Typed | None = None
+    rounding: Fraction | None = None
+
+    @property
+    def at(self) -> dict[Symbol, Expr]:
+        """The values of the step ratios, where they have any."""
+        return equal_steps(self.tableau) if self.equal_steps else {}
+
+    def prove(self) -> Proof:
+        """The proof of what the file says (`proof.prove`)."""
+        return prove(self.tableau, linearised=self.linearised, form=self.form, at=self.at)
+
+    def within_rounding(self) -> WithinRounding | None:
+        """The orders within the rounding of the table (`within_rounding.within_rounding`)."""
+        return within_rounding(self.prove(), self.typed, self.rounding)
 
 
 def read_tableau(path: str | os.PathLike[str]) -> Document:
@@ -65,7 +113,7 @@ def read_tableau(path: str | os.PathLike[str]) -> Document:
 def write_tableau(path: str | os.PathLike[str], document: Document) -> None:
     """Write a tableau to a file: `read_tableau` gives the same functions of z again.
 
-    Raises TableauFileError for what a file cannot hold: past evaluations, parameters, carry, stage noise.
+    Raises TableauFileError for what a file cannot hold: the carry of an evaluation, stage noise.
     """
     write_atomically(path, json.dumps(tableau_data(document), indent=1) + "\n")
 
@@ -79,15 +127,15 @@ def parse_tableau(text: str) -> Document:
         data = json.loads(
             text,
             object_pairs_hook=_pairs,
-            parse_float=_Float,
+            parse_float=JSONFloat,
             parse_int=_Integer,
-            parse_constant=lambda name: _fail(f"{name} is no number"),
+            parse_constant=lambda name: fail(f"{name} is no number"),
         )
     except json.JSONDecodeError as error:
         raise TableauFileError(f"not JSON: {error}") from error
     except RecursionError as error:
         raise TableauFileError("not a tableau: brackets nested too deeply") from error
-    return _document(data)
+    return _document(_unwrapped(data))
 
 
 def tableau_data(document: Document) -> dict[str, Any]:
@@ -97,32 +145,23 @@ def tableau_data(document: Document) -> dict[str, Any]:
     """
     tableau = document.tableau
     for what, found in (
-        ("past evaluations", tableau.past),
         ("the carry of an evaluation", tableau.carry is not None),
         ("noise of stages", tableau.stage_noise is not False),
-        ("parameters", ", ".join(sorted(map(str, tableau.parameters)))),
     ):
         if found:
             raise TableauFileError(f"a file cannot hold {what}, got {found}")
-    size = len(tableau.stages) + 1
-    data: dict[str, Any] = {
-        key: text for key, text in (("name", document.name), ("source", document.source)) if text
+    said = {
+        "name": document.name,
+        "source": document.source,
+        "form": "" if document.form == "lambda" else document.form,
+        "steps": "equal" if document.equal_steps else "",
+        "linearised": document.linearised,
+        "claimed": document.claimed,
+        "rounding": "" if document.rounding is None else f"{float(document.rounding):g}",
     }
-    data |= {"linearised": True} if document.linearised else {}
-    try:
-        data["c"] = ["0", *map(text_of, tableau.c)]
-        data["a"] = [[], *(_texts(row, i) for i, row in enumerate(tableau.a, 1))]
-        data["b"] = _texts(tableau.b, size)
-        if tableau.b_low is not None:
-            data["low"] = _texts(tableau.b_low, size)
-    except EntryError as error:
-        raise TableauFileError(str(error)) from error
-    _document(data)  # what is written can be read
+    data = {key: value for key, value in said.items() if value} | row_data(tableau)
+    _document(json.loads(json.dumps(data), parse_int=_Integer))  # what is written can be read
     return data
-
-
-def _texts(row: Weights, size: int) -> list[str]:
-    return [text_of(row.get(j, Integer(0))) for j in range(size)]
 
 
 # --- JSON ---
@@ -132,103 +171,104 @@ class _Integer(str):
     """The text of a whole number in JSON, which the grammar reads too."""
 
 
-class _Float(str):
-    """The text of a float in JSON, which is refused where it stands."""
-
-
-def _fail(message: str) -> NoReturn:
-    raise TableauFileError(message)
-
-
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     data = dict(pairs)
     if len(data) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        _fail(f"{twice!r} stands there twice")
+        fail(f"{twice!r} stands there twice")
+    return data
+
+
+def _unwrapped(data: Any) -> Any:
+    """The tableau in a list of one, and in a result of `derive`: its pair where it is one."""
+    if isinstance(data, list) and len(data) == 1:
+        data = data[0]
+    if isinstance(data, dict) and isinstance(data.get("tableau"), dict):
+        whole = data["pair"] if isinstance(data.get("pair"), dict) else data["tableau"]
+        form = {"form": data["form"]} if "form" in data else {}
+        return {**form, **whole}
     return data
 
 
 def _document(data: Any) -> Document:
     if not isinstance(data, dict):
-        _fail(f"must be an object with {', '.join(REQUIRED)}, got {type(data).__name__}")
+        got = f"a list of {len(data)}" if isinstance(data, list) else type(data).__name__
+        fail(f"must be an object with {', '.join(REQUIRED)}, or a list of one such object, got {got}")
+    data = _renamed(data)
+    _check_keys(data)
+    typed = typed_tableau(data)
+    form = _one_of(data, "form", FORMS)
+    linearised = data.get("linearised", False)
+    if linearised and form != "lambda":
+        fail(f"linearised: a method whose L is the Jacobian has form lambda, got form {form}")
+    return Document(
+        typed.exact,
+        linearised,
+        data.get("name", ""),
+        data.get("source", ""),
+        form,
+        _one_of(data, "steps", STEPS) == "equal",
+        _claim(data),
+        typed,
+        parse_rounding("rounding", data["rounding"]) if "rounding" in data else None,
+    )
+
+
+def _renamed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The data with `low` for `b_low`."""
+    other = {"b_low": "low", "b_low_past": "low_past"}
+    for key, name in other.items():
+        if key in data and name in data:
+            fail(f"{key} and {name} are one row, got both")
+    return {other.get(key, key): value for key, value in data.items()}
+
+
+def _check_keys(data: Mapping[str, Any]) -> None:
+    for key in data.keys() & REFUSED.keys():
+        fail(f"{key}: {REFUSED[key]}")
     unknown = [key for key in data if key not in (*REQUIRED, *OPTIONAL)]
     if unknown:
         allowed = ", ".join((*REQUIRED, *OPTIONAL))
-        _fail(f"unknown key {', '.join(map(repr, unknown[:5]))}; the keys are {allowed}")
+        fail(f"unknown key {', '.join(map(repr, unknown[:5]))}; the keys are {allowed}")
     for key in REQUIRED:
         if key not in data:
-            _fail(f"{key} is missing")
-    linearised = data.get("linearised", False)
-    if not isinstance(linearised, bool):
-        _fail(f"linearised must be true or false, got {linearised!r}")
+            fail(f"{key} is missing")
+    if data.get("zero"):
+        fail("zero: conditions between parameters cannot be held; solve them, or put in values")
+    if not isinstance(data.get("linearised", False), bool):
+        fail(f"linearised must be true or false, got {data['linearised']!r}")
     for key in ("name", "source"):
         if type(data.get(key, "")) is not str:
-            _fail(f"{key} must be a text, got {data[key]!r}")
+            fail(f"{key} must be a text, got {data[key]!r}")
         if not data.get(key, "").isprintable():  # a terminal would obey
-            _fail(f"{key} must hold printable characters alone, got {data[key][:40]!r}")
-    return Document(_tableau(data), linearised, data.get("name", ""), data.get("source", ""))
+            fail(f"{key} must hold printable characters alone, got {data[key][:40]!r}")
 
 
-def _tableau(data: Mapping[str, Any]) -> Tableau:
-    read = Parser()
-    size = len(_list(data, "c"))
-    if not 1 <= size <= MAX_STAGES:
-        _fail(f"c must hold 1 to {MAX_STAGES} abscissae, got {size}")
-    entries = {f"c[{i}]": _entry(read, f"c[{i}]", e) for i, e in enumerate(data["c"])}
-    for i, row in enumerate(_list(data, "a", size)):
-        if not isinstance(row, list) or len(row) not in (i, size):
-            got = f"{len(row)} of them" if isinstance(row, list) else repr(row)[:40]
-            _fail(f"a[{i}] must be a list of {i} entries, or of all {size}, got {got}")
-        entries |= {f"a[{i}][{j}]": _entry(read, f"a[{i}][{j}]", e) for j, e in enumerate(row)}
-    rows = [key for key in ("b", "low") if key in data]
-    for key in rows:
-        row = enumerate(_list(data, key, size))
-        entries |= {f"{key}[{j}]": _entry(read, f"{key}[{j}]", e) for j, e in row}
-    _check(entries, size)
-
-    def formula(name: str, columns: int) -> Expr:
-        return sum((entries[f"{name}[{j}]"] * N(j) for j in range(columns)), Integer(0))
-
-    stages = tuple(Stage(entries[f"c[{i}]"], formula(f"a[{i}]", i)) for i in range(1, size))
-    return Tableau(stages, *(formula(key, size) for key in rows))
-
-
-def _list(data: Mapping[str, Any], key: str, size: int | None = None) -> Sequence[Any]:
-    value = data[key]
-    if not isinstance(value, list):
-        _fail(f"{key} must be a list, got {repr(value)[:40]}")
-    if size is not None and len(value) != size:
-        _fail(f"{key} must have {size} entries, as many as c, got {len(value)}")
+def _one_of(data: Mapping[str, Any], key: str, allowed: tuple[Any, ...]) -> Any:
+    value = data.get(key, allowed[0])
+    if value not in allowed:
+        fail(f"{key} must be one of {', '.join(allowed)}, got {repr(value)[:40]}")
     return value
 
 
-def _entry(read: Parser, where: str, entry: Any) -> Expr:
-    if isinstance(entry, _Float):
-        _fail(f'{where}: {entry[:20]} is a float; write a text, "1/3" or "0.25", which is exact')
-    if not isinstance(entry, str):
-        _fail(f'{where}: expected a text such as "1/2" or "phi(1, 1/2)", got {repr(entry)[:40]}')
-    try:
-        return read(str(entry))
-    except EntryError as error:
-        raise TableauFileError(f"{where}: {error}") from error
+def _claim(data: Mapping[str, Any]) -> int | None:
+    value = data.get("claimed")
+    if value is None:
+        return None
+    if not isinstance(value, _Integer) or not value.isdigit() or not 1 <= int(value[:9]) <= MAX_CLAIM:
+        fail(f"claimed must be a whole number from 1 to {MAX_CLAIM}, got {repr(value)[:40]}")
+    return int(value)
 
 
-def _check(entries: Mapping[str, Expr], size: int) -> None:
-    """Refuse entries that no explicit method has, by their place."""
-    ring = Ring(Field(entries.values()))
-    for where, entry in entries.items():
-        if where.startswith("c") and entry.has(z, phi):
-            _fail(f"{where}: an abscissa must be a number, got {entry}")
-        try:
-            element = ring(entry)
-        except NotInRing as error:
-            raise TableauFileError(f"{where}: {error}") from error
-        if element.pole:
-            _fail(f"{where}: must be finite at z = 0, got a pole of order {element.pole}")
-        if where == "c[0]" and element:
-            _fail(f"c[0] must be 0, the start of the step, got {entry}")
-    for i in range(size):
-        for j in range(i, size):
-            if entries.get(f"a[{i}][{j}]") and ring(entries[f"a[{i}][{j}]"]):
-                _fail(f"a[{i}][{j}] must be 0: stages are explicit, got {entries[f'a[{i}][{j}]']}")
+def parse_rounding(name: str, text: Any) -> Fraction:
+    """A rounding such as "5e-19", exactly; `rounding_of` says which are allowed.
+
+    Raises TableauFileError.
+    """
+    if not isinstance(text, str) or not _NUMBER.fullmatch(text):
+        fail(f'{name} must be a number such as "5e-19", got {repr(text)[:40]}')
+    value = Fraction(text)
+    if not 0 < value <= COARSEST:
+        fail(f"{name} must be positive and at most {float(COARSEST)}, got {text}")
+    return value

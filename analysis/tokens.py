@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple, NoReturn
 
 MAX_LENGTH = 10_000
-MAX_DIGITS = 50
+MAX_DIGITS = 200
 
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[A-Za-z_]\w*|\*\*|[-+*/^(),]", re.ASCII)
 
@@ -49,7 +49,7 @@ def _check_number(text: str, number: str, at: int, end: int) -> None:
     if after in ("e", "E"):
         fail(text, at, "expected a fraction or a decimal; numbers with an exponent (1e-3) are not read")
     if after.isalnum() or after in ("_", "."):
-        fail(text, end, f"expected an operator after {number[:MAX_DIGITS]}, got {after!r}")
+        fail(text, end, f"expected an operator after {number[:50]}, got {after!r}")
     if len(number) > MAX_DIGITS:
         fail(text, at, f"expected a number of at most {MAX_DIGITS} digits, got {len(number)}")
 

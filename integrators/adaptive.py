@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from .arithmetic import FLOAT64, of
 from .boundary import NonFiniteError, State, check_states, finite, wrap_model
+from .messages import shown
 from .plan import StepCompiler
 from .prediction import Model, check_prediction
 from .sampler import Machine, StepInfo
@@ -42,7 +43,7 @@ class Controller:
         for name in ("rtol", "atol", "h_init", "safety", "t_tolerance"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a positive number, got {value!r}")
+                raise ValueError(f"{name} must be a positive number, got {shown(value)}")
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, got {self.max_attempts}")
 

@@ -18,6 +18,8 @@ import numpy as np
 import sympy
 import torch
 
+from .messages import shown
+
 Value = Any
 """A float, numpy array, torch tensor, mpmath number, or numpy object array of mpmath numbers."""
 Fn = Callable[[Value], Value]
@@ -206,7 +208,7 @@ def multiprecision(digits: int) -> Arithmetic:
     Raises ValueError unless 1 <= digits <= 10000.
     """
     if not isinstance(digits, int) or isinstance(digits, bool) or not 1 <= digits <= MAX_DIGITS:
-        raise ValueError(f"digits must be an integer from 1 to {MAX_DIGITS}, got {digits!r}")
+        raise ValueError(f"digits must be an integer from 1 to {MAX_DIGITS}, got {shown(digits)}")
     context = mpmath.MPContext()
     context.dps = digits
     return _of_context(context, digits)

@@ -20,6 +20,7 @@ import numpy as np
 import scipy.integrate
 import torch
 
+from .messages import shown
 from .noise import per_sample
 from .prediction import Model
 from .sampler import Sample
@@ -44,9 +45,9 @@ class Solve:
         for name in ("rtol", "atol"):
             value = getattr(self, name)
             if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a positive number, got {value!r}")
+                raise ValueError(f"{name} must be a positive number, got {shown(value)}")
         if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {shown(self.method)}")
 
     def run(
         self, slope: Callable[[float, np.ndarray], np.ndarray], start: float, end: float, y: np.ndarray
@@ -96,9 +97,11 @@ Divergence = Callable[[Field, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 def exact_divergence(field: Field, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """sum_i e_i^T J e_i over the unit vectors: one backward pass per component of a sample."""
+    """sum_i e_i^T J e_i over the unit vectors: one backward pass per component of a sample; summed in float32
+    at least.
+    """
     value, pull = _vjp(field, x)
-    total = torch.zeros(x.shape[0], dtype=x.dtype, device=x.device)
+    total = torch.zeros(x.shape[0], dtype=_wide(x), device=x.device)
     for i in range(x[0].numel()):
         unit = torch.zeros_like(x)
         unit.flatten(1)[:, i] = 1
@@ -126,7 +129,7 @@ def hutchinson(probes: torch.Tensor) -> Divergence:
                 f"probes must have shape (m, {', '.join(map(str, x.shape))}), got {_shape(probes)}"
             )
         value, pull = _vjp(field, x)
-        estimates = [(pull(z)[0] * z).flatten(1).sum(1) for z in probes.to(x)]
+        estimates = [(pull(z)[0].to(_wide(x)) * z).flatten(1).sum(1) for z in probes.to(x)]
         return value, torch.stack(estimates).mean(0)
 
     return divergence
@@ -140,9 +143,9 @@ def draw_probes(
     Raises ValueError for another kind, m < 1 or a seed outside [0, 2^64).
     """
     if kind not in ("rademacher", "gaussian"):
-        raise ValueError(f"kind must be rademacher or gaussian, got {kind!r}")
+        raise ValueError(f"kind must be rademacher or gaussian, got {shown(kind)}")
     if isinstance(m, bool) or not isinstance(m, int) or m < 1:
-        raise ValueError(f"m must be an integer >= 1, got {m!r}")
+        raise ValueError(f"m must be an integer >= 1, got {shown(m)}")
     noise = per_sample(seed, stream=3)  # 0 is a plan's own; correctors and projections take 1 and 2
     normal = torch.stack([noise(i, like) for i in range(m)])
     return normal if kind == "gaussian" else torch.where(normal < 0, -1.0, 1.0).to(normal)
@@ -157,6 +160,8 @@ class LogLikelihood:
 
     latent: the state at t_end.  terminal: the terminal log density there.  divergence: int div v dt.
     nfe: right-hand sides, each a forward pass and as many backward passes as there are probes.
+    Densities are in the dtype of x, or in float32 where that is half precision, whose three digits are none
+    of a sum over many components.
     """
 
     log_density: torch.Tensor
@@ -193,7 +198,7 @@ def log_likelihood(
         return np.concatenate([_numpy(value), _numpy(trace)])
 
     final, calls = solve.run(slope, t_start, end, np.concatenate([_numpy(x), np.zeros(batch)]))
-    latent, total = _state(final[:-batch], x), torch.from_numpy(final[-batch:].copy()).to(x)
+    latent, total = _state(final[:-batch], x), torch.from_numpy(final[-batch:]).to(x.device, _wide(x))
     last = (sde.prior_log_density if terminal is None else terminal)(latent)
     if last.shape != (batch,):
         raise ValueError(f"terminal must return shape ({batch},), got {tuple(last.shape)}")
@@ -207,14 +212,14 @@ def bits_per_dim(log_density: torch.Tensor, dimension: int, offset: float = 0.0)
     Raises ValueError for a dimension < 1.
     """
     if isinstance(dimension, bool) or not isinstance(dimension, int) or dimension < 1:
-        raise ValueError(f"dimension must be an integer >= 1, got {dimension!r}")
+        raise ValueError(f"dimension must be an integer >= 1, got {shown(dimension)}")
     return -log_density / (dimension * math.log(2)) + offset
 
 
 def _check(sde: DiffusionSDE, x: Any, t_start: float, t_end: float | None) -> float:
     """The end time: T when absent."""
     if not isinstance(sde, DiffusionSDE):
-        raise TypeError(f"sde must be a DiffusionSDE, got {sde!r}")
+        raise TypeError(f"sde must be a DiffusionSDE, got {shown(sde)}")
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         raise TypeError(f"x must be a floating-point tensor, got {_shape(x)}")
     if x.ndim < 2 or x.numel() == 0:
@@ -225,6 +230,10 @@ def _check(sde: DiffusionSDE, x: Any, t_start: float, t_end: float | None) -> fl
     if t_start == end:
         raise ValueError(f"t_end must differ from t_start = {t_start}, got {end}")
     return end
+
+
+def _wide(x: torch.Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _shape(x: Any) -> str:

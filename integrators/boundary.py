@@ -33,14 +33,16 @@ class NonFiniteError(ArithmeticError):
 
 
 def given_noise(increments: Sequence[State]) -> Noise:
-    """Noise recorded beforehand: increments[i] is used at step i."""
+    """Noise recorded beforehand: increments[i] is used at step i, in the state's dtype and on its device."""
 
     def noise(index: int, like: State) -> State:
         if index >= len(increments):
             raise ValueError(
                 f"noise must hold increments for every step, got {len(increments)}, step {index} asks"
             )
-        return increments[index]
+        value = increments[index]
+        follows = isinstance(value, torch.Tensor) and isinstance(like, torch.Tensor)
+        return value.to(like) if follows else value
 
     return noise
 

@@ -22,6 +22,7 @@ import torch
 from .arithmetic import Value
 from .boundary import Noise, given_noise
 from .grids import Times
+from .messages import shown
 from .sampler import Evaluate
 from .schedule import Schedule
 
@@ -33,9 +34,10 @@ GREY_BASIS = torch.tensor(np.array([[2, -4, 0], [2, 2, 1], [2, 2, -1]]) / np.sqr
 class Known:
     """What is known of the data: the coordinates of `data` in `basis` where `mask` is 1.
 
-    data: (batch, channels, ...), known anywhere or not.  mask: 0 and 1, of a shape that broadcasts to data.
-    basis: orthonormal columns over the first axis after the batch, (channels, channels); None for the
-    standard basis.
+    data: (batch, channels, ...), known anywhere or not.  mask: 0 and 1, or truth values, of a shape that
+    broadcasts to data.  basis: orthonormal columns over the first axis after the batch, (channels, channels);
+    None for the standard basis.  Of any dtype, on any device: they follow the states (give them on the
+    states' device where a transfer at every step is too slow).
     Raises ValueError, naming the argument.
     """
 
@@ -45,7 +47,7 @@ class Known:
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, torch.Tensor) or self.data.ndim < 2:
-            raise ValueError(f"data must be a tensor of shape (batch, channels, ...), got {self.data!r}")
+            raise ValueError(f"data must be a tensor of shape (batch, channels, ...), got {shown(self.data)}")
         if not bool(((self.mask == 0) | (self.mask == 1)).all()):
             raise ValueError("mask must hold zeros and ones only")
         own, whole = tuple(self.mask.shape), tuple(self.data.shape)
@@ -57,22 +59,29 @@ class Known:
                 raise ValueError(
                     f"basis must have shape {(channels, channels)}, got {tuple(self.basis.shape)}"
                 )
-            identity = torch.eye(channels, dtype=self.basis.dtype)
-            if not torch.allclose(self.basis.T @ self.basis, identity, rtol=0, atol=1e-6):
+            if not self.basis.is_floating_point():
+                raise ValueError(f"basis must be a floating-point tensor, got {self.basis.dtype}")
+            wide = self.basis.double()
+            identity = torch.eye(channels, dtype=wide.dtype, device=wide.device)
+            digits = max(1e-6, 4 * torch.finfo(self.basis.dtype).eps)  # as orthonormal as it can be written
+            if not torch.allclose(wide.T @ wide, identity, rtol=0, atol=digits):
                 raise ValueError("basis must have orthonormal columns")
 
     def to_basis(self, x: torch.Tensor) -> torch.Tensor:
-        """Coordinates in the basis."""
-        return x if self.basis is None else torch.einsum("bi...,ij->bj...", x, self.basis)
+        """Coordinates in the basis, in the dtype of x."""
+        return x if self.basis is None else torch.einsum("bi...,ij->bj...", x, self.basis.to(x))
 
     def from_basis(self, x: torch.Tensor) -> torch.Tensor:
         """The inverse of `to_basis`, not the transpose: a basis in few digits is orthonormal in few."""
-        return x if self.basis is None else torch.einsum("bi...,ij->bj...", x, torch.linalg.inv(self.basis))
+        if self.basis is None:
+            return x
+        inverse = torch.linalg.inv(self.basis.double()).to(x)
+        return torch.einsum("bi...,ij->bj...", x, inverse)
 
     def put(self, x: torch.Tensor, alpha: Value, noise: Any) -> torch.Tensor:
         """x with its known coordinates overwritten by alpha y + noise (in the basis)."""
-        known = self.to_basis(self.data) * alpha + noise
-        return self.from_basis(self.to_basis(x) * (1 - self.mask) + known * self.mask)
+        known, mask = self.to_basis(self.data.to(x)) * alpha + noise, self.mask.to(x)
+        return self.from_basis(self.to_basis(x) * (1 - mask) + known * mask)
 
     def start(self, prior: torch.Tensor) -> torch.Tensor:
         """A first state: the data where they are known, a draw from the prior elsewhere.

@@ -24,6 +24,7 @@ import torch
 
 from .arithmetic import Value, of
 from .boundary import Noise, State, given_noise
+from .messages import shown
 from .prediction import check_prediction, conversion
 from .sampler import Evaluate, Interlude
 from .schedule import Schedule
@@ -64,7 +65,7 @@ def released_factor(schedule: Schedule, n: int) -> Factor:
     Raises ValueError for n < 1, or an n so small that betas exceed 1.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n must be an integer >= 1, got {n!r}")
+        raise ValueError(f"n must be an integer >= 1, got {shown(n)}")
     if "beta_0" not in dict(schedule.parameters):
         return unit_factor
     table_beta(schedule, n - 1, n)  # refuses betas above 1 before any step is made
@@ -73,7 +74,7 @@ def released_factor(schedule: Schedule, n: int) -> Factor:
 
 def _check_snr(snr: float) -> None:
     if isinstance(snr, bool) or not (math.isfinite(snr) and snr > 0):
-        raise ValueError(f"snr must be a positive number, got {snr!r}")
+        raise ValueError(f"snr must be a positive number, got {shown(snr)}")
 
 
 def langevin_step(snr: float, norm: Norm = per_sample_norm) -> Callable[[State, State, Value], State]:
@@ -114,7 +115,7 @@ class Langevin:
     def __post_init__(self) -> None:
         check_prediction(self.prediction)
         if isinstance(self.n_steps, bool) or not isinstance(self.n_steps, int) or self.n_steps < 1:
-            raise ValueError(f"n_steps must be an integer >= 1, got {self.n_steps!r}")
+            raise ValueError(f"n_steps must be an integer >= 1, got {shown(self.n_steps)}")
         if not (callable(self.noise) or isinstance(self.noise, Sequence)):
             kind = type(self.noise).__name__
             raise TypeError(f"noise must be a function or a sequence of increments, got {kind}")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from .arithmetic import FLOAT64, TORCH, Arithmetic, Value, multiprecision, of
+from .messages import shown
 from .schedule import Formulas, Schedule, variance_preserving
 
 Table = Callable[[Arithmetic], Any]
@@ -72,13 +73,13 @@ def _check_betas(betas: Sequence[float]) -> tuple[float, ...]:
         raise ValueError(f"betas must hold at least 2 values, got {len(values)}")
     for i, b in enumerate(values):
         if not 0 < b < 1:
-            raise ValueError(f"betas must lie strictly between 0 and 1, got betas[{i}] = {b!r}")
+            raise ValueError(f"betas must lie strictly between 0 and 1, got betas[{i}] = {shown(b)}")
     return values
 
 
 def _check_count(n: int) -> int:
     if isinstance(n, bool) or not isinstance(n, int) or n < 2:
-        raise ValueError(f"n must be an integer >= 2, got {n!r}")
+        raise ValueError(f"n must be an integer >= 2, got {shown(n)}")
     return n
 
 
@@ -92,16 +93,18 @@ def scaled_linear_betas(
 ) -> tuple[float, ...]:
     """n betas whose square roots are spaced evenly (latent diffusion).  Rombach et al. 2022."""
     if not (beta_start > 0 and beta_end > 0):
-        raise ValueError(f"beta_start and beta_end must be positive, got {beta_start!r} and {beta_end!r}")
+        raise ValueError(
+            f"beta_start and beta_end must be positive, got {shown(beta_start)} and {shown(beta_end)}"
+        )
     return _check_betas((np.linspace(beta_start**0.5, beta_end**0.5, _check_count(n)) ** 2).tolist())
 
 
 def cosine_betas(n: int = 1000, *, offset: float = 0.008, max_beta: float = 0.999) -> tuple[float, ...]:
     """n betas of the cosine schedule, each at most max_beta.  Nichol & Dhariwal 2021, eq. 17."""
     if not (np.isfinite(offset) and offset >= 0):
-        raise ValueError(f"offset must be a non-negative number, got {offset!r}")
+        raise ValueError(f"offset must be a non-negative number, got {shown(offset)}")
     if not 0 < max_beta < 1:
-        raise ValueError(f"max_beta must lie strictly between 0 and 1, got {max_beta!r}")
+        raise ValueError(f"max_beta must lie strictly between 0 and 1, got {shown(max_beta)}")
     steps = np.arange(_check_count(n) + 1) / n
     alpha_bar = np.cos((steps + offset) / (1 + offset) * np.pi / 2) ** 2
     return _check_betas(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], max_beta).tolist())
@@ -178,7 +181,7 @@ def discrete_alpha_squared(betas: Sequence[float], *, clip: float = 1e-7) -> Sch
     """
     values = _check_betas(betas)
     if not 0 < clip < 0.5:
-        raise ValueError(f"clip must lie in (0, 1/2), got {clip!r}")
+        raise ValueError(f"clip must lie in (0, 1/2), got {shown(clip)}")
     log_alpha = _log_alpha_table(values)
     squared = _knots(lambda xp: [xp.exp(2 * v) for v in log_alpha(xp)])
     noise = _knots(

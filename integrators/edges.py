@@ -17,6 +17,7 @@ from typing import Any
 
 from .arithmetic import Arithmetic, Fn, Value, finite
 from .germ import GERMS, Diverges, Germ, X, germ
+from .messages import shown
 from .program import Evaluation, Kind, NotFinite, PlanStep, Row
 from .schedule import Formulas, Schedule
 from .tableau import Tableau
@@ -112,7 +113,7 @@ class Edge:
 
 def _near(t: Any) -> Near:
     if not isinstance(t, Near):
-        raise TypeError(f"the schedule near an edge is not known at {t!r}")
+        raise TypeError(f"the schedule near an edge is not known at {shown(t)}")
     return t
 
 

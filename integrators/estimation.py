@@ -17,7 +17,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 
+from .boundary import HALF
+from .messages import shown
 from .prediction import Model, check_prediction, conversion
 from .schedule import Schedule
 from .statistics import check_word
@@ -39,6 +42,26 @@ ROUNDING = 64
 """A spread of f below so many units of rounding of the terms that it is a difference of is no spread."""
 
 
+UNDIFFERENTIABLE = (
+    "model must depend on t in a way that forward mode can differentiate; it {}: "
+    "use time='difference' if it turns t into a float"
+)
+READINGS = ("__float__", "__int__", "item", "tolist", "numpy", "detach")
+
+
+class _Unread(TorchFunctionMode):
+    """Refuses a model that reads the number out of the tensor t, whose derivative is lost there."""
+
+    def __init__(self, t: Tensor) -> None:
+        super().__init__()
+        self._t = t
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__name__", "") in READINGS and args and args[0] is self._t:
+            raise ValueError(UNDIFFERENTIABLE.format(f"calls {function.__name__} on it"))
+        return function(*args, **(kwargs or {}))
+
+
 class Draw(NamedTuple):
     """States x (n, *shape) at one lambda, probes (k, n, *shape) of signs or None for the whole diagonal, and
     weights (n,) of a quadrature rule or None for samples.
@@ -52,7 +75,7 @@ class Draw(NamedTuple):
         """The expectation over the states."""
         if self.weights is None:
             return values.mean(0)
-        weighted: Tensor = torch.tensordot(self.weights / self.weights.sum(), values, 1)
+        weighted: Tensor = torch.tensordot((self.weights / self.weights.sum()).to(values), values, 1)
         return weighted
 
 
@@ -64,14 +87,16 @@ def noised(data: Tensor, schedule: Schedule, seed: int, *, probes: int | None = 
     """alpha x_0 + sigma z for data (n, *shape), with `probes` random signs each (None: the whole diagonal).
 
     z and the signs are the same at every lambda: the estimates then vary smoothly with lambda, and their
-    differences are not those of independent errors.
+    differences are not those of independent errors.  z is drawn in float64 and rounded: the same numbers in
+    every dtype and on every device.  Raises ValueError, naming the argument.
     """
     if data.ndim < 1 or not data.is_floating_point():
         raise ValueError(f"data must be a floating tensor (n, ...), got {data.dtype} {tuple(data.shape)}")
+    _refuse_half("data", data)
     if probes is not None and (isinstance(probes, bool) or not isinstance(probes, int) or probes < 1):
-        raise ValueError(f"probes must be None or an integer >= 1, got {probes!r}")
+        raise ValueError(f"probes must be None or an integer >= 1, got {shown(probes)}")
     generator = torch.Generator().manual_seed(seed)
-    z = torch.randn(data.shape, generator=generator, dtype=data.dtype).to(data.device)
+    z = torch.randn(data.shape, generator=generator, dtype=torch.float64).to(data)
     signs = None
     if probes is not None:
         bits = torch.randint(0, 2, (probes, *data.shape), generator=generator)
@@ -101,7 +126,11 @@ class Derivatives:
         check_word("time", self.time, TIME_DERIVATIVES)
 
     def eps(self, x: Tensor, t: Any) -> Tensor:
-        """The noise prediction at time t, a float or a tensor without dimensions."""
+        """The noise prediction at time t, a float or a tensor without dimensions.
+
+        Raises ValueError for states in half precision, or a model that changes their shape.
+        """
+        _refuse_half("x", x)
         output: Tensor = self.model(x, t)
         if output.shape != x.shape:
             raise ValueError(
@@ -127,8 +156,8 @@ class Derivatives:
     def total(self, x: Tensor, lam: float) -> tuple[Tensor, Tensor]:
         """eps, and eps' along the ODE.
 
-        Raises ValueError when forward mode finds no dependence on time at all: a model that turns t into a
-        float loses the derivative without a word.
+        Raises ValueError when the model turns t into a float, or forward mode finds no dependence on time at
+        all: the derivative would be lost, or a part of it, without a word.
         """
         f, t = self.schedule.formulas, float(self.schedule.t_of_lam(lam))
         eps = self.eps(x, t)
@@ -140,14 +169,13 @@ class Derivatives:
         at = torch.tensor(lam, dtype=torch.float64, device=x.device)
 
         def moving(x: Tensor, lam: Tensor) -> Tensor:
-            return self.eps(x, f.t_of_lam(lam).to(x.dtype))
+            t = f.t_of_lam(lam).to(x.dtype)
+            with _Unread(t):
+                return self.eps(x, t)
 
         alone = torch.func.jvp(lambda lam: moving(x, lam), (at,), (torch.ones_like(at),))[1]
         if not torch.any(alone != 0):
-            raise ValueError(
-                "model must depend on t in a way that forward mode can differentiate; it shows no "
-                "dependence: use time='difference' if it turns t into a float"
-            )
+            raise ValueError(UNDIFFERENTIABLE.format("shows no dependence"))
         return eps, torch.func.jvp(moving, (x, at), (tangent, torch.ones_like(at)))[1]
 
     def _difference(self, x: Tensor, lam: float) -> Tensor:
@@ -160,6 +188,15 @@ class Derivatives:
         weights = np.linalg.solve(np.vander(offsets, increasing=True).T, np.eye(STENCIL)[1]) / SPACING
         times = [float(self.schedule.t_of_lam(lam + k * SPACING)) for k in offsets]
         return torch.stack([float(w) * self.eps(x, t) for w, t in zip(weights, times, strict=True)]).sum(0)
+
+
+def _refuse_half(name: str, x: Tensor) -> None:
+    if x.dtype in HALF:
+        raise ValueError(
+            f"{name} must be float32 or float64, got {x.dtype}: the statistics are made of differences of "
+            "the model's outputs, of which half precision leaves no digits. A network in half precision "
+            "casts by itself: lambda x, t: network(x.half(), t).float()"
+        )
 
 
 def _steps(length: float) -> int:
@@ -242,7 +279,7 @@ def estimate(
     Raises ValueError, naming the argument, before the model is called.
     """
     if isinstance(intervals, bool) or not isinstance(intervals, int) or intervals < 1:
-        raise ValueError(f"intervals must be an integer >= 1, got {intervals!r}")
+        raise ValueError(f"intervals must be an integer >= 1, got {shown(intervals)}")
     check_word("slope", slope, SLOPES)
     check_word("moments", moments, MOMENTS)
     if not lam_start < lam_end:

@@ -17,6 +17,7 @@ from sympy.codegen.cfunctions import expm1, log1p
 
 from .arithmetic import Arithmetic, Fn, Value, finite
 from .form import Step
+from .messages import shown
 from .tableau import _OMEGAS, omega, phi, z
 
 
@@ -123,7 +124,7 @@ def evaluator(expression: Expr, xp: Arithmetic) -> Evaluator:
         return lambda scope: parts[0](scope) ** parts[1](scope)
     raise TypeError(
         "an expression may hold numbers, symbols, sums, products, powers, exp, expm1, log, log1p and phi; "
-        f"got {expression!r}"
+        f"got {shown(expression)}"
     )
 
 

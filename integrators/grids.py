@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .arithmetic import Fn, Value, choose, of
+from .messages import shown
 from .schedule import Schedule
 
 Times = tuple[Value, ...]
@@ -47,7 +48,7 @@ class Grid:
         grid).
         """
         if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise ValueError(f"n (the number of steps) must be an integer >= 1, got {n!r}")
+            raise ValueError(f"n (the number of steps) must be an integer >= 1, got {shown(n)}")
         schedule.check_time(t_start, "t_start")
         schedule.check_time(t_end, "t_end")
         if t_end == t_start:
@@ -150,7 +151,7 @@ def nsr(k: float = 3.1) -> Grid:
     """Uniform in -log(rho + k rho_end); k = 0 is uniform in lambda.  Li et al. 2023 (SciRE), NSR-type."""
     number = float(k)
     if not (np.isfinite(number) and number >= 0):
-        raise ValueError(f"k must be a non-negative number, got {k!r}")
+        raise ValueError(f"k must be a non-negative number, got {shown(k)}")
 
     def forward(s: Schedule, t: Value, end: Value) -> Value:
         xp = of(t)
@@ -181,7 +182,7 @@ def alternating(base: Grid, ratio: float = 2.0) -> Grid:
 def _check_power(name: str, value: float) -> float:
     number = float(value)
     if not (np.isfinite(number) and number > 0):
-        raise ValueError(f"{name} must be a positive number, got {value!r}")
+        raise ValueError(f"{name} must be a positive number, got {shown(value)}")
     return number
 
 

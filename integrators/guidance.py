@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from .prediction import Model, convert
+from .messages import shown
+from .prediction import Model, convert, time_like
 from .schedule import Schedule
 
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """network(x, label): x of shape (batch, ...), labels of shape (batch,), at least float32."""
 
-LABELS: dict[str, Callable[[float, int], float]] = {
+LABELS: dict[str, Callable[[Any, int], Any]] = {
     "offset": lambda t, n: 1000 * (t - 1 / n),
     "scaled": lambda t, n: 1000 * (n - 1) / n * t,
     "index": lambda t, n: n * t - 1,
@@ -38,24 +39,25 @@ def discrete_time(network: Network, n: int, *, labels: str = "offset") -> Model:
     whose label would be negative (before the table's first entry).
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n must be an integer >= 1, got {n!r}")
+        raise ValueError(f"n must be an integer >= 1, got {shown(n)}")
     if labels not in LABELS:
-        raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {labels!r}")
+        raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {shown(labels)}")
     label_of = LABELS[labels]
 
-    def model(x: torch.Tensor, t: float) -> torch.Tensor:
-        label = label_of(float(t), n)
+    def model(x: torch.Tensor, t: Any) -> torch.Tensor:
+        dtype = torch.promote_types(x.dtype, torch.float32)  # a half cannot tell 990 from 991
+        label = label_of(time_like(t, x), n)
         if label < -1e-9 * n:
             raise ValueError(f"t must be at least 1/{n} for labels {labels!r}, got {t}")
-        dtype = torch.promote_types(x.dtype, torch.float32)  # a half cannot tell 990 from 991
-        return network(x, torch.full((x.shape[0],), max(label, 0.0), dtype=dtype, device=x.device))
+        given = torch.as_tensor(label, dtype=dtype, device=x.device).clamp_min(0)
+        return network(x, given.expand(x.shape[0]))
 
     return model
 
 
 def _scale(scale: Any) -> float:
     if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
-        raise ValueError(f"scale must be a finite number, got {scale!r}")
+        raise ValueError(f"scale must be a finite number, got {shown(scale)}")
     return float(scale)
 
 
@@ -87,7 +89,8 @@ def classifier_free_network(
 ) -> Model:
     """`classifier_free` of a network(x, t, condition), in one call with a doubled batch.
 
-    condition, null: of shape (batch, ...), what the network gets for the two halves.
+    condition, null: of shape (batch, ...), what the network gets for the two halves: on the device of x, and
+    in its dtype if they are floating (labels stay integers).
     Raises ValueError for a scale that is not finite or conditions of different shapes.
     """
     weight = _scale(scale)
@@ -96,7 +99,8 @@ def classifier_free_network(
     both = torch.cat([null, condition])
 
     def model(x: torch.Tensor, t: Any) -> torch.Tensor:
-        base, guided = network(torch.cat([x, x]), t, both).chunk(2)
+        given = both.to(x) if both.is_floating_point() else both.to(x.device)
+        base, guided = network(torch.cat([x, x]), t, given).chunk(2)
         return base + weight * (guided - base)
 
     return model
@@ -113,7 +117,9 @@ def classifier(
     """eps - scale sigma_t grad_x log p_t(c|x), in the model's own prediction type.
 
     log_probability: (x, t) -> log p_t(c|x) of shape (batch,), each entry of its own sample; differentiated
-    by torch.  Dhariwal & Nichol 2021, Alg. 2.
+    by torch.func.vjp, so it works within torch.no_grad, torch.inference_mode, vmap and other derivatives
+    (jvp, vjp, grad), and must be made of what torch.func transforms: an autograd.Function in it needs
+    setup_context.  Dhariwal & Nichol 2021, Alg. 2.
     Raises ValueError for a scale that is not finite; when called, for a result of another shape.
     """
     weight = _scale(scale)
@@ -121,15 +127,11 @@ def classifier(
     sigma = schedule.formulas.sigma
 
     def guided(x: torch.Tensor, t: Any) -> torch.Tensor:
-        with torch.enable_grad():
-            at = x.detach().requires_grad_(True)
-            log_p = log_probability(at, t)
-            if log_p.shape != x.shape[:1]:
-                raise ValueError(
-                    f"log_probability must return shape ({x.shape[0]},), got {tuple(log_p.shape)}"
-                )
-            (gradient,) = torch.autograd.grad(log_p.sum(), at)
-        eps: torch.Tensor = to_eps(x, t)
-        return eps - weight * float(sigma(float(t))) * gradient
+        log_p, pull = torch.func.vjp(lambda at: log_probability(at, t), x)[:2]
+        if log_p.shape != x.shape[:1]:
+            raise ValueError(f"log_probability must return shape ({x.shape[0]},), got {tuple(log_p.shape)}")
+        (gradient,) = pull(torch.ones_like(log_p))
+        eps: torch.Tensor = to_eps(x, t) - gradient * (weight * sigma(time_like(t, x)))
+        return eps
 
     return convert(schedule, guided, "eps", prediction)

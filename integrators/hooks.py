@@ -9,6 +9,7 @@ import math
 
 import torch
 
+from .messages import shown
 from .prediction import Model, convert
 from .schedule import Schedule
 
@@ -24,9 +25,9 @@ def dynamic_thresholding(
     precision is thresholded in float32. Raises ValueError for a ratio outside (0, 1] or max_value <= 0.
     """
     if not (0 < ratio <= 1):
-        raise ValueError(f"ratio must lie in (0, 1], got {ratio!r}")
+        raise ValueError(f"ratio must lie in (0, 1], got {shown(ratio)}")
     if not (math.isfinite(max_value) and max_value > 0):
-        raise ValueError(f"max_value must be a positive number, got {max_value!r}")
+        raise ValueError(f"max_value must be a positive number, got {shown(max_value)}")
     to_data = convert(schedule, model, prediction, "x0")
 
     def thresholded(x: torch.Tensor, t: float) -> torch.Tensor:

@@ -17,6 +17,7 @@ import torch
 from .arithmetic import Value, of
 from .boundary import Noise, State, given_noise
 from .form import Form
+from .messages import shown
 from .program import Plan
 
 __all__ = ["BrownianPath", "given_noise", "per_sample"]
@@ -24,7 +25,7 @@ __all__ = ["BrownianPath", "given_noise", "per_sample"]
 
 def _check_seed(seed: int, name: str = "seed") -> int:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-        raise ValueError(f"{name} must be an integer from 0 to 2^64 - 1, got {seed!r}")
+        raise ValueError(f"{name} must be an integer from 0 to 2^64 - 1, got {shown(seed)}")
     return int(seed)
 
 
@@ -77,7 +78,7 @@ class BrownianPath:
         _check_seed(self.seed)
         _check_seed(self.first_sample)
         if isinstance(self.block, bool) or not isinstance(self.block, int) or self.block < 1:
-            raise ValueError(f"block must be an integer >= 1, got {self.block!r}")
+            raise ValueError(f"block must be an integer >= 1, got {shown(self.block)}")
         if self.first_sample % self.block:
             raise ValueError(f"first_sample must be a multiple of {self.block}, got {self.first_sample}")
         if self.form.std is None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from sympy.codegen.cfunctions import log1p
 from .arithmetic import FLOAT64, Arithmetic, Value, finite, of
 from .evaluate import function
 from .form import INFINITY
+from .messages import shown
 from .quadrature import GAUSS
 
 x = Symbol("x", positive=True)
@@ -71,9 +73,9 @@ class NoiseScale:
     def __post_init__(self) -> None:
         phi = self.phi
         if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"name must be a non-empty string, got {self.name!r}")
+            raise ValueError(f"name must be a non-empty string, got {shown(self.name)}")
         if not isinstance(phi, Expr) or phi.free_symbols != {x}:
-            raise ValueError(f"phi must be an expression in noise_scale.x, got {phi!r}")
+            raise ValueError(f"phi must be an expression in noise_scale.x, got {shown(phi)}")
         relative = sympy.factor_terms(phi) / x
         # Factor by factor: a power of x gives its exponent, exactly.
         growth = sum((x * sympy.diff(f, x) / f for f in Mul.make_args(relative)), Integer(0))
@@ -154,8 +156,26 @@ def sde_1(eta: Any = 0) -> NoiseScale:
 def _exact(name: str, value: Any) -> Rational:
     number = isinstance(value, (numbers.Real, Rational, sympy.Float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
+        raise ValueError(f"{name} must be a finite number, got {shown(value)}")
     return Rational(value)
+
+
+def traced(function: Callable[[Any], Any]) -> NoiseScale:
+    """phi as a Python function, written down exactly by calling it with the symbol x.
+
+    Raises ValueError, with what to write instead, for a function of floats alone (math, numpy): coefficients
+    need the derivative of phi(x)/x to rounding, and in any number of digits.
+    """
+    try:
+        phi = function(x)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            "scale must be a function that also takes a symbol, since its derivative is needed exactly: with "
+            "sympy's exp and log in place of those of math or numpy, for example "
+            f"lambda x: x * (sympy.exp(x**0.3) + 10); called with a symbol, it says: {error}"
+        ) from error
+    name = getattr(function, "__name__", "")
+    return NoiseScale(name if name.isidentifier() else "custom", phi)
 
 
 ODE = NoiseScale("ode", x)

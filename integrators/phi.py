@@ -22,6 +22,7 @@ import sympy
 import torch
 
 from .arithmetic import Value, of
+from .messages import shown
 
 MAX_K = 32
 _RADIUS = 10.5
@@ -30,7 +31,7 @@ _RADIUS = 10.5
 
 def _check_k(k: Any) -> None:
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 0 <= k <= MAX_K:
-        raise ValueError(f"k must be an integer from 0 to {MAX_K}, got {k!r}")
+        raise ValueError(f"k must be an integer from 0 to {MAX_K}, got {shown(k)}")
 
 
 def _high(k: int) -> float:

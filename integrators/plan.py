@@ -12,9 +12,10 @@ import numpy as np
 
 from .arithmetic import Value, choose
 from .compiler import StepCompiler
-from .grids import Grid, uniform_lambda, user
+from .grids import Grid, Times, uniform_lambda, user
+from .messages import shown
 from .prediction import check_prediction
-from .program import FINALS, STARTS, Final, Plan, PlanStep, Start
+from .program import FINAL_CHOICES, STARTS, Final, FinalChoice, Plan, PlanStep, Start, lowered
 from .schedule import Schedule
 from .solver import Solver
 from .tableau import Tableau, nested_collocation
@@ -33,7 +34,7 @@ def compile_plan(
     times: Any = None,
     prediction: str = "eps",
     start: Start = "own",
-    final: Final = "full",
+    final: FinalChoice = "released",
     denoise: bool = False,
     noise_at_end: bool = True,
     digits: int | None = None,
@@ -46,7 +47,9 @@ def compile_plan(
     the grid's rule.  prediction: what the model returns: "eps", "x0", "v", "score" or "flow".
     start: "own" (the ramp of low orders), "exact" (`history` + 1 states are inputs: the first steps are
     given), or "high-order" (the first steps by a one-step method of no lower order than the formula's).
-    final: "full", or "lower" for lower order at the last steps (needed where the grid ends at sigma = 0).
+    final: how the run ends: "full" order, "last" (a first-order last step), "lower" (the orders go down step
+    by step); "released" for what the solver's release does by default (`Solver.final`).  At sigma = 0 most
+    methods need "last" or "lower".  The plan says which it was.
     denoise: add the step to lambda = +infinity, one evaluation more.
     noise_at_end: False leaves out the noise of the last step (the mean that Score-SDE returns).
     digits: None for float64, else mpmath with that many digits.
@@ -55,18 +58,18 @@ def compile_plan(
     """
     for name, value, kind in (("solver", solver, Solver), ("schedule", schedule, Schedule)):
         if not isinstance(value, kind):
-            raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
+            raise TypeError(f"{name} must be a {kind.__name__}, got {shown(value)}")
     if grid is not None and not isinstance(grid, Grid):
-        raise TypeError(f"grid must be a Grid or None, got {grid!r}")
+        raise TypeError(f"grid must be a Grid or None, got {shown(grid)}")
     for name, flag in (("denoise", denoise), ("noise_at_end", noise_at_end)):
         if not isinstance(flag, bool):
-            raise TypeError(f"{name} must be True or False, got {flag!r}")
+            raise TypeError(f"{name} must be True or False, got {shown(flag)}")
     for name, value in (("t_start", t_start), ("t_end", t_end)):
         if not (value is None or isinstance(value, numbers.Real) or hasattr(value, "context")):
-            raise TypeError(f"{name} must be a number, got {value!r}")
+            raise TypeError(f"{name} must be a number, got {shown(value)}")
     steps = int(steps) if isinstance(steps, np.integer) else steps
     _choice("start", start, STARTS)
-    _choice("final", final, FINALS)
+    _choice("final", final, FINAL_CHOICES)
     check_prediction(prediction)
     xp = choose(digits)
     if times is not None:
@@ -88,7 +91,8 @@ def compile_plan(
     if nodes[-1] > nodes[0] and (solver.stochastic or denoise):
         what = f"{solver.name} is stochastic" if solver.stochastic else "denoise=True"
         raise ValueError(f"times must decrease where {what}, got {nodes[0]} to {nodes[-1]}")
-    tableaux = list(solver.sequence.at(budget, final == "lower"))
+    ending = _ending(solver, schedule, final, nodes)
+    tableaux = list(solver.sequence.at(budget, ending))
     count, history = len(tableaux), solver.history
     given = history if start == "exact" else 0
     if given >= count:
@@ -98,7 +102,7 @@ def compile_plan(
             raise ValueError(f"start='high-order' is for deterministic solvers, got {solver.name}")
         one_step = _high_order(solver)
         for i in range(min(history, count)):
-            if final == "full" or i < count - history:  # a step that final='lower' lowers stays low
+            if i < count - lowered(ending, history):  # a step that is lowered at the end stays low
                 tableaux[i] = one_step
 
     compiler = StepCompiler(solver, schedule, prediction, xp, grid, budget)
@@ -120,7 +124,7 @@ def compile_plan(
         schedule=(schedule.kind, schedule.parameters),
         prediction=prediction,
         start=start,
-        final=final,
+        final=ending,
         digits=digits,
         inputs=nodes[: given + 1],
         steps=tuple(made),
@@ -139,6 +143,12 @@ def _high_order(solver: Solver) -> Tableau:
     return nested_collocation(max(tableau.past + 1, tableau.quadrature_order))
 
 
+def _ending(solver: Solver, schedule: Schedule, final: FinalChoice, nodes: Times) -> Final:
+    if final != "released":
+        return final
+    return solver.final.final(len(nodes) - 1, bool(schedule.formulas.sigma(nodes[-1]) == 0))
+
+
 def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")

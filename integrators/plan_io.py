@@ -20,6 +20,7 @@ import numpy as np
 from .arithmetic import MAX_DIGITS, Value, choose
 from .files import write_atomically
 from .grids import Times
+from .messages import shown
 from .prediction import PREDICTIONS
 from .program import FINALS, STARTS, Coefficient, Evaluation, Interval, Plan, PlanStep, Row
 
@@ -80,7 +81,7 @@ def from_json(data: Any) -> Plan:
     digits = data.get("digits", 0)
     _expect(
         digits is None or (_is_index(digits) and 1 <= digits <= MAX_DIGITS),
-        f"digits must be null or an integer from 1 to {MAX_DIGITS}, got {digits!r}",
+        f"digits must be null or an integer from 1 to {MAX_DIGITS}, got {shown(digits)}",
     )
     read = _reader(digits)
     schedule = data.get("schedule")
@@ -93,7 +94,7 @@ def from_json(data: Any) -> Plan:
     for name, allowed in (("prediction", tuple(PREDICTIONS)), ("start", STARTS), ("final", FINALS)):
         _expect(
             data.get(name) in list(allowed),
-            f"{name} must be one of {', '.join(allowed)}, got {data.get(name)!r}",
+            f"{name} must be one of {', '.join(allowed)}, got {shown(data.get(name))}",
         )
     for name in ("solver", "form"):
         _expect(isinstance(data.get(name), str), f"{name} must be a string")
@@ -219,7 +220,7 @@ def _is_index(value: Any) -> bool:
 
 
 def _time(read: Any, value: Any, where: str) -> Value:
-    _expect(not isinstance(value, list), f"{where} must be one number, got {value!r}")
+    _expect(not isinstance(value, list), f"{where} must be one number, got {shown(value)}")
     return read(value, where)
 
 
@@ -250,13 +251,13 @@ def _reader(digits: int | None) -> Any:
             isinstance(value, str)
             if digits is not None
             else isinstance(value, (int, float)) and not isinstance(value, bool),
-            f"{where} must be a {'decimal string' if digits is not None else 'number'}, got {value!r}",
+            f"{where} must be a {'decimal string' if digits is not None else 'number'}, got {shown(value)}",
         )
         try:
             result = number(value)
         except (ValueError, TypeError, OverflowError) as error:
-            raise PlanError(f"{where} must be a number, got {value!r}") from error
-        _expect(bool(abs(result) < float("inf")), f"{where} must be finite, got {value!r}")
+            raise PlanError(f"{where} must be a number, got {shown(value)}") from error
+        _expect(bool(abs(result) < float("inf")), f"{where} must be finite, got {shown(value)}")
         return result
 
     return read
@@ -275,7 +276,7 @@ def _read_step(data: Any, where: str, read: Any, known: set[tuple[str, int]]) ->
             made = [op.state for op in operations if isinstance(op, Row)]
             _expect(
                 _is_index(data.get(name)) and data[name] in made,
-                f"{where}.{name} must be a state that the step makes, got {data.get(name)!r}",
+                f"{where}.{name} must be a state that the step makes, got {shown(data.get(name))}",
             )
     t1 = data.get("t1")
     return PlanStep(
@@ -288,13 +289,13 @@ def _read_step(data: Any, where: str, read: Any, known: set[tuple[str, int]]) ->
 
 
 def _read_increments(data: Any, read: Any, steps: tuple[PlanStep, ...]) -> tuple[Interval | None, ...]:
-    _expect(isinstance(data, list), f"increments must be a list, got {data!r}")
+    _expect(isinstance(data, list), f"increments must be a list, got {shown(data)}")
     increments: list[Interval | None] = []
     for i, pair in enumerate(data):
         where = f"increments[{i}]"
         _expect(
             pair is None or (isinstance(pair, list) and len(pair) == 2),
-            f"{where} must be null or two times, got {pair!r}",
+            f"{where} must be null or two times, got {shown(pair)}",
         )
         increments.append(
             None if pair is None else (_time(read, pair[0], where), _time(read, pair[1], where))
@@ -323,7 +324,7 @@ def _read_operation(data: Any, where: str, read: Any, known: set[tuple[str, int]
     state, terms = data["row"], data.get("terms")
     _expect(
         _is_index(state),
-        f"{where}.row must be an integer, got {state!r}",
+        f"{where}.row must be an integer, got {shown(state)}",
     )
     _expect(isinstance(terms, list) and len(terms) > 0, f"{where}.terms must be a non-empty list")
     _expect(("x", state) not in known, f"{where} makes state {state} a second time")

@@ -19,14 +19,17 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from .arithmetic import Value, finite, of
+from .messages import shown
 from .schedule import Formulas, Schedule
 
 Prediction = Literal["eps", "x0", "v", "score", "flow"]
 Target = Literal["eps", "x0"]
 Model = Callable[[Any, Any], Any]
-"""model(x, t) -> output: x of any batch shape, t a float (an mpmath number in multiprecision runs)."""
+"""model(x, t) -> output: x of any batch shape, t a float (an mpmath number in multiprecision runs, a tensor
+without dimensions where it is differentiated in t)."""
 
 PREDICTIONS: dict[str, Callable[[Formulas, Value], tuple[Value, Value]]] = {
     "eps": lambda f, t: (0 * f.alpha(t), 1 + 0 * f.alpha(t)),
@@ -40,7 +43,7 @@ PREDICTIONS: dict[str, Callable[[Formulas, Value], tuple[Value, Value]]] = {
 def check_prediction(prediction: Any) -> None:
     """Raise ValueError for a name that is not a prediction type."""
     if not isinstance(prediction, str) or prediction not in PREDICTIONS:
-        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {prediction!r}")
+        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {shown(prediction)}")
 
 
 def conversion(schedule: Schedule, prediction: str, target: Target, t: Value) -> tuple[Value, Value]:
@@ -73,6 +76,16 @@ def conversion(schedule: Schedule, prediction: str, target: Target, t: Value) ->
     return p, q
 
 
+def time_like(t: Any, x: Any) -> Value:
+    """t as a number that combines with x.  A tensor without dimensions stays one: it may be a dual number,
+    whose derivative a float would lose without a word.
+    """
+    if isinstance(t, torch.Tensor) and t.ndim == 0 and t.is_floating_point():
+        return t
+    xp = of(x)
+    return float(t) if xp.context is None else xp.number(t)
+
+
 def convert(schedule: Schedule, model: Model, prediction: str, target: str) -> Model:
     """A model that returns `target` ("eps", "x0", "v", "score" or "flow"), from one that returns
     `prediction`.
@@ -83,7 +96,7 @@ def convert(schedule: Schedule, model: Model, prediction: str, target: str) -> M
         return model
 
     def converted(x: Any, t: Any) -> Any:
-        value = of(x).number(t) if of(x).context is not None else float(t)
+        value = time_like(t, x)
         output = model(x, t)
         parts: tuple[tuple[Target, Value], ...] = tuple(
             zip(("x0", "eps"), PREDICTIONS[target](schedule.formulas, value))

@@ -18,6 +18,7 @@ import numpy as np
 import sympy
 
 from .arithmetic import Arithmetic, Value, multiprecision
+from .messages import shown
 
 Integrand = Callable[[Value], Value]
 """Nodes of shape (m,) -> values of shape (k, m)."""
@@ -149,7 +150,7 @@ class LeftRiemann:
 
     def __post_init__(self) -> None:
         if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 1:
-            raise ValueError(f"points must be an integer >= 1, got {self.points!r}")
+            raise ValueError(f"points must be an integer >= 1, got {shown(self.points)}")
 
     def integrate(
         self, f: Integrand, a: Value, b: Value, xp: Arithmetic, kinks: Sequence[Value] = ()

@@ -96,7 +96,9 @@ class RationalScope:
         return self._z if symbol is z else Fraction(float(self._scope.symbol(symbol)))
 
     def phi(self, k: int, c: Fraction) -> Fraction:
-        """phi_k(c z)."""
+        """phi_k(c z).  Raises TypeError for an irrational c, a root of a fraction."""
+        if not isinstance(c, Fraction):
+            raise TypeError(f"c must be rational, got {c!r}")
         known = self._phis.get(c)
         if known is None or len(known) <= k:
             known = self._phis[c] = phis(max(k, self._scope.step.moments), c * self._z)

@@ -17,6 +17,7 @@ import torch
 from .arithmetic import Value, choose
 from .boundary import Check, Noise, NonFiniteError, State, check_noise, check_states, finite, wrap_model
 from .buffers import SMALL, Buffers
+from .messages import shown
 from .prediction import Model
 from .program import Plan, PlanStep, Row
 
@@ -92,7 +93,7 @@ def sample(
     xp = choose(plan.digits)
     source = check_noise(plan, noise, states[0])
     if check not in ("end", "step", "off"):
-        raise ValueError(f"check must be one of end, step, off, got {check!r}")
+        raise ValueError(f"check must be one of end, step, off, got {shown(check)}")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable with a StepInfo, got {type(callback).__name__}")
     call = wrap_model(model, states[0], dtype)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from .arithmetic import Arithmetic, Fn, Value, of
+from .messages import shown
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Schedule:
     def t_of_rho(self, rho: Value) -> Value:
         """The time at which rho_t = rho."""
         if not isinstance(rho, torch.Tensor) and np.any(_host(rho) < 0):
-            raise ValueError(f"rho must be non-negative, got {rho!r}")
+            raise ValueError(f"rho must be non-negative, got {shown(rho)}")
         return self._inverse(self.formulas.t_of_rho, rho, "rho")
 
     def _on_domain(self, formula: Fn, t: Value) -> Value:
@@ -81,13 +82,13 @@ class Schedule:
             return _in_float64(formula, value)
         host = _host(value)
         if np.any(host != host):  # works for object arrays of mpmath numbers too
-            raise ValueError(f"{name} must not be NaN, got {value!r}")
+            raise ValueError(f"{name} must not be NaN, got {shown(value)}")
         t = _quietly(formula, host)
         slack = 1e-9 * (abs(self.t_max) + 1e-3)
         if not (np.all(t >= self.t_min - slack) and np.all(t <= self.t_max + slack)):
             raise ValueError(
                 f"{name} must be reached on t in [{self.t_min:g}, {self.t_max:g}] of {self.kind}, "
-                f"got {value!r}"
+                f"got {shown(value)}"
             )
         xp = of(t)
         within = xp.maximum(
@@ -100,7 +101,7 @@ class Schedule:
         host = _host(t)
         if not (np.all(host >= self.t_min) and np.all(host <= self.t_max)):
             raise ValueError(
-                f"{name} must lie in [{self.t_min:g}, {self.t_max:g}] for {self.kind}, got {t!r}"
+                f"{name} must lie in [{self.t_min:g}, {self.t_max:g}] for {self.kind}, got {shown(t)}"
             )
 
 
@@ -150,7 +151,9 @@ def _positive(name: str, value: float, *, zero: bool = False) -> float:
     except (TypeError, ValueError):
         number = float("nan")
     if not (np.isfinite(number) and (number > 0 or (zero and number == 0))):
-        raise ValueError(f"{name} must be a {'non-negative' if zero else 'positive'} number, got {value!r}")
+        raise ValueError(
+            f"{name} must be a {'non-negative' if zero else 'positive'} number, got {shown(value)}"
+        )
     return number
 
 
@@ -213,7 +216,7 @@ def _linear_beta(beta_0: float, beta_1: float) -> tuple[Fn, Fn, Fn]:
 def _check_betas(beta_0: float, beta_1: float) -> tuple[float, float]:
     b0, b1 = _positive("beta_0", beta_0, zero=True), _positive("beta_1", beta_1)
     if b1 < b0:
-        raise ValueError(f"beta_1 must not be less than beta_0 = {b0:g}, got {beta_1!r}")
+        raise ValueError(f"beta_1 must not be less than beta_0 = {b0:g}, got {shown(beta_1)}")
     return b0, b1
 
 
@@ -363,7 +366,7 @@ def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Schedule:
     """alpha = 1, sigma = sigma_min (sigma_max/sigma_min)^t on [0, 1].  Song et al. 2021, eq. 31."""
     low, high = _positive("sigma_min", sigma_min), _positive("sigma_max", sigma_max)
     if high <= low:
-        raise ValueError(f"sigma_max must exceed sigma_min = {low:g}, got {sigma_max!r}")
+        raise ValueError(f"sigma_max must exceed sigma_min = {low:g}, got {shown(sigma_max)}")
 
     def rate(xp: Arithmetic) -> Value:
         return xp.log(xp.number(high) / xp.number(low))

@@ -26,6 +26,7 @@ import torch
 
 from . import schedule as schedules
 from .arithmetic import FLOAT64, Arithmetic, Value, of
+from .messages import shown
 from .prediction import Model, convert
 from .schedule import Schedule
 
@@ -44,9 +45,9 @@ class DiffusionSDE:
 
     def __post_init__(self) -> None:
         if not isinstance(self.schedule, Schedule):
-            raise TypeError(f"schedule must be a Schedule, got {self.schedule!r}")
+            raise TypeError(f"schedule must be a Schedule, got {shown(self.schedule)}")
         if not (math.isfinite(self.prior_std) and self.prior_std > 0):
-            raise ValueError(f"prior_std must be a positive number, got {self.prior_std!r}")
+            raise ValueError(f"prior_std must be a positive number, got {shown(self.prior_std)}")
 
     def f(self, t: Value) -> Value:
         """d log alpha/dt, the coefficient of the drift f(t) x."""
@@ -63,8 +64,10 @@ class DiffusionSDE:
         return x0 * self.schedule.alpha(t), self.schedule.sigma(t)
 
     def prior_log_density(self, z: torch.Tensor) -> torch.Tensor:
-        """log N(z; 0, prior_std^2 I), z of shape (batch, ...), shape (batch,)."""
-        flat = z.flatten(1)
+        """log N(z; 0, prior_std^2 I), z of shape (batch, ...), shape (batch,); in float32 at least: a sum
+        over the components leaves half precision no digits.
+        """
+        flat = z.flatten(1).to(torch.promote_types(z.dtype, torch.float32))
         variance = self.prior_std**2
         return -(flat * flat).sum(1) / (2 * variance) - flat.shape[1] / 2 * math.log(2 * math.pi * variance)
 

@@ -29,6 +29,7 @@ import sympy
 
 from .arithmetic import Arithmetic, Fn, Value, of
 from .form import Exponential, Form, FormOf, Measured, Step, Variable, data_in_lambda, noise_in_lambda
+from .messages import shown
 from .quadrature import GAUSS
 from .schedule import Schedule
 
@@ -54,7 +55,7 @@ class NoiseLevel:
                 f"levels must hold one value more than times, got {len(self.levels)} for {len(self.times)}"
             )
         if not all(a > b for a, b in itertools.pairwise(self.times)):
-            raise ValueError(f"times must decrease, got {list(self.times)}")
+            raise ValueError(f"times must decrease, got {shown(self.times)}")
         _ = self.squares
 
     @property
@@ -69,7 +70,7 @@ def square(tau: Any) -> Fraction:
         return Fraction(int((tau**2).p), int((tau**2).q))
     number = isinstance(tau, numbers.Real) and not isinstance(tau, bool)
     if not number or not 0 <= tau < float("inf"):
-        raise ValueError(f"tau must be a number >= 0 with a rational square, got {tau!r}")
+        raise ValueError(f"tau must be a number >= 0 with a rational square, got {shown(tau)}")
     return Fraction(tau) ** 2
 
 

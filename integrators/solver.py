@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from sympy import Symbol
 from .arithmetic import Value
 from .form import FormOf, Step
 from .grids import Grid, Times
+from .messages import shown
+from .program import FINALS, Final, lowered
 from .schedule import Schedule
 from .tableau import Tableau
 
@@ -32,8 +35,8 @@ class Sequence(Protocol):
         them).
         """
 
-    def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
-        """The tableau of each step."""
+    def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
+        """The tableau of each step, of a run that ends so."""
 
     def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
         """The times of the steps on a grid."""
@@ -41,15 +44,16 @@ class Sequence(Protocol):
 
 def _check_budget(budget: int, least: int, what: str) -> None:
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < least:
-        raise ValueError(f"steps must be an integer >= {least}{what}, got {budget!r}")
+        raise ValueError(f"steps must be an integer >= {least}{what}, got {shown(budget)}")
 
 
 @dataclass(frozen=True)
 class Ramp:
     """A multistep method: step n uses `ramp[min(n, order - 1)]`, so the low-order start is visible.
 
-    With lower_final the last steps descend the ramp again: at most `ramp[r - 1]` when r steps remain; the
-    start is not lowered unless the steps are too few to climb it (LuChengTHU/dpm-solver, wl-zhao/UniPC).
+    With final="lower" the last steps descend the ramp again: at most `ramp[r - 1]` when r steps remain; with
+    "last" the last step alone does.  The start is not lowered unless the steps are too few to climb it
+    (LuChengTHU/dpm-solver, wl-zhao/UniPC).
     last: the tableaux of the final step, order by order, where it differs (a corrector that is not used
     there); empty where it does not.
     """
@@ -73,13 +77,14 @@ class Ramp:
         _check_budget(budget, 1, "")
         return budget
 
-    def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
+    def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
         n, top = self.steps(budget), len(self.ramp) - 1
-        orders = [min(i, top, n - 1 - i) if lower_final else min(i, top) for i in range(n)]
+        low = n - lowered(final, n)
+        orders = [min(i, top) if i < low else min(i, top, n - 1 - i) for i in range(n)]
         if top < n:
             orders[:top] = range(top)
-        final = (self.last or self.ramp)[orders[-1]]
-        return (*(self.ramp[k] for k in orders[:-1]), final)
+        end = (self.last or self.ramp)[orders[-1]]
+        return (*(self.ramp[k] for k in orders[:-1]), end)
 
     def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
         return _spaced(grid, schedule, t_start, t_end, self.steps(budget))
@@ -87,7 +92,7 @@ class Ramp:
 
 @dataclass(frozen=True)
 class Repeat:
-    """A one-step method: the same tableau at every step; with lower_final, `last` at the final step."""
+    """A one-step method: the same tableau at every step; `last` at the final step, unless that is "full"."""
 
     tableau: Tableau
     last: Tableau
@@ -104,9 +109,9 @@ class Repeat:
         _check_budget(budget, 1, "")
         return budget
 
-    def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
+    def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
         n = self.steps(budget)
-        return (self.tableau,) * (n - 1) + ((self.last if lower_final else self.tableau),)
+        return (self.tableau,) * (n - 1) + ((self.tableau if final == "full" else self.last),)
 
     def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
         return _spaced(grid, schedule, t_start, t_end, self.steps(budget))
@@ -135,12 +140,12 @@ class Budgeted:
         return len(self.by_order)
 
     def steps(self, budget: int) -> int:
-        return len(self.at(budget, False))
+        return len(self.at(budget, "full"))
 
-    def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
+    def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
         _check_budget(budget, 1, " evaluations")
         orders = self.orders(budget)
-        if lower_final and orders[-1] > 1:
+        if final != "full" and orders[-1] > 1:
             orders = (*orders[:-1], 1)
         return tuple(self.by_order[k - 1] for k in orders)
 
@@ -182,6 +187,48 @@ noise has been added (EDM's churn), to t <= t1, after which noise is added (ance
 
 
 @dataclass(frozen=True)
+class FinalPolicy:
+    """How a release ends its runs by default.
+
+    below: runs of fewer steps descend the orders at the end (final="lower"); infinity: every run.  at_zero:
+    how the others end where their last time has sigma = 0.  source: where the default stands.
+    Raises ValueError for other values, or a policy without a source.
+    """
+
+    below: float = 0
+    at_zero: Final = "full"
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.below, bool) or not (self.below == math.inf or self.below in range(10**6)):
+            raise ValueError(f"below must be a number of steps or infinity, got {self.below!r}")
+        if self.at_zero not in FINALS:
+            raise ValueError(f"at_zero must be one of {', '.join(FINALS)}, got {self.at_zero!r}")
+        if (self.below or self.at_zero != "full") and not self.source:
+            raise ValueError("source must say where a policy that lowers steps was read")
+
+    def final(self, steps: int, at_zero: bool) -> Final:
+        """How a run of so many steps ends; at_zero: at sigma = 0."""
+        if steps < self.below:
+            return "lower"
+        return self.at_zero if at_zero else "full"
+
+    @property
+    def limit(self) -> Final:
+        """How runs of ever more steps end, before sigma = 0: what the order of a run depends on."""
+        return "lower" if self.below == math.inf else "full"
+
+    @property
+    def settled(self) -> int:
+        """The number of steps from which on every run follows one rule."""
+        return 1 if self.below == math.inf else max(int(self.below), 1)
+
+
+FULL = FinalPolicy()
+"""No step is lowered."""
+
+
+@dataclass(frozen=True)
 class Solver:
     """A form, the tableaux of its steps, and what is claimed of it.
 
@@ -191,6 +238,7 @@ class Solver:
     parameters: values of the formulas' free symbols at a step, for methods whose coefficients depend on it.
     noising: for samplers that go back to a noisier time before or after a step.
     noise_scale: what multiplies every noise weight, 1 where the law is that of the SDE (EDM's S_noise).
+    final: how its release ends a run by default; full order where there is no such rule.
     """
 
     name: str
@@ -203,14 +251,17 @@ class Solver:
     paper: str = ""
     noising: Noising | None = None
     noise_scale: Value = 1
+    final: FinalPolicy = FULL
 
     def __post_init__(self) -> None:
         if not callable(self.form):
-            raise ValueError(f"form must be a function of a schedule, got {self.form!r}")
+            raise ValueError(f"form must be a function of a schedule, got {shown(self.form)}")
         if isinstance(self.claimed, bool) or not isinstance(self.claimed, int) or self.claimed < 1:
-            raise ValueError(f"claimed must be an integer >= 1, got {self.claimed!r}")
+            raise ValueError(f"claimed must be an integer >= 1, got {shown(self.claimed)}")
         if not 0 <= self.noise_scale <= sys.float_info.max:
             raise ValueError(f"noise_scale must be a finite number >= 0, got {str(self.noise_scale)[:40]}")
+        if not isinstance(self.final, FinalPolicy):
+            raise TypeError(f"final must be a FinalPolicy, got {self.final!r}")
         if not self.sequence.tableaux:
             raise ValueError("sequence must hold at least one tableau")
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from .arithmetic import Arithmetic, Value, of
 from .grids import Times
+from .messages import shown
 from .quadrature import GaussLegendre
 from .schedule import Schedule
 from .series import Series, interpolate
@@ -57,6 +58,33 @@ class Statistics(Protocol):
 
     def place(self, schedule: Schedule, times: Times) -> Times:
         """The times at which a solver may stop, nearest to the given ones."""
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Statistics that were not given: a formula can be made without them, but no step computed."""
+
+    shape: tuple[int, ...] = ()
+
+    def at(self, lam: Value) -> Potentials:
+        """Raises ValueError."""
+        raise ValueError(
+            "statistics must be given for a solver that takes them, those of the model that it samples: "
+            "make(name, statistics=...) with what `estimation.estimate(model, ..)` finds, its `smooth`, "
+            "or a closed form. Those of another law run as well, and can be several times worse"
+        )
+
+    def moments(self, lam_0: Value, lam_1: Value, count: int) -> Value:
+        """Raises ValueError."""
+        return self.at(lam_0)
+
+    def place(self, schedule: Schedule, times: Times) -> Times:
+        """Raises ValueError."""
+        self.at(times[0])
+        return times
+
+
+ABSENT = Absent()
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +149,7 @@ def check_range(lam: Value, low: float, high: float) -> None:
 def check_word(name: str, value: Any, allowed: Sequence[str]) -> None:
     """Raise ValueError unless the value is one of the allowed words."""
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
 
 
 def _arrays(**values: Any) -> list[np.ndarray]:
@@ -131,9 +159,9 @@ def _arrays(**values: Any) -> list[np.ndarray]:
         try:
             arrays.append(np.array(value, dtype=np.float64))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}") from error
+            raise ValueError(f"{name} must be a number or an array of numbers, got {shown(value)}") from error
         if not np.all(np.isfinite(arrays[-1])):
-            raise ValueError(f"{name} must be finite, got {value!r}")
+            raise ValueError(f"{name} must be finite, got {shown(value)}")
     try:
         return [a.copy() for a in np.broadcast_arrays(*arrays)]
     except ValueError as error:
@@ -178,7 +206,7 @@ def gaussian(variance: Any = 1.0, mean: Any = 0.0) -> Smooth:
     """
     c, m = _arrays(variance=variance, mean=mean)
     if not np.all(c > 0):
-        raise ValueError(f"variance must be positive, got {variance!r}")
+        raise ValueError(f"variance must be positive, got {shown(variance)}")
 
     def potentials(lam: Value) -> Potentials:
         xp = of(lam)
@@ -228,8 +256,8 @@ def from_functions(
     """
     knots = np.array([low, high], dtype=np.float64)
     if not (np.all(np.isfinite(knots)) and low < high):
-        raise ValueError(f"low and high must be finite and increasing, got {low!r} and {high!r}")
+        raise ValueError(f"low and high must be finite and increasing, got {shown(low)} and {shown(high)}")
     if isinstance(degree, bool) or not isinstance(degree, int) or degree < 1:
-        raise ValueError(f"degree must be an integer >= 1, got {degree!r}")
+        raise ValueError(f"degree must be an integer >= 1, got {shown(degree)}")
     parts: Sequence[Series] = [interpolate(f, knots, degree) for f in (l, s, b)]
     return from_series(*parts)

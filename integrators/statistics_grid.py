@@ -18,6 +18,7 @@ import scipy.interpolate
 
 from .arithmetic import Arithmetic, Value, of
 from .grids import Times
+from .messages import shown
 from .schedule import Schedule
 from .series import chebyshev_nodes, through
 from .statistics import Potentials, Smooth, check_range, from_series
@@ -58,7 +59,7 @@ class Tabulated:
     def __post_init__(self) -> None:
         ends = float(self.lam_start), float(self.lam_end)
         if not (all(map(math.isfinite, ends)) and ends[0] < ends[1]):
-            raise ValueError(f"lam_start and lam_end must be finite and increasing, got {ends}")
+            raise ValueError(f"lam_start and lam_end must be finite and increasing, got {shown(ends)}")
         for name, value in zip(("lam_start", "lam_end"), ends, strict=True):
             object.__setattr__(self, name, value)
         for name in ("l", "s", "b"):
@@ -185,7 +186,7 @@ def smooth(table: Tabulated, degree: int = 5) -> Smooth:
     Raises ValueError for a degree that is not 1, 3 or 5.
     """
     if degree not in (1, 3, 5):
-        raise ValueError(f"degree must be 1, 3 or 5, got {degree!r}")
+        raise ValueError(f"degree must be 1, 3 or 5, got {shown(degree)}")
     k = min(degree, table.intervals - (table.intervals + 1) % 2)
     cells = chebyshev_nodes(table.nodes, k)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .files import write_atomically
+from .messages import shown
 from .statistics_grid import Tabulated
 
 SCHEMA = "semilinear-statistics/1"
@@ -44,9 +45,9 @@ def load(path: str | os.PathLike[str]) -> Tabulated:
     """
     arrays = _read(path, ("schema", "lam", "l", "s", "b"))
     if arrays["schema"].shape != () or str(arrays["schema"]) != SCHEMA:
-        raise StatisticsError(f"{path}: schema must be {SCHEMA!r}, got {arrays['schema']!r}")
+        raise StatisticsError(f"{path}: schema must be {SCHEMA!r}, got {shown(arrays['schema'])}")
     if arrays["lam"].shape != (2,) or arrays["lam"].dtype.kind != "f":
-        raise StatisticsError(f"{path}: lam must hold two numbers, got {arrays['lam']!r}")
+        raise StatisticsError(f"{path}: lam must hold two numbers, got {shown(arrays['lam'])}")
     low, high = (float(v) for v in arrays["lam"])
     return _table(path, low, high, arrays["l"], arrays["s"], arrays["b"])
 

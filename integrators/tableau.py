@@ -23,6 +23,8 @@ from typing import Any, Literal
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
 
+from .messages import shown
+
 z = Symbol("z")
 
 
@@ -130,7 +132,9 @@ class Tableau:
             if row is not None:
                 weights_of(row, name, available=len(self.stages) + 1)
         if not isinstance(self.stage_noise, bool) and self.stage_noise != "independent":
-            raise ValueError(f"stage_noise must be False, True or 'independent', got {self.stage_noise!r}")
+            raise ValueError(
+                f"stage_noise must be False, True or 'independent', got {shown(self.stage_noise)}"
+            )
         if self.carry is not None:
             if not 1 <= self.carry <= len(self.stages):
                 raise ValueError(f"carry must name one of the {len(self.stages)} stages, got {self.carry}")
@@ -226,7 +230,7 @@ class Tableau:
         if len(a) != s or len(b) != s:
             raise ValueError(f"c, a, b must have the same length, got {s}, {len(a)}, {len(b)}")
         if s == 0 or sympy.sympify(c[0]) != 0:
-            raise ValueError(f"c must start with 0, got {list(c)[:1]}")
+            raise ValueError(f"c must start with 0, got {shown(list(c)[:1])}")
         for i, row in enumerate(a):
             for j, entry in enumerate(row):
                 if j >= i and sympy.sympify(entry) != 0:
@@ -249,12 +253,13 @@ def weights_of(formula: Any, name: str, available: int) -> Weights:
     """
     expression = sympy.sympify(formula)
     weights: dict[int, Expr] = {}
-    remainder = expression
+    written = _written(expression)
+    remainder = expression if written is None else Integer(0)
     for symbol in sorted(expression.free_symbols & _EVALUATIONS.keys(), key=lambda s: -_EVALUATIONS[s]):
         index = _EVALUATIONS[symbol]
         if index >= available:
             raise ValueError(f"{name} uses {symbol}, which is not evaluated yet")
-        weight = sympy.diff(expression, symbol)
+        weight = sympy.diff(expression, symbol) if written is None else written[symbol]
         if weight.free_symbols & _EVALUATIONS.keys():
             raise ValueError(f"{name} must be linear in the evaluations, got {formula}")
         remainder = remainder.subs(symbol, 0)
@@ -262,6 +267,21 @@ def weights_of(formula: Any, name: str, available: int) -> Weights:
             weights[index] = weight
     if remainder != 0 and sympy.expand(remainder) != 0:
         raise ValueError(f"{name} must be a combination of evaluations, got the free term {remainder}")
+    return weights
+
+
+def _written(expression: Expr) -> dict[Symbol, Expr] | None:
+    """The weights of a formula written as  weight * evaluation + .., as long ones are; None for any other."""
+    weights: dict[Symbol, Expr] = {}
+    for term in sympy.Add.make_args(expression):
+        factors = sympy.Mul.make_args(term)
+        own = [f for f in factors if f in _EVALUATIONS]
+        if len(own) != 1 or len(term.free_symbols & _EVALUATIONS.keys()) != 1 or own[0] in weights:
+            return None
+        rest = [f for f in factors if f is not own[0]]
+        if any(own[0] in f.free_symbols for f in rest):
+            return None
+        weights[own[0]] = sympy.Mul(*rest)
     return weights
 
 
@@ -332,7 +352,7 @@ def lagrange(nodes: Sequence[Expr]) -> list[tuple[list[Expr], Expr]]:
 def adams(k: int) -> Tableau:
     """Exponential Adams-Bashforth of order k on any step ratios: no stages, k - 1 past evaluations."""
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k must be an integer >= 1, got {k!r}")
+        raise ValueError(f"k must be an integer >= 1, got {shown(k)}")
     return Tableau((), interpolate({Integer(0): N(0)} | {-omega(j): P(j) for j in range(1, k)}))
 
 
@@ -345,7 +365,7 @@ def nested_collocation(order: int) -> Tableau:
     3.8.6.  Raises ValueError for an order outside 1 .. `MAX_COLLOCATION`.
     """
     if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= MAX_COLLOCATION:
-        raise ValueError(f"order must be an integer from 1 to {MAX_COLLOCATION}, got {order!r}")
+        raise ValueError(f"order must be an integer from 1 to {MAX_COLLOCATION}, got {shown(order)}")
     return nested([[Rational(i, size + 1) for i in range(1, size + 1)] for size in range(1, order)])
 
 

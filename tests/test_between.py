@@ -139,10 +139,10 @@ def test_a_pec_method_without_corrector_at_the_end_costs_one_evaluation_per_step
 
 def test_the_last_step_has_the_order_that_the_ramp_has_there() -> None:
     sequence = predictor_corrector().sequence
-    assert sequence.at(1, False) == (adams(1),)
-    assert sequence.at(4, False)[-1] == adams(2)
-    assert sequence.at(4, True)[-1] == adams(1)
-    assert sequence.at(4, True)[:-1] == sequence.at(4, False)[:-1]
+    assert sequence.at(1, "full") == (adams(1),)
+    assert sequence.at(4, "full")[-1] == adams(2)
+    assert sequence.at(4, "lower")[-1] == adams(1)
+    assert sequence.at(4, "lower")[:-1] == sequence.at(4, "full")[:-1]
 
 
 def test_last_tableaux_must_match_the_ramp() -> None:

@@ -117,7 +117,7 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
     [
         ([], "required: command"),
         (["orders"], "invalid choice: 'orders'"),
-        (["order"], "required: solver"),
+        (["order"], "required: NAME"),
         (["order", "dpm-solver++2m"], "nearest are"),
         (["order", "ddim", "--problem", "mixture"], "problem must be one of gaussian"),
         (["order", "ddim", "--schedule", "vp"], "--schedule must be"),
@@ -257,10 +257,10 @@ def test_a_sampler_that_goes_back_to_noisier_times_has_no_strong_order(capsys: A
 
 
 def test_words_and_booleans_reach_the_solver() -> None:
-    from semilinear.verification.order_command import _parameters
+    from semilinear.verification.order_target import parameters
     from sympy import Rational
 
-    assert _parameters(["a=true", "b=False", "c=2", "d=1/3", "e=0.5", "f=grid"]) == {
+    assert parameters(["a=true", "b=False", "c=2", "d=1/3", "e=0.5", "f=grid"]) == {
         "a": True,
         "b": False,
         "c": 2,
@@ -272,10 +272,10 @@ def test_words_and_booleans_reach_the_solver() -> None:
 
 def test_defaults_in_multiprecision_are_small() -> None:
     from semilinear.verification.cli import _parser
-    from semilinear.verification.order_command import _experiment
+    from semilinear.verification.order_setting import experiment_of
 
     for extra, batch, top in (([], 64, 512), (["--digits", "30"], 4, 128)):
-        e = _experiment(_parser().parse_args(["order", "ddim", "--problem", "mixture-1d", *extra]))
+        e = experiment_of(_parser().parse_args(["order", "ddim", "--problem", "mixture-1d", *extra]))
         assert (e.batch, e.ladder[-1], e.digits) == (batch, top, 30 if extra else None)
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.analysis import convergence
 from semilinear.analysis.convergence import OrderEstimate, Point, Richardson, estimate_order, richardson
+from semilinear.analysis.extrapolation import RESOLUTION, Extrapolation, Reach, extrapolations
 
 N = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 H = 1 / np.array(N)
@@ -41,11 +42,12 @@ def test_the_interval_covers_a_clean_order(p: float, first: float, second: float
 def test_noise_widens_the_interval_instead_of_moving_it(p: int, seed: int) -> None:
     e = estimate_order(N, synthetic(p, 2.0, batch=64, noise=0.05, seed=seed), NO_FLOOR)
     assert e.low - 0.05 <= p <= e.high + 0.05
-    assert e.verdict(p + 1) == "lower"
-    assert e.verdict(p - 1) == "higher"
+    assert e.verdict(p) in ("consistent", "inconclusive")
+    assert e.verdict(p + 1) in ("lower", "inconclusive")
+    assert e.verdict(p - 1) in ("higher", "inconclusive")
 
 
-@pytest.mark.parametrize("p", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("p", [1, 2, 3, 4])
 def test_points_at_the_floor_are_not_used(p: int) -> None:
     floor = 1e-9
     e = estimate_order(N, synthetic(p, 1.0) + floor, np.full(len(N), 30 * floor))
@@ -70,10 +72,11 @@ def test_coarse_runs_that_diverge_are_skipped() -> None:
 
 def test_pre_asymptotic_points_do_not_count() -> None:
     """Order 3 at first, 1 in the limit: a global fit says 2."""
-    errors = synthetic(1) * 1e-3 + synthetic(3) * 50
-    e = estimate_order(N, errors, NO_FLOOR)
+    errors = synthetic(1) * 1e-2 + synthetic(3) * 50
+    e = estimate_order(N, errors, NO_FLOOR, known_floors=True)
     assert e.verdict(3) == "lower"
-    assert e.verdict(2) == "lower"
+    assert e.verdict(2) in ("lower", "inconclusive")
+    assert e.verdict(1) in ("consistent", "inconclusive")
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3])
@@ -104,9 +107,11 @@ def test_every_statistic_sees_a_clean_order(statistic: Any) -> None:
 
 def test_the_median_ignores_a_few_bad_samples_and_the_maximum_does_not() -> None:
     errors = synthetic(2, batch=40)
-    errors[:, :2] = 10.0 * synthetic(1, batch=40)[:, :2]
+    errors[:, :6] = 10.0 * synthetic(1, batch=40)[:, :6]
     assert estimate_order(N, errors, NO_FLOOR, statistic="median").verdict(2) == "consistent"
-    assert estimate_order(N, errors, NO_FLOOR, statistic="max").verdict(2) == "lower"
+    largest = estimate_order(N, errors, NO_FLOOR, statistic="max")
+    assert abs(largest.slopes[-1] - 1) < 0.05
+    assert largest.verdict(2) == "lower"
 
 
 def test_the_estimate_is_reproducible() -> None:
@@ -146,7 +151,7 @@ def states(p: float, offset: float = 0.0) -> tuple[OrderEstimate, dict[int, np.n
     """Runs that converge to 1, measured against a reference that is off by `offset`."""
     runs = {n: np.array([1.0 + 3 * h**p]) for n, h in zip(N, H)}
     errors = np.array([abs(runs[n] - 1 - offset) for n in N])
-    return estimate_order(N, errors, NO_FLOOR), runs
+    return estimate_order(N, errors, NO_FLOOR, known_floors=True), runs
 
 
 def test_the_triple_gives_the_order_without_a_reference() -> None:
@@ -185,12 +190,13 @@ def test_a_coarse_ladder_does_not_refute_the_true_order(p: int, knee: float, pow
     assert e.verdict(p) in ("consistent", "inconclusive")
 
 
-def test_slopes_that_move_away_from_a_claim_refute_it() -> None:
+def test_slopes_that_fall_away_from_a_claim_refute_it_where_no_floor_can_be_the_cause() -> None:
     """A first-order term beneath a second-order method: the order falls along the ladder."""
-    h = H
-    falling = estimate_order(N, h**2 + 3e-3 * h, NO_FLOOR)
-    assert falling.drift < 0
-    assert falling.verdict(2) == "lower"
+    errors = H**2 + 3e-2 * H
+    known = estimate_order(N, errors, NO_FLOOR, known_floors=True)
+    assert known.slopes[-1] < known.slopes[0]
+    assert known.verdict(2) == "lower"
+    assert estimate_order(N, errors, NO_FLOOR).verdict(2) in ("lower", "inconclusive")
 
 
 @pytest.mark.parametrize("claimed", [math.nan, math.inf])
@@ -199,41 +205,43 @@ def test_a_claim_is_a_finite_number(claimed: float) -> None:
         estimate_order(N, synthetic(2), NO_FLOOR).verdict(claimed)
 
 
-def fit(h: np.ndarray, errors: np.ndarray, resampled: np.ndarray | None = None) -> tuple[float, float]:
-    return convergence._fit(h, errors, errors[:, None] if resampled is None else resampled)
+def answer(name: str, logs: np.ndarray, n: tuple[int, ...] = N, unsure: float = 0.0) -> Extrapolation:
+    """A law's answer on errors given by their logarithms, (points, 1 + replicates)."""
+    found = extrapolations(n, logs, np.full(len(n), unsure))
+    return next(a for a in found if a.law.name == name)
 
 
-def test_the_standard_error_of_an_exact_model_is_the_resolution() -> None:
-    h = H[-6:]
-    order, error = fit(h, np.exp(1 + 2 * np.log(h)))
-    assert order == pytest.approx(2, abs=1e-9)
-    assert error == pytest.approx(convergence.RESOLUTION, rel=1e-6)
+def test_the_standard_error_of_an_exact_law_is_the_resolution() -> None:
+    for a in extrapolations(N, (1 + 2 * np.log(H))[:, None], np.zeros(len(N))):
+        assert a.order == pytest.approx(2, abs=1e-6)
+        assert a.half_width == pytest.approx(1.96 * RESOLUTION, rel=1e-3)
 
 
 def test_the_standard_error_holds_the_spread_of_the_batch() -> None:
-    h, slopes = H[-6:], np.linspace(1.9, 2.1, 41)
-    resampled = np.exp(np.outer(np.log(h), slopes))
-    _, error = fit(h, np.exp(2 * np.log(h)), resampled)
-    assert error == pytest.approx(math.hypot(slopes.std(), convergence.RESOLUTION), rel=1e-6)
+    slopes = np.concatenate([[2.0], np.linspace(1.9, 2.1, 41)])
+    a = answer("C h^p", np.outer(np.log(H), slopes))
+    assert a.statistical == pytest.approx(1.96 * slopes[1:].std(), rel=1e-6)
 
 
-def test_the_standard_error_holds_the_scatter_of_the_residual() -> None:
-    """At least Student's t for the freedom left, times the covariance of least squares."""
-    import scipy.stats
+def test_the_standard_error_holds_what_a_floor_may_be() -> None:
+    """Least squares on two points: the errors' parts over the distance of log n."""
+    a = answer("C h^p", (2 * np.log(H))[:, None], unsure=0.01)
+    x = np.log(np.array(N[-a.width :], dtype=float))
+    assert a.statistical == pytest.approx(0.01 / np.linalg.norm(x - x.mean()), rel=1e-6)
 
-    h = H[-5:]
-    design = np.stack([np.ones_like(h), np.log(h), h / h.max()], axis=1)
-    noise = 0.05 * np.array([1, -1, 1, -1, 1.0])
-    solve = np.linalg.pinv(design)
-    residual = noise - design @ (solve @ noise)
-    sigma = math.sqrt(residual @ residual / 2 * (solve @ solve.T)[1, 1])
-    _, error = fit(h, np.exp(2 * np.log(h) + noise))
-    last = np.polyfit(np.log(h[-3:]), (2 * np.log(h) + noise)[-3:], 1)[0]
-    p = 2 + (solve @ noise)[1]
-    q = np.linalg.pinv(np.column_stack([design, design[:, 2] ** 2])) @ (2 * np.log(h) + noise)
-    model = max(abs(p - last) / 2, abs(q[1] - p))
-    student = scipy.stats.t.ppf(0.975, 2) / 1.96
-    assert error == pytest.approx(math.sqrt((student * sigma) ** 2 + model**2 + 0.0025**2), rel=1e-6)
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("amount", [0.3, 30.0, 3000.0])
+def test_every_law_finds_its_own_order(k: int, amount: float) -> None:
+    """However far from asymptotic, p is found where the errors obey the law."""
+    rows = {
+        f"A h^p + B h^(p+{k})": np.log(H**2 + amount * H ** (2 + k)),
+        f"C h^p exp(d{k} h^{k})": 2 * np.log(H) + amount * H**k / 10,
+    }
+    if k == 1:
+        rows["1/(A h^-p + B h^(1-p))"] = -np.log(H**-2.0 + amount / H)
+    for name, logs in rows.items():
+        assert answer(name, logs[:, None]).order == pytest.approx(2, abs=2e-3)
 
 
 def test_the_interval_is_196_standard_errors() -> None:
@@ -253,20 +261,45 @@ def test_the_interval_covers_the_order_under_noise_as_often_as_it_says() -> None
     assert hits >= 90
 
 
-def test_an_inconclusive_verdict_says_why() -> None:
-    wide = OrderEstimate(2.0, 1.5, 2.5, (), ())
-    assert wide.doubt(2) == "the interval is wide: half-width 0.50, 0.15 is allowed"
+def test_an_inconclusive_verdict_says_why_and_what_would_decide() -> None:
+    points = tuple(Point(n, float(n) ** -2, 0.0, True) for n in (8, 16, 32))
+    wide = OrderEstimate(2.0, 1.5, 2.5, (), points)
+    assert wide.doubt(2) == (
+        "the interval is wide: half-width 0.50, 0.15 is allowed; runs with up to about 128 steps would tell"
+    )
     assert wide.doubt(2, 0.6) == wide.doubt(3) == wide.doubt(1) == ""
     assert (
-        OrderEstimate(3.0, 2.4, 3.6, (), ()).doubt(2).startswith("the interval is wide: half-width 0.60, 0.5")
+        OrderEstimate(3.0, 2.4, 3.6, (), points)
+        .doubt(2)
+        .startswith("the interval is wide: half-width 0.60, 0.5")
     )
-    falling = tuple(Point(n, n**-1.0 * (1 + 4 / n), 0.0, True) for n in (8, 16, 32, 64, 128))
-    moving = OrderEstimate(1.1, 1.02, 1.18, (), falling)
-    assert moving.doubt(1).startswith("the slopes still move towards 1, the last by -0.")
+    moving = OrderEstimate(1.1, 1.02, 1.18, (), points, "", Reach(0.9, 1.3, -0.05, 0.5, True))
+    assert moving.doubt(0.9).startswith("the slopes may still move to 0.9, the last by -0.05")
     assert moving.verdict(1) == "inconclusive"
     assert moving.verdict(2) == "lower"
     few = OrderEstimate(math.nan, math.nan, math.nan, (), (), "2 usable points")
-    assert few.doubt(1) == "2 usable points"
+    assert few.doubt(1).startswith("2 usable points")
+
+
+def test_a_floor_that_rounding_reaches_first_is_said_to_need_digits() -> None:
+    points = tuple(Point(n, float(n) ** -2, 1e-4, n < 64) for n in (8, 16, 32, 64))
+    assert "digits" in OrderEstimate(2.0, 1.5, 2.5, (), points).doubt(2)
+
+
+@pytest.mark.parametrize("claimed", [2, 3, 4])
+def test_an_undeclared_floor_is_named_and_refutes_nothing(claimed: int) -> None:
+    for level in (1e-7, 1e-5, 1e-3):
+        e = estimate_order(N, H**3 + level, NO_FLOOR)
+        assert e.verdict(claimed) in (
+            ("inconclusive", "consistent") if claimed == 3 else ("inconclusive",) * 2
+        ) or (e.note and abs(e.order - 3) < 0.1)
+        assert e.note or "hardly fall" in e.doubt(claimed)
+
+
+def test_known_floors_make_a_plateau_the_methods_own() -> None:
+    e = estimate_order(N, H**3 + 1e-2, NO_FLOOR, known_floors=True)
+    assert e.verdict(3) == "lower"
+    assert abs(e.order) < 0.05
 
 
 @pytest.mark.parametrize(("half", "verdict"), [(0.149, "consistent"), (0.151, "inconclusive")])
@@ -274,18 +307,18 @@ def test_the_widest_interval_that_confirms_is_015(half: float, verdict: str) -> 
     assert OrderEstimate(2.0, 2 - half, 2 + half, (), ()).verdict(2) == verdict
 
 
-def test_the_reported_window_is_the_most_certain() -> None:
-    e = estimate_order(N, np.exp(2 * np.log(H)) * (1 + 40 * H**3), np.zeros(len(N)))
-    h, errors = H, np.exp(2 * np.log(H)) * (1 + 40 * H**3)
-    assert e.half_width == pytest.approx(
-        1.96 * min(fit(h[-w:], errors[-w:])[1] for w in range(4, 9)), rel=1e-9
-    )
+def test_the_reported_answer_is_the_most_certain() -> None:
+    errors = H**2 * (1 + 40 * H**3)
+    e = estimate_order(N, errors, np.zeros(len(N)))
+    found = extrapolations(N, np.log(errors)[:, None], np.zeros(len(N)))
+    assert e.order == found[0].order
+    assert found[0].half_width == min(a.half_width for a in found)
 
 
 def test_four_points_are_enough_and_nothing_below_the_floor_is_used() -> None:
     floors = np.where(np.arange(len(N)) < 4, 0.0, 1e9)
     e = estimate_order(N, H**2, floors)
-    assert e.window == N[:4]
+    assert max(e.window) == N[3]
 
 
 def test_a_higher_order_stands_only_if_the_runs_show_it() -> None:
@@ -302,16 +335,6 @@ def test_every_statistic_resamples_itself() -> None:
     errors[:, 0] = H * 1e-2
     by_median = estimate_order(N, errors, np.zeros(len(N)), statistic="median")
     assert by_median.half_width < 0.01
-
-
-def test_with_one_degree_of_freedom_the_model_part_is_half_the_distance_to_the_plain_slope() -> None:
-    h = 1 / np.array([192, 256, 384, 512])
-    errors = h**2 * np.exp(40 * h)
-    design = np.stack([np.ones(4), np.log(h), h / h.max()], axis=1)
-    order, error = convergence._fit(h, errors, errors[:, None])
-    last = np.polyfit(np.log(h[-3:]), np.log(errors[-3:]), 1)[0]
-    assert order == pytest.approx((np.linalg.pinv(design) @ np.log(errors))[1])
-    assert error == pytest.approx(math.hypot(abs(last - order) / 2, convergence.RESOLUTION), rel=1e-4)
 
 
 def test_the_statistics_are_what_they_are_called() -> None:

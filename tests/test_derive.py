@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import sympy
 from semilinear.analysis.ansatz import ansatz
-from semilinear.analysis.derive import Family, collocation, derive, derive_embedded, differences
+from semilinear.analysis.derive import collocation, derive, derive_embedded
 from semilinear.analysis.derived_text import data, latex, python
 from semilinear.analysis.elimination import solve
 from semilinear.analysis.error_norm import NoMinimum
 from semilinear.analysis.expansion import expand
+from semilinear.analysis.family import Family, differences
 from semilinear.analysis.minimise import minimise_error, minimise_norm
 from semilinear.analysis.pairs import estimator_ratio, pair
 from semilinear.analysis.plan_check import check_against_plan, worst
@@ -214,8 +215,6 @@ def test_a_pair_has_both_orders_and_its_estimate_is_judged() -> None:
     itself = family.find(method)
     assert itself is not None
     assert estimator_ratio(method, family.at(itself)) == float("inf")
-    with pytest.raises(ValueError, match="no parameters, got b_4_1"):
-        pair(method, family)
     with pytest.raises(ValueError, match="must have the tableau's stages"):
         pair(known("krogstad4"), member)
 
@@ -276,7 +275,7 @@ def test_all_kutta_methods_with_nodes_half_half_one() -> None:
         (Stage(HALF, N(0) / 2), Stage(HALF, N(1) / 2), Stage(1, N(2))),
         (N(0) + 2 * N(1) + 2 * N(2) + N(3)) / 6,
     )
-    assert family.find(classical_rk4) == {Symbol("b_2"): THIRD}
+    assert family.find(classical_rk4) == {Symbol("b_3"): THIRD}
 
 
 def test_a_tableau_outside_a_family_is_not_found() -> None:
@@ -304,7 +303,9 @@ def test_every_branch_is_found() -> None:
 
 def test_a_divisor_is_another_branch_and_is_recorded() -> None:
     branches = solve([X * Y - 1 + X], [X, Y])
-    assert [(b.values, b.nonzero) for b in branches] == [({Y: (1 - X) / X}, (X,))]
+    assert [({k: sympy.cancel(v) for k, v in b.values.items()}, b.nonzero) for b in branches] == [
+        ({Y: sympy.cancel((1 - X) / X)}, (X,))
+    ]
     first, second = solve([X * Y], [X, Y])
     assert {*first.values, *second.values} == {X, Y}
     assert set(second.nonzero) == set(first.values)
@@ -363,8 +364,8 @@ def test_any_error_can_be_minimised() -> None:
 def test_what_has_no_minimum_is_refused() -> None:
     with pytest.raises(ValueError, match="must have a parameter"):
         minimise_norm(collocation(2))
-    with pytest.raises(ValueError, match="step ratios"):
-        minimise_norm(derive(past=1, order=2)[0])
+    with pytest.raises(ValueError, match="must be of one step"):
+        minimise_error(derive(past=1, order=2)[0], lambda f: 0.0)
     with pytest.raises(NoMinimum, match="infinite at the start"):
         minimise_error(two_stage_stiff()[0], lambda f: float("nan"))
 
@@ -392,7 +393,9 @@ def test_the_json_of_numbers_is_a_tableau_file() -> None:
 
     (family,) = equation_5_9()
     member = family.at({C2: THIRD})
-    assert member.find(parse_tableau(json.dumps(data(member))).tableau) == {}
+    written = data(member)
+    assert (written.pop("form"), written.pop("claimed")) == ("lambda", 3)
+    assert member.find(parse_tableau(json.dumps(written)).tableau) == {}
     assert member.find(known("hochbruck-ostermann3")) == {}
 
 
@@ -417,10 +420,10 @@ def test_latex_has_a_row_for_each_stage_and_the_output() -> None:
 @pytest.mark.parametrize(("t0", "t1"), [(0.9, 0.7), (0.7, 0.65), (0.5, 0.499), (0.2, 0.01)])
 def test_derived_coefficients_are_those_of_a_plan(t0: float, t1: float) -> None:
     members = [
-        two_stage()[0].at({C2: HALF, Symbol("b_1_2"): 0}),
+        two_stage()[0].at({C2: HALF, Symbol("b_2_2"): 0}),
         two_stage_stiff()[0].at({C2: HALF}),
         equation_5_9()[0].at({C2: THIRD}),
-        embedded()[0].at({Symbol("b_4_1"): 0, Symbol("b_4_2"): 0, Symbol("b_4_3"): 0}),
+        embedded()[0].at({Symbol("b_5_1"): 0, Symbol("b_5_2"): 0, Symbol("b_5_3"): 0}),
         adams_stiff(3)()[0],
         collocation(4),
     ]
@@ -454,7 +457,10 @@ def test_a_wrong_plan_coefficient_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
         ({"order": 2, "past": -1}, "past must be an integer from 0 to 63, got -1"),
         ({"order": 2, "indices": [0]}, "indices must be integers from 1 to 16"),
         ({"order": 2, "arguments": "all"}, "arguments must be one of own, earlier"),
-        ({"order": 2, "abscissae": [0]}, "abscissa 1 must be a rational number other than 0, or a symbol"),
+        (
+            {"order": 2, "abscissae": [0]},
+            "abscissa 1 must be a rational number other than 0, one with square",
+        ),
         ({"order": 2, "abscissae": [omega(1)]}, "abscissa 1 must be a rational number"),
         ({"order": 2, "abscissae": [0.5]}, "abscissa 1 must be an exact number or expression, got 0.5"),
         ({"order": 2, "abscissae": ["c2"]}, "abscissa 1 must be an exact number or expression, got 'c2'"),

@@ -14,6 +14,7 @@ import pytest
 import sympy
 import torch
 from semilinear.integrators import grids
+from semilinear.integrators.estimation import Derivatives, diagonal_mean, noised
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.plan_io import difference, load, save
 from semilinear.integrators.program import Evaluation, Plan, Row
@@ -33,9 +34,11 @@ from semilinear.integrators.solvers.dpm_solver_v3 import (
 )
 from semilinear.integrators.statistics import Smooth, constant, from_functions, gaussian
 from semilinear.integrators.statistics_grid import Tabulated, smooth
+from semilinear.integrators.statistics_io import save as save_statistics
 from semilinear.integrators.tableau import N, P, Stage, Tableau, interpolate, omega
 from semilinear.verification.golden import DATA, read, replay_case
 from semilinear.verification.mixtures import GaussianMixture
+from semilinear.verification.own_statistics import GENERIC, for_problem, generic, statistics_of
 from semilinear.verification.problems import marginal_samples, problem
 from semilinear.verification.study import Experiment, Study, run
 
@@ -68,7 +71,7 @@ def tabulate(intervals: int) -> Tabulated:
 
 
 def plan_of(solver: Solver, schedule: Schedule = VP, steps: int = 7, **options: Any) -> Plan:
-    defaults: dict[str, Any] = {"steps": steps, "grid": grids.karras()}
+    defaults: dict[str, Any] = {"steps": steps, "grid": grids.karras(), "final": "full"}
     defaults |= {"t_start": float(schedule.t_of_lam(-2.0)), "t_end": float(schedule.t_of_lam(2.5))}
     return compile_plan(solver, schedule, **(defaults | options))
 
@@ -174,7 +177,7 @@ def experiment() -> Experiment:
 
 
 def measured(solver: Solver, start: Any = "exact") -> Study:
-    return run(solver, experiment(), start=start)
+    return run(solver, experiment(), start=start, final="full")
 
 
 ORDERS: dict[str, tuple[Callable[[], Solver], int, int]] = {
@@ -241,7 +244,8 @@ def test_a_pseudo_corrector_is_three_times_worse_than_a_plain_one() -> None:
     errors = []
     for corrector in ("pseudo", "same"):
         solver = multistep(2, corrector, statistics=ANY)
-        plan = compile_plan(solver, VP, steps=300, t_start=T_START, t_end=T_END, start="exact")
+        options: dict[str, Any] = {"t_start": T_START, "t_end": T_END, "start": "exact", "final": "full"}
+        plan = compile_plan(solver, VP, steps=300, **options)
         states = [torch.tensor(s) for s in (law.x, *law.states([plan.inputs[1]]))]
         result = sample(plan, law.problem.model(VP), states).x.numpy()
         errors.append(np.sqrt(np.mean((result - law.states([T_END])[0]) ** 2)))
@@ -332,7 +336,7 @@ def test_a_node_that_the_rule_does_not_choose_is_noticed() -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("s")])
 def test_evaluations_are_steps_and_the_last_step_is_not_corrected(name: str) -> None:
-    plan = plan_of(make(name), steps=6)
+    plan = plan_of(generic(name), steps=6)
     assert plan.nfe == 6
     assert sum(isinstance(op, Row) for op in plan.steps[-1].operations) == 1
 
@@ -453,7 +457,7 @@ def test_what_is_no_statistics_is_refused() -> None:
 
 def test_the_end_of_the_noise_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="not known at lambda = inf: end or start elsewhere"):
-        compile_plan(multistep(1), rectified_flow(), times=[0.9, 0.5, 0.0])
+        compile_plan(multistep(1, statistics=GENERIC), rectified_flow(), times=[0.9, 0.5, 0.0])
 
 
 def test_every_combination_of_arguments_is_a_consistent_method() -> None:
@@ -464,3 +468,44 @@ def test_every_combination_of_arguments_is_a_consistent_method() -> None:
                     solver = multistep(order, corrector, half=half, pseudo_predictor=True)
                     assert all(t.consistency_defects() == [] for t in solver.sequence.tableaux)
     assert corrected(1, False, 1, False, False) == predictor(1)
+
+
+# --- statistics that were not given ---
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_listed_name_does_not_run_without_statistics(name: str) -> None:
+    """N(0, 1)'s ran on any problem, without a word: the formula alone is a formula."""
+    solver = make(name)
+    assert all(t.consistency_defects() == [] for t in solver.sequence.tableaux)
+    ends: Any = {"t_start": 1.0, "t_end": 1e-3}
+    for arguments in (ends | {"steps": 6}, {"times": np.linspace(1.0, 0.1, 7)}):
+        with pytest.raises(ValueError, match=r"statistics must be given .*make\(name, statistics="):
+            compile_plan(solver, VP, **arguments)
+    with pytest.raises(ValueError, match="statistics must be given"):
+        compile_plan(solver, VP, **ends, steps=6, digits=30)
+
+
+def test_statistics_come_from_a_file_too(tmp_path: Path) -> None:
+    table = Tabulated(-3.0, 3.0, *(np.linspace(v, v + 0.2, 61) for v in (0.3, -0.1, 0.1)))
+    save_statistics(table, tmp_path / "own.npz")
+    times = [0.5, 0.4, 0.3, 0.2]
+    read, given = (
+        compile_plan(make("dpm-solver-v3-2m", statistics=s), VP, times=times)
+        for s in (str(tmp_path / "own.npz"), smooth(table))
+    )
+    assert difference(read, given).value == 0
+    with pytest.raises(FileNotFoundError):
+        make("dpm-solver-v3-2m", statistics=str(tmp_path / "missing.npz"))
+
+
+@pytest.mark.parametrize("name", ["golden-mixture", "mixture-1d", "gaussian"])
+def test_a_study_takes_the_statistics_of_its_own_problem(name: str) -> None:
+    """Exact ones against an estimate from samples."""
+    own, problem_ = statistics_of(problem(name), -0.7, 1.75), problem(name)
+    solver = for_problem("dpm-solver-v3-2m", problem_, -0.7, 1.75)
+    assert solver.claimed == make("dpm-solver-v3-2m").claimed
+    draws = noised(torch.tensor(problem_.data(4000, 1)), VP, 2)
+    t = float(VP.t_of_lam(0.5))
+    sampled = diagonal_mean(Derivatives(problem_.model(VP), VP), draws(0, t), t).numpy()
+    np.testing.assert_allclose(np.asarray(own.at(0.5).l), sampled, atol=0.05)  # four standard errors

@@ -38,7 +38,7 @@ FAR = Fraction(1, 10**20)
 def compiled(solver: Solver, ends: str, steps: int = 4) -> Plan | None:
     """The plan on equal steps in t, or None where it is refused."""
     try:
-        return compile_plan(solver, FLOW, steps=steps, grid=grids.uniform_t(), **ENDS[ends])
+        return compile_plan(solver, FLOW, steps=steps, grid=grids.uniform_t(), final="full", **ENDS[ends])
     except ValueError:
         return None
 
@@ -165,7 +165,9 @@ def check_limit(name: str, prediction: str, times: Callable[[Fraction], list[Any
 
     def at(distance: Fraction, digits: int | None = 100) -> Plan:
         nodes = [choose(digits).number(Fraction(t)) for t in times(distance)]
-        return compile_plan(make(name), FLOW, times=nodes, prediction=prediction, digits=digits)
+        return compile_plan(
+            make(name), FLOW, times=nodes, prediction=prediction, final="full", digits=digits
+        )
 
     limit, *others = at(Fraction(0)), at(Fraction(0), None), at(FAR), at(FAR**2)
     for step in range(len(limit.steps)):
@@ -209,7 +211,7 @@ def test_where_no_limit_exists_cause_and_remedy_are_named(
     name: str, times: list[float], prediction: str, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        compile_plan(make(name), FLOW, times=times, prediction=prediction)
+        compile_plan(make(name), FLOW, times=times, prediction=prediction, final="full")
 
 
 @pytest.mark.parametrize("name", ["dpm-solver++-2m", "unipc-2-bh2", "er-sde-ode-2-corrected", "ab-norsett3"])

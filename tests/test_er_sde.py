@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -280,3 +281,31 @@ def test_options_that_are_not_known_are_named(option: str, value: Any) -> None:
     changed = copy.deepcopy(data["cases"][56])
     changed["options"][option] = value
     assert option in replay_case(data, 56, changed).error
+
+
+# --- noise scales as Python functions ---
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_python_function_is_the_expression_that_it_computes(order: int) -> None:
+    """The release's default up to the rounding of 0.3, and powers exactly."""
+    pairs = (
+        (lambda rho: rho * (sympy.exp(rho**0.3) + 10), SDE_5),
+        (lambda rho: rho**2, REVERSE_SDE),
+        (lambda rho: 3 * rho, ODE),
+    )
+    for function, scale in pairs:
+        made, named = (
+            compile_plan(er_sde(order, s), vp_linear(), steps=6, t_start=0.9, t_end=0.01)
+            for s in (function, scale)
+        )
+        assert difference(made, named).value < 1e-13
+        assert made.stochastic == named.stochastic
+
+
+@pytest.mark.parametrize(
+    "function", [lambda rho: rho * (math.exp(rho**0.3) + 10), lambda rho: rho * np.exp(rho), lambda rho: "x"]
+)
+def test_a_function_of_floats_alone_is_refused_with_what_to_write(function: Any) -> None:
+    with pytest.raises(ValueError, match=r"sympy\.exp|phi must be an expression"):
+        er_sde(2, function)

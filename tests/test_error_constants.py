@@ -7,13 +7,14 @@ from semilinear.analysis.solver_proof import prove_solver
 from semilinear.integrators.solvers import make
 from semilinear.verification.claims import EXPECTATIONS
 from semilinear.verification.error_constants import Run, Setting, error_constant, projected
+from semilinear.verification.own_statistics import generic
 from semilinear.verification.quadrature_effect import RULES, Rule, effect
 
 FAST = ("ddim", "dpm-solver-2", "deis-tab1", "er-sde-ode-2-corrected", "unipc-1-bh2", "dpm-solver-v3-2m")
 
 
 def check(name: str, steps: int, tolerance: float) -> None:
-    constant = error_constant(make(name), steps)
+    constant = error_constant(generic(name), steps)
     first, second = (abs(r - 1) for r in constant.ratios)
     assert abs(constant.limit - 1) < tolerance  # what is left is O(h^2)
     assert second < max(0.7 * first, 0.01)

@@ -89,7 +89,7 @@ def test_exact_coefficients_are_the_numbers_of_the_plan(name: str) -> None:
     times = [MP.number(t) for t in (0.9, 0.6, 0.35, 0.1)]
     lams = [schedule.lam(t) for t in times]
     compiler = StepCompiler(solver, schedule, "eps", MP)
-    tableaux = solver.sequence.at(count, False)
+    tableaux = solver.sequence.at(count, "full")
     if len(tableaux) != count:
         count = len(tableaux)
     numeric = [compiler.step(tableaux[i], times[i], times[i + 1], i, count) for i in range(len(tableaux))]

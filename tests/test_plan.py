@@ -25,6 +25,7 @@ from semilinear.integrators.solver import Ramp, Repeat, Solver, StepContext
 from semilinear.integrators.solvers import SOLVERS, deis, dpm_solver, make
 from semilinear.integrators.tableau import N, Stage, Tableau, phi, phi1
 from semilinear.integrators.tableau import N as NN
+from semilinear.verification.own_statistics import generic
 
 VP = vp_linear()
 NONSENSE: Any = "nonsense"
@@ -41,7 +42,7 @@ FIRST_ORDER = (
 
 
 def plan(name: str = "dpm-solver++-2m", steps: int = 8, **options: Any) -> Plan:
-    return compile_plan(make(name), VP, **({"steps": steps} | RANGE | options))
+    return compile_plan(generic(name), VP, **({"steps": steps} | RANGE | options))
 
 
 # --- identities ---
@@ -61,13 +62,13 @@ def test_every_first_order_solver_is_ddim_in_40_digits(name: str) -> None:
 
 def test_on_sigma_equal_t_the_time_form_is_the_rho_form() -> None:
     options: dict[str, Any] = {"steps": 10, "t_start": 20.0, "t_end": 0.05, "grid": grids.karras()}
-    a, b = (compile_plan(make(name), edm(), **options) for name in ("deis-tab3", "deis-rhoab3"))
+    a, b = (compile_plan(generic(name), edm(), **options) for name in ("deis-tab3", "deis-rhoab3"))
     assert difference(a, b).value < 1e-12
 
 
 def test_on_geometric_sigma_the_time_form_is_the_lambda_form() -> None:
     options: dict[str, Any] = {"steps": 10, "t_start": 1.0, "t_end": 0.3}
-    a, b = (compile_plan(make(name), ve(), **options) for name in ("deis-tab2", "deis-lambdaab2"))
+    a, b = (compile_plan(generic(name), ve(), **options) for name in ("deis-tab2", "deis-lambdaab2"))
     assert difference(a, b).value < 1e-11
 
 
@@ -91,7 +92,7 @@ def test_a_constant_model_is_solved_exactly_by_every_solver() -> None:
     x = torch.full((2, 3), float(VP.alpha(1.0)) * a + float(VP.sigma(1.0)) * b, dtype=torch.float64)
     expected = float(VP.alpha(1e-3)) * a + float(VP.sigma(1e-3)) * b
     for name in SOLVERS:
-        solver = make(name)
+        solver = generic(name)
         form = solver.form(VP)
         # An affine integrand is not constant then, and a kernel does not solve the linear part.
         if form.affine is not None or form.linear is not None:
@@ -172,7 +173,7 @@ def test_parameters_may_depend_on_the_budget(name: str, steps: int) -> None:
         return {sympy.Symbol("a"): 1.0}
 
     scaled = Tableau((), phi1 * NN(0) * sympy.Symbol("a"))
-    solver = make(name)
+    solver = generic(name)
     sequence: Any = (
         dataclasses.replace(solver.sequence, by_order=(scaled, scaled))  # type: ignore[type-var]
         if "fast" in name
@@ -188,7 +189,8 @@ def test_the_ramp_is_descended_at_the_end_on_request() -> None:
         return [len(s.operations[-1].terms) for s in made.steps]  # type: ignore[union-attr]
 
     options: dict[str, Any] = {"steps": 7, "prediction": "x0"}
-    assert terms(plan("dpm-solver++-3m-corrected", **options)) == [2, 3, 4, 4, 4, 4, 4]
+    assert terms(plan("dpm-solver++-3m-corrected", **options, final="full")) == [2, 3, 4, 4, 4, 4, 4]
+    assert terms(plan("dpm-solver++-3m-corrected", **options, final="last")) == [2, 3, 4, 4, 4, 4, 2]
     assert terms(plan("dpm-solver++-3m-corrected", **options, final="lower")) == [2, 3, 4, 4, 4, 3, 2]
 
 
@@ -215,7 +217,7 @@ def test_grids_may_end_at_sigma_zero_with_a_first_order_last_step(
 ) -> None:
     start = 0.8 * schedule.t_max
     made = compile_plan(
-        make(name), schedule, steps=steps, t_start=start, t_end=0.0, grid=grids.uniform_t(), final="lower"
+        generic(name), schedule, steps=steps, t_start=start, t_end=0.0, grid=grids.uniform_t(), final="lower"
     )
     rows = [op for step in made.steps for op in step.operations if isinstance(op, Row)]
     assert all(np.isfinite(v) for row in rows for _, _, v in row.terms)
@@ -225,7 +227,7 @@ def test_grids_may_end_at_sigma_zero_with_a_first_order_last_step(
 @pytest.mark.parametrize("name", ["dpm-solver++-2m", "dpm-solver-2", "dpm-solver++-3m-corrected"])
 def test_full_order_at_sigma_zero_is_refused_with_the_remedy(name: str) -> None:
     with pytest.raises(ValueError, match=r"step 4 of 5 .*final='lower'"):
-        compile_plan(make(name), VP, steps=5, t_start=0.5, t_end=0.0, grid=grids.uniform_t())
+        compile_plan(generic(name), VP, steps=5, t_start=0.5, t_end=0.0, grid=grids.uniform_t(), final="full")
 
 
 def test_noise_prediction_at_zero_signal_is_refused_data_prediction_is_not() -> None:
@@ -327,7 +329,7 @@ def test_two_threads_may_compile_and_sample_with_one_solver() -> None:
         ({"t_start": 1e-3}, "t_end must differ"),
         ({"prediction": "epsilon"}, "prediction must be one of"),
         ({"start": "warm"}, "start must be one of own, exact, high-order"),
-        ({"final": "zero"}, "final must be one of full, lower"),
+        ({"final": "zero"}, "final must be one of released, full, last, lower"),
         ({"digits": 0}, "digits must be"),
         ({"times": [1.0, 0.5]}, "times cannot be combined"),
         ({"times": [0.5, 0.3, 0.4, 0.1], "t_start": None, "t_end": None, "steps": None}, "strictly decrease"),
@@ -348,7 +350,7 @@ def test_a_lower_final_order_ends_at_sigma_zero_for_any_number_of_steps(
     name: str, steps: int, start: Any
 ) -> None:
     ends: Any = {"t_start": 1.0, "t_end": 0.0, "grid": grids.uniform_t()}
-    made = compile_plan(make(name), VP, steps=steps, final="lower", start=start, **ends)
+    made = compile_plan(generic(name), VP, steps=steps, final="lower", start=start, **ends)
     (evaluation, row) = made.steps[-1].operations
     assert isinstance(row, Row)
     assert {s for _, s, _ in row.terms} == {evaluation.state}  # DDIM: one state, one evaluation
@@ -728,5 +730,5 @@ def test_after_an_exact_start_every_step_is_that_of_the_own_start(name: str) -> 
         [op for s in plan(name, 9, start=start).steps for op in s.operations if isinstance(op, Row)]
         for start in ("exact", "own")
     )
-    for a, b in zip(exact, own[make(name).history :], strict=True):
+    for a, b in zip(exact, own[generic(name).history :], strict=True):
         assert (a.state, a.terms) == (b.state, b.terms)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,11 @@ import pytest
 from semilinear.analysis.tableau_file import Document, tableau_data, write_tableau
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.solvers import SOLVERS, make
-from semilinear.integrators.tableau import N, Tableau, phi1
+from semilinear.integrators.tableau import N, P, Tableau, interpolate, phi1
 from semilinear.verification.cli import main
 from semilinear.verification.lookup import tableau_of
 from semilinear.verification.terminal import UsageError
-from sympy import Rational
+from sympy import Integer, Rational
 
 KEYS = {"classical", "scalar", "stiff", "weak_stiff", "principal_error_norm", "violated"}
 KROGSTAD = tableau_data(Document(CATALOGUE["krogstad4"].tableau))
@@ -28,6 +30,11 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 def proved(capsys: Any, *arguments: str) -> tuple[int, dict[str, Any]]:
     code, out, _ = run(capsys, *arguments, "--json")
     return code, json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def conditions(data: dict[str, Any]) -> list[tuple[str, int, str, str]]:
+    """The conditions that fail."""
+    return [(v["kind"], v["order"], v["condition"], v["residual"]) for v in data["violated"]]
 
 
 def file_of(folder: Path, data: Any) -> str:
@@ -57,7 +64,7 @@ def test_the_orders_of_the_literature_are_proved(capsys: Any, name: str) -> None
     assert data["scalar"] == classical
     for kind, order in (("classical", classical), ("stiff", stiff)):
         assert {v["order"] for v in data["violated"] if v["kind"] == kind} == {order + 1}
-    assert all(v.keys() == {"kind", "order", "condition", "residual"} for v in data["violated"])
+    assert all(v.keys() == {"kind", "order", "condition", "residual", "decimal"} for v in data["violated"])
     assert data["principal_error_norm"] > 0
     assert (data["claimed"], data["order"], data["required"]) == (classical, None, classical)
 
@@ -66,7 +73,7 @@ def test_a_claim_that_fails_is_exit_code_1(capsys: Any) -> None:
     code, data = proved(capsys, "dpm-solver++-3m-released")
     assert (code, data["verdict"], data["claimed"], data["classical"]) == (1, "fails", 3, 2)
     assert data["parameters"] == ["omega1", "omega2"]
-    assert {"kind": "stiff", "order": 3, "condition": "psi_3", "residual": "-1/12"} in data["violated"]
+    assert ("stiff", 3, "psi_3", "-1/12") in conditions(data)
     code, out, _ = run(capsys, "dpm-solver++-3m-released")
     assert code == 1
     assert "order 3 is claimed, order 2 is proved: order 3 fails" in out
@@ -82,7 +89,7 @@ def test_a_typo_in_a_copied_table_is_named(capsys: Any, tmp_path: Path) -> None:
     code, data = proved(capsys, path, "--order", "4")
     assert (code, data["verdict"], data["classical"]) == (1, "fails", 0)
     assert any(v["kind"] == "classical" and v["order"] == 1 for v in data["violated"])
-    assert {"kind": "stiff", "order": 1, "condition": "psi_1", "residual": "-4/3"} in data["violated"]
+    assert ("stiff", 1, "psi_1", "-4/3") in conditions(data)
     code, out, _ = run(capsys, path, "--order", "4")
     assert code == 1
     assert "order 4 was asked for, classical order 0 is proved: order 4 fails" in out
@@ -287,3 +294,107 @@ def test_a_terminal_is_sent_no_control_characters_of_a_file(capsys: Any, tmp_pat
     path.write_text(json.dumps({"c": ["0"], "a": [[]], "b": ["phi(1, 1)"], key: "\x1b[31m"}))
     assert main(["prove", str(path)]) == 2
     assert f"{key} must hold printable characters alone" in capsys.readouterr().err
+
+
+# --- forms, rounded tables, files that say more ---
+
+RK4: dict[str, Any] = {
+    "c": [0, "1/2", "1/2", 1],
+    "a": [[], ["1/2"], [0, "1/2"], [0, 0, 1]],
+    "b": ["1/6", "1/3", "1/3", "1/6"],
+}
+HEUN: dict[str, Any] = {"c": [0, 1], "a": [[], [1]], "b": ["1/2", "1/2"]}
+NYSTROM: dict[str, Any] = {
+    "c": [0, "1/3", "2/3"],
+    "a": [[], ["1/3"], [0, "2/3"]],
+    "b": ["1/4", 0, "3/4"],
+}
+
+
+@pytest.mark.parametrize(("table", "order"), [(RK4, 4), (HEUN, 2), (NYSTROM, 3)])
+def test_a_plain_table_is_proved_as_one_and_hinted_at(
+    capsys: Any, tmp_path: Path, table: dict[str, Any], order: int
+) -> None:
+    path = file_of(tmp_path, table)
+    as_exponential = proved(capsys, path)[1]
+    assert (as_exponential["classical"], as_exponential["form"], as_exponential["plain"]) == (
+        1,
+        "lambda",
+        order,
+    )
+    hint = f"as a plain Runge-Kutta or multistep table (--form rho) it has order {order}"
+    assert hint in as_exponential["hint"]
+    assert hint in " ".join(run(capsys, path)[1].split())
+    for arguments in ([path, "--form", "rho"], [file_of(tmp_path, table | {"form": "rho"})]):
+        data = proved(capsys, *arguments)[1]
+        assert (data["classical"], data["form"], data["hint"]) == (order, "rho", None)
+        assert data["equation"] == "y' = N(tau, y)"
+        assert [data[key] for key in ("scalar", "stiff", "weak_stiff", "zero_stiff")] == [None] * 4
+
+
+def test_a_table_without_a_plain_reading_that_is_better_gets_no_hint(capsys: Any) -> None:
+    data = proved(capsys, "krogstad4")[1]
+    assert (data["classical"], data["plain"], data["hint"]) == (4, 4, None)
+
+
+def test_forms_that_a_table_cannot_have_are_refused(capsys: Any, tmp_path: Path) -> None:
+    path = file_of(tmp_path, RK4)
+    for arguments, words in (
+        ([path, "--form", "t"], "has no moment phi(k, c)"),
+        (["dpm-solver++-2m", "--form", "rho"], "has a form of its own"),
+        (["exprb43", "--form", "rho"], "linearised"),
+        ([path, "--form", "x"], "invalid choice"),
+    ):
+        code, _, err = run(capsys, *arguments)
+        assert (code, words in err) == (2, True), err
+
+
+def test_moments_of_a_weight_are_proved_in_t(capsys: Any, tmp_path: Path) -> None:
+    trapezoid = {"c": [0, 1], "a": [[], ["phi(1, 1)"]], "b": ["phi(1, 1) - phi(2, 1)", "phi(2, 1)"]}
+    code, data = proved(capsys, file_of(tmp_path, trapezoid | {"form": "t", "claimed": 2}))
+    assert (code, data["classical"], data["claimed"], data["equation"]) == (0, 2, 2, "y' = w(tau) N(tau, y)")
+
+
+def equal_adams(k: int) -> Document:
+    """Adams-Bashforth of order k, its weights those of equal steps."""
+    nodes = {Integer(0): N(0)} | {Integer(-j): P(j) for j in range(1, k)}
+    return Document(Tableau((), interpolate(nodes)), form="rho", equal_steps=True)
+
+
+def test_an_order_beyond_what_is_looked_for_is_a_lower_bound(capsys: Any, tmp_path: Path) -> None:
+    path = file_of(tmp_path, tableau_data(replace(equal_adams(10), claimed=10)))
+    code, data = proved(capsys, path)
+    assert (code, data["classical"], data["at_least"], data["verdict"]) == (1, 8, ["classical"], "undecided")
+    assert (data["principal_error_norm"], data["leading_error"]) == (None, [])
+    code, out, _ = run(capsys, path, "--order", "8")
+    assert (code, "order 8 was asked for, classical order at least 8 is proved" in out) == (0, True)
+
+
+def test_an_order_at_the_limit_that_ends_there_is_one(capsys: Any, tmp_path: Path) -> None:
+    write_tableau(tmp_path / "ab.json", equal_adams(8))
+    data = proved(capsys, str(tmp_path / "ab.json"))[1]
+    assert (data["classical"], data["at_least"]) == (8, [])
+    assert data["principal_error_norm"] > 0
+
+
+def test_stages_that_nothing_reads_are_named_and_ignored(capsys: Any, tmp_path: Path) -> None:
+    table = json.loads(json.dumps(KROGSTAD))
+    table["c"].insert(2, "1/5")
+    table["a"].insert(2, ["7", "0"])
+    for row in (*table["a"][3:], table["b"]):
+        row.insert(2, "0")
+    whole, extended = proved(capsys, "krogstad4")[1], proved(capsys, file_of(tmp_path, table))[1]
+    assert extended["ignored_stages"] == [3]
+    for key in ("classical", "stiff", "weak_stiff", "zero_stiff", "stage_order", "principal_error_norm"):
+        assert extended[key] == whole[key]
+    assert extended["violated"] == whole["violated"]
+
+
+def test_integers_too_long_to_write_out_are_decimals(capsys: Any, tmp_path: Path) -> None:
+    numbers = (f"{10**180 + 7 * i}/{3 * 10**180 + i}" for i in itertools.count())
+    rows = [[next(numbers) for _ in range(i)] for i in range(5)]
+    table = {"c": [0, *(next(numbers) for _ in range(4))], "a": rows, "b": rows[4] + ["1/7"], "form": "rho"}
+    code, data = proved(capsys, file_of(tmp_path, table), "--order", "4")
+    assert code == 1
+    assert all(v["decimal"] is not None for v in data["violated"])
+    assert any("/" not in v["residual"] for v in data["violated"])

@@ -25,7 +25,8 @@ GAP = st.fractions(Rational(1, 5), 3, max_denominator=20)
 
 
 def plan(solver: Solver, **options: Any) -> Plan:
-    return compile_plan(solver, VP, **{"steps": 7, "t_start": 1.0, "t_end": 1e-3} | options)
+    defaults: dict[str, Any] = {"steps": 7, "t_start": 1.0, "t_end": 1e-3, "final": "full"}
+    return compile_plan(solver, VP, **defaults | options)
 
 
 def usable(c2: Any, c3: Any, released: bool = False) -> tuple[Rational, Rational]:

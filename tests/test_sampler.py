@@ -18,17 +18,18 @@ from semilinear.integrators.solver import Repeat, Solver
 from semilinear.integrators.solvers import SOLVERS, dpm_solver, make
 from semilinear.integrators.tableau import N as NN
 from semilinear.integrators.tableau import Tableau, phi1
+from semilinear.verification.own_statistics import generic
 from semilinear.verification.problems import mixture_1d, rotated_product
 from torch.utils._python_dispatch import TorchDispatchMode
 
 VP = vp_linear()
 PROBLEM = rotated_product()
 X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
-ODE = [name for name in SOLVERS if not make(name).stochastic]
+ODE = [name for name in SOLVERS if not generic(name).stochastic]
 
 
 def plan(name: str = "dpm-solver++-2m", steps: int = 8, **options: Any) -> Plan:
-    return compile_plan(make(name), VP, steps=steps, t_start=1.0, t_end=1e-3, **options)
+    return compile_plan(generic(name), VP, steps=steps, t_start=1.0, t_end=1e-3, **options)
 
 
 # --- what the loop costs, counted ---
@@ -463,7 +464,8 @@ def test_data_are_encoded_at_the_same_order(name: str, order: int) -> None:
     errors, returns = [], []
     for steps in (40, 80):
         there, back = (
-            compile_plan(make(name), VP, steps=steps, t_start=a, t_end=b) for a, b in ((0.1, 0.5), (0.5, 0.1))
+            compile_plan(generic(name), VP, steps=steps, t_start=a, t_end=b)
+            for a, b in ((0.1, 0.5), (0.5, 0.1))
         )
         encoded = sample(there, PROBLEM.model(VP), x).x
         errors.append(np.abs(encoded - exact).max())

@@ -49,7 +49,7 @@ BOTH = pytest.mark.parametrize("version", ["v1", "v2"])
 
 def plan(solver: Solver | str, steps: int = 8, **options: Any) -> Plan:
     made = make(solver) if isinstance(solver, str) else solver
-    return compile_plan(made, VP, steps=steps, **(RANGE | options))
+    return compile_plan(made, VP, steps=steps, **({"final": "full"} | RANGE | options))
 
 
 # --- phi_1 ---

@@ -20,7 +20,7 @@ from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.sde_forms import NoiseLevel, sde_data, sde_noise
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import deis, dpm_solver, make
-from semilinear.integrators.solvers.stochastic import k_diffusion, sa_solver, seeds
+from semilinear.integrators.solvers.stochastic import at_noise_level, k_diffusion, sa_solver, seeds
 from semilinear.verification.linear_law import Gaussians
 from semilinear.verification.problems import problem
 from semilinear.verification.stochastic import respond
@@ -33,7 +33,8 @@ NONSENSE: Any = "nonsense"
 
 
 def plan(solver: Solver, steps: int = 6, **options: Any) -> Plan:
-    return compile_plan(solver, VP, **({"steps": steps, "t_start": 1.0, "t_end": 1e-3} | options))
+    defaults: dict[str, Any] = {"steps": steps, "t_start": 1.0, "t_end": 1e-3, "final": "full"}
+    return compile_plan(solver, VP, **(defaults | options))
 
 
 # --- reductions: equality of plans ---
@@ -188,7 +189,8 @@ def test_sa_solver_integrates_the_interpolation_polynomial(
     q = 1 + tau^2, through `predictor` points from lambda_0 back, or `corrector` points from lambda_1 back.
     """
     q, f, times = MP.number(1 + Fraction(tau) ** 2), VP.formulas, [0.6, 0.52, 0.47, 0.4, 0.33, 0.3]
-    made = compile_plan(sa_solver(predictor, corrector, tau=tau), VP, times=times, prediction="x0", digits=30)
+    solver = sa_solver(predictor, corrector, tau=tau)
+    made = compile_plan(solver, VP, times=times, prediction="x0", final="full", digits=30)
     lam = [f.lam(MP.number(t)) for t in times]
     rows = [op for op in made.steps[3].operations if isinstance(op, Row)]
     for row, count, latest in zip(rows, (predictor, corrector), (3, 4), strict=False):
@@ -204,7 +206,7 @@ def test_sa_solver_integrates_the_interpolation_polynomial(
 def test_k_diffusion_3m_lacks_the_factor_two_of_its_second_difference(eta: float) -> None:
     """Against Adams-Bashforth 3 in the same form: half the weight of phi_3 on the second difference."""
     times = [0.6, 0.52, 0.47, 0.4]
-    options: dict[str, Any] = {"times": times, "prediction": "x0"}
+    options: dict[str, Any] = {"times": times, "prediction": "x0", "final": "full"}
     released = compile_plan(k_diffusion(3, eta=eta), VP, **options)
     adams = compile_plan(sa_solver(3, tau=sympy.sqrt(sympy.Rational(eta))), VP, **options)
     f = VP.formulas
@@ -338,6 +340,46 @@ def test_a_corrector_costs_nothing_but_in_pece_mode(
 def test_bad_arguments_are_named(build: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+# --- another noise level of a solver ---
+
+KEPT = {
+    "ddim": "noise",
+    "dpm-solver-2": "noise",
+    "dpm-solver-3m-released": "noise",
+    "dpm-solver++-2m": "data",
+    "deis-lambdaab2": "noise",
+    "unipc-3-bh2": "data",
+    "unipc-3-bh2-noise": "noise",
+    "res-2m": "data",
+    "krogstad4": "data",
+}
+OTHERS = (
+    *("deis-tab2", "deis-tab3-released", "deis-rhoab2", "deis-rhork-3kutta", "deis-ipndm", "edm-heun"),
+    *("scire-v1-2-released", "scire-v2-2m-released", "er-sde-ode-2-corrected", "er-sde-2-corrected", "lms-4"),
+    *(
+        "ddpm",
+        "dpm-2-ancestral",
+        "edm-heun-churn",
+        "dpm-2-churn",
+        "score-sde-pf-reverse-diffusion",
+        "score-sde-reverse-diffusion",
+    ),
+)
+
+
+@pytest.mark.parametrize("prediction", ["data", "noise"])
+@pytest.mark.parametrize("name", [*KEPT, *OTHERS])
+def test_another_noise_level_keeps_the_form_or_is_refused(name: str, prediction: Any) -> None:
+    """At level 0 a solver of the flow is itself, operation by operation."""
+    solver = make(name)
+    if KEPT.get(name) != prediction:
+        with pytest.raises(ValueError, match=r"(prediction|solver) must"):
+            at_noise_level(solver, prediction, 0)
+        return
+    assert difference(plan(at_noise_level(solver, prediction, 0)), plan(solver)).value == 0
+    assert at_noise_level(solver, prediction, 1).stochastic
 
 
 # --- digits ---

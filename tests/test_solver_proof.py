@@ -13,6 +13,7 @@ from semilinear.analysis.moments import POINTS, by_parts, left_mean, left_rieman
 from semilinear.analysis.solver_proof import GRIDS, on_smooth_grid, prove_solver
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.form import data_in_lambda
+from semilinear.integrators.program import Final
 from semilinear.integrators.solver import Ramp, Solver
 from semilinear.integrators.solvers import make
 from semilinear.integrators.solvers.scire_snapshots import PHI
@@ -206,7 +207,7 @@ def test_of_two_tableaux_that_recur_the_worse_one_has_the_leading_error() -> Non
     class Alternating(Ramp):
         """The ramp's tableaux in turn."""
 
-        def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
+        def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
             return tuple(self.ramp[-1 - i % 2] for i in range(budget))
 
     proof = prove_solver(Solver("two", data_in_lambda, Alternating((adams(1), adams(2))), 1, ""))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from semilinear.integrators.tableau import N, P, Tableau, phi1, z
+from semilinear.analysis.stability import Amplification
+from semilinear.analysis.stability_region import region
+from semilinear.integrators.tableau import N, P, Tableau, adams, phi1, z
 from semilinear.verification import lookup
 from semilinear.verification.cli import main
+from semilinear.verification.stability_plot import regions_figure
 
 
 def run(capsys: Any, *arguments: str) -> tuple[int, str, str]:
@@ -98,6 +103,66 @@ def test_the_table_says_what_the_json_says(capsys: Any) -> None:
     assert "zero-stable (memory 2)" in out
 
 
+@pytest.mark.parametrize(
+    ("text", "z"),
+    [
+        ("1j", [0, 1]),
+        ("2i", [0, 2]),
+        ("-j", [0, -1]),
+        ("-1.5j", [0, -1.5]),
+        ("-1+2j", [-1, 2]),
+        ("0.5-2i", [0.5, -2]),
+        ("-1+0j", -1),
+        ("-0j", 0),
+    ],
+)
+def test_z_can_be_complex(capsys: Any, text: str, z: Any) -> None:
+    """Exponential Euler: |w + e^z/phi_1| <= 1/|phi_1|."""
+    code, out, _ = run(capsys, "ddim", "--z", text, "--json")
+    (row,) = json.loads(out, parse_constant=pytest.fail)["z"]
+    at = complex(*z) if isinstance(z, list) else complex(z)
+    phi1 = (np.exp(at) - 1) / at if at else 1.0
+    assert code == 0
+    assert row["z"] == z
+    assert row["area"] == pytest.approx(math.pi / abs(phi1) ** 2, abs=row["area_error"])
+    low, high = row["imaginary_interval"] or (1, -1)
+    assert row["imaginary"] == (None if low > high else min(-low, high))
+    if not at.real and at:
+        assert [low, high] == pytest.approx(sorted((0, -at.imag)), abs=1e-12)
+
+
+def test_the_table_names_complex_z_and_both_ends(capsys: Any) -> None:
+    code, out, _ = run(capsys, "dpm-solver++-1", "--z", "2j", "-1-1j", "--linear", "1j", "--mu", "-0.5")
+    assert code == 0
+    assert re.search(r"2j .*\[-1\.28419, 0\].*\[-2, 0\]", out)  # -y cot(y/2) and -y
+    assert "-1-1j" in out
+    assert "largest stable step: h = 2.21429744" in out  # 2 atan 2
+
+
+def test_conjugate_z_have_conjugate_regions(capsys: Any) -> None:
+    _, out, _ = run(capsys, "etdrk2", "--z", "-1+2j", "-1-2j", "--json")
+    up, down = json.loads(out)["z"]
+    assert up["real"] == pytest.approx(down["real"], abs=1e-10)
+    low, high = up["imaginary_interval"]
+    assert down["imaginary_interval"] == pytest.approx([-high, -low], abs=1e-10)
+    assert up["area"] == pytest.approx(down["area"], abs=up["area_error"])  # windows differ by rounding
+    assert abs(low + high) > 0.1  # and are not symmetric, each by itself
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_legend_of_a_figure_says_which_z() -> None:
+    method = Amplification(adams(1))
+    figure = regions_figure({"euler": [region(method, z, 21) for z in (1j, -0.5 + 2j, -3.0, 40 + 1j)]})
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert [t.get_text() for t in legend.get_texts()] == [
+        "z = 1j",
+        "z = -0.5+2j",
+        "z = -3",
+        "z = 40+1j: none",
+    ]
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg"])
 def test_the_regions_are_drawn(capsys: Any, tmp_path: Path, suffix: str) -> None:
     """The same bytes again: nothing in the file depends on the time."""
@@ -147,7 +212,11 @@ def test_the_listed_method_with_a_pole_at_z_0_is_not_zero_stable(capsys: Any) ->
         (["ddim", "--z", "-1e999"], "must be a finite number"),
         (["ddim", "--z", "1000"], "e^z overflows, got 1000"),
         (["sde-dpm-solver++-3m-released", "--z", "-1", "0"], "must be no pole of a coefficient"),
-        (["ddim", "--z", "x"], "must be a finite number, got 'x'"),
+        (["ddim", "--z", "x"], "must be a finite number such as -1, 1j or -1+2j, got 'x'"),
+        (["ddim", "--z", "1j", "1jj"], "must be a finite number such as -1, 1j or -1+2j, got '1jj'"),
+        (["ddim", "--z", "nan+1j"], "must be a finite number"),
+        (["ddim", "--z", "800+1j"], "e^z overflows, got 800+1j"),
+        (["deis-rhoab2", "--z", "1j"], "--z must be 0 for form noise_in_rho, whose L is 0, got 1j"),
         (["ddim", "--z"], "expected at least one argument"),
         (["deis-rhoab2", "--z", "0", "-1"], "--z must be 0 for form noise_in_rho"),
         (["deis-rhoab2", "--linear", "-1", "--mu", "-1"], "--linear must be 0"),
@@ -186,7 +255,7 @@ def test_a_method_of_rosenbrock_type_is_refused(capsys: Any) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--z", "-1e300"], "must be so small"), (["--mu", "abc"], "must be a finite number such as -1 or")],
+    [(["--z", "-1e300"], "must be so small"), (["--mu", "abc"], "must be a finite number such as -1, 1j or")],
 )
 def test_numbers_that_have_no_answer_are_refused(capsys: Any, arguments: list[str], words: str) -> None:
     code, out, err = run(capsys, "krogstad4", *arguments, "--json")

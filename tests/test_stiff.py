@@ -294,3 +294,45 @@ def test_an_inconsistent_stage_costs_an_order_more_where_the_remainder_has_a_slo
     proof = prove(tableau, linearised=linearised)
     listed = [v.order for v in proof.violated(order + 1) if v.condition == "psi_1,2"]
     assert listed == [order + 1]
+
+
+# --- stages that nothing reads ---
+
+
+def with_unread(tableau: Tableau, at: int, formula: Expr) -> Tableau:
+    """The tableau with one more stage before stage `at`, which nothing reads."""
+
+    def moved(e: Expr) -> Expr:
+        later = range(len(tableau.stages), at - 1, -1)
+        return e.xreplace({N(i): N(i + 1) for i in later})
+
+    stages = [Stage(s.c, moved(s.formula)) for s in tableau.stages]
+    stages.insert(at - 1, Stage(Rational(1, 5), formula))
+    return Tableau(tuple(stages), moved(tableau.output))
+
+
+@pytest.mark.parametrize("name", ["krogstad4", "hochbruck-ostermann4", "strehmel-weiner4"])
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_stage_that_nothing_reads_counts_in_no_condition(name: str, at: int) -> None:
+    tableau = CATALOGUE[name].tableau
+    extended = with_unread(tableau, at, 7 * N(0))
+    own, other = prove(tableau), prove(extended)
+    assert (own.unread, other.unread) == ([], [at])
+    assert other.orders == own.orders
+    assert other.stage_order == own.stage_order
+    assert [v.residual for v in other.violated()] == [v.residual for v in own.violated()]
+    assert prove(extended, form="rho").classical == prove(tableau, form="rho").classical
+
+
+def test_stages_that_only_unread_ones_read_are_unread() -> None:
+    tableau = Tableau(
+        (Stage(Rational(1, 2), 7 * N(0)), Stage(1, N(1)), Stage(1, phi(1, 1) * N(0))), N(0) * phi(1, 1)
+    )
+    assert prove(tableau).unread == [1, 2, 3]
+    assert prove(tableau).stiff == 1
+    carried = Tableau(tableau.stages, tableau.output, carry=2)
+    assert prove(carried).unread == [3]
+    used = Tableau(tableau.stages, tableau.output + N(2) - N(0))
+    assert prove(used).unread == [3]
+    rows = [v.condition for v in prove(used).violated(2) if v.condition.startswith("psi_1,")]
+    assert rows == ["psi_1,2", "psi_1,3"]

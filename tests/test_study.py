@@ -16,10 +16,10 @@ from semilinear.integrators.schedule import edm, rectified_flow, vp_cosine, vp_l
 from semilinear.integrators.solver import Ramp, Repeat, Solver
 from semilinear.integrators.solvers import make
 from semilinear.integrators.tableau import N, P, evaluation, omega, phi, phi1, phi2
-from semilinear.verification import study as study_module
+from semilinear.verification import experiment as experiment_module
 from semilinear.verification.problems import golden_mixture, mixture_1d, problem
 from semilinear.verification.reference import Reference, reference
-from semilinear.verification.study import LADDER, Experiment, Study, _norms, measure, run
+from semilinear.verification.study import LADDER, Experiment, Study, measure, norms, run
 from sympy import Rational
 
 VP = vp_linear()
@@ -266,8 +266,8 @@ def test_the_floor_holds_rounding_and_ten_times_the_references_error() -> None:
 def test_errors_below_float64_are_measured() -> None:
     xp = multiprecision(50)
     exact = np.array([[xp.number(1) / 3]], dtype=object)
-    assert _norms(exact + xp.number("1e-40"), exact)[0] == pytest.approx(1e-40, rel=1e-6, abs=0)
-    assert _norms(np.array([[np.nan]]), np.array([[0.0]]))[0] == np.inf
+    assert norms(exact + xp.number("1e-40"), exact)[0] == pytest.approx(1e-40, rel=1e-6, abs=0)
+    assert norms(np.array([[np.nan]]), np.array([[0.0]]))[0] == np.inf
 
 
 def estimate(order: float, half: float = 0.01) -> OrderEstimate:
@@ -322,7 +322,7 @@ def test_the_floor_never_falls(monkeypatch: Any) -> None:
     e = Experiment(golden_mixture(), VP, 0.4, 0.1, batch=1)
     bounds = iter([1e-3, 1e-6])
     monkeypatch.setattr(
-        study_module, "reference", lambda *a: Reference(dict.fromkeys(a[4], e.x), next(bounds), False)
+        experiment_module, "reference", lambda *a: Reference(dict.fromkeys(a[4], e.x), next(bounds), False)
     )
     e.states([0.2])
     first = e.floor(8)

@@ -24,9 +24,22 @@ from semilinear.analysis.tableau_file import (
 )
 from semilinear.analysis.tokens import MAX_LENGTH, EntryError
 from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.tableau import N, Stage, Tableau, adams, nested_collocation, phi, phi1, phi2, z
+from semilinear.integrators.tableau import (
+    N,
+    P,
+    Stage,
+    Tableau,
+    adams,
+    nested_collocation,
+    omega,
+    phi,
+    phi1,
+    phi2,
+    z,
+)
 from sympy import Expr, Integer, Rational
 
+H = Rational(1, 2)
 KROGSTAD: dict[str, list[Any]] = {
     "c": [0, "1/2", "0.5", 1],
     "a": [
@@ -177,7 +190,7 @@ def test_entries_mean_what_they_say(text: str, value: Any) -> None:
         ("1/((1 + sqrt(2))**2 - 3 - 2*sqrt(2))", "divisor that is not zero"),
         ("1/phi(1, 1)", "expected a constant, a power of z or an exponential to divide by"),
         ("sqrt(2) + sqrt(3) + sqrt(5) + sqrt(7)", "at most 3 different square roots"),
-        ("9" * 60, "at most 50 digits"),
+        ("9" * 201, "at most 200 digits, got 201"),
         ("(" * 500 + "1" + ")" * 500, "at most 40 signs and parentheses"),
         ("-" * 500 + "1", "at most 40 signs and parentheses"),
         ("((((2**32)**32)**32)**32)**32", "bits in its coefficients"),
@@ -211,8 +224,12 @@ def test_what_the_grammar_has_no_words_for_is_not_written(entry: Expr) -> None:
 # --- files ---
 
 
-@pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if not entry.tableau.past])
-def test_every_one_step_tableau_is_read_as_it_was_written(name: str, tmp_path: Path) -> None:
+SMALL = [name for name, e in CATALOGUE.items() if not e.tableau.past or len(e.tableau.c) + e.tableau.past < 4]
+"""Those of one step, and of the others those that are read in a moment."""
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_tableau_of_the_catalogue_is_read_as_it_was_written(name: str, tmp_path: Path) -> None:
     tableau = CATALOGUE[name].tableau
     path = tmp_path / "tableau.json"
     linearised = CATALOGUE[name].linearised
@@ -220,7 +237,8 @@ def test_every_one_step_tableau_is_read_as_it_was_written(name: str, tmp_path: P
     document = read_tableau(path)
     assert same(document.tableau, tableau)
     assert (document.name, document.source, document.linearised) == (name, "a paper", linearised)
-    assert tableau_data(document) == json.loads(path.read_text())
+    if not tableau.past:  # sums over several parameters may be written in another order
+        assert tableau_data(document) == json.loads(path.read_text())
 
 
 @given(
@@ -274,7 +292,7 @@ def entry(row: int, column: int, value: Any) -> str:
     ("text", "message"),
     [
         ("", "not JSON"),
-        ("[1, 2]", "must be an object with c, a, b, got list"),
+        ("[1, 2]", r"must be an object with c, a, b, or a list of one such object, got a list of 2"),
         ("[" * 100_000, "nested too deeply"),
         ('{"c": [0], "c": [0], "a": [[]], "b": ["1"]}', "'c' stands there twice"),
         (broken(d=1), "unknown key 'd'; the keys are c, a, b, low"),
@@ -300,7 +318,7 @@ def entry(row: int, column: int, value: Any) -> str:
         (entry(2, 2, "1"), r"a\[2\]\[2\] must be 0: stages are explicit, got 1"),
         (entry(0, 3, "phi(1, 1)"), r"a\[0\]\[3\] must be 0"),
         (entry(3, 2, "1/z"), r"a\[3\]\[2\]: must be finite at z = 0, got a pole of order 1"),
-        (entry(3, 2, 10**60), r"a\[3\]\[2\]: .*at most 50 digits"),
+        (entry(3, 2, 10**210), r"a\[3\]\[2\]: .*at most 200 digits"),
         ('{"c": [NaN], "a": [[]], "b": ["1"]}', "NaN is no number"),
     ],
 )
@@ -318,10 +336,9 @@ def test_zeros_may_be_written_in_any_way() -> None:
 @pytest.mark.parametrize(
     ("tableau", "message"),
     [
-        (adams(2), "cannot hold past evaluations, got 1"),
         (Tableau((Stage(1, phi1 * N(0)),), phi1 * N(0), carry=1), "cannot hold the carry"),
         (Tableau((Stage(1, phi1 * N(0)),), phi1 * N(0), stage_noise=True), "cannot hold noise"),
-        (Tableau((Stage(sympy.Symbol("r"), phi2 * N(0)),), phi1 * N(1)), "cannot hold parameters, got r"),
+        (Tableau((Stage(H, sympy.sin(H) * N(0)),), phi1 * N(1)), "expected numbers"),
     ],
 )
 def test_what_a_file_cannot_hold_is_not_written(tableau: Tableau, message: str, tmp_path: Path) -> None:
@@ -345,3 +362,89 @@ def test_a_method_of_sixteen_stages_is_read_at_once() -> None:
     started = time.process_time()
     parse_tableau(text)
     assert time.process_time() - started < 2
+
+
+# --- files that say more ---
+
+X = sympy.Symbol("x")
+MULTISTEP = Tableau(
+    (Stage(X, phi(1, X) * X * N(0) + X**2 / omega(1) * phi(2, X) * (N(0) - P(1))),),
+    phi1 * N(0) + phi2 / X * (N(1) - N(0)),
+    phi1 * N(0) + phi2 / omega(1) * (N(0) - P(1)),
+)
+
+
+@pytest.mark.parametrize("tableau", [MULTISTEP, adams(3), Tableau((Stage(X, X * phi1 * N(0)),), phi1 * N(1))])
+def test_past_values_and_parameters_are_read_as_they_were_written(tableau: Tableau) -> None:
+    document = Document(tableau, form="lambda", claimed=2, equal_steps=True)
+    data = tableau_data(document)
+    found = parse_tableau(json.dumps(data))
+    assert same(found.tableau, tableau)
+    assert (found.claimed, found.equal_steps, found.form) == (2, True, "lambda")
+    assert prove(found.tableau).orders == prove(tableau).orders
+
+
+def test_equal_steps_are_an_assumption() -> None:
+    """Adams-Bashforth with the weights of equal steps."""
+    data = {"c": [0], "a": [[]], "b": ["3/2"], "b_past": ["-1/2"], "form": "rho"}
+    for steps, order in (("any", 1), ("equal", 2)):
+        document = parse_tableau(json.dumps(data | {"steps": steps}))
+        assert document.prove().classical == order
+    ratios = parse_tableau(json.dumps(data | {"b": ["1 + 1/2/omega1"], "b_past": ["-1/2/omega1"]}))
+    assert ratios.prove().classical == 2
+
+
+def test_a_result_of_derive_is_read_as_its_pair_or_its_tableau() -> None:
+    plain = {"c": [0, 1], "a": [[], [1]], "b": ["1/2", "1/2"]}
+    family = {"order": 2, "form": "rho", "tableau": plain, "pair": None}
+    for data in ([plain | {"form": "rho"}], [family], family):
+        document = parse_tableau(json.dumps(data))
+        assert (document.form, document.prove().classical, document.tableau.low) == ("rho", 2, None)
+    pair = parse_tableau(json.dumps([family | {"pair": plain | {"b_low": [1, 0]}}]))
+    assert pair.prove().embedded.classical == 1  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"u": ["1"]},
+            "^u: a row's weight of u_n is e\\^\\(c z\\), .* general linear methods cannot be held",
+        ),
+        ({"V": [["1"]]}, "^V: .*general linear methods"),
+        ({"zero": ["x - 1"], "parameters": ["x"]}, "zero: conditions between parameters cannot be held"),
+        ({"form": "x"}, "form must be one of lambda, rho, t, got 'x'"),
+        ({"form": "rho", "linearised": True}, "has form lambda, got form rho"),
+        ({"steps": "smooth"}, "steps must be one of any, equal"),
+        ({"claimed": 0}, "claimed must be a whole number from 1 to 64"),
+        ({"claimed": True}, "claimed must be a whole number from 1 to 64"),
+        ({"claimed": "4"}, "claimed must be a whole number from 1 to 64"),
+        ({"parameters": ["z"]}, "parameters: z has a meaning of its own"),
+        ({"parameters": ["omega1"]}, "parameters: omega1 has a meaning of its own"),
+        ({"parameters": ["N0"]}, "parameters: N0 has a meaning of its own"),
+        ({"parameters": ["x-y"]}, "parameters must be names, got 'x-y'"),
+        ({"past": -1}, "past must be a whole number from 0 to 63, got -1"),
+        (
+            {"past": 2, "b_past": ["1"]},
+            r"b_past must have 2 entries, as many as earlier evaluations \(past\)",
+        ),
+        (
+            {"past": 1, "a_past": [["1"], [], [], []]},
+            r"a_past\[0\]\[0\] must be 0: the step's start is no stage",
+        ),
+        (
+            {"past": 1, "a_past": [[], ["1", "2"], [], []]},
+            r"a_past\[1\] must be a list of 0 entries, or of all 1",
+        ),
+        ({"low": ["1"] * 4, "b_low": ["1"] * 4}, "b_low and low are one row, got both"),
+        ({"rounding": "0"}, "rounding must be positive and at most 0.0001, got 0"),
+        ({"rounding": "0.1"}, "rounding must be positive and at most 0.0001, got 0.1"),
+        ({"rounding": "1e"}, "rounding must be a number such as"),
+        ({"rounding": "1e-99999999"}, "rounding must be a number such as"),
+        ({"b": ["omega1", 0, 0, 0]}, "got 'omega1'"),
+        ({"b": ["1/(1 - z)", 0, 0, 0]}, "rational functions of z are outside the ring of exact proofs"),
+    ],
+)
+def test_what_a_proof_cannot_hold_is_refused_by_its_key(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(TableauFileError, match=message):
+        parse_tableau(broken(**changes))

@@ -19,15 +19,16 @@ from semilinear.integrators.program import Row
 from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import Schedule, edm, rectified_flow, sub_vp, ve, vp_cosine, vp_linear
 from semilinear.integrators.solvers import SOLVERS, dpm_solver, make
+from semilinear.verification.own_statistics import generic
 from semilinear.verification.problems import golden_mixture, rotated_product
 
 VP = vp_linear()
 MIXTURE = golden_mixture()
 X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
 # Solvers whose table of coefficients has the length of the run live on their own grid (test_score_sde.py).
-ALL = sorted(name for name in SOLVERS if make(name).form(VP).table is None)
-ODE = [name for name in ALL if not make(name).stochastic]
-SDE = [name for name in ALL if make(name).stochastic]
+ALL = sorted(name for name in SOLVERS if generic(name).form(VP).table is None)
+ODE = [name for name in ALL if not generic(name).stochastic]
+SDE = [name for name in ALL if generic(name).stochastic]
 SCHEDULES: dict[str, Schedule] = {
     "vp-linear": VP,
     "vp-cosine": vp_cosine(),
@@ -41,7 +42,7 @@ SCHEDULES: dict[str, Schedule] = {
 
 def budget(name: str, n: int) -> int:
     """A budget with which the solver makes at least one step."""
-    return n * make(name).sequence.period
+    return n * generic(name).sequence.period
 
 
 def run(plan: Plan, x: torch.Tensor = X, schedule: Schedule = VP, seed: int = 0) -> torch.Tensor:
@@ -53,7 +54,7 @@ def run(plan: Plan, x: torch.Tensor = X, schedule: Schedule = VP, seed: int = 0)
 @pytest.mark.parametrize("name", ALL)
 def test_every_solver_reaches_sigma_zero_with_any_number_of_steps(name: str) -> None:
     """diffusers #9007, #9104, k-diffusion #104, #43: NaN, or a crash, in the last step to sigma = 0."""
-    solver, grid = make(name), grids.karras()
+    solver, grid = generic(name), grids.karras()
     end: dict[str, Any] = {"t_end": 0.0, "final": "lower"}
     if solver.form(VP).affine is not None:  # statistics are known at finite lambda: denoised from there
         with pytest.raises(ValueError, match="statistics are not known at lambda = inf"):
@@ -67,7 +68,7 @@ def test_every_solver_reaches_sigma_zero_with_any_number_of_steps(name: str) -> 
 @pytest.mark.parametrize("name", SDE)
 def test_sde_branches_run_end_to_end(name: str) -> None:
     """physicsnemo #1932, diffusers #13778: every stochastic solver runs, and its noise matters."""
-    plan = compile_plan(make(name), VP, steps=budget(name, 8), t_start=1.0, t_end=1e-3)
+    plan = compile_plan(generic(name), VP, steps=budget(name, 8), t_start=1.0, t_end=1e-3)
     a, b = run(plan, seed=1), run(plan, seed=2)
     assert bool(torch.isfinite(a).all())
     assert not torch.equal(a, b)
@@ -102,7 +103,7 @@ def test_fast_order_lists_are_the_released_rule(order: int, nfe: int) -> None:
 def test_cosine_schedule_with_karras_steps(name: str, n: int) -> None:
     """diffusers #10738: index out of bounds; here no time is looked up in a table."""
     schedule = SCHEDULES["vp-cosine"]
-    plan = compile_plan(make(name), schedule, steps=n, grid=grids.karras(), t_start=0.99, t_end=1e-3)
+    plan = compile_plan(generic(name), schedule, steps=n, grid=grids.karras(), t_start=0.99, t_end=1e-3)
     assert bool(torch.isfinite(run(plan, schedule=schedule)).all())
     assert len(set(plan.times)) == n + 1
 
@@ -120,8 +121,8 @@ def test_neighbouring_times_of_a_discrete_schedule_stay_apart() -> None:
 @pytest.mark.parametrize("name", [n for n in ODE if make(n).sequence.period == 1])
 def test_a_run_may_start_at_an_interior_time(name: str) -> None:
     """diffusers #5687: image-to-image starts inside the grid; the run from there is one of its own."""
-    times = compile_plan(make(name), VP, steps=12, t_start=1.0, t_end=1e-2).times
-    inner = compile_plan(make(name), VP, times=times[5:], grid=grids.uniform_lambda())
+    times = compile_plan(generic(name), VP, steps=12, t_start=1.0, t_end=1e-2).times
+    inner = compile_plan(generic(name), VP, times=times[5:], grid=grids.uniform_lambda())
     assert inner.times == times[5:]
     assert bool(torch.isfinite(run(inner)).all())
 
@@ -140,8 +141,8 @@ def test_decoding_undoes_encoding_to_the_order(name: str, order: int) -> None:
     """diffusers #10748: encoding fails where sigma = 0; from a small t it returns with the solver's order."""
     model, errors = MIXTURE.model(VP), []
     for n in (32, 64):
-        there = compile_plan(make(name), VP, steps=n, t_start=0.05, t_end=0.6)
-        back = compile_plan(make(name), VP, steps=n, t_start=0.6, t_end=0.05)
+        there = compile_plan(generic(name), VP, steps=n, t_start=0.05, t_end=0.6)
+        back = compile_plan(generic(name), VP, steps=n, t_start=0.6, t_end=0.05)
         errors.append(float((sample(back, model, sample(there, model, X).x).x - X).abs().max()))
     assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.4)
 
@@ -202,7 +203,7 @@ def test_noise_prediction_at_zero_snr_is_refused() -> None:
 @pytest.mark.parametrize("name", ["ddim", "dpm-solver++-2m", "deis-tab2", "edm-heun"])
 def test_half_precision_models_have_float64_coefficients(dtype: torch.dtype, name: str) -> None:
     """diffusers #3005, #3056: the schedule rounded to half; here only the model sees half."""
-    plan = compile_plan(make(name), VP, steps=10, t_start=1.0, t_end=1e-2)
+    plan = compile_plan(generic(name), VP, steps=10, t_start=1.0, t_end=1e-2)
     model, seen = MIXTURE.model(VP), []
 
     def half(x: torch.Tensor, t: float) -> torch.Tensor:
@@ -231,7 +232,7 @@ def test_thresholding_works_in_every_dtype(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_a_sample_is_bitwise_the_same_in_every_batch(name: str) -> None:
     """A1111 #5210, #7730, #10847, sdnext #2352: samples that change with the batch size."""
-    plan = compile_plan(make(name), VP, steps=budget(name, 4), t_start=1.0, t_end=1e-2)
+    plan = compile_plan(generic(name), VP, steps=budget(name, 4), t_start=1.0, t_end=1e-2)
     wide = X.repeat(2, 1)
 
     def elementwise(x: torch.Tensor, t: float) -> torch.Tensor:  # so that only the sampler can mix samples
@@ -258,7 +259,7 @@ def test_one_step_works_for_every_solver_on_every_schedule(name: str, schedule: 
     """diffusers #14572: 0/0 with a single step."""
     s = SCHEDULES[schedule]
     ends: dict[str, Any] = {"t_start": 0.9 * min(s.t_max, 1.0), "t_end": 0.1 * min(s.t_max, 1.0)}
-    plan = compile_plan(make(name), s, steps=1, **ends)
+    plan = compile_plan(generic(name), s, steps=1, **ends)
     assert bool(torch.isfinite(run(plan, schedule=s)).all())
 
 
@@ -271,7 +272,7 @@ def test_two_trailing_zeros_are_refused() -> None:
 @pytest.mark.parametrize("name", ["dpm-solver++-3m-corrected", "deis-tab3", "dpm-solver-3", "deis-ipndm"])
 def test_runs_and_threads_do_not_see_each_other(name: str) -> None:
     """diffusers #8711, #3672: history of another run, or of another thread."""
-    plan = compile_plan(make(name), VP, steps=30, t_start=1.0, t_end=1e-2)
+    plan = compile_plan(generic(name), VP, steps=30, t_start=1.0, t_end=1e-2)
     problem = rotated_product()
     model = problem.model(VP)
     starts = [X + k for k in range(4)]
@@ -296,7 +297,7 @@ def test_rectified_flow_ends_at_infinite_lambda(name: str) -> None:
     schedule = rectified_flow()
     model = convert(schedule, MIXTURE.model(schedule), "eps", "flow")
     options: dict[str, Any] = {"grid": grids.uniform_t(), "t_start": 0.99, "prediction": "flow"}
-    lower = compile_plan(make(name), schedule, steps=8, t_end=0.0, final="lower", **options)
+    lower = compile_plan(generic(name), schedule, steps=8, t_end=0.0, final="lower", **options)
     assert bool(torch.isfinite(sample(lower, model, X).x).all())
-    denoised = compile_plan(make(name), schedule, steps=7, t_end=lower.times[-2], denoise=True, **options)
+    denoised = compile_plan(generic(name), schedule, steps=7, t_end=lower.times[-2], denoise=True, **options)
     torch.testing.assert_close(sample(lower, model, X).x, sample(denoised, model, X).x, rtol=1e-9, atol=1e-9)

@@ -44,7 +44,7 @@ from semilinear.integrators.tableau import (
     weights_of,
 )
 from semilinear.verification.problems import problem
-from semilinear.verification.study import LADDER, Experiment, Study, measure, run
+from semilinear.verification.study import LADDER, Experiment, Study, run
 from sympy import Expr, Integer, Rational, factorial
 
 VP = vp_linear()
@@ -215,12 +215,12 @@ def test_an_exact_start_holds_the_history_at_the_given_states() -> None:
 def test_a_start_on_the_ramp_is_not_lowered_by_a_lower_final_order(order: int, steps: int) -> None:
     """The release climbs to order p - 1 and then takes min(p, steps left)."""
     expected = [n if n < order else min(order, steps + 1 - n) for n in range(1, steps + 1)]
-    made = unipc(order).sequence.at(steps, True)
+    made = unipc(order).sequence.at(steps, "lower")
     assert [t.past + 1 for t in made] == expected
 
 
 def test_too_few_steps_for_the_ramp_still_end_at_order_one() -> None:
-    assert [t.past + 1 for t in unipc(5).sequence.at(3, True)] == [1, 2, 1]
+    assert [t.past + 1 for t in unipc(5).sequence.at(3, "lower")] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("order", [3, 5])
@@ -263,8 +263,8 @@ def experiment() -> Experiment:
     )
 
 
-def order_of(solver: Solver, start: Any = "exact") -> Study:
-    return run(solver, experiment(), start=start)
+def order_of(solver: Solver, start: Any = "exact", final: Any = None) -> Study:
+    return run(solver, experiment(), start=start, final=final)
 
 
 @pytest.mark.parametrize("variant", SOLVED)
@@ -291,7 +291,7 @@ def test_the_order_is_p_plus_one_and_the_own_start_allows_three(order: int, own:
     """In noise prediction, where the first step's error shows early."""
     solver = unipc(order, prediction="noise")
     assert order_of(solver).against(order + 1) == "consistent"
-    assert order_of(solver, "own").against(own) == "consistent"
+    assert order_of(solver, "own", "full").against(own) == "consistent"
 
 
 @pytest.mark.parametrize("order", [2, 3])
@@ -304,16 +304,9 @@ def test_the_released_varying_corrector_is_first_order(order: int) -> None:
 @pytest.mark.parametrize("order", [2, 3])
 def test_a_lower_final_order_makes_it_second_order(order: int) -> None:
     """The release's default: one last DDIM step, a local error O(h^2)."""
-    e = experiment()
-
-    def sampler(n: int) -> tuple[Any, int]:
-        made = compile_plan(
-            unipc(order), VP, steps=n, grid=e.grid, t_start=e.t_start, t_end=e.t_end, final="lower"
-        )
-        result = sample(made, e.problem.model(VP), torch.tensor(e.x))
-        return result.x, result.nfe
-
-    assert measure("lowered", order + 1, sampler, e).against(2) == "consistent"
+    study = order_of(unipc(order), "own")
+    assert study.against(2) == "consistent"
+    assert study.verdict == "lower"
 
 
 @pytest.mark.parametrize("corrections", [0, 2, 3])

@@ -22,6 +22,7 @@ from semilinear.integrators.solvers import make
 
 from .claims import EXPECTATIONS, Expectation
 from .interval import LAMBDA_END, LAMBDA_START
+from .own_statistics import on_experiment
 from .problems import problem
 from .reference import TIGHTEST
 from .stochastic import LONG_LADDER as LONG_STOCHASTIC_LADDER
@@ -144,9 +145,10 @@ class Task:
         setting, expectation = self.setting, self.expectation
         if expectation.long and self.long:
             setting = replace(setting, ladder=LONG_LADDER)
+        experiment = _experiment(setting)
         return run(
-            expectation.build(),
-            _experiment(setting),
+            on_experiment(expectation.solver, experiment),
+            experiment,
             start=self.start,
             residue=expectation.residue,
             statistics=setting.statistics,

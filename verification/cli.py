@@ -25,7 +25,9 @@ from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, console, print
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
-        self._negative_number_matcher = re.compile(r"-\.?\d")  # as in Python 3.14: -1e-3 and -1+2j are values
+        self._negative_number_matcher = re.compile(
+            r"-(\.?\d|[ij]$)"
+        )  # as in Python 3.14: -1e-3, -1+2j are values
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)

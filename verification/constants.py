@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from semilinear.integrators.arithmetic import Arithmetic, Value, of
+from semilinear.integrators.messages import shown
+from semilinear.integrators.prediction import time_like
 from semilinear.integrators.schedule import Schedule
 
 Array = Any
@@ -18,7 +20,7 @@ def check_weights(weights: Any) -> np.ndarray:
     w = np.asarray(weights, dtype=np.float64)
     if w.ndim != 1 or w.size == 0 or not np.all(w > 0) or not abs(w.sum() - 1) < 1e-3:
         raise ValueError(
-            f"weights must be positive and sum to 1 (up to 1e-3, then normalized), got {weights!r}"
+            f"weights must be positive and sum to 1 (up to 1e-3, then normalized), got {shown(weights)}"
         )
     normalized: np.ndarray = w / w.sum()
     return normalized
@@ -66,9 +68,5 @@ def alpha_sigma(schedule: Schedule, t: Value, x: Array) -> tuple[Value, Value]:
     tensor without dimensions.
     """
     f = schedule.formulas
-    if isinstance(t, torch.Tensor) and t.ndim == 0 and t.is_floating_point():
-        return f.alpha(t), f.sigma(t)
-    if isinstance(x, torch.Tensor):
-        return float(f.alpha(float(t))), float(f.sigma(float(t)))
-    number = of(x).number(t)
-    return f.alpha(number), f.sigma(number)
+    at = time_like(t, x)
+    return f.alpha(at), f.sigma(at)

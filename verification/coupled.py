@@ -30,16 +30,18 @@ import numpy as np
 from semilinear.analysis.convergence import OrderEstimate, Verdict, estimate_noisy_order
 from semilinear.integrators.form import FormOf
 from semilinear.integrators.grids import Grid, uniform_t
+from semilinear.integrators.messages import shown
 from semilinear.integrators.noise import BrownianPath
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.prediction import Model
-from semilinear.integrators.program import Plan
+from semilinear.integrators.program import FinalChoice, Plan
 from semilinear.integrators.sampler import NonFiniteError, sample
 from semilinear.integrators.schedule import Schedule, vp_linear
 from semilinear.integrators.solver import Ramp, Solver
 from semilinear.integrators.tableau import adams
 
 from .interval import LAMBDA_END, LAMBDA_START
+from .ladders import settled
 from .problems import Problem, marginal_samples, problem
 from .progress import Progress, counted
 
@@ -85,23 +87,22 @@ class CoupledExperiment:
     def __post_init__(self) -> None:
         for name, kind in (("schedule", Schedule), ("grid", Grid)):
             if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+                raise TypeError(f"{name} must be a {kind.__name__}, got {shown(getattr(self, name))}")
         if not all(hasattr(self.problem, part) for part in ("model", "data", "dimension")):
-            raise TypeError(f"problem must be a Problem (see `problems.problem`), got {self.problem!r}")
+            raise TypeError(f"problem must be a Problem (see `problems.problem`), got {shown(self.problem)}")
         if not self.lam_start < self.lam_end:
             raise ValueError(f"lam_start must be below lam_end, got {self.lam_start} and {self.lam_end}")
         for name, least in (("paths", 2 * BATCHES), ("seed", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
+                raise ValueError(f"{name} must be an integer >= {least}, got {shown(value)}")
         if self.paths % (2 * BATCHES):
             raise ValueError(f"paths must be a multiple of {2 * BATCHES}, got {self.paths}")
         if len(self.ladder) < 2 or not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
-            raise ValueError(f"ladder must be increasing positive integers, got {self.ladder}")
+            raise ValueError(f"ladder must be increasing positive integers, got {shown(self.ladder)}")
         if self.fine > FINEST:
-            raise ValueError(
-                f"ladder must need a reference of at most {FINEST} steps, got {self.ladder}: {self.fine}"
-            )
+            needs = f"{shown(self.ladder)}: {self.fine}"
+            raise ValueError(f"ladder must need a reference of at most {FINEST} steps, got {needs}")
 
     @property
     def fine(self) -> int:
@@ -126,10 +127,12 @@ class CoupledExperiment:
         half = marginal_samples(self.problem, self.schedule, self.times[0], self.paths // 2, self.seed)
         return np.concatenate([half, half])
 
-    def plan(self, solver: Solver, n: int) -> Plan:
-        """A solver's plan with n steps."""
+    def plan(self, solver: Solver, n: int, final: FinalChoice = "released") -> Plan:
+        """A solver's plan with n steps, ending so."""
         start, end = self.times
-        return compile_plan(solver, self.schedule, steps=n, grid=self.grid, t_start=start, t_end=end)
+        return compile_plan(
+            solver, self.schedule, steps=n, grid=self.grid, t_start=start, t_end=end, final=final
+        )
 
 
 @dataclass(frozen=True)
@@ -190,24 +193,27 @@ def study(
     experiment: CoupledExperiment | None = None,
     *,
     form: FormOf | None = None,
+    final: FinalChoice = "released",
     progress: Progress | None = None,
 ) -> CoupledStudy:
     """Measure the weak and strong orders of a solver with its own start, from the exact marginal.
 
-    form: whose SDE is solved, where it is not the solver's own form's.  progress: called with (runs done,
-    runs) on the way, the two of the reference among them.
+    form: whose SDE is solved, where it is not the solver's own form's.  final: how runs end, as in
+    `compile_plan`; step counts below which the release ends at lower order are left out.  progress: called
+    with (runs done, runs) on the way, the two of the reference among them.
     Raises TypeError for another kind of solver; ValueError for one that is not stochastic, or that goes back
     to a noisier time between steps: it has no path.
     """
     if not isinstance(solver, Solver):
-        raise TypeError(f"solver must be a Solver, got {solver!r}")
+        raise TypeError(f"solver must be a Solver, got {shown(solver)}")
     if not solver.stochastic:
         raise ValueError(f"solver {solver.name!r} is not stochastic: measure it with `study.run`")
     if solver.noising is not None:
         raise ValueError(f"solver {solver.name!r} goes back to a noisier time between steps: it has no path")
     e = CoupledExperiment() if experiment is None else experiment
     sde = solver.form if form is None else form
-    plans = [e.plan(solver, n) for n in e.ladder]
+    ladder = settled(e.ladder, solver, final)
+    plans = [e.plan(solver, n, final) for n in ladder]
     exact = Solver("reference", sde, Ramp((adams(1), adams(2))), 2, "adams(2)", stochastic=True)
     fine, half = (e.plan(exact, n) for n in (e.fine, e.fine // 2))
     path = BrownianPath.through(sde(e.schedule), [*plans, half, fine], e.seed, block=BLOCK)
@@ -221,7 +227,7 @@ def study(
     def order(values: Callable[[_Errors], np.ndarray], floor: Callable[[_Errors], float]) -> OrderEstimate:
         """values: of the whole and of every replicate."""
         rows = np.array([values(x) for x in errors])
-        return estimate_noisy_order(e.ladder, rows[:, 0], rows[:, 1:], [floor(x) for x in errors])
+        return estimate_noisy_order(ladder, rows[:, 0], rows[:, 1:], [floor(x) for x in errors])
 
     def weak(names: tuple[str, ...]) -> OrderEstimate:
         known_to = own.bias(names, resample)[0] + own.noise(names)

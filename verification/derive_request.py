@@ -1,9 +1,8 @@
-"""What `semilinear derive` is asked for: its options as families.  No text is evaluated."""
+"""What `semilinear derive` is asked for: its options as a search.  No text is evaluated."""
 
 from __future__ import annotations
 
 import argparse
-import keyword
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -13,9 +12,8 @@ from .terminal import UsageError, known, writable_file
 
 MOST = 10
 """Of stages, and of past values."""
-TAKEN = {"z", "e", "N", "P", "omega", "phi", "exp", "Rational", "Stage", "Symbol", "Tableau", "sympify"}
-_NUMBER = re.compile(r"[+-]?\d{1,20}(?:/\d{1,20}|\.\d{1,20})?", re.ASCII)
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}", re.ASCII)
+_NAME = re.compile(r"[A-MOQ-Za-df-y]\d{0,2}", re.ASCII)
+"""Of a free abscissa: no word of a formula (z, e, N0, P1), and nothing that may be meant as a number."""
 _PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}", re.ASCII)
 
 
@@ -32,17 +30,19 @@ def check(options: argparse.Namespace) -> None:
         writable_file(options.plot, (".png", ".svg"))
     if options.minimise == "estimator" and options.embedded is None:
         raise UsageError("--minimise estimator is for --embedded")
+    if options.minimise == "problem-error" and options.past:
+        raise UsageError("--minimise problem-error is for methods of one step, got --past")
     if options.minimise != "problem-error":
         for name in ("problem", "steps"):
             if getattr(options, name) is not None:
                 raise UsageError(f"--{name} is for --minimise problem-error")
     if options.collocation is not None:
-        for name in ("order", "basis", "stage_basis", "arguments", "minimise", "plot"):
-            if getattr(options, name) is not None:
+        for name in ("order", "basis", "stage_basis", "arguments", "minimise", "plot", "set", "parallel"):
+            if getattr(options, name):
                 raise UsageError(f"--{name.replace('_', '-')} does not apply to --collocation")
     if options.embedded is not None:
-        for name in ("stage_basis", "arguments"):
-            if getattr(options, name) is not None:
+        for name in ("stage_basis", "arguments", "parallel"):
+            if getattr(options, name):
                 raise UsageError(f"--{name.replace('_', '-')} does not apply to --embedded")
     if (options.embedded or options.collocation) and options.past:
         raise UsageError("--past does not apply where the stages are given")
@@ -61,42 +61,51 @@ def form_of(options: argparse.Namespace) -> str:
     return form_name(solver.form(vp_linear()))
 
 
-def families(options: argparse.Namespace, values: dict[Any, Any]) -> list[Any]:
-    """The families that the options ask for; values: of parameters.  Free abscissae have theirs at once: what
-    holds for all others may not hold there.
+def request(options: argparse.Namespace, watch: Any) -> Any:
+    """The search for what the options ask for, parameters set: nothing is solved yet.
+
+    What is set at once is solved for everything else, whatever holds where it has other values.
     """
-    from semilinear.analysis.derive import collocation, derive, derive_embedded
+    from semilinear.analysis.derive import unknown_method, unknown_row
+    from semilinear.analysis.search import Search
 
     from .lookup import tableau_of
 
+    values = settings(options.set)
+    common = {"order": options.order, "conditions": options.conditions, "form": options.form}
     try:
-        if options.collocation is not None:
-            return [collocation(options.collocation)]
         if options.embedded is not None:
             found = tableau_of(options.embedded)
-            if found.linearised:
-                raise UsageError(f"--embedded does not apply to {found.name}: its L is the Jacobian")
             if found.solver is not None and found.solver.stochastic:
                 raise UsageError(f"--embedded does not apply to {found.name}: it is stochastic")
-            return derive_embedded(
-                found.tableau,
-                order=options.order,
-                conditions=options.conditions,
-                form=options.form,
+            unknown = unknown_row(found.tableau, indices=options.basis, linearised=found.linearised, **common)
+        else:
+            unknown = unknown_method(
+                _abscissae(options),
+                past=options.past,
                 indices=options.basis,
+                stage_indices=options.stage_basis,
+                arguments=options.arguments,
+                parallel=options.parallel,
+                **common,
             )
-        return derive(
-            [values.pop(c, c) for c in _abscissae(options)],
-            past=options.past,
-            order=options.order,
-            conditions=options.conditions,
-            form=options.form,
-            indices=options.basis,
-            stage_indices=options.stage_basis,
-            arguments=options.arguments,
-        )
+        for symbol, value in sorted(values.items(), key=lambda item: not item[1].is_Symbol):
+            unknown = _set(unknown, symbol, value)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    return Search(unknown, options.order, options.conditions, watch)
+
+
+def _set(unknown: Any, symbol: Any, value: Any) -> Any:
+    """The ansatz with an abscissa or a weight set, which it must have."""
+    names = {symbol.name, *(s.name for s in value.free_symbols)}
+    for name in sorted(names, key=lambda n: n != symbol.name):
+        if name not in unknown.names:
+            shown = ", ".join(unknown.names[:12]) + (", .." if len(unknown.names) > 12 else "")
+            raise UsageError(f"--set must name a parameter ({shown or 'none'}), got {name}")
+    if symbol in unknown.abscissae and not value.is_Symbol and value == 0:
+        raise UsageError(f"--set: an abscissa must be other than 0, got {symbol}={value}")
+    return unknown.at({symbol: value})
 
 
 def _abscissae(options: argparse.Namespace) -> list[Any]:
@@ -115,51 +124,44 @@ def _abscissae(options: argparse.Namespace) -> list[Any]:
 def _abscissa(text: str) -> Any:
     from sympy import Symbol
 
-    if _NUMBER.fullmatch(text):
-        return _rational(text, "--abscissae")
-    reserved = text in TAKEN or keyword.iskeyword(text) or re.fullmatch(r"[NP]\d+|omega\d+", text)
-    if not _NAME.fullmatch(text) or reserved:
-        raise UsageError(f"--abscissae must be numbers (1/2) or names (c2), got {text[:40]!r}")
+    if not text[:1].isalpha() or "(" in text:
+        return _number(text, "--abscissae")
+    if not _NAME.fullmatch(text):
+        raise UsageError(
+            "--abscissae must be numbers (1/2, sqrt(2)/2) or names (c2), a letter other than N, P, e and z "
+            f"with at most two digits, got {text[:40]!r}"
+        )
     return Symbol(text)
 
 
 def settings(texts: Sequence[str]) -> dict[Any, Any]:
-    """NAME=NUMBER each, as symbols and rational numbers."""
+    """NAME=NUMBER or NAME=NAME each, as symbols and exact numbers or symbols."""
     from sympy import Symbol
 
     values: dict[Any, Any] = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not _PARAMETER.fullmatch(name):
-            raise UsageError(f"--set must be NAME=NUMBER, got {text[:60]!r}")
+            raise UsageError(f"--set must be NAME=NUMBER or NAME=NAME, got {text[:60]!r}")
         if Symbol(name) in values:
             raise UsageError(f"--set must name a parameter once, got {name} again")
-        values[Symbol(name)] = _rational(value, "--set")
+        values[Symbol(name)] = (
+            Symbol(value) if _PARAMETER.fullmatch(value) and value != "z" else _number(value, "--set")
+        )
     return values
 
 
-def _rational(text: str, option: str) -> Any:
-    from sympy import Rational
+def _number(text: str, option: str) -> Any:
+    """An exact number, which may hold square roots."""
+    from semilinear.analysis.grammar import Parser
+    from semilinear.analysis.tokens import EntryError
 
-    if not _NUMBER.fullmatch(text):
-        raise UsageError(f"{option} must be a number such as 1/2 or 0.25, got {text[:40]!r}")
-    numerator, slash, denominator = text.partition("/")
-    if slash and not int(denominator):
-        raise UsageError(f"{option}: division by zero in {text!r}")
-    return Rational(int(numerator), int(denominator)) if slash else Rational(text)
-
-
-def fixed(derived: list[Any], values: dict[Any, Any]) -> list[Any]:
-    """The families at the given values; those that do not exist there are left out."""
-    for symbol in values if derived else ():
-        if not any(symbol in family.parameters for family in derived):
-            names = sorted({s.name for family in derived for s in family.parameters})
-            raise UsageError(f"--set must name a parameter ({', '.join(names) or 'none'}), got {symbol}")
-    found = []
-    for family in derived:
-        own = {s: v for s, v in values.items() if s in family.parameters}
-        try:
-            found.append(family.at(own))
-        except ValueError:
-            continue
-    return found
+    try:
+        value = Parser()(text)
+    except EntryError as error:
+        raise UsageError(
+            f"{option} must be a number such as 1/2, 0.25 or sqrt(2)/2, got {text[:40]!r}: {error}"
+        ) from error
+    if not value.is_number:
+        raise UsageError(f"{option} must be a number such as 1/2, 0.25 or sqrt(2)/2, got {text[:40]!r}")
+    return value

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from .terminal import UsageError
+
+PROOF_SECONDS = 20.0
+Ticking = Callable[[Any], AbstractContextManager[None]]
+"""What asks a watch while something runs."""
 
 
 def minimum_of(family: Any, options: argparse.Namespace) -> Any:
@@ -87,12 +93,26 @@ def draw(families: list[Any], options: argparse.Namespace) -> None:
     plot_norm(norm, norm.parameters[0], minimum, title, options.plot)
 
 
-def family_json(family: Any, minimum: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """A family as JSON data; "tableau" is a tableau file where nothing is free."""
+def family_json(
+    family: Any, minimum: Any, number: int | None, options: argparse.Namespace, ticking: Ticking
+) -> dict[str, Any]:
+    """A family as JSON data; "tableau" is a tableau file where nothing is free, "pair" one with the embedded
+    row.  number: of the family, where there are more.
+    """
     from semilinear.analysis.derived_text import data, latex, python
-    from semilinear.analysis.proof import key_name, rows
+    from semilinear.analysis.proof import rows
+
+    from .lookup import tableau_of
 
     tableau = family.tableau
+    found = None if options.embedded is None else tableau_of(options.embedded)
+    method = None if found is None else found.tableau
+    source = f"derived: order {family.order}, {family.conditions} conditions"
+    pair = None
+    if found is not None:
+        pair = data(family, f"{found.name} with an embedded row, {source}", method)
+        pair |= {} if found.claimed is None else {"claimed": found.claimed}
+    proved, unproved = _proved(family, options.time, ticking)
     return {
         "order": family.order,
         "conditions": family.conditions,
@@ -100,48 +120,52 @@ def family_json(family: Any, minimum: Any, options: argparse.Namespace) -> dict[
         "parameters": [s.name for s in family.parameters],
         "nonzero": [str(e) for e in family.nonzero],
         "zero": [str(e) for e in family.implicit],
-        "proved": _proved(family),
+        "proved": proved,
+        "unproved": unproved,
         "minimum": None if minimum is None else _minimum_json(minimum),
         "plan": _plan(family),
-        "tableau": data(family),
-        "pair": _pair(family, options),
+        "tableau": data(family, source),
+        "pair": pair,
         "rows": [
-            {"row": name, "c": str(c), "weights": {key_name(k): str(w) for k, w in sorted(row.items())}}
-            for (name, row), c in zip(rows(tableau), (*tableau.c, 1), strict=True)
+            {"row": name, "c": str(c), "weights": {_name(k): str(w) for k, w in sorted(row.items())}}
+            for name, (_, row), c in zip(_row_names(tableau), rows(tableau), (*tableau.c, 1), strict=True)
         ],
         "latex": latex(family),
-        "python": python(family),
+        "python": python(family, "derived" if number is None else f"derived_{number}", method),
     }
 
 
-def _pair(family: Any, options: argparse.Namespace) -> dict[str, Any] | None:
-    """The tableau file of a method with the derived row embedded, where a file can hold it."""
-    from semilinear.analysis.pairs import pair
-    from semilinear.analysis.tableau_file import Document, TableauFileError, tableau_data
-
-    from .lookup import tableau_of
-
-    if options.embedded is None or family.parameters:
-        return None
-    found = tableau_of(options.embedded)
-    try:
-        both = pair(found.tableau, family)
-        return tableau_data(Document(both, found.linearised, f"{found.name}, embedded"))
-    except TableauFileError:
-        return None
+def _row_names(tableau: Any) -> list[str]:
+    """Stage 1 is the evaluation at the step's start, as in the literature."""
+    return [*(f"stage {i}" for i in range(2, len(tableau.stages) + 2)), "output"]
 
 
-def _proved(family: Any) -> dict[str, int] | None:
-    """The orders that are proved of the tableau with its parameters; None where these are not free."""
-    from semilinear.analysis.expansion import expand
+def _name(key: int) -> str:
+    """N_i of stage i, P_j of j steps ago."""
+    return f"N_{key + 1}" if key >= 0 else f"P_{-key}"
+
+
+# --- proofs ---
+
+
+def _proved(family: Any, seconds: float, ticking: Ticking) -> tuple[dict[str, int] | None, str]:
+    """The orders that are proved of the tableau with its parameters, or why none were: these are not free, or
+    it takes long.
+    """
     from semilinear.analysis.proof import local_order, prove
+    from semilinear.analysis.watch import OutOfTime, Watch
 
     if family.implicit:
-        return None
-    if family.form != "lambda":
-        through = family.order + 1
-        return {"classical": local_order(expand(family.tableau, through + 1, family.form), through)}
-    return prove(family.tableau).orders
+        return None, "its parameters are not free"
+    watch = Watch(min(seconds, PROOF_SECONDS))
+    try:
+        with ticking(watch):
+            if family.form == "lambda":
+                return prove(family.tableau, linearised=family.linearised).orders, ""
+            through = family.order + 1
+            return {"classical": local_order(family.expansion(through + 1), through)}, ""
+    except OutOfTime:
+        return None, f"its weights are long, {watch.seconds:g} s were not enough"
 
 
 def _plan(family: Any) -> dict[str, Any] | None:
@@ -149,7 +173,7 @@ def _plan(family: Any) -> dict[str, Any] | None:
     from semilinear.analysis.plan_check import check_against_plan, worst
     from semilinear.integrators.schedule import vp_linear
 
-    if family.parameters or family.form != "lambda":
+    if family.parameters or family.form != "lambda" or family.linearised:
         return None
     past = [0.7 + 0.05 * j for j in range(1, family.tableau.past + 1)]
     found = check_against_plan(family.tableau, vp_linear(), 0.7, 0.65, past=past)

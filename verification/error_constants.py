@@ -117,6 +117,7 @@ class Run:
             prediction="eps",
             digits=XP.digits,
             start="exact" if exact else "own",
+            final="full",
         )
         self.form = solver.form(setting.schedule)
         self.path = GaussianPath(self.form, setting.data, start)
@@ -143,8 +144,9 @@ class Run:
 
     def _parts(self) -> Iterator[tuple[int, Part]]:
         """The tableau's part of every step that is run."""
-        tableaux = self.solver.sequence.at(self.budget, False)
-        by_tableau = {part.formula.tableau: part for part in self.proof.parts}
+        tableaux = self.solver.sequence.at(self.budget, "full")
+        run = [part for part in self.proof.parts if part.place in ("recurring", "end")]
+        by_tableau = {part.formula.tableau: part for part in run}
         for i in range(len(self.plan.inputs) - 1, len(tableaux)):
             yield i, by_tableau[tableaux[i]]
 

@@ -26,6 +26,7 @@ from semilinear.integrators.correctors import (
 )
 from semilinear.integrators.grids import uniform_t
 from semilinear.integrators.guidance import classifier
+from semilinear.integrators.messages import shown
 from semilinear.integrators.plan import Plan, compile_plan
 from semilinear.integrators.sampler import Interlude, sample
 from semilinear.integrators.schedule import Schedule
@@ -234,7 +235,7 @@ def study(
     Raises ValueError for fewer than 2 samples or no steps.
     """
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
-        raise ValueError(f"samples must be an integer >= 2, got {samples!r}")
+        raise ValueError(f"samples must be an integer >= 2, got {shown(samples)}")
     if not steps:
         raise ValueError("steps must hold at least one number of steps")
     rows = []

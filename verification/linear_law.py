@@ -27,6 +27,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from semilinear.integrators.arithmetic import Arithmetic, Value, of
 from semilinear.integrators.form import Form
+from semilinear.integrators.messages import shown
 from semilinear.integrators.prediction import Model, conversion
 from semilinear.integrators.schedule import Schedule
 
@@ -50,7 +51,7 @@ class Gaussians:
         if len(shape) != 1 or np.shape(self.variance) != shape or np.shape(self.start) != shape:
             raise ValueError("mean, variance and start must have one shape (d,)")
         if not np.all(np.asarray(self.variance) >= 0):
-            raise ValueError(f"variance must be >= 0, got {self.variance!r}")
+            raise ValueError(f"variance must be >= 0, got {shown(self.variance)}")
         object.__setattr__(self, "_constants", Constants(None, self.mean, self.variance))
 
     def affine(self, schedule: Schedule, t: Value) -> tuple[np.ndarray, np.ndarray]:

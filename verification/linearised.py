@@ -11,6 +11,7 @@ import numpy as np
 from semilinear.analysis.convergence import OrderEstimate, estimate_order
 from semilinear.integrators.arithmetic import FLOAT64
 from semilinear.integrators.evaluate import evaluator
+from semilinear.integrators.messages import shown
 from semilinear.integrators.tableau import Tableau, phi
 from sympy import Integer, expand
 
@@ -109,7 +110,7 @@ def integrate_linearised(
     for steps < 1.
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be an integer >= 1, got {steps!r}")
+        raise ValueError(f"steps must be an integer >= 1, got {shown(steps)}")
     output = tableau.b_low if low else tableau.b
     if output is None or tableau.past:
         raise ValueError("tableau must be a one-step method, and have an embedded row if low is asked for")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from semilinear.analysis.tableau_file import TableauFileError, read_tableau
+from semilinear.analysis.tableau_file import Document, TableauFileError, read_tableau
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.names import nearest
 from semilinear.integrators.schedule import vp_linear
@@ -15,7 +15,7 @@ from semilinear.integrators.tableau import Tableau
 
 from .terminal import UsageError
 
-DUHAMEL = "u' = L u + N(u)"
+DUHAMEL, PLAIN = "u' = L u + N(u)", "y' = N(tau, y)"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Found:
 
     name: as listed, or the file's.  claimed: the order that is claimed, None where nothing is.
     linearised: L is the Jacobian at u_n.  source: equation or file.  solver: whose full-order tableau it is,
-    None for an entry of the catalogue and a file.
+    None for an entry of the catalogue and a file.  document: what a file says, None for a name.
     """
 
     tableau: Tableau
@@ -33,27 +33,39 @@ class Found:
     linearised: bool
     source: str
     solver: Solver | None = None
+    document: Document | None = None
 
 
-def tableau_of(text: str) -> Found:
-    """The tableau of a catalogue entry, the full-order tableau of another listed solver, or that of a file (a
-    name that ends in .json or holds a folder).
+def check_name(text: str) -> None:
+    """Refuse what is neither listed nor a file (a name that ends in .json or holds a folder).
 
-    Raises UsageError for an unknown name, with the nearest ones, and for a file that is not a tableau.
+    Raises UsageError, with the nearest names.
     """
-    if text.lower().endswith(".json") or os.sep in text:
-        return _file(text)
-    if text in CATALOGUE:
-        entry = CATALOGUE[text]
-        source = f"{entry.paper}, {entry.source}"
-        return Found(entry.tableau, text, entry.claimed, entry.linearised, source)
-    if text in SOLVERS:
-        return _solver(text)
+    if _is_file(text) or text in CATALOGUE or text in SOLVERS:
+        return
     hint = nearest(text, dict.fromkeys((*SOLVERS, *CATALOGUE)))
     raise UsageError(
         f"expected a listed solver, an entry of the catalogue (`semilinear list`) or a .json file, got "
         f"{text!r}{hint}"
     )
+
+
+def tableau_of(text: str) -> Found:
+    """The tableau of a catalogue entry, the full-order tableau of another listed solver, or that of a file.
+
+    Raises UsageError as `check_name` does, and for a file that is not a tableau.
+    """
+    check_name(text)
+    if _is_file(text):
+        return _file(text)
+    if text not in CATALOGUE:
+        return _solver(text)
+    entry = CATALOGUE[text]
+    return Found(entry.tableau, text, entry.claimed, entry.linearised, f"{entry.paper}, {entry.source}")
+
+
+def _is_file(text: str) -> bool:
+    return text.lower().endswith(".json") or os.sep in text
 
 
 def _file(path: str) -> Found:
@@ -64,7 +76,8 @@ def _file(path: str) -> Found:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     source = document.source or path
-    return Found(document.tableau, document.name or path, None, document.linearised, source)
+    name = document.name or path
+    return Found(document.tableau, name, document.claimed, document.linearised, source, document=document)
 
 
 def _solver(name: str) -> Found:
@@ -82,6 +95,10 @@ def equation_of(name: str) -> tuple[Tableau, str, float]:
     found = tableau_of(name)
     if found.linearised:
         raise UsageError(f"{name} is of Rosenbrock type: its L is the Jacobian, and it is exact on u' = L u")
+    if found.document is not None and found.document.form != "lambda":
+        if found.document.form == "rho":
+            return found.tableau, PLAIN, 0.0
+        raise UsageError(f"{name} is of form t, whose weight is not exponential: it has no z = h L")
     if found.solver is None:
         return found.tableau, DUHAMEL, -1.0
     form = found.solver.form(vp_linear())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from semilinear.integrators.arithmetic import Value, multiprecision, of
+from semilinear.integrators.messages import shown
 from semilinear.integrators.prediction import Model
 from semilinear.integrators.schedule import Schedule
 
@@ -181,7 +182,7 @@ class EmpiricalMixture:
         if p.ndim != 2 or p.size == 0 or not np.all(np.isfinite(p)):
             raise ValueError(f"points must be a finite array of shape (n, d), got shape {p.shape}")
         if not (np.isfinite(self.bandwidth) and self.bandwidth >= 0):
-            raise ValueError(f"bandwidth must be a non-negative number, got {self.bandwidth!r}")
+            raise ValueError(f"bandwidth must be a non-negative number, got {shown(self.bandwidth)}")
         object.__setattr__(self, "points", p)
         object.__setattr__(self, "_constants", Constants(None, p, (p * p).sum(1)))
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from .interval import LAMBDA_END, LAMBDA_START
+from .order_setting import PROBLEM, check_digits, experiment_of, finest, setting_of
 from .terminal import (
     FAILED,
     OK,
@@ -25,23 +25,28 @@ from .terminal import (
     writable_file,
 )
 
-MOST_STATES = 10**6
-MOST_DIGITS = 1000
-PROBLEM = "rotated-product-2d"
-"""Of a deterministic solver, unless another is asked for."""
-
 
 def add(commands: Any) -> argparse.ArgumentParser:
     """Add the command's parser."""
     order: argparse.ArgumentParser = commands.add_parser(
         "order",
-        help="measure the order of one solver",
-        description="Measure the order of one solver.  Exit code 0 if the claim holds.",
+        help="measure the order of one solver or tableau",
+        description="Measure the order of one solver on a problem of diffusion, or of a tableau on a system "
+        "u' = L u + N(t, u) with a full matrix L.  Exit code 0 if the claim holds; of a file, which claims "
+        "nothing, what is proved of it.",
     )
-    order.add_argument("solver", help="a name of `semilinear list`")
+    order.add_argument("solver", metavar="NAME|FILE.json", help="a name of `semilinear list`, or a file")
     order.add_argument(
         "--problem",
-        help="(default: rotated-product-2d; for stochastic solvers Gaussian data, without Monte Carlo)",
+        help="(default: rotated-product-2d; for stochastic solvers Gaussian data, without Monte Carlo; for "
+        "entries of the catalogue that are no solvers and for files coupled-3d, of Rosenbrock type "
+        "gradient-3d)",
+    )
+    order.add_argument(
+        "--form",
+        choices=("lambda", "rho", "t"),
+        help="measure a tableau as a solver of the diffusion ODE in data prediction in lambda, or noise "
+        "prediction in rho or t",
     )
     order.add_argument("--paths", type=int, help="Brownian paths of a stochastic solver on a problem")
     order.add_argument("--seed", type=int, help="of the starts and the paths (default: 0)")
@@ -49,6 +54,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
     order.add_argument("--grid", default="lambda", help="(default: %(default)s)")
     order.add_argument(
         "--start", default="own", choices=("own", "exact", "high-order"), help="(default: %(default)s)"
+    )
+    order.add_argument(
+        "--final",
+        choices=("released", "full", "last", "lower"),
+        help="how runs end: as the release does, at full order, with a first-order last step, or down the "
+        "orders (default: released, with another start than the solver's own full)",
     )
     order.add_argument(
         "--claimed", type=positive, help="the order to judge against (default: the solver's claim)"
@@ -83,10 +94,18 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, and judge the claim."""
-    solver = _solver(options)
+    from .lookup import Found
+    from .order_target import target_of
+
+    target = target_of(options)
+    measured: Any = target.measured
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
-    found = (_stochastic if solver.stochastic else _deterministic)(options, solver)
+    if isinstance(measured, Found):
+        found = _on_system(options, measured)
+    else:
+        found = (_stochastic if measured.stochastic else _deterministic)(options, measured)
+    found.data["claim"] = target.claim
     if options.plot is not None:
         from .plots import plot_studies
 
@@ -97,6 +116,8 @@ def run(options: argparse.Namespace) -> int:
         for label, study in found.studies:
             several = f": {label}" if len(found.studies) > 1 else ""
             console().print(_points(study, found.title + several))
+        if target.claim == "proved":
+            print("a file claims nothing: its order is judged against the one that is proved of it")
         print(found.sentence)
     return OK if found.data["verdict"] in ("consistent", "higher") else FAILED
 
@@ -111,18 +132,46 @@ class _Found:
     sentence: str
 
 
+def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
+    """A tableau by itself, on a semilinear system."""
+    from .study import LONG_LADDER
+    from .system_orders import SYSTEMS, measure_tableau
+
+    defaults: dict[str, Any] = {"schedule": "vp-linear", "grid": "lambda", "start": "own"}
+    defaults |= {"lam_start": LAMBDA_START, "lam_end": LAMBDA_END}
+    defaults |= dict.fromkeys(("paths", "seed", "residue", "batch", "final"))
+    _refuse(options, tableau, "is measured on a semilinear system without --form", defaults)
+    system = options.problem or SYSTEMS[tableau.linearised]
+    known("problem", system, SYSTEMS)
+    check_digits(options)
+    ladder = tuple(n for n in LONG_LADDER if 8 <= n <= finest(options, 128, LONG_LADDER[-1]))
+    try:
+        with progress_bar(f"running {tableau.name}"):
+            data, estimate = measure_tableau(tableau, system, options.digits, ladder)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    data |= _judged(options, tableau, estimate.verdict, estimate.doubt)
+    text = f"claimed {data['claimed']:g}, observed {_interval(data)}: {_verdict(data)}"
+    return _Found(f"{tableau.name} on {system}, exact start", data, [(tableau.name, data)], text)
+
+
 def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
+    from .order_target import parameters
+    from .own_statistics import on_experiment, takes_statistics
     from .results import study_json
     from .study import run as measure
 
     _refuse(options, solver, "is deterministic", {"paths": None, "seed": None})
-    experiment = _experiment(options)
+    experiment = experiment_of(options)
     try:
+        if options.form is None and takes_statistics(options.solver):
+            solver = on_experiment(options.solver, experiment, **parameters(options.param))
         with progress_bar(f"running {solver.name}") as progress:
             study = measure(
                 solver,
                 experiment,
                 start=options.start,
+                final=options.final,
                 residue=None if options.residue is None else tuple(options.residue),
                 progress=progress,
             )
@@ -130,7 +179,7 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
         raise UsageError(str(error)) from error
     data = study_json(study) | _judged(options, solver, study.against, study.reason)
     text = f"claimed {data['claimed']:g}, observed {_interval(data)}: {_verdict(data)}"
-    title = f"{solver.name} on {options.problem or PROBLEM}, {options.start} start"
+    title = f"{solver.name} on {options.problem or PROBLEM}, {options.start} start{_ending(options)}"
     return _Found(title, data, [(solver.name, data)], text)
 
 
@@ -145,13 +194,14 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
     if options.problem is not None:
         return _on_paths(options, solver)
     _refuse(options, solver, "is measured on Gaussian data without --problem", {"paths": None, "seed": None})
-    schedule, grid, top = _setting(options, 256 if options.digits is None else 64, LONG_LADDER[-1])
+    schedule, grid, top = setting_of(options, 256 if options.digits is None else 64, LONG_LADDER[-1])
     ladder = tuple(n for n in LONG_LADDER if n <= top)
     limits = options.lam_start, options.lam_end
     try:
         experiment = StochasticExperiment(schedule, grid, *limits, ladder=ladder, digits=options.digits)
         with progress_bar(f"running {solver.name}") as progress:
-            measured = study(solver, experiment, form=sde_of(solver.name), progress=progress)
+            final: Any = options.final or "released"
+            measured = study(solver, experiment, form=sde_of(solver.name), final=final, progress=progress)
     except ValueError as error:
         raise UsageError(str(error)) from error
     data = stochastic_json(measured) | _judged(options, solver, measured.weak_verdict, measured.weak_doubt)
@@ -163,7 +213,7 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
     kind = "marginals of" if measured.marginal else "weak"
     strong = "strong order: none" if measured.marginal else f"strong {_interval(data['strong'])}"
     text = f"claimed {data['claimed']:g}, observed {kind} {_interval(data)}: {_verdict(data)}; {strong}"
-    return _Found(f"{solver.name} on Gaussian data", data, studies, text)
+    return _Found(f"{solver.name} on Gaussian data{_ending(options)}", data, studies, text)
 
 
 def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
@@ -174,7 +224,7 @@ def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
     from .stochastic_claims import sde_of
 
     _refuse(options, solver, "is measured over paths", {"digits": None})
-    schedule, grid, top = _setting(options, LADDER[-1], LONG_LADDER[-1])
+    schedule, grid, top = setting_of(options, LADDER[-1], LONG_LADDER[-1])
     given = {key: getattr(options, key) for key in ("paths", "seed") if getattr(options, key) is not None}
     given["ladder"] = tuple(n for n in LONG_LADDER if n <= top)
     try:
@@ -182,7 +232,8 @@ def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
             problem(options.problem), schedule, grid, options.lam_start, options.lam_end, **given
         )
         with progress_bar(f"running {solver.name}") as progress:
-            measured = study(solver, experiment, form=sde_of(solver.name), progress=progress)
+            final: Any = options.final or "released"
+            measured = study(solver, experiment, form=sde_of(solver.name), final=final, progress=progress)
     except ValueError as error:
         raise UsageError(str(error)) from error
     data = coupled_json(measured) | _judged(options, solver, measured.weak_verdict, measured.weak_doubt)
@@ -196,15 +247,19 @@ def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
         f"strong {_interval(data['studies']['strong'])}, median {_interval(data['studies']['median'])}; "
         f"the largest hundredth of the errors makes {100 * measured.share[-1]:.0f} % of the mean square"
     )
-    title = f"{solver.name} on {options.problem}, {measured.paths} coupled paths"
+    title = f"{solver.name} on {options.problem}, {measured.paths} coupled paths{_ending(options)}"
     return _Found(title, data, studies, text)
+
+
+def _ending(options: argparse.Namespace) -> str:
+    return "" if options.final is None else f", {options.final} end"
 
 
 def _refuse(options: argparse.Namespace, solver: Any, why: str, defaults: dict[str, Any]) -> None:
     """Refuse options that mean nothing here, unless they have their default."""
     for name, default in defaults.items():
         if getattr(options, name) != default:
-            raise UsageError(f"--{name} does not apply to {solver.name}: it {why}")
+            raise UsageError(f"--{name.replace('_', '-')} does not apply to {solver.name}: it {why}")
 
 
 def _judged(options: argparse.Namespace, solver: Any, verdict: Any, reason: Any) -> dict[str, Any]:
@@ -224,91 +279,9 @@ def _interval(data: Any) -> str:
 
 
 def _points(study: Any, title: str) -> Table:
-    table = Table("N", "NFE", "error", "floor", "used", title=title)
+    table = Table("N", "NFE", "error", "floor", "used", title=escape(title))
     for row in study["points"]:
         used = "fit" if row["N"] in study["window"] else "yes" if row["usable"] else "no"
         error = "diverged" if row["error"] is None else f"{row['error']:.3e}"
         table.add_row(str(row["N"]), str(row["NFE"]), error, f"{row['floor']:.0e}", used)
     return table
-
-
-def _solver(options: argparse.Namespace) -> Any:
-    from semilinear.integrators.solvers import make
-
-    try:
-        return make(options.solver, **_parameters(options.param))
-    except (ValueError, TypeError, OverflowError) as error:  # what the text stands for is no argument
-        raise UsageError(str(error)) from error
-
-
-def _setting(options: argparse.Namespace, default_top: int, most: int) -> tuple[Any, Any, int]:
-    """Schedule, grid and finest run, checked."""
-    from .campaign import GRIDS, SCHEDULES
-
-    known("schedule", options.schedule, SCHEDULES)
-    known("grid", options.grid, GRIDS)
-    if options.digits is not None and not 1 <= options.digits <= MOST_DIGITS:
-        raise UsageError(f"--digits must be from 1 to {MOST_DIGITS}, got {options.digits}")
-    top = options.max_steps if options.max_steps is not None else default_top
-    if not 8 <= top <= most:
-        raise UsageError(f"--max-steps must be from 8 to {most} for {options.solver}, got {top}")
-    if not options.lam_end > options.lam_start:
-        raise UsageError(
-            f"--lam-end must exceed --lam-start = {options.lam_start:g}, got {options.lam_end:g}"
-        )
-    return SCHEDULES[options.schedule](), GRIDS[options.grid](), top
-
-
-def _experiment(options: argparse.Namespace) -> Any:
-    """The experiment that the options describe."""
-    from .campaign import Setting
-    from .problems import problem
-    from .study import LADDER, LONG_LADDER
-
-    multiprecise = options.digits is not None
-    _, _, top = _setting(options, 128 if multiprecise else 512, LONG_LADDER[-1])
-    batch = options.batch if options.batch is not None else 4 if multiprecise else 64
-    if not 1 <= batch <= MOST_STATES:
-        raise UsageError(f"--batch must be from 1 to {MOST_STATES}, got {batch}")
-    if options.residue is not None and not 0 <= options.residue[1] < options.residue[0]:
-        raise UsageError(f"--residue M R needs 0 <= R < M, got {options.residue[0]} {options.residue[1]}")
-    ladder = tuple(n for n in LONG_LADDER if n <= top)
-    try:
-        problem(options.problem or PROBLEM)
-        setting = Setting(
-            "order",
-            options.problem or PROBLEM,
-            options.schedule,
-            options.grid,
-            batch,
-            options.digits,
-            ladder or LADDER,
-            options.lam_start,
-            options.lam_end,
-        )
-        return setting.build()
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _parameters(pairs: Sequence[str]) -> dict[str, Any]:
-    """NAME=VALUE options: integers, exact rationals, true/false, or words."""
-    from sympy import Rational
-
-    number = re.compile(r"[+-]?\d{1,50}(\.\d{1,50})?([eE][+-]?\d{1,3})?(/0*[1-9]\d{0,49})?", re.ASCII)
-    parameters: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageError(f"--param must be NAME=VALUE, got {pair!r}")
-        if name in parameters:
-            raise UsageError(f"--param must set a parameter once, got {name} again")
-        if text.lower() in ("true", "false"):
-            parameters[name] = text.lower() == "true"
-            continue
-        if not number.fullmatch(text):
-            parameters[name] = text
-            continue
-        value = Rational(text)
-        parameters[name] = int(value) if value.is_Integer and "." not in text else value
-    return parameters

@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 from semilinear.analysis.convergence import OrderEstimate
+from semilinear.integrators.messages import shown
 from semilinear.integrators.tableau import Tableau
 
 from .linearised import NonlinearProblem, linearised_order, whole
@@ -35,9 +36,9 @@ def parabolic(kind: Kind, points: int = POINTS) -> SemilinearProblem:
     Raises ValueError for another kind, or less than two points.
     """
     if kind not in ("local", "nonlocal"):
-        raise ValueError(f"kind must be 'local' or 'nonlocal', got {kind!r}")
+        raise ValueError(f"kind must be 'local' or 'nonlocal', got {shown(kind)}")
     if isinstance(points, bool) or not isinstance(points, int) or points < 2:
-        raise ValueError(f"points must be an integer >= 2, got {points!r}")
+        raise ValueError(f"points must be an integer >= 2, got {shown(points)}")
     dx = 1 / (points + 1)
     k = np.arange(1, points + 1)
     basis = math.sqrt(2 * dx) * np.sin(np.pi * dx * np.outer(k, k))

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
+from semilinear.integrators.messages import shown
 from semilinear.integrators.prediction import Model
 from semilinear.integrators.schedule import Schedule
 
@@ -120,5 +121,5 @@ PROBLEMS: dict[str, Callable[[], Any]] = {
 def problem(name: str) -> Any:
     """A problem by name.  Raises ValueError, with the names, for an unknown one."""
     if name not in PROBLEMS:
-        raise ValueError(f"problem must be one of {', '.join(PROBLEMS)}, got {name!r}")
+        raise ValueError(f"problem must be one of {', '.join(PROBLEMS)}, got {shown(name)}")
     return PROBLEMS[name]()

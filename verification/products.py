@@ -6,6 +6,7 @@ number of digits by root finding.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -13,10 +14,12 @@ from fractions import Fraction
 import numpy as np
 import scipy.special
 from semilinear.integrators.arithmetic import Arithmetic, Value, multiprecision, of
+from semilinear.integrators.messages import shown
 from semilinear.integrators.prediction import Model
 from semilinear.integrators.schedule import Schedule
 
 from .constants import Array, Constants, alpha_sigma, check_weights, responsibilities
+from .mixtures import GaussianMixture
 
 
 def rational_rotation(d: int) -> list[list[Fraction]]:
@@ -64,9 +67,9 @@ class RotatedProduct:
                 f"means and variances must have the shape of weights {w.shape}, got {m.shape}, {v.shape}"
             )
         if not np.all((v > 0) & np.isfinite(v)):
-            raise ValueError(f"variances must be positive numbers, got {v!r}")
+            raise ValueError(f"variances must be positive numbers, got {shown(v)}")
         if not np.all(np.isfinite(m)):
-            raise ValueError(f"means must be finite, got {m!r}")
+            raise ValueError(f"means must be finite, got {shown(m)}")
         identity = np.array(
             [[Fraction(int(i == j)) for j in range(len(w))] for i in range(len(w))], dtype=object
         )
@@ -80,6 +83,15 @@ class RotatedProduct:
         for key, value in (("weights", w), ("means", m), ("variances", v), ("rotation", r)):
             object.__setattr__(self, key, value)
         object.__setattr__(self, "_constants", Constants(w.T.copy(), m.T.copy(), v.T.copy(), r))
+
+    def mixture(self) -> GaussianMixture:
+        """The same law as a mixture of all combinations of components, K^d of them, in float64."""
+        d, k = self.means.shape
+        choice = np.array(list(itertools.product(range(k), repeat=d)))
+        turn, axes = np.asarray(self.rotation, dtype=float), np.arange(d)
+        means = self.means[axes, choice] @ turn.T
+        covariances = (turn * self.variances[axes, choice][:, None, :]) @ turn.T
+        return GaussianMixture(self.weights[axes, choice].prod(1), means, covariances, self.name)
 
     @property
     def dimension(self) -> int:

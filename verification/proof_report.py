@@ -9,6 +9,8 @@ from typing import Any
 
 from semilinear.integrators.files import write_atomically
 
+from . import released_report
+
 Data = Mapping[str, Any]
 
 SCHEMA = "semilinear-proofs/1"
@@ -86,6 +88,7 @@ def markdown(data: Data) -> str:
             HEADER,
             SOLVERS + _solvers(data["solvers"]),
             CATALOGUE.format(**data["parabolic"]) + _catalogue(data["catalogue"]),
+            *filter(None, [released_report.section(data)]),
             ERRORS + _constants(data["constants"]),
             EFFECTS + _effects(data["effects"]),
             REGIONS + _stability(data["stability"]),

@@ -20,16 +20,17 @@ from semilinear.analysis.stability import Amplification
 from semilinear.analysis.stability_region import region
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.solver import Solver
-from semilinear.integrators.solvers import make
 
 from .catalogue_orders import measure_entry
 from .claims import EXPECTATIONS, Expectation
 from .error_constants import Constant, error_constant
 from .lookup import equation_of, usual_z
+from .own_statistics import generic
 from .parabolic import POINTS
 from .parabolic import STEPS as STIFF_STEPS
 from .proof_report import CONSTANTS, SCHEMA, STABILITY
 from .quadrature_effect import RULES, Rule, effect
+from .released_tables import AuditTask, audit_tasks, releases_json
 from .results import estimate_json, sections_json
 
 
@@ -121,7 +122,7 @@ class ConstantTask:
 
     def run(self) -> dict[str, Any]:
         """The final error predicted from the proof and measured, as JSON data."""
-        found = error_constant(make(self.name), STEPS[0])
+        found = error_constant(generic(self.name), STEPS[0])
         return {"solver": self.name, "order": found.order, **_constant_json(found)}
 
 
@@ -239,7 +240,7 @@ class StabilityTask:
 MUTANTS = 4
 """Of each tableau, in `semilinear verify`; the slow tests try more."""
 
-Task = ProofTask | ConstantTask | EffectTask | CatalogueTask | MutationTask | StabilityTask
+Task = ProofTask | ConstantTask | EffectTask | CatalogueTask | AuditTask | MutationTask | StabilityTask
 
 
 def tasks(quick: bool) -> list[Task]:
@@ -247,7 +248,7 @@ def tasks(quick: bool) -> list[Task]:
     solvers: list[Task] = [ProofTask(e) for e in EXPECTATIONS]
     others: list[Task] = []
     if not quick:
-        others += [*map(CatalogueTask, CATALOGUE), *effect_tasks()]
+        others += [*map(CatalogueTask, CATALOGUE), *audit_tasks(), *effect_tasks()]
         others += [MutationTask(name, MUTANTS) for name in _cases()]
         others += map(StabilityTask, STABILITY)
         others += map(ConstantTask, CONSTANTS)
@@ -265,7 +266,8 @@ def prove_all(
 ) -> dict[str, Any]:
     """Tasks as JSON data, over processes; `done` is called after each."""
     found: dict[str, list[dict[str, Any]]] = {
-        part: [] for part in ("solvers", "constants", "catalogue", "effects", "mutations", "stability")
+        part: []
+        for part in ("solvers", "constants", "catalogue", "released", "effects", "mutations", "stability")
     }
     with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
         for task, row in zip(planned, pool.map(run, planned), strict=True):
@@ -273,12 +275,13 @@ def prove_all(
             if done is not None:
                 done(task)
     grid = {"points": POINTS, "steps": [STIFF_STEPS[0], STIFF_STEPS[-1]]}
-    return {"schema": SCHEMA, "parabolic": grid, **found}
+    return {"schema": SCHEMA, "parabolic": grid, "releases": releases_json(), **found}
 
 
 def failures(data: dict[str, Any]) -> list[str]:
     """What is not as it must be: a proof that contradicts a claim's expectation or a measurement."""
-    rows = [*((r["solver"], r) for r in data["solvers"]), *((r["name"], r) for r in data["catalogue"])]
+    named = (*data["catalogue"], *data.get("released", ()))
+    rows = [*((r["solver"], r) for r in data["solvers"]), *((r["name"], r) for r in named)]
     found = [f"{name}: proved or measured otherwise" for name, row in rows if row["as_expected"] is False]
     found += [
         f"{row['solver']}: final error {row['limit']:.3f} times the prediction"

@@ -1,15 +1,22 @@
 """`semilinear prove`: the orders of a tableau, exactly, and every condition that fails.
 
-JSON: name, source, equation (that the orders are for), linearised; claimed, order (--order), required (the
-order that was judged against), judged (the order that was judged: of a solver that of its own formula, else
-the classical one), verdict "holds", "fails", or "undecided" where a solver's claim is not one on the order
-of its formula and none is asked for; solver: null for a file or an entry of the catalogue, else as
-`proofs.solver_proof` has it; classical, scalar, stiff, weak_stiff, zero_stiff, quadrature_order, stage_order
-(null without stages), each looked for up to 8; embedded: the first five of the second output row, null
-without one; principal_error_norm (null where it depends on parameters, or
-is no float), principal_error, leading_error, parameters; violated: objects with kind ("classical", "stiff"),
-order, condition and residual (null beyond order 8).  All numbers are finite.  A listed solver whose
-coefficients cannot be expanded at all (a pole at z = 0) has name, verdict "fails" and reason alone.
+JSON: name, source, form, equation (that the orders are for), steps ("any", "equal"), linearised; claimed,
+order (--order), required (the order that was judged against), judged (the order that was judged: of a solver
+that of its own formula, else the classical one), judged_by ("exact", or "rounding" where the exact order is
+lower than required and that within the rounding of the table is not), verdict "holds", "fails", or
+"undecided" where a solver's claim is not one on the order of its formula and none is asked for; solver: null
+for a file or an entry of the catalogue, else as `proofs.solver_proof` has it; classical, scalar, stiff,
+weak_stiff, zero_stiff (null but for the first where the form has no L), quadrature_order, stage_order (null
+without stages and without L), each looked for up to 8, and at_least: the names of those of which nothing
+fails as far as was looked; plain: the order of the table as that of a plain method (--form rho), null for
+another form than lambda, and hint, where that is higher; ignored_stages: those that nothing reads, the
+step's start being stage 1.  within_rounding: null where every coefficient is exact, else the fields of
+`within_rounding.WithinRounding`.  embedded: the first five, at_least and within_rounding of the second output
+row, null without one; principal_error_norm (null where it depends on parameters, is no float, or nothing
+fails), principal_error, leading_error, parameters; violated: objects with kind ("classical", "stiff"),
+order, condition, residual (null beyond order 8) and decimal (the residual at z_i = 1 as a number; null with
+parameters).  All numbers are finite.  A listed solver whose coefficients cannot be expanded at all (a pole
+at z = 0) has name, verdict "fails" and reason alone.
 """
 
 from __future__ import annotations
@@ -17,26 +24,17 @@ from __future__ import annotations
 import argparse
 import math
 from contextlib import nullcontext
+from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from .terminal import FAILED, OK, UsageError, console, print_json
+from .prove_text import ORDERS, print_proof
+from .terminal import FAILED, OK, UsageError, print_json
 
-GRID = {"any": "any grid", "smooth": "smooth grids", "equal": "equal steps"}
-SHOWN = 10
-"""Conditions of each kind that are printed; JSON holds all."""
 LARGEST = 8
-ORDERS = {
-    "classical": "classical order",
-    "scalar": "with L a multiple of the identity",
-    "stiff": "stiff order",
-    "weak_stiff": "the last conditions at b_i(0)",
-    "zero_stiff": "the last conditions at z = 0",
-}
-"""How the orders are called, by their JSON keys."""
+EQUATIONS = {"lambda": "u' = L u + N(u)", "rho": "y' = N(tau, y)", "t": "y' = w(tau) N(tau, y)"}
 
 
 def _order(text: str) -> int:
@@ -58,6 +56,19 @@ def add(commands: Any) -> argparse.ArgumentParser:
     prove.add_argument(
         "--order", type=_order, metavar="N", help="check the conditions of all orders up to N, 1 to 8"
     )
+    prove.add_argument(
+        "--form",
+        choices=("lambda", "rho", "t"),
+        help="the equation that the table is for, in place of what its file says: lambda, u' = L u + N(u), "
+        "whose rows are exponential ones; rho, y' = N(tau, y), a plain Runge-Kutta or multistep table; t, "
+        "y' = w(tau) N(tau, y)",
+    )
+    prove.add_argument(
+        "--rounding",
+        metavar="X",
+        help="within how much the coefficients are known that are no short fractions, as 5e-19; by default "
+        "what their digits show",
+    )
     prove.set_defaults(run=run)
     return prove
 
@@ -67,10 +78,11 @@ def run(options: argparse.Namespace) -> int:
     from .lookup import tableau_of
 
     found = tableau_of(options.tableau)
+    document = document_of(found, options.form, options.rounding)
     screen = Console(stderr=True)
     with screen.status(f"proving {escape(found.name)}") if screen.is_terminal else nullcontext():
         try:
-            data = proved(found, options.order)
+            data = proved(found, options.order, document)
         except UsageError as error:
             if found.solver is None:
                 raise
@@ -78,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json(data)
     else:
-        _print(data)
+        print_proof(data)
     return OK if data["verdict"] == "holds" else FAILED
 
 
@@ -91,46 +103,52 @@ def _unprovable(name: str, reason: str, as_json: bool) -> int:
     return FAILED
 
 
-def proved(found: Any, order: int | None) -> dict[str, Any]:
+def proved(found: Any, order: int | None, document: Any) -> dict[str, Any]:
     """What is proved of a tableau (`lookup.Found`), as JSON data.
 
-    Raises UsageError for a tableau whose coefficients are outside the ring of exact proofs.
+    document: what is to be proved of it (`document_of`).
+    Raises UsageError for a tableau whose coefficients are outside the ring of exact proofs, and for a form
+    that it cannot have.
     """
-    from semilinear.analysis.proof import prove
+    from semilinear.analysis.printable import printable
 
-    from .lookup import DUHAMEL
     from .proofs import solver_proof
 
     try:
-        proof = prove(found.tableau, linearised=found.linearised)
+        proof = document.prove()
         classical = proof.classical
+        within = document.within_rounding()
+        embedded = _embedded(proof, document)
     except ValueError as error:
         raise UsageError(f"{found.name} cannot be proved: {error}") from error
     own = None if found.solver is None else solver_proof(found.solver)
-    provable = own is None or not own["refused"]
-    required = order or found.claimed or 1
-    judged = own["formula"]["smooth"] if own is not None and provable else classical
-    if order or provable:
-        verdict = "holds" if judged >= required else "fails"
-    else:  # the claim is of another kind: the tableau does not decide it
-        verdict = "undecided"
+    stiff = proof.form == "lambda"
+    best = max(classical, within.classical or 0) if within is not None else classical
+    plain, hint = _plain(document, best) if stiff and own is None else (None, None)
+    looked = {
+        "quadrature_order": proof.quadrature_order if stiff else None,
+        "stage_order": proof.stage_order if stiff and found.tableau.stages else None,
+    }
     return {
         "name": found.name,
         "source": found.source,
-        "equation": f"{DUHAMEL}, L the Jacobian at u_n" if found.linearised else DUHAMEL,
+        "form": proof.form,
+        "equation": EQUATIONS[proof.form] + (", L the Jacobian at u_n" if found.linearised else ""),
+        "steps": "equal" if document.equal_steps else "any",
         "linearised": found.linearised,
-        "claimed": found.claimed,
-        "order": order,
-        "required": required,
-        "judged": judged,
-        "verdict": verdict,
+        **_judged(found.claimed, order, proof, within, own),
         "solver": own,
+        **dict.fromkeys(ORDERS),
         **proof.orders,
-        "embedded": proof.embedded.orders if proof.embedded else None,
-        "quadrature_order": proof.quadrature_order,
-        "stage_order": proof.stage_order if found.tableau.stages else None,
+        **looked,
+        "at_least": [*proof.at_least, *(key for key, value in looked.items() if value == LARGEST)],
+        "within_rounding": _within(within),
+        "plain": plain,
+        "hint": hint,
+        "ignored_stages": [i + 1 for i in proof.unread],
+        "embedded": embedded,
         "principal_error_norm": _norm(proof),
-        "principal_error": str(proof.principal_error),
+        "principal_error": printable(proof.principal_error),
         "leading_error": [str(term) for term in proof.leading_error],
         "parameters": sorted(str(s) for s in proof.ring.field.symbols),
         "violated": [
@@ -138,94 +156,109 @@ def proved(found: Any, order: int | None) -> dict[str, Any]:
                 "kind": v.kind,
                 "order": v.order,
                 "condition": v.condition,
-                "residual": None if v.residual is None else str(v.residual),
+                "residual": None if v.residual is None else printable(v.residual),
+                "decimal": None if v.residual is None else _decimal(v.residual),
             }
             for v in proof.violated(order)
         ],
     }
 
 
+def _judged(
+    claimed: int | None, order: int | None, proof: Any, within: Any, own: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What is required, what of it is proved, and the verdict."""
+    required = order or claimed or 1
+    judged, by, refused = proof.classical, "exact", own is not None and own["refused"]
+    beyond = "classical" in proof.at_least
+    if own is not None and not refused:
+        judged, beyond = own["formula"]["smooth"], False
+    elif own is None and judged < required and within is not None and (within.classical or 0) > judged:
+        judged, by, beyond = within.classical, "rounding", within.at_least
+    if judged >= required:
+        verdict = "holds"
+    else:
+        verdict = "undecided" if beyond else "fails"
+    if refused and not order:  # the claim is of another kind: the tableau does not decide it
+        verdict = "undecided"
+    said = {"claimed": claimed, "order": order, "required": required}
+    return {**said, "judged": judged, "judged_by": by, "verdict": verdict}
+
+
+def document_of(found: Any, form: str | None, rounding: str | None) -> Any:
+    """What is to be proved of a tableau (`tableau_file.Document`): what its file says, with a form and a
+    rounding of choice in place of the file's.
+
+    Raises UsageError for a form of a solver, which has its own, and for a rounding that is none.
+    """
+    from semilinear.analysis.tableau_file import Document, TableauFileError, parse_rounding
+
+    if form is not None and found.solver is not None:
+        raise UsageError(f"--form is for tables; solver {found.name} has a form of its own")
+    document = found.document or Document(found.tableau, found.linearised)
+    if form is not None:
+        document = replace(document, form=form)
+    if rounding is not None:
+        try:
+            document = replace(document, rounding=parse_rounding("--rounding", rounding))
+        except TableauFileError as error:
+            raise UsageError(str(error)) from error
+    return document
+
+
+def _embedded(proof: Any, document: Any) -> dict[str, Any] | None:
+    low = proof.embedded
+    if low is None:
+        return None
+    within = replace(document, tableau=low.tableau, typed=document.typed and document.typed.embedded)
+    return {
+        **dict.fromkeys(ORDERS),
+        **low.orders,
+        "at_least": list(low.at_least),
+        "within_rounding": _within(within.within_rounding()),
+    }
+
+
+def _within(found: Any) -> dict[str, Any] | None:
+    return None if found is None else asdict(found)
+
+
+def _plain(document: Any, classical: int) -> tuple[int, str | None]:
+    """The order of a table as that of a plain method, of everything at z = 0; and a hint, where that is
+    higher than what is proved of it as an exponential one.
+    """
+    plain = replace(document, form="rho", linearised=False)
+    order = int(plain.prove().classical)
+    within = plain.within_rounding()
+    best = order if within is None or within.classical is None else int(within.classical)
+    if document.linearised or best <= classical:
+        return order, None
+    known = "" if best == order else " within its rounding"
+    return order, (
+        f"as a plain Runge-Kutta or multistep table (--form rho) it has order {best}{known}; here its rows "
+        "are taken for those of an exponential method, with functions of z"
+    )
+
+
+def _decimal(residual: Any) -> float | None:
+    """A residual as a number, without the arguments z_i that it is multiplied by."""
+    arguments = {s: 1 for s in residual.free_symbols if s.name.startswith("z_")}
+    value = residual.xreplace(arguments)
+    if value.free_symbols:
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def _norm(proof: Any) -> float | None:
     """The norm, where it is a number that a float holds."""
+    if "classical" in proof.at_least:
+        return None
     try:
         norm = proof.principal_error_norm
     except OverflowError:
         return None
     return norm if norm is not None and math.isfinite(norm) else None
-
-
-def _print(data: dict[str, Any]) -> None:
-    screen = console()
-    table = Table(title=escape(data["name"]), title_justify="left", show_header=False)
-    for key, label in ORDERS.items():
-        low = data["embedded"]
-        table.add_row(label, str(data[key]) + (f" (embedded row: {low[key]})" if low else ""))
-    norm = data["principal_error_norm"]
-    table.add_row("principal error norm", escape(data["principal_error"]) if norm is None else f"{norm:.6g}")
-    if data["parameters"]:
-        table.add_row("for all values of", ", ".join(data["parameters"]))
-    table.add_row("equation", escape(data["equation"]))
-    table.add_row("source", escape(data["source"]))
-    screen.print(table)
-    if data["leading_error"]:
-        screen.print("leading local error:", " + ".join(data["leading_error"]), markup=False, highlight=False)
-    shown = _first(data["violated"])
-    if shown:
-        screen.print(_violated(shown))
-    if more := len(data["violated"]) - len(shown):
-        screen.print(f"and {more} more conditions that fail (--json holds all)")
-    if data["solver"] is not None:
-        screen.print(_of_solver(data["solver"]), markup=False, highlight=False)
-    print(sentence(data))
-
-
-def _of_solver(own: dict[str, Any]) -> str:
-    if own["refused"]:
-        return f"no proof of the solver itself: {own['refused']}"
-    orders = ", ".join(f"{order} on {GRID[grid]}" for grid, order in own["formula"].items())
-    error = " + ".join(own["leading_error"]) or "0"
-    return (
-        f"the solver, {own['equation']}: formula of order {orders}; runs from exact starting values: "
-        f"{own['exact_start']}, as it is run: {own['run']}\nits local error on equal steps: {error}"
-    )
-
-
-def _first(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The first few of each kind."""
-    return [row for kind in ("classical", "stiff") for row in [r for r in rows if r["kind"] == kind][:SHOWN]]
-
-
-def _violated(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="conditions that fail", title_justify="left")
-    for column in ("kind", "order", "condition", "residual"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(
-            row["kind"],
-            str(row["order"]),
-            escape(row["condition"]),
-            escape(row["residual"] or "beyond order 8"),
-        )
-    return table
-
-
-def sentence(data: dict[str, Any]) -> str:
-    """The verdict."""
-    what = (
-        f"order {data['order']} was asked for"
-        if data["order"]
-        else f"order {data['claimed']} is claimed"
-        if data["claimed"]
-        else "nothing is claimed"
-    )
-    endings = {
-        "holds": "",
-        "fails": f": order {data['required']} fails",
-        "undecided": " of its tableau, which does not decide the claim",
-    }
-    own = data["solver"] is not None and not data["solver"]["refused"]
-    kind = "order" if own else "classical order"
-    runs = ""
-    if own and data["solver"]["run"] != data["judged"]:
-        runs = f" of the formula, {data['solver']['run']} of the method as it is run"
-    return f"{what}, {kind} {data['judged']} is proved{runs}{endings[data['verdict']]}"

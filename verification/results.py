@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from semilinear.analysis.convergence import OrderEstimate
-from semilinear.analysis.stability_region import imaginary_interval, real_interval
+from semilinear.analysis.stability_region import imaginary_section, real_interval
 
 from .campaign import Measured, StochasticMeasured
 from .claims import unmeasured
@@ -40,7 +40,8 @@ def _points(e: OrderEstimate, nfe: Sequence[int]) -> list[dict[str, Any]]:
     ]
 
 
-def _ladder(e: OrderEstimate, nfe: Sequence[int]) -> dict[str, Any]:
+def ladder_json(e: OrderEstimate, nfe: Sequence[int]) -> dict[str, Any]:
+    """An estimate with its runs, which made nfe evaluations each."""
     return estimate_json(e) | {"window": list(e.window), "points": _points(e, nfe)}
 
 
@@ -181,7 +182,7 @@ def _stochastic_row(m: StochasticMeasured, released_code: dict[str, Any] | None)
         "weak": estimate_json(s.weak) | {"verdict": s.weak_verdict(solver.claimed)},
         "strong": estimate_json(s.strong) | {"verdict": s.strong_verdict(solver.claimed)},
         "mean": estimate_json(s.mean),
-        "variance": _ladder(s.variance, s.nfe) | {"start": "own"},
+        "variance": ladder_json(s.variance, s.nfe) | {"start": "own"},
         "without_error": sorted(s.exact),
         "expected": {"weak": e.weak, "strong": e.strong},
         "as_expected": m.as_expected,
@@ -196,7 +197,7 @@ def stochastic_json(s: StochasticStudy) -> dict[str, Any]:
     observed, low and high are the weak order's; `studies` holds the ladders of mean, variance and strong
     error.
     """
-    studies = {name: _ladder(getattr(s, name), s.nfe) for name in ("mean", "variance", "strong")}
+    studies = {name: ladder_json(getattr(s, name), s.nfe) for name in ("mean", "variance", "strong")}
     return {
         "solver": s.solver,
         **estimate_json(s.weak),
@@ -214,7 +215,7 @@ def coupled_json(s: CoupledStudy) -> dict[str, Any]:
     functionals, and of each kind), of the RMS ("strong") and of the median distance; share as the study's.
     """
     kinds = {"weak": s.weak, **s.parts, "strong": s.strong, "median": s.typical}
-    studies = {name: _ladder(e, s.nfe) | {"reason": e.reason} for name, e in kinds.items()}
+    studies = {name: ladder_json(e, s.nfe) | {"reason": e.reason} for name, e in kinds.items()}
     return {
         "solver": s.solver,
         "paths": s.paths,
@@ -224,14 +225,22 @@ def coupled_json(s: CoupledStudy) -> dict[str, Any]:
     }
 
 
+def complex_json(value: complex) -> float | list[float]:
+    """A complex number for JSON: a number where it is real, else [real, imaginary]."""
+    return [value.real, value.imag] if value.imag else value.real
+
+
 def sections_json(method: Any, region: Any) -> dict[str, Any]:
-    """The stable intervals and the area for one z, as JSON data."""
-    z = region.z.real
-    real = real_interval(method, z)
+    """The stable intervals and the area for one z, as JSON data.
+
+    imaginary: the symmetric interval in imaginary_interval, |Im w| <= y*.
+    """
+    real, across = real_interval(method, region.z), imaginary_section(method, region.z)
     return {
-        "z": z,
+        "z": complex_json(region.z),
         "real": None if real is None else [real.low, real.high],
-        "imaginary": imaginary_interval(method, z),
+        "imaginary": None if across is None else min(-across.low, across.high) + 0.0,
+        "imaginary_interval": None if across is None else [across.low, across.high],
         "area": region.area,
         "area_error": region.area_error,
     }

@@ -16,6 +16,7 @@ import numpy as np
 from semilinear.analysis.convergence import OrderEstimate, estimate_order
 from semilinear.integrators.arithmetic import FLOAT64, Arithmetic, Value, choose
 from semilinear.integrators.evaluate import evaluator
+from semilinear.integrators.messages import shown
 from semilinear.integrators.phi import phi
 from semilinear.integrators.tableau import _OMEGAS, Tableau, z
 from sympy import Symbol
@@ -103,7 +104,7 @@ def integrate(tableau: Tableau, problem: SemilinearProblem, steps: int) -> tuple
     that keeps an evaluation (PEC: `carry`) or has parameters, or for steps < 1.
     """
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be an integer >= 1, got {steps!r}")
+        raise ValueError(f"steps must be an integer >= 1, got {shown(steps)}")
     if tableau.carry is not None:
         raise ValueError(f"tableau must evaluate every step's start, got carry = {tableau.carry}")
     xp, basis = problem.xp, problem.basis

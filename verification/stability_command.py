@@ -1,18 +1,18 @@
 """`semilinear stability`: where a method is stable on u' = L u + mu u.
 
 JSON: solver, form, rate (the form's L); memory (the order of the amplification matrix); zero_stable;
-z: a list of objects with z, real: [low, high] (the stable interval of real w = h mu that holds 0, or the
-nearest to it) or null where there is none, imaginary: y* (i y is stable for |y| <= y*) or null where w = 0 is
-unstable, area, area_error; with --function, function: R(z, w), or det(zeta - M) in zeta, z, w for a memory
-above 1; and with --mu largest_stable_step: linear and mu as lists of [real, imaginary],
-h or null, verdict "bounded", "unbounded" (h null: no step up to `scanned` is unstable) or "none" (h = 0: all
-are), error, scanned.  All numbers are finite.
+z: a list of objects with z (a number where it is real, else [real, imaginary]), real: [low, high] (the stable
+interval of real w = h mu that holds 0, or the nearest to it) or null where there is none, imaginary: y* (i y
+is stable for |y| <= y*) and imaginary_interval: [low, high] (i y is stable between them; [-y*, y*] for real
+z), both null where w = 0 is unstable, area, area_error; with --function, function: R(z, w), or det(zeta - M)
+in zeta, z, w for a memory above 1; and with --mu largest_stable_step: linear and mu as lists of
+[real, imaginary], h or null, verdict "bounded", "unbounded" (h null: no step up to `scanned` is unstable) or
+"none" (h = 0: all are), error, scanned.  All numbers are finite.
 """
 
 from __future__ import annotations
 
 import argparse
-import cmath
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 from rich.table import Table
 
-from .terminal import FAILED, OK, UsageError, console, finite, print_json, writable_file
+from .terminal import FAILED, OK, UsageError, complex_number, console, print_json, writable_file, written
 
 WIDEST = 6
 """Evaluations of a method whose stability function is written out."""
@@ -41,18 +41,23 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     stability.add_argument(
         "--z",
-        type=finite,
+        type=complex_number,
         nargs="+",
         action="extend",
         metavar="Z",
-        help="values of h L (default: 0, and 1 and 5 times the sign of the form's L; not a pole)",
+        help="values of h L, complex or imaginary where L is: 1j, -0.5+2j; not a pole (default: 0, and 1 "
+        "and 5 times the sign of the form's L)",
     )
     stability.add_argument(
-        "--linear", type=_number, nargs="+", metavar="L", help="complex numbers (default: the form's L)"
+        "--linear",
+        type=complex_number,
+        nargs="+",
+        metavar="L",
+        help="complex numbers (default: the form's L)",
     )
     stability.add_argument(
         "--mu",
-        type=_number,
+        type=complex_number,
         nargs="+",
         metavar="M",
         help="complex numbers: the largest stable step for all of them, as many as L or one of either",
@@ -66,16 +71,6 @@ def add(commands: Any) -> argparse.ArgumentParser:
     stability.add_argument("--plot", type=Path, metavar="FILE", help="draw the regions (PNG or SVG)")
     stability.set_defaults(run=run)
     return stability
-
-
-def _number(text: str) -> complex:
-    try:
-        value = complex(text)
-    except ValueError:
-        value = complex(math.nan)
-    if not cmath.isfinite(value):
-        raise argparse.ArgumentTypeError(f"must be a finite number such as -1 or -1+2j, got {text!r}")
-    return value
 
 
 def run(options: argparse.Namespace) -> int:
@@ -104,8 +99,10 @@ def run(options: argparse.Namespace) -> int:
         regions = [region(method, z) for z in values]
     except ValueError as error:
         raise UsageError(f"--z: {error}") from error
-    if large := [r.z.real for r in regions if not math.isfinite(r.area + r.area_error)]:
-        raise UsageError(f"--z must be so small that a float holds the region's area, got {large[0]:g}")
+    if large := [r.z for r in regions if not math.isfinite(r.area + r.area_error)]:
+        raise UsageError(
+            f"--z must be so small that a float holds the region's area, got {written(large[0])}"
+        )
     data: dict[str, Any] = {
         "solver": options.solver,
         "form": form,
@@ -129,19 +126,20 @@ def run(options: argparse.Namespace) -> int:
     return OK if data["zero_stable"] else FAILED
 
 
-def _values(given: Sequence[float] | None, method: Any, form: str, rate: float) -> list[float]:
+def _values(given: Sequence[complex] | None, method: Any, form: str, rate: float) -> list[complex]:
     from .lookup import usual_z
 
     usable = [v for v in given or usual_z(rate) if abs(method.matrix(v, 0)).max() < math.inf]
-    values = usable if given is None else list(given)
+    values: list[complex] = usable if given is None else list(given)
     if len(usable) < len(values):
         bad = next(v for v in values if v not in usable)
         raise UsageError(
-            f"--z must be no pole of a coefficient, and none so large that e^z overflows, got {bad:g}"
+            f"--z must be no pole of a coefficient, and none so large that e^z overflows, got {written(bad)}"
         )
     if rate == 0 and any(values):  # only given ones are
-        raise UsageError(f"--z must be 0 for form {form}, whose L is 0, got {max(values, key=abs):g}")
-    return list(dict.fromkeys(v + 0.0 for v in values))
+        largest = written(max(values, key=abs))
+        raise UsageError(f"--z must be 0 for form {form}, whose L is 0, got {largest}")
+    return list(dict.fromkeys(map(complex, values)))
 
 
 def _pairs(
@@ -177,14 +175,14 @@ def _largest(method: Any, linear: list[complex], mu: list[complex]) -> dict[str,
 
 def _print(data: dict[str, Any]) -> None:
     table = Table(title=f"{data['solver']} ({data['form']}, L = {data['rate']:g}) on u' = L u + mu u")
-    for column in ("z = hL", "real interval of w = h mu", "imaginary", "area"):
+    for column in ("z = hL", "real interval of w = h mu", "imaginary interval of w", "area"):
         table.add_column(column, no_wrap=True)
     for row in data["z"]:
-        real, imaginary = row["real"], row["imaginary"]
+        real, imaginary = row["real"], row["imaginary_interval"]
         table.add_row(
-            f"{row['z']:g}",
+            written(complex(*row["z"]) if isinstance(row["z"], list) else complex(row["z"])),
             "none" if real is None else f"[{real[0]:.6g}, {real[1]:.6g}]",
-            "none: w = 0 is unstable" if imaginary is None else f"{imaginary:.6g}",
+            "none: w = 0 is unstable" if imaginary is None else f"[{imaginary[0]:.6g}, {imaginary[1]:.6g}]",
             f"{row['area']:.4g} ± {row['area_error']:.0e}",
         )
     console().print(table)

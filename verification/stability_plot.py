@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from semilinear.integrators.files import write_atomically
 
 from .plots import render
+from .terminal import written
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def plot_regions(regions: Sequence[Any], title: str, path: Path) -> None:
@@ -19,6 +23,11 @@ def plot_regions(regions: Sequence[Any], title: str, path: Path) -> None:
 
 
 def plot_panels(panels: Mapping[str, Sequence[Any]], path: Path) -> None:
+    """A panel of regions for each method, by name, in a file."""
+    write_atomically(path, render(regions_figure(panels), path.suffix.lstrip(".").lower()))
+
+
+def regions_figure(panels: Mapping[str, Sequence[Any]]) -> Figure:
     """A panel of regions for each method, by name."""
     from matplotlib.figure import Figure
 
@@ -28,7 +37,7 @@ def plot_panels(panels: Mapping[str, Sequence[Any]], path: Path) -> None:
     figure = Figure(figsize=size, layout="constrained")
     for axes, (title, regions) in zip(figure.subplots(rows, columns, squeeze=False).flat, panels.items()):
         _draw(axes, regions, title)
-    write_atomically(path, render(figure, path.suffix.lstrip(".").lower()))
+    return figure
 
 
 def _draw(axes: Any, regions: Sequence[Any], title: str) -> None:
@@ -37,7 +46,9 @@ def _draw(axes: Any, regions: Sequence[Any], title: str) -> None:
     handles = {}
     for i, r in sorted(enumerate(regions), key=lambda pair: -pair[1].area):
         excess, colour = r.radius.clip(max=10) - 1, f"C{i % 10}"
-        handles[i] = Patch(color=colour, alpha=0.6, label=f"z = {r.z.real:g}" + ("" if r.area else ": none"))
+        handles[i] = Patch(
+            color=colour, alpha=0.6, label=f"z = {written(r.z)}" + ("" if r.area else ": none")
+        )
         if not r.area:
             continue
         axes.contourf(r.real, r.imaginary, excess, levels=[-1, 0], colors=[colour], alpha=0.18)

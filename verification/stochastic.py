@@ -28,14 +28,16 @@ from semilinear.analysis.convergence import OrderEstimate, Verdict, extrapolate_
 from semilinear.integrators.arithmetic import Arithmetic, Value, choose
 from semilinear.integrators.form import FormOf
 from semilinear.integrators.grids import Grid, uniform_t
+from semilinear.integrators.messages import shown
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.prediction import Model
-from semilinear.integrators.program import Plan, Row
+from semilinear.integrators.program import FinalChoice, Plan, Row
 from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import Schedule, vp_linear
 from semilinear.integrators.solver import Solver
 
 from .interval import LAMBDA_END, LAMBDA_START
+from .ladders import settled
 from .linear_law import Gaussians, LinearLaw
 from .progress import Progress, counted
 
@@ -167,11 +169,11 @@ class StochasticExperiment:
     def __post_init__(self) -> None:
         for name, kind in (("schedule", Schedule), ("grid", Grid), ("data", Gaussians)):
             if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+                raise TypeError(f"{name} must be a {kind.__name__}, got {shown(getattr(self, name))}")
         if not self.lam_start < self.lam_end:
             raise ValueError(f"lam_start must be below lam_end, got {self.lam_start} and {self.lam_end}")
         if not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
-            raise ValueError(f"ladder must be increasing positive integers, got {self.ladder}")
+            raise ValueError(f"ladder must be increasing positive integers, got {shown(self.ladder)}")
 
     @property
     def xp(self) -> Arithmetic:
@@ -193,11 +195,12 @@ class StochasticExperiment:
         """The exact law of a form's SDE."""
         return LinearLaw(form(self.schedule), self.data, *self.times)
 
-    def plan(self, solver: Solver, n: int) -> Plan:
-        """A solver's plan with n steps."""
+    def plan(self, solver: Solver, n: int, final: FinalChoice = "released") -> Plan:
+        """A solver's plan with n steps, ending so."""
         start, end = self.times
+        grid, digits = self.grid, self.digits
         return compile_plan(
-            solver, self.schedule, steps=n, grid=self.grid, t_start=start, t_end=end, digits=self.digits
+            solver, self.schedule, steps=n, grid=grid, t_start=start, t_end=end, final=final, digits=digits
         )
 
     def floor(self, n: int, size: float, bound: float) -> float:
@@ -252,6 +255,7 @@ def study(
     experiment: StochasticExperiment | None = None,
     *,
     form: FormOf | None = None,
+    final: FinalChoice = "released",
     progress: Progress | None = None,
 ) -> StochasticStudy:
     """Measure the weak and strong orders of a solver with its own start.
@@ -259,11 +263,13 @@ def study(
     A solver that goes back to a noisier time between steps has no SDE of its own: what is measured are its
     marginals, from the exact one at the start.  It has no strong order: "inconclusive".
     form: whose SDE is solved, where it is not the solver's own form (a release with quirks of its own; the
-    reverse SDE, for an ancestral sampler from a point).  progress: called with (runs done, runs) on the way.
+    reverse SDE, for an ancestral sampler from a point).  final: how runs end, as in `compile_plan`; step
+    counts below which the release ends at lower order are left out.  progress: called with (runs done, runs)
+    on the way.
     Raises TypeError for another kind of solver, ValueError for a form that is no SDE's.
     """
     if not isinstance(solver, Solver):
-        raise TypeError(f"solver must be a Solver, got {solver!r}")
+        raise TypeError(f"solver must be a Solver, got {shown(solver)}")
     e = StochasticExperiment() if experiment is None else experiment
     marginal, on_path = solver.noising is not None and form is None, solver.noising is None
     law = e.law(solver.form if form is None else form)
@@ -275,15 +281,18 @@ def study(
     errors: dict[str, list[np.ndarray]] = {"mean": [], "variance": [], "strong": []}
     floors: list[float] = []
     nfe: list[int] = []
-    for n in counted(e.ladder, progress):
-        plan = e.plan(solver, n)
+    ladder = settled(e.ladder, solver, final)
+    for n in counted(ladder, progress):
+        plan = e.plan(solver, n, final)
         response = respond(plan, e.model, start)
         errors["mean"].append(abs(response.mean - mean).astype(float))
         errors["variance"].append(abs(response.variance(spread) - variance).astype(float))
         errors["strong"].append(strong_error(law, plan, response) if on_path else np.full(len(start), np.inf))
         floors.append(e.floor(n, size, bound))
         nfe.append(plan.nfe)
-    estimates = {key: extrapolate_order(e.ladder, np.array(v), floors) for key, v in errors.items()}
+    estimates = {
+        key: extrapolate_order(ladder, np.array(v), floors, known_floors=True) for key, v in errors.items()
+    }
     exact = frozenset(
         key
         for key, v in errors.items()

@@ -53,10 +53,6 @@ OWN_NOISE = (
     "the stage draws noise of its own, so that the model's answer to it is not correlated with the step's: "
     "the mean keeps order 2, the variance has order 1"
 )
-SMALL = (
-    "the two defects of the variance nearly cancel: it falls like h^3 to about 200 steps, then like h^2, "
-    "which is not reached before the ladder ends"
-)
 LEFT_SUMS = (
     "the left Riemann sum with 100 points leaves 1/100 of the second moment at every step, however small: "
     "weak order 1; and from about 5000 steps the clip of variances below 1e-6 takes the noise away, so that "
@@ -128,7 +124,7 @@ STOCHASTIC_EXPECTATIONS: tuple[StochasticExpectation, ...] = (
     StochasticExpectation("k-diffusion-2m-sde", 2, 1),
     StochasticExpectation("k-diffusion-3m-sde-released", 2, 1, HALF_D2 + SECOND_INTEGRAL),
     StochasticExpectation("sa-solver-3", 2, 1, SECOND_INTEGRAL),
-    StochasticExpectation("sa-solver-2-2", None, 1, SMALL, long=True),
+    StochasticExpectation("sa-solver-2-2", 2, 1),
     StochasticExpectation("sa-solver-2-2-released", 2, 1),
     StochasticExpectation("sa-solver-3-4", 2, 1, SECOND_INTEGRAL),
     *_er_sde(),

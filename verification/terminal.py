@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import cmath
 import json
 import math
 import sys
@@ -44,6 +45,24 @@ def positive(text: str) -> float:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"must be positive, got {text!r}")
     return value
+
+
+def complex_number(text: str) -> complex:
+    """A finite complex number, for argparse; i and j both stand for the imaginary unit."""
+    try:
+        value = complex(text[:-1] + "j" if text[-1:] in ("i", "I") else text)
+    except ValueError:
+        value = complex(math.nan)
+    if not cmath.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number such as -1, 1j or -1+2j, got {text!r}")
+    return complex(value.real + 0.0, value.imag + 0.0)  # no -0, which would print and compare as another
+
+
+def written(value: complex) -> str:
+    """A number as it is typed: -1, 1j, -1+2j."""
+    if not value.imag:
+        return f"{value.real:g}"
+    return f"{value.real:g}{value.imag:+g}j" if value.real else f"{value.imag:g}j"
 
 
 def writable_file(path: Path, suffixes: tuple[str, ...]) -> None:

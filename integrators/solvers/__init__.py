@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from ..messages import shown
 from ..names import nearest
 from ..solver import Solver
 from . import (
@@ -70,15 +71,16 @@ SOLVERS: dict[str, Constructor] = {"ddim": ddim} | {
 def make(name: str, /, **parameters: Any) -> Solver:
     """Build a solver by name.
 
+    A solver made without model statistics that it takes is a formula only: compile_plan refuses it.
     Raises ValueError for an unknown name, listing the nearest ones, or for parameters that the solver does
     not take.
     """
     if not isinstance(name, str) or name not in SOLVERS:
         raise ValueError(
-            f"solver must be a listed name, got {name!r}{nearest(name, SOLVERS)} (see `semilinear list`)"
+            f"solver must be a listed name, got {shown(name)}{nearest(name, SOLVERS)} (see `semilinear list`)"
         )
     constructor = SOLVERS[name]
-    taken = _free_parameters(constructor)
+    taken = parameters_of(name)
     unknown = [key for key in parameters if key not in taken]
     if unknown:
         allowed = ", ".join(taken) or "none"
@@ -86,12 +88,13 @@ def make(name: str, /, **parameters: Any) -> Solver:
     signature = inspect.signature(constructor)
     for key, value in parameters.items():
         if signature.parameters[key].annotation in (bool, "bool") and not isinstance(value, bool):
-            raise ValueError(f"{key} must be true or false, got {value!r}")
+            raise ValueError(f"{key} must be true or false, got {shown(value)}")
     return constructor(**parameters)
 
 
-def _free_parameters(constructor: Constructor) -> list[str]:
+def parameters_of(name: str) -> list[str]:
     """The parameters that a listed name leaves open: those that identify it are fixed."""
+    constructor = SOLVERS[name]
     signature = inspect.signature(constructor)
     fixed = constructor.keywords if isinstance(constructor, partial) else {}
     return [key for key in signature.parameters if key not in fixed]

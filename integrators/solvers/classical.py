@@ -13,10 +13,11 @@ from ..catalogue import CATALOGUE
 from ..catalogue.entry import from_columns
 from ..catalogue.etd import EULER
 from ..form import FormOf, data_in_lambda
+from ..messages import shown
 from ..solver import Ramp, Repeat, Sequence, Solver
-from ..tableau import nested_collocation
+from ..tableau import Tableau, nested_collocation
 
-__all__ = ["CATALOGUE", "EULER", "LISTED", "collocation", "exponential_rk", "from_columns"]
+__all__ = ["CATALOGUE", "EULER", "LISTED", "collocation", "exponential_rk", "from_columns", "with_tableau"]
 
 NAMES = tuple(name for name, entry in CATALOGUE.items() if not entry.linearised)
 """The entries that run with a fixed linear part."""
@@ -29,14 +30,21 @@ def exponential_rk(name: str, form: FormOf = data_in_lambda) -> Solver:
     same power of h as the method's.  Raises ValueError for a name that is not in `NAMES`.
     """
     if name not in NAMES:
-        raise ValueError(f"name must be one of {', '.join(NAMES)}, got {name!r}")
+        raise ValueError(f"name must be one of {', '.join(NAMES)}, got {shown(name)}")
     entry = CATALOGUE[name]
-    tableau, past = entry.tableau, entry.tableau.past
+    return with_tableau(name, entry.tableau, form, entry.claimed, entry.source, entry.paper)
+
+
+def with_tableau(
+    name: str, tableau: Tableau, form: FormOf, claimed: int, source: str, paper: str = ""
+) -> Solver:
+    """The solver that repeats a tableau; one with past evaluations starts as `exponential_rk` says."""
+    past = tableau.past
     sequence: Sequence = Repeat(tableau, EULER)
     if past:
-        start = nested_collocation(max(entry.claimed - 1, 1))
+        start = nested_collocation(max(claimed - 1, 1))
         sequence = Ramp((start,) * past + (tableau,), (EULER,) + (start,) * (past - 1) + (tableau,))
-    return Solver(name, form, sequence, entry.claimed, entry.source, paper=entry.paper)
+    return Solver(name, form, sequence, claimed, source, paper=paper)
 
 
 def collocation(order: int, form: FormOf = data_in_lambda) -> Solver:

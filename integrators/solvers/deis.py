@@ -14,18 +14,24 @@ from sympy import Rational
 
 from ..catalogue.butcher import BUTCHER
 from ..form import Form, noise_in_lambda, noise_in_rho, noise_in_time
+from ..messages import shown
 from ..quadrature import LeftRiemann
 from ..schedule import Schedule
-from ..solver import Ramp, Repeat, Solver
+from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableau import N, P, Tableau, adams, phi1
 
 PAPER = "DEIS (Zhang & Chen 2023), arXiv:2204.13902"
 RELEASED = LeftRiemann(10_000)
+LAMBDA_FINAL = FinalPolicy(
+    below=15,
+    source="huggingface/diffusers, DEISMultistepScheduler: lower_order_final=True, < 15 timesteps",
+)
+"""Of diffusers' version alone: qsh-zh/deis runs every last step at full order."""
 
 
 def _check_degree(degree: int) -> None:
     if isinstance(degree, bool) or not isinstance(degree, int) or not 0 <= degree <= 8:
-        raise ValueError(f"degree must be an integer from 0 to 8, got {degree!r}")
+        raise ValueError(f"degree must be an integer from 0 to 8, got {shown(degree)}")
 
 
 def _adams_ramp(degree: int) -> Ramp:
@@ -69,7 +75,8 @@ def lambda_ab(degree: int) -> Solver:
     _check_degree(degree)
     source = "huggingface/diffusers, DEISMultistepScheduler"
     name = f"deis-lambdaab{degree}"
-    return Solver(name, noise_in_lambda, _adams_ramp(degree), degree + 1, source, paper=PAPER)
+    ramp = _adams_ramp(degree)
+    return Solver(name, noise_in_lambda, ramp, degree + 1, source, paper=PAPER, final=LAMBDA_FINAL)
 
 
 EULER = Tableau((), phi1 * N(0))
@@ -90,7 +97,7 @@ RUNGE_KUTTA: dict[str, tuple[int, Tableau]] = {
 def rho_rk(method: str) -> Solver:
     """rhoRK-DEIS: an explicit Runge-Kutta method for d(x/alpha) = eps d rho."""
     if method not in RUNGE_KUTTA:
-        raise ValueError(f"method must be one of {', '.join(RUNGE_KUTTA)}, got {method!r}")
+        raise ValueError(f"method must be one of {', '.join(RUNGE_KUTTA)}, got {shown(method)}")
     order, tableau = RUNGE_KUTTA[method]
     source = "rhoRK-DEIS; " + ("the midpoint rule" if method == "2midpoint" else "qsh-zh/deis, th_deis/rk.py")
     return Solver(f"deis-rhork-{method}", noise_in_rho, Repeat(tableau, EULER), order, source, paper=PAPER)

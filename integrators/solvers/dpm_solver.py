@@ -18,8 +18,9 @@ from sympy import Expr, Rational, Symbol
 
 from ..arithmetic import Value
 from ..form import FormOf, data_in_lambda, noise_in_lambda
+from ..messages import shown
 from ..sde_forms import sde_data_in_lambda, sde_noise_in_lambda
-from ..solver import Budgeted, Ramp, Repeat, Solver, StepContext
+from ..solver import Budgeted, FinalPolicy, Ramp, Repeat, Solver, StepContext
 from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3, z
 
 Family = Literal["dpm-solver", "dpm-solver++", "sde-dpm-solver", "sde-dpm-solver++"]
@@ -123,6 +124,24 @@ def fast_orders(order: int, nfe: int) -> tuple[int, ...]:
 
 # --- solvers ---
 
+FINAL = FinalPolicy(
+    below=10, source="LuChengTHU/dpm-solver, dpm_solver_pytorch.py, sample: lower_order_final and steps < 10"
+)
+"""Of multistep; the release's docstring says < 15.  Singlestep ends as its list of orders does."""
+SDE_FINAL = FinalPolicy(
+    below=15,
+    at_zero="last",
+    source="huggingface/diffusers, DPMSolverMultistepScheduler: lower_order_final=True, < 15 timesteps; "
+    "final_sigmas_type='zero'",
+)
+FINALS = {
+    "dpm-solver": FINAL,
+    "dpm-solver++": FINAL,
+    "sde-dpm-solver": replace(SDE_FINAL, at_zero="full"),  # diffusers refuses to run it to sigma = 0
+    "sde-dpm-solver++": SDE_FINAL,
+}
+"""How multistep ends, by family."""
+
 _UPDATES = {
     ("singlestep", 1): "dpm_solver_first_update",
     ("singlestep", 2): "singlestep_dpm_solver_second_update",
@@ -163,7 +182,7 @@ def stage_abscissae(order: int, r1: Any, r2: Any, abscissae: str) -> tuple[Expr,
     Raises ValueError for other values of abscissae, or r1, r2 outside (0, 1] or beside abscissae="grid".
     """
     if abscissae not in ("constant", "grid"):
-        raise ValueError(f"abscissae must be 'constant' or 'grid', got {abscissae!r}")
+        raise ValueError(f"abscissae must be 'constant' or 'grid', got {shown(abscissae)}")
     if abscissae == "constant":
         return _abscissa("r1", r1, HALF if order == 2 else THIRD), _abscissa("r2", r2, TWO_THIRDS)
     if r1 is not None or r2 is not None:
@@ -176,7 +195,7 @@ def _abscissa(name: str, r: Any, default: Rational) -> Expr:
         return default
     exact = isinstance(r, Expr) and r.is_number
     if isinstance(r, bool) or not (exact or isinstance(r, numbers.Real)) or not 0 < r <= 1:
-        raise ValueError(f"{name} must be a number in (0, 1], got {r!r}")
+        raise ValueError(f"{name} must be a number in (0, 1], got {shown(r)}")
     return r if exact else Rational(r)  # sympy would fold a float's weights in float64
 
 
@@ -263,6 +282,7 @@ def multistep(
         source=_multistep_source(order, stochastic, released),
         paper=paper,
         stochastic=stochastic,
+        final=FINALS[family],
     )
 
 
@@ -280,18 +300,18 @@ def _name(family: str, variant: str, order: int, type: Type) -> str:
 
 def _family(family: str) -> tuple[FormOf, str, bool]:
     if family not in FAMILY:
-        raise ValueError(f"family must be one of {', '.join(FAMILY)}, got {family!r}")
+        raise ValueError(f"family must be one of {', '.join(FAMILY)}, got {shown(family)}")
     return FAMILY[family]
 
 
 def _check_type(type: str) -> None:
     if type not in TYPES:
-        raise ValueError(f"type must be one of {', '.join(TYPES)}, got {type!r}")
+        raise ValueError(f"type must be one of {', '.join(TYPES)}, got {shown(type)}")
 
 
 def _check_order(order: int) -> None:
     if order not in (1, 2, 3):
-        raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
+        raise ValueError(f"order must be 1, 2 or 3, got {shown(order)}")
 
 
 def _listed() -> Iterable[Callable[..., Solver]]:

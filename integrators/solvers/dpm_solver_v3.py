@@ -8,6 +8,8 @@ evaluation at the predicted state, which the next step keeps (PEC), and is not r
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -18,14 +20,22 @@ from sympy import Expr, Integer, Rational, Symbol
 
 from ..arithmetic import Value
 from ..grids import Grid, Times
+from ..messages import shown
 from ..model_statistics import model_statistics
+from ..program import Final
 from ..schedule import Schedule
-from ..solver import Ramp, Repeat, Sequence, Solver, StepContext
-from ..statistics import Statistics, check_word, gaussian
+from ..solver import FinalPolicy, Ramp, Repeat, Sequence, Solver, StepContext
+from ..statistics import ABSENT, Statistics, check_word
+from ..statistics_grid import smooth
+from ..statistics_io import load
 from ..tableau import N, P, Stage, Tableau, adams, interpolate, omega, phi
 
 PAPER = "DPM-Solver-v3 (Zheng et al. 2023), arXiv:2310.13268"
 RELEASE = "thu-ml/DPM-Solver-v3, multistep_predictor_update"
+FINAL = FinalPolicy(
+    below=math.inf, source="thu-ml/DPM-Solver-v3, README.md and sample.sh: lower_order_final has no default"
+)
+"""What the README's call and the scripts pass, but for 5 evaluations on ScoreSDE's CIFAR-10."""
 HALF_TIME = 0.5
 """The time that divides the steps of the half-corrector."""
 
@@ -34,6 +44,7 @@ HALVES = ("no", "written", "released")
 
 CORRECT = Symbol("correct")
 """1 where a step of the half-corrector is corrected, else 0."""
+Given = Statistics | str | os.PathLike[str]
 
 
 def pseudo(values: Mapping[Any, Any], c: Any = 1) -> Expr:
@@ -116,9 +127,9 @@ class Placed:
         """Those of the sequence."""
         return self.sequence.steps(budget)
 
-    def at(self, budget: int, lower_final: bool) -> tuple[Tableau, ...]:
+    def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
         """Those of the sequence."""
-        return self.sequence.at(budget, lower_final)
+        return self.sequence.at(budget, final)
 
     def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
         """The grid's times, placed."""
@@ -139,22 +150,23 @@ def multistep(
     *,
     pseudo_predictor: bool = False,
     half: str = "no",
-    statistics: Statistics | None = None,
+    statistics: Given | None = None,
 ) -> Solver:
-    """DPM-Solver-v3 multistep, orders 1, 2, 3; the release's lower_order_final is final="lower".
+    """DPM-Solver-v3 multistep, orders 1, 2, 3; every run descends them at its end (`FINAL`).
 
     corrector: "none"; "same", through as many nodes as the predictor; "pseudo", through one more with pseudo
     order, the release's other choice; "true", through one more, of order + 1 (paper, Table 10).
     pseudo_predictor: divided differences for the predictor too.  half: correct states at t <= 1/2 only, as
     "written" (paper, Sec. 3.3), or at t > 1/2 only, as "released".
-    statistics: of the model; absent, those of standard Gaussian data, which fit any dimension but no data.
+    statistics: of the model, or a file of them (`statistics_io.save`), made smooth.  Without them the solver
+    is a formula only: it can be proved, but not compiled.
     Raises ValueError for another order or word, or a half of no corrector.
     """
     given = _checked(order, statistics)
     check_word("corrector", corrector, CORRECTORS)
     check_word("half", half, HALVES)
     if not isinstance(pseudo_predictor, bool):
-        raise ValueError(f"pseudo_predictor must be True or False, got {pseudo_predictor!r}")
+        raise ValueError(f"pseudo_predictor must be True or False, got {shown(pseudo_predictor)}")
     if half != "no" and corrector == "none":
         raise ValueError("half must be 'no' where corrector is 'none'")
     if corrector == "same" and order == 1:
@@ -181,10 +193,11 @@ def multistep(
         source=RELEASE + ("" if corrector == "none" else " and multistep_corrector_update"),
         parameters={"no": None, "written": _written, "released": _released}[half],
         paper=PAPER,
+        final=FINAL,
     )
 
 
-def singlestep(order: int, *, statistics: Statistics | None = None) -> Solver:
+def singlestep(order: int, *, statistics: Given | None = None) -> Solver:
     """DPM-Solver-v3 singlestep, orders 1, 2, 3 with as many evaluations a step; it was never released.
 
     statistics: as for `multistep`, but at every lambda: its inner states lie between the nodes of a grid.
@@ -201,12 +214,14 @@ def singlestep(order: int, *, statistics: Statistics | None = None) -> Solver:
     )
 
 
-def _checked(order: int, statistics: Statistics | None) -> Statistics:
+def _checked(order: int, statistics: Given | None) -> Statistics:
     if order not in (1, 2, 3) or isinstance(order, bool):
-        raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
+        raise ValueError(f"order must be 1, 2 or 3, got {shown(order)}")
+    if isinstance(statistics, (str, os.PathLike)):
+        return smooth(load(statistics))
     if statistics is not None and not all(hasattr(statistics, part) for part in ("at", "moments", "place")):
-        raise TypeError(f"statistics must be Statistics (see `statistics.py`), got {statistics!r}")
-    return gaussian() if statistics is None else statistics
+        raise TypeError(f"statistics must be Statistics (see `statistics.py`), got {shown(statistics)}")
+    return ABSENT if statistics is None else statistics
 
 
 LISTED = (
@@ -216,4 +231,4 @@ LISTED = (
     partial(multistep, 3, pseudo_predictor=True),
     *(partial(multistep, 2, "pseudo", half=half) for half in HALVES[1:]),
 )
-"""Constructors of the solvers that have a name of their own, on the default statistics."""
+"""Constructors of the solvers that have a name of their own."""

@@ -17,13 +17,16 @@ from sympy import Integer
 
 from ..extended_sde import ByParts, Moments, exact, extended_reverse_sde
 from ..form import Form
-from ..noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale
+from ..messages import shown
+from ..noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale, traced
 from ..quadrature import LeftRiemann
 from ..schedule import Schedule
 from ..solver import Ramp, Solver
 from ..tableau import N, P, Tableau, adams, omega, phi
 
 PAPER = "ER-SDE-Solver (Cui et al. 2025), arXiv:2309.06169"
+Scale = NoiseScale | Callable[[Any], Any]
+"""A noise scale, or a Python function of rho that `noise_scale.traced` can write down."""
 POINTS, CLIP = 100, 1e-6
 """The release's number of quadrature points, and what it takes for no variance."""
 
@@ -48,7 +51,7 @@ def taylor(order: int) -> Tableau:
     return Tableau((), sum((phi(k, 1) * d for k, d in enumerate(derivatives, 1)), Integer(0)))
 
 
-def er_sde(order: int, scale: NoiseScale = SDE_5) -> Solver:
+def er_sde(order: int, scale: Scale = SDE_5) -> Solver:
     """ER-SDE-Solver of any order: D's interpolation polynomial in rho, integrated exactly (Adams-Bashforth).
 
     Raises ValueError for an order outside 1 .. 8.
@@ -63,7 +66,7 @@ def er_sde(order: int, scale: NoiseScale = SDE_5) -> Solver:
     return _solver(scale, order, "", ramp, source)
 
 
-def uncorrected(order: int, scale: NoiseScale = SDE_5) -> Solver:
+def uncorrected(order: int, scale: Scale = SDE_5) -> Solver:
     """The release's formula and slope with exact integrals, from order 3 on, where the slope matters.
 
     Raises ValueError for an order outside 3 .. 8.
@@ -74,7 +77,7 @@ def uncorrected(order: int, scale: NoiseScale = SDE_5) -> Solver:
     return _solver(scale, order, "-exact-integrals", ramp, source + ("" if order == 3 else ", continued"))
 
 
-def released(order: int, scale: NoiseScale = SDE_5, *, points: int = POINTS, clip: float = CLIP) -> Solver:
+def released(order: int, scale: Scale = SDE_5, *, points: int = POINTS, clip: float = CLIP) -> Solver:
     """ER-SDE-Solver as released: left Riemann sums, and no noise where its variance is below clip.
 
     points: of the sums, 100 in the release.  clip: absolute, on the variance of x/alpha.
@@ -82,7 +85,7 @@ def released(order: int, scale: NoiseScale = SDE_5, *, points: int = POINTS, cli
     """
     _check_order(order, 1, 3)
     if isinstance(clip, bool) or not isinstance(clip, (int, float)) or not 0 <= clip < float("inf"):
-        raise ValueError(f"clip must be a non-negative number, got {clip!r}")
+        raise ValueError(f"clip must be a non-negative number, got {shown(clip)}")
     ramp = tuple(taylor(k) for k in range(1, order + 1))
     function = "ve_1_order, vp_1_order" if order == 1 else f"ve_{order}_order_taylor, vp_{order}_order_taylor"
     source = f"QinpengCui/ER-SDE-Solver, er_sde_solver.py, {function}"
@@ -91,7 +94,7 @@ def released(order: int, scale: NoiseScale = SDE_5, *, points: int = POINTS, cli
 
 
 def _solver(
-    scale: NoiseScale,
+    scale: Scale,
     order: int,
     suffix: str,
     ramp: tuple[Tableau, ...],
@@ -99,20 +102,23 @@ def _solver(
     moments: Moments = exact,
     clip: float = 0.0,
 ) -> Solver:
-    if not isinstance(scale, NoiseScale):
-        raise TypeError(f"scale must be a NoiseScale (see noise_scale.NOISE_SCALES), got {scale!r}")
+    known = traced(scale) if callable(scale) else scale
+    if not isinstance(known, NoiseScale):
+        raise TypeError(
+            f"scale must be a NoiseScale (see noise_scale.NOISE_SCALES) or a function, got {shown(scale)}"
+        )
 
     def form(schedule: Schedule) -> Form:
-        return extended_reverse_sde(schedule, scale, moments, clip)
+        return extended_reverse_sde(schedule, known, moments, clip)
 
-    tag = "" if scale == SDE_5 else f"-{scale.name}"
-    name, noisy = f"er-sde{tag}-{order}{suffix}", not scale.deterministic
+    tag = "" if known == SDE_5 else f"-{known.name}"
+    name, noisy = f"er-sde{tag}-{order}{suffix}", not known.deterministic
     return Solver(name, form, Ramp(ramp), order, source, stochastic=noisy, paper=PAPER)
 
 
 def _check_order(order: int, low: int, high: int) -> None:
     if isinstance(order, bool) or not isinstance(order, int) or not low <= order <= high:
-        raise ValueError(f"order must be an integer from {low} to {high}, got {order!r}")
+        raise ValueError(f"order must be an integer from {low} to {high}, got {shown(order)}")
 
 
 LISTED: tuple[Callable[..., Solver], ...] = (

@@ -20,8 +20,8 @@ is what is claimed here (S_noise other than 1 leaves a bias).  k-diffusion's var
 | sample_dpmpp_2m_sde             | stochastic.k_diffusion(2, eta=...), listed as k-diffusion-2m-sde        |
 | sample_dpmpp_3m_sde             | stochastic.k_diffusion(3, eta=...): half the second difference          |
 
-At rho = 0 they take an Euler step: compile with final="lower", and the multistep ones to the last rho > 0
-with denoise=True; LMS alone keeps its full order there.
+At rho = 0 all but LMS, which keeps its full order, take an Euler step: those named here by default (`FINAL`),
+DPM-Solver's with final="last", or to the last rho > 0 with denoise=True.
 """
 
 from __future__ import annotations
@@ -36,13 +36,15 @@ from typing import Any
 from sympy import Expr
 
 from ..arithmetic import Value, of
+from ..messages import shown
 from ..schedule import Schedule
-from ..solver import Noising, Solver
+from ..solver import FinalPolicy, Noising, Solver
 from . import deis, dpm_solver, edm
 
 DDIM = "DDIM (Song et al. 2021), arXiv:2010.02502"
 KD = "k-diffusion (Crowson et al. 2022)"
 SOURCE = "crowsonkb/k-diffusion"
+FINAL = FinalPolicy(at_zero="last", source=f"{SOURCE}, sampling.py: an Euler step where sigmas[i + 1] == 0")
 
 
 @dataclass(frozen=True)
@@ -165,14 +167,15 @@ def ddpm() -> Solver:
 
 def dpm_2_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
     """DPM-Solver-2 with ancestral noise: its stage halves the step to rho_down in lambda."""
-    base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2_ancestral", paper=KD)
+    source = f"{SOURCE}, sample_dpm_2_ancestral"
+    base = replace(dpm_solver.singlestep(2), source=source, paper=KD, final=FINAL)
     return ancestral(base, "dpm-2-ancestral", eta, s_noise)
 
 
 def dpmpp_2s_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
     """DPM-Solver++ 2S with ancestral noise."""
     base = dpm_solver.singlestep(2, "dpm-solver++")
-    base = replace(base, source=f"{SOURCE}, sample_dpmpp_2s_ancestral", paper=KD)
+    base = replace(base, source=f"{SOURCE}, sample_dpmpp_2s_ancestral", paper=KD, final=FINAL)
     return ancestral(base, "dpm++-2s-ancestral", eta, s_noise)
 
 
@@ -196,7 +199,7 @@ def dpm_2_churn(
     s_churn: Value = 40, s_tmin: Value = 0.05, s_tmax: Value = 50, s_noise: Value = 1.003
 ) -> Solver:
     """DPM-Solver-2 with EDM's churn."""
-    base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2", paper=KD)
+    base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2", paper=KD, final=FINAL)
     return churned(base, "dpm-2-churn", s_churn, s_tmin, s_tmax, s_noise)
 
 
@@ -205,7 +208,7 @@ def lms(order: int = 4) -> Solver:
     start.
     """
     if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= 9:
-        raise ValueError(f"order must be an integer from 1 to 9, got {order!r}")
+        raise ValueError(f"order must be an integer from 1 to 9, got {shown(order)}")
     return replace(deis.rho_ab(order - 1), name=f"lms-{order}", source=f"{SOURCE}, sample_lms", paper=KD)
 
 
@@ -226,5 +229,5 @@ def _check(name: str, value: Any, high: float = math.inf, finite: bool = True) -
     real = isinstance(value, (numbers.Real, Expr)) or hasattr(value, "context")
     if isinstance(value, bool) or not real or not 0 <= value <= high or (finite and value == math.inf):
         allowed = f"in [0, {high:g}]" if math.isfinite(high) else ">= 0"
-        raise ValueError(f"{name} must be a number {allowed}, got {value!r}")
+        raise ValueError(f"{name} must be a number {allowed}, got {shown(value)}")
     return value

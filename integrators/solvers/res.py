@@ -21,12 +21,15 @@ from sympy import Expr, Integer, Rational, sympify
 
 from ..catalogue import stiff
 from ..form import data_in_lambda
-from ..solver import Ramp, Repeat, Solver
+from ..messages import shown
+from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableau import P, Tableau, adams, omega
 from .dpm_solver import FIRST, second
 
 PAPER = "RES (Zhang et al. 2023), arXiv:2308.02157"
 LYF = "ClownsharkBatwing/RES4LYF, get_rk_methods_beta"
+COMFY = "comfyanonymous/ComfyUI, res_multistep (eta = 0)"
+FINAL = FinalPolicy(at_zero="last", source=f"{COMFY}: Euler where sigma_down == 0")
 HALF, TWO_THIRDS, ONE = Rational(1, 2), Rational(2, 3), Integer(1)
 
 
@@ -59,7 +62,7 @@ def singlestep(order: int, c2: Any = HALF, c3: Any = None, *, released: bool = F
     _check_abscissa("c2", c2)
     if order == 2:
         if c3 is not None or released:
-            raise ValueError(f"order 2 takes neither c3 nor released, got {c3!r} and {released!r}")
+            raise ValueError(f"order 2 takes neither c3 nor released, got {shown(c3)} and {shown(released)}")
         tableau = second(c2, "taylor")
     else:
         c3 = ONE if c3 is None else c3
@@ -87,8 +90,7 @@ def multistep(order: int, *, released: bool = True) -> Solver:
     """
     _check_order(order)
     if order == 2:
-        source = "comfyanonymous/ComfyUI, res_multistep (eta = 0)"
-        return Solver("res-2m", data_in_lambda, Ramp((FIRST, adams(2))), 2, source, paper=PAPER)
+        return Solver("res-2m", data_in_lambda, Ramp((FIRST, adams(2))), 2, COMFY, paper=PAPER, final=FINAL)
     ramp = (third(), third(), third(), multistep_third(released=released))
     name = "res-3m-released" if released else "res-3m-corrected"
     sequence = Ramp(ramp, (FIRST, *ramp[1:]))
@@ -97,13 +99,13 @@ def multistep(order: int, *, released: bool = True) -> Solver:
 
 def _check_order(order: int) -> None:
     if order not in (2, 3):
-        raise ValueError(f"order must be 2 or 3, got {order!r}")
+        raise ValueError(f"order must be 2 or 3, got {shown(order)}")
 
 
 def _check_abscissa(name: str, c: Any) -> None:
     exact = isinstance(c, Expr) and c.is_number
     if isinstance(c, bool) or not (exact or isinstance(c, numbers.Real)) or not 0 < c <= 1:
-        raise ValueError(f"{name} must be a number in (0, 1], got {c!r}")
+        raise ValueError(f"{name} must be a number in (0, 1], got {shown(c)}")
 
 
 LISTED = (

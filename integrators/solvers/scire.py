@@ -21,17 +21,20 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 from sympy import Expr, Rational
 
 from ..form import FormOf, data_in_inverse_rho, noise_in_lambda, noise_in_rho
+from ..messages import shown
 from ..solver import Budgeted, Ramp, Repeat, Sequence, Solver
 from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3
 from . import dpm_solver
 from .dpm_solver import FIRST, TWO_THIRDS, fast_orders, stage_abscissae
 from .scire_snapshots import (
+    FINAL,
     NEWER,
     OLDER,
     PHI,
@@ -149,17 +152,18 @@ def agile(
 def multistep(order: int, version: Version = "v1", *, snapshot: str = "head", phi: Any = None) -> Solver:
     """SciRE-Solver 2m and 3m as released (1m is DDIM).
 
-    Arguments and errors as in `singlestep`.  Compile with final="lower" for the release's lower_order_final,
-    which "head" always obeys and the other snapshots below 10 steps.
+    Arguments and errors as in `singlestep`.  Every run of "head" descends the orders at its end, runs below
+    10 steps of the other snapshots do (`Snapshot.final`).
     """
     released, phi_m = _snapshot(snapshot, version), _phi(phi)
     _check_order(order)
     if released.multistep is None:
-        raise ValueError(f"snapshot must be one that released multistep, got {snapshot!r}")
+        raise ValueError(f"snapshot must be one that released multistep, got {shown(snapshot)}")
     rule, ratio = released.multistep
     ramp = (FIRST, multistep_second(ratio.subs(PHI, phi_m), phi_m), multistep_third(phi_m))[:order]
     varying, function = phi_as_released(rule, order), _MULTISTEP[order - 1]
-    return _released(f"{order}m", order, version, released, Ramp(ramp), phi, varying, function)
+    made = _released(f"{order}m", order, version, released, Ramp(ramp), phi, varying, function)
+    return replace(made, final=released.final)
 
 
 def _released(
@@ -213,11 +217,12 @@ def corrected_singlestep(order: int, version: Version = "v1") -> Solver:
 
 def corrected_multistep(order: int, version: Version = "v1") -> Solver:
     """2m and 3m with the weights of Adams-Bashforth on any step ratios (5/12 for the second difference of
-    equal steps).
+    equal steps), ending as the release does.
     """
     _check_order(order)
     sequence = Ramp(tuple(adams(k) for k in range(1, order + 1)))
-    return _corrected(f"{order}m-corrected", order, version, sequence, "Adams-Bashforth in the same variable")
+    made = _corrected(f"{order}m-corrected", order, version, sequence, "Adams-Bashforth in the same variable")
+    return replace(made, final=FINAL)
 
 
 def kept_multistep(version: Version = "v1", *, phi: Any = TWO_THIRDS) -> Solver:
@@ -227,12 +232,13 @@ def kept_multistep(version: Version = "v1", *, phi: Any = TWO_THIRDS) -> Solver:
     """
     sequence = Ramp((FIRST, adams(2), multistep_kept(_exact("phi", phi))))
     variant = "2m-kept" if phi == TWO_THIRDS else f"2m-kept (phi_1 = {phi})"
-    return _corrected(variant, 2, version, sequence, "the recursive difference without truncation")
+    made = _corrected(variant, 2, version, sequence, "the recursive difference without truncation")
+    return replace(made, final=FINAL)
 
 
 def _corrected(variant: str, order: int, version: Version, sequence: Sequence, source: str) -> Solver:
     if version not in VERSIONS:
-        raise ValueError(f"version must be one of {', '.join(VERSIONS)}, got {version!r}")
+        raise ValueError(f"version must be one of {', '.join(VERSIONS)}, got {shown(version)}")
     return Solver(f"scire-{version}-{variant}", VERSIONS[version], sequence, order, source, paper=PAPER)
 
 
@@ -241,11 +247,11 @@ def _corrected(variant: str, order: int, version: Version, sequence: Sequence, s
 
 def _snapshot(name: str, version: str) -> Snapshot:
     if name not in SNAPSHOTS:
-        raise ValueError(f"snapshot must be one of {', '.join(SNAPSHOTS)}, got {name!r}")
+        raise ValueError(f"snapshot must be one of {', '.join(SNAPSHOTS)}, got {shown(name)}")
     released = SNAPSHOTS[name]
     if version not in released.versions:
         raise ValueError(
-            f"version must be one of {', '.join(released.versions)} in {name!r}, got {version!r}"
+            f"version must be one of {', '.join(released.versions)} in {name!r}, got {shown(version)}"
         )
     return released
 
@@ -259,13 +265,13 @@ def _exact(name: str, value: Any) -> Expr:
     exact = isinstance(value, Expr) and value.is_number and value.is_real
     number = exact or (isinstance(value, numbers.Real) and not isinstance(value, bool))
     if not (number and 0 < value < math.inf):
-        raise ValueError(f"{name} must be a number in (0, infinity), got {value!r}")
+        raise ValueError(f"{name} must be a number in (0, infinity), got {shown(value)}")
     return value if exact else Rational(value)
 
 
 def _check_order(order: int) -> None:
     if isinstance(order, bool) or order not in (1, 2, 3):
-        raise ValueError(f"order must be 1, 2 or 3, got {order!r}")
+        raise ValueError(f"order must be 1, 2 or 3, got {shown(order)}")
 
 
 def _listed() -> Iterable[Callable[..., Solver]]:

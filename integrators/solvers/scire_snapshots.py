@@ -7,6 +7,7 @@ they are negative (Python's rule, which the release relies on).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,8 @@ from functools import cache
 from sympy import Expr, Integer, Rational, Symbol, exp, factorial
 
 from ..arithmetic import Value, of
-from ..solver import Parameters, StepContext
+from ..messages import shown
+from ..solver import FULL, FinalPolicy, Parameters, StepContext
 from ..tableau import StepRatio
 
 PHI = Symbol("phi_1")
@@ -38,7 +40,7 @@ def phi_1(m: int) -> Rational:
     ValueError unless m is an integer >= 1.
     """
     if isinstance(m, bool) or not isinstance(m, int) or m < 1:
-        raise ValueError(f"m must be an integer >= 1, got {m!r}")
+        raise ValueError(f"m must be an integer >= 1, got {shown(m)}")
     return sum((Rational((-1) ** (k - 1), factorial(k)) for k in range(1, m + 1)), Integer(0))
 
 
@@ -86,7 +88,7 @@ class Snapshot:
     name: suffix of its solvers.  source: commit and file.  versions: by `scire.VERSIONS`.  singlestep: phi_1
     of each step.  multistep: the same, and the r of the difference (N_0 - N_{-1})/r in 2m; None where it was
     not released.  inner_grid: abscissae by the grid's rule on every schedule.  always_spans: the agile mode's
-    outer times are cumulative sums on every grid.
+    outer times are cumulative sums on every grid.  final: how multistep ends.
     """
 
     name: str
@@ -96,7 +98,12 @@ class Snapshot:
     multistep: tuple[Rule, Expr] | None = None
     inner_grid: bool = False
     always_spans: bool = True
+    final: FinalPolicy = FULL
 
+
+FINAL = FinalPolicy(below=math.inf, source="ShiguiLi/SciRE-Solver, scire_solver.py: lower_order_final=True")
+"""Of the last commit."""
+OLDER_FINAL = FinalPolicy(below=10, source="ShiguiLi/SciRE-Solver: lower_order_final and steps < 10")
 
 SNAPSHOTS: dict[str, Snapshot] = {
     s.name: s
@@ -107,6 +114,7 @@ SNAPSHOTS: dict[str, Snapshot] = {
             ("v1", "v2"),
             _head_singlestep,
             (_head_multistep, LAMBDA_RATIO ** Rational(1, 4)),
+            final=FINAL,
         ),
         Snapshot(
             "d30",
@@ -114,6 +122,7 @@ SNAPSHOTS: dict[str, Snapshot] = {
             ("v1", "v2"),
             _d30_singlestep,
             (_d30_multistep, LAMBDA_RATIO),
+            final=OLDER_FINAL,
         ),
         Snapshot(
             "sd",
@@ -122,6 +131,7 @@ SNAPSHOTS: dict[str, Snapshot] = {
             _d30_singlestep,
             (_d30_multistep, PHI * NEWER),
             inner_grid=True,
+            final=OLDER_FINAL,
         ),
         Snapshot(
             "disc",

@@ -25,6 +25,7 @@ from .. import sde
 from ..arithmetic import Fn, Value, of
 from ..form import Form, Step
 from ..grids import Grid
+from ..messages import shown
 from ..schedule import Schedule
 from ..sde import Discretisation, Transition
 from ..solver import Repeat, Solver
@@ -153,7 +154,7 @@ def ancestral(variance: Spread = "large") -> Solver:
     Raises ValueError for another variance.
     """
     if variance not in SPREADS:
-        raise ValueError(f"variance must be one of {', '.join(SPREADS)}, got {variance!r}")
+        raise ValueError(f"variance must be one of {', '.join(SPREADS)}, got {shown(variance)}")
     form = _consistent(f"ancestral_{variance}", sde.exact, SPREADS[variance])
     source = f"{RELEASE}, AncestralSamplingPredictor, with exact transitions"
     return _predictor(f"ancestral-{variance}", form, source)
@@ -239,7 +240,7 @@ def ancestral_released(*, n: int | None = None) -> Solver:
 
 def _check_steps(n: int | None) -> None:
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
-        raise ValueError(f"n must be an integer >= 1 or None, got {n!r}")
+        raise ValueError(f"n must be an integer >= 1 or None, got {shown(n)}")
 
 
 def release_grid(eps: float = 1e-3) -> Grid:
@@ -248,7 +249,7 @@ def release_grid(eps: float = 1e-3) -> Grid:
     Raises ValueError unless 0 < eps < 1; eps is in units of T, which is 1 in the release.
     """
     if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 < eps < 1:
-        raise ValueError(f"eps must be a number in (0, 1), got {eps!r}")
+        raise ValueError(f"eps must be a number in (0, 1), got {shown(eps)}")
 
     def fractions(n: int, number: Fn) -> list[Value]:
         return [(1 - number(eps)) * i / max(n - 1, 1) for i in range(1, n)]

@@ -8,6 +8,7 @@ release draws it for the stage alone.
 
 from __future__ import annotations
 
+import math
 import numbers
 from dataclasses import replace
 from fractions import Fraction
@@ -17,8 +18,10 @@ from typing import Any, Literal
 import sympy
 from sympy import Integer
 
+from ..messages import shown
+from ..schedule import vp_linear
 from ..sde_forms import Tau, noiseless, sde_data, sde_noise
-from ..solver import Ramp, Repeat, Solver
+from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableau import N, P, Stage, Tableau, interpolate, omega, phi1
 from . import dpm_solver
 from .dpm_solver import Type
@@ -26,17 +29,61 @@ from .dpm_solver import Type
 Prediction = Literal["data", "noise"]
 Mode = Literal["PEC", "PECE"]
 FORMS = {"data": sde_data, "noise": sde_noise}
+LEVELLED = {
+    "data_in_lambda": "data",
+    "sde_data_in_lambda": "data",
+    "noise_in_lambda": "noise",
+    "sde_noise_in_lambda": "noise",
+}
+"""What the forms that exist at every noise level interpolate."""
 
 SEEDS = "SEEDS (Gonzalez et al. 2023), arXiv:2305.14267"
 SA_SOLVER = "SA-Solver (Xue et al. 2023), arXiv:2309.05019"
 K_DIFFUSION = "DPM-Solver++ (Lu et al. 2022), arXiv:2211.01095"
+SINGLESTEP_FINAL = FinalPolicy(
+    at_zero="last",
+    source="huggingface/diffusers, DPMSolverSinglestepScheduler, get_order_list: final_sigmas_type='zero'",
+)
+K_DIFFUSION_FINAL = FinalPolicy(
+    at_zero="last", source="crowsonkb/k-diffusion, sampling.py: the denoised state where sigmas[i + 1] == 0"
+)
+SA_FINAL = FinalPolicy(below=math.inf, source="scxue/SA-Solver, sa_solver.py: lower_order_final = True")
+"""In both modes of the release; so does huggingface/diffusers, SASolverScheduler."""
 
 
 def at_noise_level(solver: Solver, prediction: Prediction, tau: Tau, **changes: Any) -> Solver:
-    """A solver under the reverse SDE of level tau in data or noise prediction; `changes` name it."""
-    if prediction not in FORMS:
-        raise ValueError(f"prediction must be one of {', '.join(FORMS)}, got {prediction!r}")
+    """A solver under the reverse SDE of level tau; `changes` name it.  Its variable and its integrand stay.
+
+    prediction: what the solver interpolates in lambda.
+    Raises ValueError for another prediction, a solver in another variable (it would become another method) or
+    one that goes back to noisier times by itself, and for what is no noise level.
+    """
+    _check_prediction(prediction)
+    name = solver.form(_ANY).name
+    if name not in LEVELLED:
+        raise ValueError(
+            "solver must interpolate data or noise prediction in lambda, as the SDEs of all noise levels do, "
+            f"got {solver.name}, whose form is {name}"
+        )
+    if LEVELLED[name] != prediction:
+        raise ValueError(
+            f"prediction must be {LEVELLED[name]!r} for {solver.name}, whose form is {name}, "
+            f"got {prediction!r}"
+        )
+    if solver.noising is not None:
+        raise ValueError(
+            f"solver must leave its noise to the SDE, got {solver.name}, which adds noise itself"
+        )
     return replace(solver, form=FORMS[prediction](tau), stochastic=not noiseless(tau), **changes)
+
+
+def _check_prediction(prediction: str) -> None:
+    if prediction not in FORMS:
+        raise ValueError(f"prediction must be one of {', '.join(FORMS)}, got {shown(prediction)}")
+
+
+_ANY = vp_linear()
+"""The name of a form is the same under every schedule."""
 
 
 def seeds(order: int, type: Type = "dpmsolver", *, tau: Tau = 1) -> Solver:
@@ -62,6 +109,7 @@ def singlestep_released() -> Solver:
         name=f"{made.name}-released",
         sequence=Repeat(tableau, dpm_solver.FIRST),
         source="huggingface/diffusers, DPMSolverSinglestepScheduler, algorithm_type sde-dpmsolver++",
+        final=SINGLESTEP_FINAL,
     )
 
 
@@ -73,9 +121,9 @@ def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Any = 1) -> Solver
     Raises ValueError for another order, or an eta that is not a rational number >= 0.
     """
     if order not in (2, 3):
-        raise ValueError(f"order must be 2 or 3, got {order!r}")
+        raise ValueError(f"order must be 2 or 3, got {shown(order)}")
     if order == 3 and type != "dpmsolver":
-        raise ValueError(f"type must be 'dpmsolver' at order 3, which has one only, got {type!r}")
+        raise ValueError(f"type must be 'dpmsolver' at order 3, which has one only, got {shown(type)}")
     made = dpm_solver.multistep(2, "sde-dpm-solver++", type)
     sequence: Any = made.sequence
     if order == 3:
@@ -91,6 +139,7 @@ def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Any = 1) -> Solver
         claimed=order,
         source=f"crowsonkb/k-diffusion, sample_dpmpp_{order}m_sde",
         paper=K_DIFFUSION,
+        final=K_DIFFUSION_FINAL,
     )
 
 
@@ -98,7 +147,7 @@ def _root(eta: Any) -> Tau:
     """tau of eta = tau^2."""
     number = isinstance(eta, numbers.Real) and not isinstance(eta, bool)
     if not number or not 0 <= eta < float("inf"):
-        raise ValueError(f"eta must be a rational number >= 0, got {eta!r}")
+        raise ValueError(f"eta must be a rational number >= 0, got {shown(eta)}")
     return sympy.sqrt(sympy.Rational(Fraction(eta)))
 
 
@@ -136,7 +185,8 @@ def sa_solver(
     rescaled: bool = False,
 ) -> Solver:
     """SA-Solver: exponential Adams-Bashforth through `predictor` points; then Adams-Moulton through
-    `corrector` points, the predicted one included, with the same noise.  The last step is not corrected.
+    `corrector` points, the predicted one included, with the same noise.  The last step is not corrected, and
+    the last steps descend the orders (`SA_FINAL`).
 
     predictor: 1..4.  corrector: 0 (none) .. 4, counted as the release counts.  tau: a number or a
     `NoiseLevel`; the release freezes tau(t) at a step's end (diffusers: at its start), which is the same
@@ -147,9 +197,10 @@ def sa_solver(
     """
     for name, value, least in (("predictor", predictor, 1), ("corrector", corrector, 0)):
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 4:
-            raise ValueError(f"{name} must be an integer from {least} to 4, got {value!r}")
+            raise ValueError(f"{name} must be an integer from {least} to 4, got {shown(value)}")
     if mode not in ("PEC", "PECE"):
-        raise ValueError(f"mode must be PEC or PECE, got {mode!r}")
+        raise ValueError(f"mode must be PEC or PECE, got {shown(mode)}")
+    _check_prediction(prediction)
     if rescaled and prediction == "noise":
         raise ValueError("rescaled must be False in noise prediction, where the release does not rescale")
     last = tuple(
@@ -171,12 +222,13 @@ def sa_solver(
         + ("-noise" if prediction == "noise" else "")
         + ("-pece" if corrector and mode == "PECE" else "")
         + ("-released" if rescaled else ""),
-        form=sde_data(),
+        form=FORMS[prediction](),
         sequence=Ramp(ramp, last) if corrector else Ramp(last),
         claimed=corrector or predictor,
         source="scxue/SA-Solver, sa_solver.py, adams_bashforth_update and adams_moulton_update"
         + ("_few_steps" if rescaled else ""),
         paper=SA_SOLVER,
+        final=SA_FINAL,
     )
     return at_noise_level(made, prediction, tau)
 

@@ -18,13 +18,15 @@ The corrected state is not evaluated: N(0) and the history hold evaluations at p
 
 from __future__ import annotations
 
+import math
 from functools import cache, partial
 from typing import Any, Literal
 
 from sympy import Expr, Integer, Rational, factorial
 
 from ..form import FormOf, data_in_lambda, noise_in_lambda
-from ..solver import Ramp, Solver
+from ..messages import shown
+from ..solver import FinalPolicy, Ramp, Solver
 from ..tableau import MAX_STAGES, N, P, Stage, Tableau, interpolate, lagrange, omega, phi, phi1
 
 Variant = Literal["bh1", "bh2", "vary-released", "vary-corrected"]
@@ -42,6 +44,8 @@ SOURCES: dict[str, str] = {
     "vary-corrected": "wl-zhao/UniPC, multistep_uni_pc_vary_update, its corrector's solution read in full",
 }
 MAX_ORDER = 8
+FINAL = FinalPolicy(below=math.inf, source="wl-zhao/UniPC, uni_pc.py, sample: lower_order_final=True")
+"""At any number of steps; so does huggingface/diffusers, UniPCMultistepScheduler."""
 
 
 def predictor(order: int, variant: Variant = "bh2") -> Expr:
@@ -101,7 +105,8 @@ def tableau(order: int, variant: Variant, corrections: int) -> Tableau:
 def unipc(
     order: int, variant: Variant = "bh2", prediction: Prediction = "data", *, corrections: int = 1
 ) -> Solver:
-    """UniPC-p in data or noise prediction: orders 1 .. p at the start, no corrector at the last step.
+    """UniPC-p in data or noise prediction: orders 1 .. p at the start, down again at the end (`FINAL`),
+    no corrector at the last step.
 
     corrections: how often a step evaluates and corrects, one evaluation each (the release: 1); 0 leaves
     UniP-p.  NFE of n steps: 1 + k (n - 1) with k >= 1 corrections, n with none.  Claimed: p + 1, and p for
@@ -110,9 +115,9 @@ def unipc(
     _check_integer("order", order, 1, MAX_ORDER)
     _check_integer("corrections", corrections, 0, MAX_STAGES - 1)
     if variant not in VARIANTS:
-        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
+        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {shown(variant)}")
     if prediction not in FORMS:
-        raise ValueError(f"prediction must be one of {', '.join(FORMS)}, got {prediction!r}")
+        raise ValueError(f"prediction must be one of {', '.join(FORMS)}, got {shown(prediction)}")
     orders = range(1, order + 1)
     ramp = tuple(tableau(k, variant, corrections) for k in orders)
     last = tuple(tableau(k, variant, 0) for k in orders) if corrections else ()
@@ -123,6 +128,7 @@ def unipc(
         claimed=order + (corrections > 0),
         source=SOURCES[variant],
         paper=PAPER,
+        final=FINAL,
     )
 
 
@@ -138,7 +144,7 @@ def _name(order: int, variant: Variant, prediction: Prediction, corrections: int
 
 def _check_integer(name: str, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
+        raise ValueError(f"{name} must be an integer from {low} to {high}, got {shown(value)}")
 
 
 LISTED = (

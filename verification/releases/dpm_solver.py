@@ -95,8 +95,7 @@ def _sample(
         model = convert(noise, model, prediction, arguments["prediction"])
     elif method.startswith("multistep"):
         solver = dpm_solver.multistep(order, family, type)
-        lower = bool(options.get("lower_order_final_flag", False)) and integer(options, "steps") < 10
-        arguments["final"] = "lower" if lower else "full"
+        arguments["final"] = "released" if options.get("lower_order_final_flag", False) else "full"
         arguments |= _dpm_grid(case, integer(options, "steps"))
     elif method == "singlestep_fixed":
         solver = dpm_solver.singlestep(order, family, type, abscissae="grid")

@@ -54,7 +54,7 @@ def _run(data: Mapping[str, Any], case: Case, record: Record) -> tuple[str, Pair
         solver,
         noise,
         times=within_domain(noise, [float(t) for t in case["times"]]),
-        final="lower" if options["lower order at the last steps"] else "full",
+        final="released" if options["lower order at the last steps"] else "full",
     )
     result = sample(plan, record.watch(model), initial(case), callback=record.after)
     record.nfe = result.nfe

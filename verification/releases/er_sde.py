@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from semilinear.integrators import grids, schedule
+from semilinear.integrators.messages import shown
 from semilinear.integrators.noise_scale import NOISE_SCALES, NoiseScale, sde_1
 from semilinear.integrators.prediction import convert
 from semilinear.integrators.schedule import Schedule
@@ -76,7 +77,7 @@ def _schedule(data: Any, options: Mapping[str, Any], times: list[float]) -> Sche
     if look_up({"ve": True, "vp": False}, "sde_type", options["sde_type"]):
         return schedule.edm(max(times))
     if not isinstance(data, Mapping):
-        raise GoldenError(f"noise_schedule must hold the betas of vp_linear, got {data!r}")
+        raise GoldenError(f"noise_schedule must hold the betas of vp_linear, got {shown(data)}")
     betas = data.get("vp_linear", data)
     return schedule.vp_linear(betas["beta_0"], betas["beta_1"])
 
@@ -98,7 +99,7 @@ def _noise_scale(options: Mapping[str, Any]) -> NoiseScale:
         return scale
     if number != 3:
         raise GoldenError(
-            f"noise_scale_function {number} has no eta, got {options['noise_scale_function']!r}"
+            f"noise_scale_function {number} has no eta, got {shown(options['noise_scale_function'])}"
         )
     return sde_1(float(eta.group(1)))
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from semilinear.integrators import discrete, schedule
+from semilinear.integrators.messages import shown
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.prediction import Model
 from semilinear.integrators.sampler import StepInfo, sample
@@ -120,7 +121,7 @@ def relative_difference(ours: np.ndarray, theirs: Any) -> float:
 def look_up(table: Mapping[Any, Value], name: str, value: Any) -> Value:
     """An option's meaning.  Raises GoldenError, naming the option, for a value that is not in the table."""
     if value not in table:
-        raise GoldenError(f"{name} must be one of {', '.join(map(str, table))}, got {value!r}")
+        raise GoldenError(f"{name} must be one of {', '.join(map(str, table))}, got {shown(value)}")
     return table[value]
 
 
@@ -128,16 +129,16 @@ def integer(options: Mapping[str, Any], name: str) -> int:
     """A counting option.  Raises GoldenError, naming it, unless it is an integer from 0 to 100,000."""
     value = options[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100_000:
-        raise GoldenError(f"{name} must be an integer from 0 to 100000, got {value!r}")
+        raise GoldenError(f"{name} must be an integer from 0 to 100000, got {shown(value)}")
     if value != int(value):
-        raise GoldenError(f"{name} must be an integer, got {value!r}")
+        raise GoldenError(f"{name} must be an integer, got {shown(value)}")
     return int(value)
 
 
 def mixture(data: Any) -> GaussianMixture:
     """The problem of a case."""
     if not isinstance(data, Mapping):
-        raise GoldenError(f"problem must hold weights, means and covariances, got {data!r}")
+        raise GoldenError(f"problem must hold weights, means and covariances, got {shown(data)}")
     return GaussianMixture(
         np.array(data["weights"], float), np.array(data["means"], float), np.array(data["covariances"], float)
     )
@@ -147,7 +148,7 @@ def linear_betas(data: Mapping[str, Any]) -> tuple[float, ...]:
     """The betas of a discrete-time case."""
     n = next((integer(data, key) for key in ("num", "num_train_steps", "N", "steps") if key in data), None)
     if n is None or data.get("beta_schedule", "linear") != "linear":
-        raise GoldenError(f"discrete-vp needs a number of steps and linear betas, got {dict(data)!r}")
+        raise GoldenError(f"discrete-vp needs a number of steps and linear betas, got {shown(dict(data))}")
     return discrete.linear_betas(float(data["beta_start"]), float(data["beta_end"]), n)
 
 

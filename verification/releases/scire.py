@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from semilinear.integrators import discrete, grids
+from semilinear.integrators.messages import shown
 from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import dpm_solver, scire
@@ -60,19 +61,19 @@ def _run_scire(data: Mapping[str, Any], case: Case, record: Record) -> tuple[str
     options, snapshot = case["options"], _snapshot(case["options"])
     noise = _schedule(of(data, case, "noise_schedule"), snapshot)
     model = mixture(of(data, case, "problem")).model(noise)
-    solver, lower = _solver(case, snapshot, noise), _lower_final(options, snapshot)
-    steps = integer(options, "steps")
+    solver, steps = _solver(case, snapshot, noise), integer(options, "steps")
+    lower = options.get("lower_order_final", False)
     arguments = {
         "grid": _grid(str(options["time_grid"])),
         "t_start": options["t_start"],
         "t_end": options["t_end"],
         "steps": steps // integer(options, "order") if options["mode"] == FIXED else steps,
-        "final": "lower" if lower else "full",
+        "final": solver.final.final(steps, False) if lower else "full",
         "denoise": bool(options.get("denoise_to_zero", False)),
     }
     name, final = run_plan(solver, noise, model, initial(case), record, case, arguments)
     pairs = [*recorded(_states_of_x(case, noise), record, final)]
-    tableaux = solver.sequence.at(arguments["steps"], lower)
+    tableaux = solver.sequence.at(arguments["steps"], arguments["final"])
     orders = np.array([len(t.stages) + t.past + 1 for t in tableaux])
     pairs.append((orders, options.get("order_per_step", orders)))
     if "phi_1_per_step" in options:
@@ -134,17 +135,11 @@ def _phi_per_step(options: Mapping[str, Any], snapshot: str, count: int) -> np.n
     return np.array([float(phi_1(rule(i, entries, order))) for i in range(count)])
 
 
-def _lower_final(options: Mapping[str, Any], snapshot: str) -> bool:
-    """Only multistep obeys the option, and the snapshots before the last only below 10 steps."""
-    asked = options["mode"] == "multistep" and bool(options.get("lower_order_final", False))
-    return asked and (snapshot == "head" or integer(options, "steps") < 10)
-
-
 def _grid(text: str) -> grids.Grid:
     if text.startswith("NSR type"):
         k = re.search(r"k *= *([0-9.]+)", text)
         if k is None:
-            raise GoldenError(f"an NSR grid needs k = .., got {text!r}")
+            raise GoldenError(f"an NSR grid needs k = .., got {shown(text)}")
         return grids.nsr(float(k[1]))
     return look_up(GRIDS, "time_grid", text.split(" (")[0])
 

@@ -41,7 +41,7 @@ def _run_unipc(data: Mapping[str, Any], case: Case, record: Record) -> tuple[str
         "t_start": options["start_time"],
         "t_end": options["end_time"],
         "steps": integer(options, "steps"),
-        "final": "lower" if options.get("lower_order_final_flag", False) else "full",
+        "final": "released" if options.get("lower_order_final_flag", False) else "full",
         "denoise": bool(options.get("denoise_to_zero", False)),
     }
     name, final = run_plan(solver, noise, model, initial(case), record, case, arguments)

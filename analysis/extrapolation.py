@@ -1,0 +1,306 @@
+"""Where the slope of a ladder of errors is going: extrapolations to h = 0 that are judged by their own past.
+
+A slope of log e against log h is not yet the order.  Each law below says how an error may approach C h^p,
+and a fit of it to a window of neighbouring points gives a p.  No law is believed: the same fit on windows
+that end at coarser points says what it would have said before, and how fast these answers settle bounds how
+far the last one can still be from its limit (`Extrapolation.left`).  An answer that settles no faster than
+the sixth root of h, or ever less, is not settled, and gets `UNSETTLED` times its last movement.
+
+`Reach` is wider than the best answer's interval: every order that some law still allows, or that the plain
+slopes may still move to.  A claim is refuted only outside of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import scipy.special
+
+Fit = tuple[float, np.ndarray, np.ndarray]
+"""p; its derivatives by the log errors, (points,); the residuals of the log errors, (points,)."""
+
+RESOLUTION = 0.0025
+"""No standard error is smaller: what a law leaves out does not vanish with the residual."""
+OCTAVES = 3.3
+"""Of h, over which the past of an answer is looked at."""
+OCTAVE = 0.95
+"""What counts as one, on a ladder of integers."""
+SETTLING = 0.75
+"""The least part by which an answer's movement must shrink from one octave to the next."""
+UNSETTLED = 8.0
+"""Last movements that an answer may still make which does not settle."""
+FASTEST = 3.0
+"""The power of h with which an answer may be taken to settle, by what it did two octaves ago."""
+YOUNG = 3.6
+"""The same for one whose past is less than two octaves."""
+LEAP = 0.3
+"""Part of an answer's distance from the plain slope that is not believed."""
+LEADING = 0.1
+"""The least share of the leading term in the finest error."""
+OTHERS = 8.0
+"""How much wider than the best law's interval another's may be for it to count."""
+DOUBLED = 2.0
+"""Intervals of every law that a refutation keeps from."""
+TURN = 0.002
+"""A change of the slope's direction that is less is noise."""
+
+
+@dataclass(frozen=True)
+class Law:
+    """A way in which errors approach C h^p, and the numbers of points that it is fitted to."""
+
+    name: str
+    fit: Callable[[tuple[int, ...], np.ndarray], Fit]
+    parameters: int
+    widths: tuple[int, ...]
+
+
+def power(exponents: tuple[int, ...], widths: tuple[int, ...]) -> Law:
+    """e = C h^p exp(d_1 h^k_1 + d_2 h^k_2 + ..): least squares in log e."""
+
+    @lru_cache(maxsize=4096)
+    def solver(n: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        h = n[-1] / np.array(n, dtype=float)
+        scaled = h / h[0]
+        design = np.stack([np.ones_like(h), np.log(h), *(scaled**k for k in exponents)], axis=1)
+        return design, np.linalg.pinv(design)
+
+    def fit(n: tuple[int, ...], log_error: np.ndarray) -> Fit:
+        design, solve = solver(n)
+        return float(solve[1] @ log_error), solve[1], log_error - design @ (solve @ log_error)
+
+    shown = " + ".join(f"d{k} h^{k}" for k in exponents)
+    return Law(f"C h^p exp({shown})" if shown else "C h^p", fit, 2 + len(exponents), widths)
+
+
+def two_terms(exponent: int, inverse: bool, widths: tuple[int, ...]) -> Law:
+    """e = A h^p + B h^(p+k), or with `inverse` 1/e = A h^-p + B h^(k-p): least squares of relative residuals.
+
+    The second stands for a rational factor, the first for a term of higher order that is not small yet.
+    """
+    sign = -1.0 if inverse else 1.0
+
+    def fit(n: tuple[int, ...], log_error: np.ndarray) -> Fit:
+        z = sign * (log_error - log_error[-1])
+        h = n[-1] / np.array(n, dtype=float)
+        x, extra, e = np.log(h / h[0]), (h / h[0]) ** exponent, np.exp(z)
+        p, step = float((z[-1] - z[0]) / (x[-1] - x[0])), 0.1
+        for reach in (40, 12, 12, 12, 12):
+            tried = p + step * np.arange(-reach, reach + 1)
+            first = np.exp(tried[:, None] * x) / e
+            second = first * extra
+            aa, ab, bb = (
+                np.sum(u * v, axis=1) for u, v in ((first, first), (first, second), (second, second))
+            )
+            a, b = first.sum(axis=1), second.sum(axis=1)
+            det = aa * bb - ab * ab
+            leading, other = (bb * a - ab * b) / det, (aa * b - ab * a) / det
+            size = np.sum((leading[:, None] * first + other[:, None] * second - 1) ** 2, axis=1)
+            # A leading term that is next to nothing fits a pure power of the other term as well.
+            size[~(leading * first[:, -1] > LEADING)] = np.inf
+            best = int(np.argmin(size))
+            p, step = float(tried[best]), step / 10
+        if not np.isfinite(size[best]):
+            return math.nan, np.zeros_like(h), np.zeros_like(h)
+        fitted = leading[best] * first[best] + other[best] * second[best]
+        solve = np.linalg.pinv(np.stack([first[best], second[best], x * fitted], axis=1))
+        return sign * p, solve[2], 1 - fitted
+
+    name = f"1/(A h^-p + B h^({exponent}-p))" if inverse else f"A h^p + B h^(p+{exponent})"
+    return Law(name, fit, 3, widths)
+
+
+LAWS = (
+    power((), (2, 3, 4, 5)),
+    power((1,), (3, 4, 5, 6, 7, 8)),
+    power((1, 2), (4, 5, 6, 7, 8)),
+    power((2,), (3, 4, 5, 6)),
+    two_terms(1, False, (3, 4, 5)),
+    two_terms(2, False, (3, 4, 5)),
+    two_terms(1, True, (3, 4, 5)),
+)
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """One law's answer: p from its best window, and how far that may be off.
+
+    statistical: 1.96 standard errors, from the residuals (with Student's t) and the spread of the batch.
+    left: a bound on the movement that is left.  settled: whether that bound follows from the answer's past.
+    """
+
+    law: Law
+    width: int
+    order: float
+    statistical: float
+    left: float
+    settled: bool
+
+    @property
+    def half_width(self) -> float:
+        """Of the 95 % interval."""
+        return math.hypot(self.statistical, self.left, 1.96 * RESOLUTION)
+
+
+def extrapolations(n: Sequence[int], log_errors: np.ndarray, unsure: np.ndarray) -> list[Extrapolation]:
+    """Every law's answer, the surest first.
+
+    n: increasing.  log_errors: (points, 1 + replicates), the measured ones first.  unsure: (points,), what
+    the floors may make of each log error.
+    """
+    finest = float(np.mean(_slopes(n, log_errors[:, 0])[-2:]))
+    found = (
+        min(_answers(law, n, log_errors, unsure, finest), key=lambda e: e.half_width, default=None)
+        for law in LAWS
+    )
+    return sorted((e for e in found if e is not None), key=lambda e: e.half_width)
+
+
+def _answers(
+    law: Law, n: Sequence[int], logs: np.ndarray, unsure: np.ndarray, finest: float
+) -> Iterator[Extrapolation]:
+    points = len(n)
+    for width in law.widths:
+        past: list[tuple[float, float]] = []
+        statistical = 0.0
+        for end in range(points, width - 1, -1):
+            octaves = math.log2(n[-1] / n[end - 1])
+            if octaves > OCTAVES:
+                break
+            rows = slice(end - width, end)
+            order, derivative, residual = law.fit(tuple(n[rows]), logs[rows, 0])
+            if end == points:
+                statistical = math.hypot(
+                    _statistical(derivative, residual, width - law.parameters, logs[rows, 1:]),
+                    float(np.linalg.norm(derivative * unsure[rows])),
+                )
+            past.append((octaves, order))
+        left, settled = _left(past)
+        if math.isfinite(left):
+            order = past[0][1]
+            yield Extrapolation(
+                law, width, order, statistical, max(left, LEAP * abs(order - finest)), settled
+            )
+
+
+def _statistical(derivative: np.ndarray, residual: np.ndarray, freedom: int, replicates: np.ndarray) -> float:
+    spread = float(np.std(derivative @ replicates)) if replicates.shape[1] > 1 else 0.0
+    if freedom < 1:
+        return 1.96 * spread
+    # Student's quantile: one or two degrees of freedom say little about the residual's size.
+    student = float(scipy.special.stdtrit(freedom, 0.975))
+    scatter = student * math.sqrt(float(residual @ residual) / freedom * float(derivative @ derivative))
+    return math.hypot(scatter, 1.96 * spread)
+
+
+def _left(past: Sequence[tuple[float, float]]) -> tuple[float, bool]:
+    """A bound on the movement that is left, and whether the answer settles; (octaves back, order), now first.
+
+    An answer p + D h^r that moved by m over the last octave has m/(2^r - 1) left, and by m over the last two
+    m/(4^r - 1); r is read off the octave before, and taken to be 1 at most for the last one's sake.
+    """
+    values = np.array([order for _, order in past])
+    first = _at(past, OCTAVE)
+    if first is None or not np.all(np.isfinite(values)):
+        return math.inf, False
+    moved = np.abs(values - values[0])
+    latest, second = float(moved[: first + 1].max()), _at(past, 2 * OCTAVE)
+    if second is None:
+        return YOUNG * latest, True
+    earlier = float(np.abs(values[first : second + 1] - values[first]).max())
+    if latest <= RESOLUTION / 2 and earlier <= RESOLUTION:
+        return 2 * max(latest, earlier), True
+    if latest > SETTLING * earlier:
+        return UNSETTLED * max(latest, earlier), False
+    rate = math.log2(earlier / latest) if latest > 0 else FASTEST
+    slow, fast = min(rate, 1.0), min(rate, FASTEST)
+    return max(latest / (2**slow - 1), float(moved[: second + 1].max()) / (4**fast - 1)), True
+
+
+def _at(past: Sequence[tuple[float, float]], octaves: float) -> int | None:
+    return next((i for i, (back, _) in enumerate(past) if back >= octaves), None)
+
+
+def _slopes(n: Sequence[int], log_error: np.ndarray) -> np.ndarray:
+    return np.asarray(-np.diff(log_error) / np.diff(np.log(np.array(n, dtype=float))))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """All orders from low to high that the ladder leaves possible.
+
+    moved: by how much the plain slope moved in its last octave.  rate: what part of the movement before that
+    is; 1 or more where the slopes do not settle.  settled: False where they move ever faster.
+    """
+
+    low: float
+    high: float
+    moved: float
+    rate: float
+    settled: bool
+
+
+def reach(
+    n: Sequence[int], log_error: np.ndarray, answers: Sequence[Extrapolation], known_floors: bool
+) -> Reach:
+    """What the answers, and the movement of the plain slopes, leave possible.
+
+    known_floors: slopes that fall ever faster fall towards a lower order, not to a floor.
+    """
+    width = max(OTHERS * answers[0].half_width, 0.1)
+    heard = [a for a in answers if a.half_width <= width]
+    low = min(a.order - DOUBLED * a.half_width for a in heard)
+    high = max(a.order + DOUBLED * a.half_width for a in heard)
+    slopes, middle = _slopes(n, log_error), _middles(n)
+    direction = _faster(slopes, middle)
+    if direction > 0:  # towards a zero of the error, or to the order itself: nothing is known
+        return Reach(-math.inf, math.inf, float(slopes[-1] - slopes[-2]), 1.0, False)
+    if direction < 0:
+        sure = DOUBLED * answers[0].half_width
+        settled = [a.order + DOUBLED * a.half_width for a in heard if a.settled and a.half_width <= sure]
+        high = max(settled) if settled and known_floors else max(high, slopes.max() + 0.25)
+        return Reach(-math.inf, float(high), float(slopes[-1] - slopes[-2]), 1.0, False)
+    past = [(middle[-1] - m, s) for m, s in zip(middle[::-1], slopes[::-1], strict=True)]
+    first, second = _at(past, OCTAVE), _at(past, 2 * OCTAVE)
+    if first is None or second is None:
+        return Reach(low, high, 0.0, 1.0, True)
+    last, moved, before = slopes[-1], slopes[-1] - past[first][1], past[first][1] - past[second][1]
+    steps = np.diff([s for _, s in past[: second + 1]])
+    if not (np.all(steps > -TURN) or np.all(steps < TURN)):  # the slopes turned: they may go back
+        seen = [s for _, s in past[: second + 1]]
+        wide = UNSETTLED / 2 * (max(seen) - min(seen))
+        low, high = min(low, last - wide), max(high, last + wide)
+    rate = abs(moved / before) if before else 1.0
+    if moved * before > 0:
+        left = UNSETTLED / 2 * moved * min(rate, 0.9) / (1 - min(rate, 0.9))
+        low, high = min(low, last + left), max(high, last + left)
+    return Reach(float(low), float(high), float(moved), float(rate), True)
+
+
+def _middles(n: Sequence[int]) -> np.ndarray:
+    x = np.log2(np.array(n, dtype=float))
+    return np.asarray((x[1:] + x[:-1]) / 2)
+
+
+def _faster(slopes: np.ndarray, middle: np.ndarray) -> int:
+    """The sign of the slopes' movement where it keeps its direction and does not slow down; else 0.
+
+    A movement of less than `TURN` an octave is not one.
+    """
+    if len(slopes) < 4:
+        return 0
+    speed = (np.diff(slopes) / np.diff(middle))[-4:]
+    size = np.abs(speed)
+    steady = bool(np.all(speed > 0) or np.all(speed < 0))
+    half = len(size) // 2
+    if (
+        steady
+        and size[-1] > TURN
+        and size[half:].sum() * (half / (len(size) - half)) >= 0.98 * size[:half].sum()
+    ):
+        return int(np.sign(speed[-1]))
+    return 0

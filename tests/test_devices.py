@@ -1,0 +1,210 @@
+"""What stands around the loop follows the state: every dtype, and a second device by tensors without data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from semilinear.integrators.black_box import draw_probes, exact_divergence, hutchinson, log_likelihood
+from semilinear.integrators.conditioning import GREY_BASIS, Known, Replacement, ReplacementReleased
+from semilinear.integrators.correctors import Langevin, annealed_step, batch_mean_norm, langevin_step
+from semilinear.integrators.estimation import Derivatives, Draw, diagonal_mean, estimate, noised, regress
+from semilinear.integrators.guidance import classifier, classifier_free_network, discrete_time
+from semilinear.integrators.hooks import dynamic_thresholding
+from semilinear.integrators.noise import per_sample
+from semilinear.integrators.plan import Plan, compile_plan
+from semilinear.integrators.sampler import Interlude, sample
+from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.sde import vp
+from semilinear.integrators.solvers import make
+from semilinear.integrators.solvers.dpm_solver_v3 import multistep
+from semilinear.integrators.statistics import gaussian
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+VP, SDE = vp_linear(), vp()
+SHAPE = (2, 3, 4, 4)
+DATA = torch.full(SHAPE, 0.5, dtype=torch.float64)
+GREY = torch.tensor([1.0, 0, 0]).reshape(3, 1, 1)
+COLOURS = Known(DATA, GREY, GREY_BASIS)
+HALF_COLOURS = Known(DATA.half(), GREY, GREY_BASIS.bfloat16())
+PIXELS = Known(DATA, torch.arange(16).reshape(4, 4) % 2 == 0)
+GIVEN = torch.randn(8, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+STEPS = np.linspace(1.0, 0.1, 4)
+
+Call = Callable[[torch.Tensor], torch.Tensor]
+
+
+def model(x: torch.Tensor, t: object) -> torch.Tensor:
+    return x * 0.5
+
+
+def log_p(x: torch.Tensor, t: object) -> torch.Tensor:
+    return -(x * x).flatten(1).sum(1)
+
+
+def plan(name: str = "ddim") -> Plan:
+    return compile_plan(make(name), VP, times=STEPS)
+
+
+def between(interlude: Interlude) -> Call:
+    return lambda x: sample(plan(), model, x, between=interlude, check="off").x
+
+
+def network(x: torch.Tensor, t: object, c: torch.Tensor) -> torch.Tensor:
+    return x * c
+
+
+LOOP: dict[str, Call] = {
+    "colorization": between(Replacement(VP, COLOURS, per_sample(1))),
+    "colorization from half": between(Replacement(VP, HALF_COLOURS, per_sample(1))),
+    "colorization as released": between(ReplacementReleased(VP, COLOURS, list(GIVEN), plan().times)),
+    "inpainting": between(Replacement(VP, PIXELS, per_sample(1))),
+    "a start": COLOURS.start,
+    "langevin": between(Langevin(VP, langevin_step(0.1, batch_mean_norm), list(GIVEN))),
+    "annealed": between(Langevin(VP, annealed_step(0.1), list(GIVEN))),
+    "given noise": lambda x: sample(plan("sde-dpm-solver++-2m"), model, x, noise=list(GIVEN), check="off").x,
+    "noise": lambda x: sample(plan("er-sde-2-corrected"), model, x, noise=per_sample(2), check="off").x,
+    "statistics": lambda x: (
+        sample(
+            compile_plan(
+                multistep(2, statistics=gaussian(np.linspace(0.5, 1, 48).reshape(3, 4, 4))), VP, times=STEPS
+            ),
+            model,
+            x,
+            check="off",
+        ).x
+    ),
+    "thresholding": lambda x: dynamic_thresholding(model, VP)(x, 0.3),
+    "guidance in one call": lambda x: classifier_free_network(
+        network, 2 * DATA[:, :1, :1, :1], DATA[:, :1, :1, :1], 2.0
+    )(x, 0.3),
+    "labels": lambda x: discrete_time(lambda x, n: x * n.to(x.dtype).reshape(-1, 1, 1, 1), 100)(x, 0.3),
+    "velocity": lambda x: SDE.probability_flow(model)(x, 0.3),
+    "probes": lambda x: draw_probes("gaussian", 2, x, 1),
+}
+DERIVATIVES: dict[str, Call] = {
+    "classifier guidance": lambda x: classifier(model, VP, log_p)(x, 0.3),
+    "divergence": lambda x: exact_divergence(lambda y: y * y, x)[0],
+    "probed divergence": lambda x: hutchinson(GIVEN)(lambda y: y * y, x)[0],
+}
+WIDE: dict[str, Call] = {
+    "prior": SDE.prior_log_density,
+    "trace": lambda x: exact_divergence(lambda y: y * y, x)[1],
+    "probed trace": lambda x: hutchinson(GIVEN)(lambda y: y * y, x)[1],
+}
+"""Sums over a sample's components: in float32 at least."""
+
+
+def states(dtype: torch.dtype) -> torch.Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+
+
+def assert_follows(call: Call, dtype: torch.dtype, expected: torch.dtype) -> None:
+    """The result's dtype, and float64's values to some 16 roundings of the states."""
+    value, exact = call(states(dtype)), call(states(torch.float64))
+    assert value.dtype == expected
+    error = float((value.double() - exact).abs().max() / exact.abs().max())
+    assert error <= 16 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", [*LOOP, *DERIVATIVES])
+def test_constants_follow_the_dtype_of_the_state(name: str, dtype: torch.dtype) -> None:
+    assert_follows((LOOP | DERIVATIVES)[name], dtype, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", WIDE)
+def test_sums_over_components_are_in_float32_at_least(name: str, dtype: torch.dtype) -> None:
+    assert_follows(WIDE[name], dtype, torch.float32)
+
+
+def test_sums_over_many_components_do_not_stop_growing_in_half_precision() -> None:
+    """Beyond 256 a bfloat16 sum of ones stays where it is; above 65504 a float16 one is infinite."""
+    many = torch.full((1, 1024), 3.0, dtype=torch.bfloat16)
+    assert exact_divergence(lambda x: x * 1.0, many)[1].tolist() == [1024.0]
+    assert hutchinson(torch.ones(1, 1, 1024))(lambda x: x * 1.0, many)[1].tolist() == [1024.0]
+    large = torch.full((1, 1024), 30.0, dtype=torch.float16)
+    expected = SDE.prior_log_density(large.double())
+    torch.testing.assert_close(SDE.prior_log_density(large).double(), expected, rtol=1e-6, atol=0)
+    found = log_likelihood(SDE, model, many, t_start=0.5, t_end=0.4, divergence=hutchinson(many[None] / 3))
+    assert found.log_density.dtype == torch.float32
+    assert found.latent.dtype == torch.bfloat16
+
+
+@pytest.mark.filterwarnings("ignore")  # the sampler's own advice about fake tensors
+@pytest.mark.parametrize("name", LOOP)
+def test_constants_follow_the_state_to_another_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA state without data: an operation on two devices raises as it would on a GPU."""
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        value = LOOP[name](torch.empty(SHAPE, dtype=torch.float32, device="cuda"))
+    assert value.device.type == "cuda"
+    assert value.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", [*DERIVATIVES, *WIDE])
+def test_derivatives_follow_the_state_to_another_device(name: str) -> None:
+    """On "meta": autograd asks the runtime of a device for its streams, which a fake one has not."""
+    value = (DERIVATIVES | WIDE)[name](torch.empty(SHAPE, dtype=torch.float32, device="meta"))
+    assert value.device.type == "meta"
+
+
+def test_a_basis_may_live_on_another_device_and_in_few_digits() -> None:
+    """Orthonormal to its own rounding; the identity that it is compared with is made on its device."""
+    with pytest.raises(ValueError, match="basis must have orthonormal columns"):
+        Known(DATA, GREY, GREY_BASIS.bfloat16() * 1.1)
+    with pytest.raises(ValueError, match="basis must be a floating-point tensor"):
+        Known(DATA, GREY, torch.eye(3, dtype=torch.int64))
+    x = torch.randn(SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(HALF_COLOURS.from_basis(HALF_COLOURS.to_basis(x)), x, rtol=0, atol=1e-14)
+
+
+# --- estimation ---
+
+
+def smooth_model(x: torch.Tensor, t: torch.Tensor | float) -> torch.Tensor:
+    return torch.tanh(x) * torch.exp(-torch.as_tensor(t))
+
+
+def test_estimates_in_float32_are_those_in_float64() -> None:
+    """The weights follow the values, and the draws are the same numbers in both."""
+    weights = torch.tensor([0.2, 0.3, 0.5], dtype=torch.float64)
+    derivatives, zero = Derivatives(smooth_model, VP), torch.zeros(2)
+    x = torch.tensor([[0.3, -1.0], [1.2, 0.4], [-0.7, 2.0]])
+    made, exact = (
+        [
+            diagonal_mean(derivatives, Draw(y, None, weights), 0.4).double(),
+            regress(derivatives, Draw(y, None, weights), 0.2, zero.to(y), zero.to(y)).b.double(),
+        ]
+        for y in (x, x.double())
+    )
+    torch.testing.assert_close(made, exact, rtol=1e-4, atol=1e-5)
+    data = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    first, second = (noised(d, VP, 3)(0, 0.4).x.double() for d in (data, data.double()))
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_statistics_of_states_in_half_precision_are_refused(dtype: torch.dtype) -> None:
+    """Without a word they were noise: differences of outputs with three digits."""
+    data = states(dtype)
+    with pytest.raises(ValueError, match="data must be float32 or float64"):
+        noised(data, VP, 0)
+    with pytest.raises(ValueError, match="x must be float32 or float64"):
+        estimate(smooth_model, VP, lambda i, t: Draw(data), -1.0, 1.0, 4)
+
+
+def test_a_network_that_casts_to_half_by_itself_is_estimated() -> None:
+    made = estimate(
+        lambda x, t: smooth_model(x.to(torch.float16), t).to(x),
+        VP,
+        noised(states(torch.float32), VP, 0),
+        -1.0,
+        1.0,
+        4,
+    )
+    assert np.all(np.isfinite(made.l))
