@@ -111,7 +111,7 @@ class StepCompiler:
         first = self._carried or self._integrand(self.base, t0)
         edge = Edge(self._schedule, ends[0], t1 if ends[0] == t0 else t0)
         try:
-            twin = self._over(edge)
+            twin = self._over(edge, tableau)
             germs = twin._step(tableau, edge.near(t0), edge.near(t1), index, count, quiet)
         except TypeError:
             return None
@@ -125,14 +125,15 @@ class StepCompiler:
         self.increments = [i and (_time(i[0]), _time(i[1])) for i in twin.increments]
         return made
 
-    def _over(self, edge: Edge) -> StepCompiler:
-        """The same compiler over the times near an edge."""
+    def _over(self, edge: Edge, tableau: Tableau) -> StepCompiler:
+        """The same compiler over the times near an edge, with the history that the formula reads."""
         twin = copy.copy(self)
         twin._schedule, twin._xp = edge.schedule, GERMS
         twin.form = self._solver.form(edge.schedule)
         if twin.form.table is not None:
             raise TypeError("a table of coefficients has none near its ends")
-        twin._history = [twin._integrand(p.state, edge.near(p.t)) for p in self._history]
+        read = self._history if tableau.parameters else self._history[: tableau.past]
+        twin._history = [twin._integrand(p.state, edge.near(p.t)) for p in read]
         if self._carried is not None:
             twin._carried = twin._integrand(self._carried.state, edge.near(self._carried.t))
         twin.increments = list(self.increments)

@@ -147,8 +147,9 @@ def advice(schedule: Schedule, t0: Value, t1: Value) -> str:
 def limits(step: PlanStep, tableau: Tableau, xp: Arithmetic) -> PlanStep:
     """A step over `Near` times as numbers: the limits of its coefficients, without what they leave unused.
 
-    Raises Diverges for a coefficient that has none, and for a stage inside the step that tends to its end but
-    still counts: the model would be asked for what the step has yet to find.
+    Raises Diverges for a coefficient that has none, and NotFinite for a stage inside the step that tends to
+    its end but still counts (the model would be asked for what the step has yet to find) and for a formula
+    of which nothing is left.
     """
     assert step.t1 is not None
     calls = [op for op in step.operations if isinstance(op, Evaluation)]
@@ -162,6 +163,8 @@ def limits(step: PlanStep, tableau: Tableau, xp: Arithmetic) -> PlanStep:
         if isinstance(op, Row):
             if ("x", op.state) in used:
                 row = _row(op, times, xp)
+                if not row.terms:
+                    raise NotFinite("every weight tends to 0, nothing is left of the formula")
                 kept.append(row)
                 used |= {(kind, state) for kind, state, _ in row.terms}
         elif ("m", op.state) in used or op.state not in stages:

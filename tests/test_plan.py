@@ -67,7 +67,7 @@ def test_on_sigma_equal_t_the_time_form_is_the_rho_form() -> None:
 
 
 def test_on_geometric_sigma_the_time_form_is_the_lambda_form() -> None:
-    options: dict[str, Any] = {"steps": 10, "t_start": 1.0, "t_end": 0.3}
+    options: dict[str, Any] = {"steps": 10, "t_start": 1.0, "t_end": 0.3, "final": "full"}
     a, b = (compile_plan(generic(name), ve(), **options) for name in ("deis-tab2", "deis-lambdaab2"))
     assert difference(a, b).value < 1e-11
 
