@@ -165,9 +165,7 @@ def check_limit(name: str, prediction: str, times: Callable[[Fraction], list[Any
 
     def at(distance: Fraction, digits: int | None = 100) -> Plan:
         nodes = [choose(digits).number(Fraction(t)) for t in times(distance)]
-        return compile_plan(
-            make(name), FLOW, times=nodes, prediction=prediction, final="full", digits=digits
-        )
+        return compile_plan(make(name), FLOW, times=nodes, prediction=prediction, final="full", digits=digits)
 
     limit, *others = at(Fraction(0)), at(Fraction(0), None), at(FAR), at(FAR**2)
     for step in range(len(limit.steps)):
