@@ -202,6 +202,12 @@ def test_a_stage_that_no_longer_counts_is_not_evaluated() -> None:
         ("dpm-solver++-2m", [0.9, 0.5, 0.0], "v", "step 1 of 2 .*grows like x .*final='lower'"),
         ("unipc-2-bh2-noise", [0.9, 0.5, 0.2, 0.0], "x0", "step 2 of 3 .*final='lower'"),
         ("dpm-solver-2", [0.9, 0.0], "eps", "stage at abscissa 1/2 tends to the end of the step, t = 0.0"),
+        (
+            "ab-lawson2",
+            [0.9, 0.7, 0.5, 0.3, 0.0],
+            "x0",
+            "step 3 .*every weight tends to 0.*final='lower'",
+        ),
         ("ddim", [0.0, 0.5], "x0", r"'x0' does not give 'eps' at t = 0\.0"),
     ],
 )
@@ -223,6 +229,17 @@ def test_every_schedule_that_reaches_pure_noise_starts_there(name: str) -> None:
         x = torch.tensor([[1.3]], dtype=torch.float64)
         expected = schedule.alpha(0.1) * 0.7 + schedule.sigma(0.1) * 1.3 / schedule.sigma(1.0)
         assert float(sample(plan, model, x).x) == pytest.approx(expected, rel=1e-13)
+
+
+def test_a_run_may_go_from_pure_noise_to_data() -> None:
+    """An evaluation at alpha = 0 that the last formula does not read leaves its limit alone."""
+    ends = [0.7, 0.5, 0.3, 0.0]
+    whole, part = (
+        compile_plan(make("dpm-solver-2m-taylor"), FLOW, times=t, prediction="x0", final="full")
+        for t in ([1.0, *ends], [0.9, *ends])
+    )
+    (a,), (b,) = (states(plan, 3).values() for plan in (whole, part))
+    assert apart(a, b) <= 1e-14
 
 
 def test_stochastic_solvers_forget_a_start_of_pure_noise() -> None:
