@@ -215,13 +215,16 @@ def multiprecision(digits: int) -> Arithmetic:
 
 
 def of(value: Value) -> Arithmetic:
-    """The arithmetic that `value` belongs to: torch, symbols, multiprecision; float64 for everything else."""
+    """The arithmetic that `value` belongs to: torch, symbols, its own, multiprecision; else float64."""
     if isinstance(value, torch.Tensor):
         return TORCH
     if isinstance(value, np.ndarray) and value.dtype == object:
         value = value.flat[0] if value.size else 0.0
     if isinstance(value, sympy.Expr):
         return SYMBOLIC
+    own = getattr(value, "arithmetic", None)
+    if isinstance(own, Arithmetic):
+        return own
     context = getattr(value, "context", None)
     if context is not None and hasattr(context, "dps"):
         return _of_context(context, int(context.dps))

@@ -7,6 +7,7 @@ equals its plan in data prediction, and two plans can be compared.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from .arithmetic import FLOAT64, Arithmetic, Value, finite
+from .edges import Edge, Near, advice, at_edge, limits
 from .evaluate import Scope, evaluator
 from .form import Form, Step
+from .germ import GERMS
 from .grids import Grid
 from .prediction import check_prediction, conversion
-from .program import Coefficient, Evaluation, Interval, Kind, PlanStep, Row
+from .program import Coefficient, Evaluation, Interval, Kind, NotFinite, PlanStep, Row
 from .rounding import RoundedWeights
 from .schedule import Schedule
 from .solver import Solver, StepContext
@@ -35,10 +38,6 @@ class _Integrand:
     p: Value
     q: Value
     u: Value
-
-
-class NotFinite(ValueError):
-    """A coefficient that is infinite, NaN or complex."""
 
 
 class StepCompiler:
@@ -88,14 +87,57 @@ class StepCompiler:
         """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # `_freeze` refuses infinities
             try:
+                made = self._limit_step(tableau, t0, t1, index, count, quiet)
+                if made is not None:
+                    return made
                 return self._step(tableau, t0, t1, index, count, quiet)
             except (ValueError, ArithmeticError) as error:
                 reason = "division by zero" if isinstance(error, ZeroDivisionError) else str(error)
                 if isinstance(error, (NotFinite, ZeroDivisionError)):
-                    reason += _advice(self.form, t0, t1)
+                    reason += advice(self._schedule, t0, t1)
                 raise ValueError(
                     f"step {index} of {count} (t = {t0} to {t1}) of {self._solver.name}: {reason}"
                 ) from error
+
+    def _limit_step(
+        self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int, quiet: bool
+    ) -> PlanStep | None:
+        """A step with one end where alpha or sigma is 0, as the limit of its coefficients; None for any other
+        step, and for a form that has no formulas over germs (`edges.py`).
+        """
+        ends = [t for t in (t0, t1) if at_edge(self._schedule, t)]
+        if len(ends) != 1 or self._solver.noising is not None:
+            return None
+        first = self._carried or self._integrand(self.base, t0)
+        edge = Edge(self._schedule, ends[0], t1 if ends[0] == t0 else t0)
+        try:
+            twin = self._over(edge, tableau)
+            germs = twin._step(tableau, edge.near(t0), edge.near(t1), index, count, quiet)
+        except TypeError:
+            return None
+        made = limits(germs, tableau, self._xp)
+        for op in made.operations:
+            if isinstance(op, Evaluation):  # the model's output must say there what the form asks for
+                conversion(self._schedule, self._prediction, self.form.target, op.t)
+        self._history.insert(0, first)
+        self._carried = None if twin._carried is None else self._integrand(twin._carried.state, t1)
+        self.base, self.next_state = twin.base, twin.next_state
+        self.increments = [i and (_time(i[0]), _time(i[1])) for i in twin.increments]
+        return made
+
+    def _over(self, edge: Edge, tableau: Tableau) -> StepCompiler:
+        """The same compiler over the times near an edge, with the history that the formula reads."""
+        twin = copy.copy(self)
+        twin._schedule, twin._xp = edge.schedule, GERMS
+        twin.form = self._solver.form(edge.schedule)
+        if twin.form.table is not None:
+            raise TypeError("a table of coefficients has none near its ends")
+        read = self._history if tableau.parameters else self._history[: tableau.past]
+        twin._history = [twin._integrand(p.state, edge.near(p.t)) for p in read]
+        if self._carried is not None:
+            twin._carried = twin._integrand(self._carried.state, edge.near(self._carried.t))
+        twin.increments = list(self.increments)
+        return twin
 
     def _step(self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int, quiet: bool) -> PlanStep:
         noising = self._solver.noising
@@ -265,13 +307,5 @@ class StepCompiler:
         return float(value) if self._xp is FLOAT64 else value
 
 
-def _advice(form: Form, t0: Value, t1: Value) -> str:
-    f = form.schedule.formulas
-    if f.alpha(t0) == 0:
-        return (
-            f": alpha is 0 at t = {t0}, where only a solver in data prediction can start, "
-            "with a model that predicts x0, v or flow"
-        )
-    if f.sigma(t1) == 0:
-        return f": sigma is 0 at t = {t1}; final='lower' ends there with a first-order step"
-    return ""
+def _time(t: Value) -> Value:
+    return t.t if isinstance(t, Near) else t

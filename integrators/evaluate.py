@@ -15,10 +15,10 @@ import sympy
 from sympy import Expr, Symbol
 from sympy.codegen.cfunctions import expm1, log1p
 
-from .arithmetic import Arithmetic, Fn, Value
+from .arithmetic import Arithmetic, Fn, Value, finite
 from .form import Step
 from .messages import shown
-from .tableau import _OMEGAS, phi, z
+from .tableau import _OMEGAS, omega, phi, z
 
 
 class Symbols(Protocol):
@@ -40,6 +40,9 @@ class Scope:
         self.step = step
         self._past_tau = past_tau
         self._parameters = parameters
+        infinite = [not finite(tau) for tau in past_tau] if finite(step.h) else []
+        self.far: frozenset[Symbol] = frozenset(omega(j) for j, far in enumerate(infinite, 1) if far)
+        """The step ratios that are infinite: the evaluation was made where alpha or sigma is 0."""
 
     def symbol(self, symbol: Symbol) -> Value:
         """The value of z, omega(j) or a parameter."""

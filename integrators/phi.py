@@ -21,7 +21,7 @@ import numpy as np
 import sympy
 import torch
 
-from .arithmetic import Value
+from .arithmetic import Value, of
 from .messages import shown
 
 MAX_K = 32
@@ -196,12 +196,13 @@ def _mp(k: int, z: Value) -> Value:
     return +value
 
 
-def _exact(k: int, z: sympy.Expr) -> sympy.Expr:
+def _exact(k: int, z: Value) -> Value:
+    xp = of(z)
     if z == 0:
-        return sympy.Rational(1, math.factorial(k))
-    value = sympy.exp(z)
+        return xp.number(Fraction(1, math.factorial(k)))
+    value = xp.exp(z)
     for j in range(k):
-        value = (value - sympy.Rational(1, math.factorial(j))) / z
+        value = (value - xp.number(Fraction(1, math.factorial(j)))) / z
     return value
 
 
@@ -210,8 +211,8 @@ def phi(k: int, z: Value) -> Value:
 
     k: integer, 0 <= k <= 32. z: dimensionless (h times the linear operator).  Python number, numpy array or
     scalar, torch tensor (half precision, float32 and complex64 are computed in float64), mpmath number, or
-    numpy object array of mpmath numbers; a sympy expression gives the closed form.  Returns the same kind,
-    dtype and shape; integers become float64.
+    numpy object array of mpmath numbers; a sympy expression or a germ gives the closed form.  Returns the
+    same kind, dtype and shape; integers become float64.
     Near a zero of phi_k (the nearest lie at 2 pi i for k = 1, 2.09 +- 7.46 i for k = 2) the bound holds in
     units of the last place of the larger of |phi_k| and 1e-10. Raises ValueError for another k, TypeError
     for another kind of z.
@@ -237,7 +238,7 @@ def phi(k: int, z: Value) -> Value:
         return _mp(k, z)
     if isinstance(z, (int, float)) and not isinstance(z, bool):
         return _float(k, float(z))
-    if isinstance(z, sympy.Expr):
+    if isinstance(z, sympy.Expr) or of(z).exact:
         return _exact(k, z)
     if isinstance(z, complex):
         return complex(_array(np, k, np.asarray(z), True)[()])

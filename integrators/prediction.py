@@ -32,10 +32,10 @@ Model = Callable[[Any, Any], Any]
 without dimensions where it is differentiated in t)."""
 
 PREDICTIONS: dict[str, Callable[[Formulas, Value], tuple[Value, Value]]] = {
-    "eps": lambda f, t: (0 * t, 1 + 0 * t),
-    "x0": lambda f, t: (1 + 0 * t, 0 * t),
+    "eps": lambda f, t: (0 * f.alpha(t), 1 + 0 * f.alpha(t)),
+    "x0": lambda f, t: (1 + 0 * f.alpha(t), 0 * f.alpha(t)),
     "v": lambda f, t: (-f.sigma(t), f.alpha(t)),
-    "score": lambda f, t: (0 * t, -1 / f.sigma(t)),
+    "score": lambda f, t: (0 * f.alpha(t), -1 / f.sigma(t)),
     "flow": lambda f, t: (f.alpha_dot(t), f.sigma_dot(t)),
 }
 
@@ -57,7 +57,7 @@ def conversion(schedule: Schedule, prediction: str, target: Target, t: Value) ->
     with np.errstate(divide="ignore", invalid="ignore"):
         alpha, sigma = f.alpha(t), f.sigma(t)
         if prediction == target:
-            return 0 * t, 1 + 0 * t
+            return 0 * alpha, 1 + 0 * alpha
         try:
             a, b = PREDICTIONS[prediction](f, t)
             determinant = alpha * b - sigma * a

@@ -31,6 +31,10 @@ Coefficient = Any
 """A float, an mpmath number, or a read-only numpy array of the state's trailing shape."""
 
 
+class NotFinite(ValueError):
+    """A coefficient that is infinite, NaN or complex, or has no limit where it has to be taken."""
+
+
 def lowered(final: Final, most: int) -> int:
     """How many of the last steps run at a lower order, of `most` that can."""
     return {"full": 0, "last": min(1, most), "lower": most}[final]

@@ -18,6 +18,7 @@ from sympy import Expr, Symbol
 from .arithmetic import FLOAT64, Arithmetic, Value
 from .evaluate import Scope, evaluator
 from .form import Exponential
+from .germ import GERMS, Diverges, X, germ
 from .tableau import z
 
 BITS = 320
@@ -104,21 +105,53 @@ class RationalScope:
         return known[k]
 
 
+class FarScope:
+    """The symbols of a step with a step ratio that is infinite, as germs: of X = |tau_n - tau_(n-j)|."""
+
+    def __init__(self, scope: Scope, exact: RationalScope | None) -> None:
+        self._scope, self._exact = scope, exact
+
+    def symbol(self, symbol: Symbol) -> Any:
+        """z, a step ratio or a parameter."""
+        if symbol in self._scope.far:
+            return X / abs(self._scope.step.h)
+        return GERMS.number(self._scope.symbol(symbol))
+
+    def phi(self, k: int, c: Fraction) -> Fraction:
+        """phi(k, c), a number."""
+        if self._exact is not None:
+            return self._exact.phi(k, c)
+        step = self._scope.step
+        return GERMS.number(step.phi(k, step.xp.number(c)))  # type: ignore[no-any-return]
+
+
 class RoundedWeights:
     """The weights of one step's rows."""
 
     def __init__(self, scope: Scope, xp: Arithmetic) -> None:
         self._scope, self._xp = scope, xp
         self._exact = RationalScope(scope) if _applies(scope, xp) else None
+        self._far = FarScope(scope, self._exact)
 
     def __call__(self, weight: Expr) -> Value:
         """The weight's value, rounded once."""
+        if weight.free_symbols & self._scope.far:
+            return self._limit(weight)
         if self._exact is not None:
             try:
                 return float(evaluator(weight, RATIONAL)(self._exact))
             except (TypeError, ValueError, ArithmeticError):
                 pass  # irrational constants, infinite step ratios: float64 decides what they are
         return evaluator(weight, self._xp)(self._scope)
+
+    def _limit(self, weight: Expr) -> Value:
+        try:
+            return self._xp.number(germ(evaluator(weight, GERMS)(self._far)).limit)
+        except Diverges as error:
+            raise Diverges(
+                f"a weight {error} to an earlier evaluation where alpha or sigma is 0: keep the grid away "
+                "from there, use a solver in the other prediction, or one without earlier evaluations"
+            ) from None
 
 
 def _applies(scope: Scope, xp: Arithmetic) -> bool:

@@ -67,7 +67,7 @@ MODERATE: dict[str, Factor] = {
     "even powers": lambda rng, h: 1 + _scale(rng, -1, 2) * h**2,
 }
 WILD: dict[str, Factor] = {
-    "polynomial of scale 100": lambda rng, h: _series(h, 100 * rng.standard_normal(4)),
+    "polynomial of scale 100": lambda rng, h: _series(h, list(100 * rng.standard_normal(4))),
     "rational": lambda rng, h: 1 / (1 + _scale(rng, 0, 3) * h),
     "knee": lambda rng, h: (1 + (_scale(rng, 0.5, 2.5) * h) ** 2) ** rng.choice([-0.5, 0.5]),
     "oscillation": lambda rng, h: 1 + 0.3 * np.sin(rng.uniform(1.5, 5) * np.log(h) + rng.uniform(0, 6.28)),
