@@ -39,8 +39,10 @@ from .progress import Progress, counted
 
 __all__ = ["LADDER", "LONG_LADDER", "Experiment", "Finding", "Run", "Study", "measure", "run"]
 
-DENSE = 16
+DENSE = 8
 """Usable points below which a ladder that met its floor gets the step counts between its own."""
+ROUNDS = 2
+"""How often the counts between are added to a ladder of another's sampler."""
 SPARSE = 8
 """Rounding is measured again after this many times more steps."""
 FAR = 2.0**-12
@@ -222,7 +224,7 @@ class _Runs:
     def fill(self, residue: tuple[int, int], least: int) -> None:
         """The counts between those above the floor, and a few below, where these are few."""
         m, r = residue
-        for _ in range(2):
+        for _ in range(ROUNDS if self.foreign else 1):
             counts = [o.n for o in self.outcomes]
             usable = [o.n for o in self.outcomes if o.states is not None and not self._below(o)]
             if not self.stopped or not POINTS // 2 <= len(usable) < DENSE:
