@@ -135,7 +135,7 @@ class RoundedWeights:
 
     def __call__(self, weight: Expr) -> Value:
         """The weight's value, rounded once."""
-        if weight.free_symbols & self._scope.far:
+        if self._scope.far and weight.free_symbols & self._scope.far:
             return self._limit(weight)
         if self._exact is not None:
             try:
