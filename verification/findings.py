@@ -68,9 +68,7 @@ def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...], *, keep: bool =
         return Outcome(n, None, run.calls, None, run.start, "float64", text)
     states, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
     dtype = precision(states)
-    x = np.asarray(states)
-    if isinstance(states, torch.Tensor) and states.is_floating_point():
-        x = states.detach().cpu().double().numpy()
+    x = _array(states)
     if x.dtype.kind not in "fO" or x.shape[:1] != shape[:1] or x.size != math.prod(shape):
         raise ValueError(
             f"sampler must return real states of shape {shape}, or (states, evaluations made), "
@@ -80,6 +78,13 @@ def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...], *, keep: bool =
         raise ValueError(f"sampler must return how many evaluations it made, got {claimed!r} at n = {n}")
     made = run.calls or int(claimed or 0)
     return Outcome(n, x.reshape(shape), made, None if claimed is None else int(claimed), run.start, dtype)
+
+
+def _array(states: Any) -> np.ndarray:
+    if isinstance(states, torch.Tensor):  # numpy holds no bfloat16
+        x = states.detach().cpu()
+        return np.asarray((x.double() if x.is_floating_point() else x).numpy())
+    return np.asarray(states)
 
 
 def _count(value: Any) -> bool:
