@@ -7,6 +7,7 @@ no global precision is read or changed and two threads may work with different p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -161,6 +162,8 @@ SYMBOLIC = Arithmetic(
 
 def finite(value: Value) -> bool:
     """Whether every component is a finite number; expressions are taken to be."""
+    if isinstance(value, float):
+        return math.isfinite(value)
     if isinstance(value, torch.Tensor):
         return bool(torch.isfinite(value).all())
     return of(value).exact or bool(np.all(abs(value) < float("inf")))
@@ -216,6 +219,8 @@ def multiprecision(digits: int) -> Arithmetic:
 
 def of(value: Value) -> Arithmetic:
     """The arithmetic that `value` belongs to: torch, symbols, its own, multiprecision; else float64."""
+    if isinstance(value, float):  # the most frequent by far
+        return FLOAT64
     if isinstance(value, torch.Tensor):
         return TORCH
     if isinstance(value, np.ndarray) and value.dtype == object:
@@ -229,6 +234,11 @@ def of(value: Value) -> Arithmetic:
     if context is not None and hasattr(context, "dps"):
         return _of_context(context, int(context.dps))
     return FLOAT64
+
+
+def nonzero(value: Value) -> bool:
+    """Whether any component is other than zero."""
+    return value != 0 if isinstance(value, float) else bool(np.any(value != 0))
 
 
 def choose(digits: int | None) -> Arithmetic:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import FLOAT64, Arithmetic, Value, finite
+from .arithmetic import FLOAT64, Arithmetic, Value, finite, nonzero
 from .edges import Edge, Near, advice, at_edge, limits
 from .evaluate import Scope, evaluator
 from .form import Form, Step
@@ -220,7 +220,7 @@ class StepCompiler:
                 (i, s if end is parts[n - 1][1] else s * form.ratio(end, step.time(c)))
                 for i, end, s in parts[:n]
             ]
-            noise[c] = tuple((i, w) for i, w in weights if np.any(w != 0))
+            noise[c] = tuple((i, w) for i, w in weights if nonzero(w))
         return noise
 
     def _own_noise(self, step: Step, c: Value) -> tuple[tuple[int, Value], ...]:
@@ -229,7 +229,7 @@ class StepCompiler:
             return ()
         self.increments.append(None)
         std = self.form.std(step.t0, step.time(c))
-        return ((len(self.increments) - 1, std),) if np.any(std != 0) else ()
+        return ((len(self.increments) - 1, std),) if nonzero(std) else ()
 
     def denoise(self, t: Value) -> PlanStep:
         """The final step to lambda = +infinity: one evaluation, x = x_0 prediction (alpha = 1, sigma = 0)."""
@@ -289,10 +289,10 @@ class StepCompiler:
         total: dict[tuple[Kind, int], Value] = {}
         for kind, state, value in terms:
             total[kind, state] = total[kind, state] + value if (kind, state) in total else value
-        kept = tuple((kind, state, self._freeze(v)) for (kind, state), v in total.items() if np.any(v != 0))
-        offset = self._freeze(constant) if np.any(constant != 0) else None
+        kept = tuple((kind, state, self._freeze(v)) for (kind, state), v in total.items() if nonzero(v))
+        offset = self._freeze(constant) if nonzero(constant) else None
         scaled = ((i, s * self._noise_scale) for i, s in noise)
-        drawn = tuple((i, self._freeze(s)) for i, s in scaled if np.any(s != 0))
+        drawn = tuple((i, self._freeze(s)) for i, s in scaled if nonzero(s))
         row = Row(self.next_state, kept, drawn, offset)
         self.next_state += 1
         return row
