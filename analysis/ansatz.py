@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import sympy
+from semilinear.integrators.messages import shown
 from semilinear.integrators.tableau import (
     _OMEGAS,
     MAX_STAGES,
@@ -151,7 +152,7 @@ def ansatz(
     check_choice("form", form, FORMS)
     check_choice("arguments", arguments, ("own", "earlier"))
     if isinstance(past, bool) or not isinstance(past, int) or not 0 <= past < MAX_STAGES:
-        raise ValueError(f"past must be an integer from 0 to {MAX_STAGES - 1}, got {past!r}")
+        raise ValueError(f"past must be an integer from 0 to {MAX_STAGES - 1}, got {shown(past)}")
     at = tuple(_abscissa(i, c) for i, c in enumerate(abscissae, 1))
     own = indices if stage_indices is None else stage_indices
     for name, values in (("indices", indices), ("stage_indices", own)):
@@ -231,7 +232,7 @@ def exactly(name: str, value: Any) -> Expr:
         return Rational(value)
     if isinstance(value, Expr) and not value.has(sympy.Float):
         return value
-    raise ValueError(f"{name} must be an exact number or expression, got {value!r}")
+    raise ValueError(f"{name} must be an exact number or expression, got {shown(value)}")
 
 
 def _abscissa(i: int, c: Any) -> Expr:
@@ -242,7 +243,8 @@ def _abscissa(i: int, c: Any) -> Expr:
     if value.is_number and _algebraic(value) and value != 0:
         return value
     raise ValueError(
-        f"abscissa {i} must be a rational number other than 0, one with square roots, or a symbol, got {c!r}"
+        f"abscissa {i} must be a rational number other than 0, one with square roots, or a symbol, "
+        f"got {shown(c)}"
     )
 
 
@@ -256,4 +258,4 @@ def _algebraic(value: Expr) -> bool:
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """Raise ValueError unless value is one of those allowed."""
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")

@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from semilinear.integrators.messages import shown
 
 from .extrapolation import RESOLUTION, Extrapolation, Reach, extrapolations, reach
 
@@ -116,7 +117,7 @@ class OrderEstimate:
     def verdict(self, claimed: float, max_half_width: float = MAX_HALF_WIDTH) -> Verdict:
         """How the observed order stands to a claimed one.  Raises ValueError unless that is finite."""
         if not math.isfinite(claimed):
-            raise ValueError(f"claimed must be a finite number, got {claimed!r}")
+            raise ValueError(f"claimed must be a finite number, got {shown(claimed)}")
         if self._open(claimed, max_half_width):
             return "inconclusive"
         if self._gap(claimed) <= 0:
@@ -246,7 +247,7 @@ def estimate_order(
     """
     e = _checked(n, errors, floors)
     if statistic not in STATISTICS:
-        raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}, got {statistic!r}")
+        raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}, got {shown(statistic)}")
     summed = STATISTICS[statistic](e)
     points = usable_points(n, summed, floors)
     note = ""

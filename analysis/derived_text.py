@@ -12,6 +12,7 @@ import re
 import textwrap
 from typing import Any
 
+from semilinear.integrators.messages import shown
 from semilinear.integrators.tableau import _EVALUATIONS, _OMEGAS, Tableau, Weights
 from sympy import Expr, Integer, Symbol
 from sympy.printing.latex import LatexPrinter
@@ -134,7 +135,7 @@ def python(family: Family, name: str = "derived", method: Tableau | None = None)
     """
     for what in (name, *(s.name for s in family.parameters)):
         if not what.isidentifier():
-            raise ValueError(f"name and parameters must be identifiers, got {what!r}")
+            raise ValueError(f"name and parameters must be identifiers, got {shown(what)}")
     tableau = _whole(family, method)
     parameters = ", ".join(f'{s.name}=Symbol("{s.name}")' for s in family.parameters)
     stages = [f"        Stage({_code(s.c)}, {_code(s.formula)})," for s in tableau.stages]

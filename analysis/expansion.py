@@ -56,7 +56,7 @@ def check_order(name: str, value: int, largest: int = MAX_ORDER) -> None:
 def check_form(name: str, value: str) -> None:
     """Raise ValueError unless value names a form."""
     if value not in FORMS:
-        raise ValueError(f"{name} must be one of {', '.join(FORMS)}, got {value!r}")
+        raise ValueError(f"{name} must be one of {', '.join(FORMS)}, got {shown(value)}")
 
 
 @dataclass(eq=False)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import sympy
+from semilinear.integrators.messages import shown
 from semilinear.integrators.tableau import Tableau, omega
 from sympy import Expr, Integer, Symbol
 
@@ -103,7 +104,7 @@ class Proof:
         Raises ValueError for a form without L.
         """
         if self.form != "lambda":
-            raise ValueError(f"stiff orders are those of u' = L u + N(u), got form {self.form!r}")
+            raise ValueError(f"stiff orders are those of u' = L u + N(u), got form {shown(self.form)}")
         return StiffConditions(self.tableau, self.ring, self.linearised)
 
     @cached_property
@@ -249,10 +250,10 @@ def prove(
     for a linearised method of a form without L.
     """
     if not isinstance(tableau, Tableau):
-        raise TypeError(f"tableau must be a Tableau, got {tableau!r}")
+        raise TypeError(f"tableau must be a Tableau, got {shown(tableau)}")
     check_form("form", form)
     if linearised and form != "lambda":
-        raise ValueError(f"a linearised method is one of form 'lambda', got form {form!r}")
+        raise ValueError(f"a linearised method is one of form 'lambda', got form {shown(form)}")
     proof = Proof(tableau, linearised, form, at or {})
     for where, row in rows(tableau):
         for key, weight in row.items():

@@ -19,6 +19,7 @@ from .arithmetic import FLOAT64, Arithmetic, Value
 from .evaluate import Scope, evaluator
 from .form import Exponential
 from .germ import GERMS, Diverges, X, germ
+from .messages import shown
 from .tableau import z
 
 BITS = 320
@@ -98,7 +99,7 @@ class RationalScope:
     def phi(self, k: int, c: Fraction) -> Fraction:
         """phi_k(c z).  Raises TypeError for an irrational c, a root of a fraction."""
         if not isinstance(c, Fraction):
-            raise TypeError(f"c must be rational, got {c!r}")
+            raise TypeError(f"c must be rational, got {shown(c)}")
         known = self._phis.get(c)
         if known is None or len(known) <= k:
             known = self._phis[c] = phis(max(k, self._scope.step.moments), c * self._z)

@@ -201,9 +201,9 @@ class FinalPolicy:
 
     def __post_init__(self) -> None:
         if isinstance(self.below, bool) or not (self.below == math.inf or self.below in range(10**6)):
-            raise ValueError(f"below must be a number of steps or infinity, got {self.below!r}")
+            raise ValueError(f"below must be a number of steps or infinity, got {shown(self.below)}")
         if self.at_zero not in FINALS:
-            raise ValueError(f"at_zero must be one of {', '.join(FINALS)}, got {self.at_zero!r}")
+            raise ValueError(f"at_zero must be one of {', '.join(FINALS)}, got {shown(self.at_zero)}")
         if (self.below or self.at_zero != "full") and not self.source:
             raise ValueError("source must say where a policy that lowers steps was read")
 
@@ -261,7 +261,7 @@ class Solver:
         if not 0 <= self.noise_scale <= sys.float_info.max:
             raise ValueError(f"noise_scale must be a finite number >= 0, got {str(self.noise_scale)[:40]}")
         if not isinstance(self.final, FinalPolicy):
-            raise TypeError(f"final must be a FinalPolicy, got {self.final!r}")
+            raise TypeError(f"final must be a FinalPolicy, got {shown(self.final)}")
         if not self.sequence.tableaux:
             raise ValueError("sequence must hold at least one tableau")
 

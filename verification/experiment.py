@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from semilinear.integrators.arithmetic import Value, choose
 from semilinear.integrators.grids import Grid, uniform_lambda
+from semilinear.integrators.messages import shown
 from semilinear.integrators.prediction import Model
 from semilinear.integrators.schedule import Schedule
 
@@ -114,22 +115,22 @@ class Experiment:
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
         if not all(hasattr(self.problem, part) for part in ("model", "data", "exact_flow", "dimension")):
-            raise TypeError(f"problem must be a Problem (see `problems.problem`), got {self.problem!r}")
+            raise TypeError(f"problem must be a Problem (see `problems.problem`), got {shown(self.problem)}")
         check_ladder(self.ladder)
         if not (math.isfinite(self.tolerance) and self.tolerance > 0):
-            raise ValueError(f"tolerance must be a positive number, got {self.tolerance!r}")
+            raise ValueError(f"tolerance must be a positive number, got {shown(self.tolerance)}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed must be a non-negative integer, got {self.seed!r}")
+            raise ValueError(f"seed must be a non-negative integer, got {shown(self.seed)}")
         if isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1:
-            raise ValueError(f"batch must be an integer >= 1, got {self.batch!r}")
+            raise ValueError(f"batch must be an integer >= 1, got {shown(self.batch)}")
         if self.digits is not None and not self.problem.exact_flow:
             raise ValueError(f"digits needs a problem with an exact flow; {self.problem.name!r} has none")
         if self.dtype not in UNITS:
-            raise ValueError(f"dtype must be one of {', '.join(UNITS)}, got {self.dtype!r}")
+            raise ValueError(f"dtype must be one of {', '.join(UNITS)}, got {shown(self.dtype)}")
         if self.digits is not None and self.dtype != "float64":
-            raise ValueError(f"dtype must be absent where digits are given, got {self.dtype!r}")
+            raise ValueError(f"dtype must be absent where digits are given, got {shown(self.dtype)}")
         if self.shape is not None and math.prod(self.shape) != self.problem.dimension:
-            raise ValueError(f"shape must hold {self.problem.dimension} components, got {self.shape!r}")
+            raise ValueError(f"shape must hold {self.problem.dimension} components, got {shown(self.shape)}")
         self._references: dict[Value, np.ndarray] = {}
         self._bound = 0.0
 

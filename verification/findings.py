@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from semilinear.integrators.messages import shown
 
 from .experiment import UNITS, Dtype, Experiment, Run, Sampler
 
@@ -75,7 +76,7 @@ def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...], *, keep: bool =
             f"got {x.dtype} of {x.shape} at n = {n}"
         )
     if claimed is not None and not _count(claimed):
-        raise ValueError(f"sampler must return how many evaluations it made, got {claimed!r} at n = {n}")
+        raise ValueError(f"sampler must return how many evaluations it made, got {shown(claimed)} at n = {n}")
     made = run.calls or int(claimed or 0)
     return Outcome(n, x.reshape(shape), made, None if claimed is None else int(claimed), run.start, dtype)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from semilinear.integrators.messages import shown
 from semilinear.integrators.prediction import Model, check_prediction, convert
 from semilinear.integrators.schedule import Schedule
 
@@ -29,7 +30,7 @@ class NetworkProblem:
 
     def __post_init__(self) -> None:
         if not callable(self.network):
-            raise TypeError(f"network must be a function of states and a time, got {self.network!r}")
+            raise TypeError(f"network must be a function of states and a time, got {shown(self.network)}")
         if not (isinstance(self.samples, torch.Tensor) and self.samples.ndim >= 2 and len(self.samples)):
             raise TypeError("samples must be a tensor (n, *shape) with n >= 1")
         check_prediction(self.prediction)

@@ -17,6 +17,7 @@ import torch
 from semilinear.analysis.convergence import OrderEstimate, extrapolate_order
 from semilinear.integrators.arithmetic import Value
 from semilinear.integrators.form import FormOf
+from semilinear.integrators.messages import shown
 from semilinear.integrators.sde_forms import sde_data_in_lambda
 from torch.overrides import TorchFunctionMode
 
@@ -96,7 +97,7 @@ def measure_stochastic(
     affine in its noise: one that is adaptive, thresholds, draws elsewhere, or mixes samples.
     """
     if not callable(sampler):
-        raise TypeError(f"sampler must be a function of a run, got {sampler!r}")
+        raise TypeError(f"sampler must be a function of a run, got {shown(sampler)}")
     e = StochasticExperiment() if experiment is None else experiment
     if e.digits is not None:
         raise ValueError(f"experiment must be in float64, got digits = {e.digits}")

@@ -27,6 +27,7 @@ from semilinear.analysis.convergence import (
     richardson,
 )
 from semilinear.integrators.arithmetic import choose
+from semilinear.integrators.messages import shown
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.program import FinalChoice, Start
 from semilinear.integrators.sampler import NonFiniteError, sample
@@ -174,7 +175,7 @@ def measure(
     Raises ValueError for a ladder of too few runs, before any of them, and for states of another size.
     """
     if not callable(sampler):
-        raise TypeError(f"sampler must be a function of a run, got {sampler!r}")
+        raise TypeError(f"sampler must be a function of a run, got {shown(sampler)}")
     if ladder is not None:
         check_ladder(tuple(ladder))
     planned = _restricted(tuple(ladder or experiment.ladder), residue or (1, 0), 1)

@@ -68,7 +68,7 @@ def at_noise_level(solver: Solver, prediction: Prediction, tau: Tau, **changes: 
     if LEVELLED[name] != prediction:
         raise ValueError(
             f"prediction must be {LEVELLED[name]!r} for {solver.name}, whose form is {name}, "
-            f"got {prediction!r}"
+            f"got {shown(prediction)}"
         )
     if solver.noising is not None:
         raise ValueError(
