@@ -10,7 +10,7 @@ verify: $(INSTALLED)
 	$(BIN)/semilinear verify
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(INSTALLED) .typing
 	$(BIN)/ruff check .

@@ -60,7 +60,7 @@ def test_every_solver_reaches_sigma_zero_with_any_number_of_steps(name: str) -> 
         with pytest.raises(ValueError, match="statistics are not known at lambda = inf"):
             compile_plan(solver, VP, steps=2, grid=grid, t_start=1.0, **end)
         end = {"t_end": 1e-3, "denoise": True}
-    for n in range(1, 21):
+    for n in (1, 2, 3, 4, 5, 6, 7, 20):  # more than any start takes, and even and odd
         plan = compile_plan(solver, VP, steps=budget(name, n), grid=grid, t_start=1.0, **end)
         assert bool(torch.isfinite(run(plan)).all())
 

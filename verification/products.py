@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 import scipy.special
@@ -141,6 +142,10 @@ class RotatedProduct:
         return result
 
 
+BISECTIONS = 64
+"""Of 120 deviations and the means' distance, to rounding."""
+
+
 @dataclass(frozen=True)
 class _Mixture1:
     """A one-dimensional mixture in multiprecision: its distribution function, inverted."""
@@ -168,11 +173,17 @@ class _Mixture1:
             for w, m, s in zip(self.weights, self.means, self.deviations, strict=True)
         )
 
-    def _float_log_tails(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    @cached_property
+    def _floats(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         w, m, s = (np.array([float(v) for v in a]) for a in (self.weights, self.means, self.deviations))
+        with np.errstate(divide="ignore"):  # a component may have no weight
+            return np.log(w), m, s
+
+    def _float_log_tails(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        log_w, m, s = self._floats
         z = (y[:, None] - m) / s
-        lower = scipy.special.logsumexp(scipy.special.log_ndtr(z), axis=1, b=w)
-        return lower, scipy.special.logsumexp(scipy.special.log_ndtr(-z), axis=1, b=w)
+        lower, upper = (np.logaddexp.reduce(log_w + scipy.special.log_ndtr(v), axis=1) for v in (z, -z))
+        return lower, upper
 
     def quantiles_of(self, other: _Mixture1, y: np.ndarray) -> np.ndarray:
         """The points where this distribution function equals `other`'s at y: bisection in float64, then
@@ -186,7 +197,7 @@ class _Mixture1:
         spread = max(float(s) for s in self.deviations)
         low = np.full_like(floats, min(float(m) for m in self.means) - 60 * spread)
         high = np.full_like(floats, max(float(m) for m in self.means) + 60 * spread)
-        for _ in range(200):
+        for _ in range(BISECTIONS):
             middle = (low + high) / 2
             own_lower, own_upper = self._float_log_tails(middle)
             too_far = np.where(is_upper, own_upper < upper, own_lower > lower)
