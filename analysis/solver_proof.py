@@ -29,8 +29,7 @@ import sympy
 from semilinear.integrators.form import Form, Measured
 from semilinear.integrators.messages import shown
 from semilinear.integrators.model_statistics import StatisticsWeight
-from semilinear.integrators.program import Final
-from semilinear.integrators.solver import Solver
+from semilinear.integrators.solver import Final, Solver
 from semilinear.integrators.tableau import MAX_STAGES, StepRatio, Tableau, omega
 from sympy import Expr, Integer, Symbol
 

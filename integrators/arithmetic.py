@@ -160,6 +160,14 @@ SYMBOLIC = Arithmetic(
 """sympy expressions: exact coefficients for proofs (finite wherever an expression is)."""
 
 
+HALF = (torch.float16, torch.bfloat16)
+"""Models run in them, sums of a plan's rows do not."""
+
+
+class NotFinite(ValueError):
+    """A coefficient that is infinite, NaN or complex, or has no limit where it has to be taken."""
+
+
 def finite(value: Value) -> bool:
     """Whether every component is a finite number; expressions are taken to be."""
     if isinstance(value, float):

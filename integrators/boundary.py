@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from .arithmetic import Value, choose, of
+from .arithmetic import HALF, Value, choose, of
 from .prediction import Model
 from .program import Plan, Row
 
@@ -48,7 +48,6 @@ def given_noise(increments: Sequence[State]) -> Noise:
 
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-HALF = (torch.float16, torch.bfloat16)
 
 
 def check_states(

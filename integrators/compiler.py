@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import FLOAT64, Arithmetic, Value, finite, nonzero
+from .arithmetic import FLOAT64, Arithmetic, NotFinite, Value, finite, nonzero
 from .edges import Edge, Near, advice, at_edge, limits
-from .evaluate import Scope, evaluator
+from .evaluate import evaluator
 from .form import Form, Step
 from .germ import GERMS
 from .grids import Grid
 from .prediction import check_prediction, conversion
-from .program import Coefficient, Evaluation, Interval, Kind, NotFinite, PlanStep, Row
+from .program import Coefficient, Evaluation, Interval, Kind, PlanStep, Row
 from .rounding import RoundedWeights
 from .schedule import Schedule
+from .scope import Scope
 from .solver import Solver, StepContext
 from .tableau import Tableau, Weights
 

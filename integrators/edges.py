@@ -15,10 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .arithmetic import Arithmetic, Fn, Value, finite
+from .arithmetic import Arithmetic, Fn, NotFinite, Value, finite
 from .germ import GERMS, Diverges, Germ, X, germ
 from .messages import shown
-from .program import Evaluation, Kind, NotFinite, PlanStep, Row
+from .program import Evaluation, Kind, PlanStep, Row
 from .schedule import Formulas, Schedule
 from .tableau import Tableau
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from .boundary import HALF
+from .arithmetic import HALF
 from .messages import shown
 from .prediction import Model, check_prediction, conversion
 from .schedule import Schedule

@@ -6,7 +6,7 @@ expression and arithmetic, because a plan evaluates the same few weights at ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -15,10 +15,9 @@ import sympy
 from sympy import Expr, Symbol
 from sympy.codegen.cfunctions import expm1, log1p
 
-from .arithmetic import Arithmetic, Fn, Value, finite
-from .form import Step
+from .arithmetic import Arithmetic, Fn, Value
 from .messages import shown
-from .tableau import _OMEGAS, omega, phi, z
+from .tableau import phi
 
 
 class Symbols(Protocol):
@@ -29,32 +28,6 @@ class Symbols(Protocol):
 
     def phi(self, k: int, c: Value) -> Value:
         """The value of phi(k, c)."""
-
-
-class Scope:
-    """What the symbols of a formula mean in one step: the step's moments, past nodes and the solver's
-    parameters.
-    """
-
-    def __init__(self, step: Step, past_tau: tuple[Value, ...], parameters: Mapping[Symbol, Value]) -> None:
-        self.step = step
-        self._past_tau = past_tau
-        self._parameters = parameters
-        infinite = [not finite(tau) for tau in past_tau] if finite(step.h) else []
-        self.far: frozenset[Symbol] = frozenset(omega(j) for j, far in enumerate(infinite, 1) if far)
-        """The step ratios that are infinite: the evaluation was made where alpha or sigma is 0."""
-
-    def symbol(self, symbol: Symbol) -> Value:
-        """The value of z, omega(j) or a parameter."""
-        if symbol is z:
-            return self.step.z
-        if symbol in _OMEGAS:
-            return (self.step.tau0 - self._past_tau[_OMEGAS[symbol] - 1]) / self.step.h
-        return self._parameters[symbol]
-
-    def phi(self, k: int, c: Value) -> Value:
-        """The step's normalised moment."""
-        return self.step.phi(k, c)
 
 
 class _Point:

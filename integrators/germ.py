@@ -14,8 +14,7 @@ from typing import Any
 
 import sympy
 
-from .arithmetic import Arithmetic, Value
-from .program import NotFinite
+from .arithmetic import Arithmetic, NotFinite, Value
 
 Power = tuple[Fraction, int]
 """(a, b) for e^(a x) x^b; the larger in lexicographic order dominates."""

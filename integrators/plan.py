@@ -15,9 +15,9 @@ from .compiler import StepCompiler
 from .grids import Grid, Times, uniform_lambda, user
 from .messages import shown
 from .prediction import check_prediction
-from .program import FINAL_CHOICES, STARTS, Final, FinalChoice, Plan, PlanStep, Start, lowered
+from .program import STARTS, Plan, PlanStep, Start
 from .schedule import Schedule
-from .solver import Solver
+from .solver import FINAL_CHOICES, Final, FinalChoice, Solver, lowered
 from .tableau import Tableau, nested_collocation
 
 __all__ = ["Plan", "StepCompiler", "compile_plan"]

@@ -22,7 +22,8 @@ from .files import write_atomically
 from .grids import Times
 from .messages import shown
 from .prediction import PREDICTIONS
-from .program import FINALS, STARTS, Coefficient, Evaluation, Interval, Plan, PlanStep, Row
+from .program import STARTS, Coefficient, Evaluation, Interval, Plan, PlanStep, Row
+from .solver import FINALS
 
 SCHEMA = "semilinear-plan/1"
 

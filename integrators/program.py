@@ -15,29 +15,15 @@ import numpy as np
 
 from .arithmetic import Value
 from .grids import Times
+from .solver import Final
 
 Start = Literal["own", "exact", "high-order"]
-Final = Literal["full", "last", "lower"]
-"""How a run ends: at full order, with a first-order last step, or down the orders step by step."""
-FinalChoice = Literal["released", "full", "last", "lower"]
-"""A `Final`, or the one that the solver's release takes by default (`solver.FinalPolicy`)."""
 STARTS: tuple[Start, ...] = ("own", "exact", "high-order")
-FINALS: tuple[Final, ...] = ("full", "last", "lower")
-FINAL_CHOICES: tuple[FinalChoice, ...] = ("released", *FINALS)
 
 Kind = Literal["x", "m"]
 Interval = tuple[Value, Value]
 Coefficient = Any
 """A float, an mpmath number, or a read-only numpy array of the state's trailing shape."""
-
-
-class NotFinite(ValueError):
-    """A coefficient that is infinite, NaN or complex, or has no limit where it has to be taken."""
-
-
-def lowered(final: Final, most: int) -> int:
-    """How many of the last steps run at a lower order, of `most` that can."""
-    return {"full": 0, "last": min(1, most), "lower": most}[final]
 
 
 @dataclass(frozen=True)

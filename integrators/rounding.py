@@ -16,10 +16,11 @@ import sympy
 from sympy import Expr, Symbol
 
 from .arithmetic import FLOAT64, Arithmetic, Value
-from .evaluate import Scope, evaluator
+from .evaluate import evaluator
 from .form import Exponential
 from .germ import GERMS, Diverges, X, germ
 from .messages import shown
+from .scope import Scope
 from .tableau import z
 
 BITS = 320

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from sympy import Symbol
 
@@ -14,9 +14,20 @@ from .arithmetic import Value
 from .form import FormOf, Step
 from .grids import Grid, Times
 from .messages import shown
-from .program import FINALS, Final, lowered
 from .schedule import Schedule
 from .tableau import Tableau
+
+Final = Literal["full", "last", "lower"]
+"""How a run ends: at full order, with a first-order last step, or down the orders step by step."""
+FinalChoice = Literal["released", "full", "last", "lower"]
+"""A `Final`, or the one that the solver's release takes by default (`FinalPolicy`)."""
+FINALS: tuple[Final, ...] = ("full", "last", "lower")
+FINAL_CHOICES: tuple[FinalChoice, ...] = ("released", *FINALS)
+
+
+def lowered(final: Final, most: int) -> int:
+    """How many of the last steps run at a lower order, of `most` that can."""
+    return {"full": 0, "last": min(1, most), "lower": most}[final]
 
 
 class Sequence(Protocol):

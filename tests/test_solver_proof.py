@@ -13,8 +13,7 @@ from semilinear.analysis.moments import POINTS, by_parts, left_mean, left_rieman
 from semilinear.analysis.solver_proof import GRIDS, on_smooth_grid, prove_solver
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.form import data_in_lambda
-from semilinear.integrators.program import Final
-from semilinear.integrators.solver import Ramp, Solver
+from semilinear.integrators.solver import Final, Ramp, Solver
 from semilinear.integrators.solvers import make
 from semilinear.integrators.solvers.scire_snapshots import PHI
 from semilinear.integrators.tableau import (

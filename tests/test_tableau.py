@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.integrators.arithmetic import FLOAT64, multiprecision
 from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.evaluate import Scope, evaluator
+from semilinear.integrators.evaluate import evaluator
 from semilinear.integrators.form import data_in_lambda, noise_in_lambda, noise_in_rho, noise_in_time
 from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.scope import Scope
 from semilinear.integrators.solver import Repeat
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableau import (

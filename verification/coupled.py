@@ -34,10 +34,10 @@ from semilinear.integrators.messages import shown
 from semilinear.integrators.noise import BrownianPath
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.prediction import Model
-from semilinear.integrators.program import FinalChoice, Plan
+from semilinear.integrators.program import Plan
 from semilinear.integrators.sampler import NonFiniteError, sample
 from semilinear.integrators.schedule import Schedule, vp_linear
-from semilinear.integrators.solver import Ramp, Solver
+from semilinear.integrators.solver import FinalChoice, Ramp, Solver
 from semilinear.integrators.tableau import adams
 
 from .interval import LAMBDA_END, LAMBDA_START

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 from semilinear.analysis.solver_proof import FormulaProof, Part, SolverProof, prove_solver
-from semilinear.integrators.evaluate import Scope, evaluator
+from semilinear.integrators.evaluate import evaluator
 from semilinear.integrators.form import Step
 from semilinear.integrators.grids import Grid, uniform_t
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import Schedule, vp_linear
+from semilinear.integrators.scope import Scope
 from semilinear.integrators.solver import Solver, StepContext
 from semilinear.integrators.tableau import at_zero
 

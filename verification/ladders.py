@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from semilinear.integrators.program import FinalChoice
-from semilinear.integrators.solver import Solver
+from semilinear.integrators.solver import FinalChoice, Solver
 
 
 def settled(ladder: Sequence[int], solver: Solver, final: FinalChoice) -> tuple[int, ...]:

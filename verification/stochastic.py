@@ -31,10 +31,10 @@ from semilinear.integrators.grids import Grid, uniform_t
 from semilinear.integrators.messages import shown
 from semilinear.integrators.plan import compile_plan
 from semilinear.integrators.prediction import Model
-from semilinear.integrators.program import FinalChoice, Plan, Row
+from semilinear.integrators.program import Plan, Row
 from semilinear.integrators.sampler import sample
 from semilinear.integrators.schedule import Schedule, vp_linear
-from semilinear.integrators.solver import Solver
+from semilinear.integrators.solver import FinalChoice, Solver
 
 from .interval import LAMBDA_END, LAMBDA_START
 from .ladders import settled

@@ -29,9 +29,9 @@ from semilinear.analysis.convergence import (
 from semilinear.integrators.arithmetic import choose
 from semilinear.integrators.messages import shown
 from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.program import FinalChoice, Start
+from semilinear.integrators.program import Start
 from semilinear.integrators.sampler import NonFiniteError, sample
-from semilinear.integrators.solver import Solver
+from semilinear.integrators.solver import FinalChoice, Solver
 
 from .experiment import LADDER, LONG_LADDER, ROUNDINGS, Dtype, Experiment, Run, Sampler, check_ladder
 from .findings import Finding, Outcome, of_runs, repeated, rounding, run_once

@@ -22,9 +22,8 @@ from ..arithmetic import Value
 from ..grids import Grid, Times
 from ..messages import shown
 from ..model_statistics import model_statistics
-from ..program import Final
 from ..schedule import Schedule
-from ..solver import FinalPolicy, Ramp, Repeat, Sequence, Solver, StepContext
+from ..solver import Final, FinalPolicy, Ramp, Repeat, Sequence, Solver, StepContext
 from ..statistics import ABSENT, Statistics, check_word
 from ..statistics_grid import smooth
 from ..statistics_io import load
