@@ -304,3 +304,24 @@ def _scan(first: float, last: float, ratio: float, frequency: float) -> np.ndarr
     if even == last:
         return steps
     return np.append(steps, np.arange(steps[-1] + gap, last + gap, gap))
+
+
+def complex_json(value: complex) -> float | list[float]:
+    """A complex number for JSON: a number where it is real, else [real, imaginary]."""
+    return [value.real, value.imag] if value.imag else value.real
+
+
+def sections_json(method: Any, region: Any) -> dict[str, Any]:
+    """The stable intervals and the area for one z, as JSON data.
+
+    imaginary: the symmetric interval in imaginary_interval, |Im w| <= y*.
+    """
+    real, across = real_interval(method, region.z), imaginary_section(method, region.z)
+    return {
+        "z": complex_json(region.z),
+        "real": None if real is None else [real.low, real.high],
+        "imaginary": None if across is None else min(-across.low, across.high) + 0.0,
+        "imaginary_interval": None if across is None else [across.low, across.high],
+        "area": region.area,
+        "area_error": region.area_error,
+    }

@@ -1,10 +1,16 @@
-"""Files are replaced whole or not at all."""
+"""Files are replaced whole or not at all; what JSON has no number for is null."""
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from pathlib import Path
+
+
+def json_number(value: float) -> float | None:
+    """A float for JSON, which has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def write_atomically(path: str | os.PathLike[str], text: str | bytes) -> None:

@@ -34,3 +34,10 @@ def shown(value: Any) -> str:
     also inside lists, tuples and dicts; at most 8 entries and 200 characters of each.
     """
     return _PLAIN.repr(value)
+
+
+def written(value: complex) -> str:
+    """A number as it is typed: -1, 1j, -1+2j."""
+    if not value.imag:
+        return f"{value.real:g}"
+    return f"{value.real:g}{value.imag:+g}j" if value.real else f"{value.imag:g}j"

@@ -6,6 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
+class UnknownTableau(ValueError):
+    """What is no name and no file of a tableau, or one that does not fit; the message says what does."""
+
+
 def nearest(name: str, listed: Iterable[str]) -> str:
     """How a message ends: with up to five listed names that are like the given one."""
     near = difflib.get_close_matches(str(name), list(listed), n=5, cutoff=0.5)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from semilinear.analysis.lookup import tableau_of
 from semilinear.analysis.tableau_file import Document, tableau_data, write_tableau
 from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.integrators.names import UnknownTableau
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableau import N, P, Tableau, interpolate, phi1
 from semilinear.verification.cli import main
-from semilinear.verification.lookup import tableau_of
-from semilinear.verification.terminal import UsageError
 from sympy import Integer, Rational
 
 KEYS = {"classical", "scalar", "stiff", "weak_stiff", "principal_error_norm", "violated"}
@@ -271,7 +271,7 @@ def test_every_listed_name_has_a_tableau(name: str) -> None:
 
 
 def test_unknown_names_are_refused_by_the_lookup() -> None:
-    with pytest.raises(UsageError, match=r"a .json file, got 'etdrk'; the nearest are etdrk[234]"):
+    with pytest.raises(UnknownTableau, match=r"a .json file, got 'etdrk'; the nearest are etdrk[234]"):
         tableau_of("etdrk")
 
 

@@ -13,11 +13,11 @@ from semilinear.analysis.convergence import NEAR, OrderEstimate
 from semilinear.analysis.mutation import listed
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.solvers import SOLVERS
-from semilinear.verification import proof_report
+from semilinear.verification import proof_report, selection
 from semilinear.verification.campaign import MAIN, Measured
 from semilinear.verification.claims import EXPECTATIONS, Expectation
 from semilinear.verification.cli import main
-from semilinear.verification.golden import CaseResult
+from semilinear.verification.golden import CaseResult, agreement
 from semilinear.verification.identities import IDENTITIES
 from semilinear.verification.proofs import failures
 from semilinear.verification.quadrature_effect import RULES
@@ -31,7 +31,6 @@ from semilinear.verification.report import (
     update_readme,
     with_block,
 )
-from semilinear.verification.results import agreement
 from semilinear.verification.stochastic_claims import STOCHASTIC_EXPECTATIONS
 from semilinear.verification.study import Study
 
@@ -65,9 +64,9 @@ def test_the_report_of_proofs_is_generated_from_its_data(proved: Any) -> None:
 def test_the_committed_proofs_are_those_of_everything_that_is_listed(proved: Any) -> None:
     assert [row["solver"] for row in proved["solvers"]] == [e.label for e in EXPECTATIONS]
     assert [row["name"] for row in proved["catalogue"]] == list(CATALOGUE)
-    assert [row["solver"] for row in proved["constants"]] == list(proof_report.CONSTANTS)
+    assert [row["solver"] for row in proved["constants"]] == list(selection.CONSTANTS)
     assert [row["solver"] for row in proved["effects"]] == [rule.name for rule in RULES]
-    assert [row["name"] for row in proved["stability"]] == list(proof_report.STABILITY)
+    assert [row["name"] for row in proved["stability"]] == list(selection.STABILITY)
     assert [row["name"] for row in proved["released"]] == [task.name for task in audit_tasks()]
     assert {row["name"] for row in proved["mutations"]} == {case.name for case in listed()}
 
@@ -201,7 +200,8 @@ def study(order: float) -> Study:
 
 def test_a_study_in_json_is_the_study() -> None:
     from semilinear.analysis.convergence import Point
-    from semilinear.verification.results import _row, study_json
+    from semilinear.verification.results import _row
+    from semilinear.verification.study_records import study_json
 
     points = (Point(4, 1.0, 0.1, True), Point(6, float("inf"), 0.1, False))
     e = dataclasses.replace(estimate(2.0), points=points)

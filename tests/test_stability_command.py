@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from semilinear.analysis import lookup
 from semilinear.analysis.stability import Amplification
 from semilinear.analysis.stability_region import region
 from semilinear.integrators.tableau import N, P, Tableau, adams, phi1, z
-from semilinear.verification import lookup
 from semilinear.verification.cli import main
 from semilinear.verification.stability_plot import regions_figure
 

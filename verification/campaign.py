@@ -14,78 +14,17 @@ from typing import Any
 
 import threadpoolctl
 import torch
-from semilinear.analysis.convergence import Statistic
-from semilinear.integrators import grids, schedule
 from semilinear.integrators.program import Start
-from semilinear.integrators.schedule import Schedule
 from semilinear.integrators.solvers import make
 
 from .claims import EXPECTATIONS, Expectation
-from .experiment import Dtype
-from .interval import LAMBDA_END, LAMBDA_START
 from .own_statistics import on_experiment
-from .problems import problem
-from .reference import TIGHTEST
+from .setting import Setting
 from .stochastic import LONG_LADDER as LONG_STOCHASTIC_LADDER
 from .stochastic import StochasticExperiment, StochasticStudy
 from .stochastic import study as stochastic_study
 from .stochastic_claims import STOCHASTIC_EXPECTATIONS, StochasticExpectation
 from .study import LADDER, LONG_LADDER, Experiment, Study, run
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The name of an experiment and how to build it; small, so that it can be sent to a worker."""
-
-    name: str
-    problem: str
-    schedule: str
-    grid: str
-    batch: int = 64
-    digits: int | None = None
-    ladder: tuple[int, ...] = LADDER
-    lam_start: float = LAMBDA_START
-    lam_end: float = LAMBDA_END
-    statistics: tuple[Statistic, ...] = ("rms",)
-    tolerance: float = TIGHTEST
-    dtype: Dtype = "float64"
-    asserted: bool = True
-    """Whether the expectations must hold here; the hard cases only show what happens."""
-
-    def build(self) -> Experiment:
-        """The experiment; times follow from the interval in lambda."""
-        noise = SCHEDULES[self.schedule]()
-        start, end = (float(noise.t_of_lam(v)) for v in (self.lam_start, self.lam_end))
-        return Experiment(
-            problem(self.problem),
-            noise,
-            start,
-            end,
-            GRIDS[self.grid](),
-            self.batch,
-            ladder=self.ladder,
-            digits=self.digits,
-            tolerance=self.tolerance,
-            dtype=self.dtype,
-        )
-
-
-SCHEDULES: dict[str, Callable[[], Schedule]] = {
-    "vp-linear": schedule.vp_linear,
-    "vp-cosine": schedule.vp_cosine,
-    "sub-vp": schedule.sub_vp,
-    "ve": schedule.ve,
-    "edm": schedule.edm,
-    "rectified-flow": schedule.rectified_flow,
-}
-GRIDS: dict[str, Callable[[], grids.Grid]] = {
-    "t": grids.uniform_t,
-    "t-quadratic": lambda: grids.uniform_t(2.0),
-    "lambda": grids.uniform_lambda,
-    "karras": grids.karras,
-    "nsr": grids.nsr,
-    "alternating": lambda: grids.alternating(grids.uniform_lambda()),
-}
 
 MAIN = Setting("main", "rotated-product-2d", "vp-linear", "t-quadratic")
 SECOND = Setting("general mixture", "golden-mixture", "vp-cosine", "karras")

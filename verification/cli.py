@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.table import Table
+from semilinear.integrators.names import UnknownTableau
 
 from . import derive_command, order_command, prove_command, stability_command, verify_command
 from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, console, print_json
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `semilinear list | head`: nobody reads on, which is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except (UsageError, OSError) as error:
+    except (UsageError, UnknownTableau, OSError) as error:
         return _refused(str(error), as_json)
 
 
@@ -134,9 +135,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from .golden import read, replay_file
+    from .golden import case_json, read, replay_file
     from .releases.rebuild import GoldenError
-    from .results import case_json
 
     for path in options.files:
         try:

@@ -147,9 +147,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Derive, choose, and print."""
     from semilinear.analysis.derive import collocation, others
+    from semilinear.analysis.lookup import tableau_of
     from semilinear.analysis.watch import Watch
-
-    from .lookup import tableau_of
 
     check(options)
     options.form = options.form or form_of(options)

@@ -51,9 +51,8 @@ def check(options: argparse.Namespace) -> None:
 def form_of(options: argparse.Namespace) -> str:
     """The form that the conditions are for, where none is asked for: that of a solver with stages to use."""
     from semilinear.analysis.expansion import form_name
+    from semilinear.analysis.lookup import tableau_of
     from semilinear.integrators.schedule import vp_linear
-
-    from .lookup import tableau_of
 
     solver = None if options.embedded is None else tableau_of(options.embedded).solver
     if solver is None:
@@ -67,9 +66,8 @@ def request(options: argparse.Namespace, watch: Any) -> Any:
     What is set at once is solved for everything else, whatever holds where it has other values.
     """
     from semilinear.analysis.derive import unknown_method, unknown_row
+    from semilinear.analysis.lookup import tableau_of
     from semilinear.analysis.search import Search
-
-    from .lookup import tableau_of
 
     values = settings(options.set)
     common = {"order": options.order, "conditions": options.conditions, "form": options.form}

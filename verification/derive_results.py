@@ -17,10 +17,9 @@ Ticking = Callable[[Any], AbstractContextManager[None]]
 
 def minimum_of(family: Any, options: argparse.Namespace) -> Any:
     """The minimum that --minimise asks for, or None."""
+    from semilinear.analysis.lookup import tableau_of
     from semilinear.analysis.minimise import minimise_error, minimise_norm
     from semilinear.analysis.pairs import estimator_ratio
-
-    from .lookup import tableau_of
 
     if options.minimise is None:
         return None
@@ -100,9 +99,8 @@ def family_json(
     row.  number: of the family, where there are more.
     """
     from semilinear.analysis.derived_text import data, latex, python
+    from semilinear.analysis.lookup import tableau_of
     from semilinear.analysis.proof import rows
-
-    from .lookup import tableau_of
 
     tableau = family.tableau
     found = None if options.embedded is None else tableau_of(options.embedded)

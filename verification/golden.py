@@ -8,12 +8,13 @@ recorded: the final state, intermediate states, model inputs, accepted times.  N
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from semilinear.integrators.files import json_number
 
 from .releases import family
 from .releases.rebuild import TOLERANCE, Case, GoldenError, Record, relative_difference
@@ -111,3 +112,36 @@ def _times_difference(ours: tuple[float, ...], recorded: Any) -> float:
     if len(ours) != len(theirs):
         return float("inf")
     return relative_difference(np.array(ours), theirs)
+
+
+def case_json(result: CaseResult) -> dict[str, Any]:
+    """A replayed case."""
+    return {
+        "file": result.file,
+        "index": result.index,
+        "solver": result.solver,
+        "ours": result.ours,
+        "difference": json_number(result.difference),
+        "times_difference": json_number(result.times_difference),
+        "nfe": result.nfe,
+        "nfe_ok": result.nfe_ok,
+        "tolerance": result.tolerance,
+        "ok": result.ok,
+        "error": result.error,
+        "note": result.note,
+    }
+
+
+def agreement(cases: Iterable[CaseResult]) -> dict[str, dict[str, Any]]:
+    """Per solver of ours: how many released cases, how many agree, and the largest relative difference."""
+    found: dict[str, list[CaseResult]] = {}
+    for case in cases:
+        found.setdefault(case.ours.removesuffix(" (adaptive)"), []).append(case)
+    return {
+        name: {
+            "cases": len(results),
+            "agree": sum(r.ok for r in results),
+            "difference": json_number(max(r.difference for r in results)),
+        }
+        for name, results in found.items()
+    }

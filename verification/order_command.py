@@ -100,7 +100,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, and judge the claim."""
-    from .lookup import Found
+    from semilinear.analysis.lookup import Found
+
     from .order_target import target_of
 
     target = target_of(options)
@@ -168,8 +169,8 @@ def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
 def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
     from .order_target import parameters
     from .own_statistics import on_experiment, takes_statistics
-    from .results import study_json
     from .study import run as measure
+    from .study_records import study_json
 
     _refuse(options, solver, "is deterministic", {"paths": None, "seed": None})
     experiment = experiment_of(options)
@@ -194,9 +195,9 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
 
 
 def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
-    from .results import stochastic_json
     from .stochastic import LONG_LADDER, StochasticExperiment, study
     from .stochastic_claims import UNMEASURED, sde_of
+    from .study_records import stochastic_json
 
     if solver.name in UNMEASURED:
         raise UsageError(f"{solver.name} is not measured: {UNMEASURED[solver.name]}")
@@ -232,8 +233,8 @@ def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
     """A stochastic solver on a problem that is not Gaussian: coupled paths."""
     from .coupled import LADDER, LONG_LADDER, CoupledExperiment, study
     from .problems import problem
-    from .results import coupled_json
     from .stochastic_claims import sde_of
+    from .study_records import coupled_json
 
     _refuse(options, solver, "is measured over paths", {"digits": None})
     schedule, grid, top = setting_of(options, LADDER[-1], LONG_LADDER[-1])

@@ -15,7 +15,7 @@ PROBLEM = "rotated-product-2d"
 
 def setting_of(options: argparse.Namespace, default_top: int, most: int) -> tuple[Any, Any, int]:
     """Schedule, grid and finest run, checked."""
-    from .campaign import GRIDS, SCHEDULES
+    from .setting import GRIDS, SCHEDULES
 
     known("schedule", options.schedule, SCHEDULES)
     known("grid", options.grid, GRIDS)
@@ -44,8 +44,8 @@ def finest(options: argparse.Namespace, default: int, most: int) -> int:
 
 def experiment_of(options: argparse.Namespace) -> Any:
     """The experiment that the options describe."""
-    from .campaign import Setting
     from .problems import problem
+    from .setting import Setting
     from .study import LADDER, LONG_LADDER
 
     multiprecise = options.digits is not None

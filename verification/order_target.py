@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from semilinear.analysis.lookup import Found, check_name, tableau_of
 from semilinear.analysis.proof import prove
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.form import FormOf, data_in_lambda, noise_in_rho, noise_in_time
@@ -17,7 +18,6 @@ from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.solvers.classical import with_tableau
 
-from .lookup import Found, check_name, tableau_of
 from .system_orders import SYSTEMS
 from .terminal import UsageError
 

@@ -13,25 +13,25 @@ from typing import Any, ClassVar
 import threadpoolctl
 from semilinear.analysis.convergence import OrderEstimate
 from semilinear.analysis.exact import open_schedule
+from semilinear.analysis.lookup import equation_of, usual_z
 from semilinear.analysis.mutation import Case, campaign, listed
 from semilinear.analysis.proof import Proof, prove
 from semilinear.analysis.solver_proof import GRIDS, prove_solver
 from semilinear.analysis.stability import Amplification
-from semilinear.analysis.stability_region import region
+from semilinear.analysis.stability_region import Region, region, sections_json
 from semilinear.integrators.catalogue import CATALOGUE
 from semilinear.integrators.solver import Solver
 
 from .catalogue_orders import MeasuredOrders, measure_entry
 from .claims import EXPECTATIONS, Expectation
 from .error_constants import Constant, error_constant
-from .lookup import equation_of, usual_z
 from .own_statistics import generic
 from .parabolic import POINTS
 from .parabolic import STEPS as STIFF_STEPS
-from .proof_report import CONSTANTS, SCHEMA, STABILITY
 from .quadrature_effect import RULES, Rule, effect
 from .released_tables import AuditTask, audit_tasks, releases_json
-from .results import estimate_json, sections_json
+from .selection import CONSTANTS, DRAWN, SCHEMA, STABILITY
+from .study_records import estimate_json
 
 
 def solver_proof(solver: Solver, residue: tuple[int, int] | None = None) -> dict[str, Any]:
@@ -306,3 +306,12 @@ def failures(data: dict[str, Any]) -> list[str]:
 
 CONSTANT_TOLERANCE = 0.05
 """Of the extrapolated ratio, whose error is O(h^2); the distances fall like h."""
+
+
+def drawn_regions() -> dict[str, list[Region]]:
+    """The regions of the methods that the report draws."""
+    panels = {}
+    for name in DRAWN:
+        tableau, _, rate = equation_of(name)
+        panels[name] = [region(Amplification(tableau), z) for z in usual_z(rate)]
+    return panels

@@ -75,7 +75,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Prove, print, and judge."""
-    from .lookup import tableau_of
+    from semilinear.analysis.lookup import tableau_of
 
     found = tableau_of(options.tableau)
     document = document_of(found, options.form, options.rounding)

@@ -19,8 +19,8 @@ from semilinear.integrators.catalogue.released import RELEASES, Butcher, Release
 from semilinear.integrators.tableau import Stage, Tableau
 from sympy import Expr
 
-from .results import estimate_json
 from .semilinear_problems import SemilinearProblem, coupled_system, measured
+from .study_records import estimate_json
 
 LADDER = (8, 12, 16, 24, 32, 48, 64)
 SHORT = (6, 8, 12, 16)

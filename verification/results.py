@@ -1,107 +1,21 @@
-"""Results as JSON data: what reports are made of, and what every command prints with --json."""
+"""A verification run as JSON data: what reports are made of."""
 
 from __future__ import annotations
 
-import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from semilinear.analysis.convergence import OrderEstimate
-from semilinear.analysis.stability_region import imaginary_section, real_interval
-
 from .campaign import Measured, StochasticMeasured
 from .claims import unmeasured
-from .coupled import CoupledStudy
-from .golden import CaseResult
+from .golden import CaseResult, agreement, case_json
 from .identities import proofs
-from .stochastic import StochasticStudy
-from .study import LONG_LADDER, Study
+from .study import LONG_LADDER
+from .study_records import estimate_json, ladder_json, study_json
 
 SCHEMA = "semilinear-orders/1"
 PACKAGES = ("semilinear", "torch", "numpy", "scipy", "sympy", "mpmath")
-
-
-def number(value: float) -> float | None:
-    """A float for JSON, which has no NaN and no infinity."""
-    return value if math.isfinite(value) else None
-
-
-def estimate_json(e: OrderEstimate) -> dict[str, float | None]:
-    """An estimate: observed order and its 95% interval, None where there is none."""
-    return {"observed": number(e.order), "low": number(e.low), "high": number(e.high)}
-
-
-def _points(e: OrderEstimate, nfe: Sequence[int]) -> list[dict[str, Any]]:
-    return [
-        {"N": p.n, "NFE": calls, "error": number(p.error), "floor": p.floor, "usable": p.usable}
-        for p, calls in zip(e.points, nfe, strict=True)
-    ]
-
-
-def ladder_json(e: OrderEstimate, nfe: Sequence[int]) -> dict[str, Any]:
-    """An estimate with its runs, which made nfe evaluations each."""
-    return estimate_json(e) | {"window": list(e.window), "points": _points(e, nfe)}
-
-
-def study_json(study: Study) -> dict[str, Any]:
-    """A study: the keys of `semilinear order --json`."""
-    e = study.estimate
-    return {
-        "solver": study.solver,
-        "claimed": study.claimed,
-        "start": study.start,
-        "final": study.final,
-        "dtype": study.dtype,
-        "rounding": study.rounding,
-        **estimate_json(e),
-        "verdict": study.verdict,
-        "reason": study.reason(study.claimed),
-        "reach": None if e.reach is None else [number(e.reach.low), number(e.reach.high)],
-        "steps_needed": e.steps_needed(study.claimed) if study.verdict == "inconclusive" else None,
-        "findings": [{"kind": f.kind, "n": list(f.n), "text": f.text} for f in study.findings],
-        "window": list(e.window),
-        "richardson": None if study.check is None else study.check.reference_free,
-        "points": _points(e, study.nfe),
-        "statistics": {
-            name: estimate_json(s) | {"finest_error": number(s.points[-1].error)}
-            for name, s in study.statistics.items()
-        },
-    }
-
-
-def case_json(result: CaseResult) -> dict[str, Any]:
-    """A replayed case."""
-    return {
-        "file": result.file,
-        "index": result.index,
-        "solver": result.solver,
-        "ours": result.ours,
-        "difference": number(result.difference),
-        "times_difference": number(result.times_difference),
-        "nfe": result.nfe,
-        "nfe_ok": result.nfe_ok,
-        "tolerance": result.tolerance,
-        "ok": result.ok,
-        "error": result.error,
-        "note": result.note,
-    }
-
-
-def agreement(cases: Iterable[CaseResult]) -> dict[str, dict[str, Any]]:
-    """Per solver of ours: how many released cases, how many agree, and the largest relative difference."""
-    found: dict[str, list[CaseResult]] = {}
-    for case in cases:
-        found.setdefault(case.ours.removesuffix(" (adaptive)"), []).append(case)
-    return {
-        name: {
-            "cases": len(results),
-            "agree": sum(r.ok for r in results),
-            "difference": number(max(r.difference for r in results)),
-        }
-        for name, results in found.items()
-    }
 
 
 def orders_json(
@@ -194,59 +108,4 @@ def _stochastic_row(m: StochasticMeasured, released_code: dict[str, Any] | None)
         "as_expected": m.as_expected,
         "reason": e.reason,
         "agreement": released_code,
-    }
-
-
-def stochastic_json(s: StochasticStudy) -> dict[str, Any]:
-    """A stochastic study: the keys of `semilinear order --json` for a stochastic solver.
-
-    observed, low and high are the weak order's; `studies` holds the ladders of mean, variance and strong
-    error.
-    """
-    studies = {name: ladder_json(getattr(s, name), s.nfe) for name in ("mean", "variance", "strong")}
-    return {
-        "solver": s.solver,
-        **estimate_json(s.weak),
-        "points": _points(s.weak, s.nfe),
-        "strong": studies["strong"],
-        "without_error": sorted(s.exact),
-        "studies": studies,
-    }
-
-
-def coupled_json(s: CoupledStudy) -> dict[str, Any]:
-    """A study over coupled paths: the keys of `semilinear order --json --problem` for a stochastic solver.
-
-    observed, low and high are the weak order's; `studies` holds the ladders of the weak errors (of all
-    functionals, and of each kind), of the RMS ("strong") and of the median distance; share as the study's.
-    """
-    kinds = {"weak": s.weak, **s.parts, "strong": s.strong, "median": s.typical}
-    studies = {name: ladder_json(e, s.nfe) | {"reason": e.reason} for name, e in kinds.items()}
-    return {
-        "solver": s.solver,
-        "paths": s.paths,
-        **estimate_json(s.weak),
-        "share": list(s.share),
-        "studies": studies,
-    }
-
-
-def complex_json(value: complex) -> float | list[float]:
-    """A complex number for JSON: a number where it is real, else [real, imaginary]."""
-    return [value.real, value.imag] if value.imag else value.real
-
-
-def sections_json(method: Any, region: Any) -> dict[str, Any]:
-    """The stable intervals and the area for one z, as JSON data.
-
-    imaginary: the symmetric interval in imaginary_interval, |Im w| <= y*.
-    """
-    real, across = real_interval(method, region.z), imaginary_section(method, region.z)
-    return {
-        "z": complex_json(region.z),
-        "real": None if real is None else [real.low, real.high],
-        "imaginary": None if across is None else min(-across.low, across.high) + 0.0,
-        "imaginary_interval": None if across is None else [across.low, across.high],
-        "area": region.area,
-        "area_error": region.area_error,
     }

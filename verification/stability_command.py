@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from semilinear.integrators.messages import written
 
-from .terminal import FAILED, OK, UsageError, complex_number, console, print_json, writable_file, written
+from .terminal import FAILED, OK, UsageError, complex_number, console, print_json, writable_file
 
 WIDEST = 6
 """Evaluations of a method whose stability function is written out."""
@@ -75,11 +76,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Compute, print, draw."""
+    from semilinear.analysis.lookup import equation_of
     from semilinear.analysis.stability import Amplification
-    from semilinear.analysis.stability_region import region
-
-    from .lookup import equation_of
-    from .results import sections_json
+    from semilinear.analysis.stability_region import region, sections_json
 
     tableau, form, rate = equation_of(options.solver)
     if tableau.parameters:
@@ -127,7 +126,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _values(given: Sequence[complex] | None, method: Any, form: str, rate: float) -> list[complex]:
-    from .lookup import usual_z
+    from semilinear.analysis.lookup import usual_z
 
     usable = [v for v in given or usual_z(rate) if abs(method.matrix(v, 0)).max() < math.inf]
     values: list[complex] = usable if given is None else list(given)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semilinear.integrators.files import write_atomically
+from semilinear.integrators.messages import written
 
 from .plots import render
-from .terminal import written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from semilinear.analysis.convergence import OrderEstimate
+from semilinear.analysis.lookup import Found
 
 from .linearised import linearised_order
-from .lookup import Found
-from .results import ladder_json
 from .semilinear_problems import coupled_system, measured
+from .study_records import ladder_json
 
 SYSTEMS = ("coupled-3d", "gradient-3d")
 """With a fixed linear part, and for methods of Rosenbrock type, whose linear part is the Jacobian."""

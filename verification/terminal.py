@@ -58,13 +58,6 @@ def complex_number(text: str) -> complex:
     return complex(value.real + 0.0, value.imag + 0.0)  # no -0, which would print and compare as another
 
 
-def written(value: complex) -> str:
-    """A number as it is typed: -1, 1j, -1+2j."""
-    if not value.imag:
-        return f"{value.real:g}"
-    return f"{value.real:g}{value.imag:+g}j" if value.real else f"{value.imag:g}j"
-
-
 def writable_file(path: Path, suffixes: tuple[str, ...]) -> None:
     """Refuse a path that could not be written once the work is done."""
     if path.suffix.lower() not in suffixes:

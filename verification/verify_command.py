@@ -34,6 +34,7 @@ def run(options: argparse.Namespace) -> int:
     from .campaign import measure_all, stochastic_tasks, tasks
     from .golden import DATA, replay_file
     from .results import orders_json
+    from .stability_plot import plot_panels
 
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
@@ -65,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
     paths = report.write(options.out, data)
     if not options.quick:
         paths += proof_report.write(options.out, proved)
+        paths.append(options.out / "stability.png")
+        plot_panels(proofs.drawn_regions(), paths[-1])
     if options.json:
         print_json(data)
     else:

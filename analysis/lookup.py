@@ -1,19 +1,18 @@
-"""Which tableau a name or a file stands for: one place for every command that takes either."""
+"""Which tableau a name or a file stands for: one place for whatever takes either."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 
-from semilinear.analysis.tableau_file import Document, TableauFileError, read_tableau
 from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.names import nearest
+from semilinear.integrators.names import UnknownTableau, nearest
 from semilinear.integrators.schedule import vp_linear
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableau import Tableau
 
-from .terminal import UsageError
+from .tableau_file import Document, TableauFileError, read_tableau
 
 DUHAMEL, PLAIN = "u' = L u + N(u)", "y' = N(tau, y)"
 
@@ -39,12 +38,12 @@ class Found:
 def check_name(text: str) -> None:
     """Refuse what is neither listed nor a file (a name that ends in .json or holds a folder).
 
-    Raises UsageError, with the nearest names.
+    Raises UnknownTableau, with the nearest names.
     """
     if _is_file(text) or text in CATALOGUE or text in SOLVERS:
         return
     hint = nearest(text, dict.fromkeys((*SOLVERS, *CATALOGUE)))
-    raise UsageError(
+    raise UnknownTableau(
         f"expected a listed solver, an entry of the catalogue (`semilinear list`) or a .json file, got "
         f"{text!r}{hint}"
     )
@@ -53,7 +52,7 @@ def check_name(text: str) -> None:
 def tableau_of(text: str) -> Found:
     """The tableau of a catalogue entry, the full-order tableau of another listed solver, or that of a file.
 
-    Raises UsageError as `check_name` does, and for a file that is not a tableau.
+    Raises UnknownTableau as `check_name` does, and for a file that is not a tableau.
     """
     check_name(text)
     if _is_file(text):
@@ -72,9 +71,9 @@ def _file(path: str) -> Found:
     try:
         document = read_tableau(path)
     except TableauFileError as error:
-        raise UsageError(str(error)) from error
+        raise UnknownTableau(str(error)) from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        raise UnknownTableau(f"{path} cannot be read: {error.strerror}") from error
     source = document.source or path
     name = document.name or path
     return Found(document.tableau, name, document.claimed, document.linearised, source, document=document)
@@ -89,22 +88,24 @@ def _solver(name: str) -> Found:
 def equation_of(name: str) -> tuple[Tableau, str, float]:
     """A tableau by name or from a file, its equation's name and L (-1 for one that belongs to no form).
 
-    Raises UsageError for other names, for forms without a constant linear operator, and for methods of
+    Raises UnknownTableau for other names, for forms without a constant linear operator, and for methods of
     Rosenbrock type, whose L is the whole Jacobian.
     """
     found = tableau_of(name)
     if found.linearised:
-        raise UsageError(f"{name} is of Rosenbrock type: its L is the Jacobian, and it is exact on u' = L u")
+        raise UnknownTableau(
+            f"{name} is of Rosenbrock type: its L is the Jacobian, and it is exact on u' = L u"
+        )
     if found.document is not None and found.document.form != "lambda":
         if found.document.form == "rho":
             return found.tableau, PLAIN, 0.0
-        raise UsageError(f"{name} is of form t, whose weight is not exponential: it has no z = h L")
+        raise UnknownTableau(f"{name} is of form t, whose weight is not exponential: it has no z = h L")
     if found.solver is None:
         return found.tableau, DUHAMEL, -1.0
     form = found.solver.form(vp_linear())
     rate = form.weight.rate
     if rate is None:
-        raise UsageError(
+        raise UnknownTableau(
             f"solver {name} is of form {form.name}, whose weight is not exponential: its coefficients are no "
             "functions of z = h L, and stability depends on schedule and grid"
         )
