@@ -26,12 +26,12 @@ bench: $(INSTALLED)
 # The committed reports and the README's table, from a full run.
 reports: $(INSTALLED)
 	$(BIN)/semilinear verify --out reports
-	$(BIN)/python -c "from pathlib import Path; from semilinear.verification.report import update_readme; \
+	$(BIN)/python -c "from pathlib import Path; from semilinear.verification.reporting.orders import update_readme; \
 	  update_readme(Path('README.md'), Path('reports/orders.json'))"
 
 # The committed study of samplers against exact posteriors.
 inverse-problems: $(INSTALLED)
-	$(BIN)/python -m semilinear.verification.inverse_report --out reports
+	$(BIN)/python -m semilinear.verification.inverse.report --out reports
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

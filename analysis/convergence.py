@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from semilinear.integrators.messages import shown
+from semilinear.integrators.numerics.messages import shown
 
 from .extrapolation import RESOLUTION, Extrapolation, Reach, extrapolations, reach
 

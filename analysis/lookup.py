@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.names import UnknownTableau, nearest
-from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.numerics.names import UnknownTableau, nearest
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
-from semilinear.integrators.tableau import Tableau
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.tableau import Tableau
 
-from .tableau_file import Document, TableauFileError, read_tableau
+from .text.tableau_file import Document, TableauFileError, read_tableau
 
 DUHAMEL, PLAIN = "u' = L u + N(u)", "y' = N(tau, y)"
 

@@ -10,12 +10,12 @@ from typing import Literal, Protocol
 
 from sympy import Symbol
 
-from .arithmetic import Value
-from .form import FormOf, Step
-from .grids import Grid, Times
-from .messages import shown
-from .schedule import Schedule
-from .tableau import Tableau
+from .diffusion.grids import Grid, Times
+from .diffusion.schedule import Schedule
+from .forms.form import FormOf, Step
+from .numerics.arithmetic import Value
+from .numerics.messages import shown
+from .tableaux.tableau import Tableau
 
 Final = Literal["full", "last", "lower"]
 """How a run ends: at full order, with a first-order last step, or down the orders step by step."""

@@ -15,9 +15,9 @@ from fractions import Fraction
 from typing import Any
 
 import sympy
-from semilinear.analysis.stiff import LEAF, bushy
-from semilinear.analysis.trees import TIME, Tree
-from semilinear.integrators.tableau import Tableau, omega, phi, z
+from semilinear.analysis.algebra.trees import TIME, Tree
+from semilinear.analysis.orders.stiff import LEAF, bushy
+from semilinear.integrators.tableaux.tableau import Tableau, omega, phi, z
 
 Vector = tuple[Fraction, ...]
 Series = list[Vector]

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators.adaptive import AdaptiveSample, Controller, sample_adaptive
-from semilinear.integrators.sampler import NonFiniteError
-from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.run.adaptive import AdaptiveSample, Controller, sample_adaptive
+from semilinear.integrators.run.sampler import NonFiniteError
 from semilinear.integrators.solvers import dpm_solver, make
-from semilinear.verification.problems import rotated_product
+from semilinear.verification.problems.named import rotated_product
 
 VP = vp_linear()
 PROBLEM = rotated_product()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from semilinear.analysis.proof import prove
-from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.analysis.orders.proof import prove
 from semilinear.integrators.solver import Ramp
 from semilinear.integrators.solvers import make
-from semilinear.integrators.tableau import N, Tableau
-from semilinear.verification import proofs
-from semilinear.verification.catalogue_orders import KINDS
-from semilinear.verification.claims import Expectation
-from semilinear.verification.parabolic import parabolic, stiff_slopes
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.tableau import N, Tableau
+from semilinear.verification.campaign import prove as proofs
+from semilinear.verification.claims.flow import Expectation
+from semilinear.verification.systems.orders import KINDS
+from semilinear.verification.systems.parabolic import parabolic, stiff_slopes
 
 
 def agrees(name: str, *, weaker: int = 0) -> bool:

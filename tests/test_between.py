@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import torch
-from semilinear.integrators.boundary import NonFiniteError
-from semilinear.integrators.form import data_in_lambda
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.program import Evaluation, Row
-from semilinear.integrators.sampler import StepInfo, sample
-from semilinear.integrators.schedule import Schedule, edm, vp_linear
+from semilinear.integrators.diffusion.schedule import Schedule, edm, vp_linear
+from semilinear.integrators.forms.form import data_in_lambda
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.program import Evaluation, Row
+from semilinear.integrators.run.boundary import NonFiniteError
+from semilinear.integrators.run.sampler import StepInfo, sample
 from semilinear.integrators.solver import Ramp, Repeat, Solver
 from semilinear.integrators.solvers import make
-from semilinear.integrators.tableau import N, P, Stage, Tableau, adams, interpolate, omega, phi1
-from semilinear.verification.problems import golden_mixture
+from semilinear.integrators.tableaux.tableau import N, P, Stage, Tableau, adams, interpolate, omega, phi1
+from semilinear.verification.problems.named import golden_mixture
 
 VP, EDM = vp_linear(), edm()
 X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators import sde
-from semilinear.integrators.black_box import (
+from semilinear.integrators.diffusion import sde
+from semilinear.integrators.run.black_box import (
     Solve,
     bits_per_dim,
     draw_probes,
@@ -18,8 +18,8 @@ from semilinear.integrators.black_box import (
     hutchinson,
     log_likelihood,
 )
-from semilinear.verification.mixtures import GaussianMixture
-from semilinear.verification.problems import golden_mixture, rotated_product
+from semilinear.verification.problems.mixtures import GaussianMixture
+from semilinear.verification.problems.named import golden_mixture, rotated_product
 
 SDES = {"vp": sde.vp(), "sub-vp": sde.sub_vp(), "ve": sde.ve()}
 MIXTURE = golden_mixture()
@@ -121,7 +121,7 @@ def test_the_error_control_is_joint() -> None:
 
 @pytest.mark.parametrize("prediction", ["x0", "v", "score"])
 def test_every_prediction_gives_the_same_flow(prediction: str) -> None:
-    from semilinear.integrators.prediction import convert
+    from semilinear.integrators.diffusion.prediction import convert
 
     process = SDES["vp"]
     model = MIXTURE.model(process.schedule)

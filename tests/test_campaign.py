@@ -5,11 +5,11 @@ from typing import Any
 
 from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.solvers import make
-from semilinear.verification.campaign import HARD, MAIN, Measured, StochasticMeasured, tasks
-from semilinear.verification.claims import EXPECTATIONS, Expectation
-from semilinear.verification.stochastic import StochasticStudy
-from semilinear.verification.stochastic_claims import STOCHASTIC_EXPECTATIONS, StochasticExpectation
-from semilinear.verification.study import Study
+from semilinear.verification.campaign.measure import HARD, MAIN, Measured, StochasticMeasured, tasks
+from semilinear.verification.claims.flow import EXPECTATIONS, Expectation
+from semilinear.verification.claims.stochastic import STOCHASTIC_EXPECTATIONS, StochasticExpectation
+from semilinear.verification.studies.flow import Study
+from semilinear.verification.studies.gaussian import StochasticStudy
 
 
 def estimate(order: float, half: float = 0.01) -> OrderEstimate:
@@ -75,7 +75,7 @@ def test_a_quick_run_measures_the_main_setting_alone_and_a_full_run_everything()
 
 def test_measured_pairs_own_and_exact_start_and_runs_what_the_task_says(monkeypatch: Any) -> None:
     """measure_all without processes: what is run, and which study becomes which."""
-    from semilinear.verification import campaign
+    from semilinear.verification.campaign import measure as campaign
 
     class Pool:
         def __init__(self, _: int) -> None: ...

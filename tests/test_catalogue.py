@@ -10,15 +10,15 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from semilinear.analysis.proof import prove
-from semilinear.integrators.arithmetic import FLOAT64, SYMBOLIC
-from semilinear.integrators.catalogue import CATALOGUE, etd, lawson, multistep, rosenbrock, stiff
-from semilinear.integrators.catalogue.butcher import BUTCHER
-from semilinear.integrators.catalogue.lawson import at_rest
-from semilinear.integrators.evaluate import evaluator
-from semilinear.integrators.phi import phi as phi_number
+from semilinear.analysis.orders.proof import prove
+from semilinear.integrators.numerics.arithmetic import FLOAT64, SYMBOLIC
+from semilinear.integrators.numerics.phi import phi as phi_number
 from semilinear.integrators.solvers import classical, make
-from semilinear.integrators.tableau import (
+from semilinear.integrators.tableaux.catalogue import CATALOGUE, etd, lawson, multistep, rosenbrock, stiff
+from semilinear.integrators.tableaux.catalogue.butcher import BUTCHER
+from semilinear.integrators.tableaux.catalogue.lawson import at_rest
+from semilinear.integrators.tableaux.evaluate import evaluator
+from semilinear.integrators.tableaux.tableau import (
     _OMEGAS,
     N,
     Stage,
@@ -33,9 +33,9 @@ from semilinear.integrators.tableau import (
     phi4,
     z,
 )
-from semilinear.verification.catalogue_orders import measure_entry
-from semilinear.verification.linearised import gradient_system, integrate_linearised, linearised_order
-from semilinear.verification.semilinear_problems import coupled_system, measured
+from semilinear.verification.systems.linearised import gradient_system, integrate_linearised, linearised_order
+from semilinear.verification.systems.orders import measure_entry
+from semilinear.verification.systems.semilinear import coupled_system, measured
 from sympy import Expr, Integer, Rational, Symbol, exp
 
 FAMILIES = (lawson, etd, stiff, multistep, rosenbrock)

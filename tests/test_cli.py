@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.integrators.solvers import SOLVERS, make
-from semilinear.verification import golden
-from semilinear.verification.claims import EXPECTATIONS, unmeasured
-from semilinear.verification.cli import main
-from semilinear.verification.golden import DATA
-from semilinear.verification.report import markdown
-from semilinear.verification.stochastic_claims import STOCHASTIC_EXPECTATIONS
+from semilinear.verification.claims.flow import EXPECTATIONS, unmeasured
+from semilinear.verification.claims.stochastic import STOCHASTIC_EXPECTATIONS
+from semilinear.verification.commands.cli import main
+from semilinear.verification.replay import golden
+from semilinear.verification.replay.golden import DATA
+from semilinear.verification.reporting.orders import markdown
 
 CHEAP = ["--batch", "4", "--max-steps", "64"]
 
@@ -201,7 +201,7 @@ def test_every_measured_solver_has_one_expectation_per_budget_class() -> None:
 
 def test_the_installed_command_runs() -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "semilinear.verification.cli", "list", "--json"],
+        [sys.executable, "-m", "semilinear.verification.commands.cli", "list", "--json"],
         capture_output=True,
         text=True,
     )
@@ -260,7 +260,7 @@ def test_a_sampler_that_goes_back_to_noisier_times_has_no_strong_order(capsys: A
 
 
 def test_words_and_booleans_reach_the_solver() -> None:
-    from semilinear.verification.order_target import parameters
+    from semilinear.verification.commands.order_target import parameters
     from sympy import Rational
 
     assert parameters(["a=true", "b=False", "c=2", "d=1/3", "e=0.5", "f=grid"]) == {
@@ -274,8 +274,8 @@ def test_words_and_booleans_reach_the_solver() -> None:
 
 
 def test_defaults_in_multiprecision_are_small() -> None:
-    from semilinear.verification.cli import _parser
-    from semilinear.verification.order_setting import experiment_of
+    from semilinear.verification.commands.cli import _parser
+    from semilinear.verification.commands.order_setting import experiment_of
 
     for extra, batch, top in (([], 64, 512), (["--digits", "30"], 4, 128)):
         e = experiment_of(_parser().parse_args(["order", "ddim", "--problem", "mixture-1d", *extra]))
@@ -283,7 +283,7 @@ def test_defaults_in_multiprecision_are_small() -> None:
 
 
 def test_an_interrupt_is_exit_code_130(capsys: Any, monkeypatch: Any) -> None:
-    from semilinear.verification import cli
+    from semilinear.verification.commands import cli
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -311,7 +311,11 @@ def test_verify_fails_on_what_is_not_as_expected_not_proved_or_not_as_released(
     change: Any, code: int, capsys: Any, monkeypatch: Any, tmp_path: Path
 ) -> None:
     """With the measurements replaced: what the exit code is made of."""
-    from semilinear.verification import campaign, proof_report, proofs, report, results
+    from semilinear.verification.campaign import measure as campaign
+    from semilinear.verification.campaign import prove as proofs
+    from semilinear.verification.campaign import records as results
+    from semilinear.verification.reporting import orders as report
+    from semilinear.verification.reporting import proofs as proof_report
 
     reports = Path(__file__).parents[1] / "reports"
     data = json.loads((reports / "orders.json").read_text())
@@ -329,7 +333,7 @@ def test_verify_fails_on_what_is_not_as_expected_not_proved_or_not_as_released(
 
 
 def test_a_report_is_written_whole(tmp_path: Path) -> None:
-    from semilinear.verification import report
+    from semilinear.verification.reporting import orders as report
 
     data = json.loads((Path(__file__).parents[1] / "reports" / "orders.json").read_text())
     report.write(tmp_path, data)
@@ -344,7 +348,7 @@ def test_every_refusal_is_json_where_json_is_asked_for(
     def fail(options: Any) -> int:
         raise error
 
-    monkeypatch.setattr("semilinear.verification.cli._list", fail)
+    monkeypatch.setattr("semilinear.verification.commands.cli._list", fail)
     assert main(["list", "--json"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -395,7 +399,7 @@ def test_more_steps_than_the_longest_ladder_are_refused(arguments: list[str], mo
 
 @pytest.mark.parametrize("arguments", [["list"], ["prove", "etdrk2", "--json"]])
 def test_a_reader_that_stops_reading_is_no_failure(arguments: list[str]) -> None:
-    command = [sys.executable, "-m", "semilinear.verification.cli", *arguments]
+    command = [sys.executable, "-m", "semilinear.verification.commands.cli", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

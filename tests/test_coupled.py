@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 from semilinear.analysis.convergence import estimate_noisy_order
-from semilinear.integrators.form import Form
-from semilinear.integrators.noise import BrownianPath
-from semilinear.integrators.schedule import Schedule
-from semilinear.integrators.sde_forms import sde_data_in_lambda, sde_noise
+from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.forms.form import Form
+from semilinear.integrators.forms.reverse import sde_data_in_lambda, sde_noise
+from semilinear.integrators.run.noise import BrownianPath
 from semilinear.integrators.solvers import make
-from semilinear.verification.cli import main
-from semilinear.verification.coupled import CoupledExperiment, CoupledStudy, study
-from semilinear.verification.linear_law import Gaussians
-from semilinear.verification.mixtures import GaussianMixture
-from semilinear.verification.problems import problem
-from semilinear.verification.stochastic import StochasticExperiment, respond, strong_error
+from semilinear.verification.commands.cli import main
+from semilinear.verification.problems.linear_law import Gaussians
+from semilinear.verification.problems.mixtures import GaussianMixture
+from semilinear.verification.problems.named import problem
+from semilinear.verification.studies.coupled import CoupledExperiment, CoupledStudy, study
+from semilinear.verification.studies.gaussian import StochasticExperiment, respond, strong_error
 
 NONSENSE: Any = "nonsense"
 ON_LINE = CoupledExperiment(problem("mixture-1d"), paths=4096)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from semilinear.analysis.defects import Defects, residuals
-from semilinear.analysis.expansion import Expansion, duhamel, unweighted, weighted
-from semilinear.analysis.proof import local_order, prove
-from semilinear.analysis.stiff import stiff_conditions
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.catalogue.entry import from_columns
-from semilinear.integrators.tableau import (
+from semilinear.analysis.orders.defects import Defects, residuals
+from semilinear.analysis.orders.expansion import Expansion, duhamel, unweighted, weighted
+from semilinear.analysis.orders.proof import local_order, prove
+from semilinear.analysis.orders.stiff import stiff_conditions
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.catalogue.entry import from_columns
+from semilinear.integrators.tableaux.tableau import (
     N,
     P,
     Stage,

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators.black_box import exact_divergence, flow, hutchinson, log_likelihood
-from semilinear.integrators.correctors import Langevin, annealed_step
-from semilinear.integrators.estimation import Derivatives, estimate, noised
-from semilinear.integrators.guidance import LABELS, classifier, discrete_time
-from semilinear.integrators.noise import per_sample
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.prediction import PREDICTIONS, convert
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import Schedule, rectified_flow, vp_cosine, vp_linear
-from semilinear.integrators.sde import vp
+from semilinear.integrators.diffusion.prediction import PREDICTIONS, convert
+from semilinear.integrators.diffusion.schedule import Schedule, rectified_flow, vp_cosine, vp_linear
+from semilinear.integrators.diffusion.sde import vp
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.run.black_box import exact_divergence, flow, hutchinson, log_likelihood
+from semilinear.integrators.run.correctors import Langevin, annealed_step
+from semilinear.integrators.run.guidance import LABELS, classifier, discrete_time
+from semilinear.integrators.run.noise import per_sample
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
-from semilinear.verification.constants import alpha_sigma
-from semilinear.verification.inverse import Observation, log_likelihood_given
-from semilinear.verification.mixtures import GaussianMixture
-from semilinear.verification.problems import golden_mixture
+from semilinear.integrators.statistics.estimation import Derivatives, estimate, noised
+from semilinear.verification.inverse.posterior import Observation, log_likelihood_given
+from semilinear.verification.problems.constants import alpha_sigma
+from semilinear.verification.problems.mixtures import GaussianMixture
+from semilinear.verification.problems.named import golden_mixture
 
 VP, SDE, MIXTURE = vp_linear(), vp(), golden_mixture()
 X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)

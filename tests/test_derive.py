@@ -9,23 +9,23 @@ from typing import Any
 
 import pytest
 import sympy
-from semilinear.analysis.ansatz import ansatz
-from semilinear.analysis.derive import collocation, derive, derive_embedded
-from semilinear.analysis.derived_text import data, latex, python
-from semilinear.analysis.elimination import solve
-from semilinear.analysis.error_norm import NoMinimum
-from semilinear.analysis.expansion import expand
-from semilinear.analysis.family import Family, differences
-from semilinear.analysis.minimise import minimise_error, minimise_norm
-from semilinear.analysis.pairs import estimator_ratio, pair
-from semilinear.analysis.plan_check import check_against_plan, worst
-from semilinear.analysis.proof import local_order, prove
-from semilinear.analysis.tableau_file import parse_tableau
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.catalogue.entry import from_columns
-from semilinear.integrators.schedule import vp_linear
+from semilinear.analysis.derivation.ansatz import ansatz
+from semilinear.analysis.derivation.derive import collocation, derive, derive_embedded
+from semilinear.analysis.derivation.elimination import solve
+from semilinear.analysis.derivation.error_norm import NoMinimum
+from semilinear.analysis.derivation.family import Family, differences
+from semilinear.analysis.derivation.minimise import minimise_error, minimise_norm
+from semilinear.analysis.derivation.pairs import estimator_ratio, pair
+from semilinear.analysis.derivation.text import data, latex, python
+from semilinear.analysis.orders.expansion import expand
+from semilinear.analysis.orders.plan_check import check_against_plan, worst
+from semilinear.analysis.orders.proof import local_order, prove
+from semilinear.analysis.text.tableau_file import parse_tableau
+from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.solvers import deis, dpm_solver, unipc
-from semilinear.integrators.tableau import (
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.catalogue.entry import from_columns
+from semilinear.integrators.tableaux.tableau import (
     N,
     Stage,
     Tableau,
@@ -434,7 +434,7 @@ def test_derived_coefficients_are_those_of_a_plan(t0: float, t1: float) -> None:
 
 
 def test_a_wrong_plan_coefficient_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from semilinear.analysis import plan_check
+    from semilinear.analysis.orders import plan_check
 
     def wrong(self: Any, weight: Any) -> Any:
         return exact(self, weight) * (1 + self.number(2) ** -50)

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from semilinear.analysis.expansion import expand
-from semilinear.analysis.family import differences
-from semilinear.analysis.proof import local_order, prove
-from semilinear.analysis.search import Search
-from semilinear.analysis.tableau_file import parse_tableau
-from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.analysis.derivation.family import differences
+from semilinear.analysis.derivation.search import Search
+from semilinear.analysis.orders.expansion import expand
+from semilinear.analysis.orders.proof import local_order, prove
+from semilinear.analysis.text.tableau_file import parse_tableau
 from semilinear.integrators.solvers import dpm_solver
-from semilinear.integrators.tableau import Tableau
-from semilinear.verification.cli import main
-from semilinear.verification.terminal import FAILED, OK, USAGE
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.tableau import Tableau
+from semilinear.verification.commands.cli import main
+from semilinear.verification.commands.terminal import FAILED, OK, USAGE
 from sympy import Integer, Rational
 
 

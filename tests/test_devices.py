@@ -8,20 +8,27 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators.black_box import draw_probes, exact_divergence, hutchinson, log_likelihood
-from semilinear.integrators.conditioning import GREY_BASIS, Known, Replacement, ReplacementReleased
-from semilinear.integrators.correctors import Langevin, annealed_step, batch_mean_norm, langevin_step
-from semilinear.integrators.estimation import Derivatives, Draw, diagonal_mean, estimate, noised, regress
-from semilinear.integrators.guidance import classifier, classifier_free_network, discrete_time
-from semilinear.integrators.hooks import dynamic_thresholding
-from semilinear.integrators.noise import per_sample
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.sampler import Interlude, sample
-from semilinear.integrators.schedule import vp_linear
-from semilinear.integrators.sde import vp
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.diffusion.sde import vp
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.run.black_box import draw_probes, exact_divergence, hutchinson, log_likelihood
+from semilinear.integrators.run.conditioning import GREY_BASIS, Known, Replacement, ReplacementReleased
+from semilinear.integrators.run.correctors import Langevin, annealed_step, batch_mean_norm, langevin_step
+from semilinear.integrators.run.guidance import classifier, classifier_free_network, discrete_time
+from semilinear.integrators.run.hooks import dynamic_thresholding
+from semilinear.integrators.run.noise import per_sample
+from semilinear.integrators.run.sampler import Interlude, sample
 from semilinear.integrators.solvers import make
 from semilinear.integrators.solvers.dpm_solver_v3 import multistep
-from semilinear.integrators.statistics import gaussian
+from semilinear.integrators.statistics.estimation import (
+    Derivatives,
+    Draw,
+    diagonal_mean,
+    estimate,
+    noised,
+    regress,
+)
+from semilinear.integrators.statistics.smooth import gaussian
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 VP, SDE = vp_linear(), vp()

@@ -13,13 +13,19 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from semilinear.integrators import grids
-from semilinear.integrators.estimation import Derivatives, diagonal_mean, noised
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.plan_io import difference, load, save
-from semilinear.integrators.program import Evaluation, Plan, Row
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import Schedule, edm, rectified_flow, sub_vp, vp_cosine, vp_linear
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.schedule import (
+    Schedule,
+    edm,
+    rectified_flow,
+    sub_vp,
+    vp_cosine,
+    vp_linear,
+)
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.plans.files import difference, load, save
+from semilinear.integrators.plans.program import Evaluation, Plan, Row
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Ramp, Solver
 from semilinear.integrators.solvers import SOLVERS, dpm_solver, make
 from semilinear.integrators.solvers.dpm_solver_v3 import (
@@ -32,15 +38,16 @@ from semilinear.integrators.solvers.dpm_solver_v3 import (
     pseudo,
     singlestep,
 )
-from semilinear.integrators.statistics import Smooth, constant, from_functions, gaussian
-from semilinear.integrators.statistics_grid import Tabulated, smooth
-from semilinear.integrators.statistics_io import save as save_statistics
-from semilinear.integrators.tableau import N, P, Stage, Tableau, interpolate, omega
-from semilinear.verification.golden import DATA, read, replay_case
-from semilinear.verification.mixtures import GaussianMixture
-from semilinear.verification.own_statistics import GENERIC, for_problem, generic, statistics_of
-from semilinear.verification.problems import marginal_samples, problem
-from semilinear.verification.study import Experiment, Study, run
+from semilinear.integrators.statistics.estimation import Derivatives, diagonal_mean, noised
+from semilinear.integrators.statistics.files import save as save_statistics
+from semilinear.integrators.statistics.smooth import Smooth, constant, from_functions, gaussian
+from semilinear.integrators.statistics.table import Tabulated, smooth
+from semilinear.integrators.tableaux.tableau import N, P, Stage, Tableau, interpolate, omega
+from semilinear.verification.problems.mixtures import GaussianMixture
+from semilinear.verification.problems.named import marginal_samples, problem
+from semilinear.verification.replay.golden import DATA, read, replay_case
+from semilinear.verification.studies.flow import Experiment, Study, run
+from semilinear.verification.studies.own_statistics import GENERIC, for_problem, generic, statistics_of
 
 VP = vp_linear()
 GOLDEN = read(DATA / "dpm-solver-v3.json")
@@ -111,7 +118,7 @@ def test_a_pseudo_row_is_interpolation_up_to_two_nodes_and_not_beyond() -> None:
 @pytest.mark.parametrize("schedule", [vp_cosine(), sub_vp(), edm()], ids=lambda s: s.kind)
 @pytest.mark.parametrize("prediction", ["x0", "v", "score"])
 def test_a_plan_does_the_same_whatever_the_model_predicts(schedule: Schedule, prediction: str) -> None:
-    from semilinear.integrators.prediction import convert
+    from semilinear.integrators.diffusion.prediction import convert
 
     law = problem("golden-mixture")
     model, x = (

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from semilinear.analysis.exact import open_schedule
-from semilinear.integrators import grids
-from semilinear.integrators.arithmetic import choose
-from semilinear.integrators.germ import GERMS, Diverges, Germ, X, germ
-from semilinear.integrators.phi import phi
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.program import Row
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import rectified_flow, vp_cosine
+from semilinear.analysis.orders.exact import open_schedule
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.schedule import rectified_flow, vp_cosine
+from semilinear.integrators.numerics.arithmetic import choose
+from semilinear.integrators.numerics.germ import GERMS, Diverges, Germ, X, germ
+from semilinear.integrators.numerics.phi import phi
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.program import Row
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import make
-from semilinear.verification.identities import IDENTITIES, Identity
+from semilinear.verification.claims.identities import IDENTITIES, Identity
 
 FLOW = rectified_flow()
 ENDS: dict[str, dict[str, Any]] = {

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from semilinear.integrators.noise import BrownianPath, per_sample
-from semilinear.integrators.noise_scale import (
+from semilinear.integrators.diffusion.schedule import Schedule, edm, rectified_flow, vp_cosine, vp_linear
+from semilinear.integrators.forms.noise_scale import (
     NOISE_SCALES,
     ODE,
     REVERSE_SDE,
@@ -23,19 +23,19 @@ from semilinear.integrators.noise_scale import (
     NoiseScale,
     x,
 )
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.plan_io import difference
-from semilinear.integrators.program import Row
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import Schedule, edm, rectified_flow, vp_cosine, vp_linear
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.files import difference
+from semilinear.integrators.plans.program import Row
+from semilinear.integrators.run.noise import BrownianPath, per_sample
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Ramp, Solver
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.solvers.er_sde import er_sde, released, taylor
-from semilinear.integrators.tableau import adams, phi3
-from semilinear.verification.campaign import MAIN
-from semilinear.verification.claims import EXPECTATIONS
-from semilinear.verification.golden import DATA, read, replay_case
-from semilinear.verification.study import Experiment, Study, run
+from semilinear.integrators.tableaux.tableau import adams, phi3
+from semilinear.verification.campaign.measure import MAIN
+from semilinear.verification.claims.flow import EXPECTATIONS
+from semilinear.verification.replay.golden import DATA, read, replay_case
+from semilinear.verification.studies.flow import Experiment, Study, run
 
 VP, VE = vp_linear(), edm(2000.0)
 by_name = pytest.mark.parametrize("scale", NOISE_SCALES, ids=lambda s: s.name)

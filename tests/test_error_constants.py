@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from semilinear.analysis.solver_proof import prove_solver
+from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.integrators.solvers import make
-from semilinear.verification.claims import EXPECTATIONS
-from semilinear.verification.error_constants import Run, Setting, error_constant, projected
-from semilinear.verification.own_statistics import generic
-from semilinear.verification.quadrature_effect import RULES, Rule, effect
+from semilinear.verification.claims.flow import EXPECTATIONS
+from semilinear.verification.predictions.error_constants import Run, Setting, error_constant, projected
+from semilinear.verification.predictions.quadrature_effect import RULES, Rule, effect
+from semilinear.verification.studies.own_statistics import generic
 
 FAST = ("ddim", "dpm-solver-2", "deis-tab1", "er-sde-ode-2-corrected", "unipc-1-bh2", "dpm-solver-v3-2m")
 

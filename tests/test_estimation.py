@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators.estimation import (
+from semilinear.integrators.diffusion.prediction import PREDICTIONS, Model, convert
+from semilinear.integrators.diffusion.schedule import (
+    Schedule,
+    edm,
+    rectified_flow,
+    sub_vp,
+    vp_cosine,
+    vp_linear,
+)
+from semilinear.integrators.numerics.series import Series
+from semilinear.integrators.statistics.estimation import (
     Derivatives,
     Draw,
     diagonal_mean,
@@ -19,13 +29,10 @@ from semilinear.integrators.estimation import (
     regress,
     slope_on_grid,
 )
-from semilinear.integrators.prediction import PREDICTIONS, Model, convert
-from semilinear.integrators.schedule import Schedule, edm, rectified_flow, sub_vp, vp_cosine, vp_linear
-from semilinear.integrators.series import Series
-from semilinear.verification.golden import DATA, read
-from semilinear.verification.mixture_statistics import exact_series, exact_statistics, quadrature
-from semilinear.verification.mixtures import GaussianMixture
-from semilinear.verification.problems import golden_mixture
+from semilinear.verification.problems.mixture_statistics import exact_series, exact_statistics, quadrature
+from semilinear.verification.problems.mixtures import GaussianMixture
+from semilinear.verification.problems.named import golden_mixture
+from semilinear.verification.replay.golden import DATA, read
 
 GOLDEN = read(DATA / "dpm-solver-v3.json")
 BLOCK = GOLDEN["ems_estimation"]

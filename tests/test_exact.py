@@ -11,17 +11,17 @@ import pytest
 import sympy
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.analysis.exact import ALPHA, canonical, equal_steps, exact_steps, is_zero, node
-from semilinear.integrators.arithmetic import SYMBOLIC, multiprecision
-from semilinear.integrators.compiler import StepCompiler
-from semilinear.integrators.form import Exponential
-from semilinear.integrators.program import Evaluation, Row
-from semilinear.integrators.quadrature import GAUSS
-from semilinear.integrators.schedule import vp_linear
+from semilinear.analysis.orders.exact import ALPHA, canonical, equal_steps, exact_steps, is_zero, node
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.forms.form import Exponential
+from semilinear.integrators.numerics.arithmetic import SYMBOLIC, multiprecision
+from semilinear.integrators.numerics.quadrature import GAUSS
+from semilinear.integrators.plans.compiler import StepCompiler
+from semilinear.integrators.plans.program import Evaluation, Row
 from semilinear.integrators.solvers import SOLVERS, dpm_solver_v3, make
-from semilinear.integrators.statistics import constant
-from semilinear.integrators.tableau import N, Tableau, phi1
-from semilinear.verification.identities import IDENTITIES, Identity
+from semilinear.integrators.statistics.smooth import constant
+from semilinear.integrators.tableaux.tableau import N, Tableau, phi1
+from semilinear.verification.claims.identities import IDENTITIES, Identity
 from sympy import Rational, exp, log
 
 L0, L1, L2 = (node(i) for i in range(3))

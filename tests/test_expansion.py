@@ -12,14 +12,14 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from semilinear.analysis.defects import Defects
-from semilinear.analysis.expansion import Expansion, duhamel, unweighted, weighted
-from semilinear.analysis.proof import leading_terms, local_order, prove
-from semilinear.analysis.ring import Field, NotInRing
-from semilinear.analysis.trees import trees
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.catalogue.entry import from_columns
-from semilinear.integrators.tableau import (
+from semilinear.analysis.algebra.ring import Field, NotInRing
+from semilinear.analysis.algebra.trees import trees
+from semilinear.analysis.orders.defects import Defects
+from semilinear.analysis.orders.expansion import Expansion, duhamel, unweighted, weighted
+from semilinear.analysis.orders.proof import leading_terms, local_order, prove
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.catalogue.entry import from_columns
+from semilinear.integrators.tableaux.tableau import (
     N,
     P,
     Stage,

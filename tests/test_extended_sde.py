@@ -9,10 +9,11 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
-from semilinear.integrators.extended_sde import ByParts, exact, extended_reverse_sde
-from semilinear.integrators.form import Form
-from semilinear.integrators.grids import karras, uniform_lambda
-from semilinear.integrators.noise_scale import (
+from semilinear.integrators.diffusion.grids import karras, uniform_lambda
+from semilinear.integrators.diffusion.schedule import Schedule, edm, vp_cosine, vp_linear
+from semilinear.integrators.forms.extended import ByParts, exact, extended_reverse_sde
+from semilinear.integrators.forms.form import Form
+from semilinear.integrators.forms.noise_scale import (
     NOISE_SCALES,
     ODE,
     SDE_1,
@@ -23,11 +24,10 @@ from semilinear.integrators.noise_scale import (
     sde_1,
     x,
 )
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.plan_io import difference
-from semilinear.integrators.quadrature import LeftRiemann
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import Schedule, edm, vp_cosine, vp_linear
+from semilinear.integrators.numerics.quadrature import LeftRiemann
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.files import difference
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers.er_sde import er_sde, released, uncorrected
 

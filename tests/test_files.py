@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from semilinear.integrators.files import write_atomically
+from semilinear.integrators.numerics.files import write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(

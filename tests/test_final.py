@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.analysis.solver_proof import prove_solver
-from semilinear.integrators import grids
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.plan_io import difference
-from semilinear.integrators.program import Row
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import edm, vp_linear
+from semilinear.analysis.orders.solver_proof import prove_solver
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.schedule import edm, vp_linear
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.plans.files import difference
+from semilinear.integrators.plans.program import Row
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import FULL, FinalPolicy, Ramp
 from semilinear.integrators.solvers import SOLVERS, classical, make
-from semilinear.integrators.tableau import adams
-from semilinear.verification import cli
-from semilinear.verification.coupled import CoupledExperiment
-from semilinear.verification.ladders import settled
-from semilinear.verification.own_statistics import on_experiment
-from semilinear.verification.problems import golden_mixture, problem
-from semilinear.verification.stochastic import StochasticExperiment
-from semilinear.verification.study import LADDER, Experiment, run
+from semilinear.integrators.tableaux.tableau import adams
+from semilinear.verification.commands import cli
+from semilinear.verification.problems.named import golden_mixture, problem
+from semilinear.verification.studies.coupled import CoupledExperiment
+from semilinear.verification.studies.flow import LADDER, Experiment, run
+from semilinear.verification.studies.gaussian import StochasticExperiment
+from semilinear.verification.studies.ladders import settled
+from semilinear.verification.studies.own_statistics import on_experiment
 
 VP = vp_linear()
 

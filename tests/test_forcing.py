@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators.form import Exponential, Form, Step
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import Schedule, edm
+from semilinear.integrators.diffusion.schedule import Schedule, edm
+from semilinear.integrators.forms.form import Exponential, Form, Step
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Ramp, Solver
-from semilinear.integrators.tableau import N, Stage, Tableau, adams, phi1
+from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, adams, phi1
 
 
 def forced(power: int, size: np.ndarray) -> Solver:

@@ -10,22 +10,29 @@ import numpy as np
 import pytest
 import scipy.integrate
 import torch
-from semilinear.integrators import form as forms
-from semilinear.integrators import sde_forms
-from semilinear.integrators.arithmetic import Value, multiprecision, of
-from semilinear.integrators.discrete import discrete, linear_betas
-from semilinear.integrators.form import Form, Measured, Variable
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.plan_io import difference, from_json, to_json
-from semilinear.integrators.program import Row
-from semilinear.integrators.quadrature import GAUSS, LeftRiemann
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import Schedule, rectified_flow, sub_vp, ve, vp_cosine, vp_linear
+from semilinear.integrators.diffusion.discrete import discrete, linear_betas
+from semilinear.integrators.diffusion.schedule import (
+    Schedule,
+    rectified_flow,
+    sub_vp,
+    ve,
+    vp_cosine,
+    vp_linear,
+)
+from semilinear.integrators.forms import form as forms
+from semilinear.integrators.forms import reverse as sde_forms
+from semilinear.integrators.forms.form import Form, Measured, Variable
+from semilinear.integrators.numerics.arithmetic import Value, multiprecision, of
+from semilinear.integrators.numerics.quadrature import GAUSS, LeftRiemann
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.plans.files import difference, from_json, to_json
+from semilinear.integrators.plans.program import Row
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Ramp, Repeat, Solver
 from semilinear.integrators.solvers import make
-from semilinear.integrators.tableau import N, Tableau, adams, phi1
-from semilinear.integrators.tableau import N as NN
-from semilinear.verification.problems import rotated_product
+from semilinear.integrators.tableaux.tableau import N, Tableau, adams, phi1
+from semilinear.integrators.tableaux.tableau import N as NN
+from semilinear.verification.problems.named import rotated_product
 
 VP = vp_linear()
 ODE = {

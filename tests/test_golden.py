@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.solvers import deis
-from semilinear.verification.golden import DATA, read, replay_case, replay_file
-from semilinear.verification.releases import dpm_solver
-from semilinear.verification.releases.deis import DEIS_METHODS
-from semilinear.verification.releases.rebuild import GoldenError, relative_difference, within_domain
+from semilinear.verification.replay.golden import DATA, read, replay_case, replay_file
+from semilinear.verification.replay.releases import dpm_solver
+from semilinear.verification.replay.releases.deis import DEIS_METHODS
+from semilinear.verification.replay.releases.rebuild import GoldenError, relative_difference, within_domain
 
 FILES = sorted(DATA.glob("*.json"))
 CASES = [(path, i) for path in FILES for i in range(len(read(path)["cases"]))]

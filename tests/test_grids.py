@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.integrators import grids
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.discrete import discrete, linear_betas
-from semilinear.integrators.grids import Grid
-from semilinear.integrators.schedule import edm, rectified_flow, vp_cosine, vp_linear
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.discrete import discrete, linear_betas
+from semilinear.integrators.diffusion.grids import Grid
+from semilinear.integrators.diffusion.schedule import edm, rectified_flow, vp_cosine, vp_linear
+from semilinear.integrators.numerics.arithmetic import multiprecision
 
 ALL = (
     grids.uniform_t(),

@@ -6,20 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators.guidance import (
+from semilinear.integrators.diffusion.prediction import convert
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.run.guidance import (
     LABELS,
     classifier,
     classifier_free,
     classifier_free_network,
     discrete_time,
 )
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.prediction import convert
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
-from semilinear.verification.mixtures import GaussianMixture
-from semilinear.verification.problems import golden_mixture
+from semilinear.verification.problems.mixtures import GaussianMixture
+from semilinear.verification.problems.named import golden_mixture
 
 VP = vp_linear()
 MIXTURE = golden_mixture()

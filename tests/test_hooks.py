@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 import torch
-from semilinear.integrators.hooks import dynamic_thresholding
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.run.hooks import dynamic_thresholding
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
 
 VP = vp_linear()

@@ -11,20 +11,21 @@ import numpy as np
 import pytest
 import scipy.integrate
 import torch
-from semilinear.integrators import sde
-from semilinear.integrators.conditioning import GREY_BASIS, Known, Replacement, ReplacementReleased
-from semilinear.integrators.grids import uniform_t
-from semilinear.integrators.guidance import classifier
-from semilinear.integrators.noise import per_sample
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.sampler import sample
+from semilinear.integrators.diffusion import sde
+from semilinear.integrators.diffusion.grids import uniform_t
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.run.conditioning import GREY_BASIS, Known, Replacement, ReplacementReleased
+from semilinear.integrators.run.guidance import classifier
+from semilinear.integrators.run.noise import per_sample
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
-from semilinear.verification import inverse_report, inverse_study
-from semilinear.verification.inverse import Observation, log_likelihood_given, posterior
-from semilinear.verification.inverse_report import report
-from semilinear.verification.inverse_study import PROBLEMS, SAMPLERS, moments, study
-from semilinear.verification.mixtures import GaussianMixture
-from semilinear.verification.problems import golden_mixture
+from semilinear.verification.inverse import report as inverse_report
+from semilinear.verification.inverse import study as inverse_study
+from semilinear.verification.inverse.posterior import Observation, log_likelihood_given, posterior
+from semilinear.verification.inverse.report import report
+from semilinear.verification.inverse.study import PROBLEMS, SAMPLERS, moments, study
+from semilinear.verification.problems.mixtures import GaussianMixture
+from semilinear.verification.problems.named import golden_mixture
 
 MIXTURE = golden_mixture()
 VP = sde.vp().schedule

@@ -14,19 +14,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate
-from semilinear.integrators import grids
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.form import data_in_lambda
-from semilinear.integrators.noise import per_sample
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.plan_io import difference
-from semilinear.integrators.program import Evaluation, Row
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import Schedule, edm, vp_cosine, vp_linear
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.schedule import Schedule, edm, vp_cosine, vp_linear
+from semilinear.integrators.forms.form import data_in_lambda
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.files import difference
+from semilinear.integrators.plans.program import Evaluation, Row
+from semilinear.integrators.run.noise import per_sample
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Repeat, Solver
 from semilinear.integrators.solvers import dpm_solver, k_diffusion, make, stochastic
-from semilinear.integrators.tableau import adams, omega, phi3
-from semilinear.verification.problems import problem
+from semilinear.integrators.tableaux.tableau import adams, omega, phi3
+from semilinear.verification.problems.named import problem
 
 VP, EDM = vp_linear(), edm()
 PROBLEM = problem("golden-mixture")

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate._ivp import dop853_coefficients
-from semilinear.integrators import grids
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
-from semilinear.verification.experiment import UNITS, Experiment, Run
-from semilinear.verification.findings import precision
-from semilinear.verification.network import NetworkProblem
-from semilinear.verification.problems import problem
-from semilinear.verification.stochastic import StochasticExperiment, study
-from semilinear.verification.stochastic_sampler import measure_stochastic
-from semilinear.verification.study import measure, run
+from semilinear.verification.problems.named import problem
+from semilinear.verification.problems.network import NetworkProblem
+from semilinear.verification.studies.experiment import UNITS, Experiment, Run
+from semilinear.verification.studies.findings import precision
+from semilinear.verification.studies.flow import measure, run
+from semilinear.verification.studies.gaussian import StochasticExperiment, study
+from semilinear.verification.studies.sampler import measure_stochastic
 
 VP = vp_linear()
 F = VP.formulas

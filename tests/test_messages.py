@@ -10,22 +10,22 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from semilinear.analysis.stability import Amplification
-from semilinear.analysis.stability_region import largest_stable_step, real_interval, region
-from semilinear.integrators import discrete, grids, schedule
-from semilinear.integrators.adaptive import Controller
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.grids import uniform_lambda
-from semilinear.integrators.messages import shown
-from semilinear.integrators.phi import phi
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.schedule import vp_linear
+from semilinear.analysis.stability.amplification import Amplification
+from semilinear.analysis.stability.region import largest_stable_step, real_interval, region
+from semilinear.integrators.diffusion import discrete, grids, schedule
+from semilinear.integrators.diffusion.grids import uniform_lambda
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics.phi import phi
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.run.adaptive import Controller
 from semilinear.integrators.solvers import SOLVERS, make
-from semilinear.integrators.tableau import adams, nested_collocation
-from semilinear.verification.coupled import CoupledExperiment
-from semilinear.verification.mixtures import GaussianMixture
-from semilinear.verification.problems import problem
-from semilinear.verification.stochastic import StochasticExperiment
+from semilinear.integrators.tableaux.tableau import adams, nested_collocation
+from semilinear.verification.problems.mixtures import GaussianMixture
+from semilinear.verification.problems.named import problem
+from semilinear.verification.studies.coupled import CoupledExperiment
+from semilinear.verification.studies.gaussian import StochasticExperiment
 
 F: Any = np.float64
 I: Any = np.int64

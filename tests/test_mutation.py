@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 import sympy
-from semilinear.analysis import mutation
-from semilinear.analysis.defects import Defects
-from semilinear.analysis.expansion import FORMS, Expansion
-from semilinear.analysis.local_order import LocalError
-from semilinear.analysis.mutation import Case, campaign, listed, mutants, trials
-from semilinear.analysis.proof import prove
-from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.analysis.orders import mutation
+from semilinear.analysis.orders.defects import Defects
+from semilinear.analysis.orders.expansion import FORMS, Expansion
+from semilinear.analysis.orders.local_order import LocalError
+from semilinear.analysis.orders.mutation import Case, campaign, listed, mutants, trials
+from semilinear.analysis.orders.proof import prove
 from semilinear.integrators.solvers import make
-from semilinear.integrators.tableau import (
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.tableau import (
     N,
     Stage,
     Tableau,

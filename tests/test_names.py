@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from semilinear.integrators.names import nearest
+from semilinear.integrators.numerics.names import nearest
 
 LISTED = ("krogstad4", "lawson4", "dpm-solver-2")
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators.form import data_in_lambda
-from semilinear.integrators.noise import BrownianPath, per_sample
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import vp_linear
-from semilinear.integrators.sde_forms import NoiseLevel, sde_data, sde_noise
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.forms.form import data_in_lambda
+from semilinear.integrators.forms.reverse import NoiseLevel, sde_data, sde_noise
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.run.noise import BrownianPath, per_sample
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
 from semilinear.integrators.solvers.stochastic import sa_solver, seeds
-from semilinear.verification.problems import problem
+from semilinear.verification.problems.named import problem
 
 VP = vp_linear()
 FORM = sde_data()(VP)

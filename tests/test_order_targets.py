@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from semilinear.verification.cli import main
+from semilinear.verification.commands.cli import main
 
 ETDRK2 = {"c": ["0", "1"], "a": [[], ["phi(1, 1)"]], "b": ["phi(1, 1) - phi(2, 1)", "phi(2, 1)"]}
 HEUN = {"c": ["0", "1"], "a": [[], ["1"]], "b": ["1/2", "1/2"]}

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 from semilinear.analysis.convergence import OrderEstimate
-from semilinear.analysis.proof import prove
-from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.analysis.orders.proof import prove
 from semilinear.integrators.solvers import make
-from semilinear.integrators.tableau import N, Stage, Tableau, phi1, phi2
-from semilinear.verification.linearised import NonlinearProblem, gradient_system
-from semilinear.verification.parabolic import (
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi1, phi2
+from semilinear.verification.systems.linearised import NonlinearProblem, gradient_system
+from semilinear.verification.systems.parabolic import (
     STEPS,
     linearised_slope,
     parabolic,
     parabolic_linearised,
     stiff_slopes,
 )
-from semilinear.verification.semilinear_problems import coupled_system, integrate
+from semilinear.verification.systems.semilinear import coupled_system, integrate
 from sympy import Integer, Symbol
 
 KINDS = ("local", "nonlocal")

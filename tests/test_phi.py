@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.phi import phi, phi_matrix
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.integrators.numerics.phi import phi, phi_matrix
 
 EXACT = multiprecision(60).context
 
@@ -158,7 +158,7 @@ def test_overflow_is_infinity_for_every_kind() -> None:
 
 
 def test_an_integer_matrix_becomes_float() -> None:
-    from semilinear.integrators.phi import phi_matrix
+    from semilinear.integrators.numerics.phi import phi_matrix
 
     a = [[0, 1], [-1, 0]]
     assert np.array_equal(phi_matrix(1, np.array(a)), phi_matrix(1, np.array(a, float)))

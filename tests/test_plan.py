@@ -12,20 +12,20 @@ import sympy
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.integrators import discrete, grids
-from semilinear.integrators import form as forms
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.form import data_in_lambda, noise_in_lambda, noise_in_time
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.plan_io import PlanError, difference, from_json, load, save, to_json
-from semilinear.integrators.program import Evaluation, Row
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import edm, rectified_flow, ve, vp_cosine, vp_linear
+from semilinear.integrators.diffusion import discrete, grids
+from semilinear.integrators.diffusion.schedule import edm, rectified_flow, ve, vp_cosine, vp_linear
+from semilinear.integrators.forms import form as forms
+from semilinear.integrators.forms.form import data_in_lambda, noise_in_lambda, noise_in_time
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.files import PlanError, difference, from_json, load, save, to_json
+from semilinear.integrators.plans.program import Evaluation, Row
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Ramp, Repeat, Solver, StepContext
 from semilinear.integrators.solvers import SOLVERS, deis, dpm_solver, make
-from semilinear.integrators.tableau import N, Stage, Tableau, phi, phi1
-from semilinear.integrators.tableau import N as NN
-from semilinear.verification.own_statistics import generic
+from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi, phi1
+from semilinear.integrators.tableaux.tableau import N as NN
+from semilinear.verification.studies.own_statistics import generic
 
 VP = vp_linear()
 NONSENSE: Any = "nonsense"
@@ -456,7 +456,7 @@ def test_orders_without_a_solver_are_refused_at_construction(build: Any, message
 
 
 def test_a_tableau_with_more_history_than_the_ramp_provides_is_refused() -> None:
-    from semilinear.integrators.tableau import adams
+    from semilinear.integrators.tableaux.tableau import adams
 
     with pytest.raises(ValueError, match="uses 2 earlier evaluations, 0 exist"):
         compile_plan(Solver("bad", data_in_lambda, Ramp((adams(3),)), 3, "test"), VP, steps=4, **RANGE)
@@ -694,9 +694,9 @@ def test_a_boolean_is_not_a_number_of_steps() -> None:
 def test_coefficient_arrays_are_read_only() -> None:
     import dataclasses
 
-    from semilinear.integrators.plan_io import from_json, to_json
+    from semilinear.integrators.plans.files import from_json, to_json
     from semilinear.integrators.solver import Solver
-    from semilinear.integrators.tableau import N, Tableau, phi1
+    from semilinear.integrators.tableaux.tableau import N, Tableau, phi1
 
     euler = Tableau((), phi1 * N(0))
     u = np.array([0.25, -0.5])

@@ -5,8 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from semilinear.integrators.prediction import PREDICTIONS, conversion, convert
-from semilinear.integrators.schedule import Schedule, edm, rectified_flow, sub_vp, ve, vp_cosine, vp_linear
+from semilinear.integrators.diffusion.prediction import PREDICTIONS, conversion, convert
+from semilinear.integrators.diffusion.schedule import (
+    Schedule,
+    edm,
+    rectified_flow,
+    sub_vp,
+    ve,
+    vp_cosine,
+    vp_linear,
+)
 
 SCHEDULES = (vp_linear(), sub_vp(), ve(), edm(), rectified_flow())
 

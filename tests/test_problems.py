@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.schedule import rectified_flow, sub_vp, ve, vp_linear
-from semilinear.verification.mixtures import EmpiricalMixture, GaussianMixture
-from semilinear.verification.problems import PROBLEMS, digits, golden_mixture, marginal_samples, problem
-from semilinear.verification.products import RotatedProduct, rational_rotation
-from semilinear.verification.reference import reference
+from semilinear.integrators.diffusion.schedule import rectified_flow, sub_vp, ve, vp_linear
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.verification.problems.mixtures import EmpiricalMixture, GaussianMixture
+from semilinear.verification.problems.named import PROBLEMS, digits, golden_mixture, marginal_samples, problem
+from semilinear.verification.problems.products import RotatedProduct, rational_rotation
+from semilinear.verification.problems.reference import reference
 
 VP = vp_linear()
 SMALL = ("gaussian", "mixture-1d", "rotated-product-2d", "rotated-product-8d", "golden-mixture")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.solvers import make
-from semilinear.verification import coupled, stochastic, study
-from semilinear.verification.problems import problem
-from semilinear.verification.progress import counted
+from semilinear.verification.problems.named import problem
+from semilinear.verification.studies import coupled
+from semilinear.verification.studies import flow as study
+from semilinear.verification.studies import gaussian as stochastic
+from semilinear.verification.studies.progress import counted
 
 
 def test_what_is_done_is_told_once_the_next_is_asked_for() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from semilinear.analysis.expansion import unweighted
-from semilinear.analysis.proof import CAP, Proof, Violation, local_order, prove
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.catalogue.entry import from_columns
-from semilinear.integrators.tableau import (
+from semilinear.analysis.orders.expansion import unweighted
+from semilinear.analysis.orders.proof import CAP, Proof, Violation, local_order, prove
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.catalogue.entry import from_columns
+from semilinear.integrators.tableaux.tableau import (
     N,
     P,
     Stage,

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from semilinear.analysis.lookup import tableau_of
-from semilinear.analysis.tableau_file import Document, tableau_data, write_tableau
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.names import UnknownTableau
+from semilinear.analysis.text.tableau_file import Document, tableau_data, write_tableau
+from semilinear.integrators.numerics.names import UnknownTableau
 from semilinear.integrators.solvers import SOLVERS, make
-from semilinear.integrators.tableau import N, P, Tableau, interpolate, phi1
-from semilinear.verification.cli import main
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.tableau import N, P, Tableau, interpolate, phi1
+from semilinear.verification.commands.cli import main
 from sympy import Integer, Rational
 
 KEYS = {"classical", "scalar", "stiff", "weak_stiff", "principal_error_norm", "violated"}

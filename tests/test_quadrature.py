@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.integrators.arithmetic import FLOAT64, multiprecision
-from semilinear.integrators.quadrature import GAUSS, LeftRiemann
+from semilinear.integrators.numerics.arithmetic import FLOAT64, multiprecision
+from semilinear.integrators.numerics.quadrature import GAUSS, LeftRiemann
 
 
 @given(a=st.floats(-3, 3), b=st.floats(-3, 3))

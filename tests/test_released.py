@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 import sympy
-from semilinear.analysis.expansion import unweighted
-from semilinear.analysis.runge_kutta import plain
-from semilinear.integrators.catalogue.released import RELEASES, RES4LYF, SKRAMPLE, Butcher, Released
-from semilinear.integrators.catalogue.released.table import collect, collocation, number, parse, shu_osher
-from semilinear.integrators.tableau import Tableau
-from semilinear.verification import released_report
-from semilinear.verification.proofs import failures
-from semilinear.verification.released_tables import (
+from semilinear.analysis.orders.expansion import unweighted
+from semilinear.analysis.orders.runge_kutta import plain
+from semilinear.integrators.tableaux.catalogue.released import RELEASES, RES4LYF, SKRAMPLE, Butcher, Released
+from semilinear.integrators.tableaux.catalogue.released.table import (
+    collect,
+    collocation,
+    number,
+    parse,
+    shu_osher,
+)
+from semilinear.integrators.tableaux.tableau import Tableau
+from semilinear.verification.audit.released_tables import (
     Audit,
     AuditTask,
     TableProof,
@@ -27,6 +31,8 @@ from semilinear.verification.released_tables import (
     measure,
     releases_json,
 )
+from semilinear.verification.campaign.prove import failures
+from semilinear.verification.reporting import released as released_report
 from sympy import Rational, sqrt
 
 TABLES = {f"{name}/{key}": t for name, r in RELEASES.items() for key, t in r.tables.items()}

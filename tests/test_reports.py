@@ -10,19 +10,21 @@ from typing import Any
 
 import pytest
 from semilinear.analysis.convergence import NEAR, OrderEstimate
-from semilinear.analysis.mutation import listed
-from semilinear.integrators.catalogue import CATALOGUE
+from semilinear.analysis.orders.mutation import listed
 from semilinear.integrators.solvers import SOLVERS
-from semilinear.verification import proof_report, selection
-from semilinear.verification.campaign import MAIN, Measured
-from semilinear.verification.claims import EXPECTATIONS, Expectation
-from semilinear.verification.cli import main
-from semilinear.verification.golden import CaseResult, agreement
-from semilinear.verification.identities import IDENTITIES
-from semilinear.verification.proofs import failures
-from semilinear.verification.quadrature_effect import RULES
-from semilinear.verification.released_tables import audit_tasks
-from semilinear.verification.report import (
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.verification.audit.released_tables import audit_tasks
+from semilinear.verification.campaign import selection
+from semilinear.verification.campaign.measure import MAIN, Measured
+from semilinear.verification.campaign.prove import failures
+from semilinear.verification.claims.flow import EXPECTATIONS, Expectation
+from semilinear.verification.claims.identities import IDENTITIES
+from semilinear.verification.claims.stochastic import STOCHASTIC_EXPECTATIONS
+from semilinear.verification.commands.cli import main
+from semilinear.verification.predictions.quadrature_effect import RULES
+from semilinear.verification.replay.golden import CaseResult, agreement
+from semilinear.verification.reporting import proofs as proof_report
+from semilinear.verification.reporting.orders import (
     BEGIN,
     END,
     FAMILIES,
@@ -31,8 +33,7 @@ from semilinear.verification.report import (
     update_readme,
     with_block,
 )
-from semilinear.verification.stochastic_claims import STOCHASTIC_EXPECTATIONS
-from semilinear.verification.study import Study
+from semilinear.verification.studies.flow import Study
 
 ROOT = Path(__file__).parents[1]
 ORDERS = ROOT / "reports" / "orders.json"
@@ -200,8 +201,8 @@ def study(order: float) -> Study:
 
 def test_a_study_in_json_is_the_study() -> None:
     from semilinear.analysis.convergence import Point
-    from semilinear.verification.results import _row
-    from semilinear.verification.study_records import study_json
+    from semilinear.verification.campaign.records import _row
+    from semilinear.verification.studies.records import study_json
 
     points = (Point(4, 1.0, 0.1, True), Point(6, float("inf"), 0.1, False))
     e = dataclasses.replace(estimate(2.0), points=points)
@@ -225,7 +226,7 @@ def test_a_block_without_its_end_is_refused() -> None:
 
 
 def test_cases_that_are_not_built_show_in_the_replay_table() -> None:
-    from semilinear.verification.report import _replay_table
+    from semilinear.verification.reporting.orders import _replay_table
 
     case = {"file": "f", "difference": None, "ok": False, "nfe_ok": False}
     assert "not all built" in _replay_table([case, case | {"difference": 1e-14}])

@@ -8,15 +8,15 @@ import pytest
 import sympy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from semilinear.integrators import grids
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.plan_io import difference
-from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.files import difference
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import make, res
-from semilinear.integrators.tableau import Tableau, adams, at_zero, omega, phi, phi1, phi2
-from semilinear.verification.problems import problem
-from semilinear.verification.study import LADDER, Experiment, run
+from semilinear.integrators.tableaux.tableau import Tableau, adams, at_zero, omega, phi, phi1, phi2
+from semilinear.verification.problems.named import problem
+from semilinear.verification.studies.flow import LADDER, Experiment, run
 from sympy import Expr, Rational
 
 VP = vp_linear()

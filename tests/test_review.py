@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators.black_box import draw_probes, flow
-from semilinear.integrators.estimation import estimate, noised
-from semilinear.integrators.form import data_in_lambda
-from semilinear.integrators.noise import per_sample
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.schedule import vp_linear
-from semilinear.integrators.sde import vp
-from semilinear.integrators.sde_forms import sde_data
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.diffusion.sde import vp
+from semilinear.integrators.forms.form import data_in_lambda
+from semilinear.integrators.forms.reverse import sde_data
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.run.black_box import draw_probes, flow
+from semilinear.integrators.run.noise import per_sample
 from semilinear.integrators.solver import Repeat, Solver
-from semilinear.integrators.statistics_grid import Tabulated, smooth
-from semilinear.integrators.tableau import N, Stage, Tableau, phi1
-from semilinear.verification.cli import main
-from semilinear.verification.golden import DATA, replay_case
+from semilinear.integrators.statistics.estimation import estimate, noised
+from semilinear.integrators.statistics.table import Tabulated, smooth
+from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi1
+from semilinear.verification.commands.cli import main
+from semilinear.verification.replay.golden import DATA, replay_case
 
 VP = vp_linear()
 X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)

@@ -10,10 +10,10 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from semilinear.analysis.expansion import expressions
-from semilinear.analysis.ring import Element, Field, NotInRing, Ring
+from semilinear.analysis.algebra.ring import Element, Field, NotInRing, Ring
+from semilinear.analysis.orders.expansion import expressions
 from semilinear.integrators.solvers import SOLVERS, make
-from semilinear.integrators.tableau import omega, phi, phi1, phi2, phi3, z
+from semilinear.integrators.tableaux.tableau import omega, phi, phi1, phi2, phi3, z
 from sympy import E, Float, I, Rational, Symbol, exp, pi, sin, sqrt
 
 A, Q = Symbol("a", positive=True), Symbol("q")

@@ -7,14 +7,14 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from semilinear.analysis.plan_check import check_against_plan, worst
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.form import FormOf, data_in_lambda, noise_in_lambda
-from semilinear.integrators.phi import phi
-from semilinear.integrators.rounding import BITS, LARGEST, phis
-from semilinear.integrators.schedule import vp_linear
-from semilinear.integrators.tableau import adams, nested_collocation
+from semilinear.analysis.orders.plan_check import check_against_plan, worst
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_lambda
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.integrators.numerics.phi import phi
+from semilinear.integrators.plans.rounding import BITS, LARGEST, phis
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.tableau import adams, nested_collocation
 
 VP = vp_linear()
 MP = multiprecision(140)

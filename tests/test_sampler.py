@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators import sde_forms
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.boundary import NonFiniteError, given_noise
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.program import Row
-from semilinear.integrators.sampler import StepInfo, sample
-from semilinear.integrators.schedule import ve, vp_linear
+from semilinear.integrators.diffusion.schedule import ve, vp_linear
+from semilinear.integrators.forms import reverse as sde_forms
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.program import Row
+from semilinear.integrators.run.boundary import NonFiniteError, given_noise
+from semilinear.integrators.run.sampler import StepInfo, sample
 from semilinear.integrators.solver import Repeat, Solver
 from semilinear.integrators.solvers import SOLVERS, dpm_solver, make
-from semilinear.integrators.tableau import N as NN
-from semilinear.integrators.tableau import Tableau, phi1
-from semilinear.verification.own_statistics import generic
-from semilinear.verification.problems import mixture_1d, rotated_product
+from semilinear.integrators.tableaux.tableau import N as NN
+from semilinear.integrators.tableaux.tableau import Tableau, phi1
+from semilinear.verification.problems.named import mixture_1d, rotated_product
+from semilinear.verification.studies.own_statistics import generic
 from torch.utils._python_dispatch import TorchDispatchMode
 
 VP = vp_linear()

@@ -9,15 +9,23 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.discrete import (
+from semilinear.integrators.diffusion.discrete import (
     cosine_betas,
     discrete,
     discrete_alpha_squared,
     linear_betas,
     scaled_linear_betas,
 )
-from semilinear.integrators.schedule import Schedule, edm, rectified_flow, sub_vp, ve, vp_cosine, vp_linear
+from semilinear.integrators.diffusion.schedule import (
+    Schedule,
+    edm,
+    rectified_flow,
+    sub_vp,
+    ve,
+    vp_cosine,
+    vp_linear,
+)
+from semilinear.integrators.numerics.arithmetic import multiprecision
 
 SCHEDULES = {
     "vp-linear": vp_linear(),

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from semilinear.integrators import grids
-from semilinear.integrators.arithmetic import FLOAT64, multiprecision
-from semilinear.integrators.compiler import StepCompiler
-from semilinear.integrators.discrete import discrete, linear_betas
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.plan_io import difference
-from semilinear.integrators.program import Row
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import edm, vp_cosine, vp_linear
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.discrete import discrete, linear_betas
+from semilinear.integrators.diffusion.schedule import edm, vp_cosine, vp_linear
+from semilinear.integrators.numerics.arithmetic import FLOAT64, multiprecision
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.compiler import StepCompiler
+from semilinear.integrators.plans.files import difference
+from semilinear.integrators.plans.program import Row
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Ramp, Repeat, Solver, StepContext
 from semilinear.integrators.solvers import SOLVERS, make, scire
 from semilinear.integrators.solvers.dpm_solver import fast_orders
@@ -33,12 +33,12 @@ from semilinear.integrators.solvers.scire_snapshots import (
     phi_1,
     phi_as_released,
 )
-from semilinear.integrators.tableau import N, P, Tableau, adams, at_zero, omega
-from semilinear.verification.claims import EXPECTATIONS
-from semilinear.verification.golden import DATA, read, replay_case
-from semilinear.verification.problems import problem
-from semilinear.verification.releases import scire as release
-from semilinear.verification.study import Experiment
+from semilinear.integrators.tableaux.tableau import N, P, Tableau, adams, at_zero, omega
+from semilinear.verification.claims.flow import EXPECTATIONS
+from semilinear.verification.problems.named import problem
+from semilinear.verification.replay.golden import DATA, read, replay_case
+from semilinear.verification.replay.releases import scire as release
+from semilinear.verification.studies.flow import Experiment
 from sympy import Integer, Rational, Symbol
 
 VP = vp_linear()

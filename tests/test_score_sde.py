@@ -12,8 +12,12 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators import sde
-from semilinear.integrators.correctors import (
+from semilinear.integrators.diffusion import sde
+from semilinear.integrators.diffusion.grids import uniform_t
+from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.program import Row
+from semilinear.integrators.run.correctors import (
     InTurn,
     Langevin,
     annealed_step,
@@ -24,17 +28,13 @@ from semilinear.integrators.correctors import (
     reported_nfe,
     unit_factor,
 )
-from semilinear.integrators.grids import uniform_t
-from semilinear.integrators.noise import per_sample
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.program import Row
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import Schedule
+from semilinear.integrators.run.noise import per_sample
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make, score_sde
-from semilinear.verification.golden import DATA, read, replay_case
-from semilinear.verification.mixtures import GaussianMixture
-from semilinear.verification.problems import golden_mixture
+from semilinear.verification.problems.mixtures import GaussianMixture
+from semilinear.verification.problems.named import golden_mixture
+from semilinear.verification.replay.golden import DATA, read, replay_case
 
 VP, SUB, VE = (process.schedule for process in (sde.vp(), sde.sub_vp(), sde.ve()))
 MIXTURE = golden_mixture()
@@ -310,7 +310,7 @@ def test_a_langevin_step_is_its_formula() -> None:
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v", "score"])
 def test_a_corrector_takes_every_prediction(prediction: str) -> None:
-    from semilinear.integrators.prediction import convert
+    from semilinear.integrators.diffusion.prediction import convert
 
     model = convert(VP, MIXTURE.model(VP), "eps", prediction)
     corrector = Langevin(VP, annealed_step(0.16), per_sample(0), 2, prediction=prediction)

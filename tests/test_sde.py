@@ -9,10 +9,10 @@ import mpmath
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators import schedule, sde
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.schedule import Schedule
-from semilinear.verification.problems import golden_mixture
+from semilinear.integrators.diffusion import schedule, sde
+from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.verification.problems.named import golden_mixture
 
 SDES = {"vp": sde.vp(), "sub-vp": sde.sub_vp(), "ve": sde.ve()}
 EVERY: tuple[Schedule, ...] = (
@@ -69,7 +69,7 @@ def test_the_marginal_is_the_schedules() -> None:
 @pytest.mark.parametrize("name", SDES)
 def test_the_probability_flow_carries_quantiles(name: str) -> None:
     """A Gaussian's flow is x = m_t + s_t z, so its velocity is dm/dt + ds/dt z."""
-    from semilinear.verification.mixtures import GaussianMixture
+    from semilinear.verification.problems.mixtures import GaussianMixture
 
     law, process, h = GaussianMixture(np.ones(1), np.array([[0.7]]), np.array([[[0.25]]])), SDES[name], 1e-6
     f = process.schedule.formulas

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import sympy
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.program import Row
-from semilinear.integrators.schedule import vp_cosine, vp_linear
-from semilinear.integrators.sde_forms import NoiseLevel, sde_data, sde_noise
+from semilinear.integrators.diffusion.schedule import vp_cosine, vp_linear
+from semilinear.integrators.forms.reverse import NoiseLevel, sde_data, sde_noise
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.plans.program import Row
 from semilinear.integrators.solvers.stochastic import sa_solver
 
 VP = vp_linear()

@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import sympy
 import torch
-from semilinear.integrators import grids
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.form import Form
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.plan_io import difference
-from semilinear.integrators.program import Row
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import vp_linear
-from semilinear.integrators.sde_forms import NoiseLevel, sde_data, sde_noise
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.forms.form import Form
+from semilinear.integrators.forms.reverse import NoiseLevel, sde_data, sde_noise
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.files import difference
+from semilinear.integrators.plans.program import Row
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import deis, dpm_solver, make
 from semilinear.integrators.solvers.stochastic import at_noise_level, k_diffusion, sa_solver, seeds
-from semilinear.verification.linear_law import Gaussians
-from semilinear.verification.problems import problem
-from semilinear.verification.stochastic import respond
+from semilinear.verification.problems.linear_law import Gaussians
+from semilinear.verification.problems.named import problem
+from semilinear.verification.studies.gaussian import respond
 
 VP = vp_linear()
 MP = multiprecision(30)

@@ -6,16 +6,16 @@ import time
 
 import pytest
 import sympy
-from semilinear.analysis import watch as watches
-from semilinear.analysis.ansatz import Ansatz, AnsatzRow
-from semilinear.analysis.derive import derive, unknown_method
-from semilinear.analysis.elimination import branches
-from semilinear.analysis.expansion import expand
-from semilinear.analysis.family import Conditions
-from semilinear.analysis.proof import local_order, prove
-from semilinear.analysis.search import Search
-from semilinear.analysis.watch import OutOfTime, Watch
-from semilinear.integrators.tableau import phi
+from semilinear.analysis.derivation import watch as watches
+from semilinear.analysis.derivation.ansatz import Ansatz, AnsatzRow
+from semilinear.analysis.derivation.derive import derive, unknown_method
+from semilinear.analysis.derivation.elimination import branches
+from semilinear.analysis.derivation.family import Conditions
+from semilinear.analysis.derivation.search import Search
+from semilinear.analysis.derivation.watch import OutOfTime, Watch
+from semilinear.analysis.orders.expansion import expand
+from semilinear.analysis.orders.proof import local_order, prove
+from semilinear.integrators.tableaux.tableau import phi
 from sympy import Expr, Integer, Rational, Symbol, sqrt
 
 C2, C3, C4 = (Symbol(f"c{i}") for i in (2, 3, 4))

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import sympy
-from semilinear.analysis.expansion import weighted
-from semilinear.analysis.moments import POINTS, by_parts, left_mean, left_riemann
-from semilinear.analysis.solver_proof import GRIDS, on_smooth_grid, prove_solver
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.form import data_in_lambda
+from semilinear.analysis.orders.expansion import weighted
+from semilinear.analysis.orders.moments import POINTS, by_parts, left_mean, left_riemann
+from semilinear.analysis.orders.solver_proof import GRIDS, on_smooth_grid, prove_solver
+from semilinear.integrators.forms.form import data_in_lambda
 from semilinear.integrators.solver import Final, Ramp, Solver
 from semilinear.integrators.solvers import make
 from semilinear.integrators.solvers.scire_snapshots import PHI
-from semilinear.integrators.tableau import (
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.tableau import (
     N,
     P,
     Stage,
@@ -27,7 +27,7 @@ from semilinear.integrators.tableau import (
     omega,
     phi1,
 )
-from semilinear.verification.claims import EXPECTATIONS, Expectation
+from semilinear.verification.claims.flow import EXPECTATIONS, Expectation
 from sympy import Integer, Rational, symbols
 
 UNPROVED = ("score-sde-pf-em", "score-sde-pf-reverse-diffusion")

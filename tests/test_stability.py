@@ -11,14 +11,14 @@ import sympy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from semilinear.analysis.stability import Amplification, w, zeta
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import vp_linear
+from semilinear.analysis.stability.amplification import Amplification, w, zeta
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.solvers.deis import RUNGE_KUTTA
-from semilinear.integrators.tableau import (
+from semilinear.integrators.tableaux.tableau import (
     N,
     P,
     Stage,
@@ -120,7 +120,7 @@ def test_the_characteristic_polynomial_of_adams_bashforth_2() -> None:
 @settings(max_examples=6)
 @given(points, points)
 def test_exact_numeric_and_multiprecise_entries_agree(name: str, at: complex, mu: complex) -> None:
-    from semilinear.integrators.phi import phi as numeric
+    from semilinear.integrators.numerics.phi import phi as numeric
 
     method = Amplification(full(name))
     number = sympy.lambdify(
@@ -307,7 +307,7 @@ def test_a_period_of_equal_steps_is_a_power_of_one_step() -> None:
 
 def test_a_period_of_two_steps_is_the_product_of_its_steps() -> None:
     """Adams-Bashforth 2 on steps 1, 2, written out: omega_1 = 2 on the short step and 1/2 on the long one."""
-    from semilinear.integrators.phi import phi as numeric
+    from semilinear.integrators.numerics.phi import phi as numeric
 
     def step(at: complex, mu: complex, ratio: float) -> np.ndarray:
         back = mu * numeric(2, at) / ratio

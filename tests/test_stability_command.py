@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from semilinear.analysis import lookup
-from semilinear.analysis.stability import Amplification
-from semilinear.analysis.stability_region import region
-from semilinear.integrators.tableau import N, P, Tableau, adams, phi1, z
-from semilinear.verification.cli import main
-from semilinear.verification.stability_plot import regions_figure
+from semilinear.analysis.stability.amplification import Amplification
+from semilinear.analysis.stability.region import region
+from semilinear.integrators.tableaux.tableau import N, P, Tableau, adams, phi1, z
+from semilinear.verification.commands.cli import main
+from semilinear.verification.reporting.stability_plot import regions_figure
 
 
 def run(capsys: Any, *arguments: str) -> tuple[int, str, str]:

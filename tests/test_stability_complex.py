@@ -16,17 +16,17 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from semilinear.analysis.stability import Amplification
-from semilinear.analysis.stability_region import (
+from semilinear.analysis.stability.amplification import Amplification
+from semilinear.analysis.stability.region import (
     imaginary_interval,
     imaginary_section,
     largest_stable_step,
     real_interval,
     region,
 )
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.tableau import N, Tableau, adams, omega, phi
-from semilinear.integrators.tableau import z as Z
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.tableau import N, Tableau, adams, omega, phi
+from semilinear.integrators.tableaux.tableau import z as Z
 from sympy import Function, Integer, exp, lambdify
 
 EULER = Amplification(adams(1))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from semilinear.analysis.stability import Amplification
-from semilinear.analysis.stability_region import (
+from semilinear.analysis.stability.amplification import Amplification
+from semilinear.analysis.stability.region import (
     boundary_locus,
     imaginary_interval,
     largest_stable_step,
@@ -18,9 +18,9 @@ from semilinear.analysis.stability_region import (
     region,
     window,
 )
-from semilinear.integrators.phi import phi as numeric
+from semilinear.integrators.numerics.phi import phi as numeric
 from semilinear.integrators.solvers import make
-from semilinear.integrators.tableau import N, P, Stage, Tableau, adams, interpolate, omega, z
+from semilinear.integrators.tableaux.tableau import N, P, Stage, Tableau, adams, interpolate, omega, z
 from sympy import Integer
 
 

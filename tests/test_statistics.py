@@ -14,14 +14,14 @@ import pytest
 import scipy.integrate
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.integrators.arithmetic import FLOAT64, multiprecision
-from semilinear.integrators.schedule import edm, vp_linear
-from semilinear.integrators.series import Series, interpolate
-from semilinear.integrators.statistics import Smooth, constant, from_functions, from_series, gaussian
-from semilinear.integrators.statistics_grid import Tabulated, smooth
-from semilinear.integrators.statistics_io import StatisticsError, load, load_release, save
-from semilinear.verification.golden import DATA, read
-from semilinear.verification.releases.dpm_solver_v3 import table
+from semilinear.integrators.diffusion.schedule import edm, vp_linear
+from semilinear.integrators.numerics.arithmetic import FLOAT64, multiprecision
+from semilinear.integrators.numerics.series import Series, interpolate
+from semilinear.integrators.statistics.files import StatisticsError, load, load_release, save
+from semilinear.integrators.statistics.smooth import Smooth, constant, from_functions, from_series, gaussian
+from semilinear.integrators.statistics.table import Tabulated, smooth
+from semilinear.verification.replay.golden import DATA, read
+from semilinear.verification.replay.releases.dpm_solver_v3 import table
 
 LOW, HIGH = -2.0, 3.0
 GOLDEN = read(DATA / "dpm-solver-v3.json")

@@ -10,10 +10,11 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from semilinear.analysis.expansion import expressions
-from semilinear.analysis.proof import prove
-from semilinear.analysis.ring import Field, Ring
-from semilinear.analysis.stiff import (
+from semilinear.analysis.algebra.ring import Field, Ring
+from semilinear.analysis.algebra.trees import Tree, trees
+from semilinear.analysis.orders.expansion import expressions
+from semilinear.analysis.orders.proof import prove
+from semilinear.analysis.orders.stiff import (
     LEAF,
     ROOTED,
     Sense,
@@ -23,10 +24,9 @@ from semilinear.analysis.stiff import (
     independent,
     stiff_conditions,
 )
-from semilinear.analysis.trees import Tree, trees
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.catalogue.entry import from_columns
-from semilinear.integrators.tableau import (
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.catalogue.entry import from_columns
+from semilinear.integrators.tableaux.tableau import (
     N,
     Stage,
     Tableau,

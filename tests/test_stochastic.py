@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 import sympy
 from semilinear.analysis.convergence import OrderEstimate
-from semilinear.integrators import grids
-from semilinear.integrators.form import Form
-from semilinear.integrators.noise import BrownianPath
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.program import Row
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import Schedule, edm, rectified_flow, vp_cosine, vp_linear
-from semilinear.integrators.sde_forms import NoiseLevel, sde_data, sde_noise
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.schedule import Schedule, edm, rectified_flow, vp_cosine, vp_linear
+from semilinear.integrators.forms.form import Form
+from semilinear.integrators.forms.reverse import NoiseLevel, sde_data, sde_noise
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.program import Row
+from semilinear.integrators.run.noise import BrownianPath
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Ramp, Repeat, Solver
 from semilinear.integrators.solvers import dpm_solver, make
 from semilinear.integrators.solvers.stochastic import sa_solver, seeds
-from semilinear.integrators.tableau import N, Stage, Tableau, phi, phi1
-from semilinear.verification.campaign import StochasticMeasured
-from semilinear.verification.linear_law import Gaussians, LinearLaw
-from semilinear.verification.stochastic import (
+from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi, phi1
+from semilinear.verification.campaign.measure import StochasticMeasured
+from semilinear.verification.claims.stochastic import STOCHASTIC_EXPECTATIONS, unexpected
+from semilinear.verification.problems.linear_law import Gaussians, LinearLaw
+from semilinear.verification.studies.gaussian import (
     CASES,
     LONG_LADDER,
     StochasticExperiment,
@@ -33,7 +34,6 @@ from semilinear.verification.stochastic import (
     strong_error,
     study,
 )
-from semilinear.verification.stochastic_claims import STOCHASTIC_EXPECTATIONS, unexpected
 
 VP = vp_linear()
 EXPERIMENT = StochasticExperiment()

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 from semilinear.analysis.convergence import extrapolate_order
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.sampler import sample
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
-from semilinear.verification.cli import main
-from semilinear.verification.linear_law import Gaussians, LinearLaw
-from semilinear.verification.mixtures import GaussianMixture
-from semilinear.verification.stochastic import CASES, StochasticExperiment, respond, strong_error, study
+from semilinear.verification.commands.cli import main
+from semilinear.verification.problems.linear_law import Gaussians, LinearLaw
+from semilinear.verification.problems.mixtures import GaussianMixture
+from semilinear.verification.studies.gaussian import CASES, StochasticExperiment, respond, strong_error, study
 
 FLOAT = StochasticExperiment(ladder=(8, 12, 16, 24, 32, 48))
 DIGITS = StochasticExperiment(ladder=(8, 12, 16, 24, 32, 48, 64, 96), digits=30)

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from semilinear.analysis.convergence import OrderEstimate, Richardson
-from semilinear.integrators import grids
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.schedule import edm, rectified_flow, vp_cosine, vp_linear
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.schedule import edm, rectified_flow, vp_cosine, vp_linear
+from semilinear.integrators.numerics.arithmetic import multiprecision
 from semilinear.integrators.solver import Ramp, Repeat, Solver
 from semilinear.integrators.solvers import make
-from semilinear.integrators.tableau import N, P, evaluation, omega, phi, phi1, phi2
-from semilinear.verification import experiment as experiment_module
-from semilinear.verification.problems import golden_mixture, mixture_1d, problem
-from semilinear.verification.reference import Reference, reference
-from semilinear.verification.study import LADDER, Experiment, Study, measure, norms, run
+from semilinear.integrators.tableaux.tableau import N, P, evaluation, omega, phi, phi1, phi2
+from semilinear.verification.problems.named import golden_mixture, mixture_1d, problem
+from semilinear.verification.problems.reference import Reference, reference
+from semilinear.verification.studies import experiment as experiment_module
+from semilinear.verification.studies.flow import LADDER, Experiment, Study, measure, norms, run
 from sympy import Rational
 
 VP = vp_linear()
@@ -197,11 +197,11 @@ def test_a_perturbation_that_keeps_the_sum_flips_the_verdict_too(name: str) -> N
 
 def test_superconvergence_on_a_gaussian_is_reported_as_higher() -> None:
     """Why one Gaussian is never the only evidence: the midpoint rule in 1/rho is third order there."""
-    from semilinear.integrators.form import data_in_inverse_rho
+    from semilinear.integrators.forms.form import data_in_inverse_rho
 
     midpoint = replace(make("deis-rhork-2midpoint"), form=data_in_inverse_rho, name="midpoint in 1/rho")
     import numpy as np
-    from semilinear.verification.mixtures import GaussianMixture
+    from semilinear.verification.problems.mixtures import GaussianMixture
 
     single = GaussianMixture(np.ones(1), np.array([[0.7]]), np.array([[[0.25]]]), "N(0.7, 0.25)")
     start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.75))
@@ -304,7 +304,7 @@ def test_a_verdict_that_the_runs_do_not_support_is_inconclusive() -> None:
 
 
 def test_states_beyond_the_floor_are_not_run() -> None:
-    from semilinear.verification.study import measure
+    from semilinear.verification.studies.flow import measure
 
     start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.0))
     e = Experiment(problem("gaussian"), VP, start, end, batch=2)
@@ -313,7 +313,7 @@ def test_states_beyond_the_floor_are_not_run() -> None:
 
 
 def test_the_flag_exact_is_that_of_the_problem() -> None:
-    from semilinear.verification.study import run
+    from semilinear.verification.studies.flow import run
 
     start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.0))
     e = Experiment(golden_mixture(), VP, start, end, batch=2, ladder=(4, 6, 8, 12), tolerance=1e-8)
@@ -326,7 +326,7 @@ def test_the_seed_chooses_the_batch() -> None:
 
 
 def test_an_exact_start_leaves_out_counts_that_the_history_fills() -> None:
-    from semilinear.verification.study import run
+    from semilinear.verification.studies.flow import run
 
     e = Experiment(problem("gaussian"), VP, 0.4, 0.1, batch=2, ladder=(2, 3, 4, 6, 8, 12))
     found = run(make("deis-lambdaab3"), e, start="exact", final="full")

@@ -7,15 +7,15 @@ import pytest
 import sympy
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.integrators.arithmetic import FLOAT64, multiprecision
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.evaluate import evaluator
-from semilinear.integrators.form import data_in_lambda, noise_in_lambda, noise_in_rho, noise_in_time
-from semilinear.integrators.schedule import vp_linear
-from semilinear.integrators.scope import Scope
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.forms.form import data_in_lambda, noise_in_lambda, noise_in_rho, noise_in_time
+from semilinear.integrators.numerics.arithmetic import FLOAT64, multiprecision
+from semilinear.integrators.plans.scope import Scope
 from semilinear.integrators.solver import Repeat
 from semilinear.integrators.solvers import SOLVERS, make
-from semilinear.integrators.tableau import (
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.evaluate import evaluator
+from semilinear.integrators.tableaux.tableau import (
     N,
     P,
     Stage,
@@ -113,7 +113,7 @@ def test_nested_collocation_satisfies_its_quadrature_conditions(order: int) -> N
 
 @given(st.integers(0, 6), st.fractions(0, 1, max_denominator=8), st.floats(-20, 8))
 def test_the_symbolic_phi_is_the_numeric_one(k: int, c: Any, at: float) -> None:
-    from semilinear.integrators.phi import phi as numeric
+    from semilinear.integrators.numerics.phi import phi as numeric
 
     step = data_in_lambda(VP).step(0.5, 0.3)
     step.h = -at  # z = -h

@@ -9,12 +9,12 @@ import pytest
 import sympy
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from semilinear.analysis.expansion import expressions
-from semilinear.analysis.grammar import Parser
-from semilinear.analysis.grammar_text import text_of
-from semilinear.analysis.proof import prove
-from semilinear.analysis.ring import Field, Ring
-from semilinear.analysis.tableau_file import (
+from semilinear.analysis.algebra.ring import Field, Ring
+from semilinear.analysis.orders.expansion import expressions
+from semilinear.analysis.orders.proof import prove
+from semilinear.analysis.text.grammar import Parser
+from semilinear.analysis.text.grammar_text import text_of
+from semilinear.analysis.text.tableau_file import (
     Document,
     TableauFileError,
     parse_tableau,
@@ -22,9 +22,9 @@ from semilinear.analysis.tableau_file import (
     tableau_data,
     write_tableau,
 )
-from semilinear.analysis.tokens import MAX_LENGTH, EntryError
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.tableau import (
+from semilinear.analysis.text.tokens import MAX_LENGTH, EntryError
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.tableau import (
     N,
     P,
     Stage,

@@ -8,19 +8,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators import grids, plan_io
-from semilinear.integrators.arithmetic import multiprecision
-from semilinear.integrators.discrete import discrete, linear_betas
-from semilinear.integrators.hooks import dynamic_thresholding
-from semilinear.integrators.noise import per_sample
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.prediction import convert
-from semilinear.integrators.program import Row
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import Schedule, edm, rectified_flow, sub_vp, ve, vp_cosine, vp_linear
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.discrete import discrete, linear_betas
+from semilinear.integrators.diffusion.prediction import convert
+from semilinear.integrators.diffusion.schedule import (
+    Schedule,
+    edm,
+    rectified_flow,
+    sub_vp,
+    ve,
+    vp_cosine,
+    vp_linear,
+)
+from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.integrators.plans import files as plan_io
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.program import Row
+from semilinear.integrators.run.hooks import dynamic_thresholding
+from semilinear.integrators.run.noise import per_sample
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import SOLVERS, dpm_solver, make
-from semilinear.verification.own_statistics import generic
-from semilinear.verification.problems import golden_mixture, rotated_product
+from semilinear.verification.problems.named import golden_mixture, rotated_product
+from semilinear.verification.studies.own_statistics import generic
 
 VP = vp_linear()
 MIXTURE = golden_mixture()

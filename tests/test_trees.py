@@ -11,7 +11,7 @@ import pytest
 import sympy
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.analysis.trees import (
+from semilinear.analysis.algebra.trees import (
     Kind,
     Tree,
     commuting,

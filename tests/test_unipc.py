@@ -12,13 +12,13 @@ import sympy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from semilinear.integrators import grids
-from semilinear.integrators.form import data_in_lambda
-from semilinear.integrators.plan import Plan, compile_plan
-from semilinear.integrators.plan_io import difference
-from semilinear.integrators.program import Evaluation
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.forms.form import data_in_lambda
+from semilinear.integrators.plans.compile import Plan, compile_plan
+from semilinear.integrators.plans.files import difference
+from semilinear.integrators.plans.program import Evaluation
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Ramp, Solver
 from semilinear.integrators.solvers import dpm_solver, make
 from semilinear.integrators.solvers.unipc import (
@@ -30,7 +30,7 @@ from semilinear.integrators.solvers.unipc import (
     tableau,
     unipc,
 )
-from semilinear.integrators.tableau import (
+from semilinear.integrators.tableaux.tableau import (
     N,
     P,
     Stage,
@@ -43,8 +43,8 @@ from semilinear.integrators.tableau import (
     phi1,
     weights_of,
 )
-from semilinear.verification.problems import problem
-from semilinear.verification.study import LADDER, Experiment, Study, run
+from semilinear.verification.problems.named import problem
+from semilinear.verification.studies.flow import LADDER, Experiment, Study, run
 from sympy import Expr, Integer, Rational, factorial
 
 VP = vp_linear()

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import sympy
 from scipy.integrate._ivp import dop853_coefficients
-from semilinear.analysis.proof import prove
-from semilinear.analysis.rounded import RoundedField
-from semilinear.analysis.tableau_file import Document, parse_tableau
-from semilinear.analysis.typed import COARSEST, half_unit, rounding_of
-from semilinear.analysis.within_rounding import WithinRounding, within_rounding
-from semilinear.integrators.tableau import N, Stage, Tableau, evaluation, nested, phi
+from semilinear.analysis.orders.proof import prove
+from semilinear.analysis.orders.rounded import RoundedField
+from semilinear.analysis.orders.typed import COARSEST, half_unit, rounding_of
+from semilinear.analysis.orders.within_rounding import WithinRounding, within_rounding
+from semilinear.analysis.text.tableau_file import Document, parse_tableau
+from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, evaluation, nested, phi
 from sympy import Expr, Integer, Rational
 
 from .published_tables import EXACT, RK87, ROUNDED, TSITOURAS5

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ..messages import shown
-from ..names import nearest
+from ..numerics.messages import shown
+from ..numerics.names import nearest
 from ..solver import Solver
 from . import (
     classical,

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..catalogue import CATALOGUE
-from ..catalogue.entry import from_columns
-from ..catalogue.etd import EULER
-from ..form import FormOf, data_in_lambda
-from ..messages import shown
+from ..forms.form import FormOf, data_in_lambda
+from ..numerics.messages import shown
 from ..solver import Ramp, Repeat, Sequence, Solver
-from ..tableau import Tableau, nested_collocation
+from ..tableaux.catalogue import CATALOGUE
+from ..tableaux.catalogue.entry import from_columns
+from ..tableaux.catalogue.etd import EULER
+from ..tableaux.tableau import Tableau, nested_collocation
 
 __all__ = ["CATALOGUE", "EULER", "LISTED", "collocation", "exponential_rk", "from_columns", "with_tableau"]
 

@@ -12,13 +12,13 @@ from functools import partial
 
 from sympy import Rational
 
-from ..catalogue.butcher import BUTCHER
-from ..form import Form, noise_in_lambda, noise_in_rho, noise_in_time
-from ..messages import shown
-from ..quadrature import LeftRiemann
-from ..schedule import Schedule
+from ..diffusion.schedule import Schedule
+from ..forms.form import Form, noise_in_lambda, noise_in_rho, noise_in_time
+from ..numerics.messages import shown
+from ..numerics.quadrature import LeftRiemann
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
-from ..tableau import N, P, Tableau, adams, phi1
+from ..tableaux.catalogue.butcher import BUTCHER
+from ..tableaux.tableau import N, P, Tableau, adams, phi1
 
 PAPER = "DEIS (Zhang & Chen 2023), arXiv:2204.13902"
 RELEASED = LeftRiemann(10_000)

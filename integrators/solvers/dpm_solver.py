@@ -16,12 +16,12 @@ from typing import Any, Literal
 
 from sympy import Expr, Rational, Symbol
 
-from ..arithmetic import Value
-from ..form import FormOf, data_in_lambda, noise_in_lambda
-from ..messages import shown
-from ..sde_forms import sde_data_in_lambda, sde_noise_in_lambda
+from ..forms.form import FormOf, data_in_lambda, noise_in_lambda
+from ..forms.reverse import sde_data_in_lambda, sde_noise_in_lambda
+from ..numerics.arithmetic import Value
+from ..numerics.messages import shown
 from ..solver import Budgeted, FinalPolicy, Ramp, Repeat, Solver, StepContext
-from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3, z
+from ..tableaux.tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3, z
 
 Family = Literal["dpm-solver", "dpm-solver++", "sde-dpm-solver", "sde-dpm-solver++"]
 Type = Literal["dpmsolver", "taylor"]

@@ -18,16 +18,16 @@ from typing import Any
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
 
-from ..arithmetic import Value
-from ..grids import Grid, Times
-from ..messages import shown
-from ..model_statistics import model_statistics
-from ..schedule import Schedule
+from ..diffusion.grids import Grid, Times
+from ..diffusion.schedule import Schedule
+from ..forms.model_statistics import model_statistics
+from ..numerics.arithmetic import Value
+from ..numerics.messages import shown
 from ..solver import Final, FinalPolicy, Ramp, Repeat, Sequence, Solver, StepContext
-from ..statistics import ABSENT, Statistics, check_word
-from ..statistics_grid import smooth
-from ..statistics_io import load
-from ..tableau import N, P, Stage, Tableau, adams, interpolate, omega, phi
+from ..statistics.files import load
+from ..statistics.smooth import ABSENT, Statistics, check_word
+from ..statistics.table import smooth
+from ..tableaux.tableau import N, P, Stage, Tableau, adams, interpolate, omega, phi
 
 PAPER = "DPM-Solver-v3 (Zheng et al. 2023), arXiv:2310.13268"
 RELEASE = "thu-ml/DPM-Solver-v3, multistep_predictor_update"

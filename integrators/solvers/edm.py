@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..form import noise_in_rho
+from ..forms.form import noise_in_rho
 from ..solver import FinalPolicy, Repeat, Solver
 from .deis import EULER, RUNGE_KUTTA
 

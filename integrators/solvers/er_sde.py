@@ -15,14 +15,14 @@ from typing import Any
 import sympy
 from sympy import Integer
 
-from ..extended_sde import ByParts, Moments, exact, extended_reverse_sde
-from ..form import Form
-from ..messages import shown
-from ..noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale, traced
-from ..quadrature import LeftRiemann
-from ..schedule import Schedule
+from ..diffusion.schedule import Schedule
+from ..forms.extended import ByParts, Moments, exact, extended_reverse_sde
+from ..forms.form import Form
+from ..forms.noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale, traced
+from ..numerics.messages import shown
+from ..numerics.quadrature import LeftRiemann
 from ..solver import Ramp, Solver
-from ..tableau import N, P, Tableau, adams, omega, phi
+from ..tableaux.tableau import N, P, Tableau, adams, omega, phi
 
 PAPER = "ER-SDE-Solver (Cui et al. 2025), arXiv:2309.06169"
 Scale = NoiseScale | Callable[[Any], Any]

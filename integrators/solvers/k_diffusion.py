@@ -35,9 +35,9 @@ from typing import Any
 
 from sympy import Expr
 
-from ..arithmetic import Value, of
-from ..messages import shown
-from ..schedule import Schedule
+from ..diffusion.schedule import Schedule
+from ..numerics.arithmetic import Value, of
+from ..numerics.messages import shown
 from ..solver import FinalPolicy, Noising, Solver
 from . import deis, dpm_solver, edm
 

@@ -19,11 +19,11 @@ from typing import Any
 
 from sympy import Expr, Integer, Rational, sympify
 
-from ..catalogue import stiff
-from ..form import data_in_lambda
-from ..messages import shown
+from ..forms.form import data_in_lambda
+from ..numerics.messages import shown
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
-from ..tableau import P, Tableau, adams, omega
+from ..tableaux.catalogue import stiff
+from ..tableaux.tableau import P, Tableau, adams, omega
 from .dpm_solver import FIRST, second
 
 PAPER = "RES (Zhang et al. 2023), arXiv:2308.02157"

@@ -27,23 +27,13 @@ from typing import Any, Literal
 
 from sympy import Expr, Rational
 
-from ..form import FormOf, data_in_inverse_rho, noise_in_lambda, noise_in_rho
-from ..messages import shown
+from ..forms.form import FormOf, data_in_inverse_rho, noise_in_lambda, noise_in_rho
+from ..numerics.messages import shown
 from ..solver import Budgeted, Ramp, Repeat, Sequence, Solver
-from ..tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3
+from ..tableaux.tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3
 from . import dpm_solver
 from .dpm_solver import FIRST, TWO_THIRDS, fast_orders, stage_abscissae
-from .scire_snapshots import (
-    FINAL,
-    NEWER,
-    OLDER,
-    PHI,
-    SNAPSHOTS,
-    PhiOf,
-    Snapshot,
-    parameters,
-    phi_as_released,
-)
+from .scire_snapshots import FINAL, NEWER, OLDER, PHI, SNAPSHOTS, PhiOf, Snapshot, parameters, phi_as_released
 
 PAPER = "SciRE-Solver (Li et al. 2023), arXiv:2308.07896"
 Version = Literal["v1", "v2", "ei"]

@@ -14,10 +14,10 @@ from functools import cache
 
 from sympy import Expr, Integer, Rational, Symbol, exp, factorial
 
-from ..arithmetic import Value, of
-from ..messages import shown
+from ..numerics.arithmetic import Value, of
+from ..numerics.messages import shown
 from ..solver import FULL, FinalPolicy, Parameters, StepContext
-from ..tableau import StepRatio
+from ..tableaux.tableau import StepRatio
 
 PHI = Symbol("phi_1")
 """phi_1(m) of the step, where it varies."""

@@ -21,15 +21,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from .. import sde
-from ..arithmetic import Fn, Value, of
-from ..form import Form, Step
-from ..grids import Grid
-from ..messages import shown
-from ..schedule import Schedule
-from ..sde import Discretisation, Transition
+from ..diffusion import sde
+from ..diffusion.grids import Grid
+from ..diffusion.schedule import Schedule
+from ..diffusion.sde import Discretisation, Transition
+from ..forms.form import Form, Step
+from ..numerics.arithmetic import Fn, Value, of
+from ..numerics.messages import shown
 from ..solver import Repeat, Solver
-from ..tableau import N, Tableau, phi1
+from ..tableaux.tableau import N, Tableau, phi1
 
 PAPER = "Score-SDE (Song et al. 2021), arXiv:2011.13456"
 RELEASE = "yang-song/score_sde_pytorch, sampling.py"

@@ -18,11 +18,11 @@ from typing import Any, Literal
 import sympy
 from sympy import Integer
 
-from ..messages import shown
-from ..schedule import vp_linear
-from ..sde_forms import Tau, noiseless, sde_data, sde_noise
+from ..diffusion.schedule import vp_linear
+from ..forms.reverse import Tau, noiseless, sde_data, sde_noise
+from ..numerics.messages import shown
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
-from ..tableau import N, P, Stage, Tableau, interpolate, omega, phi1
+from ..tableaux.tableau import N, P, Stage, Tableau, interpolate, omega, phi1
 from . import dpm_solver
 from .dpm_solver import Type
 

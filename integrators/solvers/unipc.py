@@ -24,10 +24,10 @@ from typing import Any, Literal
 
 from sympy import Expr, Integer, Rational, factorial
 
-from ..form import FormOf, data_in_lambda, noise_in_lambda
-from ..messages import shown
+from ..forms.form import FormOf, data_in_lambda, noise_in_lambda
+from ..numerics.messages import shown
 from ..solver import FinalPolicy, Ramp, Solver
-from ..tableau import MAX_STAGES, N, P, Stage, Tableau, interpolate, lagrange, omega, phi, phi1
+from ..tableaux.tableau import MAX_STAGES, N, P, Stage, Tableau, interpolate, lagrange, omega, phi, phi1
 
 Variant = Literal["bh1", "bh2", "vary-released", "vary-corrected"]
 Prediction = Literal["data", "noise"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from semilinear.integrators.files import write_atomically
+from semilinear.integrators.numerics.files import write_atomically
 
 PACKAGES = ("semilinear", "torch", "diffusers", "k-diffusion")
 

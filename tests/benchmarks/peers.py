@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from semilinear.integrators.plan import compile_plan
-from semilinear.integrators.sampler import sample
-from semilinear.integrators.schedule import vp_linear
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
 
 STEPS = 20

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from semilinear.integrators.noise import per_sample
+from semilinear.integrators.run.noise import per_sample
 
 SHAPES = ((4, 16), (64, 3, 32, 32), (16, 4, 64, 64))
 ROUNDS = 20

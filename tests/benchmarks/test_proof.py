@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from semilinear.analysis.expansion import duhamel, expressions
-from semilinear.analysis.proof import prove
-from semilinear.analysis.ring import Field, Ring
-from semilinear.analysis.stiff import StiffConditions
-from semilinear.analysis.trees import Kind, trees
-from semilinear.integrators.catalogue import CATALOGUE
-from semilinear.integrators.tableau import Tableau, nested_collocation
+from semilinear.analysis.algebra.ring import Field, Ring
+from semilinear.analysis.algebra.trees import Kind, trees
+from semilinear.analysis.orders.expansion import duhamel, expressions
+from semilinear.analysis.orders.proof import prove
+from semilinear.analysis.orders.stiff import StiffConditions
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+from semilinear.integrators.tableaux.tableau import Tableau, nested_collocation
 from sympy.core.cache import clear_cache
 
 ORDER = 6

@@ -1,0 +1,1 @@
+"""The exact ring of coefficient functions, factors of polynomials, and trees."""

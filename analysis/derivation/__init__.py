@@ -1,0 +1,1 @@
+"""Coefficients from order conditions: families, their best members, embedded pairs."""

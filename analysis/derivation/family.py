@@ -1,0 +1,149 @@
+"""Families of methods: a tableau with parameters, and what holds for all their values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import sympy
+from semilinear.integrators.tableaux.tableau import Tableau
+from sympy import Expr, Rational, Symbol
+
+from ..algebra.factoring import factored
+from ..algebra.ring import Field, Ring
+from ..orders.expansion import Expansion, FormName, expand, expressions
+from .ansatz import Ansatz, exactly
+from .elimination import factors, solve
+
+Conditions = Literal["classical", "scalar", "stiff", "weak"]
+"""For bounded L, for L a multiple of the identity, uniform in L, uniform with b_i(0) in the last order."""
+CONDITIONS: tuple[Conditions, ...] = ("classical", "scalar", "stiff", "weak")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Methods of an order, for all values of their parameters.
+
+    ansatz: the rows, with what is left free.  order, conditions: what holds for each of them.  implicit:
+    polynomials in the parameters that must vanish, where they could not be solved.
+    """
+
+    ansatz: Ansatz
+    order: int
+    conditions: Conditions
+    implicit: tuple[Expr, ...] = ()
+
+    @cached_property
+    def nonzero(self) -> tuple[Expr, ...]:
+        """What must not vanish for the family to exist: the factors of its denominators, no more.
+
+        Whatever else was taken not to vanish on the way, conditions are continuous in the coefficients.
+        """
+        return factors(sympy.denom(x) for row in self.ansatz.rows for x in row.terms.values())
+
+    @property
+    def tableau(self) -> Tableau:
+        """The tableau, with the parameters as symbols."""
+        return self.ansatz.tableau
+
+    @property
+    def form(self) -> FormName:
+        """Which form the family is for."""
+        return self.ansatz.form
+
+    @property
+    def linearised(self) -> bool:
+        """Whether L is the Jacobian (Rosenbrock type)."""
+        return self.ansatz.linearised
+
+    def expansion(self, through: int) -> Expansion:
+        """The expansion that its classical conditions are those of."""
+        return expand(self.tableau, through, self.form, linearised=self.linearised)
+
+    @property
+    def parameters(self) -> tuple[Symbol, ...]:
+        """What is free: weights, then abscissae."""
+        return tuple(sorted(self.ansatz.symbols, key=lambda s: (s in self.ansatz.abscissae, s.name)))
+
+    def at(self, values: Mapping[Symbol, Any]) -> Family:
+        """The family with some parameters set.
+
+        Raises ValueError for an unknown parameter, or values for which the family does not exist.
+        """
+        unknown = [s.name for s in values if s not in self.parameters]
+        if unknown:
+            names = ", ".join(s.name for s in self.parameters) or "none"
+            raise ValueError(f"values must be of the parameters {names}, got {', '.join(unknown)}")
+        exact = {s: exactly(s.name, v) for s, v in values.items()}
+        gone = [e for e in self.nonzero if factored(e.xreplace(exact)) == 0]
+        if gone:
+            raise ValueError(f"the family does not exist where {gone[0]} = 0")
+        implicit = tuple(e for e in (sympy.expand(e.xreplace(exact)) for e in self.implicit) if e != 0)
+        if any(e.is_number for e in implicit):
+            raise ValueError(f"the parameters must satisfy {', '.join(f'{e} = 0' for e in self.implicit)}")
+        return Family(self.ansatz.at(exact), self.order, self.conditions, implicit)
+
+    def find(self, tableau: Tableau) -> dict[Symbol, Expr] | None:
+        """Parameters for which the family is the given tableau, coefficient for coefficient; None if there
+        are none.  Parameters that no coefficient depends on stay out.
+        """
+        if len(tableau.stages) != len(self.tableau.stages):
+            return None
+        own = self.ansatz.abscissae
+        places = solve([a - b for a, b in zip(self.tableau.c, tableau.c, strict=True)], own)
+        if not places:
+            return None
+        abscissae = places[0].values
+        try:
+            there = self.at({c: v for c, v in abscissae.items() if c in self.parameters})
+        except ValueError:
+            return None
+        unequal = list(differences(there.tableau, tableau, self.form))
+        for branch in solve([*unequal, *there.implicit], there.parameters):
+            if not any(factored(e.xreplace(branch.values)) == 0 for e in there.nonzero):
+                return abscissae | branch.values
+        return None
+
+
+# --- comparison ---
+
+
+def differences(first: Tableau, second: Tableau, form: FormName = "lambda") -> Iterator[Expr]:
+    """What must vanish for two tableaux with as many stages at the same abscissae to have the same weights.
+
+    In the form "rho" at z = 0, where phi-functions are numbers.
+    """
+    ring = Ring(Field([*expressions(first), *expressions(second)]))
+    for one, other in zip((*first.a, first.b), (*second.a, second.b), strict=True):
+        for key in one.keys() | other.keys():
+            difference = ring(one.get(key, sympy.S.Zero)) - ring(other.get(key, sympy.S.Zero))
+            values = [difference.taylor(0)] if form == "rho" else difference.terms.values()
+            yield from (ring.field.expression(v) for v in values if v)
+
+
+def distinct(found: Iterable[Family]) -> list[Family]:
+    """Families without those whose generic member another one has."""
+    unique: list[Family] = []
+    for family in sorted(found, key=lambda f: -len(f.parameters)):
+        member = None if family.implicit else generic(family)
+        if member is None or all(known.find(member.tableau) is None for known in unique):
+            unique.append(family)
+    return unique
+
+
+def generic(family: Family) -> Family | None:
+    """A member at numbers that satisfy nothing that not all numbers do, as far as a few large primes show;
+    None where the family does not exist there.
+    """
+    for first in range(10, 60, 10):
+        values = {
+            s: Rational(sympy.prime(first + i), sympy.prime(first + 20 + i))
+            for i, s in enumerate(family.parameters)
+        }
+        try:
+            return family.at(values)
+        except ValueError:
+            continue
+    return None

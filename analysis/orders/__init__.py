@@ -1,0 +1,1 @@
+"""What can be proved of a formula or a run: expansions, order conditions, proofs, mutations."""

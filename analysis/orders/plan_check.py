@@ -1,0 +1,126 @@
+"""The coefficients of a plan against the exact expressions that they are made of, in ulp.
+
+A plan's coefficient is a row's factor times a weight.  The weight's expression is evaluated here in
+multiprecision at the same z and step ratios, the float64 numbers of the plan's own step, so that what is left
+is the rounding of the coefficient itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.forms.form import Exponential, FormOf, Step, data_in_lambda
+from semilinear.integrators.numerics.arithmetic import FLOAT64, Value, multiprecision
+from semilinear.integrators.numerics.phi import phi as exact_phi
+from semilinear.integrators.plans.compiler import StepCompiler
+from semilinear.integrators.plans.program import Row
+from semilinear.integrators.solver import Repeat, Solver
+from semilinear.integrators.tableaux.evaluate import evaluator
+from semilinear.integrators.tableaux.tableau import _OMEGAS, Tableau, Weights, z
+from sympy import Expr, Symbol
+
+from .proof import key_name, rows
+
+DIGITS = 50
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One coefficient: where it stands, how many ulp it is off, and how many ulp its largest term has in it.
+
+    cancellation: the largest of the terms that the weight is a sum of, divided by the weight.
+    """
+
+    row: str
+    evaluation: str
+    ulp: float
+    cancellation: float
+
+
+def check_against_plan(
+    tableau: Tableau,
+    schedule: Schedule,
+    t0: float,
+    t1: float,
+    *,
+    past: Sequence[float] = (),
+    form: FormOf = data_in_lambda,
+) -> list[Deviation]:
+    """Compile one step of a tableau without parameters from t0 to t1, and compare each coefficient.
+
+    past: the times of P(1), P(2), ..  Raises ValueError for a form without a constant linear operator, a
+    tableau with parameters, or too few past times.
+    """
+    if tableau.parameters:
+        raise ValueError(f"tableau must have no parameters, got {sorted(map(str, tableau.parameters))}")
+    if len(past) < tableau.past:
+        raise ValueError(f"past must hold {tableau.past} times, got {len(past)}")
+    if not isinstance(form(schedule).weight, Exponential):
+        raise ValueError(f"form must have a constant linear operator, got {form(schedule).name}")
+    solver = Solver("derived", form, Repeat(tableau, tableau), 1, "derived")
+    compiler = StepCompiler(solver, schedule, form(schedule).target, FLOAT64)
+    for state, t in reversed(list(enumerate(past[: tableau.past], 1))):
+        compiler.remember(-state, t)
+    step = compiler.form.step(t0, t1, tableau.moments)
+    made = compiler.step(tableau, t0, t1, 0, 1)
+    plan_rows = [operation for operation in made.operations if isinstance(operation, Row)]
+    states = {0: 0, **{-j: -j for j in range(1, tableau.past + 1)}}
+    states |= {i: row.state for i, row in enumerate(plan_rows[: len(tableau.stages)], 1)}
+    scope = _Exact(step, [compiler.form.tau(t) for t in past])
+    named = [
+        (name, row, c) for (name, row), c in zip(rows(tableau), (*tableau.c, sympy.Integer(1)), strict=True)
+    ]
+    if tableau.b_low is not None:
+        named.insert(-1, ("low", tableau.b_low, sympy.Integer(1)))
+    found: list[Deviation] = []
+    for (name, weights, c), row in zip(named, plan_rows, strict=True):
+        factor = scope.number(step.weight(FLOAT64.number(c)))
+        numbers = {state: value for kind, state, value in row.terms if kind == "m"}
+        found += _deviations(
+            name, weights, factor, {k: numbers.get(s, 0.0) for k, s in states.items()}, scope
+        )
+    return found
+
+
+def worst(deviations: Sequence[Deviation]) -> Deviation:
+    """The coefficient that is off by most ulp."""
+    return max(deviations, key=lambda d: d.ulp)
+
+
+def _deviations(
+    name: str, weights: Weights, factor: Value, numbers: dict[int, Any], scope: _Exact
+) -> Iterator[Deviation]:
+    for key, weight in weights.items():
+        exact = factor * scope(weight)
+        if not exact:
+            continue
+        largest = max(abs(factor * scope(term)) for term in sympy.Add.make_args(sympy.expand(weight)))
+        off = abs(scope.number(numbers[key]) - exact) / math.ulp(float(exact))
+        yield Deviation(name, key_name(key), float(off), float(largest / abs(exact)))
+
+
+class _Exact:
+    """The symbols of a weight in multiprecision, from the float64 numbers of a step."""
+
+    def __init__(self, step: Step, past_tau: Sequence[float]) -> None:
+        self._xp = multiprecision(DIGITS)
+        self.number = self._xp.number
+        self._z = self.number(step.z)
+        # The ratio is rounded as the plan rounds it.
+        self._omegas = [self.number((step.tau0 - tau) / step.h) for tau in past_tau]
+
+    def __call__(self, weight: Expr) -> Value:
+        return evaluator(weight, self._xp)(self)
+
+    def symbol(self, symbol: Symbol) -> Value:
+        """z, or a step ratio."""
+        return self._z if symbol is z else self._omegas[_OMEGAS[symbol] - 1]
+
+    def phi(self, k: int, c: Value) -> Value:
+        """phi_k(c z)."""
+        return exact_phi(k, c * self._z)

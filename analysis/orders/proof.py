@@ -1,0 +1,292 @@
+"""What can be proved of a tableau: its orders, the conditions that fail, and its leading error term.
+
+    classical   order for every u' = L u + N(u) with bounded L: L/N trees
+    scalar      the same where L is a multiple of the identity, as in every diffusion ODE
+    stiff       uniform in L: conditions of `stiff.py`; weak_stiff with b_i(0) in those of the last order,
+                zero_stiff with everything at z = 0 in them (Hochbruck & Ostermann 2005)
+
+The equation is that of a form (`expansion.FORMS`): u' = L u + N(u) with all of these orders, or one without
+L, y' = N(tau, y) or y' = w(tau) N(tau, y), which has a classical order alone.  A stage that nothing reads
+counts in no condition (`Proof.unread`).
+
+Coefficients are exact throughout: a proof is one for all values of the tableau's parameters (step ratios,
+abscissae) at which it exists.  At special values the orders may be higher, not lower; put the values into the
+tableau to see.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import sympy
+from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.tableaux.tableau import Tableau, omega
+from sympy import Expr, Integer, Symbol
+
+from ..algebra.factoring import factored
+from ..algebra.printable import printable
+from ..algebra.ring import Field, Ring, Scalar
+from ..algebra.trees import Tree, differential
+from .defects import Defects, residuals
+from .expansion import Expansion, FormName, check_form, check_order, expand, expressions, unread
+from .stiff import StiffConditions
+
+CAP = 8
+"""The highest order that is looked for."""
+ORDERS = ("classical", "scalar", "stiff", "weak_stiff", "zero_stiff")
+"""The orders of a tableau; a form without L has the first."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A condition that fails.
+
+    kind: "classical" or "stiff".  order: of the condition.  condition: the elementary differential that it
+    belongs to, or its sum.  residual: the error coefficient (classical), or the lowest Taylor term of the
+    condition in the arguments z_0, z_1, .. of its coefficient functions (stiff; None if beyond order 8).
+    """
+
+    kind: str
+    order: int
+    condition: str
+    residual: Expr | None
+
+
+@dataclass(frozen=True)
+class Term:
+    """coefficient h^order times an elementary differential, or a total derivative of N along the solution."""
+
+    coefficient: Expr
+    differential: str
+    order: int
+
+    def __str__(self) -> str:
+        return f"({printable(self.coefficient)}) h^{self.order} {self.differential}"
+
+
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """The orders of a tableau, each as far as it was looked for (`CAP`), with the reasons.
+
+    tableau: what was proved.  linearised: L is the Jacobian at u_n (Rosenbrock type).  form: whose equation
+    the orders are for.  at: values of parameters, omega(j) = j on equal steps.  base: the field of the
+    coefficients, by default the exact one.
+    """
+
+    tableau: Tableau
+    linearised: bool = False
+    form: FormName = "lambda"
+    at: Mapping[Symbol, Expr] = field(default_factory=dict)
+    base: Field | None = None
+
+    @cached_property
+    def ring(self) -> Ring:
+        """The ring of the tableau's coefficients."""
+        return Ring(Field(expressions(self.tableau), self.at) if self.base is None else self.base)
+
+    @cached_property
+    def expansion(self) -> Expansion:
+        """The Taylor coefficients, one order beyond the highest that is looked for."""
+        return expand(self.tableau, CAP + 1, self.form, self.ring, linearised=self.linearised)
+
+    @cached_property
+    def defects(self) -> Defects:
+        """The local error by derivatives along the solution."""
+        return Defects(self.expansion)
+
+    @cached_property
+    def conditions(self) -> StiffConditions:
+        """The stiff order conditions.
+
+        Raises ValueError for a form without L.
+        """
+        if self.form != "lambda":
+            raise ValueError(f"stiff orders are those of u' = L u + N(u), got form {shown(self.form)}")
+        return StiffConditions(self.tableau, self.ring, self.linearised)
+
+    @cached_property
+    def classical(self) -> int:
+        """The classical order."""
+        return local_order(self.expansion, CAP)
+
+    @cached_property
+    def scalar(self) -> int:
+        """The classical order where L is a multiple of the identity."""
+        return local_order(self.expansion, CAP, scalar=True)
+
+    @cached_property
+    def stiff(self) -> int:
+        """The stiff order, all conditions in the strong sense."""
+        return self.conditions.order(CAP)
+
+    @cached_property
+    def weak_stiff(self) -> int:
+        """The stiff order with the conditions of the last order at b_i(0)."""
+        return self.conditions.order(CAP, "weak")
+
+    @cached_property
+    def zero_stiff(self) -> int:
+        """The stiff order with the conditions of the last order at z = 0."""
+        return self.conditions.order(CAP, "zero")
+
+    @property
+    def orders(self) -> dict[str, int]:
+        """All of these that the form has, by name."""
+        names = ORDERS if self.form == "lambda" else ORDERS[:1]
+        return {name: getattr(self, name) for name in names}
+
+    @cached_property
+    def at_least(self) -> tuple[str, ...]:
+        """Which of the orders are only known from below: nothing fails as far as was looked."""
+        return tuple(name for name, order in self.orders.items() if order == CAP and not self._ends(name))
+
+    def _ends(self, name: str) -> bool:
+        """Whether a condition beyond the highest order is known to fail."""
+        if name in ("classical", "scalar"):
+            return bool(self.defects.errors(CAP + 1, scalar=name == "scalar"))
+        return False
+
+    @property
+    def unread(self) -> list[int]:
+        """The stages i that nothing reads, and that no condition counts."""
+        return unread(self.tableau)
+
+    @cached_property
+    def quadrature_order(self) -> int:
+        """P: the output row integrates polynomials of degree < P exactly."""
+        return self.conditions.quadrature_order(CAP)
+
+    @cached_property
+    def stage_order(self) -> int:
+        """Q: every stage integrates polynomials of degree < Q exactly; the cap where there is no stage."""
+        return self.conditions.stage_order(CAP)
+
+    @cached_property
+    def embedded(self) -> Proof | None:
+        """The same of the second output row; None where there is none."""
+        if self.tableau.low is None:
+            return None
+        return replace(self, tableau=replace(self.tableau, output=self.tableau.low, low=None))
+
+    @cached_property
+    def errors(self) -> Mapping[Tree, Scalar]:
+        """The error coefficients of order p + 1, p the classical order."""
+        return self.expansion.errors(self.classical + 1)
+
+    @cached_property
+    def principal_error(self) -> Expr:
+        """The principal error norm, exactly: the 2-norm of the error coefficients of order p + 1."""
+        value = self.ring.field.expression
+        return sympy.sqrt(sympy.Add(*(value(v) ** 2 for v in self.errors.values())))
+
+    @property
+    def principal_error_norm(self) -> float | None:
+        """The principal error norm as a number; None where it depends on parameters."""
+        if self.ring.field.domain.is_QQ:
+            return math.sqrt(sum(float(v) ** 2 for v in self.errors.values()))
+        norm = self.principal_error
+        return None if norm.free_symbols else float(norm)
+
+    @cached_property
+    def leading_error(self) -> tuple[Term, ...]:
+        """The terms of the local error of order p + 1."""
+        return leading_terms(self.defects, self.classical + 1)
+
+    def violated(self, through: int | None = None) -> list[Violation]:
+        """Every condition that fails, of the orders up to `through`; by default, of the first order at which
+        one fails, classical and stiff.
+
+        Raises ValueError for an order that is not looked for.
+        """
+        if through is not None:
+            check_order("through", through, CAP)
+        value = self.ring.field.expression
+        last = self.classical + 1 if through is None else through
+        found = [
+            Violation("classical", q, words, value(error))
+            for q in range(1, min(last, CAP + 1) + 1)
+            for words, error in self._failing(q)
+        ]
+        if self.form != "lambda":
+            return found
+        last = self.stiff + 1 if through is None else through
+        for q in range(1, min(last, CAP) + 1):
+            for name, lowest in residuals(self.conditions, self.defects, q).items():
+                found.append(Violation("stiff", q, name, None if lowest is None else self._monomial(*lowest)))
+        return found
+
+    def _failing(self, q: int) -> list[tuple[str, Scalar]]:
+        """The classical conditions of order q that fail: by trees; with parameters, where those take long, by
+        the fewer defects along the solution.
+        """
+        if self.ring.field.symbols:
+            return [(words, error) for error, words in self.defects.errors(q)]
+        stem = self.defects.symbol
+        return [(differential(tree, stem), error) for tree, error in self.expansion.errors(q).items()]
+
+    def _monomial(self, value: Scalar, powers: tuple[int, ...]) -> Expr:
+        arguments = sympy.Mul(*(Symbol(f"z_{i}") ** m for i, m in enumerate(powers)))
+        return self.ring.field.expression(value) * arguments
+
+
+def prove(
+    tableau: Tableau,
+    *,
+    linearised: bool = False,
+    form: FormName = "lambda",
+    at: Mapping[Symbol, Expr] | None = None,
+) -> Proof:
+    """Prove the orders of a tableau; each is worked out when it is asked for.
+
+    linearised: for a method of Rosenbrock type, whose L is the Jacobian at u_n, so that N'(u_n) = 0.
+    form: "lambda" for u' = L u + N(u); "rho" for y' = N(tau, y), where the table is that of a plain
+    Runge-Kutta or multistep method (what it holds of z is taken at z = 0); "t" for y' = w(tau) N(tau, y).
+    at: values of parameters, as `equal_steps` gives them.
+    Raises TypeError for another kind of object, NotInRing (a ValueError) for coefficients that are not in
+    Q(parameters)[z, 1/z, e^(q z)], ValueError for a coefficient with a pole at z = 0, for another form, and
+    for a linearised method of a form without L.
+    """
+    if not isinstance(tableau, Tableau):
+        raise TypeError(f"tableau must be a Tableau, got {shown(tableau)}")
+    check_form("form", form)
+    if linearised and form != "lambda":
+        raise ValueError(f"a linearised method is one of form 'lambda', got form {shown(form)}")
+    proof = Proof(tableau, linearised, form, at or {})
+    for where, row in rows(tableau):
+        for key, weight in row.items():
+            pole = proof.ring(weight).pole
+            if pole:
+                raise ValueError(
+                    f"{where}: the weight of {key_name(key)} has a pole of order {pole} at z = 0"
+                )
+    return proof
+
+
+def rows(tableau: Tableau) -> list[tuple[str, Mapping[int, Expr]]]:
+    """The rows of a tableau with their names; the step's start is stage 1, as in the literature."""
+    return [*((f"stage {i}", row) for i, row in enumerate(tableau.a, 2)), ("output", tableau.b)]
+
+
+def equal_steps(tableau: Tableau) -> dict[Symbol, Expr]:
+    """The step ratios of a tableau with their values on equal steps."""
+    return {omega(j): Integer(j) for j in range(1, tableau.past + 1)}
+
+
+def key_name(key: int) -> str:
+    """N(i) or P(j)."""
+    return f"N({key})" if key >= 0 else f"P({-key})"
+
+
+def leading_terms(defects: Defects, q: int, *, scalar: bool = False) -> tuple[Term, ...]:
+    """The terms of order q of the local error (`Defects.errors`)."""
+    value = defects.expansion.field.expression
+    return tuple(Term(factored(value(error)), words, q) for error, words in defects.errors(q, scalar=scalar))
+
+
+def local_order(expansion: Expansion, through: int, *, scalar: bool = False) -> int:
+    """The order of the formula, at most `through`; scalar: where stems commute."""
+    defects = Defects(expansion)
+    return next((q - 1 for q in range(1, through + 1) if defects.errors(q, scalar=scalar)), through)

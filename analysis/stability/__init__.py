@@ -1,0 +1,1 @@
+"""Linear stability: amplification, regions, the root condition."""

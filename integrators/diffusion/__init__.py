@@ -1,0 +1,1 @@
+"""The process: noise schedules, grids of times, predictions of a model, the forward SDE."""

@@ -1,0 +1,111 @@
+"""What a model predicts, and its conversion to noise and data prediction: the one place where this happens.
+
+Every usual output is m = a x_0 + b eps for known a, b; with x = alpha x_0 + sigma eps that is a 2 x 2 system:
+
+    x_0 = (b x - sigma m)/(alpha b - sigma a),      eps = (alpha m - a x)/(alpha b - sigma a).
+
+| prediction | a         | b         |
+|------------|-----------|-----------|
+| "eps"      | 0         | 1         |
+| "x0"       | 1         | 0         |
+| "v"        | -sigma    | alpha     |  Salimans & Ho 2022, App. D
+| "score"    | 0         | -1/sigma  |
+| "flow"     | alpha'(t) | sigma'(t) |  Lipman et al. 2023: the velocity dx/dt at fixed x_0 and eps
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from ..numerics.arithmetic import Value, finite, of
+from ..numerics.messages import shown
+from .schedule import Formulas, Schedule
+
+Prediction = Literal["eps", "x0", "v", "score", "flow"]
+Target = Literal["eps", "x0"]
+Model = Callable[[Any, Any], Any]
+"""model(x, t) -> output: x of any batch shape, t a float (an mpmath number in multiprecision runs, a tensor
+without dimensions where it is differentiated in t)."""
+
+PREDICTIONS: dict[str, Callable[[Formulas, Value], tuple[Value, Value]]] = {
+    "eps": lambda f, t: (0 * f.alpha(t), 1 + 0 * f.alpha(t)),
+    "x0": lambda f, t: (1 + 0 * f.alpha(t), 0 * f.alpha(t)),
+    "v": lambda f, t: (-f.sigma(t), f.alpha(t)),
+    "score": lambda f, t: (0 * f.alpha(t), -1 / f.sigma(t)),
+    "flow": lambda f, t: (f.alpha_dot(t), f.sigma_dot(t)),
+}
+
+
+def check_prediction(prediction: Any) -> None:
+    """Raise ValueError for a name that is not a prediction type."""
+    if not isinstance(prediction, str) or prediction not in PREDICTIONS:
+        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {shown(prediction)}")
+
+
+def conversion(schedule: Schedule, prediction: str, target: Target, t: Value) -> tuple[Value, Value]:
+    """(p, q) with target = p x + q m, for a model output m of the given type at time t.
+
+    Raises ValueError where the output does not determine the target: noise or score at alpha = 0, data at
+    sigma = 0.
+    """
+    check_prediction(prediction)
+    f = schedule.formulas
+    with np.errstate(divide="ignore", invalid="ignore"):
+        alpha, sigma = f.alpha(t), f.sigma(t)
+        if prediction == target:
+            return 0 * alpha, 1 + 0 * alpha
+        try:
+            a, b = PREDICTIONS[prediction](f, t)
+            determinant = alpha * b - sigma * a
+            if target == "x0":
+                p, q = b / determinant, -sigma / determinant
+            else:
+                p, q = -a / determinant, alpha / determinant
+        except ZeroDivisionError:
+            p = q = float("inf")
+    if not (finite(p) and finite(q)):
+        raise ValueError(
+            f"a model that predicts {prediction!r} does not give {target!r} at t = {t}, where "
+            f"alpha = {float(alpha):g} and sigma = {float(sigma):g}: use another "
+            "prediction type, or keep the grid away from that time"
+        )
+    return p, q
+
+
+def time_like(t: Any, x: Any) -> Value:
+    """t as a number that combines with x.  A tensor without dimensions stays one: it may be a dual number,
+    whose derivative a float would lose without a word.
+    """
+    if isinstance(t, torch.Tensor) and t.ndim == 0 and t.is_floating_point():
+        return t
+    xp = of(x)
+    return float(t) if xp.context is None else xp.number(t)
+
+
+def convert(schedule: Schedule, model: Model, prediction: str, target: str) -> Model:
+    """A model that returns `target` ("eps", "x0", "v", "score" or "flow"), from one that returns
+    `prediction`.
+    """
+    check_prediction(prediction)
+    check_prediction(target)
+    if prediction == target:
+        return model
+
+    def converted(x: Any, t: Any) -> Any:
+        value = time_like(t, x)
+        output = model(x, t)
+        parts: tuple[tuple[Target, Value], ...] = tuple(
+            zip(("x0", "eps"), PREDICTIONS[target](schedule.formulas, value))
+        )
+        p = q = 0 * value
+        for basis, weight in parts:
+            if weight != 0:
+                basis_p, basis_q = conversion(schedule, prediction, basis, value)
+                p, q = p + weight * basis_p, q + weight * basis_q
+        return x * p + output * q
+
+    return converted

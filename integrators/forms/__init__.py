@@ -1,0 +1,1 @@
+"""What the sampling equation becomes: its semilinear forms, of the flow and of reverse SDEs."""

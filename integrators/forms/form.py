@@ -1,0 +1,343 @@
+"""Forms: the semilinear views of one diffusion ODE or SDE.  Parametrisation lives here and nowhere else.
+
+A form writes the sampling equation as   x = Phi(t) y,   dy = w(tau) (N + B) dtau + dW,   so that over a
+step
+
+    x(t_c) = Phi(t_c)/Phi(t_0) x(t_0) + Phi(t_c) int_{tau_0}^{tau_0 + c h} w(tau) (N + B) dtau + noise.
+
+`tau` is the variable in which the integrand N is interpolated, N = p x + q m + u is affine in the state and
+a model value m (noise or data prediction), and the weight w enters only through its moments.  They are
+reported as phi-functions in the normalisation of exponential Runge-Kutta tableaux,
+
+    Phi(t_c) int_0^{ch} w(tau_0 + s) s^(k-1)/(k-1)! ds = weight(c) h^(k-1) c^k phi(k, c),
+
+which for an exponential weight are the classical phi_k(c z), z = h L, and for w = 1 are 1/k!.  So
+Runge-Kutta, exponential Runge-Kutta and Adams methods share one language, whatever the form.
+
+| form               | tau    | Phi   | w           | N   | L  | used by                        |
+|--------------------|--------|-------|-------------|-----|----|--------------------------------|
+| noise_in_lambda    | lambda | alpha | -e^-lambda  | eps | +1 | DPM-Solver, DEIS lambda-AB     |
+| data_in_lambda     | lambda | sigma | e^lambda    | x_0 | -1 | DPM-Solver++                   |
+| noise_in_rho       | rho    | alpha | 1           | eps |  0 | DEIS rho-AB, rho-RK, EDM       |
+| data_in_inverse_rho| 1/rho  | sigma | 1           | x_0 |  0 | SciRE V2                       |
+| noise_in_time      | t      | alpha | d rho/dt    | eps |  - | DEIS t-AB                      |
+
+B is a known function of tau, integrated exactly (`forcing`), 0 in these; `model_statistics.py` has one.
+Reverse SDEs stand in `sde_forms.py`, the extended ones in `extended_sde.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from ..diffusion.prediction import Target
+from ..diffusion.schedule import Schedule
+from ..numerics.arithmetic import Arithmetic, Fn, Value, finite, of
+from ..numerics.phi import phi
+from ..numerics.quadrature import GAUSS, GaussLegendre, LeftRiemann
+
+INFINITY = float("inf")
+
+
+class Weight(Protocol):
+    """How a form computes the moments of its weight."""
+
+    @property
+    def rate(self) -> Value | None:
+        """L of an exponential weight, or None when there is no constant linear operator."""
+
+    def weight(self, form: Form, step: Step, c: Value) -> Value:
+        """The factor of a tableau entry in the row at abscissa c: Phi times h times what normalises w."""
+
+    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+        """The normalised moment phi(k, c)."""
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """w proportional to e^(-L tau): moments are phi_k(c h L), `scale(t)` = Phi(t) w(tau(t)).  L = 0 is w
+    constant.
+    """
+
+    scale: Fn
+    rate: Value
+    limit: Callable[[Value, Value], Value] | None = None
+    """The whole first moment over (t_0, t_1) when h is infinite."""
+
+    def weight(self, form: Form, step: Step, c: Value) -> Value:
+        if step.infinite:
+            return self._limit(form, step)
+        return self.scale(step.time(c)) * step.h
+
+    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+        if step.infinite:
+            if k != 1 or c != 1:
+                raise ValueError(no_limit(form, step))
+            return step.xp.number(1)
+        return phi(k, self.rate * step.h * c)
+
+    def _limit(self, form: Form, step: Step) -> Value:
+        if self.limit is None:
+            raise ValueError(no_limit(form, step))
+        return self.limit(step.t0, step.t1)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable s to integrate over: s = node(t), tau - tau_0 = offset(s), w dtau = density(s) ds."""
+
+    node: Fn
+    offset: Fn
+    density: Fn
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Any other weight: moments by a quadrature rule, in the variable that `variable(t_0, t_c)` chooses."""
+
+    variable: Callable[[Value, Value], Variable]
+    rule: GaussLegendre | LeftRiemann
+    kinks: tuple[float, ...] = ()
+    """Times at which the integrand is not smooth."""
+    total: Callable[[Value, Value], Value] | None = None
+    """The first moment in closed form, where it has one."""
+    constant: bool = False
+    """Whether w is constant."""
+    rate: None = None
+
+    def weight(self, form: Form, step: Step, c: Value) -> Value:
+        return form.factor(step.time(c)) * step.h
+
+    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+        key = ("moments", c)
+        if key not in step.cache:
+            step.cache[key] = self._moments(step, c)
+        return step.cache[key][k - 1] / (step.h * c)
+
+    def _moments(self, step: Step, c: Value) -> Value:
+        t_c, count, length = step.time(c), step.moments, step.h * c
+        if count == 1 and self.total is not None:
+            return [self.total(step.t0, t_c)]
+        s = self.variable(step.t0, t_c)
+
+        def integrand(nodes: Value) -> Value:
+            offset, rows = s.offset(nodes) / length, [s.density(nodes) + 0 * nodes]
+            for k in range(1, count):
+                rows.append(rows[-1] * offset / k)
+            return np.stack(rows)
+
+        kinks = [s.node(t) for t in self._inside(step, t_c)] if self.kinks else []
+        moments = self.rule.integrate(integrand, s.node(step.t0), s.node(t_c), step.xp, kinks)
+        if self.total is not None:
+            moments[0] = self.total(step.t0, t_c)
+        return moments
+
+    def _inside(self, step: Step, t_c: Value) -> list[Value]:
+        """The kinks between the ends, in the direction of the step."""
+        inside = [step.xp.number(t) for t in self.kinks if min(step.t0, t_c) < t < max(step.t0, t_c)]
+        return inside[::-1] if t_c < step.t0 else inside
+
+
+@dataclass(frozen=True)
+class Form:
+    """One semilinear view of the sampling equation under one schedule; see the table above.
+
+    name: for plans and reports.  tau, time: the interpolation variable and its inverse.  factor: Phi.
+    target: the model value in N.  affine: t -> (p, q, u) with N = p x + q target + u, or None for N =
+    target; p, q, u may be numpy arrays of the state's trailing shape (elementwise linear operators), as may
+    factor and the moments. std: (t_0, t_c) -> standard deviation of the noise that a step adds, None for an
+    ODE. linear: (t_0, t_c) -> what multiplies the state, where it is not Phi(t_c)/Phi(t_0) (a discretised
+    kernel). forcing: (step, c) -> Phi(t_c) int w B dtau over [0, c h], the part of a row that no evaluation
+    enters; None for B = 0. table: N -> the form of a run of N steps, where coefficients come from a table of
+    that length.
+    """
+
+    name: str
+    schedule: Schedule
+    tau: Fn
+    time: Fn
+    factor: Fn
+    weight: Weight
+    target: Target
+    affine: Callable[[Value], tuple[Value, Value, Value]] | None = None
+    std: Callable[[Value, Value], Value] | None = None
+    linear: Callable[[Value, Value], Value] | None = None
+    forcing: Callable[[Step, Value], Value] | None = None
+    table: Callable[[int], Form] | None = None
+
+    def for_steps(self, count: int) -> Form:
+        """The form of a run of `count` steps: itself, unless its coefficients come from a table."""
+        return self if self.table is None else self.table(count)
+
+    def ratio(self, t0: Value, t1: Value) -> Value:
+        """Phi(t_1)/Phi(t_0), or the kernel's own factor."""
+        return self.factor(t1) / self.factor(t0) if self.linear is None else self.linear(t0, t1)
+
+    def step(self, t0: Value, t1: Value, moments: int = 4) -> Step:
+        """The geometry and moments of one step; `moments` is the largest k that will be asked for."""
+        return Step(self, t0, t1, moments)
+
+
+@dataclass(eq=False)
+class Step:
+    """One step of a form from t0 to t1: everything a tableau's symbols mean there.
+
+    tau is infinite where sigma or alpha is 0, which numpy warns of unless the caller says otherwise.
+    """
+
+    form: Form
+    t0: Value
+    t1: Value
+    moments: int
+    cache: dict[object, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.xp: Arithmetic = of(self.t0)
+        self.tau0: Value = self.form.tau(self.t0)
+        self.tau1: Value = self.form.tau(self.t1)
+        self.h: Value = self.tau1 - self.tau0
+        if self.h == 0:
+            raise ValueError(
+                f"the interpolation variable of form {self.form.name!r} does not change from t = {self.t0} "
+                f"to t = {self.t1}: the schedule is flat there, or the step is below rounding"
+            )
+        self.infinite: bool = not finite(self.h)
+
+    @property
+    def z(self) -> Value:
+        """h L, for a form with a constant linear operator; raises ValueError for the others."""
+        rate = self.form.weight.rate
+        if rate is None:
+            raise ValueError(
+                f"form {self.form.name!r} has no constant linear operator: a tableau with z or exp(c z) "
+                "needs noise_in_lambda, data_in_lambda, noise_in_rho or data_in_inverse_rho"
+            )
+        if self.infinite:
+            raise ValueError(no_limit(self.form, self))
+        return rate * self.h
+
+    def time(self, c: Value) -> Value:
+        """t at abscissa c, exactly t0 and t1 at c = 0 and 1."""
+        if c == 0:
+            return self.t0
+        if c == 1:
+            return self.t1
+        if self.infinite:
+            raise ValueError(no_limit(self.form, self))
+        key = ("time", c)
+        if key not in self.cache:
+            self.cache[key] = self.form.time(self.tau0 + c * self.h)
+        return self.cache[key]
+
+    def linear(self, c: Value) -> Value:
+        """Phi(t_c)/Phi(t_0)."""
+        return self.form.ratio(self.t0, self.time(c))
+
+    def weight(self, c: Value) -> Value:
+        """The factor of a tableau entry in the row at abscissa c."""
+        key = ("weight", c)
+        if key not in self.cache:
+            self.cache[key] = self.form.weight.weight(self.form, self, c)
+        return self.cache[key]
+
+    def phi(self, k: int, c: Value) -> Value:
+        """phi(k, c), the normalised k-th moment of the weight on [0, c]."""
+        key = (k, c)
+        if key not in self.cache:
+            self.cache[key] = self.form.weight.phi(self.form, self, k, c)
+        return self.cache[key]
+
+
+def no_limit(form: Form, step: Step) -> str:
+    """Why a row has no limit where h is infinite, and what to do."""
+    variable, starts = form.name.split("_in_")[-1], not finite(step.tau0)
+    advice = (
+        "begin with a first-order step in data prediction, or start later"
+        if starts
+        else "use final='lower' (first order at the end), or end earlier with denoise=True"
+    )
+    return (
+        f"form {form.name!r} is at {variable} = infinity at t = {step.t0 if starts else step.t1}, where only "
+        f"a first-order row has a limit: {advice}"
+    )
+
+
+FormOf = Callable[[Schedule], Form]
+
+
+def noise_in_lambda(schedule: Schedule) -> Form:
+    """d(x/alpha) = -e^-lambda eps dlambda.  Lu et al. 2022 (DPM-Solver), eq. 3.4."""
+    f = schedule.formulas
+    limit = lambda t0, t1: f.sigma(t1) - f.alpha(t1) * f.rho(t0)  # noqa: E731
+    weight = Exponential(lambda t: -f.sigma(t), +1, limit)
+    return Form("noise_in_lambda", schedule, f.lam, f.t_of_lam, f.alpha, weight, "eps")
+
+
+def data_in_lambda(schedule: Schedule) -> Form:
+    """d(x/sigma) = e^lambda x_0 dlambda.  Lu et al. 2022 (DPM-Solver++), eq. 8."""
+    f = schedule.formulas
+    limit = lambda t0, t1: f.alpha(t1) - f.sigma(t1) / f.rho(t0)  # noqa: E731
+    weight = Exponential(f.alpha, -1, limit)
+    return Form("data_in_lambda", schedule, f.lam, f.t_of_lam, f.sigma, weight, "x0")
+
+
+def noise_in_rho(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
+    """d(x/alpha) = eps drho.  Zhang & Chen 2023 (DEIS, rhoAB and rhoRK); Li et al. 2023 (SciRE).
+
+    rule: a quadrature rule in place of the closed forms, for reproducing a release.
+    """
+    f = schedule.formulas
+
+    def variable(t0: Value, t1: Value) -> Variable:
+        return Variable(f.rho, lambda r: r - f.rho(t0), lambda r: 1 + 0 * r)
+
+    weight = Exponential(f.alpha, 0) if rule is None else Measured(variable, rule, constant=True)
+    return Form("noise_in_rho", schedule, f.rho, f.t_of_rho, f.alpha, weight, "eps")
+
+
+def data_in_inverse_rho(schedule: Schedule) -> Form:
+    """d(x/sigma) = x_0 d(1/rho).  Li et al. 2023 (SciRE), data prediction."""
+    f = schedule.formulas
+
+    def tau(t: Value) -> Value:
+        rho = f.rho(t)
+        return 1 / rho if rho != 0 else of(t).number(INFINITY)
+
+    limit = lambda t0, t1: f.alpha(t1) - f.sigma(t1) / f.rho(t0)  # noqa: E731
+    weight = Exponential(f.sigma, 0, limit)
+    return Form("data_in_inverse_rho", schedule, tau, lambda v: f.t_of_rho(1 / v), f.sigma, weight, "x0")
+
+
+def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
+    """d(x/alpha) = (d rho/dt) eps dt, eps interpolated in t.  Zhang & Chen 2023 (DEIS, tAB).
+
+    The moments int (t - t_0)^(k-1) d rho are integrated over s = t - t_0, which has no rounding error; or
+    over log rho (rho, where it ends at 0) on a step that changes rho more than fourfold, because rho(t)
+    starts like sqrt t at t = 0 and has a pole at alpha = 0.
+    rule: integrate over t by this rule instead, for reproducing a release.
+    """
+    f = schedule.formulas
+
+    def variable(t0: Value, t1: Value) -> Variable:
+        xp = of(t0)
+        if xp.exact:
+            return Variable(lambda t: t - t0, lambda s: s, lambda s: f.rho_dot(t0 + s))
+        low, high = sorted((f.rho(t0), f.rho(t1)))
+        if low == 0:
+            return Variable(f.rho, lambda r: f.t_of_rho(r) - t0, lambda r: 1 + 0 * r)
+        if high > 4 * low:
+            return Variable(lambda t: xp.log(f.rho(t)), lambda s: f.t_of_rho(xp.exp(s)) - t0, xp.exp)
+        return Variable(lambda t: t - t0, lambda s: s, lambda s: f.rho_dot(t0 + s))
+
+    def release(t0: Value, t1: Value) -> Variable:
+        return Variable(lambda t: t, lambda t: t - t0, f.rho_dot)
+
+    if rule is None:
+        weight = Measured(variable, GAUSS, schedule.breakpoints, lambda t0, t1: f.rho(t1) - f.rho(t0))
+    else:
+        weight = Measured(release, rule)
+    return Form("noise_in_time", schedule, lambda t: t, lambda tau: tau, f.alpha, weight, "eps")

@@ -1,0 +1,90 @@
+"""The form of DPM-Solver-v3: linear part and integrand from model statistics l, s, b.
+
+With y = x/alpha and f = (sigma eps - l x)/alpha the ODE is y' = -l y - f in lambda, whatever l.  The
+integrand is transformed once more, so that its derivative is e^-S (f' - s f - b), which s and b make small:
+
+    x = alpha e^-L y,   dy = -e^(L + S) (N + B) dlambda,   N = e^-S f - B.
+
+Zheng et al. 2023, arXiv:2310.13268, eqs 7-9; their g of a step from lambda_s is e^(S_s) (N + B_s), an affine
+function of N with constants of the step, so every formula that interpolates g interpolates N.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ..diffusion.schedule import Schedule
+from ..numerics.arithmetic import Arithmetic, Value, of
+from ..statistics.smooth import Potentials, Statistics
+from .form import Form, Step
+
+
+@dataclass(frozen=True)
+class StatisticsWeight:
+    """w = -e^(L + S): the moments are the statistics' own."""
+
+    statistics: Statistics
+    rate: None = None
+
+    def weight(self, form: Form, step: Step, c: Value) -> Value:
+        """-alpha_c h e^(S_0): what the moments of e^(L - L_c + S - S_0) are multiplied by."""
+        grown = step.xp.exp(self._base(step).S)
+        return -form.schedule.formulas.alpha(step.time(c)) * step.h * grown
+
+    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+        """The k-th moment on [0, c], over its interval's length."""
+        return self._moments(step, c)[k - 1] / (step.h * c)
+
+    def forcing(self, step: Step, c: Value) -> Value:
+        """-alpha_c int e^(L - L_c + S) B dlambda over [0, c h]."""
+        base, moments = self._base(step), self._moments(step, c)
+        known = moments[-1] + step.xp.exp(base.S) * base.B * moments[0]
+        return -step.form.schedule.formulas.alpha(step.time(c)) * known
+
+    def _base(self, step: Step) -> Any:
+        if "base" not in step.cache:
+            step.cache["base"] = self.statistics.at(step.tau0)
+        return step.cache["base"]
+
+    def _moments(self, step: Step, c: Value) -> Value:
+        key = ("moments", c)
+        if key not in step.cache:
+            end = step.tau1 if c == 1 else step.tau0 + c * step.h
+            step.cache[key] = self.statistics.moments(step.tau0, end, step.moments)
+        return step.cache[key]
+
+
+def model_statistics(statistics: Statistics) -> Callable[[Schedule], Form]:
+    """The form of the given statistics, for any schedule."""
+
+    def form(schedule: Schedule) -> Form:
+        f, weight = schedule.formulas, StatisticsWeight(statistics)
+
+        @lru_cache(maxsize=4)  # of one step; the arithmetic is in the key, since equal numbers hash alike
+        def potentials(t: Value, _: Arithmetic) -> Potentials:
+            return statistics.at(f.lam(t))
+
+        def factor(t: Value) -> Value:
+            return f.alpha(t) * of(t).exp(-potentials(t, of(t)).L)
+
+        def integrand(t: Value) -> tuple[Value, Value, Value]:
+            at = potentials(t, of(t))
+            damping = of(t).exp(-at.S)
+            return -damping * at.l / f.alpha(t), damping * f.rho(t), -at.B
+
+        return Form(
+            "model_statistics",
+            schedule,
+            f.lam,
+            f.t_of_lam,
+            factor,
+            weight,
+            "eps",
+            affine=integrand,
+            forcing=weight.forcing,
+        )
+
+    return form

@@ -1,0 +1,1 @@
+"""Numbers and functions of numbers: no diffusion, no solver."""

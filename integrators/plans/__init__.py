@@ -1,0 +1,1 @@
+"""A solver, a schedule and a grid compiled to numbers; plans as data and as files."""

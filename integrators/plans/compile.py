@@ -1,0 +1,154 @@
+"""Plans: a solver, a schedule and a grid compiled, once and on the host, to numbers.
+
+What a plan holds stands in `program.py`, how one step is made in `compiler.py`.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+
+from ..diffusion.grids import Grid, Times, uniform_lambda, user
+from ..diffusion.prediction import check_prediction
+from ..diffusion.schedule import Schedule
+from ..numerics.arithmetic import Value, choose
+from ..numerics.messages import shown
+from ..solver import FINAL_CHOICES, Final, FinalChoice, Solver, lowered
+from ..tableaux.tableau import Tableau, nested_collocation
+from .compiler import StepCompiler
+from .program import STARTS, Plan, PlanStep, Start
+
+__all__ = ["Plan", "StepCompiler", "compile_plan"]
+
+
+def compile_plan(
+    solver: Solver,
+    schedule: Schedule,
+    *,
+    steps: int | None = None,
+    grid: Grid | None = None,
+    t_start: Value = None,
+    t_end: Value = None,
+    times: Any = None,
+    prediction: str = "eps",
+    start: Start = "own",
+    final: FinalChoice = "released",
+    denoise: bool = False,
+    noise_at_end: bool = True,
+    digits: int | None = None,
+) -> Plan:
+    """Compile a solver on a schedule to a plan.
+
+    Give either `times` (strictly monotone, used as they are; increasing times encode data) or `steps` with
+    `t_start`, `t_end` and a `grid` (uniform in lambda when absent).  steps: the number of steps, or of
+    evaluations for a budgeted solver.  With both `times` and `grid`, the grid only places stages that follow
+    the grid's rule.  prediction: what the model returns: "eps", "x0", "v", "score" or "flow".
+    start: "own" (the ramp of low orders), "exact" (`history` + 1 states are inputs: the first steps are
+    given), or "high-order" (the first steps by a one-step method of no lower order than the formula's).
+    final: how the run ends: "full" order, "last" (a first-order last step), "lower" (the orders go down step
+    by step); "released" for what the solver's release does by default (`Solver.final`).  At sigma = 0 most
+    methods need "last" or "lower".  The plan says which it was.
+    denoise: add the step to lambda = +infinity, one evaluation more.
+    noise_at_end: False leaves out the noise of the last step (the mean that Score-SDE returns).
+    digits: None for float64, else mpmath with that many digits.
+    Raises ValueError or TypeError, naming the argument, for anything that cannot be compiled; nothing is
+    replaced silently.
+    """
+    for name, value, kind in (("solver", solver, Solver), ("schedule", schedule, Schedule)):
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} must be a {kind.__name__}, got {shown(value)}")
+    if grid is not None and not isinstance(grid, Grid):
+        raise TypeError(f"grid must be a Grid or None, got {shown(grid)}")
+    for name, flag in (("denoise", denoise), ("noise_at_end", noise_at_end)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"{name} must be True or False, got {shown(flag)}")
+    for name, value in (("t_start", t_start), ("t_end", t_end)):
+        if not (value is None or isinstance(value, numbers.Real) or hasattr(value, "context")):
+            raise TypeError(f"{name} must be a number, got {shown(value)}")
+    steps = int(steps) if isinstance(steps, np.integer) else steps
+    _choice("start", start, STARTS)
+    _choice("final", final, FINAL_CHOICES)
+    check_prediction(prediction)
+    xp = choose(digits)
+    if times is not None:
+        if t_start is not None or t_end is not None:
+            raise ValueError("times cannot be combined with t_start or t_end")
+        nodes = user(schedule, times, digits=digits)
+        budget = len(nodes) - 1 if steps is None else steps
+        if solver.sequence.steps(budget) != len(nodes) - 1:
+            needed = solver.sequence.steps(budget)
+            raise ValueError(f"times must hold {needed + 1} values for steps = {budget}, got {len(nodes)}")
+    else:
+        if steps is None or t_start is None or t_end is None:
+            raise ValueError("give times, or all of steps, t_start and t_end")
+        grid = uniform_lambda() if grid is None else grid
+        schedule.check_time(t_start, "t_start")
+        schedule.check_time(t_end, "t_end")
+        budget = steps
+        nodes = solver.sequence.times(grid, schedule, xp.number(t_start), xp.number(t_end), steps)
+    if nodes[-1] > nodes[0] and (solver.stochastic or denoise):
+        what = f"{solver.name} is stochastic" if solver.stochastic else "denoise=True"
+        raise ValueError(f"times must decrease where {what}, got {nodes[0]} to {nodes[-1]}")
+    ending = _ending(solver, schedule, final, nodes)
+    tableaux = list(solver.sequence.at(budget, ending))
+    count, history = len(tableaux), solver.history
+    given = history if start == "exact" else 0
+    if given >= count:
+        raise ValueError(f"start='exact' of {solver.name} needs at least {given + 1} steps, got {count}")
+    if start == "high-order":
+        if solver.stochastic:
+            raise ValueError(f"start='high-order' is for deterministic solvers, got {solver.name}")
+        one_step = _high_order(solver)
+        for i in range(min(history, count)):
+            if i < count - lowered(ending, history):  # a step that is lowered at the end stays low
+                tableaux[i] = one_step
+
+    compiler = StepCompiler(solver, schedule, prediction, xp, grid, budget)
+    compiler.form = compiler.form.for_steps(count)
+    compiler.base, compiler.next_state = given, given + 1
+    before = tuple(compiler.remember(i, nodes[i]) for i in range(given))
+    made = [
+        compiler.step(tableaux[i], nodes[i], nodes[i + 1], i, count, i == count - 1 and not noise_at_end)
+        for i in range(given, count)
+    ]
+    if before:
+        first = made[0]
+        made[0] = PlanStep(first.t0, first.t1, (*before, *first.operations), first.output, first.low)
+    if denoise:
+        made.append(compiler.denoise(nodes[-1]))
+    return Plan(
+        solver=solver.name,
+        form=compiler.form.name,
+        schedule=(schedule.kind, schedule.parameters),
+        prediction=prediction,
+        start=start,
+        final=ending,
+        digits=digits,
+        inputs=nodes[: given + 1],
+        steps=tuple(made),
+        increments=tuple(compiler.increments),
+    )
+
+
+def _high_order(solver: Solver) -> Tableau:
+    """The one-step method of a high-order start: of no lower order than the formula that it starts.
+
+    A formula with stages has a higher order than its past evaluations alone would give: the bound is that of
+    its output as a quadrature, read off the tableau (`Tableau.quadrature_order`), not what is claimed of it.
+    One order less would keep the order of the run, but not always the steps at which it shows.
+    """
+    tableau = solver.sequence.tableaux[-1]
+    return nested_collocation(max(tableau.past + 1, tableau.quadrature_order))
+
+
+def _ending(solver: Solver, schedule: Schedule, final: FinalChoice, nodes: Times) -> Final:
+    if final != "released":
+        return final
+    return solver.final.final(len(nodes) - 1, bool(schedule.formulas.sigma(nodes[-1]) == 0))
+
+
+def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")

@@ -1,0 +1,312 @@
+"""One step of a solver as numbers.
+
+The conversion from the model's output to the form's integrand is folded into the coefficients, so a plan says
+the same thing in the same numbers whatever form the solver was written in: DDIM's plan in noise prediction
+equals its plan in data prediction, and two plans can be compared.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..diffusion.grids import Grid
+from ..diffusion.prediction import check_prediction, conversion
+from ..diffusion.schedule import Schedule
+from ..forms.form import Form, Step
+from ..numerics.arithmetic import FLOAT64, Arithmetic, NotFinite, Value, finite, nonzero
+from ..numerics.germ import GERMS
+from ..solver import Solver, StepContext
+from ..tableaux.evaluate import evaluator
+from ..tableaux.tableau import Tableau, Weights
+from .edges import Edge, Near, advice, at_edge, limits
+from .program import Coefficient, Evaluation, Interval, Kind, PlanStep, Row
+from .rounding import RoundedWeights
+from .scope import Scope
+
+
+@dataclass(frozen=True)
+class _Integrand:
+    """An evaluation as the form sees it: N = p x + q m + u at interpolation variable tau."""
+
+    state: int
+    t: Value
+    tau: Value
+    p: Value
+    q: Value
+    u: Value
+
+
+class StepCompiler:
+    """Compiles one step at a time, so that a step-size controller may ask for steps as it goes.
+
+    States are numbered from `first_state`; the base state of the first step is `base`.
+    """
+
+    def __init__(
+        self,
+        solver: Solver,
+        schedule: Schedule,
+        prediction: str,
+        xp: Arithmetic,
+        grid: Grid | None = None,
+        budget: int | None = None,
+    ) -> None:
+        check_prediction(prediction)
+        self.form: Form = solver.form(schedule)
+        self._solver, self._schedule, self._prediction, self._xp, self._grid = (
+            solver,
+            schedule,
+            prediction,
+            xp,
+            grid,
+        )
+        self._budget = budget
+        self._noise_scale = xp.number(solver.noise_scale)
+        self._history: list[_Integrand] = []
+        self._carried: _Integrand | None = None
+        self.base = 0
+        self.next_state = 1
+        self.increments: list[Interval | None] = []
+        """What each noise increment is: see `Plan.increments`."""
+
+    def remember(self, state: int, t: Value) -> Evaluation:
+        """An evaluation at a given state, kept as history."""
+        self._history.insert(0, self._integrand(state, t))
+        return Evaluation(state, t)
+
+    def step(
+        self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int, quiet: bool = False
+    ) -> PlanStep:
+        """The operations of one step of `tableau` from the current base state; quiet: without its last noise.
+
+        Raises ValueError for coefficients that are not finite, naming the step.
+        """
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # `_freeze` refuses infinities
+            try:
+                made = self._limit_step(tableau, t0, t1, index, count, quiet)
+                if made is not None:
+                    return made
+                return self._step(tableau, t0, t1, index, count, quiet)
+            except (ValueError, ArithmeticError) as error:
+                reason = "division by zero" if isinstance(error, ZeroDivisionError) else str(error)
+                if isinstance(error, (NotFinite, ZeroDivisionError)):
+                    reason += advice(self._schedule, t0, t1)
+                raise ValueError(
+                    f"step {index} of {count} (t = {t0} to {t1}) of {self._solver.name}: {reason}"
+                ) from error
+
+    def _limit_step(
+        self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int, quiet: bool
+    ) -> PlanStep | None:
+        """A step with one end where alpha or sigma is 0, as the limit of its coefficients; None for any other
+        step, and for a form that has no formulas over germs (`edges.py`).
+        """
+        ends = [t for t in (t0, t1) if at_edge(self._schedule, t)]
+        if len(ends) != 1 or self._solver.noising is not None:
+            return None
+        first = self._carried or self._integrand(self.base, t0)
+        edge = Edge(self._schedule, ends[0], t1 if ends[0] == t0 else t0)
+        try:
+            twin = self._over(edge, tableau)
+            germs = twin._step(tableau, edge.near(t0), edge.near(t1), index, count, quiet)
+        except TypeError:
+            return None
+        made = limits(germs, tableau, self._xp)
+        for op in made.operations:
+            if isinstance(op, Evaluation):  # the model's output must say there what the form asks for
+                conversion(self._schedule, self._prediction, self.form.target, op.t)
+        self._history.insert(0, first)
+        self._carried = None if twin._carried is None else self._integrand(twin._carried.state, t1)
+        self.base, self.next_state = twin.base, twin.next_state
+        self.increments = [i and (_time(i[0]), _time(i[1])) for i in twin.increments]
+        return made
+
+    def _over(self, edge: Edge, tableau: Tableau) -> StepCompiler:
+        """The same compiler over the times near an edge, with the history that the formula reads."""
+        twin = copy.copy(self)
+        twin._schedule, twin._xp = edge.schedule, GERMS
+        twin.form = self._solver.form(edge.schedule)
+        if twin.form.table is not None:
+            raise TypeError("a table of coefficients has none near its ends")
+        read = self._history if tableau.parameters else self._history[: tableau.past]
+        twin._history = [twin._integrand(p.state, edge.near(p.t)) for p in read]
+        if self._carried is not None:
+            twin._carried = twin._integrand(self._carried.state, edge.near(self._carried.t))
+        twin.increments = list(self.increments)
+        return twin
+
+    def _step(self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int, quiet: bool) -> PlanStep:
+        noising = self._solver.noising
+        start, stop = (t0, t1) if noising is None else noising(self._schedule, t0, t1, index, count)
+        before = self._noise_up(t0, start)
+        step = self.form.step(start, stop, tableau.moments)
+        if tableau.past > len(self._history):
+            raise ValueError(
+                f"the formula uses {tableau.past} earlier evaluations, {len(self._history)} exist"
+            )
+        past = self._history[: tableau.past]
+        scope = Scope(step, tuple(p.tau for p in past), self._parameters(tableau, step, index, count))
+        value_of = RoundedWeights(scope, self._xp)
+        operations: list[Evaluation | Row] = []
+        if self._carried is None:
+            known = {0: self._integrand(self.base, start)}
+            operations.append(Evaluation(self.base, start))
+        else:
+            known = {0: self._carried}
+        known |= {-j: p for j, p in enumerate(past, 1)}
+        at = [evaluator(stage.c, self._xp)(scope) for stage in tableau.stages]
+        one = self._xp.number(1)
+        apart = [self._own_noise(step, c) for c in at] if tableau.stage_noise == "independent" else None
+        noise = self._path(step, [*(at if tableau.stage_noise is True else ()), one])
+        for i, (c, weights) in enumerate(zip(at, tableau.a, strict=True), 1):
+            self._schedule.check_time(step.time(c), f"the time of stage {i}")
+            drawn = apart[i - 1] if apart else noise[c] if tableau.stage_noise else ()
+            row = self._row(step, value_of, weights, c, known, drawn)
+            known[i] = self._integrand(row.state, step.time(c))
+            operations += [row, Evaluation(row.state, step.time(c))]
+        low = None
+        if tableau.b_low is not None:
+            operations.append(self._row(step, value_of, tableau.b_low, one, known))
+            low = self.next_state - 1
+        operations.append(self._row(step, value_of, tableau.b, one, known, () if quiet else noise[one]))
+        self._history.insert(0, known[0])
+        self._carried = None if tableau.carry is None else known[tableau.carry]
+        self.base = self.next_state - 1
+        operations += self._noise_up(stop, t1, quiet)
+        return PlanStep(t0, t1, (*before, *operations), self.base, low)
+
+    def _noise_up(self, t: Value, noisier: Value, quiet: bool = False) -> tuple[Row, ...]:
+        """The row that adds noise up to the law of time `noisier`.  Karras et al. 2022, Alg. 2."""
+        if noisier == t:
+            return ()
+        f, xp = self._schedule.formulas, self._xp
+        if not f.rho(noisier) > f.rho(t):
+            raise ValueError(f"noise can only be added towards larger rho, got t = {t} to {noisier}")
+        if self._carried is not None:
+            raise ValueError("a solver that carries an evaluation to the next step cannot add noise between")
+        self.increments.append(None)
+        ratio, low = f.rho(noisier), f.rho(t)
+        std = f.alpha(noisier) * xp.sqrt((ratio - low) * (ratio + low))
+        terms: list[tuple[Kind, int, Coefficient]] = [("x", self.base, f.alpha(noisier) / f.alpha(t))]
+        row = self._make_row(terms, () if quiet else ((len(self.increments) - 1, std),))
+        self.base = row.state
+        return (row,)
+
+    def _path(self, step: Step, at: Sequence[Value]) -> dict[Value, tuple[tuple[int, Value], ...]]:
+        """For each abscissa, the noise of the form's SDE on [0, c]: one increment for each interval between
+        neighbouring abscissae, so that a stage and the step share what they have in common.
+        """
+        form = self.form
+        if form.std is None:
+            return dict.fromkeys(at, ())
+        ends = sorted(set(at))
+        if not (ends[0] > 0 and ends[-1] <= 1):
+            bad = ends[0] if not ends[0] > 0 else ends[-1]
+            raise ValueError(f"a stage with noise must lie at an abscissa in (0, 1], got {bad}")
+        parts: list[tuple[int, Value, Value]] = []
+        start = step.t0
+        for c in ends:
+            end = step.time(c)
+            self.increments.append((start, end))
+            parts.append((len(self.increments) - 1, end, form.std(start, end)))
+            start = end
+        noise = {}
+        for n, c in enumerate(ends, 1):
+            weights = [
+                (i, s if end is parts[n - 1][1] else s * form.ratio(end, step.time(c)))
+                for i, end, s in parts[:n]
+            ]
+            noise[c] = tuple((i, w) for i, w in weights if nonzero(w))
+        return noise
+
+    def _own_noise(self, step: Step, c: Value) -> tuple[tuple[int, Value], ...]:
+        """Noise of the size of the SDE's on [0, c], drawn for one stage alone."""
+        if self.form.std is None:
+            return ()
+        self.increments.append(None)
+        std = self.form.std(step.t0, step.time(c))
+        return ((len(self.increments) - 1, std),) if nonzero(std) else ()
+
+    def denoise(self, t: Value) -> PlanStep:
+        """The final step to lambda = +infinity: one evaluation, x = x_0 prediction (alpha = 1, sigma = 0)."""
+        p, q = conversion(self._schedule, self._prediction, "x0", t)
+        operations = (
+            Evaluation(self.base, t),
+            self._make_row([("x", self.base, p), ("m", self.base, q)], ()),
+        )
+        self.base = self.next_state - 1
+        return PlanStep(t, None, operations, self.base)
+
+    def _parameters(self, tableau: Tableau, step: Step, index: int, count: int) -> Any:
+        if not tableau.parameters:
+            return {}
+        past = tuple(p.t for p in self._history)
+        context = StepContext(index, count, tableau, step, self._grid, self._schedule, past, self._budget)
+        given = {} if self._solver.parameters is None else dict(self._solver.parameters(context))
+        missing = sorted(s.name for s in tableau.parameters - given.keys())
+        if missing:
+            raise ValueError(
+                f"the formula has no value for {', '.join(missing)}: set it in the solver's parameters"
+            )
+        return {s: self._xp.number(v) for s, v in given.items()}
+
+    def _integrand(self, state: int, t: Value) -> _Integrand:
+        p, q = conversion(self._schedule, self._prediction, self.form.target, t)
+        u: Value = 0
+        if self.form.affine is not None:
+            own, scale, u = self.form.affine(t)
+            p, q = own + scale * p, scale * q
+        return _Integrand(state, t, self.form.tau(t), p, q, u)
+
+    def _row(
+        self,
+        step: Step,
+        value_of: RoundedWeights,
+        weights: Weights,
+        c: Value,
+        known: dict[int, _Integrand],
+        noise: tuple[tuple[int, Value], ...] = (),
+    ) -> Row:
+        factor = step.weight(c)
+        terms: list[tuple[Kind, int, Coefficient]] = [("x", self.base, step.linear(c))]
+        constant: Value = 0 if self.form.forcing is None else self.form.forcing(step, c)
+        for j, expression in weights.items():
+            source, value = known[j], factor * value_of(expression)
+            terms += [("x", source.state, value * source.p), ("m", source.state, value * source.q)]
+            constant = constant + value * source.u
+        return self._make_row(terms, noise, constant)
+
+    def _make_row(
+        self,
+        terms: list[tuple[Kind, int, Coefficient]],
+        noise: Iterable[tuple[int, Coefficient]],
+        constant: Value = 0,
+    ) -> Row:
+        total: dict[tuple[Kind, int], Value] = {}
+        for kind, state, value in terms:
+            total[kind, state] = total[kind, state] + value if (kind, state) in total else value
+        kept = tuple((kind, state, self._freeze(v)) for (kind, state), v in total.items() if nonzero(v))
+        offset = self._freeze(constant) if nonzero(constant) else None
+        scaled = ((i, s * self._noise_scale) for i, s in noise)
+        drawn = tuple((i, self._freeze(s)) for i, s in scaled if nonzero(s))
+        row = Row(self.next_state, kept, drawn, offset)
+        self.next_state += 1
+        return row
+
+    def _freeze(self, value: Value) -> Coefficient:
+        if not finite(value) or np.iscomplexobj(value) or hasattr(value, "_mpc_"):
+            raise NotFinite("a coefficient is not a finite real number")
+        if isinstance(value, np.ndarray) and value.ndim:
+            frozen = value.copy()
+            frozen.flags.writeable = False
+            return frozen
+        return float(value) if self._xp is FLOAT64 else value
+
+
+def _time(t: Value) -> Value:
+    return t.t if isinstance(t, Near) else t

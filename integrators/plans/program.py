@@ -1,0 +1,155 @@
+"""Plans as data: a straight-line linear program over tensors.
+
+Value `("x", i)` is the i-th state, `("m", i)` the model's output there; an `Evaluation` calls the model, a
+`Row` makes a state as a linear combination of earlier values.  There is no schedule, no form and no symbol
+in a plan: the sampling loop multiplies and adds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from ..diffusion.grids import Times
+from ..numerics.arithmetic import Value
+from ..solver import Final
+
+Start = Literal["own", "exact", "high-order"]
+STARTS: tuple[Start, ...] = ("own", "exact", "high-order")
+
+Kind = Literal["x", "m"]
+Interval = tuple[Value, Value]
+Coefficient = Any
+"""A float, an mpmath number, or a read-only numpy array of the state's trailing shape."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Value ("m", state) = model(value ("x", state), t)."""
+
+    state: int
+    t: Value
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Value ("x", state) = sum of coefficient * value over `terms`, + constant + the noise increments times
+    `noise`.
+    """
+
+    state: int
+    terms: tuple[tuple[Kind, int, Coefficient], ...]
+    noise: tuple[tuple[int, Coefficient], ...] = ()
+    constant: Coefficient | None = None
+
+    @cached_property
+    def keyed(self) -> tuple[tuple[int, Coefficient], ...]:
+        """The terms by the sampling loop's keys: 2 i for state i, 2 i + 1 for the model's output there."""
+        return tuple((2 * state + (kind == "m"), coefficient) for kind, state, coefficient in self.terms)
+
+    @cached_property
+    def split(self) -> tuple[tuple[int, Coefficient], tuple[tuple[int, Coefficient], ...]]:
+        """The first of `keyed`, and the others."""
+        return self.keyed[0], self.keyed[1:]
+
+
+@dataclass(frozen=True, eq=False)
+class PlanStep:
+    """The operations between t0 and t1, in order; t1 is None for the final denoising step to lambda =
+    +infinity.
+
+    output: the state that the step makes.  low: the state of the embedded lower-order row, if any.
+    """
+
+    t0: Value
+    t1: Value | None
+    operations: tuple[Evaluation | Row, ...]
+    output: int
+    low: int | None = None
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The coefficients that are arrays (elementwise operators)."""
+        rows = [op for op in self.operations if isinstance(op, Row)]
+        terms = [v for row in rows for _, _, v in row.terms]
+        every = [*terms, *(v for row in rows for _, v in row.noise), *(row.constant for row in rows)]
+        return tuple(v for v in every if isinstance(v, np.ndarray))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Immutable numbers that one loop can run; made by `plan.compile_plan`.
+
+    inputs: the times of the states that the caller supplies (one, or several for an exact start); state i <
+    len(inputs) is the i-th input.  steps: in order.  prediction: the model output that the coefficients
+    expect.  The other fields say where the plan came from.  Plans are equal when they do the same
+    arithmetic: `digest` hashes the numbers alone.
+    """
+
+    solver: str
+    form: str
+    schedule: tuple[str, tuple[tuple[str, Any], ...]]
+    prediction: str
+    start: Start
+    final: Final
+    digits: int | None
+    inputs: Times
+    steps: tuple[PlanStep, ...]
+    increments: tuple[Interval | None, ...] = ()
+    """For each noise increment the times between which it is the form's own noise, or None for noise that is
+    added to go back to a noisier time or drawn for a stage alone; empty where this is not known."""
+
+    @property
+    def times(self) -> Times:
+        """The grid from the first input on (the denoising step adds no time)."""
+        return (*self.inputs[:-1], self.steps[0].t0, *(s.t1 for s in self.steps if s.t1 is not None))
+
+    @cached_property
+    def nfe(self) -> int:
+        """Model evaluations of one run."""
+        return sum(isinstance(op, Evaluation) for step in self.steps for op in step.operations)
+
+    @cached_property
+    def dead(self) -> tuple[tuple[int, ...], ...]:
+        """For each step, the keys (see `Row.keyed`) that no later step reads; the final state is never
+        among them.
+        """
+        last: dict[int, int] = {2 * i: 0 for i in range(len(self.inputs))}
+        for index, step in enumerate(self.steps):
+            for op in step.operations:
+                last[2 * op.state] = index
+                if isinstance(op, Evaluation):
+                    last[2 * op.state + 1] = index
+                else:
+                    last |= {key: index for key, _ in op.keyed}
+        last[2 * self.steps[-1].output] = len(self.steps)
+        dead: list[list[int]] = [[] for _ in range(len(self.steps) + 1)]
+        for key, index in last.items():
+            dead[index].append(key)
+        return tuple(tuple(keys) for keys in dead[:-1])
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The coefficients that are arrays (elementwise operators)."""
+        return tuple(array for step in self.steps for array in step.arrays)
+
+    @cached_property
+    def stochastic(self) -> bool:
+        """Whether any row adds noise."""
+        return any(isinstance(op, Row) and op.noise for step in self.steps for op in step.operations)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the numbers, as hexadecimal."""
+        from .files import digest
+
+        return digest(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Plan) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)

@@ -1,0 +1,137 @@
+"""Guided and discrete-time models, as models: the sampling loop knows nothing of them.
+
+Each function takes models, functions (x, t) -> output with x of shape (batch, ...), and returns one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from ..diffusion.prediction import Model, convert, time_like
+from ..diffusion.schedule import Schedule
+from ..numerics.messages import shown
+
+Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""network(x, label): x of shape (batch, ...), labels of shape (batch,), at least float32."""
+
+LABELS: dict[str, Callable[[Any, int], Any]] = {
+    "offset": lambda t, n: 1000 * (t - 1 / n),
+    "scaled": lambda t, n: 1000 * (n - 1) / n * t,
+    "index": lambda t, n: n * t - 1,
+}
+"""Time t in (0, 1] of a model trained on n steps -> the label that its network expects.
+
+"offset" maps [1/n, 1] to [0, 1000 (n - 1)/n] and "scaled" maps [0, 1] there: the two conventions of
+LuChengTHU/dpm-solver (model_wrapper, formerly time_input_type 1 and 2); "scaled" with
+n = 1000 is Score-SDE's 999 t.  "index" is the position in the table
+of betas, which "offset" is for n = 1000.
+"""
+
+
+def discrete_time(network: Network, n: int, *, labels: str = "offset") -> Model:
+    """A model of continuous time from a network trained on n discrete steps.
+
+    Labels are not rounded.  Raises ValueError for n < 1 or an unknown convention, and, when called, for a t
+    whose label would be negative (before the table's first entry).
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"n must be an integer >= 1, got {shown(n)}")
+    if labels not in LABELS:
+        raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {shown(labels)}")
+    label_of = LABELS[labels]
+
+    def model(x: torch.Tensor, t: Any) -> torch.Tensor:
+        dtype = torch.promote_types(x.dtype, torch.float32)  # a half cannot tell 990 from 991
+        label = label_of(time_like(t, x), n)
+        if label < -1e-9 * n:
+            raise ValueError(f"t must be at least 1/{n} for labels {labels!r}, got {t}")
+        given = torch.as_tensor(label, dtype=dtype, device=x.device).clamp_min(0)
+        return network(x, given.expand(x.shape[0]))
+
+    return model
+
+
+def _scale(scale: Any) -> float:
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
+        raise ValueError(f"scale must be a finite number, got {shown(scale)}")
+    return float(scale)
+
+
+def classifier_free(conditional: Model, unconditional: Model, scale: float) -> Model:
+    """m_uncond + scale (m_cond - m_uncond): affine in the outputs, so right for every prediction type.
+
+    scale 1 is the conditional model, 0 the unconditional one: the other is then not called.  Ho & Salimans
+    2021, eq. 6 with scale = 1 + w.  Both models must predict the same quantity.
+    Raises ValueError for a scale that is not a finite number.
+    """
+    weight = _scale(scale)
+    if weight == 1:
+        return conditional
+    if weight == 0:
+        return unconditional
+
+    def model(x: Any, t: Any) -> Any:
+        base = unconditional(x, t)
+        return base + weight * (conditional(x, t) - base)
+
+    return model
+
+
+def classifier_free_network(
+    network: Callable[[torch.Tensor, Any, torch.Tensor], torch.Tensor],
+    condition: torch.Tensor,
+    null: torch.Tensor,
+    scale: float,
+) -> Model:
+    """`classifier_free` of a network(x, t, condition), in one call with a doubled batch.
+
+    condition, null: of shape (batch, ...), what the network gets for the two halves: on the device of x, and
+    in its dtype if they are floating (labels stay integers).
+    Raises ValueError for a scale that is not finite or conditions of different shapes.
+    """
+    weight = _scale(scale)
+    if condition.shape != null.shape:
+        raise ValueError(f"null must have the shape {tuple(condition.shape)}, got {tuple(null.shape)}")
+    both = torch.cat([null, condition])
+
+    def model(x: torch.Tensor, t: Any) -> torch.Tensor:
+        given = both.to(x) if both.is_floating_point() else both.to(x.device)
+        base, guided = network(torch.cat([x, x]), t, given).chunk(2)
+        return base + weight * (guided - base)
+
+    return model
+
+
+def classifier(
+    model: Model,
+    schedule: Schedule,
+    log_probability: Callable[[torch.Tensor, Any], torch.Tensor],
+    scale: float = 1.0,
+    *,
+    prediction: str = "eps",
+) -> Model:
+    """eps - scale sigma_t grad_x log p_t(c|x), in the model's own prediction type.
+
+    log_probability: (x, t) -> log p_t(c|x) of shape (batch,), each entry of its own sample; differentiated
+    by torch.func.vjp, so it works within torch.no_grad, torch.inference_mode, vmap and other derivatives
+    (jvp, vjp, grad), and must be made of what torch.func transforms: an autograd.Function in it needs
+    setup_context.  Dhariwal & Nichol 2021, Alg. 2.
+    Raises ValueError for a scale that is not finite; when called, for a result of another shape.
+    """
+    weight = _scale(scale)
+    to_eps = convert(schedule, model, prediction, "eps")
+    sigma = schedule.formulas.sigma
+
+    def guided(x: torch.Tensor, t: Any) -> torch.Tensor:
+        log_p, pull = torch.func.vjp(lambda at: log_probability(at, t), x)[:2]
+        if log_p.shape != x.shape[:1]:
+            raise ValueError(f"log_probability must return shape ({x.shape[0]},), got {tuple(log_p.shape)}")
+        (gradient,) = pull(torch.ones_like(log_p))
+        eps: torch.Tensor = to_eps(x, t) - gradient * (weight * sigma(time_like(t, x)))
+        return eps
+
+    return convert(schedule, guided, "eps", prediction)

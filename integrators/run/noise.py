@@ -1,0 +1,134 @@
+"""Standard normal increments for stochastic plans: drawn per sample, or from one Brownian path.
+
+Every increment is a pure function of (seed, sample, increment): counter-based draws (Philox) on the host, so
+that a sample depends on neither the batch it is in, nor the device, nor the order of the calls.
+"""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from ..forms.form import Form
+from ..numerics.arithmetic import Value, of
+from ..numerics.messages import shown
+from ..plans.program import Plan
+from .boundary import Noise, State, given_noise
+
+__all__ = ["BrownianPath", "given_noise", "per_sample"]
+
+
+def _check_seed(seed: int, name: str = "seed") -> int:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
+        raise ValueError(f"{name} must be an integer from 0 to 2^64 - 1, got {shown(seed)}")
+    return int(seed)
+
+
+def _draw(seed: int, index: int, like: State, first_sample: int, stream: int = 0, block: int = 1) -> State:
+    """Normal numbers of like's kind and shape; the first axis is the batch, drawn `block` samples at once."""
+    if not like.shape:
+        raise ValueError("noise per sample needs states of shape (batch, ...), got a scalar state")
+    shape = tuple(like.shape[1:])
+    places = range(first_sample, first_sample + like.shape[0], block)
+    counters = ([0, stream, index, place] for place in places)
+    generators = (np.random.Generator(np.random.Philox(key=seed, counter=c)) for c in counters)
+    values = np.concatenate([g.standard_normal((block, *shape)) for g in generators])[: like.shape[0]]
+    if isinstance(like, torch.Tensor):
+        return torch.from_numpy(values).to(dtype=like.dtype, device=like.device)
+    return of(like).number(values) if like.dtype == object else values.astype(like.dtype)
+
+
+def per_sample(seed: int, *, first_sample: int = 0, stream: int = 0) -> Noise:
+    """Noise for `sample`: sample i of the batch draws from place first_sample + i of the seed.
+
+    stream: the plan's own noise is stream 0; whatever else draws with the same seed (correctors, projections)
+    takes another, so that their numbers are independent.
+    Drawn in float64 on the host and rounded to the state's dtype: the same numbers on every device.
+    Raises ValueError for a seed or stream outside [0, 2^64).
+    """
+    seed, first, own = _check_seed(seed), _check_seed(first_sample), _check_seed(stream, "stream")
+    return lambda index, like: _draw(seed, index, like, first, own)
+
+
+@dataclass(eq=False)
+class BrownianPath:
+    """One Brownian path on a form's clock, shared by plans with different steps (for strong errors).
+
+    form: of the solvers, under the plans' schedule.  times: every time at which one of the plans starts or
+    ends an increment, in any order: increments are drawn between neighbouring times and added up, so that
+    runs over the same path differ by their steps alone.  seed, first_sample: as in `per_sample`.  block: how
+    many samples share a generator (thousands of paths take a hundredth of the time); first_sample must be a
+    multiple.  Another block gives other numbers.
+    `noise(plan)` gives the plan's increments.
+    """
+
+    form: Form
+    times: Sequence[Value]
+    seed: int = 0
+    first_sample: int = 0
+    block: int = 1
+    _nodes: list[Value] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+        _check_seed(self.first_sample)
+        if isinstance(self.block, bool) or not isinstance(self.block, int) or self.block < 1:
+            raise ValueError(f"block must be an integer >= 1, got {shown(self.block)}")
+        if self.first_sample % self.block:
+            raise ValueError(f"first_sample must be a multiple of {self.block}, got {self.first_sample}")
+        if self.form.std is None:
+            raise ValueError(f"form must be that of an SDE, got {self.form.name!r}, which has no noise")
+        self._nodes = sorted(set(self.times))
+        if len(self._nodes) < 2:
+            raise ValueError("times must hold at least two different times")
+
+    @staticmethod
+    def through(
+        form: Form, plans: Sequence[Plan], seed: int = 0, first_sample: int = 0, block: int = 1
+    ) -> BrownianPath:
+        """The path on which all of these plans can run."""
+        times = [t for plan in plans for pair in plan.increments if pair is not None for t in pair]
+        return BrownianPath(form, times, seed, first_sample, block)
+
+    def noise(self, plan: Plan, apart: bool = False) -> Noise:
+        """The plan's increments.  apart: noise that is not the path's is drawn for itself, from stream 1.
+
+        Raises ValueError if the plan has times that the path lacks, or other noise than the path's (unless
+        that is drawn apart).
+        """
+        if not plan.increments and plan.stochastic:
+            raise ValueError(f"plan of {plan.solver} does not say what its increments are: compile it again")
+        parts = [
+            (1, [(k, 1.0)]) if pair is None and apart else (0, self._parts(pair, plan))
+            for k, pair in enumerate(plan.increments)
+        ]
+
+        def noise(index: int, like: State) -> State:
+            stream, terms = parts[index]
+            return sum(_draw(self.seed, i, like, self.first_sample, stream, self.block) * w for i, w in terms)
+
+        return noise
+
+    def _parts(self, pair: tuple[Value, Value] | None, plan: Plan) -> list[tuple[int, float]]:
+        """An increment as a sum over the path's: index and weight, the weights' squares adding up to 1."""
+        if pair is None:
+            raise ValueError(f"plan of {plan.solver} adds noise that is not its SDE's: it has no path")
+        start, end = pair
+        if self.form.std is None or not np.any(self.form.std(start, end) != 0):
+            return []
+        high, low = (bisect_left(self._nodes, t) for t in (start, end))
+        for t, place in ((start, high), (end, low)):
+            if place == len(self._nodes) or self._nodes[place] != t:
+                raise ValueError(f"times must hold {t}, where {plan.solver} starts or ends an increment")
+        inner = self._nodes[low : high + 1][::-1]
+        weights = [
+            (high - k - 1, self.form.ratio(b, end) * self.form.std(a, b))
+            for k, (a, b) in enumerate(itertools.pairwise(inner))
+        ]
+        total = sum(w * w for _, w in weights) ** 0.5
+        return [(i, float(w / total)) for i, w in weights]

@@ -1,0 +1,291 @@
+"""The one sampling loop.
+
+It runs any plan over torch tensors of any batch shape, over numpy arrays, and over numpy object arrays of
+mpmath numbers.  Per row it multiplies once and adds once per further term: no other tensor operation, no
+tensor made from a Python number, no device-to-host synchronisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from ..diffusion.prediction import Model
+from ..numerics.arithmetic import Value, choose
+from ..numerics.messages import shown
+from ..plans.program import Plan, PlanStep, Row
+from .boundary import Check, Noise, NonFiniteError, State, check_noise, check_states, finite, wrap_model
+from .buffers import SMALL, Buffers
+
+__all__ = ["Interlude", "Machine", "NonFiniteError", "Sample", "StepInfo", "sample"]
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """What a callback sees after each step: step `index` of `count` ended at time t (None: denoised) with
+    state x, which is the loop's own: copy it before changing it.
+
+    low: the embedded lower-order state, where the plan has one.  nfe: model evaluations so far.
+    """
+
+    index: int
+    count: int
+    t: Value
+    x: State
+    low: State | None
+    nfe: int
+
+
+Callback = Callable[[StepInfo], None]
+Evaluate = Callable[[State, Value], State]
+"""(x, t) -> the model's output there, checked and counted."""
+
+
+class Interlude(Protocol):
+    """What changes the state between steps: Langevin correctors, projections onto known data."""
+
+    def before(self, x: State, t: Value, index: int, evaluate: Evaluate) -> State:
+        """The state that step `index` starts from, at time t."""
+
+    def after(self, x: State, t: Value, index: int, evaluate: Evaluate) -> State:
+        """The state that step `index` made, at time t (None where the step denoised)."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The final state, and the number of model evaluations that were made."""
+
+    x: State
+    nfe: int
+
+
+def sample(
+    plan: Plan,
+    model: Model,
+    x: State | Sequence[State],
+    *,
+    noise: Noise | Sequence[State] | None = None,
+    callback: Callback | None = None,
+    between: Interlude | None = None,
+    check: Check = "end",
+) -> Sample:
+    """Run a plan from x.
+
+    plan: from `compile_plan`.  model: model(x, t) -> the plan's prediction type, with the shape of x; t is
+    a float (an mpmath number in a multiprecision plan); it must not change its input, nor write into an
+    output that it returned before.
+    x: the state at plan.inputs[0], of any shape; for an exact start a sequence of len(plan.inputs) states.
+    Floating torch tensors (half precision is
+    accumulated in float32 and the model still called in half), numpy float arrays, or object arrays of
+    mpmath numbers. noise: for stochastic plans, a function of (step, like) or one increment per step.
+    between: changes the state before and after steps; its evaluations are counted. It must give the same
+    states when a run is repeated.
+    check: "end" looks at the final state once and, if it is not finite, repeats the run to find out where
+    that began; "step" looks at every output, increment and state (a synchronisation each); "off" never.
+    Returns a Sample.  Raises TypeError or ValueError for arguments that do not fit, NonFiniteError with the
+    step.
+    """
+    states, dtype = check_states(x, plan.inputs, plan.digits)
+    xp = choose(plan.digits)
+    source = check_noise(plan, noise, states[0])
+    if check not in ("end", "step", "off"):
+        raise ValueError(f"check must be one of end, step, off, got {shown(check)}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable with a StepInfo, got {type(callback).__name__}")
+    call = wrap_model(model, states[0], dtype)
+    every_step = check == "step" or (xp.context is not None and check == "end")
+    result = _run(plan, call, states, source, callback, between, every_step)
+    if check == "end" and not every_step and not finite(result.x):
+        _run(plan, call, states, source, None, between, True)  # raises where it appeared
+        raise NonFiniteError(
+            "the final state is not finite, but that of a second run was: "
+            "the model or the noise is not deterministic"
+        )
+    if dtype is None or result.x.dtype == dtype:
+        return result
+    final = result.x.to(dtype)
+    if check != "off" and not finite(final):
+        raise NonFiniteError(f"the final state overflows {dtype}", len(plan.steps) - 1, plan.steps[-1].t1)
+    return Sample(final, result.nfe)
+
+
+def _run(
+    plan: Plan,
+    model: Model,
+    states: list[State],
+    noise: Noise | None,
+    callback: Callback | None,
+    between: Interlude | None,
+    check: bool,
+) -> Sample:
+    machine = Machine(model, noise, check)
+    for i, state in enumerate(states):
+        if check and not finite(state):
+            raise NonFiniteError(f"x is not finite at t = {plan.inputs[i]}", 0, plan.inputs[i], 0)
+        machine.put(i, state)
+    machine.prepare(plan.arrays, states[0])
+    base = len(states) - 1
+    for index, step in enumerate(plan.steps):
+        if between is not None:
+            machine.replace(base, between.before(machine.state(base), step.t0, index, machine.evaluate))
+        machine.run(step, index)
+        base = step.output
+        if between is not None:
+            machine.replace(base, between.after(machine.state(base), step.t1, index, machine.evaluate))
+        if callback is not None:
+            low = None if step.low is None else machine.state(step.low)
+            callback(StepInfo(index, len(plan.steps), step.t1, machine.state(step.output), low, machine.nfe))
+        machine.forget(plan.dead[index])
+    return Sample(machine.state(plan.steps[-1].output), machine.nfe)
+
+
+class Machine:
+    """Executes plan steps over a store of values; the only place where states are combined and models called.
+
+    State i is stored under the key 2 i, the model's output there under 2 i + 1.
+    """
+
+    def __init__(self, model: Model, noise: Noise | None = None, check: bool = False) -> None:
+        self.values: dict[int, State] = {}
+        self.nfe = 0
+        self._model, self._noise, self._check = model, noise, check
+        self._given = 0
+        self._buffers: Buffers | None = None
+        self._tensors: dict[int, torch.Tensor] = {}
+        self._versions: dict[int, int] = {}
+        """How often each retained output had been written to when it was returned."""
+
+    def put(self, state: int, x: State) -> None:
+        """Supply a state, before any is made here; its memory stays the caller's."""
+        self.values[2 * state] = x
+        self._given = max(self._given, 2 * state + 1)
+        if isinstance(x, torch.Tensor) and x.nbytes >= SMALL:
+            self._buffers = Buffers()
+
+    def state(self, state: int) -> State:
+        """A state by number."""
+        return self.values[2 * state]
+
+    def replace(self, state: int, x: State) -> None:
+        """Put another value in a state's place.  Raises ValueError for another kind, shape or dtype."""
+        old = self.values[2 * state]
+        if type(x) is not type(old) or x.shape != old.shape or x.dtype != old.dtype:
+            got = f"{x.dtype} of shape {tuple(x.shape)}" if hasattr(x, "shape") else type(x).__name__
+            raise ValueError(f"between must return {old.dtype} of shape {tuple(old.shape)}, got {got}")
+        self.values[2 * state] = x
+
+    def evaluate(self, x: State, t: Value) -> State:
+        """The model's output at a state that is not the plan's."""
+        self.nfe += 1
+        return self._model(x, t)
+
+    def prepare(self, arrays: Sequence[np.ndarray], like: State) -> None:
+        """Move elementwise coefficients to the state's device before the loop: no transfer while it runs.
+
+        Raises ValueError for a state whose trailing shape they do not have.
+        """
+        for array in arrays:
+            fits = array.ndim <= like.ndim and all(
+                n in (1, m) for n, m in zip(array.shape[::-1], tuple(like.shape)[::-1], strict=False)
+            )
+            if not fits:
+                raise ValueError(
+                    f"x must have the trailing shape {array.shape} of the plan's elementwise coefficients, "
+                    f"got {tuple(like.shape)}"
+                )
+        if isinstance(like, torch.Tensor):
+            self._tensors = {id(a): torch.tensor(a, dtype=like.dtype, device=like.device) for a in arrays}
+
+    def run(self, step: PlanStep, index: int) -> None:
+        """All operations of one step."""
+        values, versions = self.values, self._versions
+        for op in step.operations:
+            key = 2 * op.state
+            if type(op) is Row:
+                values[key] = self._combine(op, index)
+                if self._check and not finite(values[key]):
+                    raise NonFiniteError(
+                        f"the state overflows in step {index} of finite outputs", index, step.t1, self.nfe
+                    )
+                continue
+            t = op.t  # type: ignore[union-attr]
+            output = values[key + 1] = self._model(values[key], t)
+            self.nfe += 1
+            if type(output) is torch.Tensor:
+                for other in versions:
+                    if values[other]._version != versions[other]:
+                        raise ValueError(
+                            f"model must not write into an output that it returned before (t = {t})"
+                        )
+                try:  # noqa: SIM105 (a context manager costs as much as an addition)
+                    versions[key + 1] = output._version
+                except RuntimeError:  # inference tensors do not count
+                    pass
+            if self._check and not finite(output):
+                message = f"the model's output is not finite at step {index}, t = {t} (evaluation {self.nfe})"
+                raise NonFiniteError(message, index, t, self.nfe)
+
+    def forget(self, keys: Iterable[int]) -> None:
+        """Drop values that nothing reads any more; the memory of states that were made here may be used
+        again.
+        """
+        for key in keys:
+            value = self.values.pop(key)
+            if key & 1:
+                self._versions.pop(key, None)
+            elif self._buffers is not None and key > self._given:
+                self._buffers.give(value)
+
+    def keep(self, keys: Iterable[int]) -> None:
+        """Drop everything but these values."""
+        kept = set(keys)
+        self.values = {key: value for key, value in self.values.items() if key in kept}
+        self._versions = {key: version for key, version in self._versions.items() if key in kept}
+
+    def _combine(self, row: Row, index: int) -> State:
+        values, (head, tail) = self.values, row.split
+        key, coefficient = head
+        first = values[key]
+        if not isinstance(first, torch.Tensor):
+            return self._combine_arrays(row, index)
+        factor = coefficient if type(coefficient) is float else self._operand(coefficient)
+        buffer = None if self._buffers is None else self._buffers.take(first)
+        total = first.mul(factor) if buffer is None else torch.mul(first, factor, out=buffer)
+        for key, coefficient in tail:
+            if type(coefficient) is float:
+                total.add_(values[key], alpha=coefficient)
+            else:
+                total.addcmul_(values[key], self._operand(coefficient))
+        for which, weight in row.noise:
+            increments = self._increments(which, total, index)
+            if type(weight) is float:
+                total.add_(increments, alpha=weight)
+            else:
+                total.addcmul_(increments, self._operand(weight))
+        return total if row.constant is None else total.add_(self._operand(row.constant))
+
+    def _operand(self, coefficient: Value) -> Any:
+        """A coefficient as torch takes it: floats as they are, arrays (elementwise operators) as prepared
+        tensors.
+        """
+        return coefficient if type(coefficient) is float else self._tensors[id(coefficient)]
+
+    def _combine_arrays(self, row: Row, index: int) -> State:
+        values, terms = self.values, row.keyed
+        total = values[terms[0][0]] * terms[0][1]
+        for key, coefficient in terms[1:]:
+            total = total + values[key] * coefficient
+        for which, weight in row.noise:
+            total = total + self._increments(which, total, index) * weight
+        return np.asarray(total if row.constant is None else total + row.constant)
+
+    def _increments(self, which: int, like: State, index: int) -> State:
+        assert self._noise is not None
+        increments = self._noise(which, like)
+        if self._check and not finite(increments):
+            raise NonFiniteError(f"the noise is not finite at step {index}", index, None, self.nfe)
+        return increments

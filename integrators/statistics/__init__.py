@@ -1,0 +1,1 @@
+"""Model statistics of DPM-Solver-v3: as functions, as tables, in files, estimated."""

@@ -1,0 +1,1 @@
+"""Formulas of one step as exact symbols, and what evaluates them."""

@@ -1,0 +1,384 @@
+"""Tableaux: the formula of one step, written as its paper writes it, as exact symbolic data.
+
+The symbols of a formula:
+
+    N(0), N(1), ..   evaluations in this step: N(0) at the step's start, N(i) at stage i
+    P(1), P(2), ..   evaluations at the starts of earlier steps, the latest first
+    omega(j)         (tau_n - tau_{n-j})/h > 0: how far back P(j) lies, in units of the step
+    phi(k, c)        phi_k(c z), or the form's k-th moment on [0, c] where the weight is not exponential
+    z                h times the form's linear operator; exp(c*z) likewise
+    any other symbol a parameter, set per step by the solver (`Solver.parameters`)
+
+A formula is linear in N and P.  A row at abscissa c means  x_c = Phi_c/Phi_0 x_n + weight(c) * formula, the
+usual U_i = e^(c_i z) u_n + h sum_j a_ij(z) N_j of an exponential Runge-Kutta method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, Literal
+
+import sympy
+from sympy import Expr, Integer, Rational, Symbol
+
+from ..numerics.messages import shown
+
+z = Symbol("z")
+
+
+class phi(sympy.Function):  # type: ignore[misc]
+    """phi_k(c z) as a symbol: phi(k, c).  phi(0, c) is exp(c z) and phi(k, 0) is 1/k!."""
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, k: Any, c: Any) -> Any:
+        """The special values, and a check of k (sympy calls this)."""
+        if not (k.is_Integer and k >= 0):
+            raise ValueError(f"k in phi(k, c) must be a non-negative integer, got {k}")
+        if k == 0:
+            return sympy.exp(c * z)
+        if c == 0:
+            return 1 / sympy.factorial(k)
+        return None
+
+
+phi1, phi2, phi3, phi4 = (phi(k, 1) for k in range(1, 5))
+
+
+@cache
+def N(i: int) -> Symbol:
+    """The integrand at stage i of this step; i = 0 is the step's start."""
+    return Symbol(f"N{i}")
+
+
+@cache
+def P(j: int) -> Symbol:
+    """The integrand at the start of the step j steps ago, j >= 1."""
+    return Symbol(f"P{j}")
+
+
+@cache
+def omega(j: int) -> Symbol:
+    """(tau_n - tau_{n-j})/h, positive; a step ratio."""
+    return Symbol(f"omega{j}", positive=True)
+
+
+class StepRatio(Symbol):  # type: ignore[misc]
+    """A parameter that is the ratio of neighbouring steps in another variable than the form's: 1 on equal
+    steps, 1 + O(h) on a smooth grid.
+    """
+
+    def __new__(cls, name: str) -> StepRatio:
+        """A positive symbol of that name."""
+        made: StepRatio = super().__new__(cls, name, positive=True)
+        return made
+
+
+MAX_STAGES = 64
+MAX_COLLOCATION = 11
+"""The highest order of `nested_collocation`: the next one has more than `MAX_STAGES` stages."""
+_EVALUATIONS = {N(i): i for i in range(MAX_STAGES)} | {P(j): -j for j in range(1, MAX_STAGES)}
+_OMEGAS = {omega(j): j for j in range(1, MAX_STAGES)}
+
+Weights = Mapping[int, Expr]
+"""Exact weights of one row: key i >= 0 for N(i), -j for P(j)."""
+
+
+def evaluation(key: int) -> Symbol:
+    """The evaluation that a weight with this key multiplies: N(i), or P(j) for -j."""
+    return N(key) if key >= 0 else P(-key)
+
+
+def formula_of(weights: Weights) -> Expr:
+    """The row with these weights, as `weights_of` takes it apart."""
+    return sympy.Add(*(w * evaluation(key) for key, w in weights.items()))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The state at abscissa c, where the model is then evaluated."""
+
+    c: Expr
+    formula: Expr
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """One step's formula: stages in order, then the output row at abscissa 1.
+
+    low: a second output row of lower order, for step-size control. carry: index of a stage at abscissa 1
+    whose evaluation becomes the next step's N(0) (PEC: the corrected state is not evaluated again), or
+    None. stage_noise: stages of an SDE carry noise up to their abscissa: True, that of the step's own path;
+    "independent", drawn for the stage alone (a released defect); False, none.  Raises ValueError when a
+    formula is not linear in its evaluations, or uses one that does not exist yet.
+    """
+
+    stages: tuple[Stage, ...]
+    output: Expr
+    low: Expr | None = None
+    carry: int | None = None
+    stage_noise: bool | Literal["independent"] = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "stages", tuple(Stage(sympy.sympify(s.c), sympy.sympify(s.formula)) for s in self.stages)
+        )
+        for i, stage in enumerate(self.stages, 1):
+            weights_of(stage.formula, f"stage {i}", available=i)
+        for name, row in (("output", self.output), ("low", self.low)):
+            if row is not None:
+                weights_of(row, name, available=len(self.stages) + 1)
+        if not isinstance(self.stage_noise, bool) and self.stage_noise != "independent":
+            raise ValueError(
+                f"stage_noise must be False, True or 'independent', got {shown(self.stage_noise)}"
+            )
+        if self.carry is not None:
+            if not 1 <= self.carry <= len(self.stages):
+                raise ValueError(f"carry must name one of the {len(self.stages)} stages, got {self.carry}")
+            if self.stages[self.carry - 1].c != 1:
+                raise ValueError(
+                    f"carry must name a stage at abscissa 1, got c = {self.stages[self.carry - 1].c}"
+                )
+
+    @cached_property
+    def a(self) -> tuple[Weights, ...]:
+        """Weights of the stages: a[i - 1][j] multiplies N(j) in stage i."""
+        return tuple(weights_of(s.formula, f"stage {i}", available=i) for i, s in enumerate(self.stages, 1))
+
+    @cached_property
+    def b(self) -> Weights:
+        """Weights of the output row."""
+        return weights_of(self.output, "output", available=len(self.stages) + 1)
+
+    @cached_property
+    def b_low(self) -> Weights | None:
+        """Weights of the lower-order row, if there is one."""
+        return None if self.low is None else weights_of(self.low, "low", available=len(self.stages) + 1)
+
+    @cached_property
+    def c(self) -> tuple[Expr, ...]:
+        """Abscissae of the stages."""
+        return tuple(s.c for s in self.stages)
+
+    @cached_property
+    def past(self) -> int:
+        """How many evaluations of earlier steps the formulas use."""
+        rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
+        return max([0, *(-k for row in rows for k in row)])
+
+    @cached_property
+    def evaluations(self) -> int:
+        """Model evaluations per step, N(0) included unless it is carried over."""
+        return len(self.stages) + (0 if self.carry is not None else 1)
+
+    @cached_property
+    def moments(self) -> int:
+        """The largest k in any phi(k, c)."""
+        rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
+        return max((int(p.args[0]) for row in rows for w in row.values() for p in w.atoms(phi)), default=1)
+
+    @cached_property
+    def parameters(self) -> frozenset[Symbol]:
+        """Symbols that the solver must set at every step."""
+        rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
+        symbols = {s for row in rows for w in row.values() for s in w.free_symbols}
+        symbols |= {s for c in self.c for s in c.free_symbols}
+        return frozenset(s for s in symbols if s is not z and s not in _OMEGAS)
+
+    @cached_property
+    def quadrature_order(self) -> int:
+        """The largest q such that the output integrates 1, theta, .., theta^(q - 1) at z = 0 on equal steps.
+
+        No smooth grid gives a higher order: those are order conditions of N(t) alone, where stages hold what
+        the model says exactly.  Where a parameter decides, the number of evaluations that the row can use.
+        """
+        equal: dict[Symbol, Any] = {symbol: Integer(j) for symbol, j in _OMEGAS.items()}
+        equal |= {s: Integer(1) for s in self.parameters if isinstance(s, StepRatio)}
+        nodes = {0: Integer(0)} | {-j: Integer(-j) for j in range(1, self.past + 1)}
+        nodes |= {i: c.subs(equal) for i, c in enumerate(self.c, 1)}
+        weights = {key: at_zero(weight).subs(equal) for key, weight in self.b.items()}
+        for q in range(2 * len(nodes) + 1):
+            terms = (w * nodes[key] ** q for key, w in weights.items())
+            defect = sum(terms, Integer(0)) - Rational(1, q + 1)
+            if not _is_zero(defect) and (not defect.free_symbols or q == len(nodes)):
+                return q
+        return 2 * len(nodes)
+
+    def consistency_defects(self) -> list[str]:
+        """Rows that do not integrate a constant N at z = 0 (a formula of order 0): empty for every sound
+        tableau.
+        """
+        defects = []
+        rows = [(f"stage {i}", s.c, w) for i, (s, w) in enumerate(zip(self.stages, self.a, strict=True), 1)]
+        for name, c, weights in [*rows, ("output", Integer(1), self.b)]:
+            total = at_zero(sum(weights.values(), Integer(0)))
+            if not _is_zero(total - c):
+                defects.append(f"{name}: weights sum to {sympy.simplify(total)} at z = 0, not to {c}")
+        return defects
+
+    @staticmethod
+    def from_arrays(c: Sequence[Any], a: Sequence[Sequence[Any]], b: Sequence[Any]) -> Tableau:
+        """A one-step tableau from its arrays: c of length s (c[0] = 0), a of s rows, b of length s.
+
+        Entries are sympy expressions or numbers; row i of a may be given with its first i entries only.
+        Raises ValueError for other shapes, or entries on or above the diagonal.
+        """
+        s = len(c)
+        if len(a) != s or len(b) != s:
+            raise ValueError(f"c, a, b must have the same length, got {s}, {len(a)}, {len(b)}")
+        if s == 0 or sympy.sympify(c[0]) != 0:
+            raise ValueError(f"c must start with 0, got {shown(list(c)[:1])}")
+        for i, row in enumerate(a):
+            for j, entry in enumerate(row):
+                if j >= i and sympy.sympify(entry) != 0:
+                    raise ValueError(
+                        f"a must be strictly lower triangular (explicit), got a[{i}][{j}] = {entry}"
+                    )
+        stages = tuple(
+            Stage(
+                sympy.sympify(c[i]),
+                sum((sympy.sympify(v) * N(j) for j, v in enumerate(a[i][:i])), Integer(0)),
+            )
+            for i in range(1, s)
+        )
+        return Tableau(stages, sum((sympy.sympify(v) * N(j) for j, v in enumerate(b)), Integer(0)))
+
+
+def weights_of(formula: Any, name: str, available: int) -> Weights:
+    """The weights of a formula that is linear in N(0) .. N(available - 1) and P(1), P(2), ..; zero weights
+    are dropped.
+    """
+    expression = sympy.sympify(formula)
+    weights: dict[int, Expr] = {}
+    written = _written(expression)
+    remainder = expression if written is None else Integer(0)
+    for symbol in sorted(expression.free_symbols & _EVALUATIONS.keys(), key=lambda s: -_EVALUATIONS[s]):
+        index = _EVALUATIONS[symbol]
+        if index >= available:
+            raise ValueError(f"{name} uses {symbol}, which is not evaluated yet")
+        weight = sympy.diff(expression, symbol) if written is None else written[symbol]
+        if weight.free_symbols & _EVALUATIONS.keys():
+            raise ValueError(f"{name} must be linear in the evaluations, got {formula}")
+        remainder = remainder.subs(symbol, 0)
+        if weight != 0:
+            weights[index] = weight
+    if remainder != 0 and sympy.expand(remainder) != 0:
+        raise ValueError(f"{name} must be a combination of evaluations, got the free term {remainder}")
+    return weights
+
+
+def _written(expression: Expr) -> dict[Symbol, Expr] | None:
+    """The weights of a formula written as  weight * evaluation + .., as long ones are; None for any other."""
+    weights: dict[Symbol, Expr] = {}
+    for term in sympy.Add.make_args(expression):
+        factors = sympy.Mul.make_args(term)
+        own = [f for f in factors if f in _EVALUATIONS]
+        if len(own) != 1 or len(term.free_symbols & _EVALUATIONS.keys()) != 1 or own[0] in weights:
+            return None
+        rest = [f for f in factors if f is not own[0]]
+        if any(own[0] in f.free_symbols for f in rest):
+            return None
+        weights[own[0]] = sympy.Mul(*rest)
+    return weights
+
+
+def at_zero(weight: Expr) -> Expr:
+    """A weight's limit at z = 0."""
+    value = weight.replace(lambda e: isinstance(e, phi), lambda e: 1 / sympy.factorial(e.args[0]))
+    if z not in weight.free_symbols:
+        return value
+    series = weight.replace(lambda e: isinstance(e, phi), lambda e: _taylor(int(e.args[0]), e.args[1]))
+    regular = series.subs(z, 0)
+    return sympy.limit(series, z, 0) if regular.has(sympy.nan, sympy.zoo) else regular
+
+
+def _is_zero(expression: Expr) -> bool:
+    """Whether an expression is zero: decided in the field of rational functions, where it lies in that."""
+    symbols = sorted(expression.free_symbols, key=str)
+    if symbols:
+        try:
+            return bool(sympy.QQ.frac_field(*symbols).from_sympy(expression) == 0)
+        except sympy.CoercionFailed:
+            pass
+    return bool(sympy.simplify(expression) == 0)
+
+
+def _taylor(k: int, c: Expr, terms: int = 8) -> Expr:
+    return sum(((c * z) ** j / sympy.factorial(j + k) for j in range(terms)), Integer(0))
+
+
+# --- formulas from interpolation ---
+
+
+def interpolate(values: Mapping[Any, Any], c: Any = 1) -> Expr:
+    """The row at abscissa c that integrates exactly the polynomial through {node: evaluation}.
+
+    values: {0: N(0), -omega(1): P(1), ..}, nodes in units of h, numbers or symbols.  The weight of the
+    evaluation at theta_j is  sum_m m! c^(m+1) phi_{m+1}(c z) [theta^m] l_j(theta), l_j the Lagrange
+    polynomial (Hochbruck & Ostermann 2010, Sec. 2.5; exact for any step ratios).
+    """
+    nodes = [sympy.sympify(node) for node in values]
+    at = sympy.sympify(c)
+    total: Expr = Integer(0)
+    for value, (numerator, denominator) in zip(values.values(), lagrange(nodes), strict=True):
+        weight = sum(
+            (sympy.factorial(m) * at ** (m + 1) * phi(m + 1, at) * v for m, v in enumerate(numerator)),
+            Integer(0),
+        )
+        total += weight / denominator * value
+    return total
+
+
+def lagrange(nodes: Sequence[Expr]) -> list[tuple[list[Expr], Expr]]:
+    """The Lagrange polynomials of the nodes: l_j = numerator/denominator, the numerator prod (theta - node)
+    as its coefficients of ascending powers of theta.
+    """
+    polynomials = []
+    for j, own in enumerate(nodes):
+        others = [*nodes[:j], *nodes[j + 1 :]]
+        numerator: list[Expr] = [Integer(1)]
+        for node in others:
+            shifted = [Integer(0), *numerator]
+            numerator = [
+                high - node * low for high, low in zip(shifted, [*numerator, Integer(0)], strict=True)
+            ]
+        polynomials.append((numerator, sympy.prod([own - node for node in others])))
+    return polynomials
+
+
+def adams(k: int) -> Tableau:
+    """Exponential Adams-Bashforth of order k on any step ratios: no stages, k - 1 past evaluations."""
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"k must be an integer >= 1, got {shown(k)}")
+    return Tableau((), interpolate({Integer(0): N(0)} | {-omega(j): P(j) for j in range(1, k)}))
+
+
+@cache
+def nested_collocation(order: int) -> Tableau:
+    """A one-step method of any order: groups of 1, 2, .., order - 1 stages, each interpolating the group
+    before it.
+
+    1 + order (order - 1)/2 evaluations; stiff order `order`.  Luan & Alhsmy, arXiv:2311.08600; NUMERICS.md
+    3.8.6.  Raises ValueError for an order outside 1 .. `MAX_COLLOCATION`.
+    """
+    if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= MAX_COLLOCATION:
+        raise ValueError(f"order must be an integer from 1 to {MAX_COLLOCATION}, got {shown(order)}")
+    return nested([[Rational(i, size + 1) for i in range(1, size + 1)] for size in range(1, order)])
+
+
+def nested(groups: Sequence[Sequence[Any]]) -> Tableau:
+    """Stages in groups of abscissae: each interpolates N at 0 and at the group before it, the output at 0 and
+    at the last group.
+    """
+    stages: list[Stage] = []
+    known: dict[Any, Any] = {Integer(0): N(0)}
+    for group in groups:
+        found: dict[Any, Any] = {Integer(0): N(0)}
+        for c in group:
+            stages.append(Stage(c, interpolate(known, c)))
+            found[c] = N(len(stages))
+        known = found
+    return Tableau(tuple(stages), interpolate(known))

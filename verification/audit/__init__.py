@@ -1,0 +1,1 @@
+"""Tables of released libraries, proved and measured as they run."""

@@ -1,0 +1,1 @@
+"""What `semilinear verify` measures and proves, and its records."""

@@ -1,0 +1,1 @@
+"""What is claimed of each solver, what is expected, which solvers are one."""

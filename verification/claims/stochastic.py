@@ -1,0 +1,153 @@
+"""What is expected of each stochastic solver: weak and strong orders, as data, checked by `stochastic.study`.
+
+The integral of the model along the path holds J int int g dW, J the model's slope: a part of size h^(3/2)
+that the increments of the nodes do not determine, so that strong order 1 is the ceiling; and of variance
+J^2 g^2 h^3/3, of which a quadrature rule through the nodes makes another multiple of h^3.  So the formulas of
+order 3 and 4 are of weak order 2, and nothing in the table exceeds (2, 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.forms.extended import extended_reverse_sde
+from semilinear.integrators.forms.form import Form, FormOf
+from semilinear.integrators.forms.noise_scale import SDE_5
+from semilinear.integrators.forms.reverse import sde_data_in_lambda
+from semilinear.integrators.solver import Solver
+from semilinear.integrators.solvers import SOLVERS, make
+
+
+@dataclass(frozen=True)
+class StochasticExpectation:
+    """The orders that a solver must show, with its own start, and why they are not the claimed one.
+
+    weak: None where the ladder ends before an order shows, or there is none, so that none is asserted.
+    strong: None likewise, or where the noise is no SDE's path (weak is then the order of the marginals).
+    long: measured to 1536 steps.  sde: whose SDE is solved, where the solver's own form is a release's
+    approximation of it.
+    """
+
+    solver: str
+    weak: float | None
+    strong: float | None
+    reason: str = ""
+    long: bool = False
+    sde: FormOf | None = None
+
+    def build(self) -> Solver:
+        """The solver."""
+        return make(self.solver)
+
+
+SECOND_INTEGRAL = (
+    "the variance of int int J g dW is J^2 g^2 h^3/3, which one increment per interval does not reproduce: "
+    "weak order 2 whatever the formula's order"
+)
+NO_DECAY = (
+    "the third-order term has the sign of a part of phi_2 wrong, so the second difference, of size h^(1/2) "
+    "along a path, has a weight that does not vanish with h: its sum telescopes to an error of that size"
+)
+OWN_NOISE = (
+    "the stage draws noise of its own, so that the model's answer to it is not correlated with the step's: "
+    "the mean keeps order 2, the variance has order 1"
+)
+LEFT_SUMS = (
+    "the left Riemann sum with 100 points leaves 1/100 of the second moment at every step, however small: "
+    "weak order 1; and from about 5000 steps the clip of variances below 1e-6 takes the noise away, so that "
+    "in the limit it does not converge at all"
+)
+HALF_ORDER = (
+    LEFT_SUMS + "; and the third moment keeps h^2/200 where h^3 is due, which the second difference, of "
+    "size h^(1/2) along a path, does not make up for: strong order 1/2 in the limit, which 1536 steps begin "
+    "to show"
+)
+CLIPPED = (
+    "first order as far as it is measured; from about 5000 steps the clip of variances below 1e-6 takes the "
+    "noise away, so that in the limit it does not converge"
+)
+HALF_D2 = "half the second difference makes the formula itself second order; and "
+BIASED = "S_noise = 1.003 adds more noise than the step takes away: the marginals converge to another law"
+
+
+def _sde_5(schedule: Schedule) -> Form:
+    return extended_reverse_sde(schedule, SDE_5)
+
+
+def _er_sde() -> list[StochasticExpectation]:
+    rows = [StochasticExpectation("er-sde-1-released", 1, 1, CLIPPED, sde=_sde_5)]
+    rows += [
+        StochasticExpectation("er-sde-2-released", 1, 1, LEFT_SUMS, long=True, sde=_sde_5),
+        StochasticExpectation("er-sde-3-released", 1, None, HALF_ORDER, long=True, sde=_sde_5),
+    ]
+    rows += [StochasticExpectation(f"er-sde-{v}", 1, 1) for v in ("1", "reverse-sde-1")]
+    rows += [StochasticExpectation(f"er-sde-{v}", 2, 1) for v in ("2-corrected", "reverse-sde-2-corrected")]
+    third = ("3-exact-integrals", "3-corrected")
+    return [*rows, *(StochasticExpectation(f"er-sde-{v}", 2, 1, SECOND_INTEGRAL) for v in third)]
+
+
+def _renoised() -> list[StochasticExpectation]:
+    """Samplers that go back to a noisier time: the order of their marginals."""
+    euler = ("euler-ancestral", "ddim-eta", "ddpm")
+    second = ("dpm-2-ancestral", "dpm++-2s-ancestral")
+    churned = ("edm-heun-churn", "dpm-2-churn")
+    return [
+        *(StochasticExpectation(v, 1, None) for v in euler),
+        *(StochasticExpectation(v, 2, None) for v in second),
+        StochasticExpectation("euler-churn", None, None, BIASED + ", which shows beyond 1536 steps only"),
+        *(StochasticExpectation(v, 0, None, BIASED, long=True) for v in churned),
+    ]
+
+
+def _score_sde() -> list[StochasticExpectation]:
+    """The kernels of Score-SDE on any grid: discretisations of the plain reverse SDE."""
+    names = ("em", "reverse-diffusion", "ancestral-large", "ancestral-small")
+    return [StochasticExpectation(f"score-sde-{v}", 1, 1, sde=sde_data_in_lambda) for v in names]
+
+
+STOCHASTIC_EXPECTATIONS: tuple[StochasticExpectation, ...] = (
+    *(StochasticExpectation(f"sde-dpm-solver{v}", 1, 1) for v in ("-1", "++-1")),
+    *(
+        StochasticExpectation(f"sde-dpm-solver{v}", 2, 1)
+        for v in ("-2m", "++-2m", "-2m-taylor", "++-2m-taylor")
+    ),
+    StochasticExpectation("sde-dpm-solver++-2s", 2, 1),
+    StochasticExpectation("sde-dpm-solver++-2s-released", 1, 1, OWN_NOISE),
+    StochasticExpectation("sde-dpm-solver++-3s", 2, 1, SECOND_INTEGRAL),
+    StochasticExpectation("sde-dpm-solver-3m-corrected", 2, 1, SECOND_INTEGRAL),
+    StochasticExpectation("sde-dpm-solver++-3m-corrected", 2, 1, SECOND_INTEGRAL),
+    StochasticExpectation("sde-dpm-solver++-3m-released", 1, 0.5, NO_DECAY, long=True),
+    StochasticExpectation("seeds-1", 1, 1),
+    StochasticExpectation("seeds-2", 2, 1),
+    StochasticExpectation("seeds-3", 2, 1, SECOND_INTEGRAL),
+    StochasticExpectation("k-diffusion-2m-sde", 2, 1),
+    StochasticExpectation("k-diffusion-3m-sde-released", 2, 1, HALF_D2 + SECOND_INTEGRAL),
+    StochasticExpectation("sa-solver-3", 2, 1, SECOND_INTEGRAL),
+    StochasticExpectation("sa-solver-2-2", 2, 1),
+    StochasticExpectation("sa-solver-2-2-released", 2, 1),
+    StochasticExpectation("sa-solver-3-4", 2, 1, SECOND_INTEGRAL),
+    *_er_sde(),
+    *_renoised(),
+    *_score_sde(),
+)
+
+ONE_GRID = (
+    "its step is 1/N whatever the grid and its tables hold N entries, so that it runs on its own grid alone, "
+    "where the gap at the end leaves an error of the size of eps"
+)
+UNMEASURED: dict[str, str] = {
+    f"score-sde-{v}-released": ONE_GRID for v in ("em", "reverse-diffusion", "ancestral")
+}
+"""Listed solvers whose orders are not measured, and why."""
+
+
+def sde_of(name: str) -> FormOf | None:
+    """Whose SDE a listed solver solves, where it is not its own form's."""
+    return next((e.sde for e in STOCHASTIC_EXPECTATIONS if e.solver == name), None)
+
+
+def unexpected() -> list[str]:
+    """Listed stochastic solvers of which nothing is said."""
+    covered = {e.solver for e in STOCHASTIC_EXPECTATIONS} | UNMEASURED.keys()
+    return [name for name in SOLVERS if name not in covered and make(name).stochastic]

@@ -1,0 +1,180 @@
+"""The command line: `semilinear list | derive | order | prove | replay | stability | verify`.
+
+Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
+takes --json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.table import Table
+from semilinear.integrators.numerics.names import UnknownTableau
+
+from . import derive as derive_command
+from . import order as order_command
+from . import prove as prove_command
+from . import stability as stability_command
+from . import verify as verify_command
+from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, console, print_json
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+        self._negative_number_matcher = re.compile(
+            r"-(\.?\d|[ij]$)"
+        )  # as in Python 3.14: -1e-3, -1+2j are values
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without the letters is no failure
+    try:
+        options = _parser().parse_args(arguments)
+        code = int(options.run(options))
+        sys.stdout.flush()  # a broken pipe shows here, not after the end
+        return code
+    except MemoryError:
+        return _refused("not enough memory for what was asked", as_json)
+    except KeyboardInterrupt:
+        print("semilinear: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # `semilinear list | head`: nobody reads on, which is no failure
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except (UsageError, UnknownTableau, OSError) as error:
+        return _refused(str(error), as_json)
+
+
+def _refused(message: str, as_json: bool) -> int:
+    print(json.dumps({"error": message}) if as_json else f"semilinear: {message}", file=sys.stderr)
+    return USAGE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="semilinear",
+        description="Verify what diffusion samplers really do.",
+        epilog="Exit codes: 0 ok, 1 a check failed, 2 bad usage, 130 interrupted.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+
+    listing = commands.add_parser(
+        "list", help="the solvers and the catalogue: paper, form, claimed order, source"
+    )
+    listing.set_defaults(run=_list)
+
+    replay = commands.add_parser("replay", help="replay golden files of released code")
+    replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    replay.set_defaults(run=_replay)
+
+    for command in (
+        listing,
+        derive_command.add(commands),
+        order_command.add(commands),
+        prove_command.add(commands),
+        replay,
+        stability_command.add(commands),
+        verify_command.add(commands),
+    ):
+        command.add_argument("--json", action="store_true", help="print JSON on standard output")
+    return parser
+
+
+def _list(options: argparse.Namespace) -> int:
+    from semilinear.integrators.diffusion.schedule import vp_linear
+    from semilinear.integrators.solvers import SOLVERS, make
+    from semilinear.integrators.tableaux.catalogue import CATALOGUE
+
+    schedule = vp_linear()
+    rows: list[dict[str, Any]] = []
+    for name in SOLVERS:
+        solver = make(name)
+        rows.append(
+            {
+                "solver": name,
+                "paper": solver.paper,
+                "form": solver.form(schedule).name,
+                "claimed": solver.claimed,
+                "stochastic": solver.stochastic,
+                "source": solver.source,
+            }
+        )
+    others = [
+        {"tableau": name, "paper": entry.paper, "claimed": entry.claimed, "source": entry.source}
+        for name, entry in CATALOGUE.items()
+        if name not in SOLVERS
+    ]
+    if options.json:
+        print_json({"solvers": rows, "tableaux": others})
+        return OK
+    table = Table(title=f"{len(rows)} solvers")
+    table.add_column("solver", no_wrap=True, min_width=max(len(row["solver"]) for row in rows))
+    for column in ("paper", "form", "claimed", "source"):
+        table.add_column(column)
+    for row in rows:
+        table.add_row(row["solver"], row["paper"], row["form"], str(row["claimed"]), row["source"])
+    console().print(table)
+    table = Table("tableau", "paper", "claimed", "source", title=f"{len(others)} more tableaux")
+    for row in others:
+        table.add_row(*map(str, row.values()))
+    console().print(table)
+    return OK
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from ..replay.golden import case_json, read, replay_file
+    from ..replay.releases.rebuild import GoldenError
+
+    for path in options.files:
+        try:
+            read(path)  # every file is looked at before any is replayed
+        except GoldenError as error:
+            raise UsageError(str(error)) from error
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    cases, failed = [], 0
+    for path in options.files:
+        for result in replay_file(path):
+            cases.append(result)
+            failed += not result.ok
+            if not options.json:
+                _print_case(result)
+    if options.json:
+        print_json({"cases": [case_json(c) for c in cases], "failed": failed})
+    else:
+        print(f"{len(cases) - failed} of {len(cases)} cases agree with the released code")
+    return FAILED if failed else OK
+
+
+def _print_case(result: Any) -> None:
+    solver, error = (
+        " ".join(text.split()) for text in (result.solver, result.error)
+    )  # one line, whatever they hold
+    if result.error:
+        print(f"{result.file}  {result.index:4d}  {solver}: FAILED: {error}")
+        return
+    mark = "" if result.ok else "  FAILED"
+    nfe = "ok" if result.nfe_ok else f"WRONG ({result.nfe})"
+    note = f"  ({result.note})" if result.note else ""
+    print(f"{result.file}  {result.index:4d}  {solver}: {result.difference:.1e}  NFE {nfe}{mark}{note}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,300 @@
+"""`semilinear order`: measure the order of one solver."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from ..problems.interval import LAMBDA_END, LAMBDA_START
+from .order_setting import PROBLEM, check_digits, experiment_of, finest, setting_of
+from .terminal import (
+    FAILED,
+    OK,
+    UsageError,
+    console,
+    finite,
+    known,
+    positive,
+    print_json,
+    progress_bar,
+    writable_file,
+)
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser."""
+    order: argparse.ArgumentParser = commands.add_parser(
+        "order",
+        help="measure the order of one solver or tableau",
+        description="Measure the order of one solver on a problem of diffusion, or of a tableau on a system "
+        "u' = L u + N(t, u) with a full matrix L.  Exit code 0 if the claim holds; of a file, which claims "
+        "nothing, what is proved of it.",
+    )
+    order.add_argument("solver", metavar="NAME|FILE.json", help="a name of `semilinear list`, or a file")
+    order.add_argument(
+        "--problem",
+        help="(default: rotated-product-2d; for stochastic solvers Gaussian data, without Monte Carlo; for "
+        "entries of the catalogue that are no solvers and for files coupled-3d, of Rosenbrock type "
+        "gradient-3d)",
+    )
+    order.add_argument(
+        "--form",
+        choices=("lambda", "rho", "t"),
+        help="measure a tableau as a solver of the diffusion ODE in data prediction in lambda, or noise "
+        "prediction in rho or t",
+    )
+    order.add_argument("--paths", type=int, help="Brownian paths of a stochastic solver on a problem")
+    order.add_argument("--seed", type=int, help="of the starts and the paths (default: 0)")
+    order.add_argument("--schedule", default="vp-linear", help="(default: %(default)s)")
+    order.add_argument("--grid", default="lambda", help="(default: %(default)s)")
+    order.add_argument(
+        "--start", default="own", choices=("own", "exact", "high-order"), help="(default: %(default)s)"
+    )
+    order.add_argument(
+        "--final",
+        choices=("released", "full", "last", "lower"),
+        help="how runs end: as the release does, at full order, with a first-order last step, or down the "
+        "orders (default: released, with another start than the solver's own full)",
+    )
+    order.add_argument(
+        "--claimed", type=positive, help="the order to judge against (default: the solver's claim)"
+    )
+    order.add_argument("--digits", type=int, help="run in multiprecision with that many digits")
+    order.add_argument(
+        "--dtype",
+        default="float64",
+        choices=("float64", "float32", "float16", "bfloat16"),
+        help="of the states; errors at its rounding are not used (default: %(default)s)",
+    )
+    order.add_argument(
+        "--residue",
+        type=int,
+        nargs=2,
+        metavar=("M", "R"),
+        help="only budgets n = R mod M (default: multiples of the order for solvers made to a budget)",
+    )
+    order.add_argument("--batch", type=int, help="initial states (default: 64, 4 in multiprecision)")
+    order.add_argument(
+        "--max-steps",
+        type=int,
+        help="finest run (default: 512, 128 in multiprecision; of stochastic solvers 256, 64, over paths 48)",
+    )
+    order.add_argument(
+        "--lam-start", type=finite, default=LAMBDA_START, help="lambda at the start (default: %(default)s)"
+    )
+    order.add_argument(
+        "--lam-end", type=finite, default=LAMBDA_END, help="lambda at the end (default: %(default)s)"
+    )
+    order.add_argument(
+        "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the solver"
+    )
+    order.add_argument("--plot", type=Path, metavar="FILE", help="write a convergence plot (PNG or SVG)")
+    order.set_defaults(run=run)
+    return order
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, print, and judge the claim."""
+    from semilinear.analysis.lookup import Found
+
+    from .order_target import target_of
+
+    target = target_of(options)
+    measured: Any = target.measured
+    if options.plot is not None:
+        writable_file(options.plot, (".png", ".svg"))
+    if isinstance(measured, Found):
+        found = _on_system(options, measured)
+    else:
+        found = (_stochastic if measured.stochastic else _deterministic)(options, measured)
+    found.data["claim"] = target.claim
+    if options.plot is not None:
+        from ..reporting.plots import plot_studies
+
+        plot_studies(found.studies, found.title, options.plot)
+    if options.json:
+        print_json(found.data)
+    else:
+        for label, study in found.studies:
+            several = f": {label}" if len(found.studies) > 1 else ""
+            console().print(_points(study, found.title + several))
+        if target.claim == "proved":
+            print("a file claims nothing: its order is judged against the one that is proved of it")
+        print(found.sentence)
+        for finding in found.data.get("findings", ()):
+            where = f" (n = {', '.join(map(str, finding['n']))})" if finding["n"] else ""
+            print(f"{finding['kind']}: {finding['text']}{where}")
+    return OK if found.data["verdict"] in ("consistent", "higher") else FAILED
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What was measured: JSON data with the verdict, labelled ladders of errors, and words."""
+
+    title: str
+    data: dict[str, Any]
+    studies: list[tuple[str, Any]]
+    sentence: str
+
+
+def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
+    """A tableau by itself, on a semilinear system."""
+    from ..studies.flow import LONG_LADDER
+    from .system_orders import SYSTEMS, measure_tableau
+
+    defaults: dict[str, Any] = {"schedule": "vp-linear", "grid": "lambda", "start": "own"}
+    defaults |= {"lam_start": LAMBDA_START, "lam_end": LAMBDA_END}
+    defaults["dtype"] = "float64"
+    defaults |= dict.fromkeys(("paths", "seed", "residue", "batch", "final"))
+    _refuse(options, tableau, "is measured on a semilinear system without --form", defaults)
+    system = options.problem or SYSTEMS[tableau.linearised]
+    known("problem", system, SYSTEMS)
+    check_digits(options)
+    ladder = tuple(n for n in LONG_LADDER if 8 <= n <= finest(options, 128, LONG_LADDER[-1]))
+    try:
+        with progress_bar(f"running {tableau.name}"):
+            data, estimate = measure_tableau(tableau, system, options.digits, ladder)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    data |= _judged(options, tableau, estimate.verdict, estimate.doubt)
+    text = f"claimed {data['claimed']:g}, observed {_interval(data)}: {_verdict(data)}"
+    return _Found(f"{tableau.name} on {system}, exact start", data, [(tableau.name, data)], text)
+
+
+def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
+    from ..studies.flow import run as measure
+    from ..studies.own_statistics import on_experiment, takes_statistics
+    from ..studies.records import study_json
+    from .order_target import parameters
+
+    _refuse(options, solver, "is deterministic", {"paths": None, "seed": None})
+    experiment = experiment_of(options)
+    try:
+        if options.form is None and takes_statistics(options.solver):
+            solver = on_experiment(options.solver, experiment, **parameters(options.param))
+        with progress_bar(f"running {solver.name}") as progress:
+            study = measure(
+                solver,
+                experiment,
+                start=options.start,
+                final=options.final,
+                residue=None if options.residue is None else tuple(options.residue),
+                progress=progress,
+            )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    data = study_json(study) | _judged(options, solver, study.against, study.reason)
+    text = f"claimed {data['claimed']:g}, observed {_interval(data)}: {_verdict(data)}"
+    title = f"{solver.name} on {options.problem or PROBLEM}, {options.start} start{_ending(options)}"
+    return _Found(title, data, [(solver.name, data)], text)
+
+
+def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
+    from ..claims.stochastic import UNMEASURED, sde_of
+    from ..studies.gaussian import LONG_LADDER, StochasticExperiment, study
+    from ..studies.records import stochastic_json
+
+    if solver.name in UNMEASURED:
+        raise UsageError(f"{solver.name} is not measured: {UNMEASURED[solver.name]}")
+    _refuse(
+        options, solver, "is stochastic", {"start": "own", "batch": None, "residue": None, "dtype": "float64"}
+    )
+    if options.problem is not None:
+        return _on_paths(options, solver)
+    _refuse(options, solver, "is measured on Gaussian data without --problem", {"paths": None, "seed": None})
+    schedule, grid, top = setting_of(options, 256 if options.digits is None else 64, LONG_LADDER[-1])
+    ladder = tuple(n for n in LONG_LADDER if n <= top)
+    limits = options.lam_start, options.lam_end
+    try:
+        experiment = StochasticExperiment(schedule, grid, *limits, ladder=ladder, digits=options.digits)
+        with progress_bar(f"running {solver.name}") as progress:
+            final: Any = options.final or "released"
+            measured = study(solver, experiment, form=sde_of(solver.name), final=final, progress=progress)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    data = stochastic_json(measured) | _judged(options, solver, measured.weak_verdict, measured.weak_doubt)
+    studies = [
+        (name, part | {"start": "own", "claimed": data["claimed"]})
+        for name, part in data["studies"].items()
+        if name not in measured.exact and not (measured.marginal and name == "strong")
+    ]
+    kind = "marginals of" if measured.marginal else "weak"
+    strong = "strong order: none" if measured.marginal else f"strong {_interval(data['strong'])}"
+    text = f"claimed {data['claimed']:g}, observed {kind} {_interval(data)}: {_verdict(data)}; {strong}"
+    return _Found(f"{solver.name} on Gaussian data{_ending(options)}", data, studies, text)
+
+
+def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
+    """A stochastic solver on a problem that is not Gaussian: coupled paths."""
+    from ..claims.stochastic import sde_of
+    from ..problems.named import problem
+    from ..studies.coupled import LADDER, LONG_LADDER, CoupledExperiment, study
+    from ..studies.records import coupled_json
+
+    _refuse(options, solver, "is measured over paths", {"digits": None})
+    schedule, grid, top = setting_of(options, LADDER[-1], LONG_LADDER[-1])
+    given = {key: getattr(options, key) for key in ("paths", "seed") if getattr(options, key) is not None}
+    given["ladder"] = tuple(n for n in LONG_LADDER if n <= top)
+    try:
+        experiment = CoupledExperiment(
+            problem(options.problem), schedule, grid, options.lam_start, options.lam_end, **given
+        )
+        with progress_bar(f"running {solver.name}") as progress:
+            final: Any = options.final or "released"
+            measured = study(solver, experiment, form=sde_of(solver.name), final=final, progress=progress)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    data = coupled_json(measured) | _judged(options, solver, measured.weak_verdict, measured.weak_doubt)
+    studies = [
+        (name, part | {"start": "own", "claimed": data["claimed"]})
+        for name, part in data["studies"].items()
+        if name in ("weak", "strong", "median")
+    ]
+    text = (
+        f"claimed {data['claimed']:g}, observed weak {_interval(data)}: {_verdict(data)}; "
+        f"strong {_interval(data['studies']['strong'])}, median {_interval(data['studies']['median'])}; "
+        f"the largest hundredth of the errors makes {100 * measured.share[-1]:.0f} % of the mean square"
+    )
+    title = f"{solver.name} on {options.problem}, {measured.paths} coupled paths{_ending(options)}"
+    return _Found(title, data, studies, text)
+
+
+def _ending(options: argparse.Namespace) -> str:
+    return "" if options.final is None else f", {options.final} end"
+
+
+def _refuse(options: argparse.Namespace, solver: Any, why: str, defaults: dict[str, Any]) -> None:
+    """Refuse options that mean nothing here, unless they have their default."""
+    for name, default in defaults.items():
+        if getattr(options, name) != default:
+            raise UsageError(f"--{name.replace('_', '-')} does not apply to {solver.name}: it {why}")
+
+
+def _judged(options: argparse.Namespace, solver: Any, verdict: Any, reason: Any) -> dict[str, Any]:
+    """What a study says of the claim; verdict, reason: functions of an order."""
+    claimed = solver.claimed if options.claimed is None else options.claimed
+    return {"claimed": claimed, "verdict": verdict(claimed), "reason": reason(claimed)}
+
+
+def _verdict(data: Any) -> str:
+    return f"{data['verdict']} ({data['reason']})" if data["reason"] else str(data["verdict"])
+
+
+def _interval(data: Any) -> str:
+    if data["observed"] is None:
+        return "no order"
+    return f"order {data['observed']:.3f}, 95% interval [{data['low']:.3f}, {data['high']:.3f}]"
+
+
+def _points(study: Any, title: str) -> Table:
+    table = Table("N", "NFE", "error", "floor", "used", title=escape(title))
+    for row in study["points"]:
+        used = "fit" if row["N"] in study["window"] else "yes" if row["usable"] else "no"
+        error = "diverged" if row["error"] is None else f"{row['error']:.3e}"
+        table.add_row(str(row["N"]), str(row["NFE"]), error, f"{row['floor']:.0e}", used)
+    return table

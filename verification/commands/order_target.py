@@ -1,0 +1,127 @@
+"""What `semilinear order` measures: a listed solver, a tableau as a solver of the diffusion ODE, or a tableau
+on a semilinear system, by the same names and files as every other command takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from semilinear.analysis.lookup import Found, check_name, tableau_of
+from semilinear.analysis.orders.proof import prove
+from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_rho, noise_in_time
+from semilinear.integrators.solver import Solver
+from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.solvers.classical import with_tableau
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
+
+from .system_orders import SYSTEMS
+from .terminal import UsageError
+
+FORMS: dict[str, FormOf] = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}
+"""The forms that a tableau runs in, by the variable of the integral."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is measured: a solver on a problem of diffusion, or a tableau on a semilinear system.
+
+    claim: where the order that is judged comes from: "source", "given" (--claimed), or "proved", of a file.
+    """
+
+    measured: Solver | Found
+    claim: Literal["source", "given", "proved"]
+
+
+def target_of(options: argparse.Namespace) -> Target:
+    """What the options ask for.
+
+    A name that is listed as a solver is that solver, unless --form or the name of a system says that its
+    tableau is meant.  Raises UsageError for other names, with the nearest, files that are no tableau, and
+    options that do not go together.
+    """
+    check_name(options.solver)
+    claim: Literal["source", "given"] = "source" if options.claimed is None else "given"
+    on_system = options.problem in SYSTEMS
+    as_tableau = options.form is not None or (on_system and options.solver in CATALOGUE)
+    if options.solver in SOLVERS and not as_tableau:
+        if on_system:
+            raise UsageError(f"--problem {options.problem} is for entries of the catalogue and files")
+        return Target(_solver(options), claim)
+    found = tableau_of(options.solver)
+    if found.solver is not None:
+        raise UsageError(f"--form does not apply to {found.name}: a listed solver has a form")
+    if options.param:
+        raise UsageError(f"--param does not apply to {found.name}: it is a tableau, not a solver")
+    if options.form is not None and found.linearised:
+        raise UsageError(f"--form does not apply to {found.name}: it is of Rosenbrock type")
+    if options.form is not None and on_system:
+        raise UsageError(f"--form is for problems of diffusion, {options.problem} is a semilinear system")
+    measured = found if options.form is None else _in_form(found, FORMS[options.form])
+    if found.claimed is not None or claim == "given":
+        return Target(measured, claim)
+    return Target(replace(measured, claimed=_proved(measured)), "proved")
+
+
+def _in_form(found: Found, form: FormOf) -> Solver:
+    """The solver that a tableau is in a form; without a claim it starts as one of the highest thinkable order
+    would.
+    """
+    thinkable = found.tableau.past + len(found.tableau.stages) + 1
+    return with_tableau(found.name, found.tableau, form, found.claimed or thinkable, found.source)
+
+
+def _proved(measured: Solver | Found) -> int:
+    """The order that is proved of what claims none, at least 1."""
+    from ..campaign.prove import solver_proof
+
+    if isinstance(measured, Solver):
+        proof = solver_proof(measured)
+        refused, order = proof["refused"], proof.get("run")
+    else:
+        try:
+            refused, order = "", prove(measured.tableau, linearised=measured.linearised).classical
+        except ValueError as error:
+            refused, order = str(error), None
+    if order is None:
+        why = refused or "none is known"
+        raise UsageError(f"{measured.name} claims no order and none can be proved, give --claimed: {why}")
+    return max(int(order), 1)
+
+
+def _solver(options: argparse.Namespace) -> Solver:
+    try:
+        return make(options.solver, **parameters(options.param))
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        OSError,
+    ) as error:  # what the text stands for is no argument
+        raise UsageError(str(error)) from error
+
+
+def parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE options: integers, exact rationals, true/false, or words."""
+    from sympy import Rational
+
+    number = re.compile(r"[+-]?\d{1,50}(\.\d{1,50})?([eE][+-]?\d{1,3})?(/0*[1-9]\d{0,49})?", re.ASCII)
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--param must be NAME=VALUE, got {pair!r}")
+        if name in found:
+            raise UsageError(f"--param must set a parameter once, got {name} again")
+        if text.lower() in ("true", "false"):
+            found[name] = text.lower() == "true"
+            continue
+        if not number.fullmatch(text):
+            found[name] = text
+            continue
+        value = Rational(text)
+        found[name] = int(value) if value.is_Integer and "." not in text else value
+    return found

@@ -1,0 +1,109 @@
+"""What every command shares: exit codes, refusals, output on terminals and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import cmath
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rich.progress
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+from ..studies.progress import Progress
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+"""Of a progress bar."""
+
+
+class UsageError(Exception):
+    """Arguments that cannot be used; the message says which and why."""
+
+
+def finite(text: str) -> float:
+    """A finite number, for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number, got {text!r}")
+    return value
+
+
+def positive(text: str) -> float:
+    """A positive number, for argparse."""
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"must be positive, got {text!r}")
+    return value
+
+
+def complex_number(text: str) -> complex:
+    """A finite complex number, for argparse; i and j both stand for the imaginary unit."""
+    try:
+        value = complex(text[:-1] + "j" if text[-1:] in ("i", "I") else text)
+    except ValueError:
+        value = complex(math.nan)
+    if not cmath.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be a finite number such as -1, 1j or -1+2j, got {text!r}")
+    return complex(value.real + 0.0, value.imag + 0.0)  # no -0, which would print and compare as another
+
+
+def writable_file(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Refuse a path that could not be written once the work is done."""
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"--plot must end in {' or '.join(suffixes)}, got {str(path)!r}")
+    if path.is_dir():
+        raise UsageError(f"--plot must be a file, got the folder {path}")
+    writable_folder(path.parent, "--plot")
+
+
+def writable_folder(path: Path, option: str) -> None:
+    """Refuse a folder that could not be written to once the work is done, or that is not there."""
+    try:
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UsageError(f"{option}: {path} cannot be written to: {error.strerror}") from error
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave what it means to `cli.main`; rich would exit with code 1."""
+        raise BrokenPipeError
+
+
+def console(stderr: bool = False) -> Console:
+    """A console; wide where nobody's terminal limits it."""
+    console = _Console(stderr=stderr)
+    return console if console.is_terminal else _Console(stderr=stderr, width=160)
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """A bar on standard error while something runs, where that is a terminal."""
+    screen = Console(stderr=True)
+    columns = rich.progress.Progress(*COLUMNS, console=screen, transient=True, disable=not screen.is_terminal)
+    with columns as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_json(data: Any) -> None:
+    """Data as JSON on standard output."""
+    sys.stdout.write(json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def known(name: str, value: str, table: Iterable[str]) -> None:
+    """Refuse a name that is not listed."""
+    if value not in table:
+        raise UsageError(f"--{name} must be one of {', '.join(table)}, got {value!r}")

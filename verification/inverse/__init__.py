@@ -1,0 +1,1 @@
+"""Inverse problems whose posterior is known."""

@@ -1,0 +1,1 @@
+"""Errors predicted from proofs, against those that are measured."""

@@ -1,0 +1,1 @@
+"""Laws with exact scores and flows, and references where there is none."""

@@ -1,0 +1,1 @@
+"""Released code's numbers, made again."""

@@ -1,0 +1,147 @@
+"""Replay of golden files: every case of a released implementation, rebuilt from its options in our solvers.
+
+A file holds a family, an origin and cases; a case may override the file's problem and noise schedule.  Each
+case is rebuilt by its release's family (`releases/`), run, and compared with every number that the release
+recorded: the final state, intermediate states, model inputs, accepted times.  Nothing in a file is executed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from semilinear.integrators.numerics.files import json_number
+
+from .releases import family
+from .releases.rebuild import TOLERANCE, Case, GoldenError, Record, relative_difference
+
+TIME_TOLERANCE = 1e-9
+"""Released times carry rounding of their own (a grid in float64 rho, inverted): up to 1e-12 relative."""
+
+DATA = Path(__file__).parent / "golden-data"
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """One case: how far ours is from the release, relative to each state's largest component."""
+
+    file: str
+    index: int
+    solver: str
+    ours: str
+    """Name of our solver, empty when the case could not be built."""
+    difference: float
+    times_difference: float
+    nfe: int
+    nfe_ok: bool
+    tolerance: float
+    error: str = ""
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the case was built, and agrees in numbers, times and evaluations."""
+        return (
+            not self.error
+            and self.nfe_ok
+            and self.difference <= self.tolerance
+            and self.times_difference <= TIME_TOLERANCE
+        )
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The contents of a golden file.  Raises GoldenError if it is not one, OSError if it cannot be read."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise GoldenError(f"{path}: not JSON: {error}") from error
+    if not isinstance(data, dict) or not isinstance(data.get("cases"), list) or not data["cases"]:
+        raise GoldenError(f"{path}: a golden file is an object with a non-empty list `cases`")
+    return data
+
+
+def replay_file(path: str | Path) -> Iterator[CaseResult]:
+    """Replay every case of a file, in order.
+
+    A case that cannot be built gives a result with `error`, not an exception.
+    """
+    data = read(path)
+    for index, case in enumerate(data["cases"]):
+        yield replay_case(data, index, case, str(path))
+
+
+def replay_case(data: Mapping[str, Any], index: int, case: Case, file: str = "") -> CaseResult:
+    """Rebuild one case, run it and compare."""
+    name = str(case.get("solver", "?")) if isinstance(case, Mapping) else "?"
+    try:
+        return _replay(data, index, case, file, name)
+    except Exception as error:  # whatever a malformed case does to us is a finding about that case
+        expected = isinstance(error, (ValueError, ArithmeticError)) and str(error)
+        missing = f"missing field {error}" if isinstance(error, KeyError) else ""
+        reason = missing or (str(error) if expected else f"{type(error).__name__}: {error}")
+        inf = float("inf")
+        return CaseResult(file, index, name, "", inf, inf, 0, False, TOLERANCE, reason)
+
+
+def _replay(data: Mapping[str, Any], index: int, case: Case, file: str, name: str) -> CaseResult:
+    if not isinstance(case, Mapping) or not isinstance(case.get("options"), Mapping):
+        raise GoldenError("a case must be an object with an object `options`")
+    record = Record()
+    ours, pairs = family(case["options"]).run(data, case, record)
+    compared = record.comparable
+    return CaseResult(
+        file=file,
+        index=index,
+        solver=name,
+        ours=ours,
+        difference=max(relative_difference(a, b) for a, b in pairs),
+        times_difference=_times_difference(record.times, case["times"]) if compared else 0.0,
+        nfe=record.nfe,
+        nfe_ok=not compared or record.nfe == case["nfe"],
+        tolerance=record.tolerance,
+        note=record.note,
+    )
+
+
+def _times_difference(ours: tuple[float, ...], recorded: Any) -> float:
+    theirs = [float(t) for t in recorded]
+    if len(ours) != len(theirs):
+        return float("inf")
+    return relative_difference(np.array(ours), theirs)
+
+
+def case_json(result: CaseResult) -> dict[str, Any]:
+    """A replayed case."""
+    return {
+        "file": result.file,
+        "index": result.index,
+        "solver": result.solver,
+        "ours": result.ours,
+        "difference": json_number(result.difference),
+        "times_difference": json_number(result.times_difference),
+        "nfe": result.nfe,
+        "nfe_ok": result.nfe_ok,
+        "tolerance": result.tolerance,
+        "ok": result.ok,
+        "error": result.error,
+        "note": result.note,
+    }
+
+
+def agreement(cases: Iterable[CaseResult]) -> dict[str, dict[str, Any]]:
+    """Per solver of ours: how many released cases, how many agree, and the largest relative difference."""
+    found: dict[str, list[CaseResult]] = {}
+    for case in cases:
+        found.setdefault(case.ours.removesuffix(" (adaptive)"), []).append(case)
+    return {
+        name: {
+            "cases": len(results),
+            "agree": sum(r.ok for r in results),
+            "difference": json_number(max(r.difference for r in results)),
+        }
+        for name, results in found.items()
+    }

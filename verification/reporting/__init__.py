@@ -1,0 +1,1 @@
+"""Records rendered as Markdown and pictures; nothing is computed here."""

@@ -1,0 +1,1 @@
+"""Errors over a ladder of step counts, three ways to get them: flow, Gaussian law, coupled paths."""

@@ -1,0 +1,320 @@
+"""Weak and strong orders of stochastic solvers on any problem with an exact score: coupled Brownian paths.
+
+On a mixture the model is not affine and there is no exact law.  What is measured is a mean over paths, with
+its standard error: every step count n and the reference, a fine run of the form's own SDE, start from the
+same points and see the same Brownian path, so that most of the noise cancels in
+
+    weak errors    E[f(x_n) - f(x_ref)] / sd f(x_ref)   for smooth f (components, their products, modes),
+    strong error   (E |x_n - x_ref|^2)^(1/2),           beside the median of |x_n - x_ref|.
+
+Paths come in antithetic pairs, W and -W from one start: the leading part of x_n - x_ref is odd in W, and its
+mean 0 no longer hides the weak error.  All statistics are means over batches of pairs; batches drawn again
+with replacement give the spread of every error and of every fitted order.
+
+The RMS error on a mixture is ruled by the few paths that change mode (`CoupledStudy.share` is what the
+hundredth part of the paths with the largest errors adds to the mean square): while they make most of it, its
+slope is that of their number, about 1/2, and there is no verdict on the strong order; that of the median
+stands beside it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from semilinear.analysis.convergence import OrderEstimate, Verdict, estimate_noisy_order
+from semilinear.integrators.diffusion.grids import Grid, uniform_t
+from semilinear.integrators.diffusion.prediction import Model
+from semilinear.integrators.diffusion.schedule import Schedule, vp_linear
+from semilinear.integrators.forms.form import FormOf
+from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.plans.program import Plan
+from semilinear.integrators.run.noise import BrownianPath
+from semilinear.integrators.run.sampler import NonFiniteError, sample
+from semilinear.integrators.solver import FinalChoice, Ramp, Solver
+from semilinear.integrators.tableaux.tableau import adams
+
+from ..problems.interval import LAMBDA_END, LAMBDA_START
+from ..problems.named import Problem, marginal_samples, problem
+from .ladders import settled
+from .progress import Progress, counted
+
+LADDER = (4, 6, 8, 12, 16, 24, 32, 48)
+LONG_LADDER = (*LADDER, 64, 96, 128, 192, 256)
+REFINE = 16
+"""Steps of the reference for each of the finest run's, at least; half as many give its own error."""
+FINEST = 2**16
+"""Most steps of a reference."""
+BATCHES = 64
+BLOCK = 64
+"""Paths that share a generator."""
+REPLICATES = 400
+TAIL = 0.01
+MAX_HALF_WIDTH = 0.25
+"""An interval that is wider does not tell half orders apart."""
+SIGNIFICANT = 3.0
+"""A weak error counts from that many standard errors."""
+RESOLVED = 3.0
+"""A strong error counts from that many errors of the reference."""
+
+
+@dataclass(eq=False)
+class CoupledExperiment:
+    """What is measured on: a problem, an interval in lambda, a grid, and how many paths.
+
+    problem: with an exact score (`problems.problem`).  paths: a multiple of 128, in antithetic pairs.  seed:
+    of the starts, drawn from the exact marginal, and of the paths; path i is the same for any number of them.
+    ladder: step counts.  The reference makes 16 times the last, or the next number that twice each of them
+    divides.
+    Raises TypeError or ValueError, naming the argument.
+    """
+
+    problem: Problem = field(default_factory=lambda: problem("golden-mixture"))
+    schedule: Schedule = field(default_factory=vp_linear)
+    grid: Grid = field(default_factory=lambda: uniform_t(2.0))
+    lam_start: float = LAMBDA_START
+    lam_end: float = LAMBDA_END
+    paths: int = 8192
+    seed: int = 0
+    ladder: tuple[int, ...] = LADDER
+
+    def __post_init__(self) -> None:
+        for name, kind in (("schedule", Schedule), ("grid", Grid)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {shown(getattr(self, name))}")
+        if not all(hasattr(self.problem, part) for part in ("model", "data", "dimension")):
+            raise TypeError(f"problem must be a Problem (see `problems.problem`), got {shown(self.problem)}")
+        if not self.lam_start < self.lam_end:
+            raise ValueError(f"lam_start must be below lam_end, got {self.lam_start} and {self.lam_end}")
+        for name, least in (("paths", 2 * BATCHES), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an integer >= {least}, got {shown(value)}")
+        if self.paths % (2 * BATCHES):
+            raise ValueError(f"paths must be a multiple of {2 * BATCHES}, got {self.paths}")
+        if len(self.ladder) < 2 or not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
+            raise ValueError(f"ladder must be increasing positive integers, got {shown(self.ladder)}")
+        if self.fine > FINEST:
+            needs = f"{shown(self.ladder)}: {self.fine}"
+            raise ValueError(f"ladder must need a reference of at most {FINEST} steps, got {needs}")
+
+    @property
+    def fine(self) -> int:
+        """Steps of the reference."""
+        common = math.lcm(*(2 * n for n in self.ladder))
+        return common * math.ceil(REFINE * self.ladder[-1] / common)
+
+    @cached_property
+    def times(self) -> tuple[float, float]:
+        """Start and end of the runs."""
+        start, end = (float(self.schedule.t_of_lam(v)) for v in (self.lam_start, self.lam_end))
+        return start, end
+
+    @cached_property
+    def model(self) -> Model:
+        """The exact noise prediction."""
+        return self.problem.model(self.schedule)
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        """The starts, (paths, d): each twice, for a path and its mirror image."""
+        half = marginal_samples(self.problem, self.schedule, self.times[0], self.paths // 2, self.seed)
+        return np.concatenate([half, half])
+
+    def plan(self, solver: Solver, n: int, final: FinalChoice = "released") -> Plan:
+        """A solver's plan with n steps, ending so."""
+        start, end = self.times
+        return compile_plan(
+            solver, self.schedule, steps=n, grid=self.grid, t_start=start, t_end=end, final=final
+        )
+
+
+@dataclass(frozen=True)
+class CoupledStudy:
+    """The observed weak and strong orders of a solver on a problem, each with a 95% interval.
+
+    weak: of all functionals together (root mean square of their errors in units of their deviations).
+    parts: of the "mean", the "second" moments and the "modes" alone.  strong: RMS.  typical: of the median
+    distance.  share: for each run the part of the mean square that the largest hundredth of the errors makes.
+    nfe: evaluations of each run.  paths: how many.
+    """
+
+    solver: str
+    weak: OrderEstimate
+    parts: dict[str, OrderEstimate]
+    strong: OrderEstimate
+    typical: OrderEstimate
+    share: tuple[float, ...]
+    nfe: tuple[int, ...]
+    paths: int
+
+    def weak_verdict(self, order: float) -> Verdict:
+        """On a weak order."""
+        return self.weak.verdict(order, MAX_HALF_WIDTH)
+
+    def weak_doubt(self, order: float) -> str:
+        """Why that verdict is inconclusive; empty where it is not."""
+        return self.weak.doubt(order, MAX_HALF_WIDTH)
+
+    def strong_verdict(self, order: float) -> Verdict:
+        """On a strong order: none while few paths make most of the mean square."""
+        shares = [s for p, s in zip(self.strong.points, self.share, strict=True) if p.n in self.strong.window]
+        return "inconclusive" if max(shares, default=1) > 0.5 else self.strong.verdict(order, MAX_HALF_WIDTH)
+
+
+Functionals = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+def functionals(problem: Any, schedule: Schedule, t: float) -> Functionals:
+    """States (n, d) -> smooth functions of each, (n, k) by name: "mean", "second", "modes".
+
+    The last are the components' posterior probabilities at time t where the problem has several and knows
+    them, else tanh of every component of the state.
+    """
+    posterior = None if problem.exact_flow else getattr(problem, "responsibilities", None)
+    alpha, sigma = float(schedule.alpha(t)), float(schedule.sigma(t))
+
+    def of(x: np.ndarray) -> dict[str, np.ndarray]:
+        i, j = np.triu_indices(x.shape[1])
+        modes = np.tanh(x) if posterior is None else posterior(x, alpha, sigma)[:-1].T
+        return {"mean": x, "second": x[:, i] * x[:, j], "modes": modes}
+
+    return of
+
+
+def study(
+    solver: Solver,
+    experiment: CoupledExperiment | None = None,
+    *,
+    form: FormOf | None = None,
+    final: FinalChoice = "released",
+    progress: Progress | None = None,
+) -> CoupledStudy:
+    """Measure the weak and strong orders of a solver with its own start, from the exact marginal.
+
+    form: whose SDE is solved, where it is not the solver's own form's.  final: how runs end, as in
+    `compile_plan`; step counts below which the release ends at lower order are left out.  progress: called
+    with (runs done, runs) on the way, the two of the reference among them.
+    Raises TypeError for another kind of solver; ValueError for one that is not stochastic, or that goes back
+    to a noisier time between steps: it has no path.
+    """
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver must be a Solver, got {shown(solver)}")
+    if not solver.stochastic:
+        raise ValueError(f"solver {solver.name!r} is not stochastic: measure it with `study.run`")
+    if solver.noising is not None:
+        raise ValueError(f"solver {solver.name!r} goes back to a noisier time between steps: it has no path")
+    e = CoupledExperiment() if experiment is None else experiment
+    sde = solver.form if form is None else form
+    ladder = settled(e.ladder, solver, final)
+    plans = [e.plan(solver, n, final) for n in ladder]
+    exact = Solver("reference", sde, Ramp((adams(1), adams(2))), 2, "adams(2)", stochastic=True)
+    fine, half = (e.plan(exact, n) for n in (e.fine, e.fine // 2))
+    path = BrownianPath.through(sde(e.schedule), [*plans, half, fine], e.seed, block=BLOCK)
+    reference, *states = (_run(e, plan, path) for plan in counted((fine, half, *plans), progress))
+    own, *errors = (_Errors(e, x, reference) for x in states)
+    again = np.random.default_rng([e.seed, 2]).multinomial(
+        BATCHES, np.full(BATCHES, 1 / BATCHES), size=REPLICATES
+    )
+    resample = np.concatenate([np.ones((1, BATCHES)), again]) / BATCHES
+
+    def order(values: Callable[[_Errors], np.ndarray], floor: Callable[[_Errors], float]) -> OrderEstimate:
+        """values: of the whole and of every replicate."""
+        rows = np.array([values(x) for x in errors])
+        return estimate_noisy_order(ladder, rows[:, 0], rows[:, 1:], [floor(x) for x in errors])
+
+    def weak(names: tuple[str, ...]) -> OrderEstimate:
+        known_to = own.bias(names, resample)[0] + own.noise(names)
+        return order(
+            lambda x: x.bias(names, resample), lambda x: max(SIGNIFICANT * x.noise(names), 10 * known_to)
+        )
+
+    def distance(mean: Callable[[_Errors], np.ndarray]) -> OrderEstimate:
+        known_to = RESOLVED * float(mean(own)[0])
+        return order(mean, lambda x: known_to)
+
+    names = tuple(own.differences)
+    return CoupledStudy(
+        solver.name,
+        weak(names),
+        {name: weak((name,)) for name in names},
+        distance(lambda x: np.asarray(np.sqrt(resample @ x.squares))),
+        distance(lambda x: np.asarray(resample @ x.medians)),
+        tuple(x.share for x in errors),
+        tuple(plan.nfe for plan in plans),
+        e.paths,
+    )
+
+
+def _run(e: CoupledExperiment, plan: Plan, path: BrownianPath) -> np.ndarray:
+    """Final states, (paths, d); infinite where a run diverges."""
+    one = path.noise(plan, apart=True)
+
+    def mirrored(index: int, like: np.ndarray) -> np.ndarray:
+        drawn = one(index, like[: e.paths // 2])
+        return np.concatenate([drawn, -drawn])
+
+    try:
+        result: np.ndarray = sample(plan, e.model, e.x, noise=mirrored).x
+    except NonFiniteError:
+        return np.full(e.x.shape, np.inf)
+    return result
+
+
+class _Errors:
+    """One run against the reference, as means over batches.
+
+    differences: f(x_n) - f(x_ref) in units of sd f, (batches, k) by name.  squares, medians: of the
+    distance, (batches,).  share: of the largest hundredth in the mean square.
+    """
+
+    def __init__(self, e: CoupledExperiment, x: np.ndarray, reference: np.ndarray) -> None:
+        of = functionals(e.problem, e.schedule, e.times[1])
+        with np.errstate(invalid="ignore"):
+            self.differences = {
+                name: _batches(value - exact) / exact.std(axis=0)
+                for (name, value), exact in zip(of(x).items(), of(reference).values(), strict=True)
+            }
+            distance = np.sqrt(np.sum((x - reference) ** 2, axis=1))
+            self.squares = _batches(distance[:, None] ** 2)[:, 0]
+            self.medians = np.median(_grouped(distance[:, None]), axis=1)[:, 0]
+            largest = np.sort(distance)[-math.ceil(TAIL * len(distance)) :]
+            self.share = float(np.sum(largest**2) / np.sum(distance**2))
+
+    def _together(self, names: tuple[str, ...]) -> np.ndarray:
+        return np.concatenate([self.differences[name] for name in names], axis=1)
+
+    def _variance(self, names: tuple[str, ...]) -> np.ndarray:
+        """Of the mean over all batches, for each functional."""
+        return np.asarray(self._together(names).var(axis=0, ddof=1) / BATCHES)
+
+    def noise(self, names: tuple[str, ...]) -> float:
+        """The standard error of `bias` where there is none."""
+        return float(np.sqrt(np.mean(self._variance(names))))
+
+    def bias(self, names: tuple[str, ...], resample: np.ndarray) -> np.ndarray:
+        """The RMS over functionals of |mean difference|, of the whole and of every replicate.
+
+        What the means' own variance adds to their squares is taken off: once, and twice from a replicate.
+        """
+        variance = self._variance(names)
+        counted = np.where(np.arange(len(resample)) == 0, 1, 2)[:, None]
+        squares = np.mean((resample @ self._together(names)) ** 2 - counted * variance, axis=1)
+        return np.asarray(np.sqrt(np.maximum(squares, np.mean(variance) * 1e-4)))
+
+
+def _grouped(values: np.ndarray) -> np.ndarray:
+    """(paths, k) -> (batches, paths of a batch, k), a path beside its mirror image."""
+    pairs = values.reshape(2, BATCHES, -1, values.shape[1])
+    return np.concatenate([pairs[0], pairs[1]], axis=1)
+
+
+def _batches(values: np.ndarray) -> np.ndarray:
+    """Means over the paths of each batch, (batches, k)."""
+    return np.asarray(_grouped(values).mean(axis=1))

@@ -1,0 +1,172 @@
+"""What a sampler does besides converging: failures, noise, rounding.
+
+Nothing here judges an order.  A finding stands in a study by itself, with the step counts that it was made
+at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from semilinear.integrators.numerics.messages import shown
+
+from .experiment import UNITS, Dtype, Experiment, Run, Sampler
+
+Kind = Literal["raised", "not finite", "samples", "noise", "evaluations", "floor", "limit", "rounding"]
+
+SHIFTS = (-40, -30, -22, -12, -6)
+"""Powers of two: relative changes of the start, of which a sampler shows the first that its dtype holds."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was seen, at the step counts n (empty: at all).
+
+    kind: "raised" (a run ended in an exception), "not finite" (a whole run), "samples" (part of a batch),
+    "noise" (two calls differ), "evaluations" (other than counted), "floor" (errors stop falling), "limit"
+    (runs converge, but not to the solution), "rounding" (a coarser dtype than that of the states).
+    """
+
+    kind: Kind
+    n: tuple[int, ...]
+    text: str
+
+    def __str__(self) -> str:
+        where = f" at n = {', '.join(map(str, self.n))}" if self.n else ""
+        return f"{self.text}{where}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run: states (batch, d) as float64 or mpmath objects, None where it raised; evaluations."""
+
+    n: int
+    states: np.ndarray | None
+    nfe: int
+    claimed_nfe: int | None
+    start: Literal["own", "exact"]
+    dtype: Dtype
+    error: str = ""
+
+
+def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...], *, keep: bool = True) -> Outcome:
+    """Run a sampler; what it raises is kept as the outcome's error, unless it is to be raised.
+
+    shape: (batch, d) of the states.  Raises ValueError for states of another size, or what is no states.
+    """
+    n = int(run)
+    try:
+        result = sampler(run)
+    except Exception as error:  # a sampler that fails at one n has still been measured at the others
+        if not keep:
+            raise
+        text = f"{type(error).__name__}: {error}"
+        return Outcome(n, None, run.calls, None, run.start, "float64", text)
+    states, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    dtype = precision(states)
+    x = _array(states)
+    if x.dtype.kind not in "fO" or x.shape[:1] != shape[:1] or x.size != math.prod(shape):
+        raise ValueError(
+            f"sampler must return real states of shape {shape}, or (states, evaluations made), "
+            f"got {x.dtype} of {x.shape} at n = {n}"
+        )
+    if claimed is not None and not _count(claimed):
+        raise ValueError(f"sampler must return how many evaluations it made, got {shown(claimed)} at n = {n}")
+    made = run.calls or int(claimed or 0)
+    return Outcome(n, x.reshape(shape), made, None if claimed is None else int(claimed), run.start, dtype)
+
+
+def _array(states: Any) -> np.ndarray:
+    if isinstance(states, torch.Tensor):  # numpy holds no bfloat16
+        x = states.detach().cpu()
+        return np.asarray((x.double() if x.is_floating_point() else x).numpy())
+    return np.asarray(states)
+
+
+def _count(value: Any) -> bool:
+    return bool(isinstance(value, int | float | np.number) and value == int(value) and value >= 0)
+
+
+def precision(states: Any) -> Dtype:
+    """The coarsest dtype that holds all these states: what they were computed in, at best."""
+    if isinstance(states, torch.Tensor):
+        x = states.detach().cpu()
+    else:
+        array = np.asarray(states)
+        if array.dtype.kind != "f":
+            return "float64"
+        x = torch.from_numpy(np.array(array, dtype=np.float64))
+    x = x.double()[torch.isfinite(x.double())]
+    if not len(x):
+        return "float64"
+    found: Dtype = "float64"
+    for name in UNITS:
+        if torch.equal(x.to(getattr(torch, name)).double(), x):
+            found = name
+    return found
+
+
+def repeated(sampler: Sampler, experiment: Experiment, first: Outcome) -> Finding | None:
+    """Whether a second call with the same start gives the same states, to rounding."""
+    second = run_once(sampler, experiment.run(first.n), experiment.x.shape)
+    if first.states is None or second.states is None:
+        return None
+    difference = _rms(first.states - second.states)
+    if not difference > experiment.floor(first.n, first.dtype):
+        return None
+    text = f"two calls from the same start differ by {difference:.1e}: the sampler draws noise of its own"
+    return Finding("noise", (first.n,), text)
+
+
+def rounding(sampler: Sampler, experiment: Experiment, base: Outcome) -> float | None:
+    """What rounding leaves in the final states of a run, RMS; None where the sampler does not read its start.
+
+    Where a start x moves by +-d the states of a smooth map move by +-Jd up to d^2; what the second difference
+    leaves besides is rounding.  d is the smallest change that all of the states feel.
+    """
+    signs = np.where(np.random.default_rng(experiment.seed).random(experiment.x.shape) < 0.5, -1.0, 1.0)
+    for power in SHIFTS:
+        shift = 2.0**power
+        moved = [
+            run_once(sampler, experiment.run(base.n, side * shift * signs), experiment.x.shape).states
+            for side in (1, -1)
+        ]
+        plus, minus = moved
+        if base.states is None or plus is None or minus is None:
+            return None
+        if np.mean((plus != base.states) & (minus != base.states)) > 0.5:
+            return _rms(plus + minus - 2 * base.states) / math.sqrt(6)
+    return None
+
+
+def _rms(x: np.ndarray) -> float:
+    """RMS norm of the samples that are finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        squares = np.sum(np.asarray(x, dtype=np.float64) ** 2, axis=1)
+    finite = squares[np.isfinite(squares)]
+    return math.sqrt(float(np.mean(finite))) if len(finite) else 0.0
+
+
+def of_runs(outcomes: Sequence[Outcome], good: np.ndarray) -> list[Finding]:
+    """Failures and miscounts; good: (runs, batch), which final states are finite."""
+    found = [Finding("raised", (o.n,), o.error) for o in outcomes if o.states is None]
+    bad = tuple(o.n for o, row in zip(outcomes, good, strict=True) if o.states is not None and not row.any())
+    if bad:
+        found.append(Finding("not finite", bad, "no state is finite"))
+    part = [
+        (o.n, int(np.sum(~row))) for o, row in zip(outcomes, good, strict=True) if row.any() and not row.all()
+    ]
+    if part:
+        most = max(count for _, count in part)
+        text = f"up to {most} of {good.shape[1]} samples are not finite"
+        found.append(Finding("samples", tuple(n for n, _ in part), text))
+    wrong = [o for o in outcomes if o.claimed_nfe is not None and o.claimed_nfe != o.nfe]
+    if wrong:
+        said = f"{wrong[0].claimed_nfe} evaluations are claimed, {wrong[0].nfe} were made"
+        found.append(Finding("evaluations", tuple(o.n for o in wrong), said))
+    return found

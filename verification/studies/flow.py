@@ -1,0 +1,389 @@
+"""Order studies: one solver, or any sampler, on one experiment over a ladder of step counts.
+
+`run` measures one of our solvers with its own start or with exact starting values: the order of the method as
+released, and the order of its formula.  `measure` measures any function that samples.  Its rounding is
+measured too, and it is never refuted by that: errors that stop falling are a floor, unless the runs
+themselves converge to another limit, further from the solution than single precision explains.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from semilinear.analysis.convergence import (
+    POINTS,
+    OrderEstimate,
+    Point,
+    Richardson,
+    Statistic,
+    Verdict,
+    estimate_order,
+    richardson,
+)
+from semilinear.integrators.numerics.arithmetic import choose
+from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.plans.program import Start
+from semilinear.integrators.run.sampler import NonFiniteError, sample
+from semilinear.integrators.solver import FinalChoice, Solver
+
+from .experiment import LADDER, LONG_LADDER, ROUNDINGS, Dtype, Experiment, Run, Sampler, check_ladder
+from .findings import Finding, Outcome, of_runs, repeated, rounding, run_once
+from .ladders import settled
+from .progress import Progress, counted
+
+__all__ = ["LADDER", "LONG_LADDER", "Experiment", "Finding", "Run", "Study", "measure", "run"]
+
+DENSE = 8
+"""Usable points below which a ladder that met its floor gets the step counts between its own."""
+ROUNDS = 2
+"""How often the counts between are added to a ladder of another's sampler."""
+SPARSE = 8
+"""Rounding is measured again after this many times more steps."""
+FAR = 2.0**-12
+"""Of the states' size: a limit further from the solution is not explained by single precision."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One solver measured: the estimate, the verdict on the claim, and the cross-check without a reference.
+
+    nfe: evaluations of each run.  exact: the reference is an exact flow.  When the cross-check disagrees,
+    `verdict` is "inconclusive" whatever the fit says; only against an exact flow does a "lower" stand: the
+    runs converge, elsewhere.  dtype: the coarsest that holds the final states.  rounding: what it leaves in
+    them, RMS, where that was measured.  findings: what was seen besides an order.  final: how runs end.
+    """
+
+    solver: str
+    claimed: int
+    start: Start
+    estimate: OrderEstimate
+    check: Richardson | None
+    nfe: tuple[int, ...]
+    exact: bool
+    statistics: Mapping[Statistic, OrderEstimate]
+    dtype: Dtype = "float64"
+    rounding: float | None = None
+    findings: tuple[Finding, ...] = ()
+    final: FinalChoice = "full"
+
+    @property
+    def verdict(self) -> Verdict:
+        """On the claimed order."""
+        return self.against(self.claimed)
+
+    def against(self, order: float) -> Verdict:
+        """The verdict on any order."""
+        verdict = self.estimate.verdict(order)
+        if self._noise or (verdict != "lower" and self._failures):
+            return "inconclusive"
+        if self.check is None or self.check.supports(verdict, order) or (verdict == "lower" and self.exact):
+            return verdict
+        return "inconclusive"
+
+    @property
+    def _noise(self) -> str:
+        return next((str(f) for f in self.findings if f.kind == "noise"), "")
+
+    @property
+    def _failures(self) -> str:
+        """Runs that failed although a coarser one did not."""
+        finite = [p.n for p in self.estimate.points if math.isfinite(p.error)]
+        failed = (f for f in self.findings if f.kind in ("raised", "not finite"))
+        return "; ".join(str(f) for f in failed if finite and max(f.n) > min(finite))
+
+    def reason(self, order: float) -> str:
+        """Why the verdict on an order is inconclusive, or that the runs converge elsewhere; else empty."""
+        verdict = self.against(order)
+        if verdict == "lower" and self.check is not None and not self.check.supports(verdict, order):
+            return f"the runs converge with slope {self.check.reference_free:.2f}, but not to the solution"
+        if verdict != "inconclusive":
+            return ""
+        if doubt := self._noise or self.estimate.doubt(order) or self._failures:
+            return doubt
+        assert self.check is not None
+        return (
+            f"runs with {self.check.n}, {2 * self.check.n}, {4 * self.check.n} steps converge with slope "
+            f"{self.check.reference_free:.2f}, their errors fall with {self.check.measured:.2f}"
+        )
+
+
+def run(
+    solver: Solver,
+    experiment: Experiment,
+    *,
+    start: Start = "own",
+    final: FinalChoice | None = None,
+    residue: tuple[int, int] | None = None,
+    statistics: tuple[Statistic, ...] = ("rms",),
+    progress: Progress | None = None,
+) -> Study:
+    """Measure the order of a solver.
+
+    start: "own", "exact" or "high-order" as in `compile_plan`.  final: how runs end, as there; absent, as
+    released where the start is the solver's own, at full order where the formula is measured.  Step counts
+    below which the release ends at lower order are left out.  residue: (m, r) restricts the ladder to
+    n = r mod m; absent, solvers whose last steps depend on the budget run at multiples of their period.
+    statistics: ways to sum up the batch; the first is reported.  progress: called with (runs done, runs at
+    most) on the way.
+    Raises ValueError for a stochastic solver, or a ladder that leaves too few runs.
+    """
+    if solver.stochastic:
+        raise ValueError(
+            f"solver {solver.name!r} is stochastic: its order is not that of a path of the probability flow"
+        )
+    final = final or ("released" if start == "own" else "full")
+    residue = residue or (solver.sequence.period, 0)
+    shortest = solver.final.settled if final == "released" else 1
+    least = max(shortest, 1 + (solver.history if start == "exact" else 0))
+    ladder = _restricted(settled(experiment.ladder, solver, final), residue, least)
+    runs = _Runs(lambda run: _final_state(solver, experiment, int(run), start, final), experiment)
+    runs.climb(ladder, progress)
+    runs.fill(residue, least)
+    found = runs.study(solver.name, solver.claimed, statistics, known_floors=True)
+    return replace(found, start=start, final=final)
+
+
+def measure(
+    name: str,
+    claimed: int,
+    sampler: Sampler,
+    experiment: Experiment,
+    *,
+    ladder: Sequence[int] | None = None,
+    residue: tuple[int, int] | None = None,
+    statistics: tuple[Statistic, ...] = ("rms",),
+    progress: Progress | None = None,
+) -> Study:
+    """Measure the order of any sampler, yours or a library's, on an experiment.
+
+    sampler: run -> final states at `experiment.t_end`, (batch, *shape), or (final states, evaluations made).
+    `run` is the number of steps, an int; it holds the initial states `run.x`, the times of the experiment's
+    grid `run.times`, the exact noise prediction `run.model(x, t)`, which counts its calls, and the reference
+    states `run.exact(t)` for a start from exact values (`Run`).
+    ladder: step counts, the experiment's when absent, restricted by residue = (m, r) to n = r mod m.
+    The ladder stops at the first run below the floor: rounding in the dtype of the states or as measured, or
+    the reference's error; where that leaves few points, the counts between are run too.  A run that raises,
+    or is not finite, is a finding of the study, and so is a second call that differs from the first.
+    progress: called with (runs done, runs at most) on the way.
+    Raises ValueError for a ladder of too few runs, before any of them, and for states of another size.
+    """
+    if not callable(sampler):
+        raise TypeError(f"sampler must be a function of a run, got {shown(sampler)}")
+    if ladder is not None:
+        check_ladder(tuple(ladder))
+    planned = _restricted(tuple(ladder or experiment.ladder), residue or (1, 0), 1)
+    runs = _Runs(sampler, experiment, foreign=True)
+    runs.climb(planned, progress)
+    runs.fill(residue or (1, 0), 1)
+    return runs.study(name, claimed, statistics, known_floors=False)
+
+
+def _restricted(ladder: tuple[int, ...], residue: tuple[int, int], least: int) -> list[int]:
+    """The counts of a ladder, lowered to n = r mod m."""
+    m, r = residue
+    counts = sorted({n - (n - r) % m for n in ladder})
+    usable = [n for n in counts if n >= least]
+    if not usable:
+        raise ValueError(f"residue must leave step counts from {least} to {ladder[-1]}, got {r} mod {m}")
+    if len(usable) < POINTS:
+        raise ValueError(
+            f"ladder must hold at least {POINTS} step counts from {least} on, {r} mod {m}, got {usable}"
+        )
+    return usable
+
+
+class _Runs:
+    """The runs of one sampler, and what they are worth."""
+
+    def __init__(self, sampler: Sampler, experiment: Experiment, foreign: bool = False) -> None:
+        self.sampler, self.experiment, self.foreign = sampler, experiment, foreign
+        (self.final,) = experiment.states([experiment.t_end])
+        self.outcomes: list[Outcome] = []
+        self.rounding: dict[int, float] = {}
+        self.findings: list[Finding] = []
+        self.inspected = self.stopped = False
+
+    def climb(self, ladder: Sequence[int], progress: Progress | None) -> None:
+        """Runs up the ladder, to the first that is below its floor."""
+        for n in counted(ladder, progress):
+            outcome = self._run(n)
+            if outcome.states is None or not np.isfinite(self._errors(outcome)).any():
+                continue
+            if self.foreign:
+                self._inspect(outcome)
+            if self._below(outcome):
+                self.stopped = True
+                break
+
+    def fill(self, residue: tuple[int, int], least: int) -> None:
+        """The counts between those above the floor, and a few below, where these are few."""
+        m, r = residue
+        for _ in range(ROUNDS if self.foreign else 1):
+            counts = [o.n for o in self.outcomes]
+            usable = [o.n for o in self.outcomes if o.states is not None and not self._below(o)]
+            if not self.stopped or not POINTS // 2 <= len(usable) < DENSE:
+                return
+            between = {round(math.sqrt(a * b)) for a, b in itertools.pairwise(counts[: len(usable) + 1])}
+            coarser = range(max(1, counts[0] // 2), counts[0]) if counts[0] > 2 else ()
+            for n in sorted({n - (n - r) % m for n in between.union(coarser)}):
+                if n >= least and n not in counts:
+                    self._run(n)
+            self.outcomes.sort(key=lambda o: o.n)
+
+    def _run(self, n: int) -> Outcome:
+        outcome = run_once(self.sampler, self.experiment.run(n), self.final.shape, keep=self.foreign)
+        self.outcomes.append(outcome)
+        return outcome
+
+    def _inspect(self, outcome: Outcome) -> None:
+        """Whether the first run can be repeated, and what rounding leaves in it and in later ones."""
+        if not self.inspected:
+            noise = repeated(self.sampler, self.experiment, outcome)
+            self.findings += [] if noise is None else [noise]
+        self.inspected = True
+        if any(f.kind == "noise" for f in self.findings) or self.experiment.digits is not None:
+            return
+        if not self.rounding or outcome.n >= SPARSE * max(self.rounding):
+            left = rounding(self.sampler, self.experiment, outcome)
+            self.rounding[outcome.n] = math.nan if left is None else left
+
+    def _errors(self, outcome: Outcome) -> np.ndarray:
+        return (
+            np.full(len(self.final), np.inf) if outcome.states is None else norms(outcome.states, self.final)
+        )
+
+    def _below(self, outcome: Outcome) -> bool:
+        return _rms(self._errors(outcome)) <= self._floor(outcome)
+
+    def _floor(self, outcome: Outcome) -> float:
+        measured = (
+            ROUNDINGS * r * math.sqrt(outcome.n / n) for n, r in self.rounding.items() if math.isfinite(r)
+        )
+        return max(self.experiment.floor(outcome.n, self.dtype), *measured, 0.0)
+
+    @property
+    def dtype(self) -> Dtype:
+        """The coarsest that holds all final states."""
+        if not self.foreign:
+            return self.experiment.dtype
+        seen = [o.dtype for o in self.outcomes if o.states is not None]
+        return max(set(seen), key=seen.count) if seen else "float64"
+
+    def study(self, name: str, claimed: int, statistics: Sequence[Statistic], known_floors: bool) -> Study:
+        """The study of all runs so far."""
+        errors = np.array([self._errors(o) for o in self.outcomes])
+        good = np.isfinite(errors)
+        whole = good.mean(axis=1) > 0.5
+        kept = good[whole].all(axis=0) if whole.any() else good.any(axis=0)
+        whole &= good[:, kept].all(axis=1) if kept.any() else False
+        used = [o for o, ok in zip(self.outcomes, whole, strict=True) if ok]
+        floors = [self._floor(o) for o in used]
+        values = errors[whole][:, kept] if used else np.zeros((0, 1))
+        states = {o.n: o.states[kept] for o in used if o.states is not None}
+        counts = [o.n for o in used]
+        findings = [*self.findings, *of_runs(self.outcomes, good)]
+        known = known_floors or self._elsewhere(counts, values, states, floors, findings)
+
+        def estimated(statistic: Statistic) -> OrderEstimate:
+            found = estimate_order(counts, values, floors, statistic=statistic, known_floors=known)
+            return replace(found, points=_with_failures(found.points, self.outcomes))
+
+        estimates = {s: estimated(s) for s in statistics}
+        main = estimates[statistics[0]]
+        if main.note:
+            findings.append(Finding("floor", (), main.note))
+        measured = [r for r in self.rounding.values() if math.isfinite(r)]
+        return Study(
+            name,
+            claimed,
+            next((o.start for o in self.outcomes if o.start == "exact"), "own"),
+            main,
+            richardson(main, states),
+            tuple(o.nfe for o in self.outcomes),
+            self.experiment.problem.exact_flow,
+            estimates,
+            self.dtype,
+            max(measured, default=None),
+            tuple(findings),
+        )
+
+    def _elsewhere(
+        self,
+        counts: Sequence[int],
+        errors: np.ndarray,
+        states: Mapping[int, np.ndarray],
+        floors: Sequence[float],
+        findings: list[Finding],
+    ) -> bool:
+        """Whether the runs converge by themselves, to a limit that rounding does not explain."""
+        if not counts:
+            return False
+        points = tuple(
+            Point(n, float(_rms(e)), floor, True) for n, e, floor in zip(counts, errors, floors, strict=True)
+        )
+        check = richardson(OrderEstimate(math.nan, math.nan, math.nan, (), points), states)
+        if check is None:
+            return False
+        left, last = points[-1].error, float(np.linalg.norm(states[4 * check.n] - states[2 * check.n]))
+        last /= math.sqrt(len(states[check.n]))
+        if check.reference_free < 0.5 or not left > max(FAR * self.experiment.size, 10 * last):
+            return False
+        text = (
+            f"the runs converge with slope {check.reference_free:.2f} to a limit that is {left:.1e} from the "
+            "solution"
+        )
+        findings.append(Finding("limit", (), text))
+        return True
+
+
+def _rms(errors: np.ndarray) -> float:
+    """The RMS of the finite errors of a batch."""
+    finite = errors[np.isfinite(errors)]
+    return math.sqrt(float(np.mean(finite**2))) if len(finite) else math.inf
+
+
+def _with_failures(points: tuple[Point, ...], outcomes: Iterable[Outcome]) -> tuple[Point, ...]:
+    """The points, and one of infinite error for each run that failed."""
+    known = {p.n: p for p in points}
+    return tuple(known.get(o.n, Point(o.n, math.inf, 0.0, False)) for o in outcomes)
+
+
+def _final_state(
+    solver: Solver, experiment: Experiment, n: int, start: Start, final: FinalChoice
+) -> tuple[Any, int]:
+    e = experiment
+    plan = compile_plan(
+        solver,
+        e.schedule,
+        steps=n,
+        grid=e.grid,
+        t_start=e.t_start,
+        t_end=e.t_end,
+        start=start,
+        final=final,
+        digits=e.digits,
+    )
+    given = [e.x, *(e.states(list(plan.inputs[1:])) if len(plan.inputs) > 1 else [])]
+    inputs = [choose(e.digits).number(s) for s in given]
+    if e.digits is None:
+        inputs = [torch.tensor(s, dtype=getattr(torch, e.dtype)) for s in given]
+    try:
+        result = sample(plan, e.model, inputs)
+    except NonFiniteError:
+        return np.full(e.x.shape, np.inf), plan.nfe
+    return result.x, result.nfe
+
+
+def norms(x: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """Euclidean error of every sample, as floats (mpmath differences are taken before rounding)."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = (x - exact).astype(np.float64)
+        found: np.ndarray = np.sqrt(np.sum(difference**2, axis=1))
+    return np.where(np.isnan(found), np.inf, found)

@@ -1,0 +1,310 @@
+"""Weak and strong orders of stochastic solvers, exactly: no Monte Carlo.
+
+On Gaussian data the model is affine, so a plan maps (start, increments) to the final state affinely: a run
+without noise gives its mean, and the transposed plan what every increment adds to it.  Against the exact law
+of the form's SDE (`linear_law.py`), in float64 or in multiprecision:
+
+    weak errors    |mean_n - mean|, |variance_n - variance|,
+    strong error   E |x_n - x|^2 = (mean_n - mean)^2 + sum_k int (M - g_k Phi_k/(Phi std_k))^2 g^2 dlambda,
+
+the second over each increment k = [t_k, t_k+1] with response g_k, standard deviation std_k and M the exact
+propagator: both runs are driven by the same Brownian path.  Written as one square, nothing cancels.
+
+Gaussian data see only the linear part of an order condition: a solver may have a lower order on other data,
+never a higher one (`coupled.py` measures on mixtures).  Independent components are enough: a row of a plan
+adds multiples of whole states, so that a run commutes with rotations and that on any Gaussian is, in its
+principal axes, one on independent components, whose covariances stay 0.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from semilinear.analysis.convergence import OrderEstimate, Verdict, extrapolate_order
+from semilinear.integrators.diffusion.grids import Grid, uniform_t
+from semilinear.integrators.diffusion.prediction import Model
+from semilinear.integrators.diffusion.schedule import Schedule, vp_linear
+from semilinear.integrators.forms.form import FormOf
+from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, choose
+from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.plans.program import Plan, Row
+from semilinear.integrators.run.sampler import sample
+from semilinear.integrators.solver import FinalChoice, Solver
+
+from ..problems.interval import LAMBDA_END, LAMBDA_START
+from ..problems.linear_law import Gaussians, LinearLaw
+from .ladders import settled
+from .progress import Progress, counted
+
+LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+LONG_LADDER = (*LADDER, 384, 512, 768, 1024, 1536)
+
+CASES = Gaussians(
+    mean=np.array([0.7, -0.4, 0.0, 1.0, -1.2, 0.3]),
+    variance=np.array([0.25, 0.6, 0.05, 1.5, 0.1, 0.9]),
+    start=np.array([1.5, -2.0, 0.8, -0.7, 1.1, 2.2]),
+)
+"""Several laws and starts at once: an error that changes sign in one of them does not fool the slope."""
+
+NODES = 4
+"""Of the quadrature over each increment."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """A plan on an affine model: its final state without noise, (d,), and what a unit of each increment adds
+    to it, (increments, d), as does a unit of the start, (d,).
+    """
+
+    mean: np.ndarray
+    impulses: np.ndarray
+    slope: np.ndarray
+
+    def variance(self, start: np.ndarray | float = 0.0) -> np.ndarray:
+        """Of the final state, (d,), from a start of that variance."""
+        total: np.ndarray = np.sum(self.impulses**2, axis=0) + self.slope**2 * start
+        return total
+
+
+def respond(plan: Plan, model: Model, start: np.ndarray) -> Response:
+    """Run a plan without noise, and its transpose: from the weight of the final state back to those of the
+    start and of every increment, in as many operations as the run itself.
+
+    model: affine in the state, acting on every row and component by itself.  start: (d,), float64 or mpmath
+    numbers.  Raises ValueError for a plan with more than one input.
+    """
+    if len(plan.inputs) != 1:
+        raise ValueError(f"plan must have one input, its own start, got {len(plan.inputs)}")
+    mean = sample(plan, model, start[None], noise=lambda index, like: 0 * like).x[0]
+    zero = 0 * mean
+    probe = np.stack([zero, zero + 1])
+    weights: dict[int, np.ndarray] = {2 * plan.steps[-1].output: zero + 1}
+    impulses = np.stack([zero] * max(len(plan.increments), 1))[: len(plan.increments)]
+    for op in (op for step in reversed(plan.steps) for op in reversed(step.operations)):
+        if isinstance(op, Row):
+            own = weights.pop(2 * op.state, zero)
+            for key, coefficient in op.keyed:
+                weights[key] = weights.get(key, zero) + own * coefficient
+            for which, weight in op.noise:
+                impulses[which] += own * weight
+        else:
+            offset, moved = model(probe, op.t)
+            output = weights.pop(2 * op.state + 1, zero)
+            weights[2 * op.state] = weights.get(2 * op.state, zero) + output * (moved - offset)
+    return Response(mean, impulses, weights[0])
+
+
+@dataclass(frozen=True)
+class StochasticStudy:
+    """The observed weak orders (of mean and variance) and strong order of a solver.
+
+    mean, variance, strong: estimates by `extrapolate_order`.  exact: which of them have no error at all
+    beyond rounding, such as the mean of data prediction at tau = 1 (the denoiser is a martingale there).
+    bound: the error of the exact law.  nfe: evaluations of each run.  marginal: mean and variance are those
+    from the exact marginal at the start, instead of from a point.
+    """
+
+    solver: str
+    mean: OrderEstimate
+    variance: OrderEstimate
+    strong: OrderEstimate
+    exact: frozenset[str]
+    bound: float
+    nfe: tuple[int, ...]
+    marginal: bool
+
+    @property
+    def weak(self) -> OrderEstimate:
+        """The lower of the orders of mean and variance, those without error set aside."""
+        parts = [e for name, e in self._weak if name not in self.exact] or [self.mean]
+        return min(parts, key=lambda e: e.order if np.isfinite(e.order) else -np.inf)
+
+    @property
+    def _weak(self) -> tuple[tuple[str, OrderEstimate], ...]:
+        return ("mean", self.mean), ("variance", self.variance)
+
+    def weak_verdict(self, order: float) -> Verdict:
+        """On a weak order: "lower" where mean or variance is, "consistent" where the lower of them is."""
+        verdicts = {e.verdict(order) for name, e in self._weak if name not in self.exact}
+        ranked: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent")
+        for verdict in ranked:
+            if verdict in verdicts:
+                return verdict
+        return "higher"
+
+    def weak_doubt(self, order: float) -> str:
+        """Why that verdict is inconclusive; empty where it is not."""
+        if self.weak_verdict(order) != "inconclusive":
+            return ""
+        doubts = ((name, e.doubt(order)) for name, e in self._weak if name not in self.exact)
+        return "; ".join(f"{name}: {doubt}" for name, doubt in doubts if doubt)
+
+    def strong_verdict(self, order: float) -> Verdict:
+        """On a strong order."""
+        return "higher" if "strong" in self.exact else self.strong.verdict(order)
+
+
+@dataclass(eq=False)
+class StochasticExperiment:
+    """What stochastic solvers are measured on; the defaults are the interval and grid of the main studies.
+
+    lam_start, lam_end: the interval in lambda.  data: the Gaussian laws.  ladder: step counts.  digits: None
+    for float64, else mpmath with that many.
+    Raises TypeError or ValueError, naming the argument.
+    """
+
+    schedule: Schedule = field(default_factory=vp_linear)
+    grid: Grid = field(default_factory=lambda: uniform_t(2.0))
+    lam_start: float = LAMBDA_START
+    lam_end: float = LAMBDA_END
+    data: Gaussians = CASES
+    ladder: tuple[int, ...] = LADDER
+    digits: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind in (("schedule", Schedule), ("grid", Grid), ("data", Gaussians)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, got {shown(getattr(self, name))}")
+        if not self.lam_start < self.lam_end:
+            raise ValueError(f"lam_start must be below lam_end, got {self.lam_start} and {self.lam_end}")
+        if not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
+            raise ValueError(f"ladder must be increasing positive integers, got {shown(self.ladder)}")
+
+    @property
+    def xp(self) -> Arithmetic:
+        """What it is computed in."""
+        return choose(self.digits)
+
+    @cached_property
+    def times(self) -> tuple[Value, Value]:
+        """Start and end of the runs."""
+        start, end = (self.schedule.t_of_lam(self.xp.number(v)) for v in (self.lam_start, self.lam_end))
+        return start, end
+
+    @cached_property
+    def model(self) -> Model:
+        """The exact noise prediction."""
+        return self.data.model(self.schedule)
+
+    def law(self, form: FormOf) -> LinearLaw:
+        """The exact law of a form's SDE."""
+        return LinearLaw(form(self.schedule), self.data, *self.times)
+
+    def plan(self, solver: Solver, n: int, final: FinalChoice = "released") -> Plan:
+        """A solver's plan with n steps, ending so."""
+        start, end = self.times
+        grid, digits = self.grid, self.digits
+        return compile_plan(
+            solver, self.schedule, steps=n, grid=grid, t_start=start, t_end=end, final=final, digits=digits
+        )
+
+    def floor(self, n: int, size: float, bound: float) -> float:
+        """The smallest meaningful error of a state of that size after n steps: rounding, or ten times the
+        law's own error.
+        """
+        unit = 2.0**-53 if self.digits is None else 10.0 ** (1 - self.digits)
+        return max(60 * unit * size * math.sqrt(n), 10 * bound)
+
+
+def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
+    """sqrt E |x_n - x|^2 on one Brownian path, (d,).
+
+    The plan's normalised increments are taken to be those of the form's noise; what a kernel driven by the
+    increments of W itself makes of them differs in the constant, not in the order.
+    Noise that a stage draws for itself counts in full.  The integrals are Gauss-Legendre sums over each
+    increment, of squares: their error, less than 1e-6 where the noise level does not jump inside one, is
+    relative to the squares, so that float64's nodes do for any number of digits.
+    Raises ValueError for a plan whose own increments do not make up the path.
+    """
+    own = np.array([pair is not None for pair in plan.increments], dtype=bool)
+    squares = (response.mean - law.moments[0]) ** 2 + np.sum(response.impulses[~own] ** 2, axis=0)
+    form, xp, f = law.form, law.xp, law.form.schedule.formulas
+    if form.std is None:
+        return _root(squares)
+    spans = [pair for pair in plan.increments if pair is not None]
+    start, end = (np.array([[f.lam(pair[i])] for pair in spans]).reshape(-1, 1) for i in (0, 1))
+    rounding = 1e-9 if xp.digits is None else 10.0 ** (3 - xp.digits)
+    if not abs(float(np.sum(end - start) / (law.end - law.start)) - 1) < rounding:
+        raise ValueError(f"plan of {plan.solver} adds noise that is not its SDE's: it has no path")
+    nodes, weights = (xp.number(v) for v in np.polynomial.legendre.leggauss(NODES))
+    half = (end - start) / 2
+    lams = start + half * (nodes + 1)
+    exact, noise = (v.reshape(*lams.shape, -1) for v in law.at(lams.ravel()))
+    # What the plan makes of noise at time s: its response to the increment that carries it to the end.
+    units = [form.std(a, b) for a, b in spans]
+    carried = np.array([[form.factor(b) / s if s > 0 else 0 * s] for (_, b), s in zip(spans, units)])
+    to_end = carried / np.array([[form.factor(f.t_of_lam(v)) for v in row] for row in lams])
+    kernel = to_end[:, :, None] * response.impulses[own][:, None, :]
+    measure = (half * weights)[:, :, None] * noise
+    return _root(squares + np.sum((exact - kernel) ** 2 * measure, axis=(0, 1)))
+
+
+def _root(squares: np.ndarray) -> np.ndarray:
+    """As float64: the rounding of an error, not of what it is the difference of."""
+    roots: np.ndarray = np.sqrt(squares.astype(float))
+    return roots
+
+
+def study(
+    solver: Solver,
+    experiment: StochasticExperiment | None = None,
+    *,
+    form: FormOf | None = None,
+    final: FinalChoice = "released",
+    progress: Progress | None = None,
+) -> StochasticStudy:
+    """Measure the weak and strong orders of a solver with its own start.
+
+    A solver that goes back to a noisier time between steps has no SDE of its own: what is measured are its
+    marginals, from the exact one at the start.  It has no strong order: "inconclusive".
+    form: whose SDE is solved, where it is not the solver's own form (a release with quirks of its own; the
+    reverse SDE, for an ancestral sampler from a point).  final: how runs end, as in `compile_plan`; step
+    counts below which the release ends at lower order are left out.  progress: called with (runs done, runs)
+    on the way.
+    Raises TypeError for another kind of solver, ValueError for a form that is no SDE's.
+    """
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver must be a Solver, got {shown(solver)}")
+    e = StochasticExperiment() if experiment is None else experiment
+    marginal, on_path = solver.noising is not None and form is None, solver.noising is None
+    law = e.law(solver.form if form is None else form)
+    point = e.xp.number(e.data.start)
+    start, spread = e.data.marginal(e.schedule, e.times[0]) if marginal else (point, 0 * point)
+    mean, variance = e.data.marginal(e.schedule, e.times[1]) if marginal else law.moments
+    bound = 0.0 if marginal else law.error
+    size = float(abs(start).max()) + math.sqrt(float(variance.max()))
+    errors: dict[str, list[np.ndarray]] = {"mean": [], "variance": [], "strong": []}
+    floors: list[float] = []
+    nfe: list[int] = []
+    ladder = settled(e.ladder, solver, final)
+    for n in counted(ladder, progress):
+        plan = e.plan(solver, n, final)
+        response = respond(plan, e.model, start)
+        errors["mean"].append(abs(response.mean - mean).astype(float))
+        errors["variance"].append(abs(response.variance(spread) - variance).astype(float))
+        errors["strong"].append(strong_error(law, plan, response) if on_path else np.full(len(start), np.inf))
+        floors.append(e.floor(n, size, bound))
+        nfe.append(plan.nfe)
+    estimates = {
+        key: extrapolate_order(ladder, np.array(v), floors, known_floors=True) for key, v in errors.items()
+    }
+    exact = frozenset(
+        key
+        for key, v in errors.items()
+        if all(np.sqrt(np.mean(x**2)) <= floor for x, floor in zip(v, floors, strict=True))
+    )
+    return StochasticStudy(
+        solver.name,
+        estimates["mean"],
+        estimates["variance"],
+        estimates["strong"],
+        exact,
+        bound,
+        tuple(nfe),
+        marginal,
+    )

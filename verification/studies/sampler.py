@@ -1,0 +1,179 @@
+"""Weak orders of any sampler that draws noise, exactly: its noise is taken over, one draw a sample.
+
+On Gaussian data a sampler that is linear in its model is affine in its start and in what it draws.  One batch
+reads all of it off: the first sample sees no noise, the next see a unit of one draw each, one starts a unit
+further, and the last sees random draws and must be what the others say.  Mean and variance then stand
+against the exact law (`stochastic.py`); no Monte Carlo.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from semilinear.analysis.convergence import OrderEstimate, extrapolate_order
+from semilinear.integrators.forms.form import FormOf
+from semilinear.integrators.forms.reverse import sde_data_in_lambda
+from semilinear.integrators.numerics.arithmetic import Value
+from semilinear.integrators.numerics.messages import shown
+from torch.overrides import TorchFunctionMode
+
+from .experiment import UNITS
+from .findings import precision
+from .gaussian import Response, StochasticExperiment, StochasticStudy
+from .progress import Progress, counted
+
+AGREES = 1e-6
+"""Relative difference of a sample with random draws from the sum of its parts; more below float32."""
+
+
+class NoisyRun(int):
+    """One run with noise: the number of steps, and what a sampler needs for them.
+
+    x: initial states, a tensor (batch, d).  times: n + 1 of them from the start to the end.  model: the exact
+    noise prediction, `model(x, t)`, counted in `calls`.  noise: `noise(like)`, standard normal draws for
+    states of the shape of `like`; torch's own draws are taken over too.
+    """
+
+    x: torch.Tensor
+    times: tuple[Value, ...]
+    calls: int
+    noise: Callable[[torch.Tensor], torch.Tensor]
+    _model: Callable[[Any, Any], Any]
+
+    def __new__(cls, n: int, experiment: StochasticExperiment, x: torch.Tensor, noise: Any) -> NoisyRun:
+        """x: (batch, d); noise: a function of a tensor."""
+        run = super().__new__(cls, n)
+        run.x, run.noise, run.calls, run._model = x, noise, 0, experiment.model
+        run.times = tuple(experiment.grid(experiment.schedule, *experiment.times, n))
+        return run
+
+    def model(self, x: Any, t: Any) -> Any:
+        """The exact noise prediction at states (batch, d) and time t."""
+        self.calls += 1
+        return self._model(x, t)
+
+
+class _Draws(TorchFunctionMode):
+    """Answers every draw of normal numbers, `draw(like)`, while it is entered."""
+
+    def __init__(self, draw: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.draw = draw
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.randn_like:
+            return self.draw(args[0])
+        if func is torch.randn:
+            return self.draw(func(*args, **kwargs))
+        if func is torch.Tensor.normal_:
+            mean, std = (*args[1:], *(kwargs.get(k, v) for k, v in (("mean", 0.0), ("std", 1.0))))[:2]
+            return args[0].copy_(mean + std * self.draw(args[0]))
+        if func in (torch.rand, torch.rand_like, torch.randint, torch.normal, torch.Tensor.uniform_):
+            raise ValueError(f"sampler must draw standard normal numbers, got a call of {func.__name__}")
+        return func(*args, **kwargs)
+
+
+def measure_stochastic(
+    name: str,
+    sampler: Callable[[NoisyRun], Any],
+    experiment: StochasticExperiment | None = None,
+    *,
+    form: FormOf = sde_data_in_lambda,
+    marginal: bool = False,
+    progress: Progress | None = None,
+) -> StochasticStudy:
+    """The weak orders of any sampler, of mean and variance, on Gaussian data.
+
+    sampler: run -> final states (batch, d) at the experiment's end, from `run.x` at its start, with the draws
+    of `run.noise` or of torch (`NoisyRun`).  form: whose SDE it solves.  marginal: compare the marginals that
+    it makes of the exact one at the start, for a sampler that solves no SDE of its own.  There is no strong
+    order: which interval a draw belongs to is not known.
+    Raises ValueError for an experiment in multiprecision, states of another shape, and a sampler that is not
+    affine in its noise: one that is adaptive, thresholds, draws elsewhere, or mixes samples.
+    """
+    if not callable(sampler):
+        raise TypeError(f"sampler must be a function of a run, got {shown(sampler)}")
+    e = StochasticExperiment() if experiment is None else experiment
+    if e.digits is not None:
+        raise ValueError(f"experiment must be in float64, got digits = {e.digits}")
+    start, spread = e.data.marginal(e.schedule, e.times[0]) if marginal else (e.data.start, 0 * e.data.start)
+    law = e.law(form)
+    mean, variance = e.data.marginal(e.schedule, e.times[1]) if marginal else law.moments
+    bound = 0.0 if marginal else law.error
+    size = float(abs(start).max()) + math.sqrt(float(np.max(variance)))
+    errors: dict[str, list[np.ndarray]] = {"mean": [], "variance": []}
+    floors, nfe = [], []
+    for n in counted(e.ladder, progress):
+        response, calls, unit = respond_sampler(sampler, e, n, np.asarray(start, dtype=float))
+        errors["mean"].append(abs(response.mean - mean))
+        errors["variance"].append(abs(response.variance(spread) - variance))
+        floors.append(e.floor(n, size, bound) * unit / UNITS["float64"])
+        nfe.append(calls)
+    found = {key: extrapolate_order(e.ladder, np.array(v), floors) for key, v in errors.items()}
+    exact = frozenset(
+        key
+        for key, v in errors.items()
+        if all(np.sqrt(np.mean(x**2)) <= f for x, f in zip(v, floors, strict=True))
+    )
+    none = OrderEstimate(
+        math.nan, math.nan, math.nan, (), (), "which interval a draw belongs to is not known"
+    )
+    return StochasticStudy(name, found["mean"], found["variance"], none, exact, bound, tuple(nfe), marginal)
+
+
+def respond_sampler(
+    sampler: Callable[[NoisyRun], Any], experiment: StochasticExperiment, n: int, start: np.ndarray
+) -> tuple[Response, int, float]:
+    """A sampler's response to its draws with n steps, from `start` (d,); evaluations; unit of rounding."""
+    shapes: list[int] = []
+
+    def silent(like: torch.Tensor) -> torch.Tensor:
+        shapes.append(like.shape[-1])
+        return torch.zeros_like(like)
+
+    _final(sampler, experiment, n, torch.tensor(start)[None], silent)
+    draws = len(shapes)
+    chance = torch.randn(draws, len(start), generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    given = torch.cat([torch.zeros(1, draws), torch.eye(draws), torch.zeros(1, draws)]).double()
+    drawn: list[int] = []
+
+    def one_each(like: torch.Tensor) -> torch.Tensor:
+        k = len(drawn)
+        drawn.append(k)
+        if k >= draws or like.shape != (draws + 3, len(start)):
+            raise ValueError(f"sampler must draw alike at every call, got draw {k} of {tuple(like.shape)}")
+        units = given[:, k, None].expand(-1, len(start))
+        return torch.cat([units, chance[k][None]]).to(like)
+
+    x = torch.tensor(start).repeat(draws + 3, 1)
+    x[draws + 1] += 1
+    states, calls = _final(sampler, experiment, n, x, one_each)
+    unit = UNITS[precision(states)]
+    final = states.double().numpy()
+    mean, impulses, slope = final[0], final[1 : draws + 1] - final[0], final[draws + 1] - final[0]
+    told = mean + np.sum(chance.numpy() * impulses, axis=0)
+    size = np.max(np.abs(final)) if np.all(np.isfinite(final)) else math.nan
+    if not np.max(np.abs(told - final[-1])) <= AGREES * size * max(1.0, unit / UNITS["float32"]):
+        raise ValueError(
+            f"sampler must be affine in its start and its draws, got {final[-1]} where its parts give {told} "
+            f"at n = {n}"
+        )
+    return Response(mean, impulses, slope), calls, unit
+
+
+def _final(
+    sampler: Callable[[NoisyRun], Any], experiment: StochasticExperiment, n: int, x: torch.Tensor, draw: Any
+) -> tuple[torch.Tensor, int]:
+    run = NoisyRun(n, experiment, x, draw)
+    with _Draws(draw):
+        result = sampler(run)
+    states, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, 0)
+    found = torch.as_tensor(states)
+    if found.shape != x.shape:
+        raise ValueError(f"sampler must return states of shape {tuple(x.shape)}, got {tuple(found.shape)}")
+    return found.detach().cpu(), run.calls or int(claimed)

@@ -1,0 +1,71 @@
+"""Experiments by name: what a command line asks for, and what a worker process is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from semilinear.analysis.convergence import Statistic
+from semilinear.integrators.diffusion import grids, schedule
+from semilinear.integrators.diffusion.schedule import Schedule
+
+from ..problems.interval import LAMBDA_END, LAMBDA_START
+from ..problems.named import problem
+from ..problems.reference import TIGHTEST
+from .experiment import Dtype
+from .flow import LADDER, Experiment
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The name of an experiment and how to build it; small, so that it can be sent to a worker."""
+
+    name: str
+    problem: str
+    schedule: str
+    grid: str
+    batch: int = 64
+    digits: int | None = None
+    ladder: tuple[int, ...] = LADDER
+    lam_start: float = LAMBDA_START
+    lam_end: float = LAMBDA_END
+    statistics: tuple[Statistic, ...] = ("rms",)
+    tolerance: float = TIGHTEST
+    dtype: Dtype = "float64"
+    asserted: bool = True
+    """Whether the expectations must hold here; the hard cases only show what happens."""
+
+    def build(self) -> Experiment:
+        """The experiment; times follow from the interval in lambda."""
+        noise = SCHEDULES[self.schedule]()
+        start, end = (float(noise.t_of_lam(v)) for v in (self.lam_start, self.lam_end))
+        return Experiment(
+            problem(self.problem),
+            noise,
+            start,
+            end,
+            GRIDS[self.grid](),
+            self.batch,
+            ladder=self.ladder,
+            digits=self.digits,
+            tolerance=self.tolerance,
+            dtype=self.dtype,
+        )
+
+
+SCHEDULES: dict[str, Callable[[], Schedule]] = {
+    "vp-linear": schedule.vp_linear,
+    "vp-cosine": schedule.vp_cosine,
+    "sub-vp": schedule.sub_vp,
+    "ve": schedule.ve,
+    "edm": schedule.edm,
+    "rectified-flow": schedule.rectified_flow,
+}
+GRIDS: dict[str, Callable[[], grids.Grid]] = {
+    "t": grids.uniform_t,
+    "t-quadratic": lambda: grids.uniform_t(2.0),
+    "lambda": grids.uniform_lambda,
+    "karras": grids.karras,
+    "nsr": grids.nsr,
+    "alternating": lambda: grids.alternating(grids.uniform_lambda()),
+}

@@ -1,0 +1,173 @@
+"""Tableaux on semilinear systems u' = L u + N(t, u) with a matrix L, from exact starting values.
+
+The diffusion equations of this project have a scalar L.  Here L is a full matrix that does not commute with
+N', as the methods' own theory has it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from semilinear.analysis.convergence import OrderEstimate, estimate_order
+from semilinear.integrators.numerics.arithmetic import FLOAT64, Arithmetic, Value, choose
+from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics.phi import phi
+from semilinear.integrators.tableaux.evaluate import evaluator
+from semilinear.integrators.tableaux.tableau import _OMEGAS, Tableau, z
+from sympy import Symbol
+
+LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128)
+
+
+def maximum(error: np.ndarray) -> float:
+    """The maximum norm, in which papers state stiff orders."""
+    return float(np.max(abs(error)))
+
+
+def rms(error: np.ndarray) -> float:
+    """The root mean square: smooth in h where the largest component changes, as slopes want it."""
+    return math.sqrt(float(sum(e * e for e in error)) / len(error))
+
+
+@dataclass(frozen=True, eq=False)
+class SemilinearProblem:
+    """u' = L u + N(t, u), L = basis diag(eigenvalues) basis^T, on a span of time, with its exact solution.
+
+    eigenvalues: (d,).  basis: (d, d), orthogonal, one eigenvector a column.  nonlinear: (t, u) -> (d,).
+    exact: t -> (d,), also before the span, where multistep methods take their starting values.  xp: the
+    arithmetic of all of them.  norm: of an error.
+    """
+
+    name: str
+    eigenvalues: np.ndarray
+    basis: np.ndarray
+    nonlinear: Callable[[Value, np.ndarray], np.ndarray]
+    exact: Callable[[Value], np.ndarray]
+    span: tuple[int, int] = (0, 1)
+    xp: Arithmetic = FLOAT64
+    norm: Callable[[np.ndarray], float] = maximum
+
+
+class Spectrum:
+    """What the symbols of a tableau mean on equal steps: z = h L as the vector of its eigenvalues."""
+
+    def __init__(self, z: np.ndarray) -> None:
+        self._z = z
+        self._phi: dict[Any, Value] = {}
+
+    def symbol(self, symbol: Symbol) -> Value:
+        """z, or omega(j) = j; raises ValueError for a parameter."""
+        if symbol is z:
+            return self._z
+        if symbol in _OMEGAS:
+            return _OMEGAS[symbol]
+        raise ValueError(f"the tableau's parameter {symbol} has no value here")
+
+    def phi(self, k: int, c: Value) -> Value:
+        """phi_k(c z), eigenvalue by eigenvalue."""
+        if (k, c) not in self._phi:
+            self._phi[k, c] = phi(k, c * self._z)
+        return self._phi[k, c]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row in numbers: its abscissa, e^(c z), and h times its weights by evaluation."""
+
+    c: Value
+    factor: np.ndarray
+    weights: dict[int, Value]
+
+
+def _rows(tableau: Tableau, problem: SemilinearProblem, h: Value) -> list[_Row]:
+    xp, scope = problem.xp, Spectrum(h * problem.eigenvalues)
+    rows = []
+    for at, exact in zip((*tableau.c, 1), (*tableau.a, tableau.b), strict=True):
+        c = xp.number(at)
+        weights = {j: h * evaluator(w, xp)(scope) for j, w in exact.items()}
+        rows.append(_Row(c, xp.exp(c * h * problem.eigenvalues), weights))
+    return rows
+
+
+def integrate(tableau: Tableau, problem: SemilinearProblem, steps: int) -> tuple[float, float]:
+    """The error at the end of the span, in the problem's norm, after equal steps from exact starting values;
+    and the rounding error that the run may leave.
+
+    Runs in the eigenvectors of L, where a coefficient function of the matrix is a vector.  A run that
+    overflows has an infinite error.  Rounding: 30 units in the last place of the largest term of a row, over
+    sqrt(steps) steps, because weights of high order are large and cancel.  Raises ValueError for a tableau
+    that keeps an evaluation (PEC: `carry`) or has parameters, or for steps < 1.
+    """
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps must be an integer >= 1, got {shown(steps)}")
+    if tableau.carry is not None:
+        raise ValueError(f"tableau must evaluate every step's start, got carry = {tableau.carry}")
+    xp, basis = problem.xp, problem.basis
+    start, end = (xp.number(t) for t in problem.span)
+    h = (end - start) / steps
+
+    def evaluate(t: Value, v: np.ndarray) -> Any:
+        return basis.T @ problem.nonlinear(t, basis @ v)
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = _rows(tableau, problem, h)
+        times = [start - j * h for j in range(1, tableau.past + 1)]
+        past = [evaluate(t, basis.T @ problem.exact(t)) for t in times]
+        v = basis.T @ problem.exact(start)
+        for n in range(steps):
+            t = start + n * h
+            known = {-j: g for j, g in enumerate(past, 1)} | {0: evaluate(t, v)}
+            for i, row in enumerate(rows, 1):
+                state = row.factor * v + sum(w * known[j] for j, w in row.weights.items())
+                if i < len(rows):
+                    known[i] = evaluate(t + row.c * h, state)
+            past = [known[0], *past][: tableau.past]
+            v = state
+        error = problem.norm(basis @ v - problem.exact(end))
+        terms = max(float(np.max(abs(w * known[j]))) for row in rows for j, w in row.weights.items())
+    unit = 2.0**-53 if xp.digits is None else 10.0 ** (1 - xp.digits)
+    rounding = 30 * unit * math.sqrt(steps) * max(terms, float(np.max(abs(problem.exact(end)))))
+    return (error, rounding) if math.isfinite(error) else (math.inf, 0.0)
+
+
+def measured(
+    tableau: Tableau, problem: SemilinearProblem, ladder: Sequence[int] = LADDER
+) -> tuple[tuple[float, ...], OrderEstimate]:
+    """The errors over a ladder of step counts, and the observed order with its interval.
+
+    Errors within a factor of ten of rounding bend a slope and are left out.
+    """
+    errors, rounding = zip(*(integrate(tableau, problem, n) for n in ladder), strict=True)
+    return errors, estimate_order(ladder, errors, [10 * r for r in rounding], known_floors=True)
+
+
+@lru_cache(maxsize=8)
+def coupled_system(digits: int | None = 40) -> SemilinearProblem:
+    """Three equations with a full symmetric L and a cubic N whose Jacobian does not commute with it.
+
+    The forcing makes (cos t, 1/2 + sin t, e^-t) the solution: N(t, u) = G(u) - G(s(t)) + s'(t) - L s(t).
+    digits: of mpmath, None for float64.
+    """
+    xp = choose(digits)
+    reflection = xp.number(1) * np.array([[2, -2, 1], [-2, -1, 2], [1, 2, 2]], dtype=object) / 3
+    basis = reflection if digits is not None else reflection.astype(float)
+    eigenvalues = np.array([xp.number(v) for v in (-3, -1, 1)]) / 2
+    linear = basis @ (eigenvalues[:, None] * basis.T)
+
+    def nonlinearity(u: np.ndarray) -> np.ndarray:
+        return np.array([u[1] * u[2] - u[0] ** 2, u[0] * u[2] / 2 + u[1] ** 3 / 3, u[0] * u[1] - u[2]])
+
+    def solution(t: Value) -> np.ndarray:
+        return np.array([xp.cos(t), xp.number(1) / 2 + xp.sin(t), xp.exp(-t)])
+
+    def nonlinear(t: Value, u: np.ndarray) -> Any:
+        s = solution(t)
+        slope = np.array([-xp.sin(t), xp.cos(t), -s[2]])
+        return nonlinearity(u) - nonlinearity(s) + slope - linear @ s
+
+    return SemilinearProblem("coupled-3d", eigenvalues, basis, nonlinear, solution, xp=xp, norm=rms)
