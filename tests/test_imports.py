@@ -1,4 +1,4 @@
-"""Imports go one way: integrators <- analysis <- verification <- tests."""
+"""Imports go one way: integrators <- analysis <- verification <- tests, and downwards within each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,76 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = ("integrators", "analysis", "verification")
 MODULES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))]
+
+
+FLOORS = {
+    "integrators": (
+        ("numerics",),
+        ("diffusion", "tableaux"),
+        ("statistics",),
+        ("forms",),
+        ("solver",),
+        ("plans", "solvers"),
+        ("run",),
+    ),
+    "analysis": (
+        ("algebra", "extrapolation", "stability"),
+        ("convergence", "orders"),
+        ("text",),
+        ("derivation", "lookup"),
+    ),
+    "verification": (
+        ("claims", "problems", "reporting", "systems"),
+        ("inverse", "replay", "studies"),
+        ("audit", "predictions"),
+        ("campaign",),
+        ("commands",),
+    ),
+}
+"""The rooms (folders, and files that stand alone), the lowest floor first: docs/architecture.md."""
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[1].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Other rooms of the module's own layer that it imports, also inside of functions."""
+    layer, *folders, _ = path.relative_to(ROOT).parts
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        targets = []
+        if isinstance(node, ast.ImportFrom):
+            here = [layer, *folders][: len(folders) + 2 - node.level] if node.level else []
+            base = [*here, *(node.module or "").split(".")] if node.module else here
+            targets = [[*base, alias.name] for alias in node.names]
+        elif isinstance(node, ast.Import):
+            targets = [alias.name.split(".") for alias in node.names]
+        for parts in targets:
+            own = parts[1:] if parts[0] == "semilinear" else parts
+            if len(own) > 1 and own[0] == layer:
+                found.add(own[1])
+    return found - {room_of(path)}
+
+
+def floor_of(layer: str, room: str) -> int:
+    return next(i for i, rooms in enumerate(FLOORS[layer]) if room in rooms)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_room_has_its_floor(layer: str) -> None:
+    rooms = {room_of(path) for path in MODULES if path.relative_to(ROOT).parts[0] == layer}
+    assert rooms - {"__init__"} == {room for floor in FLOORS[layer] for room in floor}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_room_imports_only_what_lies_below_it(path: Path) -> None:
+    layer = path.relative_to(ROOT).parts[0]
+    if room_of(path) == "__init__":
+        assert not imported_rooms(path)
+        return
+    own = floor_of(layer, room_of(path))
+    assert all(floor_of(layer, room) < own for room in imported_rooms(path))
 
 
 def imported_layers(path: Path) -> set[str]:
