@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.verification.claims.flow import EXPECTATIONS, unmeasured
 from semilinear.verification.claims.stochastic import STOCHASTIC_EXPECTATIONS
+from semilinear.verification.commands import terminal
 from semilinear.verification.commands.cli import main
 from semilinear.verification.replay import golden
 from semilinear.verification.replay.golden import DATA
@@ -406,3 +407,17 @@ def test_a_reader_that_stops_reading_is_no_failure(arguments: list[str]) -> None
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_progress_is_told_in_lines_where_there_is_no_terminal(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "SECONDS", 0.0)
+    assert run(capsys, "order", "ddim", *CHEAP)[2].startswith("running ddim: 1 of 9 after 0 s\n")
+    with terminal.progress_bar("measuring orders") as progress:
+        progress(3, 7)
+    captured = capsys.readouterr()
+    assert captured.err.startswith("measuring orders: 3 of 7 after ")
+    assert not captured.out
+    monkeypatch.setattr(terminal, "SECONDS", 3600.0)
+    assert run(capsys, "order", "ddim", *CHEAP)[2] == ""

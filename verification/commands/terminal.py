@@ -8,6 +8,7 @@ import json
 import math
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from ..studies.progress import Progress
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 """Of a progress bar."""
+SECONDS = 20.0
+"""Between the lines that tell of progress where there is no terminal."""
 
 
 class UsageError(Exception):
@@ -90,12 +93,27 @@ def console(stderr: bool = False) -> Console:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress]:
-    """A bar on standard error while something runs, where that is a terminal."""
+    """How far work is, on standard error: a bar where that is a terminal, else a line every `SECONDS`."""
     screen = Console(stderr=True)
-    columns = rich.progress.Progress(*COLUMNS, console=screen, transient=True, disable=not screen.is_terminal)
-    with columns as bar:
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    if not screen.is_terminal:
+        yield _lines(label)
+        return
+    with rich.progress.Progress(*COLUMNS, console=screen, transient=True) as columns:
+        task = columns.add_task(label, total=None)
+        yield lambda done, total: columns.update(task, completed=done, total=total)
+
+
+def _lines(label: str) -> Progress:
+    began = told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= SECONDS:
+            told = now
+            print(f"{label}: {done} of {total} after {now - began:.0f} s", file=sys.stderr, flush=True)
+
+    return tell
 
 
 def print_json(data: Any) -> None:

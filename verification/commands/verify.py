@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from .terminal import COLUMNS, FAILED, OK, UsageError, console, print_json, writable_folder
+from ..studies.progress import Progress, counted
+from .terminal import FAILED, OK, UsageError, console, print_json, progress_bar, writable_folder
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -50,20 +52,14 @@ def run(options: argparse.Namespace) -> int:
     began = time.perf_counter()
     screen = console(stderr=options.json)
     files = sorted(DATA.glob("*.json"))
-    with Progress(*COLUMNS, console=screen) as progress:
-        replaying = progress.add_task("replaying released code", total=len(files))
-        cases = []
-        for path in files:
-            cases += list(replay_file(path))
-            progress.advance(replaying)
-        count = len(tasks(options.quick)) + len(stochastic_tasks(options.quick))
-        measuring = progress.add_task("measuring orders", total=count)
-        measured, stochastic = measure_all(
-            options.quick, lambda task: progress.advance(measuring), options.workers
-        )
-        planned = proofs.tasks(options.quick)
-        proving = progress.add_task("proving orders", total=len(planned))
-        proved = proofs.prove_all(planned, lambda task: progress.advance(proving), options.workers)
+    with progress_bar("replaying released code") as progress:
+        cases = [case for path in counted(files, progress) for case in replay_file(path)]
+    count = len(tasks(options.quick)) + len(stochastic_tasks(options.quick))
+    with progress_bar("measuring orders") as progress:
+        measured, stochastic = measure_all(options.quick, _ticks(progress, count), options.workers)
+    planned = proofs.tasks(options.quick)
+    with progress_bar("proving orders") as progress:
+        proved = proofs.prove_all(planned, _ticks(progress, len(planned)), options.workers)
     data = orders_json(measured, stochastic, cases, proved["solvers"], options.quick)
     paths = report.write(options.out, data)
     if not options.quick:
@@ -90,6 +86,12 @@ def run(options: argparse.Namespace) -> int:
             f"[red]not as released:[/] {case['file']} {case['index']} {case['solver']} {case['error']}"
         )
     return FAILED if unexpected or unproved or failed or contradicted else OK
+
+
+def _ticks(progress: Progress, total: int) -> Callable[[Any], None]:
+    """Called with each task that is done."""
+    done = itertools.count(1)
+    return lambda task: progress(next(done), total)
 
 
 def _print_orders(screen: Console, data: Any) -> None:
