@@ -373,7 +373,7 @@ def test_the_finest_run_on_coupled_paths_is_any_step_count(capsys: Any) -> None:
     ("arguments", "reason"),
     [
         (
-            ["order", "seeds-1", "--problem", "mixture-1d", "--paths", "2048", "--grid", "t-quadratic"],
+            ["order", "seeds-1", "--problem", "mixture-1d", "--paths", "512", "--grid", "t-quadratic"],
             "the interval is wide",
         ),
         (["order", "seeds-2", "--max-steps", "8"], "usable point"),

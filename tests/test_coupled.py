@@ -19,6 +19,8 @@ from semilinear.verification.problems.named import problem
 from semilinear.verification.studies.coupled import CoupledExperiment, CoupledStudy, study
 from semilinear.verification.studies.gaussian import StochasticExperiment, respond, strong_error
 
+from tests.slow import slow
+
 NONSENSE: Any = "nonsense"
 ON_LINE = CoupledExperiment(problem("mixture-1d"), paths=4096)
 
@@ -44,7 +46,7 @@ def test_independent_stage_noise_is_found_on_a_mixture() -> None:
     assert found.weak.order == pytest.approx(1, abs=0.2)
 
 
-@pytest.mark.parametrize("name", ["seeds-1", "seeds-2"])
+@pytest.mark.parametrize("name", slow(["seeds-1", "seeds-2"], lambda name: name == "seeds-2"))
 def test_few_paths_are_inconclusive(name: str) -> None:
     """128 paths do not decide a weak order, whatever is claimed."""
     for seed in range(3):
@@ -101,6 +103,7 @@ def test_errors_over_paths_are_the_exact_ones_on_gaussian_data(name: str) -> Non
     assert [p.error for p in found.strong.points] == pytest.approx(exact, rel=0.04)
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_order() -> None:
     """Of 95% intervals over 6 seeds at least 4 hold the strong order 1 (by chance fewer once in 400)."""
     found = [study(make("seeds-1"), CoupledExperiment(GAUSSIAN, paths=512, seed=s)) for s in range(6)]

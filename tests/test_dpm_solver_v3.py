@@ -49,6 +49,8 @@ from semilinear.verification.replay.golden import DATA, read, replay_case
 from semilinear.verification.studies.flow import Experiment, Study, run
 from semilinear.verification.studies.own_statistics import GENERIC, for_problem, generic, statistics_of
 
+from tests.slow import slow
+
 VP = vp_linear()
 GOLDEN = read(DATA / "dpm-solver-v3.json")
 NAMES = [name for name in SOLVERS if name.startswith("dpm-solver-v3")]
@@ -203,7 +205,10 @@ ORDERS: dict[str, tuple[Callable[[], Solver], int, int]] = {
 }
 
 
-@pytest.mark.parametrize("case", ORDERS)
+SLOW = ("3s", "3m true 4", "spline 3m", "2m true 3", "3m pseudo 4")
+
+
+@pytest.mark.parametrize("case", slow(ORDERS, lambda case: case in SLOW))
 def test_orders_do_not_depend_on_the_statistics(case: str) -> None:
     """The limit is the exact flow and the order that of the formula, for statistics of no model."""
     build, exact, own = ORDERS[case]

@@ -10,6 +10,8 @@ from semilinear.verification.predictions.error_constants import Run, Setting, er
 from semilinear.verification.predictions.quadrature_effect import RULES, Rule, effect
 from semilinear.verification.studies.own_statistics import generic
 
+from tests.slow import slow
+
 FAST = ("ddim", "dpm-solver-2", "deis-tab1", "er-sde-ode-2-corrected", "unipc-1-bh2", "dpm-solver-v3-2m")
 
 
@@ -51,7 +53,7 @@ def test_another_methods_constant_shows() -> None:
 
 
 @pytest.mark.parametrize("rule", [RULES[0], RULES[-2]], ids=lambda r: r.name)
-@pytest.mark.parametrize("points", [10, 20])
+@pytest.mark.parametrize("points", slow([10, 20], lambda points: points == 10))
 def test_the_effect_of_a_riemann_sum_is_the_predicted_one(rule: Rule, points: int) -> None:
     constant = effect(rule, points, 12)
     assert abs(constant.limit - 1) < 0.02

@@ -35,6 +35,8 @@ from semilinear.verification.studies.gaussian import (
     study,
 )
 
+from tests.slow import slow
+
 VP = vp_linear()
 EXPERIMENT = StochasticExperiment()
 LAM0, LAM1 = EXPERIMENT.lam_start, EXPERIMENT.lam_end
@@ -183,7 +185,9 @@ def test_bad_experiments_are_named(options: dict[str, Any], error: Any, message:
 # --- orders ---
 
 
-@pytest.mark.parametrize("expectation", STOCHASTIC_EXPECTATIONS, ids=attrgetter("solver"))
+@pytest.mark.parametrize(
+    "expectation", slow(STOCHASTIC_EXPECTATIONS, attrgetter("long")), ids=attrgetter("solver")
+)
 def test_solvers_have_the_orders_that_are_expected(expectation: Any) -> None:
     experiment = StochasticExperiment(ladder=LONG_LADDER) if expectation.long else EXPERIMENT
     result = study(expectation.build(), experiment, form=expectation.sde)

@@ -22,6 +22,8 @@ from semilinear.verification.studies import experiment as experiment_module
 from semilinear.verification.studies.flow import LADDER, Experiment, Study, measure, norms, run
 from sympy import Rational
 
+from tests.slow import slow
+
 VP = vp_linear()
 ONE_STEP = {
     "ddim": 1,
@@ -64,7 +66,9 @@ def finest(order: int) -> int:
 
 
 @pytest.mark.parametrize(("name", "order"), ONE_STEP.items())
-@pytest.mark.parametrize("where", ["rotated-product-2d", "mixture-1d"])
+@pytest.mark.parametrize(
+    "where", slow(["rotated-product-2d", "mixture-1d"], lambda where: where == "mixture-1d")
+)
 def test_known_orders_are_found_within_a_twentieth(name: str, order: int, where: str) -> None:
     study = run(make(name), experiment(where, top=finest(order)))
     assert abs(study.estimate.order - order) <= 0.05
@@ -125,7 +129,7 @@ def test_a_high_order_start_restores_the_order_of_the_formula(name: str, order: 
     assert run(make(name), experiment(), start="high-order").against(order) == "consistent"
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("order", slow([1, 2, 3, 4], lambda order: order == 4))
 def test_nested_collocation_has_the_order_it_is_built_for(order: int) -> None:
     from semilinear.integrators.solvers.classical import collocation
 
@@ -135,7 +139,10 @@ def test_nested_collocation_has_the_order_it_is_built_for(order: int) -> None:
 FIFTY = {"ddim": 1, "dpm-solver++-2s": 2, "dpm-solver-3": 3, "krogstad4": 4, "exprk5s8": 5}
 
 
-@pytest.mark.parametrize(("name", "order"), FIFTY.items())
+@pytest.mark.parametrize(
+    ("name", "order"),
+    slow(FIFTY.items(), lambda case: case[1] in (3, 5)),
+)
 def test_in_50_digits_the_order_is_found_within_a_hundredth(name: str, order: int) -> None:
     start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.75))
     ladder = tuple(n for n in LADDER if 16 <= n <= (128 if order > 3 else 256))
@@ -168,7 +175,11 @@ def intact(name: str) -> Study:
     return formula_of(make(name))
 
 
-@pytest.mark.parametrize(("name", "j"), CASES)
+QUICK = ("ddim", "dpm-solver++-3s", "deis-rhork-4rk", "dpm-solver++-2m", "deis-lambdaab3", "deis-tab2")
+"""One of each kind."""
+
+
+@pytest.mark.parametrize(("name", "j"), slow(CASES, lambda case: case[0] not in QUICK))
 def test_a_perturbed_weight_flips_the_verdict(name: str, j: int) -> None:
     assert intact(name).verdict == "consistent"
     assert formula_of(perturbed(make(name), j)).verdict == "lower"

@@ -22,6 +22,8 @@ RELATIVE, SMALL = 1e-12, 1e-3
 """Width of the bracket that a bisection ends with, relative to its end; and, where it closes on 0, relative
 to the first gap of the scan.
 """
+LARGEST = 1e150
+"""Of |z|, which regions grow with: the area of a larger one overflows."""
 TURN, TURNS = 32, 200
 """Of a scan over steps with complex L: steps in a period 2 pi/|Im L| of e^z, and periods."""
 
@@ -110,6 +112,8 @@ def window(method: Amplification, z: complex) -> tuple[float, float, float, floa
     no Taylor polynomial has far zeros, each on an island of its own.
     Raises ValueError for z as `boundary_locus` does, or where coefficients over- or underflow.
     """
+    if abs(z) > LARGEST:
+        raise ValueError(f"z must be so small that floats hold the region's boundary, got {z}")
     locus = boundary_locus(method, z)
     edge = locus[method.radius(z, locus) < 1 + 1e-5]
     if not len(edge) and method.stable(z, 0.0):
