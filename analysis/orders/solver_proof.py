@@ -284,9 +284,9 @@ def prove_solver(
 
     residue: (m, r): of runs with budgets r mod m only, for a solver that is made to a number of evaluations.
     points: of a release's quadrature, in place of its own number (`moments.POINTS` leaves it open).
-    Raises TypeError for another kind of object; ValueError for a stochastic solver (`verification.stochastic`
-    has its orders), for one that moves to a noisier time, and for a discretised kernel.  Rows outside the
-    setting's expansion raise NotInRing when an order is asked for.
+    Raises TypeError for another kind of object; ValueError for a stochastic solver (whose orders are those of
+    `verification.studies.gaussian`), for one that moves to a noisier time, and for a discretised kernel.
+    Rows outside the setting's expansion raise NotInRing when an order is asked for.
     """
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a Solver, got {shown(solver)}")

@@ -23,7 +23,7 @@ Runge-Kutta, exponential Runge-Kutta and Adams methods share one language, whate
 | noise_in_time      | t      | alpha | d rho/dt    | eps |  - | DEIS t-AB                      |
 
 B is a known function of tau, integrated exactly (`forcing`), 0 in these; `model_statistics.py` has one.
-Reverse SDEs stand in `sde_forms.py`, the extended ones in `extended_sde.py`.
+Reverse SDEs stand in `reverse.py`, the extended ones in `extended.py`.
 """
 
 from __future__ import annotations

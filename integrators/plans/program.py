@@ -81,7 +81,7 @@ class PlanStep:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Immutable numbers that one loop can run; made by `plan.compile_plan`.
+    """Immutable numbers that one loop can run; made by `compile.compile_plan`.
 
     inputs: the times of the states that the caller supplies (one, or several for an exact start); state i <
     len(inputs) is the i-th input.  steps: in order.  prediction: the model output that the coefficients

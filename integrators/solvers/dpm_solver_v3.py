@@ -157,8 +157,8 @@ def multistep(
     order, the release's other choice; "true", through one more, of order + 1 (paper, Table 10).
     pseudo_predictor: divided differences for the predictor too.  half: correct states at t <= 1/2 only, as
     "written" (paper, Sec. 3.3), or at t > 1/2 only, as "released".
-    statistics: of the model, or a file of them (`statistics_io.save`), made smooth.  Without them the solver
-    is a formula only: it can be proved, but not compiled.
+    statistics: of the model, or a file of them (`statistics.files.save`), made smooth.  Without them the
+    solver is a formula only: it can be proved, but not compiled.
     Raises ValueError for another order or word, or a half of no corrector.
     """
     given = _checked(order, statistics)
@@ -219,7 +219,9 @@ def _checked(order: int, statistics: Given | None) -> Statistics:
     if isinstance(statistics, (str, os.PathLike)):
         return smooth(load(statistics))
     if statistics is not None and not all(hasattr(statistics, part) for part in ("at", "moments", "place")):
-        raise TypeError(f"statistics must be Statistics (see `statistics.py`), got {shown(statistics)}")
+        raise TypeError(
+            f"statistics must be Statistics (see `statistics/smooth.py`), got {shown(statistics)}"
+        )
     return ABSENT if statistics is None else statistics
 
 

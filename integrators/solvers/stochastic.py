@@ -1,8 +1,8 @@
 """Stochastic exponential solvers after DPM-Solver, as data: SEEDS, SA-Solver, k-diffusion's SDE samplers.
 
 They are the tableaux of the deterministic families under the reverse SDE of a noise level tau
-(`sde_forms.py`), and with tau = 0 those families themselves.  Noise enters in two ways only: at the end of a
-step, with the exact variance of the form, and in stages, along the step's own path (`stage_noise`); one
+(`forms/reverse.py`), and with tau = 0 those families themselves.  Noise enters in two ways only: at the end
+of a step, with the exact variance of the form, and in stages, along the step's own path (`stage_noise`); one
 release draws it for the stage alone.
 """
 

@@ -6,7 +6,7 @@ change a solver's error, never its limit.  A solver needs their integrals,
     L = int l,   S = int s,   B = int e^-S b,
 
 and, over a step, the moments of e^(L + S) and of e^(L + S) B.  `Smooth` has the functions, and integrates to
-rounding; `statistics_grid.Tabulated` has values on a grid, and integrates them as the release does.
+rounding; `table.Tabulated` has values on a grid, and integrates them as the release does.
 Source: Zheng et al. 2023, arXiv:2310.13268, Sec. 3.1 and eqs 5-11.
 """
 

@@ -215,7 +215,7 @@ class MutationTask:
     part: ClassVar[str] = "mutations"
 
     def run(self) -> dict[str, Any]:
-        """The counts (`analysis.mutation.Campaign.counts`) with the tableau's name."""
+        """The counts (`analysis.orders.mutation.Campaign.counts`) with the tableau's name."""
         return {"name": self.name, **campaign([_cases()[self.name]], self.most).counts()}
 
 
@@ -232,7 +232,7 @@ class StabilityTask:
     part: ClassVar[str] = "stability"
 
     def run(self) -> dict[str, Any]:
-        """The sections (`results.sections_json`) at z = 0, L and 5 L, as JSON data."""
+        """The sections (`analysis.stability.region.sections_json`) at z = 0, L and 5 L, as JSON data."""
         tableau, form, rate = equation_of(self.name)
         method = Amplification(tableau)
         regions = [region(method, z) for z in usual_z(rate)]

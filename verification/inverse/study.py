@@ -1,7 +1,7 @@
 """How far from the posterior are samplers that are told a part of the data?
 
-`study` runs them on a Gaussian mixture, where the posterior is known in closed form (`inverse.py`), and
-compares the moments of the unknown coordinate, with standard errors.  `inverse_report.py` writes it down.
+`study` runs them on a Gaussian mixture, where the posterior is known in closed form (`posterior.py`), and
+compares the moments of the unknown coordinate, with standard errors.  `report.py` writes it down.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def plot_regions(regions: Sequence[Any], title: str, path: Path) -> None:
-    """The regions (`analysis.stability_region.Region`), filled, the largest first; PNG or SVG by the path's
+    """The regions (`analysis.stability.region.Region`), filled, the largest first; PNG or SVG by the path's
     suffix, and the file is replaced whole.
     """
     plot_panels({title: regions}, path)

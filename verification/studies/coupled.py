@@ -68,10 +68,10 @@ RESOLVED = 3.0
 class CoupledExperiment:
     """What is measured on: a problem, an interval in lambda, a grid, and how many paths.
 
-    problem: with an exact score (`problems.problem`).  paths: a multiple of 128, in antithetic pairs.  seed:
-    of the starts, drawn from the exact marginal, and of the paths; path i is the same for any number of them.
-    ladder: step counts.  The reference makes 16 times the last, or the next number that twice each of them
-    divides.
+    problem: with an exact score (`problems.named.problem`).  paths: a multiple of 128, in antithetic pairs.
+    seed: of the starts, drawn from the exact marginal, and of the paths; path i is the same for any number of
+    them.  ladder: step counts.  The reference makes 16 times the last, or the next number that twice each of
+    them divides.
     Raises TypeError or ValueError, naming the argument.
     """
 
@@ -89,7 +89,9 @@ class CoupledExperiment:
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {shown(getattr(self, name))}")
         if not all(hasattr(self.problem, part) for part in ("model", "data", "dimension")):
-            raise TypeError(f"problem must be a Problem (see `problems.problem`), got {shown(self.problem)}")
+            raise TypeError(
+                f"problem must be a Problem (see `problems.named.problem`), got {shown(self.problem)}"
+            )
         if not self.lam_start < self.lam_end:
             raise ValueError(f"lam_start must be below lam_end, got {self.lam_start} and {self.lam_end}")
         for name, least in (("paths", 2 * BATCHES), ("seed", 0)):
@@ -207,7 +209,7 @@ def study(
     if not isinstance(solver, Solver):
         raise TypeError(f"solver must be a Solver, got {shown(solver)}")
     if not solver.stochastic:
-        raise ValueError(f"solver {solver.name!r} is not stochastic: measure it with `study.run`")
+        raise ValueError(f"solver {solver.name!r} is not stochastic: measure it with `flow.run`")
     if solver.noising is not None:
         raise ValueError(f"solver {solver.name!r} goes back to a noisier time between steps: it has no path")
     e = CoupledExperiment() if experiment is None else experiment

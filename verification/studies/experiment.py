@@ -115,7 +115,9 @@ class Experiment:
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
         if not all(hasattr(self.problem, part) for part in ("model", "data", "exact_flow", "dimension")):
-            raise TypeError(f"problem must be a Problem (see `problems.problem`), got {shown(self.problem)}")
+            raise TypeError(
+                f"problem must be a Problem (see `problems.named.problem`), got {shown(self.problem)}"
+            )
         check_ladder(self.ladder)
         if not (math.isfinite(self.tolerance) and self.tolerance > 0):
             raise ValueError(f"tolerance must be a positive number, got {shown(self.tolerance)}")
