@@ -5,8 +5,9 @@ One cell of high degree represents a smooth function, many cells of low degree a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,17 +36,7 @@ class Series:
         return self._evaluate(x, 1)
 
     def _evaluate(self, x: Value, derivative: int) -> Value:
-        xp, floats = of(x), np.asarray(x, dtype=np.float64)
-        cell = np.clip(np.searchsorted(self.knots, floats, side="right") - 1, 0, len(self.knots) - 2)
-        c = np.take(self._in(xp, derivative), cell, axis=1)
-        if floats.ndim:
-            c = np.moveaxis(c, 1, -1)
-        low, high = xp.number(self.knots[cell]), xp.number(self.knots[cell + 1])
-        u = ((x - low) + (x - high)) / (high - low)
-        after = current = c[-1] * 0
-        for row in c[:0:-1]:  # Clenshaw's recurrence
-            after, current = current, 2 * u * current - after + row
-        return c[0] + u * current - after
+        return _clenshaw(self.knots, self._in(of(x), derivative), x)
 
     def _in(self, xp: Arithmetic, derivative: int) -> Value:
         if not derivative and xp is FLOAT64:
@@ -81,6 +72,38 @@ class Series:
         left, right = np.tensordot(signs, result, 1), result.sum(0)  # values at the ends of each cell
         result[0] = np.cumsum(right - left, axis=0) - right
         return Series(self.knots, result)
+
+
+def together(parts: Sequence[tuple[Series, int]]) -> Callable[[Value], Value]:
+    """The values of several series on the same knots, or of their derivatives (series, 1), as one array with
+    the part first: one recurrence in place of many, to the same bits.
+    """
+    knots = parts[0][0].knots
+    longest = max(len(series.coefficients) for series, _ in parts)
+
+    @lru_cache(maxsize=8)
+    def stacked(xp: Arithmetic) -> Value:
+        rows = [series._in(xp, derivative) for series, derivative in parts]
+        padded = [np.concatenate([c, np.repeat(0 * c[:1], longest - len(c), axis=0)]) for c in rows]
+        return np.stack(padded, axis=2)
+
+    return lambda x: _clenshaw(knots, stacked(of(x)), x)
+
+
+def _clenshaw(knots: np.ndarray, coefficients: Value, x: Value) -> Value:
+    """sum_j c_j T_j(u) by Clenshaw's recurrence; coefficients: (degree + 1, m, ..)."""
+    xp, floats = of(x), np.asarray(x, dtype=np.float64)
+    cell = np.clip(np.searchsorted(knots, floats, side="right") - 1, 0, len(knots) - 2)
+    c = np.take(coefficients, cell, axis=1)
+    if floats.ndim:
+        c = np.moveaxis(c, 1, -1)
+    low, high = xp.number(knots[cell]), xp.number(knots[cell + 1])
+    u = ((x - low) + (x - high)) / (high - low)
+    twice = 2 * u
+    after = current = c[-1] * 0
+    for row in c[:0:-1]:
+        after, current = current, twice * current - after + row
+    return c[0] + u * current - after
 
 
 def _derivative(c: Value) -> Value:

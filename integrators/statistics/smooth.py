@@ -24,7 +24,7 @@ from ..diffusion.schedule import Schedule
 from ..numerics.arithmetic import Arithmetic, Value, of
 from ..numerics.messages import shown
 from ..numerics.quadrature import GaussLegendre
-from ..numerics.series import Series, interpolate
+from ..numerics.series import Series, interpolate, together
 
 RULE = GaussLegendre(tolerance=1e-13)
 """L and S carry a rounding error of some units times their size: two rules do not agree to 1e-15."""
@@ -234,12 +234,10 @@ def from_series(l: Series, s: Series, b: Series) -> Smooth:
     degree = 2 * max(len(s.coefficients), len(b.coefficients)) + 4
     B = interpolate(lambda lam: np.exp(-S(lam)) * b(lam), knots, degree).trimmed().integral()
 
-    def potentials(lam: Value) -> Potentials:
-        return Potentials(L.slope(lam), L(lam), S(lam), B(lam))
-
+    values = together([(L, 1), (L, 0), (S, 0), (B, 0)])
     shape, kinks = l.coefficients.shape[2:], tuple(map(float, knots[1:-1]))
     rule = ON_CELLS if kinks else RULE
-    return Smooth(shape, potentials, float(knots[0]), float(knots[-1]), kinks, rule)
+    return Smooth(shape, lambda lam: Potentials(*values(lam)), float(knots[0]), float(knots[-1]), kinks, rule)
 
 
 def from_functions(
