@@ -317,6 +317,7 @@ def test_verify_fails_on_what_is_not_as_expected_not_proved_or_not_as_released(
     from semilinear.verification.campaign import records as results
     from semilinear.verification.reporting import orders as report
     from semilinear.verification.reporting import proofs as proof_report
+    from semilinear.verification.reporting import stability_plot
 
     reports = Path(__file__).parents[1] / "reports"
     data = json.loads((reports / "orders.json").read_text())
@@ -327,6 +328,8 @@ def test_verify_fails_on_what_is_not_as_expected_not_proved_or_not_as_released(
     monkeypatch.setattr(campaign, "measure_all", lambda *_: ([], []))
     monkeypatch.setattr(results, "orders_json", lambda *_: data)
     monkeypatch.setattr(proofs, "prove_all", lambda *_: data["proofs"])
+    monkeypatch.setattr(proofs, "drawn_regions", dict)
+    monkeypatch.setattr(stability_plot, "plot_panels", lambda panels, path: None)
     for module in (report, proof_report):
         monkeypatch.setattr(module, "write", lambda *_: [])
     assert main(["verify", "--out", str(tmp_path)]) == code
@@ -373,7 +376,7 @@ def test_the_finest_run_on_coupled_paths_is_any_step_count(capsys: Any) -> None:
     ("arguments", "reason"),
     [
         (
-            ["order", "seeds-1", "--problem", "mixture-1d", "--paths", "512", "--grid", "t-quadratic"],
+            ["order", "seeds-1", "--problem", "mixture-1d", "--paths", "2048", "--grid", "t-quadratic"],
             "the interval is wide",
         ),
         (["order", "seeds-2", "--max-steps", "8"], "usable point"),
