@@ -12,6 +12,7 @@ from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.integrators.tableaux.tableau import Tableau
 
+from .orders.typed import rounding_of
 from .text.tableau_file import Document, TableauFileError, read_tableau
 
 DUHAMEL, PLAIN = "u' = L u + N(u)", "y' = N(tau, y)"
@@ -33,6 +34,14 @@ class Found:
     source: str
     solver: Solver | None = None
     document: Document | None = None
+
+    @property
+    def rounding(self) -> float:
+        """Within how much the coefficients are known, as a file says or shows; 0 where all are exact."""
+        if self.document is None:
+            return 0.0
+        found = rounding_of(self.document.typed or self.tableau, self.document.rounding)
+        return 0.0 if found is None else found.largest
 
 
 def check_name(text: str) -> None:

@@ -250,6 +250,7 @@ class Solver:
     noising: for samplers that go back to a noisier time before or after a step.
     noise_scale: what multiplies every noise weight, 1 where the law is that of the SDE (EDM's S_noise).
     final: how its release ends a run by default; full order where there is no such rule.
+    rounding: within how much its coefficients are known; 0 where they are exact.
     """
 
     name: str
@@ -263,6 +264,7 @@ class Solver:
     noising: Noising | None = None
     noise_scale: Value = 1
     final: FinalPolicy = FULL
+    rounding: float = 0.0
 
     def __post_init__(self) -> None:
         if not callable(self.form):

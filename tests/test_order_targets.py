@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from semilinear.verification.commands.cli import main
 
+from tests.published_tables import ROUNDED
+
 ETDRK2 = {"c": ["0", "1"], "a": [[], ["phi(1, 1)"]], "b": ["phi(1, 1) - phi(2, 1)", "phi(2, 1)"]}
 HEUN = {"c": ["0", "1"], "a": [[], ["1"]], "b": ["1/2", "1/2"]}
 EXPRB2 = {
@@ -164,3 +166,29 @@ def test_a_bad_target_is_one_clear_line(tmp_path: Path, capsys: Any, command: li
     code, out, err = run(capsys, *command, target, "--json")
     assert (code, out) == (2, "")
     assert words in json.loads(err)["error"]
+
+
+def test_the_rounding_of_a_table_refutes_nothing(capsys: Any, tmp_path: Path) -> None:
+    """RK8(7)13M in fractions of 18 digits is of order 0 as it is written: errors end where its digits do."""
+    table = {"form": "rho", "claimed": 8} | ROUNDED["rk8(7)13m"].rows
+    path = written(tmp_path, table)
+    options = ["--form", "rho", "--digits", "30", "--batch", "2", "--max-steps", "192", "--json"]
+    _, out, _ = run(capsys, "order", path, *options)
+    data = json.loads(out)
+    assert data["verdict"] in ("consistent", "inconclusive")
+    assert data["observed"] == pytest.approx(8, abs=0.2)
+    used = [p for p in data["points"] if p["usable"]]
+    assert len(used) >= 8
+    assert all(p["floor"] > 1e-17 for p in data["points"])
+
+
+def test_a_wrong_coefficient_of_a_rounded_table_is_refuted(capsys: Any, tmp_path: Path) -> None:
+    """1 + 1e-3 times a weight, in ten digits, and the same table as it should be."""
+    for weight, verdict in (("0.3333333333", "consistent"), ("0.3336666666", "lower")):
+        table = {"c": ["0", "1/2", "1/2", "1"], "a": [[], ["1/2"], ["0", "1/2"], ["0", "0", "1"]]}
+        table |= {"b": ["0.1666666667", weight, "0.3333333333", "0.1666666667"]}
+        path = written(tmp_path, table | {"form": "rho", "claimed": 4, "name": verdict})
+        _, out, _ = run(
+            capsys, "order", path, "--form", "rho", "--batch", "4", "--max-steps", "256", "--json"
+        )
+        assert json.loads(out)["verdict"] == verdict, json.loads(out)

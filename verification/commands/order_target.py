@@ -71,7 +71,8 @@ def _in_form(found: Found, form: FormOf) -> Solver:
     would.
     """
     thinkable = found.tableau.past + len(found.tableau.stages) + 1
-    return with_tableau(found.name, found.tableau, form, found.claimed or thinkable, found.source)
+    solver = with_tableau(found.name, found.tableau, form, found.claimed or thinkable, found.source)
+    return replace(solver, rounding=found.rounding)
 
 
 def _proved(measured: Solver | Found) -> int:

@@ -36,7 +36,8 @@ def measure_tableau(
             raise ValueError(f"--digits does not apply to {found.name}: it is of Rosenbrock type, in float64")
         estimate = linearised_order(found.tableau, ladder=ladder)
     else:
-        _, estimate = measured(found.tableau, coupled_system(DIGITS if digits is None else digits), ladder)
+        problem = coupled_system(DIGITS if digits is None else digits)
+        _, estimate = measured(found.tableau, problem, ladder, found.rounding)
     calls = len(found.tableau.stages) + 1
     data = {
         "solver": found.name,

@@ -144,6 +144,7 @@ def run(
     least = max(shortest, 1 + (solver.history if start == "exact" else 0))
     ladder = _restricted(settled(experiment.ladder, solver, final), residue, least)
     runs = _Runs(lambda run: _final_state(solver, experiment, int(run), start, final), experiment)
+    runs.coefficients = solver.rounding
     runs.climb(ladder, progress)
     runs.fill(residue, least)
     found = runs.study(solver.name, solver.claimed, statistics, known_floors=True)
@@ -208,6 +209,7 @@ class _Runs:
         self.outcomes: list[Outcome] = []
         self.rounding: dict[int, float] = {}
         self.findings: list[Finding] = []
+        self.coefficients = 0.0
         self.inspected = self.stopped = False
 
     def climb(self, ladder: Sequence[int], progress: Progress | None) -> None:
@@ -266,7 +268,8 @@ class _Runs:
         measured = (
             ROUNDINGS * r * math.sqrt(outcome.n / n) for n, r in self.rounding.items() if math.isfinite(r)
         )
-        return max(self.experiment.floor(outcome.n, self.dtype), *measured, 0.0)
+        table = ROUNDINGS * self.coefficients * self.experiment.size  # the same whatever the step is
+        return max(self.experiment.floor(outcome.n, self.dtype), *measured, table)
 
     @property
     def dtype(self) -> Dtype:

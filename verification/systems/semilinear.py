@@ -136,14 +136,17 @@ def integrate(tableau: Tableau, problem: SemilinearProblem, steps: int) -> tuple
 
 
 def measured(
-    tableau: Tableau, problem: SemilinearProblem, ladder: Sequence[int] = LADDER
+    tableau: Tableau, problem: SemilinearProblem, ladder: Sequence[int] = LADDER, known: float = 0.0
 ) -> tuple[tuple[float, ...], OrderEstimate]:
     """The errors over a ladder of step counts, and the observed order with its interval.
 
-    Errors within a factor of ten of rounding bend a slope and are left out.
+    known: within how much the coefficients are.  Errors within a factor of ten of rounding, or 30 of that,
+    bend a slope and are left out.
     """
     errors, rounding = zip(*(integrate(tableau, problem, n) for n in ladder), strict=True)
-    return errors, estimate_order(ladder, errors, [10 * r for r in rounding], known_floors=True)
+    return errors, estimate_order(
+        ladder, errors, [max(10 * r, 30 * known) for r in rounding], known_floors=True
+    )
 
 
 @lru_cache(maxsize=8)
