@@ -69,6 +69,11 @@ def sampler(
     return sample_it
 
 
+def rounded(digits: int) -> Rows:
+    """RK4 as a table in decimals."""
+    return RK4[0], RK4[1], [round(v, digits) for v in RK4[2]]
+
+
 # --- orders ---
 
 
@@ -195,6 +200,21 @@ def test_a_second_call_that_differs_is_noticed(size: float) -> None:
     assert found.reason(4).startswith("two calls from the same start differ by")
 
 
+@pytest.mark.parametrize(("digits", "verdict"), [(9, "consistent"), (7, "consistent"), (2, "inconclusive")])
+def test_coefficients_known_to_be_rounded_refute_nothing(digits: int, verdict: str) -> None:
+    """A table in decimals is of order 0 as it is written: its errors end where its digits do."""
+    rows, half = rounded(digits), 0.5 * 10.0**-digits
+    found = measure("rk4", 4, sampler(rows), where(), rounding=half)
+    assert found.verdict == verdict, found.reason(4)
+    assert all(p.floor >= half for p in found.estimate.points)
+    assert "limit" not in [f.kind for f in found.findings]
+
+
+def test_a_wrong_coefficient_is_no_rounding() -> None:
+    wrong = (RK4[0], RK4[1], [1 / 6, 1 / 3 + 1e-3, 1 / 3, 1 / 6])
+    assert measure("rk4", 4, sampler(wrong), where(), rounding=5e-8).verdict == "lower"
+
+
 def test_a_limit_elsewhere_refutes_only_where_rounding_cannot_be_the_cause() -> None:
     far = measure("rk4", 4, sampler(change=lambda run, x: 1.01 * x), where())
     assert far.verdict == "lower"
@@ -311,6 +331,8 @@ def test_residues_restrict_the_ladder() -> None:
         ({"ladder": (4, 8, 16)}, "ladder must hold at least 4 step counts"),
         ({"ladder": (4, 4, 8, 16)}, "ladder must be increasing"),
         ({"residue": (1000, 1)}, "ladder must hold|residue must leave"),
+        ({"rounding": -1e-9}, "rounding must be a finite number >= 0, got -1e-09"),
+        ({"rounding": math.nan}, "rounding must be a finite number >= 0, got nan"),
     ],
 )
 def test_ladders_are_refused_before_any_run(change: dict[str, Any], message: str) -> None:

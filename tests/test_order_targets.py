@@ -182,6 +182,18 @@ def test_the_rounding_of_a_table_refutes_nothing(capsys: Any, tmp_path: Path) ->
     assert all(p["floor"] > 1e-17 for p in data["points"])
 
 
+def test_a_rosenbrock_table_is_cut_at_its_rounding_too(capsys: Any, tmp_path: Path) -> None:
+    """Third order with c_2 = 0.7: 2/c_2^2 in ten decimals, right and with a digit wrong."""
+    for weight, exact in (("4.0816326531", True), ("4.0916326531", False)):
+        table = {"c": ["0", "7/10"], "a": [[], ["7/10*phi(1, 7/10)"]]}
+        table |= {"b": [f"phi(1, 1) - {weight}*phi(3, 1)", f"{weight}*phi(3, 1)"]}
+        path = written(tmp_path, table | {"linearised": True, "claimed": 3})
+        _, out, _ = run(capsys, "order", path, "--json")
+        data = json.loads(out)
+        assert data["verdict"] == ("consistent" if exact else "lower"), data
+        assert all(p["floor"] >= 30 * 5e-11 for p in data["points"])
+
+
 def test_a_wrong_coefficient_of_a_rounded_table_is_refuted(capsys: Any, tmp_path: Path) -> None:
     """1 + 1e-3 times a weight, in ten digits, and the same table as it should be."""
     for weight, verdict in (("0.3333333333", "consistent"), ("0.3336666666", "lower")):

@@ -214,6 +214,21 @@ def test_rounding_is_told_from_a_wrong_digit() -> None:
     assert TableProof(replace(table, b=b), 15, 6).order == 0
 
 
+def test_a_digit_behind_the_last_but_one_is_told_from_rounding() -> None:
+    """What a rounding moves a condition by is counted, not guessed: RK3_5 sums to 1 within 13 half units."""
+    released = SKRAMPLE.tables["SSP.RK3_5"]
+    table = released.table
+    assert isinstance(table, Butcher)
+    assert TableProof(table, released.digits, 3).order == 3
+    b = (table.b[0] + Rational(1, 10**13), *table.b[1:])
+    assert TableProof(replace(table, b=b), released.digits, 3).order == 0
+
+
+def test_digits_are_those_of_plain_tables() -> None:
+    with pytest.raises(ValueError, match="digits must be None for a tableau with z, got 15"):
+        TableProof(RES4LYF.tables["dpmpp_2m"].table, 15)
+
+
 def test_methods_with_memory_are_proved_on_equal_steps() -> None:
     table = RES4LYF.tables["dpmpp_2m"].table
     assert isinstance(table, Tableau)

@@ -15,15 +15,19 @@ from sympy import Expr
 from ..algebra.ring import Field
 from ..algebra.trees import Kind
 from .expansion import Expansion, Row
+from .rounded import RoundedField
+from .typed import Rounding
 
 
-def plain(table: Butcher, rounding: float = 0.0) -> Expansion:
-    """The expansion of a table, its trees with leaves tau where an abscissa is further than `rounding` from
-    the sum of its row.
+def plain(table: Butcher, rounding: Rounding | None = None) -> Expansion:
+    """The expansion of a table, its trees with leaves tau where an abscissa is not the sum of its row.
 
+    rounding: of its numbers, within which the coefficients are then known (`RoundedField`).
     Raises NotInRing (a ValueError) for numbers that are not algebraic.
     """
-    field = Field([*table.c, *(value for row in (*table.a, table.b) for value in row)])
+    if rounding is not None:
+        table = table.with_values(rounding.symbols)
+    field = Field(table.numbers) if rounding is None else RoundedField(rounding, {})
 
     def rows(weights: Sequence[Expr]) -> tuple[Row, ...]:
         return ([(j, field(value)) for j, value in enumerate(weights, 1) if value != 0],)
@@ -37,7 +41,6 @@ def plain(table: Butcher, rounding: float = 0.0) -> Expansion:
         "weight",
         Kind(stems=False, u_leaves=False),
     )
-    sums = (sum(row, -c) for c, row in zip(table.c, table.a, strict=True))
-    if expansion.integrates_constants or (rounding and all(abs(float(s)) <= rounding for s in sums)):
+    if expansion.integrates_constants:
         return expansion
     return dataclasses.replace(expansion, kind=expansion.kind._replace(time=True))

@@ -11,7 +11,7 @@ only fraction of its size within its rounding, as 0.0009765625 is 1/1024, is tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -58,12 +58,13 @@ class Typed:
 
 @dataclass(frozen=True)
 class Rounding:
-    """Which coefficients of a tableau are rounded.
+    """Which numbers are rounded.
 
-    tableau: with a symbol for each of them.  values, halves: what they were rounded to, and within how much.
+    symbols: what stands for each of them, number or symbol of a decimal.  values, halves: by symbol, what it
+    was rounded to, and within how much.
     """
 
-    tableau: Tableau
+    symbols: Mapping[Expr, Expr]
     values: Mapping[Symbol, Rational]
     halves: Mapping[Symbol, Fraction]
 
@@ -118,6 +119,16 @@ def rounding_of(table: Tableau | Typed, stated: Fraction | None = None) -> Round
     if stated is not None and not 0 < stated <= COARSEST:
         raise ValueError(f"rounding must be positive and at most {float(COARSEST)}, got {float(stated)}")
     typed = table if isinstance(table, Typed) else Typed(table)
+    numbers = {n for e in _expressions(typed.tableau) for n in e.atoms(Rational, sympy.Float)}
+    return rounding_of_numbers(numbers, typed.decimals, stated)
+
+
+def rounding_of_numbers(
+    numbers: Collection[Expr],
+    decimals: Mapping[Symbol, Decimal] | None = None,
+    stated: Fraction | None = None,
+) -> Rounding | None:
+    """Which of some numbers and decimals are rounded (`half_unit`); None where all are exact."""
     values: dict[Symbol, Rational] = {}
     halves: dict[Symbol, Fraction] = {}
     symbols: dict[Expr, Expr] = {}
@@ -127,14 +138,13 @@ def rounding_of(table: Tableau | Typed, stated: Fraction | None = None) -> Round
         values[symbol], halves[symbol] = Rational(number), half
         return symbol
 
-    for symbol, decimal in typed.decimals.items():
+    for symbol, decimal in (decimals or {}).items():
         half = half_unit(decimal.value, stated, decimal.places)
         symbols[symbol] = add(decimal.value, half) if half else decimal.value
-    numbers = {n for e in _expressions(typed.tableau) for n in e.atoms(Rational, sympy.Float)}
     for number in sorted(numbers, key=str):
         if half := half_unit(number, stated):
             symbols[number] = add(number, half)
-    return Rounding(with_values(typed.tableau, symbols), values, halves) if values else None
+    return Rounding(symbols, values, halves) if values else None
 
 
 def _expressions(tableau: Tableau) -> Iterator[Expr]:

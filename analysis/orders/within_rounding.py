@@ -19,7 +19,7 @@ from typing import Any
 
 from .proof import CAP, Proof
 from .rounded import Rounded, RoundedField, TooCoarse
-from .typed import Typed, is_number, rounding_of
+from .typed import Typed, is_number, rounding_of, with_values
 
 NEAR = 1e-6
 """A row that misses its sum by more than this misses it by design, or by a blunder that conditions name."""
@@ -59,14 +59,15 @@ def within_rounding(
     coefficient that is no short fraction, in place of what the table shows (`typed.half_unit`).
     Raises ValueError for a stated rounding that is none.
     """
-    rounding = rounding_of(typed or proof.tableau, stated)
+    table = typed or Typed(proof.tableau)
+    rounding = rounding_of(table, stated)
     if rounding is None:
         return None
     known = WithinRounding(len(rounding.values), rounding.largest)
     if not is_number(proof.tableau, proof.at):
         return replace(known, reason="rounding is not followed through parameters")
     base = RoundedField(rounding, proof.at)
-    rounded = replace(proof, tableau=rounding.tableau, base=base)
+    rounded = replace(proof, tableau=with_values(table.tableau, rounding.symbols), base=base)
     try:
         if reason := _misprint(rounded):
             return replace(known, reason=reason)

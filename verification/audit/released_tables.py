@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from semilinear.analysis.orders.expansion import Expansion, duhamel
 from semilinear.analysis.orders.proof import CAP
 from semilinear.analysis.orders.runge_kutta import plain
 from semilinear.analysis.orders.solver_proof import at_equal_steps
+from semilinear.analysis.orders.typed import Rounding, rounding_of_numbers
 from semilinear.integrators.tableaux.catalogue.released import RELEASES, Butcher, Released
 from semilinear.integrators.tableaux.tableau import Stage, Tableau
 from sympy import Expr
@@ -27,8 +29,6 @@ SHORT = (6, 8, 12, 16)
 """In many digits, which no rounding bends."""
 FLOAT_ORDER = 5
 DIGITS = 30
-UNITS = 100
-"""Of the last digit of a table's decimals: a condition whose residual is smaller holds within rounding."""
 
 
 @dataclass(frozen=True)
@@ -45,25 +45,40 @@ class TableProof:
     """The order of a table on equal steps: of a plain one for y' = N(tau, y), of a tableau with z for
     u' = L u + N(u), any L where it has no memory and a multiple of the identity where it has.
 
-    digits: of its decimals, None where it is exact.  through: the highest order that is looked for, at most
-    `CAP`.
+    digits: of its decimals, None where it is exact, as every tableau with z is.  through: the highest order
+    that is looked for, at most `CAP`.  Raises ValueError for digits of a tableau with z.
     """
 
     table: Tableau | Butcher
     digits: int | None = None
     through: int = CAP
 
+    def __post_init__(self) -> None:
+        if self.digits is not None and not isinstance(self.table, Butcher):
+            raise ValueError(f"digits must be None for a tableau with z, got {self.digits}")
+
+    @cached_property
+    def rounding(self) -> Rounding | None:
+        """Half a unit of the last digit of every number that is no short fraction; None for exact tables."""
+        if self.digits is None or not isinstance(self.table, Butcher):
+            return None
+        decimals = {n for n in self.table.numbers if n.is_Rational}
+        return rounding_of_numbers(decimals, stated=Fraction(1, 2 * 10**self.digits))
+
     @cached_property
     def expansion(self) -> Expansion:
-        """The Taylor coefficients."""
-        if isinstance(self.table, Butcher):
-            return plain(self.table, self.allowed)
-        return equal_steps(self.table, self.through)
+        """The Taylor coefficients, exactly."""
+        if not isinstance(self.table, Butcher):
+            return equal_steps(self.table, self.through)
+        exact = plain(self.table)
+        return exact if self.rounding is None else dataclasses.replace(exact, kind=self.rounded.kind)
 
-    @property
-    def allowed(self) -> float:
-        """The residual that counts as rounding."""
-        return 0.0 if self.digits is None else UNITS * 10.0**-self.digits
+    @cached_property
+    def rounded(self) -> Expansion:
+        """The Taylor coefficients within the rounding of the table's decimals."""
+        if self.rounding is None or not isinstance(self.table, Butcher):
+            return self.expansion
+        return plain(self.table, self.rounding)
 
     def residuals(self, q: int) -> list[Failing]:
         """The conditions of order q that fail, exactly; those without L and with the largest
@@ -101,7 +116,7 @@ class TableProof:
     @property
     def first(self) -> Failing | None:
         """The condition that keeps the table from a higher order; None where none is found."""
-        return self.orders[-1][0] if self._beyond_rounding(self.orders[-1]) else None
+        return next(iter(self._beyond_rounding(self.orders[-1])), None)
 
     @property
     def residual(self) -> float:
@@ -109,8 +124,12 @@ class TableProof:
         held = [f for failing in self.orders[: self.order] for f in failing]
         return max((abs(float(f.residual)) for f in held), default=0.0)
 
-    def _beyond_rounding(self, failing: Sequence[Failing]) -> bool:
-        return any(abs(float(f.residual)) > self.allowed for f in failing)
+    def _beyond_rounding(self, failing: Sequence[Failing]) -> list[Failing]:
+        """Those of the exact failing conditions of an order that no table within the rounding satisfies."""
+        if self.rounding is None or not failing:
+            return list(failing)
+        stand = {differential(tree, "") for tree in self.rounded.errors(failing[0].order)}
+        return [f for f in failing if f.condition in stand]
 
 
 def equal_steps(tableau: Tableau, through: int) -> Expansion:
@@ -137,16 +156,16 @@ def bare_system(digits: int | None) -> SemilinearProblem:
     )
 
 
-def measure(table: Tableau | Butcher, order: int) -> OrderEstimate | None:
+def measure(table: Tableau | Butcher, order: int, known: float = 0.0) -> OrderEstimate | None:
     """The observed order from exact starting values, in float64 up to order `FLOAT_ORDER`, else in `DIGITS`
-    digits; None for an implicit table.
+    digits; None for an implicit table.  known: within how much its coefficients are.
     """
     if isinstance(table, Butcher) and not table.explicit:
         return None
     digits, ladder = (None, LADDER) if order <= FLOAT_ORDER else (DIGITS, SHORT)
     if isinstance(table, Butcher):
-        return measured(table.tableau, bare_system(digits), ladder)[1]
-    return measured(table, coupled_system(digits), ladder)[1]
+        return measured(table.tableau, bare_system(digits), ladder, known)[1]
+    return measured(table, coupled_system(digits), ladder, known)[1]
 
 
 @dataclass(frozen=True)
@@ -180,7 +199,8 @@ class Audit:
         that falls short has a reason, and its repair has the claimed order.
         """
         r, proof, first = self.released, self.proof, self.proof.first
-        estimate = measure(r.table, proof.order) if with_measurement else None
+        known = 0.0 if proof.rounding is None else proof.rounding.largest
+        estimate = measure(r.table, proof.order, known) if with_measurement else None
         repaired = None if self.repaired is None else self.repaired.order
         verdict = "consistent" if estimate is None else estimate.verdict(proof.order)
         measured_alike = verdict != "lower" and (verdict != "higher" or first is None or bool(r.hidden))

@@ -34,7 +34,7 @@ def measure_tableau(
     if found.linearised:
         if digits is not None:
             raise ValueError(f"--digits does not apply to {found.name}: it is of Rosenbrock type, in float64")
-        estimate = linearised_order(found.tableau, ladder=ladder)
+        estimate = linearised_order(found.tableau, ladder=ladder, known=found.rounding)
     else:
         problem = coupled_system(DIGITS if digits is None else digits)
         _, estimate = measured(found.tableau, problem, ladder, found.rounding)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from semilinear.analysis.convergence import FLOORS
 from semilinear.integrators.diffusion.grids import Grid, uniform_lambda
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
@@ -37,8 +38,6 @@ UNITS: dict[Dtype, float] = {
     "bfloat16": 2.0**-8,
 }
 """Units of rounding, the finest first."""
-ROUNDINGS = 30
-"""Units of rounding that a step may leave; an error below is none."""
 
 
 class Run(int):
@@ -182,7 +181,7 @@ class Experiment:
         rounding, or ten times the reference's error.
         """
         unit = UNITS[dtype or self.dtype] if self.digits is None else 10.0 ** (1 - self.digits)
-        rounding = ROUNDINGS * unit * self.size * math.sqrt(n)
+        rounding = FLOORS * unit * self.size * math.sqrt(n)
         return max(rounding, 10 * self._bound * math.sqrt(self.problem.dimension))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from semilinear.analysis.convergence import (
+    FLOORS,
     POINTS,
     OrderEstimate,
     Point,
@@ -33,7 +34,7 @@ from semilinear.integrators.plans.program import Start
 from semilinear.integrators.run.sampler import NonFiniteError, sample
 from semilinear.integrators.solver import FinalChoice, Solver
 
-from .experiment import LADDER, LONG_LADDER, ROUNDINGS, Dtype, Experiment, Run, Sampler, check_ladder
+from .experiment import LADDER, LONG_LADDER, Dtype, Experiment, Run, Sampler, check_ladder
 from .findings import Finding, Outcome, of_runs, repeated, rounding, run_once
 from .ladders import settled
 from .progress import Progress, counted
@@ -143,8 +144,9 @@ def run(
     shortest = solver.final.settled if final == "released" else 1
     least = max(shortest, 1 + (solver.history if start == "exact" else 0))
     ladder = _restricted(settled(experiment.ladder, solver, final), residue, least)
-    runs = _Runs(lambda run: _final_state(solver, experiment, int(run), start, final), experiment)
-    runs.coefficients = solver.rounding
+    runs = _Runs(
+        lambda run: _final_state(solver, experiment, int(run), start, final), experiment, solver.rounding
+    )
     runs.climb(ladder, progress)
     runs.fill(residue, least)
     found = runs.study(solver.name, solver.claimed, statistics, known_floors=True)
@@ -160,6 +162,7 @@ def measure(
     ladder: Sequence[int] | None = None,
     residue: tuple[int, int] | None = None,
     statistics: tuple[Statistic, ...] = ("rms",),
+    rounding: float = 0.0,
     progress: Progress | None = None,
 ) -> Study:
     """Measure the order of any sampler, yours or a library's, on an experiment.
@@ -169,18 +172,23 @@ def measure(
     grid `run.times`, the exact noise prediction `run.model(x, t)`, which counts its calls, and the reference
     states `run.exact(t)` for a start from exact values (`Run`).
     ladder: step counts, the experiment's when absent, restricted by residue = (m, r) to n = r mod m.
+    rounding: within how much the sampler's coefficients are known, as those of a table printed in decimals:
+    errors below 30 times that decide nothing.
     The ladder stops at the first run below the floor: rounding in the dtype of the states or as measured, or
     the reference's error; where that leaves few points, the counts between are run too.  A run that raises,
     or is not finite, is a finding of the study, and so is a second call that differs from the first.
     progress: called with (runs done, runs at most) on the way.
-    Raises ValueError for a ladder of too few runs, before any of them, and for states of another size.
+    Raises ValueError for a ladder of too few runs and a rounding that is negative or not finite, before any
+    of them, and for states of another size.
     """
     if not callable(sampler):
         raise TypeError(f"sampler must be a function of a run, got {shown(sampler)}")
+    if not 0 <= rounding < math.inf:
+        raise ValueError(f"rounding must be a finite number >= 0, got {shown(rounding)}")
     if ladder is not None:
         check_ladder(tuple(ladder))
     planned = _restricted(tuple(ladder or experiment.ladder), residue or (1, 0), 1)
-    runs = _Runs(sampler, experiment, foreign=True)
+    runs = _Runs(sampler, experiment, rounding, foreign=True)
     runs.climb(planned, progress)
     runs.fill(residue or (1, 0), 1)
     return runs.study(name, claimed, statistics, known_floors=False)
@@ -203,13 +211,15 @@ def _restricted(ladder: tuple[int, ...], residue: tuple[int, int], least: int) -
 class _Runs:
     """The runs of one sampler, and what they are worth."""
 
-    def __init__(self, sampler: Sampler, experiment: Experiment, foreign: bool = False) -> None:
+    def __init__(
+        self, sampler: Sampler, experiment: Experiment, coefficients: float, foreign: bool = False
+    ) -> None:
         self.sampler, self.experiment, self.foreign = sampler, experiment, foreign
+        self.coefficients = coefficients
         (self.final,) = experiment.states([experiment.t_end])
         self.outcomes: list[Outcome] = []
         self.rounding: dict[int, float] = {}
         self.findings: list[Finding] = []
-        self.coefficients = 0.0
         self.inspected = self.stopped = False
 
     def climb(self, ladder: Sequence[int], progress: Progress | None) -> None:
@@ -266,10 +276,14 @@ class _Runs:
 
     def _floor(self, outcome: Outcome) -> float:
         measured = (
-            ROUNDINGS * r * math.sqrt(outcome.n / n) for n, r in self.rounding.items() if math.isfinite(r)
+            FLOORS * r * math.sqrt(outcome.n / n) for n, r in self.rounding.items() if math.isfinite(r)
         )
-        table = ROUNDINGS * self.coefficients * self.experiment.size  # the same whatever the step is
-        return max(self.experiment.floor(outcome.n, self.dtype), *measured, table)
+        return max(self.experiment.floor(outcome.n, self.dtype), *measured, self._table)
+
+    @property
+    def _table(self) -> float:
+        """The floor that rounded coefficients leave, the same whatever the step is."""
+        return FLOORS * self.coefficients * self.experiment.size
 
     @property
     def dtype(self) -> Dtype:
@@ -336,7 +350,8 @@ class _Runs:
             return False
         left, last = points[-1].error, float(np.linalg.norm(states[4 * check.n] - states[2 * check.n]))
         last /= math.sqrt(len(states[check.n]))
-        if check.reference_free < 0.5 or not left > max(FAR * self.experiment.size, 10 * last):
+        near = max(FAR * self.experiment.size, self._table)
+        if check.reference_free < 0.5 or not left > max(near, 10 * last):
             return False
         text = (
             f"the runs converge with slope {check.reference_free:.2f} to a limit that is {left:.1e} from the "

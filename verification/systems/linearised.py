@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from semilinear.analysis.convergence import OrderEstimate, estimate_order
+from semilinear.analysis.convergence import FLOORS, OrderEstimate, estimate_order
 from semilinear.integrators.numerics.arithmetic import FLOAT64
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.tableaux.evaluate import evaluator
@@ -145,8 +145,12 @@ def linearised_order(
     *,
     low: bool = False,
     ladder: Sequence[int] = LADDER,
+    known: float = 0.0,
 ) -> OrderEstimate:
-    """The observed order of a method of Rosenbrock type, on `gradient_system` if no problem is given."""
+    """The observed order of a method of Rosenbrock type, on `gradient_system` if no problem is given.
+
+    known: within how much its coefficients are.
+    """
     on = gradient_system() if problem is None else problem
     errors = [integrate_linearised(tableau, on, n, low=low) for n in ladder]
     (start, end), u = on.span, on.exact(on.span[1])
@@ -156,6 +160,6 @@ def linearised_order(
     return estimate_order(
         ladder,
         errors,
-        [2.0**-53 * math.sqrt(n) * size * max(30.0, row / n) for n in ladder],
+        [max(2.0**-53 * math.sqrt(n) * size * max(FLOORS, row / n), FLOORS * known) for n in ladder],
         known_floors=True,
     )

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from semilinear.analysis.convergence import OrderEstimate, estimate_order
+from semilinear.analysis.convergence import FLOORS, OrderEstimate, estimate_order
 from semilinear.integrators.numerics.arithmetic import FLOAT64, Arithmetic, Value, choose
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.phi import phi
@@ -140,12 +140,12 @@ def measured(
 ) -> tuple[tuple[float, ...], OrderEstimate]:
     """The errors over a ladder of step counts, and the observed order with its interval.
 
-    known: within how much the coefficients are.  Errors within a factor of ten of rounding, or 30 of that,
-    bend a slope and are left out.
+    known: within how much the coefficients are.  Errors within a factor of ten of rounding, or `FLOORS`
+    of that, bend a slope and are left out.
     """
     errors, rounding = zip(*(integrate(tableau, problem, n) for n in ladder), strict=True)
     return errors, estimate_order(
-        ladder, errors, [max(10 * r, 30 * known) for r in rounding], known_floors=True
+        ladder, errors, [max(10 * r, FLOORS * known) for r in rounding], known_floors=True
     )
 
 

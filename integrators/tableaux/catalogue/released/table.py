@@ -41,6 +41,19 @@ class Butcher:
         """Whether every stage uses earlier ones alone, the first stage at 0."""
         return self.c[0] == 0 and not any(v for i, row in enumerate(self.a) for v in row[i:])
 
+    @property
+    def numbers(self) -> Row:
+        """Every abscissa and weight."""
+        return (*self.c, *(value for row in (*self.a, self.b) for value in row))
+
+    def with_values(self, values: Mapping[Expr, Expr]) -> Butcher:
+        """The table with something else in place of some of its numbers."""
+
+        def row(entries: Row) -> Row:
+            return tuple(values.get(entry, entry) for entry in entries)
+
+        return Butcher(row(self.c), tuple(map(row, self.a)), row(self.b))
+
     @cached_property
     def tableau(self) -> Tableau:
         """An explicit table as a tableau without z.
