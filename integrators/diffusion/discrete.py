@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..numerics.arithmetic import FLOAT64, TORCH, Arithmetic, Value, multiprecision, of
+from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, multiprecision, of
 from ..numerics.messages import shown
+from ..numerics.tensors import is_tensor
 from .schedule import Formulas, Schedule, variance_preserving
 
 Table = Callable[[Arithmetic], Any]
@@ -27,7 +27,7 @@ def _knots(exact: Table) -> Table:
 
     @lru_cache(maxsize=8)
     def table(xp: Arithmetic) -> Any:
-        if xp is FLOAT64 or xp is TORCH:
+        if xp.digits is None:
             return np.array([float(v) for v in exact(multiprecision(30))])
         return np.array(exact(xp), dtype=object)
 
@@ -46,7 +46,9 @@ def _interpolant(xs: Table, ys: Table) -> tuple[Callable[[Value], Value], Callab
     def segment(x: Value) -> tuple[Value, Value, Value]:
         xp = of(x)
         knots, values, steepness = xs(xp), ys(xp), slopes(xp)
-        if isinstance(x, torch.Tensor):
+        if is_tensor(x):
+            import torch
+
             knots, values, steepness = (
                 torch.as_tensor(v, device=x.device) for v in (knots, values, steepness)
             )

@@ -19,10 +19,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from ..numerics.arithmetic import Value, finite, of
 from ..numerics.messages import shown
+from ..numerics.tensors import is_tensor
 from .schedule import Formulas, Schedule
 
 Prediction = Literal["eps", "x0", "v", "score", "flow"]
@@ -80,7 +80,7 @@ def time_like(t: Any, x: Any) -> Value:
     """t as a number that combines with x.  A tensor without dimensions stays one: it may be a dual number,
     whose derivative a float would lose without a word.
     """
-    if isinstance(t, torch.Tensor) and t.ndim == 0 and t.is_floating_point():
+    if is_tensor(t) and t.ndim == 0 and t.is_floating_point():
         return t
     xp = of(x)
     return float(t) if xp.context is None else xp.number(t)

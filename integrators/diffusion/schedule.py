@@ -10,13 +10,16 @@ Tables of betas, which these formulas cannot express, are in `discrete.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from ..numerics.arithmetic import Arithmetic, Fn, Value, of
 from ..numerics.messages import shown
+from ..numerics.tensors import is_tensor
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -67,18 +70,18 @@ class Schedule:
 
     def t_of_rho(self, rho: Value) -> Value:
         """The time at which rho_t = rho."""
-        if not isinstance(rho, torch.Tensor) and np.any(_host(rho) < 0):
+        if not is_tensor(rho) and np.any(_host(rho) < 0):
             raise ValueError(f"rho must be non-negative, got {shown(rho)}")
         return self._inverse(self.formulas.t_of_rho, rho, "rho")
 
     def _on_domain(self, formula: Fn, t: Value) -> Value:
-        if isinstance(t, torch.Tensor):
+        if is_tensor(t):
             return _in_float64(formula, t)
         self.check_time(t, "t")
         return _quietly(formula, _host(t))
 
     def _inverse(self, formula: Fn, value: Value, name: str) -> Value:
-        if isinstance(value, torch.Tensor):
+        if is_tensor(value):
             return _in_float64(formula, value)
         host = _host(value)
         if np.any(host != host):  # works for object arrays of mpmath numbers too
@@ -138,10 +141,12 @@ def _quietly(formula: Fn, value: Value) -> Value:
 
 
 def _in_float64(formula: Fn, t: torch.Tensor) -> torch.Tensor:
+    import torch
+
     if not t.is_floating_point():
         raise TypeError(f"t must be a floating-point tensor, got dtype {t.dtype}")
     result = formula(t.to(torch.float64))
-    assert isinstance(result, torch.Tensor)
+    assert is_tensor(result)
     return result.to(t.dtype)
 
 

@@ -20,15 +20,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, of
 from ..numerics.messages import shown
 from . import schedule as schedules
 from .prediction import Model, convert
 from .schedule import Schedule
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class DiffusionSDE:
         """log N(z; 0, prior_std^2 I), z of shape (batch, ...), shape (batch,); in float32 at least: a sum
         over the components leaves half precision no digits.
         """
+        import torch
+
         flat = z.flatten(1).to(torch.promote_types(z.dtype, torch.float32))
         variance = self.prior_std**2
         return -(flat * flat).sum(1) / (2 * variance) - flat.shape[1] / 2 * math.log(2 * math.pi * variance)

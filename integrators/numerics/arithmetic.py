@@ -11,15 +11,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
 
 import mpmath
 import numpy as np
 import sympy
-import torch
 
 from .messages import shown
+from .tensors import is_tensor
+
+if TYPE_CHECKING:
+    import torch
 
 Value = Any
 """A float, numpy array, torch tensor, mpmath number, or numpy object array of mpmath numbers."""
@@ -69,22 +72,22 @@ def _float64(value: Value) -> Value:
 
 
 def _tensor(value: Value) -> Value:
-    return value if isinstance(value, torch.Tensor) else float(value)
+    return value if is_tensor(value) else float(value)
 
 
 def _torch_unary(function: Callable[[torch.Tensor], torch.Tensor], host: Fn) -> Fn:
     """A torch function that takes a schedule's constants, Python floats, too."""
-    return lambda x: function(x) if isinstance(x, torch.Tensor) else float(host(x))
+    return lambda x: function(x) if is_tensor(x) else float(host(x))
 
 
 def _torch_binary(function: Callable[..., torch.Tensor]) -> Callable[..., Value]:
     """A torch function of two tensors that also takes Python numbers beside a tensor."""
 
     def call(*arguments: Value) -> Value:
-        like = next(a for a in arguments if isinstance(a, torch.Tensor) and a.is_floating_point())
-        return function(
-            *(a if isinstance(a, torch.Tensor) else torch.full_like(like, float(a)) for a in arguments)
-        )
+        import torch
+
+        like = next(a for a in arguments if is_tensor(a) and a.is_floating_point())
+        return function(*(a if is_tensor(a) else torch.full_like(like, float(a)) for a in arguments))
 
     return call
 
@@ -113,24 +116,30 @@ FLOAT64 = Arithmetic(
     pi=float(np.pi),
 )
 
-TORCH = Arithmetic(
-    name="torch",
-    exp=_torch_unary(torch.exp, np.exp),
-    expm1=_torch_unary(torch.expm1, np.expm1),
-    log=_torch_unary(torch.log, np.log),
-    log1p=_torch_unary(torch.log1p, np.log1p),
-    sqrt=_torch_unary(torch.sqrt, np.sqrt),
-    sin=_torch_unary(torch.sin, np.sin),
-    cos=_torch_unary(torch.cos, np.cos),
-    sinh=_torch_unary(torch.sinh, np.sinh),
-    arcsinh=_torch_unary(torch.arcsinh, np.arcsinh),
-    arctan2=_torch_binary(torch.arctan2),
-    where=_torch_binary(torch.where),
-    maximum=_torch_binary(torch.maximum),
-    divide=_torch_binary(torch.true_divide),
-    number=_tensor,
-    pi=float(np.pi),
-)
+
+@cache
+def torch_arithmetic() -> Arithmetic:
+    """Of tensors."""
+    import torch
+
+    return Arithmetic(
+        name="torch",
+        exp=_torch_unary(torch.exp, np.exp),
+        expm1=_torch_unary(torch.expm1, np.expm1),
+        log=_torch_unary(torch.log, np.log),
+        log1p=_torch_unary(torch.log1p, np.log1p),
+        sqrt=_torch_unary(torch.sqrt, np.sqrt),
+        sin=_torch_unary(torch.sin, np.sin),
+        cos=_torch_unary(torch.cos, np.cos),
+        sinh=_torch_unary(torch.sinh, np.sinh),
+        arcsinh=_torch_unary(torch.arcsinh, np.arcsinh),
+        arctan2=_torch_binary(torch.arctan2),
+        where=_torch_binary(torch.where),
+        maximum=_torch_binary(torch.maximum),
+        divide=_torch_binary(torch.true_divide),
+        number=_tensor,
+        pi=float(np.pi),
+    )
 
 
 def _elementwise(function: Callable[..., Any], arity: int = 1) -> Callable[..., Value]:
@@ -160,10 +169,6 @@ SYMBOLIC = Arithmetic(
 """sympy expressions: exact coefficients for proofs (finite wherever an expression is)."""
 
 
-HALF = (torch.float16, torch.bfloat16)
-"""Models run in them, sums of a plan's rows do not."""
-
-
 class NotFinite(ValueError):
     """A coefficient that is infinite, NaN or complex, or has no limit where it has to be taken."""
 
@@ -172,8 +177,8 @@ def finite(value: Value) -> bool:
     """Whether every component is a finite number; expressions are taken to be."""
     if isinstance(value, float):
         return math.isfinite(value)
-    if isinstance(value, torch.Tensor):
-        return bool(torch.isfinite(value).all())
+    if is_tensor(value):
+        return bool(value.isfinite().all())
     return of(value).exact or bool(np.all(abs(value) < float("inf")))
 
 
@@ -229,8 +234,8 @@ def of(value: Value) -> Arithmetic:
     """The arithmetic that `value` belongs to: torch, symbols, its own, multiprecision; else float64."""
     if isinstance(value, float):  # the most frequent by far
         return FLOAT64
-    if isinstance(value, torch.Tensor):
-        return TORCH
+    if is_tensor(value):
+        return torch_arithmetic()
     if isinstance(value, np.ndarray) and value.dtype == object:
         value = value.flat[0] if value.size else 0.0
     if isinstance(value, sympy.Expr):

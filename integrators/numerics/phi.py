@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 import sympy
-import torch
 
 from .arithmetic import Value, of
 from .messages import shown
+from .tensors import is_tensor
 
 MAX_K = 32
 _RADIUS = 10.5
@@ -219,7 +219,9 @@ def phi(k: int, z: Value) -> Value:
     """
     _check_k(k)
     k = int(k)
-    if isinstance(z, torch.Tensor):
+    if is_tensor(z):
+        import torch
+
         if z.is_complex():
             return _array(torch, k, z.to(torch.complex128), True).to(z.dtype)
         dtype = z.dtype if z.is_floating_point() else torch.float64
@@ -271,7 +273,9 @@ def phi_matrix(k: int, a: Value) -> Value:
             for i in range(d * k):
                 big[i, i + d] = 1
             return a.ctx.expm(big)[:d, d * k :]
-    if isinstance(a, torch.Tensor):
+    import torch
+
+    if is_tensor(a):
         wide = torch.complex128 if a.is_complex() else torch.float64
         augmented = torch.zeros((*shape[:-2], d * (k + 1), d * (k + 1)), dtype=wide, device=a.device)
         augmented[..., :d, :d] = a

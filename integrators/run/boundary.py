@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from ..diffusion.prediction import Model
-from ..numerics.arithmetic import HALF, Value, choose, of
+from ..numerics.arithmetic import Value, choose, of
+from ..numerics.tensors import is_half
 from ..plans.program import Plan, Row
 
 State = Any
@@ -84,7 +85,7 @@ def _tensor(state: torch.Tensor, digits: int | None) -> torch.Tensor:
         raise TypeError("x must be a numpy array of mpmath numbers: the plan is in multiprecision")
     if state.layout != torch.strided or state.is_meta:
         raise TypeError(f"x must be a dense tensor with data, got {state.layout} on {state.device}")
-    return state.float() if state.dtype in HALF else state
+    return state.float() if is_half(state.dtype) else state
 
 
 def _array(state: np.ndarray, digits: int | None) -> np.ndarray:
@@ -167,7 +168,7 @@ def _for_tensors(model: Model, state: torch.Tensor, dtype: torch.dtype | None) -
         seen.append(True)  # devices are looked at once: they do not change
         return check(output, t)
 
-    return (lambda x, t: check(model(x.to(dtype), t), t)) if dtype in HALF else call
+    return (lambda x, t: check(model(x.to(dtype), t), t)) if is_half(dtype) else call
 
 
 def _for_arrays(model: Model, state: np.ndarray) -> Model:

@@ -21,8 +21,8 @@ from torch.overrides import TorchFunctionMode
 
 from ..diffusion.prediction import Model, check_prediction, conversion
 from ..diffusion.schedule import Schedule
-from ..numerics.arithmetic import HALF
 from ..numerics.messages import shown
+from ..numerics.tensors import is_half
 from .smooth import check_word
 from .table import Tabulated
 
@@ -191,7 +191,7 @@ class Derivatives:
 
 
 def _refuse_half(name: str, x: Tensor) -> None:
-    if x.dtype in HALF:
+    if is_half(x.dtype):
         raise ValueError(
             f"{name} must be float32 or float64, got {x.dtype}: the statistics are made of differences of "
             "the model's outputs, of which half precision leaves no digits. A network in half precision "

@@ -251,38 +251,48 @@ def weights_of(formula: Any, name: str, available: int) -> Weights:
     """The weights of a formula that is linear in N(0) .. N(available - 1) and P(1), P(2), ..; zero weights
     are dropped.
     """
-    expression = sympy.sympify(formula)
+    terms = _linear(sympy.sympify(formula))
+    if terms is None:
+        raise ValueError(f"{name} must be linear in the evaluations, got {formula}")
+    free = terms.pop(None, Integer(0))
     weights: dict[int, Expr] = {}
-    written = _written(expression)
-    remainder = expression if written is None else Integer(0)
-    for symbol in sorted(expression.free_symbols & _EVALUATIONS.keys(), key=lambda s: -_EVALUATIONS[s]):
+    for symbol, weight in sorted(terms.items(), key=lambda term: -_EVALUATIONS[term[0]]):
         index = _EVALUATIONS[symbol]
         if index >= available:
             raise ValueError(f"{name} uses {symbol}, which is not evaluated yet")
-        weight = sympy.diff(expression, symbol) if written is None else written[symbol]
-        if weight.free_symbols & _EVALUATIONS.keys():
-            raise ValueError(f"{name} must be linear in the evaluations, got {formula}")
-        remainder = remainder.subs(symbol, 0)
         if weight != 0:
             weights[index] = weight
-    if remainder != 0 and sympy.expand(remainder) != 0:
-        raise ValueError(f"{name} must be a combination of evaluations, got the free term {remainder}")
+    if free != 0 and sympy.expand(free) != 0:
+        raise ValueError(f"{name} must be a combination of evaluations, got the free term {free}")
     return weights
 
 
-def _written(expression: Expr) -> dict[Symbol, Expr] | None:
-    """The weights of a formula written as  weight * evaluation + .., as long ones are; None for any other."""
-    weights: dict[Symbol, Expr] = {}
-    for term in sympy.Add.make_args(expression):
-        factors = sympy.Mul.make_args(term)
-        own = [f for f in factors if f in _EVALUATIONS]
-        if len(own) != 1 or len(term.free_symbols & _EVALUATIONS.keys()) != 1 or own[0] in weights:
+def _linear(expression: Expr) -> dict[Any, Expr] | None:
+    """The coefficient of each evaluation in a formula, and of None the rest; None for one that is not linear.
+
+    Read off the sums and products: what `sympy.diff` gives, in a tenth of its time.
+    """
+    if expression in _EVALUATIONS:
+        return {expression: Integer(1)}
+    if not expression.free_symbols & _EVALUATIONS.keys():
+        return {None: expression}
+    if expression.is_Add:
+        parts: dict[Any, list[Expr]] = {}
+        for term in expression.args:
+            found = _linear(term)
+            if found is None:
+                return None
+            for key, weight in found.items():
+                parts.setdefault(key, []).append(weight)
+        return {key: sympy.Add(*weights) for key, weights in parts.items()}
+    if expression.is_Mul:
+        own = [f for f in expression.args if f.free_symbols & _EVALUATIONS.keys()]
+        found = _linear(own[0]) if len(own) == 1 else None
+        if found is None:
             return None
-        rest = [f for f in factors if f is not own[0]]
-        if any(own[0] in f.free_symbols for f in rest):
-            return None
-        weights[own[0]] = sympy.Mul(*rest)
-    return weights
+        rest = sympy.Mul(*(f for f in expression.args if f is not own[0]))
+        return {key: rest * weight for key, weight in found.items()}
+    return None
 
 
 def at_zero(weight: Expr) -> Expr:
