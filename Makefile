@@ -42,7 +42,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 # mypy cannot follow the editable install of a namespace made of top-level folders: it gets a tree of links.
 .typing:
 	mkdir -p .typing/semilinear
-	ln -sfn ../../integrators ../../analysis ../../verification .typing/semilinear/
+	cd .typing/semilinear && ln -sfn ../../integrators ../../analysis ../../verification .
+	cd .typing/semilinear && ln -sf ../../verification/front/*.py* ../../verification/front/py.typed .
 
 clean:
 	rm -rf $(VENV) .typing build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.names import UnknownTableau, nearest
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.integrators.tableaux.tableau import Tableau
 
+from .orders import proof
+from .orders.proof import Proof
+from .orders.solver_proof import SolverProof, prove_solver
 from .orders.typed import rounding_of
 from .text.tableau_file import Document, TableauFileError, read_tableau
 
@@ -44,16 +53,85 @@ class Found:
         return 0.0 if found is None else found.largest
 
 
+def solver_of(text: str, **parameters: Any) -> Solver:
+    """A solver by its listed name (`make`), or that of FILE.py:function, called with the parameters.
+
+    The file is run, as Python runs any program that its user names.  Raises UnknownTableau for another name
+    with the nearest, for a file or a function that is not there, and for what returns no solver.
+    """
+    path, colon, name = text.rpartition(":")
+    if not (colon and path.endswith(".py")):
+        check_solver(text)
+        return make(text, **parameters)
+    build = getattr(_module(path), name, None)
+    if not callable(build):
+        raise UnknownTableau(f"{path} must define the function {name!r}")
+    solver = build(**parameters)
+    if not isinstance(solver, Solver):
+        raise UnknownTableau(f"{text} must return a Solver, got {shown(solver)}")
+    return solver
+
+
+def is_solver(text: str) -> bool:
+    """Whether a name is one that `solver_of` takes."""
+    return text in SOLVERS or text.rpartition(":")[0].endswith(".py")
+
+
+def check_solver(text: str) -> None:
+    """Refuse what is no listed solver.
+
+    Raises UnknownTableau, with the nearest names.
+    """
+    if text not in SOLVERS:
+        raise UnknownTableau(
+            f"expected a listed solver (`semilinear list`) or FILE.py:function, got {text!r}"
+            f"{nearest(text, SOLVERS)}"
+        )
+
+
+@cache
+def _module(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+        raise UnknownTableau(f"{path} is no Python file that can be read")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def prove(target: str | Solver | Tableau, **options: Any) -> Proof | SolverProof:
+    """Prove the orders of whatever a name, a file, a solver or a tableau stands for.
+
+    A solver, listed or from FILE.py:function, gives `solver_proof.prove_solver`; a tableau, an entry of the
+    catalogue and a .json file give `proof.prove`.  options: of these.  Raises UnknownTableau for other names,
+    TypeError for another kind of target, and what they raise.
+    """
+    if isinstance(target, str) and is_solver(target):
+        target = solver_of(target)
+    if isinstance(target, Solver):
+        return prove_solver(target, **options)
+    if isinstance(target, Tableau):
+        return proof.prove(target, **options)
+    if not isinstance(target, str):
+        raise TypeError(f"target must be a name, a file, a Solver or a Tableau, got {shown(target)}")
+    found = tableau_of(target)
+    given: dict[str, Any] = {"linearised": found.linearised}
+    if found.document is not None:
+        given |= {"form": found.document.form, "at": found.document.at}
+    return proof.prove(found.tableau, **(given | options))
+
+
 def check_name(text: str) -> None:
     """Refuse what is neither listed nor a file (a name that ends in .json or holds a folder).
 
     Raises UnknownTableau, with the nearest names.
     """
-    if _is_file(text) or text in CATALOGUE or text in SOLVERS:
+    if _is_file(text) or text in CATALOGUE or is_solver(text):
         return
     hint = nearest(text, dict.fromkeys((*SOLVERS, *CATALOGUE)))
     raise UnknownTableau(
-        f"expected a listed solver, an entry of the catalogue (`semilinear list`) or a .json file, got "
+        f"expected a listed solver, an entry of the catalogue (`semilinear list`), a .json file or "
+        f"FILE.py:function, got "
         f"{text!r}{hint}"
     )
 
@@ -73,7 +151,7 @@ def tableau_of(text: str) -> Found:
 
 
 def _is_file(text: str) -> bool:
-    return text.lower().endswith(".json") or os.sep in text
+    return text.lower().endswith(".json") or (os.sep in text and not is_solver(text))
 
 
 def _file(path: str) -> Found:
@@ -89,9 +167,9 @@ def _file(path: str) -> Found:
 
 
 def _solver(name: str) -> Found:
-    solver = make(name)
+    solver = solver_of(name)
     source = f"{solver.paper}, {solver.source}"
-    return Found(solver.sequence.tableaux[-1], name, solver.claimed, False, source, solver)
+    return Found(solver.sequence.tableaux[-1], solver.name, solver.claimed, False, source, solver)
 
 
 def equation_of(name: str) -> tuple[Tableau, str, float]:

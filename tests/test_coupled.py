@@ -34,15 +34,15 @@ def euler() -> CoupledStudy:
 
 
 def test_a_claim_one_order_too_high_is_refuted(euler: CoupledStudy) -> None:
-    assert euler.weak_verdict(2) == euler.strong_verdict(2) == "lower"
-    assert euler.weak_verdict(1) in ("consistent", "inconclusive")
+    assert euler.against(2) == euler.strong_verdict(2) == "lower"
+    assert euler.against(1) in ("consistent", "inconclusive")
     assert euler.strong_verdict(1) == "consistent"
 
 
 def test_independent_stage_noise_is_found_on_a_mixture() -> None:
     """The released stage draws noise of its own: weak order 1, claimed 2."""
     found = study(make("sde-dpm-solver++-2s-released"), ON_LINE)
-    assert found.weak_verdict(2) == found.parts["second"].verdict(2) == "lower"
+    assert found.against(2) == found.parts["second"].verdict(2) == "lower"
     assert found.weak.order == pytest.approx(1, abs=0.2)
 
 
@@ -51,7 +51,7 @@ def test_few_paths_are_inconclusive(name: str) -> None:
     """128 paths do not decide a weak order, whatever is claimed."""
     for seed in range(3):
         found = study(make(name), CoupledExperiment(problem("mixture-1d"), paths=128, seed=seed))
-        assert [found.weak_verdict(p) for p in (1, 2, 3)] == ["inconclusive"] * 3
+        assert [found.against(p) for p in (1, 2, 3)] == ["inconclusive"] * 3
 
 
 def test_noise_of_the_wrong_size_does_not_converge() -> None:
@@ -65,7 +65,7 @@ def test_noise_of_the_wrong_size_does_not_converge() -> None:
 
     few = CoupledExperiment(problem("mixture-1d"), paths=1024)
     found = study(dataclasses.replace(make("seeds-2"), form=form), few, form=sde_noise())
-    assert found.weak_verdict(1) == found.strong_verdict(1) == "lower"
+    assert found.against(1) == found.strong_verdict(1) == "lower"
 
 
 def test_rare_changes_of_mode_leave_no_verdict_on_the_strong_order() -> None:

@@ -193,7 +193,7 @@ def test_solvers_have_the_orders_that_are_expected(expectation: Any) -> None:
     result = study(expectation.build(), experiment, form=expectation.sde)
     asserted = expectation.weak is not None or expectation.strong is not None
     assert StochasticMeasured(expectation, result).as_expected is (True if asserted else None)
-    above = result.weak_verdict(3)  # nothing is of weak order 3; a slope that still falls decides nothing
+    above = result.against(3)  # nothing is of weak order 3; a slope that still falls decides nothing
     assert above == "lower" or (above == "inconclusive" and expectation.weak in (None, 1))
     assert result.bound < 1e-14
     assert result.marginal == (expectation.build().noising is not None)
@@ -290,8 +290,8 @@ def test_an_ancestral_step_is_of_weak_order_one_whatever_the_order_of_its_ode_pa
 
     steps = dpm_solver.singlestep(2, "dpm-solver++")
     result = study(dataclasses.replace(steps, stochastic=True, noising=down), form=sde_data())
-    assert result.weak_verdict(1) == "consistent"
-    assert result.weak_verdict(2) == "lower"
+    assert result.against(1) == "consistent"
+    assert result.against(2) == "lower"
     assert result.strong_verdict(1) == "inconclusive"
 
 
@@ -307,8 +307,8 @@ def midpoint(weight: Any) -> Solver:
 
 
 def test_a_changed_coefficient_lowers_the_weak_order() -> None:
-    assert study(midpoint(1)).weak_verdict(2) == "consistent"
-    assert study(midpoint(sympy.Rational(9, 10))).weak_verdict(2) == "lower"
+    assert study(midpoint(1)).against(2) == "consistent"
+    assert study(midpoint(sympy.Rational(9, 10))).against(2) == "lower"
 
 
 def test_noise_of_the_wrong_size_does_not_converge() -> None:
@@ -323,14 +323,14 @@ def test_noise_of_the_wrong_size_does_not_converge() -> None:
     louder = dataclasses.replace(make("seeds-2"), form=form)
     result = study(louder, form=sde_noise())
     assert result.variance.order == pytest.approx(0, abs=0.02)
-    assert result.weak_verdict(1) == result.strong_verdict(1) == "lower"
+    assert result.against(1) == result.strong_verdict(1) == "lower"
 
 
 @pytest.mark.parametrize("tau", [0.5, sympy.sqrt(2)])
 @pytest.mark.parametrize("prediction", BUILD)
 def test_orders_do_not_depend_on_the_noise_level(prediction: Any, tau: Any) -> None:
     result = study(sa_solver(2, tau=tau, prediction=prediction))
-    assert result.weak_verdict(2) == result.strong_verdict(1) == "consistent"
+    assert result.against(2) == result.strong_verdict(1) == "consistent"
 
 
 def test_without_noise_the_orders_are_those_of_the_ode() -> None:
@@ -365,7 +365,7 @@ def test_the_weak_order_is_the_lower_of_mean_and_variance(
 ) -> None:
     parts = estimate(*mean), estimate(*variance), estimate(0.9, 1.1)
     result = StochasticStudy("test", *parts, frozenset(exact), 0.0, (), False)
-    assert result.weak_verdict(2) == verdict
+    assert result.against(2) == verdict
     assert result.strong_verdict(1) == "consistent"
 
 
@@ -374,5 +374,5 @@ def test_a_ramp_of_a_solver_of_our_own_is_measured_like_any_other() -> None:
     first = Tableau((), phi1 * N(0))
     ramp = Ramp((first, dpm_solver.multistep_second()))
     mine = Solver("mine", sde_data(), ramp, 2, "test", stochastic=True)
-    assert study(mine).weak_verdict(2) == "consistent"
+    assert study(mine).against(2) == "consistent"
     assert BrownianPath.through(mine.form(VP), [compiled(mine, 4)]).form.std is not None

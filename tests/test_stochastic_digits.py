@@ -62,8 +62,8 @@ def test_orders_have_two_digits_from_eight_step_counts(name: str, mean: int, var
     assert result.strong.order == pytest.approx(1, abs=0.005)
     assert result.bound < 1e-28
     assert result.strong_verdict(1) == "consistent"
-    assert result.weak_verdict(min(mean, variance)) == "consistent"
-    assert result.weak_verdict(min(mean, variance) + 1) == "lower"
+    assert result.against(min(mean, variance)) == "consistent"
+    assert result.against(min(mean, variance) + 1) == "lower"
 
 
 def test_rounding_does_not_limit_multiprecision() -> None:

@@ -82,6 +82,12 @@ class Proof:
     at: Mapping[Symbol, Expr] = field(default_factory=dict)
     base: Field | None = None
 
+    def __str__(self) -> str:
+        least = {name: "at least " if name in self.at_least else "" for name in self.orders}
+        orders = ", ".join(f"{name} {least[name]}{order}" for name, order in self.orders.items())
+        error = " + ".join(map(str, self.leading_error)) or "none found"
+        return f"orders: {orders}; leading error {error}"
+
     @cached_property
     def ring(self) -> Ring:
         """The ring of the tableau's coefficients."""

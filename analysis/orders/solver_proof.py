@@ -234,6 +234,11 @@ class SolverProof:
     setting: Setting
     parts: tuple[Part, ...]
 
+    def __str__(self) -> str:
+        orders = f"formula {self.formula()}, exact start {self.exact_start()}, as it is run {self.run()}"
+        error = " + ".join(map(str, self.leading_error)) or "none found"
+        return f"{self.solver.name}: claimed {self.solver.claimed}; proved: {orders}; leading error {error}"
+
     def formula(self, grid: Grid = "smooth") -> int:
         """The order of the formula of the steps that recur."""
         return self._order(grid, "recurring")

@@ -168,7 +168,7 @@ def _for_tensors(model: Model, state: torch.Tensor, dtype: torch.dtype | None) -
         seen.append(True)  # devices are looked at once: they do not change
         return check(output, t)
 
-    return (lambda x, t: check(model(x.to(dtype), t), t)) if is_half(dtype) else call
+    return (lambda x, t: check(model(x.to(dtype), t), t)) if dtype is not None and is_half(dtype) else call
 
 
 def _for_arrays(model: Model, state: np.ndarray) -> Model:

@@ -24,9 +24,9 @@ from ..studies.gaussian import LONG_LADDER as LONG_STOCHASTIC_LADDER
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.gaussian import study as stochastic_study
 from ..studies.own_statistics import on_experiment
-from ..studies.setting import Setting
+from ..studies.setting import MAIN_PROBLEM, Setting
 
-MAIN = Setting("main", "rotated-product-2d", "vp-linear", "t-quadratic")
+MAIN = Setting("main", MAIN_PROBLEM, "vp-linear", "t-quadratic")
 SECOND = Setting("general mixture", "golden-mixture", "vp-cosine", "karras")
 DIGITS = Setting(
     "handwritten digits", "digits-0.8", "vp-linear", "lambda", batch=32, ladder=LADDER[:-2], tolerance=1e-12
@@ -127,7 +127,7 @@ class StochasticMeasured:
         e = self.expectation
         if (e.long and not self.long) or (e.weak is None and e.strong is None):
             return None
-        weak = e.weak is None or self.study.weak_verdict(e.weak) == "consistent"
+        weak = e.weak is None or self.study.against(e.weak) == "consistent"
         strong = e.strong is None or self.study.strong_verdict(e.strong) == "consistent"
         return weak and strong
 

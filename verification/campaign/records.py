@@ -99,7 +99,7 @@ def _stochastic_row(m: StochasticMeasured, released_code: dict[str, Any] | None)
         "claimed": solver.claimed,
         "paper": solver.paper,
         "source": solver.source,
-        "weak": estimate_json(s.weak) | {"verdict": s.weak_verdict(solver.claimed)},
+        "weak": estimate_json(s.weak) | {"verdict": s.against(solver.claimed)},
         "strong": estimate_json(s.strong) | {"verdict": s.strong_verdict(solver.claimed)},
         "mean": estimate_json(s.mean),
         "variance": ladder_json(s.variance, s.nfe) | {"start": "own"},

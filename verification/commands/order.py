@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..problems.interval import LAMBDA_END, LAMBDA_START
-from .order_setting import PROBLEM, check_digits, experiment_of, finest, setting_of
+from .order_setting import check_digits, experiment_of, finest, setting_of
 from .terminal import (
     FAILED,
     OK,
@@ -145,6 +145,7 @@ class _Found:
 def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
     """A tableau by itself, on a semilinear system."""
     from ..studies.flow import LONG_LADDER
+    from ..studies.judged import observed
     from .system_orders import SYSTEMS, measure_tableau
 
     defaults: dict[str, Any] = {"schedule": "vp-linear", "grid": "lambda", "start": "own"}
@@ -161,8 +162,10 @@ def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
             data, estimate = measure_tableau(tableau, system, options.digits, ladder)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    data |= _judged(options, tableau, estimate.verdict, estimate.doubt)
-    text = f"claimed {data['claimed']:g}, observed {_interval(data)}: {_verdict(data)}"
+    claimed = tableau.claimed if options.claimed is None else options.claimed
+    verdict, reason = estimate.verdict(claimed), estimate.doubt(claimed)
+    data |= {"claimed": claimed, "verdict": verdict, "reason": reason}
+    text = f"claimed {claimed:g}, observed {observed(estimate)}: {verdict}" + (reason and f" ({reason})")
     return _Found(f"{tableau.name} on {system}, exact start", data, [(tableau.name, data)], text)
 
 
@@ -170,6 +173,7 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
     from ..studies.flow import run as measure
     from ..studies.own_statistics import on_experiment, takes_statistics
     from ..studies.records import study_json
+    from ..studies.setting import MAIN_PROBLEM
     from .order_target import parameters
 
     _refuse(options, solver, "is deterministic", {"paths": None, "seed": None})
@@ -188,10 +192,10 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
             )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    data = study_json(study) | _judged(options, solver, study.against, study.reason)
-    text = f"claimed {data['claimed']:g}, observed {_interval(data)}: {_verdict(data)}"
-    title = f"{solver.name} on {options.problem or PROBLEM}, {options.start} start{_ending(options)}"
-    return _Found(title, data, [(solver.name, data)], text)
+    study = _judged(options, study)
+    data = study_json(study)
+    title = f"{solver.name} on {options.problem or MAIN_PROBLEM}, {options.start} start{_ending(options)}"
+    return _Found(title, data, [(solver.name, data)], study.sentence)
 
 
 def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
@@ -217,16 +221,14 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
             measured = study(solver, experiment, form=sde_of(solver.name), final=final, progress=progress)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    data = stochastic_json(measured) | _judged(options, solver, measured.weak_verdict, measured.weak_doubt)
+    measured = _judged(options, measured)
+    data = stochastic_json(measured)
     studies = [
         (name, part | {"start": "own", "claimed": data["claimed"]})
         for name, part in data["studies"].items()
         if name not in measured.exact and not (measured.marginal and name == "strong")
     ]
-    kind = "marginals of" if measured.marginal else "weak"
-    strong = "strong order: none" if measured.marginal else f"strong {_interval(data['strong'])}"
-    text = f"claimed {data['claimed']:g}, observed {kind} {_interval(data)}: {_verdict(data)}; {strong}"
-    return _Found(f"{solver.name} on Gaussian data{_ending(options)}", data, studies, text)
+    return _Found(f"{solver.name} on Gaussian data{_ending(options)}", data, studies, measured.sentence)
 
 
 def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
@@ -249,19 +251,15 @@ def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
             measured = study(solver, experiment, form=sde_of(solver.name), final=final, progress=progress)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    data = coupled_json(measured) | _judged(options, solver, measured.weak_verdict, measured.weak_doubt)
+    measured = _judged(options, measured)
+    data = coupled_json(measured)
     studies = [
         (name, part | {"start": "own", "claimed": data["claimed"]})
         for name, part in data["studies"].items()
         if name in ("weak", "strong", "median")
     ]
-    text = (
-        f"claimed {data['claimed']:g}, observed weak {_interval(data)}: {_verdict(data)}; "
-        f"strong {_interval(data['studies']['strong'])}, median {_interval(data['studies']['median'])}; "
-        f"the largest hundredth of the errors makes {100 * measured.share[-1]:.0f} % of the mean square"
-    )
     title = f"{solver.name} on {options.problem}, {measured.paths} coupled paths{_ending(options)}"
-    return _Found(title, data, studies, text)
+    return _Found(title, data, studies, measured.sentence)
 
 
 def _ending(options: argparse.Namespace) -> str:
@@ -275,20 +273,9 @@ def _refuse(options: argparse.Namespace, solver: Any, why: str, defaults: dict[s
             raise UsageError(f"--{name.replace('_', '-')} does not apply to {solver.name}: it {why}")
 
 
-def _judged(options: argparse.Namespace, solver: Any, verdict: Any, reason: Any) -> dict[str, Any]:
-    """What a study says of the claim; verdict, reason: functions of an order."""
-    claimed = solver.claimed if options.claimed is None else options.claimed
-    return {"claimed": claimed, "verdict": verdict(claimed), "reason": reason(claimed)}
-
-
-def _verdict(data: Any) -> str:
-    return f"{data['verdict']} ({data['reason']})" if data["reason"] else str(data["verdict"])
-
-
-def _interval(data: Any) -> str:
-    if data["observed"] is None:
-        return "no order"
-    return f"order {data['observed']:.3f}, 95% interval [{data['low']:.3f}, {data['high']:.3f}]"
+def _judged(options: argparse.Namespace, study: Any) -> Any:
+    """The study against the order that is asked about."""
+    return study if options.claimed is None else study.judged(options.claimed)
 
 
 def _points(study: Any, title: str) -> Table:

@@ -9,8 +9,6 @@ from .terminal import UsageError, known
 
 MOST_STATES = 10**6
 MOST_DIGITS = 1000
-PROBLEM = "rotated-product-2d"
-"""Of a deterministic solver, unless another is asked for."""
 
 
 def setting_of(options: argparse.Namespace, default_top: int, most: int) -> tuple[Any, Any, int]:
@@ -46,7 +44,7 @@ def experiment_of(options: argparse.Namespace) -> Any:
     """The experiment that the options describe."""
     from ..problems.named import problem
     from ..studies.flow import LADDER, LONG_LADDER
-    from ..studies.setting import Setting
+    from ..studies.setting import MAIN_PROBLEM, Setting
 
     multiprecise = options.digits is not None
     if multiprecise and options.dtype != "float64":
@@ -59,10 +57,10 @@ def experiment_of(options: argparse.Namespace) -> Any:
         raise UsageError(f"--residue M R needs 0 <= R < M, got {options.residue[0]} {options.residue[1]}")
     ladder = tuple(n for n in LONG_LADDER if n <= top)
     try:
-        problem(options.problem or PROBLEM)
+        problem(options.problem or MAIN_PROBLEM)
         setting = Setting(
             "order",
-            options.problem or PROBLEM,
+            options.problem or MAIN_PROBLEM,
             options.schedule,
             options.grid,
             batch,

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from semilinear.analysis.lookup import Found, check_name, tableau_of
+from semilinear.analysis.lookup import Found, check_name, is_solver, solver_of, tableau_of
 from semilinear.analysis.orders.proof import prove
 from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_rho, noise_in_time
 from semilinear.integrators.solver import Solver
-from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.solvers.classical import with_tableau
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 
@@ -47,7 +46,7 @@ def target_of(options: argparse.Namespace) -> Target:
     claim: Literal["source", "given"] = "source" if options.claimed is None else "given"
     on_system = options.problem in SYSTEMS
     as_tableau = options.form is not None or (on_system and options.solver in CATALOGUE)
-    if options.solver in SOLVERS and not as_tableau:
+    if is_solver(options.solver) and not as_tableau:
         if on_system:
             raise UsageError(f"--problem {options.problem} is for entries of the catalogue and files")
         return Target(_solver(options), claim)
@@ -95,7 +94,7 @@ def _proved(measured: Solver | Found) -> int:
 
 def _solver(options: argparse.Namespace) -> Solver:
     try:
-        return make(options.solver, **parameters(options.param))
+        return solver_of(options.solver, **parameters(options.param))
     except (
         ValueError,
         TypeError,

@@ -64,6 +64,11 @@ def read(path: str | Path) -> dict[str, Any]:
     return data
 
 
+def replay(*paths: str | Path) -> list[CaseResult]:
+    """Replay golden files; without any, all that are here: what released code computed, made again."""
+    return [case for path in paths or sorted(DATA.glob("*.json")) for case in replay_file(path)]
+
+
 def replay_file(path: str | Path) -> Iterator[CaseResult]:
     """Replay every case of a file, in order.
 

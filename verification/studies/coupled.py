@@ -42,6 +42,7 @@ from semilinear.integrators.tableaux.tableau import adams
 
 from ..problems.interval import LAMBDA_END, LAMBDA_START
 from ..problems.named import Problem, marginal_samples, problem
+from .judged import Judged, observed
 from .ladders import settled
 from .progress import Progress, counted
 
@@ -138,7 +139,7 @@ class CoupledExperiment:
 
 
 @dataclass(frozen=True)
-class CoupledStudy:
+class CoupledStudy(Judged):
     """The observed weak and strong orders of a solver on a problem, each with a 95% interval.
 
     weak: of all functionals together (root mean square of their errors in units of their deviations).
@@ -155,12 +156,31 @@ class CoupledStudy:
     share: tuple[float, ...]
     nfe: tuple[int, ...]
     paths: int
+    claimed: float | None = None
 
-    def weak_verdict(self, order: float) -> Verdict:
+    @property
+    def headline(self) -> OrderEstimate:
+        """The weak order."""
+        return self.weak
+
+    @property
+    def kind(self) -> str:
+        """Which order `headline` is."""
+        return "weak "
+
+    @property
+    def besides(self) -> str:
+        """The strong order, that of the median, and what few paths make of the mean square."""
+        return (
+            f"; strong {observed(self.strong)}, median {observed(self.typical)}; the largest hundredth of "
+            f"the errors makes {100 * self.share[-1]:.0f} % of the mean square"
+        )
+
+    def against(self, order: float) -> Verdict:
         """On a weak order."""
         return self.weak.verdict(order, MAX_HALF_WIDTH)
 
-    def weak_doubt(self, order: float) -> str:
+    def reason(self, order: float) -> str:
         """Why that verdict is inconclusive; empty where it is not."""
         return self.weak.doubt(order, MAX_HALF_WIDTH)
 
@@ -251,6 +271,7 @@ def study(
         tuple(x.share for x in errors),
         tuple(plan.nfe for plan in plans),
         e.paths,
+        solver.claimed,
     )
 
 

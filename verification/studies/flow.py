@@ -36,6 +36,7 @@ from semilinear.integrators.solver import FinalChoice, Solver
 
 from .experiment import LADDER, LONG_LADDER, Dtype, Experiment, Run, Sampler, check_ladder
 from .findings import Finding, Outcome, of_runs, repeated, rounding, run_once
+from .judged import Judged
 from .ladders import settled
 from .progress import Progress, counted
 
@@ -52,7 +53,7 @@ FAR = 2.0**-12
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Judged):
     """One solver measured: the estimate, the verdict on the claim, and the cross-check without a reference.
 
     nfe: evaluations of each run.  exact: the reference is an exact flow.  When the cross-check disagrees,
@@ -62,7 +63,7 @@ class Study:
     """
 
     solver: str
-    claimed: int
+    claimed: float
     start: Start
     estimate: OrderEstimate
     check: Richardson | None
@@ -75,9 +76,9 @@ class Study:
     final: FinalChoice = "full"
 
     @property
-    def verdict(self) -> Verdict:
-        """On the claimed order."""
-        return self.against(self.claimed)
+    def headline(self) -> OrderEstimate:
+        """The estimate."""
+        return self.estimate
 
     def against(self, order: float) -> Verdict:
         """The verdict on any order."""

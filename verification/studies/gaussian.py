@@ -38,6 +38,7 @@ from semilinear.integrators.solver import FinalChoice, Solver
 
 from ..problems.interval import LAMBDA_END, LAMBDA_START
 from ..problems.linear_law import Gaussians, LinearLaw
+from .judged import Judged, observed
 from .ladders import settled
 from .progress import Progress, counted
 
@@ -100,7 +101,7 @@ def respond(plan: Plan, model: Model, start: np.ndarray) -> Response:
 
 
 @dataclass(frozen=True)
-class StochasticStudy:
+class StochasticStudy(Judged):
     """The observed weak orders (of mean and variance) and strong order of a solver.
 
     mean, variance, strong: estimates by `extrapolate_order`.  exact: which of them have no error at all
@@ -117,6 +118,7 @@ class StochasticStudy:
     bound: float
     nfe: tuple[int, ...]
     marginal: bool
+    claimed: float | None = None
 
     @property
     def weak(self) -> OrderEstimate:
@@ -125,10 +127,25 @@ class StochasticStudy:
         return min(parts, key=lambda e: e.order if np.isfinite(e.order) else -np.inf)
 
     @property
+    def headline(self) -> OrderEstimate:
+        """The weak order."""
+        return self.weak
+
+    @property
+    def kind(self) -> str:
+        """Which order `headline` is."""
+        return "marginals of " if self.marginal else "weak "
+
+    @property
+    def besides(self) -> str:
+        """The strong order."""
+        return "; strong order: none" if self.marginal else f"; strong {observed(self.strong)}"
+
+    @property
     def _weak(self) -> tuple[tuple[str, OrderEstimate], ...]:
         return ("mean", self.mean), ("variance", self.variance)
 
-    def weak_verdict(self, order: float) -> Verdict:
+    def against(self, order: float) -> Verdict:
         """On a weak order: "lower" where mean or variance is, "consistent" where the lower of them is."""
         verdicts = {e.verdict(order) for name, e in self._weak if name not in self.exact}
         ranked: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent")
@@ -137,9 +154,9 @@ class StochasticStudy:
                 return verdict
         return "higher"
 
-    def weak_doubt(self, order: float) -> str:
+    def reason(self, order: float) -> str:
         """Why that verdict is inconclusive; empty where it is not."""
-        if self.weak_verdict(order) != "inconclusive":
+        if self.against(order) != "inconclusive":
             return ""
         doubts = ((name, e.doubt(order)) for name, e in self._weak if name not in self.exact)
         return "; ".join(f"{name}: {doubt}" for name, doubt in doubts if doubt)
@@ -307,4 +324,5 @@ def study(
         bound,
         tuple(nfe),
         marginal,
+        solver.claimed,
     )

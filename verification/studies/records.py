@@ -11,6 +11,7 @@ from semilinear.integrators.numerics.files import json_number
 from .coupled import CoupledStudy
 from .flow import Study
 from .gaussian import StochasticStudy
+from .judged import Judged
 
 
 def estimate_json(e: OrderEstimate) -> dict[str, float | None]:
@@ -30,19 +31,24 @@ def ladder_json(e: OrderEstimate, nfe: Sequence[int]) -> dict[str, Any]:
     return estimate_json(e) | {"window": list(e.window), "points": _points(e, nfe)}
 
 
+def judged_json(study: Judged) -> dict[str, Any]:
+    """The claim and the verdict on it."""
+    if study.claimed is None:
+        return {"claimed": None, "verdict": None, "reason": ""}
+    return {"claimed": study.claimed, "verdict": study.verdict, "reason": study.reason(study.claimed)}
+
+
 def study_json(study: Study) -> dict[str, Any]:
     """A study: the keys of `semilinear order --json`."""
     e = study.estimate
     return {
         "solver": study.solver,
-        "claimed": study.claimed,
         "start": study.start,
         "final": study.final,
         "dtype": study.dtype,
         "rounding": study.rounding,
         **estimate_json(e),
-        "verdict": study.verdict,
-        "reason": study.reason(study.claimed),
+        **judged_json(study),
         "reach": None if e.reach is None else [json_number(e.reach.low), json_number(e.reach.high)],
         "steps_needed": e.steps_needed(study.claimed) if study.verdict == "inconclusive" else None,
         "findings": [{"kind": f.kind, "n": list(f.n), "text": f.text} for f in study.findings],
@@ -70,6 +76,7 @@ def stochastic_json(s: StochasticStudy) -> dict[str, Any]:
         "strong": studies["strong"],
         "without_error": sorted(s.exact),
         "studies": studies,
+        **judged_json(s),
     }
 
 
@@ -87,4 +94,5 @@ def coupled_json(s: CoupledStudy) -> dict[str, Any]:
         **estimate_json(s.weak),
         "share": list(s.share),
         "studies": studies,
+        **judged_json(s),
     }

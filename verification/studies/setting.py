@@ -15,6 +15,9 @@ from ..problems.reference import TIGHTEST
 from .experiment import Dtype
 from .flow import LADDER, Experiment
 
+MAIN_PROBLEM = "rotated-product-2d"
+"""Of a deterministic solver, unless another is asked for."""
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -1,0 +1,18 @@
+"""What diffusion samplers really do: `import semilinear as sl`.
+
+    sl.make("dpm-solver++-2m")           a solver, by name
+    sl.compile_plan(..), sl.sample(..)   its numbers on a schedule and a grid, and a run
+    sl.prove(..)                         orders proved from exact coefficients
+    sl.measure(..)                       orders measured where the solution is known
+    sl.derive(..)                        coefficients from order conditions
+    sl.estimate_order(..)                the order of any ladder of errors
+    sl.replay(..)                        numbers of released code, made again
+
+and the words in which a solver is written: Solver, Tableau, Stage, N, P, omega, phi, phi1, phi2, ..  Names
+are imported when they are asked for; what is not about tensors does not import torch.  The stub beside this
+file says where each of them lives, for people, type checkers and the loader alike.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

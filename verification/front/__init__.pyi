@@ -1,0 +1,52 @@
+from . import forms as forms
+from . import grids as grids
+from . import schedules as schedules
+from .analysis.convergence import estimate_order as estimate_order
+from .analysis.derivation.derive import derive as derive
+from .analysis.lookup import prove as prove
+from .integrators.plans.compile import compile_plan as compile_plan
+from .integrators.run.sampler import sample as sample
+from .integrators.solver import Ramp as Ramp
+from .integrators.solver import Repeat as Repeat
+from .integrators.solver import Solver as Solver
+from .integrators.solvers import make as make
+from .integrators.tableaux.tableau import (
+    N as N,
+)
+from .integrators.tableaux.tableau import (
+    P as P,
+)
+from .integrators.tableaux.tableau import (
+    Stage as Stage,
+)
+from .integrators.tableaux.tableau import (
+    Tableau as Tableau,
+)
+from .integrators.tableaux.tableau import (
+    adams as adams,
+)
+from .integrators.tableaux.tableau import (
+    interpolate as interpolate,
+)
+from .integrators.tableaux.tableau import (
+    omega as omega,
+)
+from .integrators.tableaux.tableau import (
+    phi as phi,
+)
+from .integrators.tableaux.tableau import (
+    phi1 as phi1,
+)
+from .integrators.tableaux.tableau import (
+    phi2 as phi2,
+)
+from .integrators.tableaux.tableau import (
+    phi3 as phi3,
+)
+from .integrators.tableaux.tableau import (
+    z as z,
+)
+from .verification.problems.named import problem as problem
+from .verification.replay.golden import replay as replay
+from .verification.studies.experiment import Experiment as Experiment
+from .verification.studies.measure import measure as measure

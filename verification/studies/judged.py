@@ -1,0 +1,73 @@
+"""What every study is, however its errors are got: an observed order, and a verdict on any claim."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, Protocol, Self, cast
+
+from semilinear.analysis.convergence import OrderEstimate, Verdict
+
+
+class Judged(Protocol):
+    """A study; it prints as one sentence.
+
+    solver: its name.  claimed: the order that it is judged against, None where nothing is claimed.
+    """
+
+    solver: str
+    claimed: float | None
+
+    @property
+    def headline(self) -> OrderEstimate:
+        """The observed order that is judged."""
+
+    def against(self, order: float) -> Verdict:
+        """The verdict on an order."""
+
+    def reason(self, order: float) -> str:
+        """Why that verdict is inconclusive; empty where there is nothing to say."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """On the claimed order.
+
+        Raises ValueError where nothing is claimed.
+        """
+        if self.claimed is None:
+            raise ValueError(f"claimed must be given: nothing is claimed of {self.solver}")
+        return self.against(self.claimed)
+
+    def judged(self, claimed: float) -> Self:
+        """The same study against another claim."""
+        return cast(Self, replace(cast(Any, self), claimed=claimed))
+
+    @property
+    def kind(self) -> str:
+        """Of the order, where there are several; with a space behind."""
+        return ""
+
+    @property
+    def besides(self) -> str:
+        """What is to be said besides; empty or with a leading semicolon."""
+        return ""
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        found = f"observed {self.kind}{observed(self.headline)}"
+        if self.claimed is None:
+            return found + self.besides
+        reason = self.reason(self.claimed)
+        verdict = f"{self.verdict} ({reason})" if reason else self.verdict
+        return f"claimed {self.claimed:g}, {found}: {verdict}{self.besides}"
+
+    def __str__(self) -> str:
+        return f"{self.solver}: {self.sentence}"
+
+
+def observed(e: OrderEstimate) -> str:
+    """An observed order in words."""
+    if not math.isfinite(e.order):
+        return "no order"
+    return f"order {e.order:.3f}, 95% interval [{e.low:.3f}, {e.high:.3f}]"

@@ -1,0 +1,106 @@
+"""One entry for every order study: what is measured, and where, decide how errors are got."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from semilinear.analysis.lookup import solver_of
+from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.plans.program import Start
+from semilinear.integrators.solver import FinalChoice, Solver
+
+from . import coupled, flow, gaussian, sampler
+from .coupled import CoupledExperiment, CoupledStudy
+from .experiment import Experiment
+from .flow import Study
+from .gaussian import StochasticExperiment, StochasticStudy
+from .own_statistics import on_experiment, takes_statistics
+from .progress import Progress
+from .setting import MAIN_PROBLEM, Setting
+
+AnyExperiment = Experiment | StochasticExperiment | CoupledExperiment
+AnyStudy = Study | StochasticStudy | CoupledStudy
+
+
+def measure(
+    target: str | Solver | Callable[[Any], Any],
+    experiment: AnyExperiment | None = None,
+    *,
+    claimed: int | None = None,
+    name: str | None = None,
+    start: Start = "own",
+    final: FinalChoice | None = None,
+    progress: Progress | None = None,
+) -> AnyStudy:
+    """Measure the order of a solver, by name or as it is, or of any sampler; the study prints itself.
+
+    target: a listed name, FILE.py:function, a `Solver`, or a function of a run (`flow.measure` and
+    `sampler.measure_stochastic` say what a run holds).  experiment: an `Experiment` for the probability flow,
+    the default of deterministic solvers and of functions (`Setting`'s main problem); a `StochasticExperiment`
+    for exact weak and strong orders on Gaussian data, the default of stochastic solvers; a
+    `CoupledExperiment` for Brownian paths on any problem.  claimed: the order to judge against: the solver's
+    own where absent, needed for a function.  name: of a function.  start, final: as in `flow.run`.
+    progress: called with (runs done, runs at most) on the way.
+    Raises TypeError for another kind of target or experiment, ValueError for what does not go together.
+    """
+    if callable(target) and not isinstance(target, Solver):
+        return _function(target, experiment, claimed, name, start, final, progress)
+    if not isinstance(target, str | Solver):
+        raise TypeError(f"target must be a name, a Solver or a function of a run, got {shown(target)}")
+    if name is not None:
+        raise ValueError(f"name is for functions, got {shown(name)}")
+    solver = solver_of(target) if isinstance(target, str) else target
+    where = experiment or (StochasticExperiment() if solver.stochastic else standard_experiment())
+    if isinstance(where, Experiment):
+        if isinstance(target, str) and takes_statistics(target):
+            solver = on_experiment(target, where)
+        study: AnyStudy = flow.run(solver, where, start=start, final=final, progress=progress)
+    else:
+        if start != "own":
+            raise ValueError(f"start must be 'own' for a stochastic solver, got {shown(start)}")
+        study = _stochastic(solver, where, final or "released", progress)
+    return study if claimed is None else study.judged(claimed)
+
+
+def standard_experiment() -> Experiment:
+    """The main problem in float64, uniform in lambda, to 512 steps."""
+    return Setting("standard", MAIN_PROBLEM, "vp-linear", "lambda").build()
+
+
+def _stochastic(
+    solver: Solver, where: Any, final: FinalChoice, progress: Progress | None
+) -> StochasticStudy | CoupledStudy:
+    from ..claims.stochastic import sde_of
+
+    form = sde_of(solver.name)
+    if isinstance(where, StochasticExperiment):
+        return gaussian.study(solver, where, form=form, final=final, progress=progress)
+    if isinstance(where, CoupledExperiment):
+        return coupled.study(solver, where, form=form, final=final, progress=progress)
+    raise TypeError(
+        f"experiment must be an Experiment, StochasticExperiment or CoupledExperiment, got {shown(where)}"
+    )
+
+
+def _function(
+    target: Callable[[Any], Any],
+    experiment: AnyExperiment | None,
+    claimed: int | None,
+    name: str | None,
+    start: Start,
+    final: FinalChoice | None,
+    progress: Progress | None,
+) -> AnyStudy:
+    if start != "own" or final is not None:
+        raise ValueError("start and final are a solver's: a function starts and ends its runs itself")
+    if claimed is None:
+        raise ValueError("claimed must be given for a function: the order to judge it against")
+    label = str(name or getattr(target, "__name__", "sampler"))
+    if isinstance(experiment, StochasticExperiment):
+        return sampler.measure_stochastic(label, target, experiment, progress=progress).judged(claimed)
+    if experiment is not None and not isinstance(experiment, Experiment):
+        raise TypeError(
+            f"experiment of a function must be an Experiment or StochasticExperiment, got {shown(experiment)}"
+        )
+    return flow.measure(label, claimed, target, experiment or standard_experiment(), progress=progress)
