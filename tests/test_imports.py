@@ -33,7 +33,7 @@ FLOORS = {
         ("inverse", "replay", "studies"),
         ("audit", "predictions"),
         ("campaign",),
-        ("commands",),
+        ("commands", "front"),
     ),
 }
 """The rooms (folders, and files that stand alone), the lowest floor first: docs/architecture.md."""

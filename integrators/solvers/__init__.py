@@ -1,51 +1,26 @@
 """Every solver by name.
 
-`make(name, **parameters)` builds one; `SOLVERS` maps each name to its constructor.  A new solver is a
-function that returns a `Solver`, and an entry in its module's `LISTED`: a constructor, or a name and a
+`make(name, **parameters)` builds one; `SOLVERS` maps each name to its constructor.  A new solver is one file
+in this folder: a function that returns a `Solver`, and an entry in `LISTED`: a constructor, or a name and a
 constructor where building every solver to ask its name would take long.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 from ..numerics.messages import shown
 from ..numerics.names import nearest
 from ..solver import Solver
-from . import (
-    classical,
-    deis,
-    dpm_solver,
-    dpm_solver_v3,
-    edm,
-    er_sde,
-    k_diffusion,
-    res,
-    scire,
-    score_sde,
-    stochastic,
-    unipc,
-)
+from . import dpm_solver
 
 Constructor = Callable[..., Solver]
-FAMILIES = (
-    dpm_solver,
-    deis,
-    edm,
-    scire,
-    er_sde,
-    unipc,
-    res,
-    dpm_solver_v3,
-    k_diffusion,
-    stochastic,
-    score_sde,
-    classical,
-)
-"""The modules of solvers; each lists its constructors, with what identifies a solver fixed, in `LISTED`."""
 
 
 def ddim() -> Solver:
@@ -57,14 +32,32 @@ def ddim() -> Solver:
     return Solver("ddim", first.form, first.sequence, 1, "eq. 12 with eta = 0", paper=paper)
 
 
-def _listed(constructors: Mapping[str, Constructor] | Sequence[Constructor]) -> list[tuple[str, Constructor]]:
+_BUILT: dict[str, Solver] = {}
+"""Solvers as they are listed; they are immutable, and building one takes longer than asking for it."""
+
+
+def _listed(
+    constructors: Mapping[str, Constructor] | Sequence[Constructor],
+) -> Iterator[tuple[str, Constructor]]:
     if isinstance(constructors, Mapping):
-        return list(constructors.items())
-    return [(build().name, build) for build in constructors]
+        yield from constructors.items()
+        return
+    for build in constructors:
+        solver = build()
+        _BUILT[solver.name] = solver
+        yield solver.name, build
+
+
+def _families() -> Iterator[ModuleType]:
+    """The modules of this folder that list solvers."""
+    for found in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{found.name}")
+        if hasattr(module, "LISTED"):
+            yield module
 
 
 SOLVERS: dict[str, Constructor] = {"ddim": ddim} | {
-    name: build for family in FAMILIES for name, build in _listed(family.LISTED)
+    name: build for family in _families() for name, build in _listed(family.LISTED)
 }
 
 
@@ -75,6 +68,10 @@ def make(name: str, /, **parameters: Any) -> Solver:
     Raises ValueError for an unknown name, listing the nearest ones, or for parameters that the solver does
     not take.
     """
+    if isinstance(name, str) and name in SOLVERS and not parameters:
+        if name not in _BUILT:
+            _BUILT[name] = SOLVERS[name]()
+        return _BUILT[name]
     if not isinstance(name, str) or name not in SOLVERS:
         raise ValueError(
             f"solver must be a listed name, got {shown(name)}{nearest(name, SOLVERS)} (see `semilinear list`)"

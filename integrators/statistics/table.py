@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.interpolate
 
 from ..diffusion.grids import Times
 from ..diffusion.schedule import Schedule
@@ -191,6 +190,8 @@ def smooth(table: Tabulated, degree: int = 5) -> Smooth:
     cells = chebyshev_nodes(table.nodes, k)
 
     def series(values: np.ndarray) -> Any:
+        import scipy.interpolate
+
         return through(table.nodes, scipy.interpolate.make_interp_spline(table.nodes, values, k)(cells))
 
     return from_series(series(table.l), series(table.s), series(table.b))

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..problems.named import PROBLEMS
 from .terminal import UsageError, known, writable_file
 
 MOST = 10
@@ -25,6 +24,8 @@ def check(options: argparse.Namespace) -> None:
     if not options.past and all(value is None for value in given):
         raise UsageError("--stages, --abscissae, --past, --embedded or --collocation is needed")
     if options.problem is not None:
+        from ..problems.named import PROBLEMS
+
         known("problem", options.problem, PROBLEMS)
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
