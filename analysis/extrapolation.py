@@ -4,7 +4,8 @@ A slope of log e against log h is not yet the order.  Each law below says how an
 and a fit of it to a window of neighbouring points gives a p.  No law is believed: the same fit on windows
 that end at coarser points says what it would have said before, and how fast these answers settle bounds how
 far the last one can still be from its limit (`Extrapolation.left`).  An answer that settles no faster than
-the sixth root of h, or ever less, is not settled, and gets `UNSETTLED` times its last movement.
+h^0.4, or ever less, is not settled, and gets `UNSETTLED` times its last movement, which is enough down to the
+sixth root of h.
 
 `Reach` is wider than the best answer's interval: every order that some law still allows, or that the plain
 slopes may still move to.  A claim is refuted only outside of it.

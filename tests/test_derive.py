@@ -189,7 +189,7 @@ def test_an_abscissa_that_the_conditions_force_is_found() -> None:
 
 
 def test_the_strong_embedded_family_on_the_five_stages_of_hochbruck_and_ostermann() -> None:
-    """NUMERICS.md 3.8.5: three parameters, b_5 any combination of phi_1, phi_2, phi_3."""
+    """Three parameters, b_5 any combination of phi_1, phi_2, phi_3."""
     (family,) = embedded()
     assert len(family.parameters) == 3
     b5 = family.tableau.b[4]

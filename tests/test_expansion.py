@@ -284,7 +284,7 @@ KNOWN = {
     "lawson4": (4, 0.0570),
     "exprk5s8": (5, 0.0043),
 }
-"""Classical order and principal error norm: NUMERICS.md, section 4."""
+"""Classical order and principal error norm (docs/mathematics.md, 3)."""
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -30,7 +30,7 @@ from semilinear.integrators.tableaux.tableau import (
 from sympy import E, Integer, Rational, Symbol, exp, sqrt
 
 H = Rational(1, 2)
-# Orders (classical, scalar, strong, weak, zero) and principal error norm: NUMERICS.md, section 4.
+# Orders (classical, scalar, strong, weak, zero) and principal error norm (docs/mathematics.md, 3 and 4).
 KNOWN: dict[str, tuple[Tableau, tuple[int, ...], float]] = {
     "euler": (Tableau((), phi1 * N(0)), (1, 1, 1, 1, 1), 0.707),
     "lawson-euler": (Tableau((), exp(z) * N(0)), (1, 1, 0, 1, 1), 0.866),
@@ -242,7 +242,7 @@ def test_step_ratios_are_symbols_of_one_proof() -> None:
 
 
 def test_dpm_solver_3m_as_released_is_of_order_2() -> None:
-    """NUMERICS 4.4: half of the second difference."""
+    """Half of the second difference."""
     first, second = (N(0) - P(1)) / omega(1), (P(1) - P(2)) / (omega(2) - omega(1))
     bent = (first - second) / omega(2)
     slope = first + omega(1) * bent

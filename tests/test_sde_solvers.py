@@ -157,7 +157,7 @@ def test_one_step_of_2s_has_its_mean_and_variance(family: Any, r: Fraction) -> N
 @pytest.mark.parametrize("tau", [1, 0.5, NoiseLevel((0.45,), (1, 0.5))])
 @pytest.mark.parametrize("prediction", BUILD)
 def test_stages_and_step_carry_the_noise_of_one_path(prediction: Any, tau: Any) -> None:
-    """Cov(eta_c, eta_d) = Phi_d/Phi_c Var(eta_c) for every c <= d, NUMERICS.md 3.7."""
+    """Cov(eta_c, eta_d) = Phi_d/Phi_c Var(eta_c) for every c <= d, docs/mathematics.md, 7."""
     made = seeds(3, tau=1)
     form: Form = BUILD[prediction](tau)(VP)
     solver = Solver("path", lambda s: BUILD[prediction](tau)(s), made.sequence, 3, "test", stochastic=True)

@@ -1,4 +1,4 @@
-"""Stiff order conditions: counts, NUMERICS section 4, and spans against tensors in independent symbols."""
+"""Stiff order conditions: counts (docs/mathematics.md, 4), and spans against tensors in free symbols."""
 
 from __future__ import annotations
 

@@ -258,7 +258,7 @@ def test_the_wrong_variant_is_the_released_solver() -> None:
 
 
 def test_independent_stage_noise_loses_the_order_of_the_variance_and_not_of_the_mean() -> None:
-    """A stage with noise of its own, as in diffusers' singlestep sde-dpmsolver++ (NUMERICS.md 3.7)."""
+    """A stage with noise of its own, as in diffusers' singlestep sde-dpmsolver++ (docs/mathematics.md, 7)."""
 
     def independent(row: Row, last: bool) -> Row:
         index = row.noise[-1][0]

@@ -131,7 +131,7 @@ def test_on_a_full_covariance_the_errors_are_those_on_its_principal_axes_turned(
     assert np.abs(moved.T @ moved - rotation @ np.diag(axes.variance()) @ rotation.T).max() < 1e-13
 
 
-# --- the trap of independent noise, by hand: du = (L u + mu u) dt + g dW (NUMERICS.md 3.7) ---
+# --- the trap of independent noise, by hand: du = (L u + mu u) dt + g dW (docs/mathematics.md, 7) ---
 
 LINEAR, MU, G, LENGTH, START = -1.0, 0.6, 0.8, 1.0, 1.5
 

@@ -7,7 +7,7 @@ With exact past values, the numerical solution after one step is a sum over the 
 m the stem, a^(m) the m-th Taylor coefficient of a_ij, Phi_j(L^k u) = c_j^k/k!; the output row likewise with
 b. The error coefficient of a tree is (Phi - exact)/sigma: what multiplies h^order times its elementary
 differential in the local error.
-Evaluations of earlier steps sit at abscissae -omega_j with exact values.  NUMERICS.md 3.3.
+Evaluations of earlier steps sit at abscissae -omega_j with exact values.  docs/mathematics.md, 3.
 
 Three expansions share all of this and differ in what a weight's Taylor coefficients are:
 

@@ -1,6 +1,6 @@
 """Stiff order conditions: those that hold uniformly in the norm of L.
 
-Luan & Ostermann 2014, Hochbruck & Ostermann 2005; NUMERICS.md 3.4.  With
+Luan & Ostermann 2014, Hochbruck & Ostermann 2005; docs/mathematics.md, 4.  With
 
     psi_m(z)   = sum_i b_i(z) c_i^(m-1)/(m-1)! - phi_m(z),
     psi_m,i(z) = sum_j a_ij(z) c_j^(m-1)/(m-1)! - c_i^m phi_m(c_i z),

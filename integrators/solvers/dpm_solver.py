@@ -215,7 +215,7 @@ def singlestep(
     requires r2 = 2/3).  abscissae="grid": from the grid's rule at each step, as the release's sampling loop
     does.  low: add the row of the order below, for step-size control. Stages of the reverse SDEs carry the
     noise of the step's own path: with stages of drift alone, or noise of their own, the variance loses its
-    second order (NUMERICS.md 3.7). Raises ValueError for another order,
+    second order (docs/mathematics.md, 7). Raises ValueError for another order,
     family, type or abscissa.
     """
     form, paper, stochastic = _family(family)

@@ -371,8 +371,8 @@ def nested_collocation(order: int) -> Tableau:
     """A one-step method of any order: groups of 1, 2, .., order - 1 stages, each interpolating the group
     before it.
 
-    1 + order (order - 1)/2 evaluations; stiff order `order`.  Luan & Alhsmy, arXiv:2311.08600; NUMERICS.md
-    3.8.6.  Raises ValueError for an order outside 1 .. `MAX_COLLOCATION`.
+    1 + order (order - 1)/2 evaluations; stiff order `order`.  Luan & Alhsmy, arXiv:2311.08600;
+    docs/mathematics.md, 10.  Raises ValueError for an order outside 1 .. `MAX_COLLOCATION`.
     """
     if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= MAX_COLLOCATION:
         raise ValueError(f"order must be an integer from 1 to {MAX_COLLOCATION}, got {shown(order)}")
