@@ -163,6 +163,14 @@ class Tableau:
         """Abscissae of the stages."""
         return tuple(s.c for s in self.stages)
 
+    def rows(self) -> tuple[tuple[str, Expr, Weights], ...]:
+        """The rows as (name, abscissa, weights): the stages, then the output.
+
+        Names are those of the literature, where the step's start is stage 1: N(i) belongs to stage i + 1.
+        """
+        stages = ((f"stage {i}", c, row) for i, (c, row) in enumerate(zip(self.c, self.a, strict=True), 2))
+        return (*stages, ("output", Integer(1), self.b))
+
     @cached_property
     def past(self) -> int:
         """How many evaluations of earlier steps the formulas use."""
