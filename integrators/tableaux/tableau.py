@@ -143,6 +143,18 @@ class Tableau:
                     f"carry must name a stage at abscissa 1, got c = {self.stages[self.carry - 1].c}"
                 )
 
+    def __str__(self) -> str:
+        """The Butcher array (`printing.text`)."""
+        from .printing import text
+
+        return text(self)
+
+    def _repr_latex_(self) -> str:
+        """The Butcher array in a notebook (`printing.display`)."""
+        from .printing import display
+
+        return display(self)
+
     @cached_property
     def a(self) -> tuple[Weights, ...]:
         """Weights of the stages: a[i - 1][j] multiplies N(j) in stage i."""
