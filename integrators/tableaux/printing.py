@@ -37,8 +37,8 @@ MAX_WIDTH = 160
 class Heading:
     """What is said of a method before its tableau.
 
-    title: its name.  equation: what it is a formula for, written as `forms.form.Form.equation`; empty where
-    that is not known.  facts: what more there is to say, by its subject.
+    title: its name.  equation: what it is a formula for, as a form writes it in plain text; empty where that
+    is not known.  facts: what more there is to say, by its subject.
     """
 
     title: str
