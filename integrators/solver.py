@@ -11,10 +11,11 @@ from typing import Literal, Protocol
 from sympy import Symbol
 
 from .diffusion.grids import Grid, Times
-from .diffusion.schedule import Schedule
-from .forms.form import FormOf, Step
+from .diffusion.schedule import Schedule, vp_linear
+from .forms.form import Form, FormOf, Step
 from .numerics.arithmetic import Value
 from .numerics.messages import shown
+from .tableaux import printing
 from .tableaux.tableau import Tableau
 
 Final = Literal["full", "last", "lower"]
@@ -31,7 +32,7 @@ def lowered(final: Final, most: int) -> int:
 
 
 class Sequence(Protocol):
-    """Which tableau runs at which step."""
+    """Which tableau runs at which step; str() says it in a line."""
 
     @property
     def tableaux(self) -> tuple[Tableau, ...]:
@@ -76,6 +77,13 @@ class Ramp:
         if self.last and len(self.last) != len(self.ramp):
             raise ValueError(f"last must hold {len(self.ramp)} tableaux or none, got {len(self.last)}")
 
+    def __str__(self) -> str:
+        numbers = ", ".join(str(n) for n in range(1, len(self.ramp)))
+        past = ", ".join(str(tableau.past) for tableau in self.ramp[:-1])
+        steps = "step" if len(self.ramp) == 2 else "steps"
+        start = f"{steps} {numbers} from {past} earlier evaluations, then " if numbers else ""
+        return f"{start}every step alike{', the final one differs' if self.last else ''}"
+
     @property
     def tableaux(self) -> tuple[Tableau, ...]:
         return self.ramp
@@ -107,6 +115,9 @@ class Repeat:
 
     tableau: Tableau
     last: Tableau
+
+    def __str__(self) -> str:
+        return "every step alike"
 
     @property
     def tableaux(self) -> tuple[Tableau, ...]:
@@ -141,6 +152,9 @@ class Budgeted:
     by_order: tuple[Tableau, ...]
     orders: Callable[[int], tuple[int, ...]] = field(compare=False)
     always_spans: bool = False
+
+    def __str__(self) -> str:
+        return f"{len(self.by_order)} tableaux, as many of each as make the evaluations the budget"
 
     @property
     def tableaux(self) -> tuple[Tableau, ...]:
@@ -224,6 +238,14 @@ class FinalPolicy:
             return "lower"
         return self.at_zero if at_zero else "full"
 
+    def __str__(self) -> str:
+        if self.below == math.inf:
+            return f"down the orders ({self.source})"
+        low = {"full": "", "last": "a first-order last step", "lower": "down the orders"}[self.at_zero]
+        cases = [f"down the orders in fewer than {self.below:g} steps"] if self.below else []
+        cases += [f"{low} where sigma = 0"] if low else []
+        return f"{', '.join(cases)}, else at full order ({self.source})" if cases else "at full order"
+
     @property
     def limit(self) -> Final:
         """How runs of ever more steps end, before sigma = 0: what the order of a run depends on."""
@@ -278,7 +300,56 @@ class Solver:
         if not self.sequence.tableaux:
             raise ValueError("sequence must hold at least one tableau")
 
+    def __repr__(self) -> str:
+        """One line: the fields that tell solvers apart."""
+        form = getattr(self.form, "__qualname__", type(self.form).__name__).partition(".<locals>")[0]
+        sequence = type(self.sequence).__name__
+        return (
+            f"Solver(name={shown(self.name)}, form={form}, sequence={sequence}, claimed={self.claimed}, ..)"
+        )
+
+    def __str__(self) -> str:
+        """What is said of it and its full-order tableau (`printing.text`)."""
+        return printing.text(self.sequence.tableaux[-1], self._heading())
+
+    def _repr_latex_(self) -> str:
+        """The same in a notebook (`printing.display`)."""
+        return printing.display(self.sequence.tableaux[-1], self._heading())
+
+    def _heading(self) -> printing.Heading:
+        form = self._form()
+        facts = {
+            "form": "" if form is None else form.name,
+            "symbols": "" if form is None else _symbols(form),
+            "paper": self.paper,
+            "source": self.source,
+            "claimed": f"order {self.claimed}",
+            "rounding": f"coefficients known within {self.rounding:g}" if self.rounding else "",
+            "stochastic": "yes" if self.stochastic else "no",
+            "noise": f"{self.noise_scale} times that of the SDE" if self.noise_scale != 1 else "",
+            "noising": "goes back to a noisier time before or after a step" if self.noising else "",
+            "steps": str(self.sequence),
+            "end": str(self.final),
+        }
+        equation = "" if form is None else form.equation
+        return printing.Heading(self.name, equation, tuple((k, v) for k, v in facts.items() if v))
+
+    def _form(self) -> Form | None:
+        """The form on the VP schedule, where it has one: name and equation are those of any schedule."""
+        try:
+            return self.form(vp_linear())
+        except ValueError:
+            return None
+
     @property
     def history(self) -> int:
         """How many earlier evaluations the full-order tableau uses."""
         return self.sequence.tableaux[-1].past
+
+
+def _symbols(form: Form) -> str:
+    """What z, or phi(k, c) where there is none, is under a form."""
+    rate = form.weight.rate
+    if rate is None:
+        return "phi(k, c) is the k-th moment of the form's weight, exp(c*z) u_n is Phi_c/Phi_0 x_n"
+    return {"0": "z = 0", "1": "z = h", "-1": "z = -h"}.get(str(rate), f"z = {rate} h")

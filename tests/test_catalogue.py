@@ -59,10 +59,6 @@ class At:
         return phi_number(k, c * self.z)
 
 
-def rows(tableau: Tableau) -> list[tuple[Expr, Mapping[int, Expr]]]:
-    return list(zip((*tableau.c, Integer(1)), (*tableau.a, tableau.b), strict=True))
-
-
 # --- every entry ---
 
 
@@ -82,7 +78,7 @@ def test_every_entry_says_whose_it_is_and_where_it_stands(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_at_rest_every_row_integrates_a_constant(name: str) -> None:
     at = At(Integer(0), RATIOS)
-    for c, weights in rows(CATALOGUE[name].tableau):
+    for _, c, weights in CATALOGUE[name].tableau.rows():
         assert sum(evaluator(w, SYMBOLIC)(at) for w in weights.values()) == c
 
 
@@ -224,7 +220,7 @@ def moment_defect(tableau: Tableau, at: At, output_only: bool, degree: int) -> f
     nodes: dict[int, Any] = {0: 0.0} | {i: float(c) for i, c in enumerate(tableau.c, 1)}
     nodes |= {-j: -at.ratios[j] for j in range(1, tableau.past + 1)}
     worst = 0.0
-    for c, weights in rows(tableau)[-1:] if output_only else rows(tableau):
+    for _, c, weights in tableau.rows()[-1:] if output_only else tableau.rows():
         own = float(c)
         for m in range(degree + 1):
             terms = [evaluator(w, FLOAT64)(at) * nodes[j] ** m for j, w in weights.items()]

@@ -13,9 +13,9 @@ import textwrap
 from typing import Any
 
 from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.tableaux import printing
 from semilinear.integrators.tableaux.tableau import _EVALUATIONS, _OMEGAS, Tableau, Weights
 from sympy import Expr, Integer, Symbol
-from sympy.printing.latex import LatexPrinter
 from sympy.printing.str import StrPrinter
 
 from ..text.tableau_file import Document, tableau_data
@@ -25,46 +25,9 @@ from .pairs import pair
 # --- LaTeX ---
 
 
-class _Latex(LatexPrinter):  # type: ignore[misc]
-    """sympy's LaTeX with phi_k(c z), omega_j and b_{1,2}."""
-
-    def _print_phi(self, e: Any, exp: Any = None) -> str:
-        k, c = e.args
-        argument = self._print(c * Symbol("z"))
-        power = f"^{{{exp}}}" if exp else ""
-        return rf"\varphi_{{{k}}}{power}\left({argument}\right)"
-
-    def _print_Symbol(self, e: Symbol, style: str = "plain") -> str:
-        if e in _OMEGAS:
-            return rf"\omega_{{{_OMEGAS[e]}}}"
-        name, *marks = e.name.split("_")
-        return f"{name}_{{{','.join(marks)}}}" if marks else str(super()._print_Symbol(e, style))
-
-
 def latex(family: Family) -> str:
-    """The tableau as a LaTeX array: abscissae, weights of N_1 (at the start), N_2, .. and of P_1, ..; the
-    output row last.
-    """
-    tableau, printer = family.tableau, _Latex()
-    keys = _columns(family)
-    lines = [
-        r" & " + " & ".join(f"N_{{{k + 1}}}" if k >= 0 else f"P_{{{-k}}}" for k in keys) + r" \\ \hline",
-        *(
-            " & ".join([printer.doprint(c), *_cells(row, keys, i, printer)]) + r" \\"
-            for i, (c, row) in enumerate(zip(tableau.c, tableau.a, strict=True), 1)
-        ),
-        r"\hline " + " & ".join(["", *_cells(tableau.b, keys, len(tableau.c) + 1, printer)]),
-    ]
-    return "\n".join([rf"\begin{{array}}{{c|{'c' * len(keys)}}}", *lines, r"\end{array}"])
-
-
-def _cells(row: Weights, keys: list[int], stage: int, printer: _Latex) -> list[str]:
-    return ["" if k >= stage else str(printer.doprint(row.get(k, Integer(0)))) for k in keys]
-
-
-def _columns(family: Family) -> list[int]:
-    tableau = family.tableau
-    return [*range(len(tableau.stages) + 1), *(-j for j in range(1, tableau.past + 1))]
+    """The tableau as a LaTeX array (`printing.latex`), its coefficients as sympy orders their terms."""
+    return printing.latex(family.tableau, order="lex")
 
 
 # --- JSON ---

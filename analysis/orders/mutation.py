@@ -24,7 +24,7 @@ from ..algebra.ring import NotInRing
 from ..algebra.trees import differential
 from .expansion import Expansion, FormName, expand, form_name
 from .local_order import LocalError
-from .proof import key_name, local_order, rows
+from .proof import key_name, local_order
 
 CHANGE = 1 + Rational(1, 10**6)
 
@@ -196,7 +196,7 @@ def mutants(tableau: Tableau, *, moments: bool = False) -> Iterator[Mutant]:
     """
     nodes = list(dict.fromkeys((Integer(0), *tableau.c, Integer(1))))
     weights = (*tableau.a, tableau.b)
-    for i, (name, row) in enumerate(rows(tableau)):
+    for i, (name, _, row) in enumerate(tableau.rows()):
         for key, weight in row.items():
             for change, new in _changes(weight, nodes, moments):
                 changed = (*weights[:i], {**row, key: new}, *weights[i + 1 :])

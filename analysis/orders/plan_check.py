@@ -24,7 +24,7 @@ from semilinear.integrators.tableaux.evaluate import evaluator
 from semilinear.integrators.tableaux.tableau import _OMEGAS, Tableau, Weights, z
 from sympy import Expr, Symbol
 
-from .proof import key_name, rows
+from .proof import key_name
 
 DIGITS = 50
 
@@ -72,13 +72,11 @@ def check_against_plan(
     states = {0: 0, **{-j: -j for j in range(1, tableau.past + 1)}}
     states |= {i: row.state for i, row in enumerate(plan_rows[: len(tableau.stages)], 1)}
     scope = _Exact(step, [compiler.form.tau(t) for t in past])
-    named = [
-        (name, row, c) for (name, row), c in zip(rows(tableau), (*tableau.c, sympy.Integer(1)), strict=True)
-    ]
+    named = list(tableau.rows())
     if tableau.b_low is not None:
-        named.insert(-1, ("low", tableau.b_low, sympy.Integer(1)))
+        named.insert(-1, ("low", sympy.Integer(1), tableau.b_low))
     found: list[Deviation] = []
-    for (name, weights, c), row in zip(named, plan_rows, strict=True):
+    for (name, c, weights), row in zip(named, plan_rows, strict=True):
         factor = scope.number(step.weight(FLOAT64.number(c)))
         numbers = {state: value for kind, state, value in row.terms if kind == "m"}
         found += _deviations(

@@ -261,7 +261,7 @@ def prove(
     if linearised and form != "lambda":
         raise ValueError(f"a linearised method is one of form 'lambda', got form {shown(form)}")
     proof = Proof(tableau, linearised, form, at or {})
-    for where, row in rows(tableau):
+    for where, _, row in tableau.rows():
         for key, weight in row.items():
             pole = proof.ring(weight).pole
             if pole:
@@ -269,11 +269,6 @@ def prove(
                     f"{where}: the weight of {key_name(key)} has a pole of order {pole} at z = 0"
                 )
     return proof
-
-
-def rows(tableau: Tableau) -> list[tuple[str, Mapping[int, Expr]]]:
-    """The rows of a tableau with their names; the step's start is stage 1, as in the literature."""
-    return [*((f"stage {i}", row) for i, row in enumerate(tableau.a, 2)), ("output", tableau.b)]
 
 
 def equal_steps(tableau: Tableau) -> dict[Symbol, Expr]:

@@ -128,5 +128,7 @@ def extended_reverse_sde(
         dropped = clip > 0 and variance < clip
         return xp.number(0) if dropped else f.alpha(t1) * xp.sqrt(variance)
 
-    name, noise = "extended_reverse_sde_in_rho", None if scale.deterministic else std
-    return Form(name, schedule, f.rho, f.t_of_rho, factor, Relative(scale, moments), "x0", std=noise)
+    name, equation = "extended_reverse_sde_in_rho", "d(x/(alpha phi)) = (1/phi)' x_0 drho"
+    noise, equation = (None, equation) if scale.deterministic else (std, f"{equation} + noise")
+    weight = Relative(scale, moments)
+    return Form(name, schedule, f.rho, f.t_of_rho, factor, weight, "x0", std=noise, equation=equation)

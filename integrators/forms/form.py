@@ -153,7 +153,7 @@ class Form:
     ODE. linear: (t_0, t_c) -> what multiplies the state, where it is not Phi(t_c)/Phi(t_0) (a discretised
     kernel). forcing: (step, c) -> Phi(t_c) int w B dtau over [0, c h], the part of a row that no evaluation
     enters; None for B = 0. table: N -> the form of a run of N steps, where coefficients come from a table of
-    that length.
+    that length. equation: d(Phi^-1 x) = .. in plain text, for printing; empty where nobody wrote it.
     """
 
     name: str
@@ -168,6 +168,7 @@ class Form:
     linear: Callable[[Value, Value], Value] | None = None
     forcing: Callable[[Step, Value], Value] | None = None
     table: Callable[[int], Form] | None = None
+    equation: str = ""
 
     def for_steps(self, count: int) -> Form:
         """The form of a run of `count` steps: itself, unless its coefficients come from a table."""
@@ -274,7 +275,8 @@ def noise_in_lambda(schedule: Schedule) -> Form:
     f = schedule.formulas
     limit = lambda t0, t1: f.sigma(t1) - f.alpha(t1) * f.rho(t0)  # noqa: E731
     weight = Exponential(lambda t: -f.sigma(t), +1, limit)
-    return Form("noise_in_lambda", schedule, f.lam, f.t_of_lam, f.alpha, weight, "eps")
+    equation = "d(x/alpha) = -e^-lambda eps dlambda"
+    return Form("noise_in_lambda", schedule, f.lam, f.t_of_lam, f.alpha, weight, "eps", equation=equation)
 
 
 def data_in_lambda(schedule: Schedule) -> Form:
@@ -282,7 +284,8 @@ def data_in_lambda(schedule: Schedule) -> Form:
     f = schedule.formulas
     limit = lambda t0, t1: f.alpha(t1) - f.sigma(t1) / f.rho(t0)  # noqa: E731
     weight = Exponential(f.alpha, -1, limit)
-    return Form("data_in_lambda", schedule, f.lam, f.t_of_lam, f.sigma, weight, "x0")
+    equation = "d(x/sigma) = e^lambda x_0 dlambda"
+    return Form("data_in_lambda", schedule, f.lam, f.t_of_lam, f.sigma, weight, "x0", equation=equation)
 
 
 def noise_in_rho(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
@@ -296,7 +299,8 @@ def noise_in_rho(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
         return Variable(f.rho, lambda r: r - f.rho(t0), lambda r: 1 + 0 * r)
 
     weight = Exponential(f.alpha, 0) if rule is None else Measured(variable, rule, constant=True)
-    return Form("noise_in_rho", schedule, f.rho, f.t_of_rho, f.alpha, weight, "eps")
+    equation = "d(x/alpha) = eps drho"
+    return Form("noise_in_rho", schedule, f.rho, f.t_of_rho, f.alpha, weight, "eps", equation=equation)
 
 
 def data_in_inverse_rho(schedule: Schedule) -> Form:
@@ -309,7 +313,9 @@ def data_in_inverse_rho(schedule: Schedule) -> Form:
 
     limit = lambda t0, t1: f.alpha(t1) - f.sigma(t1) / f.rho(t0)  # noqa: E731
     weight = Exponential(f.sigma, 0, limit)
-    return Form("data_in_inverse_rho", schedule, tau, lambda v: f.t_of_rho(1 / v), f.sigma, weight, "x0")
+    time = lambda v: f.t_of_rho(1 / v)  # noqa: E731
+    equation = "d(x/sigma) = x_0 d(1/rho)"
+    return Form("data_in_inverse_rho", schedule, tau, time, f.sigma, weight, "x0", equation=equation)
 
 
 def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
@@ -340,4 +346,5 @@ def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
         weight = Measured(variable, GAUSS, schedule.breakpoints, lambda t0, t1: f.rho(t1) - f.rho(t0))
     else:
         weight = Measured(release, rule)
-    return Form("noise_in_time", schedule, lambda t: t, lambda tau: tau, f.alpha, weight, "eps")
+    same, equation = lambda t: t, "d(x/alpha) = (d rho/dt) eps dt"
+    return Form("noise_in_time", schedule, same, same, f.alpha, weight, "eps", equation=equation)

@@ -85,6 +85,7 @@ def model_statistics(statistics: Statistics) -> Callable[[Schedule], Form]:
             "eps",
             affine=integrand,
             forcing=weight.forcing,
+            equation="d(x e^L/alpha) = -e^(L + S) (N + B) dlambda",
         )
 
     return form

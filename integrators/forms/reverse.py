@@ -33,6 +33,10 @@ from ..numerics.messages import shown
 from ..numerics.quadrature import GAUSS
 from .form import Exponential, Form, FormOf, Measured, Step, Variable, data_in_lambda, noise_in_lambda
 
+DATA = "d(x e^A/sigma) = (1 + tau^2) e^(lambda + A) x_0 dlambda + noise, dA = tau^2 dlambda"
+NOISE = "d(x/alpha) = -(1 + tau^2) e^-lambda eps dlambda + noise"
+"""The equations, of any tau."""
+
 Tau = Any
 """A real number >= 0 whose square is rational, or a `NoiseLevel`."""
 
@@ -134,7 +138,10 @@ def _constant_data(schedule: Schedule, level: Fraction) -> Form:
         return f.alpha(t1) - f.sigma(t1) * (f.rho(t1) / f.rho(t0)) ** of(t0).number(level) / f.rho(t0)
 
     weight = Exponential(lambda t: of(t).number(1 + level) * f.alpha(t), -(1 + level), limit)
-    return Form("sde_data_in_lambda", schedule, f.lam, f.t_of_lam, factor, weight, "x0", std=std)
+    name = "sde_data_in_lambda"
+    return Form(
+        name, schedule, f.lam, f.t_of_lam, factor, weight, "x0", std=std, equation=f"{DATA}, tau^2 = {level}"
+    )
 
 
 def _constant_noise(schedule: Schedule, level: Fraction) -> Form:
@@ -148,7 +155,18 @@ def _constant_noise(schedule: Schedule, level: Fraction) -> Form:
         return of(t0).number(1 + level) * (f.sigma(t1) - f.alpha(t1) * f.rho(t0))
 
     weight = Exponential(lambda t: -of(t).number(1 + level) * f.sigma(t), +1, limit)
-    return Form("sde_noise_in_lambda", schedule, f.lam, f.t_of_lam, f.alpha, weight, "eps", std=std)
+    name = "sde_noise_in_lambda"
+    return Form(
+        name,
+        schedule,
+        f.lam,
+        f.t_of_lam,
+        f.alpha,
+        weight,
+        "eps",
+        std=std,
+        equation=f"{NOISE}, tau^2 = {level}",
+    )
 
 
 @dataclass(frozen=True)
@@ -238,7 +256,8 @@ def _varying_data(schedule: Schedule, level: NoiseLevel) -> Form:
         return f.alpha(t1) - factor(t1) / factor(t0) * f.alpha(t0)
 
     weight = _Varying(Exponential(scale, 0, limit), _measured(schedule, level, density))
-    return Form("sde_data_in_lambda", schedule, f.lam, f.t_of_lam, factor, weight, "x0", std=std)
+    name = "sde_data_in_lambda"
+    return Form(name, schedule, f.lam, f.t_of_lam, factor, weight, "x0", std=std, equation=DATA)
 
 
 def _varying_noise(schedule: Schedule, level: NoiseLevel) -> Form:
@@ -263,7 +282,8 @@ def _varying_noise(schedule: Schedule, level: NoiseLevel) -> Form:
         return f.sigma(t1) - f.alpha(t1) * (f.rho(t0) + extra)
 
     weight = _Varying(Exponential(scale, 0, limit), _measured(schedule, level, density))
-    return Form("sde_noise_in_lambda", schedule, f.lam, f.t_of_lam, f.alpha, weight, "eps", std=std)
+    name = "sde_noise_in_lambda"
+    return Form(name, schedule, f.lam, f.t_of_lam, f.alpha, weight, "eps", std=std, equation=NOISE)
 
 
 def _measured(schedule: Schedule, level: NoiseLevel, density: Fn) -> Measured:

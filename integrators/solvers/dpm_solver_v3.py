@@ -112,6 +112,9 @@ class Placed:
     sequence: Sequence
     statistics: Statistics
 
+    def __str__(self) -> str:
+        return f"{self.sequence}; times moved to nodes of the statistics"
+
     @property
     def tableaux(self) -> tuple[Tableau, ...]:
         """Those of the sequence."""

@@ -106,6 +106,7 @@ def kernel(
         std=lambda t0, t1: of(t0).sqrt(update(t0, t1).variance),
         linear=lambda t0, t1: update(t0, t1).on_x,
         table=table,
+        equation="x_{n+1} = a x_n - (b/sigma_n) eps + v^(1/2) z_n",
     )
 
 

@@ -143,6 +143,18 @@ class Tableau:
                     f"carry must name a stage at abscissa 1, got c = {self.stages[self.carry - 1].c}"
                 )
 
+    def __str__(self) -> str:
+        """The Butcher array (`printing.text`)."""
+        from .printing import text
+
+        return text(self)
+
+    def _repr_latex_(self) -> str:
+        """The Butcher array in a notebook (`printing.display`)."""
+        from .printing import display
+
+        return display(self)
+
     @cached_property
     def a(self) -> tuple[Weights, ...]:
         """Weights of the stages: a[i - 1][j] multiplies N(j) in stage i."""
@@ -162,6 +174,14 @@ class Tableau:
     def c(self) -> tuple[Expr, ...]:
         """Abscissae of the stages."""
         return tuple(s.c for s in self.stages)
+
+    def rows(self) -> tuple[tuple[str, Expr, Weights], ...]:
+        """The rows as (name, abscissa, weights): the stages, then the output.
+
+        Names are those of the literature, where the step's start is stage 1: N(i) belongs to stage i + 1.
+        """
+        stages = ((f"stage {i}", c, row) for i, (c, row) in enumerate(zip(self.c, self.a, strict=True), 2))
+        return (*stages, ("output", Integer(1), self.b))
 
     @cached_property
     def past(self) -> int:

@@ -205,7 +205,7 @@ def _show(
         print("\n\n".join(entry[options.output] for entry in data))
     elif options.output == "sympy":
         for member in members:
-            print(member.tableau)
+            print(repr(member.tableau))
     else:
         for entry in data:
             _print(entry, "ratio" if options.minimise == "estimator" else "error")

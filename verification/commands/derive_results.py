@@ -100,7 +100,6 @@ def family_json(
     """
     from semilinear.analysis.derivation.text import data, latex, python
     from semilinear.analysis.lookup import tableau_of
-    from semilinear.analysis.orders.proof import rows
 
     tableau = family.tableau
     found = None if options.embedded is None else tableau_of(options.embedded)
@@ -126,16 +125,11 @@ def family_json(
         "pair": pair,
         "rows": [
             {"row": name, "c": str(c), "weights": {_name(k): str(w) for k, w in sorted(row.items())}}
-            for name, (_, row), c in zip(_row_names(tableau), rows(tableau), (*tableau.c, 1), strict=True)
+            for name, c, row in tableau.rows()
         ],
         "latex": latex(family),
         "python": python(family, "derived" if number is None else f"derived_{number}", method),
     }
-
-
-def _row_names(tableau: Any) -> list[str]:
-    """Stage 1 is the evaluation at the step's start, as in the literature."""
-    return [*(f"stage {i}" for i in range(2, len(tableau.stages) + 2)), "output"]
 
 
 def _name(key: int) -> str:
