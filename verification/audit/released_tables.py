@@ -245,6 +245,11 @@ class AuditTask:
     name: str
     part: ClassVar[str] = "released"
 
+    @property
+    def key(self) -> str:
+        """The release and the table."""
+        return f"{self.release}/{self.name}"
+
     def run(self) -> dict[str, Any]:
         """The audit (`Audit.row`) with the release's name, as JSON data."""
         return {"release": self.release, **Audit(RELEASES[self.release].tables[self.name]).row()}

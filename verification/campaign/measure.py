@@ -1,19 +1,14 @@
 """The main job: measure every solver, compare with what is claimed and expected, replay the released code.
 
-Work is split over processes by study; reference solutions are shared within a process.
+A task is one solver under one setting; reference solutions are shared within a process.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
-import threadpoolctl
-import torch
 from semilinear.integrators.plans.program import Start
 from semilinear.integrators.solvers import make
 
@@ -24,6 +19,7 @@ from ..studies.gaussian import LONG_LADDER as LONG_STOCHASTIC_LADDER
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.gaussian import study as stochastic_study
 from ..studies.own_statistics import on_experiment
+from ..studies.records import estimate_json, ladder_json, study_json
 from ..studies.setting import MAIN_PROBLEM, Setting
 
 MAIN = Setting("main", MAIN_PROBLEM, "vp-linear", "t-quadratic")
@@ -74,16 +70,32 @@ IN_FIFTY = (
 
 
 @dataclass(frozen=True)
-class Task:
-    """One study to run."""
+class OrderTask:
+    """One solver under one setting: its own start and, where it has one, an exact one."""
 
     setting: Setting
     expectation: Expectation
-    start: Start
     long: bool = True
+    part: ClassVar[str] = "rows"
 
-    def run(self) -> Study:
-        """The study."""
+    @property
+    def key(self) -> str:
+        """Setting and solver."""
+        return f"{self.setting.name}: {self.expectation.label}" + ("" if self.long else ", quick")
+
+    @property
+    def starts(self) -> tuple[Start, ...]:
+        """The starts that differ."""
+        several = self.setting.asserted and make(self.expectation.solver).history
+        return ("own", "exact") if several else ("own",)
+
+    def run(self) -> dict[str, Any]:
+        """What was measured, as JSON data (`Measured.row`)."""
+        studies = [self.study(start) for start in self.starts]
+        return Measured(self.setting, self.expectation, studies[0], studies[-1], self.long).row()
+
+    def study(self, start: Start) -> Study:
+        """The study of one start."""
         setting, expectation = self.setting, self.expectation
         if expectation.long and self.long:
             setting = replace(setting, ladder=LONG_LADDER)
@@ -91,7 +103,7 @@ class Task:
         return run(
             on_experiment(expectation.solver, experiment),
             experiment,
-            start=self.start,
+            start=start,
             residue=expectation.residue,
             statistics=setting.statistics,
         )
@@ -103,12 +115,19 @@ class StochasticTask:
 
     expectation: StochasticExpectation
     long: bool = True
+    part: ClassVar[str] = "stochastic"
 
-    def run(self) -> StochasticStudy:
-        """The study."""
+    @property
+    def key(self) -> str:
+        """The solver."""
+        return self.expectation.solver + ("" if self.long else ", quick")
+
+    def run(self) -> dict[str, Any]:
+        """What was measured, as JSON data (`StochasticMeasured.row`)."""
         long = self.expectation.long and self.long
         experiment = StochasticExperiment(ladder=LONG_STOCHASTIC_LADDER) if long else StochasticExperiment()
-        return stochastic_study(self.expectation.build(), experiment, form=self.expectation.sde)
+        study = stochastic_study(self.expectation.build(), experiment, form=self.expectation.sde)
+        return StochasticMeasured(self.expectation, study, self.long).row()
 
 
 @dataclass(frozen=True)
@@ -130,6 +149,25 @@ class StochasticMeasured:
         weak = e.weak is None or self.study.against(e.weak) == "consistent"
         strong = e.strong is None or self.study.strong_verdict(e.strong) == "consistent"
         return weak and strong
+
+    def row(self) -> dict[str, Any]:
+        """As JSON data."""
+        e, s = self.expectation, self.study
+        solver = e.build()
+        return {
+            "solver": e.solver,
+            "claimed": solver.claimed,
+            "paper": solver.paper,
+            "source": solver.source,
+            "weak": estimate_json(s.weak) | {"verdict": s.against(solver.claimed)},
+            "strong": estimate_json(s.strong) | {"verdict": s.strong_verdict(solver.claimed)},
+            "mean": estimate_json(s.mean),
+            "variance": ladder_json(s.variance, s.nfe) | {"start": "own"},
+            "without_error": sorted(s.exact),
+            "expected": {"weak": e.weak, "strong": e.strong},
+            "as_expected": self.as_expected,
+            "reason": e.reason,
+        }
 
 
 @dataclass(frozen=True)
@@ -159,6 +197,23 @@ class Measured:
         found = [_as_expected(study, order) for study, order in pairs]
         return False if False in found else None if None in found else True
 
+    def row(self) -> dict[str, Any]:
+        """As JSON data: `released code` and what is proved are added where reports are made."""
+        e = self.expectation
+        solver = e.build()
+        return {
+            "solver": e.label,
+            "setting": self.setting.name,
+            "claimed": solver.claimed,
+            "paper": solver.paper,
+            "source": solver.source,
+            "own": study_json(self.own),
+            "exact": None if self.exact is self.own else study_json(self.exact),
+            "expected": {"own": e.own, "exact": e.exact},
+            "as_expected": self.as_expected,
+            "reason": e.reason,
+        }
+
 
 def _as_expected(study: Study, order: int | None) -> bool | None:
     if order is None:
@@ -167,7 +222,7 @@ def _as_expected(study: Study, order: int | None) -> bool | None:
     return None if verdict == "inconclusive" else verdict == "consistent"
 
 
-def tasks(quick: bool) -> list[Task]:
+def tasks(quick: bool) -> list[OrderTask | StochasticTask]:
     """Everything that a run measures."""
     planned = [(MAIN, e) for e in EXPECTATIONS]
     if not quick:
@@ -176,51 +231,10 @@ def tasks(quick: bool) -> list[Task]:
         planned += [(DIGITS, by_name[n]) for n in ON_DIGITS]
         planned += [(setting, by_name[n]) for setting in HARD for n in ON_HARD]
         planned += [(FIFTY, by_name[n]) for n in IN_FIFTY]
-    return [Task(s, e, start, not quick) for s, e in planned for start in _starts(s, e)]
-
-
-def _starts(setting: Setting, expectation: Expectation) -> tuple[Start, ...]:
-    return ("own", "exact") if setting.asserted and make(expectation.solver).history else ("own",)
+    stochastic = [StochasticTask(e, not quick) for e in STOCHASTIC_EXPECTATIONS]
+    return [*(OrderTask(s, e, not quick) for s, e in planned), *stochastic]
 
 
 @lru_cache(maxsize=16)
 def _experiment(setting: Setting) -> Experiment:
     return setting.build()
-
-
-def stochastic_tasks(quick: bool) -> list[StochasticTask]:
-    """The stochastic solvers that a run measures."""
-    return [StochasticTask(e, not quick) for e in STOCHASTIC_EXPECTATIONS]
-
-
-def measure(task: Task | StochasticTask) -> Study | StochasticStudy:
-    """Run one study, on one thread: processes that share cores must not wait for each other."""
-    torch.set_num_threads(1)
-    with threadpoolctl.threadpool_limits(1):
-        return task.run()
-
-
-def measure_all(
-    quick: bool, done: Callable[[Task | StochasticTask], None] | None = None, workers: int | None = None
-) -> tuple[list[Measured], list[StochasticMeasured]]:
-    """All studies, over processes; `done` is called after each."""
-    planned, stochastic = tasks(quick), stochastic_tasks(quick)
-    everything: list[Task | StochasticTask] = [*planned, *stochastic]
-    studies: dict[Any, Any] = {}
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        for task, study in zip(everything, pool.map(measure, everything), strict=True):
-            studies[task] = study
-            if done is not None:
-                done(task)
-    return _pair(planned, studies), [
-        StochasticMeasured(t.expectation, studies[t], t.long) for t in stochastic
-    ]
-
-
-def _pair(planned: Sequence[Task], studies: Mapping[Any, Any]) -> list[Measured]:
-    measured = []
-    for task in planned:
-        if task.start == "own":
-            exact = studies.get(replace(task, start="exact"), studies[task])
-            measured.append(Measured(task.setting, task.expectation, studies[task], exact, task.long))
-    return measured

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
-import threadpoolctl
 from semilinear.analysis.convergence import OrderEstimate
 from semilinear.analysis.lookup import equation_of, usual_z
 from semilinear.analysis.orders.exact import open_schedule
@@ -22,7 +19,7 @@ from semilinear.analysis.stability.region import Region, region, sections_json
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 
-from ..audit.released_tables import AuditTask, audit_tasks, releases_json
+from ..audit.released_tables import audit_tasks, releases_json
 from ..claims.flow import EXPECTATIONS, Expectation
 from ..predictions.error_constants import Constant, error_constant
 from ..predictions.quadrature_effect import RULES, Rule, effect
@@ -31,6 +28,7 @@ from ..studies.records import estimate_json
 from ..systems.orders import MeasuredOrders, measure_entry
 from ..systems.parabolic import POINTS
 from ..systems.parabolic import STEPS as STIFF_STEPS
+from .runner import Row, Task
 from .selection import CONSTANTS, DRAWN, SCHEMA, STABILITY
 
 
@@ -65,6 +63,11 @@ class ProofTask:
     expectation: Expectation
     part: ClassVar[str] = "solvers"
 
+    @property
+    def key(self) -> str:
+        """The solver."""
+        return self.expectation.label
+
     def run(self) -> dict[str, Any]:
         """The proof as JSON data (`solver_proof`), and whether its orders are those of the claims (for an
         order that is measured to fall: whether it is below the claimed one); None for a discretised kernel,
@@ -96,6 +99,11 @@ class EffectTask:
     points: int
     part: ClassVar[str] = "effects"
 
+    @property
+    def key(self) -> str:
+        """The rule."""
+        return f"{RULES[self.rule].name}, {self.points} points"
+
     def run(self) -> dict[str, Any]:
         """The prediction and what was measured, as JSON data; ratios: measured over predicted."""
         rule: Rule = RULES[self.rule]
@@ -119,6 +127,11 @@ class ConstantTask:
 
     name: str
     part: ClassVar[str] = "constants"
+
+    @property
+    def key(self) -> str:
+        """The name."""
+        return self.name
 
     def run(self) -> dict[str, Any]:
         """The final error predicted from the proof and measured, as JSON data."""
@@ -146,6 +159,11 @@ class CatalogueTask:
 
     name: str
     part: ClassVar[str] = "catalogue"
+
+    @property
+    def key(self) -> str:
+        """The name."""
+        return self.name
 
     def run(self) -> dict[str, Any]:
         """The orders as JSON data.
@@ -214,6 +232,11 @@ class MutationTask:
     most: int
     part: ClassVar[str] = "mutations"
 
+    @property
+    def key(self) -> str:
+        """The tableau, and how many mutants of it."""
+        return f"{self.name}, {self.most} mutants"
+
     def run(self) -> dict[str, Any]:
         """The counts (`analysis.orders.mutation.Campaign.counts`) with the tableau's name."""
         return {"name": self.name, **campaign([_cases()[self.name]], self.most).counts()}
@@ -231,6 +254,11 @@ class StabilityTask:
     name: str
     part: ClassVar[str] = "stability"
 
+    @property
+    def key(self) -> str:
+        """The name."""
+        return self.name
+
     def run(self) -> dict[str, Any]:
         """The sections (`analysis.stability.region.sections_json`) at z = 0, L and 5 L, as JSON data."""
         tableau, form, rate = equation_of(self.name)
@@ -247,40 +275,35 @@ class StabilityTask:
 MUTANTS = 4
 """Of each tableau, in `semilinear verify`; the slow tests try more."""
 
-Task = ProofTask | ConstantTask | EffectTask | CatalogueTask | AuditTask | MutationTask | StabilityTask
+KEYS: dict[str, Callable[[Row], str]] = {
+    "solvers": lambda row: str(row["solver"]),
+    "constants": lambda row: str(row["solver"]),
+    "catalogue": lambda row: str(row["name"]),
+    "released": lambda row: f"{row['release']}/{row['name']}",
+    "effects": lambda row: f"{row['solver']}, {row['points']} points",
+    "mutations": lambda row: f"{row['name']}, {MUTANTS} mutants",
+    "stability": lambda row: str(row["name"]),
+}
+"""The parts of a report, and whose task's key a row has."""
 
 
 def tasks(quick: bool) -> list[Task]:
-    """Everything that is proved and checked, the longest tasks first; quick: the solvers' proofs alone."""
-    solvers: list[Task] = [ProofTask(e) for e in EXPECTATIONS]
-    others: list[Task] = []
+    """Everything that is proved and checked; quick: the solvers' proofs alone."""
+    planned: list[Task] = [ProofTask(e) for e in EXPECTATIONS]
     if not quick:
-        others += [*map(CatalogueTask, CATALOGUE), *audit_tasks(), *effect_tasks()]
-        others += [MutationTask(name, MUTANTS) for name in _cases()]
-        others += map(StabilityTask, STABILITY)
-        others += map(ConstantTask, CONSTANTS)
-    return [*reversed(others), *reversed(solvers)]
+        planned += [*map(CatalogueTask, CATALOGUE), *audit_tasks(), *effect_tasks()]
+        planned += [MutationTask(name, MUTANTS) for name in _cases()]
+        planned += map(StabilityTask, STABILITY)
+        planned += map(ConstantTask, CONSTANTS)
+    return planned
 
 
-def run(task: Task) -> dict[str, Any]:
-    """Run one task, on one thread: processes that share cores must not wait for each other."""
-    with threadpoolctl.threadpool_limits(1):
-        return task.run()
-
-
-def prove_all(
-    planned: Sequence[Task], done: Callable[[Task], None] | None = None, workers: int | None = None
-) -> dict[str, Any]:
-    """Tasks as JSON data, over processes; `done` is called after each."""
-    found: dict[str, list[dict[str, Any]]] = {
-        part: []
-        for part in ("solvers", "constants", "catalogue", "released", "effects", "mutations", "stability")
-    }
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-        for task, row in zip(planned, pool.map(run, planned), strict=True):
-            found[task.part].insert(0, row)
-            if done is not None:
-                done(task)
+def proofs_json(decided: Sequence[tuple[Task, Row]]) -> dict[str, Any]:
+    """What was proved and checked; decided: tasks with their rows, in the order of the report."""
+    found: dict[str, list[Row]] = {part: [] for part in KEYS}
+    for task, row in decided:
+        if task.part in found:
+            found[task.part].append(row)
     grid = {"points": POINTS, "steps": [STIFF_STEPS[0], STIFF_STEPS[-1]]}
     return {"schema": SCHEMA, "parabolic": grid, "releases": releases_json(), **found}
 

@@ -9,39 +9,41 @@ from typing import Any
 
 from ..claims.flow import unmeasured
 from ..claims.identities import proofs
-from ..replay.golden import CaseResult, agreement, case_json
+from ..replay.golden import agreement, case_of
 from ..studies.flow import LONG_LADDER
-from ..studies.records import estimate_json, ladder_json, study_json
-from .measure import Measured, StochasticMeasured
+from .measure import OrderTask
+from .runner import PACKAGES, Row, Task
 
 SCHEMA = "semilinear-orders/1"
-PACKAGES = ("semilinear", "torch", "numpy", "scipy", "sympy", "mpmath")
 
 
-def orders_json(
-    measured: Sequence[Measured],
-    stochastic: Sequence[StochasticMeasured],
-    cases: Sequence[CaseResult],
-    solver_proofs: Sequence[Mapping[str, Any]],
-    quick: bool,
-) -> dict[str, Any]:
-    """A verification run: everything that was measured, and what is proved of it.
+def orders_json(decided: Sequence[tuple[Task, Row]], quick: bool) -> dict[str, Any]:
+    """A verification run: everything that was measured, what released code computed, what is proved of it.
 
-    solver_proofs: rows of `proofs.ProofTask`.
+    decided: tasks with their rows, in the order of the report.
     """
-    table = agreement(cases)
-    proved = {row["solver"]: row for row in solver_proofs}
+    parts: dict[str, list[Row]] = {part: [] for part in ("rows", "stochastic", "solvers", "replay")}
+    for task, row in decided:
+        parts.setdefault(task.part, []).append(row)
+    cases = [case for row in parts["replay"] for case in row["cases"]]
+    table = agreement(map(case_of, cases))
+    proved = {row["solver"]: row for row in parts["solvers"]}
+
+    def whole(row: Row) -> Row:
+        added = {"agreement": table.get(row["solver"].partition(",")[0])}
+        return row | added | {"proved": _orders(proved.get(row["solver"]))}
+
     return {
         "schema": SCHEMA,
         "quick": quick,
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "settings": _settings(measured),
-        "rows": [_row(m, table.get(m.expectation.solver), proved.get(m.expectation.label)) for m in measured],
-        "stochastic": [_stochastic_row(m, table.get(m.expectation.solver)) for m in stochastic],
+        "settings": _settings([task for task, _ in decided if isinstance(task, OrderTask)]),
+        "rows": [whole(row) for row in parts["rows"]],
+        "stochastic": [row | {"agreement": table.get(row["solver"])} for row in parts["stochastic"]],
         "identities": proofs(),
-        "replay": [case_json(c) for c in cases],
+        "replay": cases,
         "unmeasured": [
             {"solver": name, "reason": reason, "agreement": table.get(name)}
             for name, reason in unmeasured().items()
@@ -49,7 +51,13 @@ def orders_json(
     }
 
 
-def _settings(measured: Sequence[Measured]) -> list[dict[str, Any]]:
+def _orders(proof: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if proof is None or proof["refused"]:
+        return None
+    return {"own": proof["run"], "exact": proof["exact_start"]}
+
+
+def _settings(tasks: Sequence[OrderTask]) -> list[dict[str, Any]]:
     return [
         {
             "name": s.name,
@@ -63,49 +71,25 @@ def _settings(measured: Sequence[Measured]) -> list[dict[str, Any]]:
             "long_steps": LONG_LADDER[-1],
             "asserted": s.asserted,
         }
-        for s in dict.fromkeys(m.setting for m in measured)
+        for s in dict.fromkeys(t.setting for t in tasks)
     ]
 
 
-def _row(
-    m: Measured, released_code: dict[str, Any] | None, proof: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    e = m.expectation
-    solver = e.build()
-    proved = None
-    if proof is not None and not proof["refused"]:
-        proved = {"own": proof["run"], "exact": proof["exact_start"]}
-    return {
-        "solver": e.label,
-        "setting": m.setting.name,
-        "claimed": solver.claimed,
-        "paper": solver.paper,
-        "source": solver.source,
-        "own": study_json(m.own),
-        "exact": None if m.exact is m.own else study_json(m.exact),
-        "expected": {"own": e.own, "exact": e.exact},
-        "proved": proved,
-        "as_expected": m.as_expected,
-        "reason": e.reason,
-        "agreement": released_code,
-    }
-
-
-def _stochastic_row(m: StochasticMeasured, released_code: dict[str, Any] | None) -> dict[str, Any]:
-    e, s = m.expectation, m.study
-    solver = e.build()
-    return {
-        "solver": e.solver,
-        "claimed": solver.claimed,
-        "paper": solver.paper,
-        "source": solver.source,
-        "weak": estimate_json(s.weak) | {"verdict": s.against(solver.claimed)},
-        "strong": estimate_json(s.strong) | {"verdict": s.strong_verdict(solver.claimed)},
-        "mean": estimate_json(s.mean),
-        "variance": ladder_json(s.variance, s.nfe) | {"start": "own"},
-        "without_error": sorted(s.exact),
-        "expected": {"weak": e.weak, "strong": e.strong},
-        "as_expected": m.as_expected,
-        "reason": e.reason,
-        "agreement": released_code,
-    }
+def unexpected(data: Mapping[str, Any]) -> list[str]:
+    """What is not as it must be in a run, a line each."""
+    measured = (*data["rows"], *data["stochastic"])
+    lines = [
+        f"not as expected: {row['solver']} ({row.get('setting', 'stochastic')})"
+        for row in measured
+        if row["as_expected"] is False
+    ]
+    lines += [
+        f"not proved: {identity['statement']}: {identity['defects'][0]}"
+        for identity in data["identities"]
+        if identity["defects"]
+    ]
+    return lines + [
+        f"not as released: {case['file']} {case['index']} {case['solver']} {case['error']}"
+        for case in data["replay"]
+        if not case["ok"]
+    ]

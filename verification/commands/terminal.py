@@ -98,7 +98,8 @@ def progress_bar(label: str) -> Iterator[Progress]:
     if not screen.is_terminal:
         yield _lines(label)
         return
-    with rich.progress.Progress(*COLUMNS, console=screen, transient=True) as columns:
+    shared = sys.stdout.isatty()  # what is printed goes above the bar, unless a file takes it
+    with rich.progress.Progress(*COLUMNS, console=screen, transient=True, redirect_stdout=shared) as columns:
         task = columns.add_task(label, total=None)
         yield lambda done, total: columns.update(task, completed=done, total=total)
 

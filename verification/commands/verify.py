@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import itertools
+import os
 import time
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from ..studies.progress import Progress, counted
 from .terminal import FAILED, OK, UsageError, console, print_json, progress_bar, writable_folder
+
+DECIDED = ".decided.jsonl"
+"""Where a run keeps its rows until it ends."""
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
     """Add the command's parser."""
     verify: argparse.ArgumentParser = commands.add_parser(
-        "verify", help="the main job: measure every solver, replay every golden file"
+        "verify",
+        help="the main job: measure and prove every solver, replay every golden file",
+        description="Measure and prove every solver and replay every golden file; a line for each as it is "
+        "decided. What was decided survives an interruption: the same command goes on where it ended.",
     )
     verify.add_argument("--quick", action="store_true", help="main problem only, up to 512 steps")
+    verify.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only what bears on this solver or tableau, into the full reports that stand in --out",
+    )
     verify.add_argument(
         "--out", type=Path, default=Path("reports"), metavar="DIR", help="(default: %(default)s)"
     )
@@ -31,17 +40,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Replay, measure, prove, report."""
-    from ..campaign import prove as proofs
-    from ..campaign.measure import measure_all, stochastic_tasks, tasks
-    from ..campaign.records import orders_json
-    from ..replay.golden import DATA, replay_file
-    from ..reporting import orders as report
-    from ..reporting import proofs as proof_report
-    from ..reporting.stability_plot import plot_panels
-
+    """Decide, report, judge."""
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
+    if options.only and options.quick:
+        raise UsageError("--only goes into full reports, got --quick")
     if options.out.exists() and not options.out.is_dir():
         raise UsageError(f"--out must be a folder, got the file {options.out}")
     try:
@@ -50,91 +53,81 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"--out: {options.out} cannot be made: {error.strerror}") from error
     writable_folder(options.out, "--out")
     began = time.perf_counter()
+
+    from ..campaign import plan
+    from ..campaign import prove as proofs
+    from ..campaign.records import orders_json, unexpected
+
+    planned = plan.tasks(options.quick)
+    try:
+        chosen = plan.about(planned, options.only) if options.only else planned
+    except ValueError as error:
+        raise UsageError(f"--only: {error}") from error
     screen = console(stderr=options.json)
-    files = sorted(DATA.glob("*.json"))
-    with progress_bar("replaying released code") as progress:
-        cases = [case for path in counted(files, progress) for case in replay_file(path)]
-    count = len(tasks(options.quick)) + len(stochastic_tasks(options.quick))
-    with progress_bar("measuring orders") as progress:
-        measured, stochastic = measure_all(options.quick, _ticks(progress, count), options.workers)
-    planned = proofs.tasks(options.quick)
-    with progress_bar("proving orders") as progress:
-        proved = proofs.prove_all(planned, _ticks(progress, len(planned)), options.workers)
-    data = orders_json(measured, stochastic, cases, proved["solvers"], options.quick)
-    paths = report.write(options.out, data)
-    if not options.quick:
-        paths += proof_report.write(options.out, proved)
-        paths.append(options.out / "stability.png")
-        plot_panels(proofs.drawn_regions(), paths[-1])
+    rows = _decided(options, chosen, screen)
+    if options.only:
+        rows = dict(plan.committed(options.out, planned)) | rows
+    decided = [(task, rows[task]) for task in planned if task in rows]
+    data, proved = orders_json(decided, options.quick), proofs.proofs_json(decided)
+    whole = len(decided) == len(planned)
+    paths = _write(options, data, proved) if whole else []
     if options.json:
         print_json(data)
-    else:
-        _print_orders(screen, data)
-        screen.print(f"wrote {', '.join(str(p) for p in paths)} in {time.perf_counter() - began:.0f} s")
-    unexpected = [row for row in (*data["rows"], *data["stochastic"]) if row["as_expected"] is False]
-    unproved = [identity for identity in data["identities"] if identity["defects"]]
-    failed = [case for case in data["replay"] if not case["ok"]]
-    contradicted = proofs.failures(proved)
-    for failure in contradicted:
-        screen.print(f"[red]not as proved:[/] {failure}")
-    for row in unexpected:
-        screen.print(f"[red]not as expected:[/] {row['solver']} ({row.get('setting', 'stochastic')})")
-    for identity in unproved:
-        screen.print(f"[red]not proved:[/] {identity['statement']}: {identity['defects'][0]}")
-    for case in failed:
-        screen.print(
-            f"[red]not as released:[/] {case['file']} {case['index']} {case['solver']} {case['error']}"
-        )
-    return FAILED if unexpected or unproved or failed or contradicted else OK
+    failures = [*proofs.failures(proved), *unexpected(data)]
+    for failure in failures:
+        screen.print(f"[red]{failure}[/]", highlight=False)
+    screen.print(_summary(data, proved), highlight=False)
+    wrote = f"wrote {', '.join(map(str, paths))}" if whole else f"no full reports stand in {options.out}"
+    screen.print(f"{wrote}; {time.perf_counter() - began:.0f} s", highlight=False)
+    return FAILED if failures else OK
 
 
-def _ticks(progress: Progress, total: int) -> Callable[[Any], None]:
-    """Called with each task that is done."""
-    done = itertools.count(1)
-    return lambda task: progress(next(done), total)
+def _decided(options: argparse.Namespace, chosen: Any, screen: Any) -> dict[Any, Any]:
+    """Tasks with their rows; a line for each on the way."""
+    from ..campaign.runner import Store, decide
+    from ..reporting.lines import line
+
+    store = None if options.only else Store(options.out / DECIDED)
+    if store is not None and len(store):
+        screen.print(f"{len(store)} rows stand from a run that was interrupted", highlight=False)
+    rows: dict[Any, Any] = {}
+    with (
+        progress_bar("verifying") as progress,
+        ProcessPoolExecutor(options.workers or os.cpu_count()) as pool,
+    ):
+        for task, row in decide(chosen, pool, store):
+            rows[task] = row
+            progress(len(rows), len(chosen))
+            if text := line(task.part, row):
+                screen.print(text, highlight=False, markup=False, soft_wrap=True)
+    if store is not None:
+        store.remove()
+    return rows
 
 
-def _print_orders(screen: Console, data: Any) -> None:
-    from rich import box
+def _write(options: argparse.Namespace, data: Any, proved: Any) -> list[Path]:
+    from ..campaign import prove as proofs
+    from ..reporting import orders as report
+    from ..reporting import proofs as proof_report
+    from ..reporting.stability_plot import plot_panels
 
-    from ..reporting.orders import interval, released_code, verdicts
+    paths = report.write(options.out, data)
+    if options.quick:
+        return paths
+    paths += proof_report.write(options.out, proved)
+    if not options.only:
+        paths.append(options.out / "stability.png")
+        plot_panels(proofs.drawn_regions(), paths[-1])
+    return paths
 
-    for setting in data["settings"]:
-        title = f"{setting['name']}: {setting['problem']}, {setting['schedule']}, {setting['grid']}"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        for column in ("solver", "claimed", "own start", "exact start", "verdict", "expected", "vs release"):
-            table.add_column(column, no_wrap=True)
-        for row in (row for row in data["rows"] if row["setting"] == setting["name"]):
-            table.add_row(
-                row["solver"],
-                str(row["claimed"]),
-                interval(row["own"]),
-                "" if row["exact"] is None else interval(row["exact"]),
-                verdicts(row),
-                {True: "yes", False: "NO", None: "-"}[row["as_expected"]],
-                released_code(row["agreement"]).replace("*", ""),
-            )
-        screen.print(table)
-    table = Table(
-        title="stochastic solvers, on Gaussian data",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for column in ("solver", "claimed", "weak", "strong", "verdict", "expected", "vs release"):
-        table.add_column(column, no_wrap=True)
-    for row in data["stochastic"]:
-        table.add_row(
-            row["solver"],
-            str(row["claimed"]),
-            interval(row["weak"]),
-            interval(row["strong"]),
-            f"{row['weak']['verdict']} / {row['strong']['verdict']}",
-            {True: "yes", False: "NO", None: "-"}[row["as_expected"]],
-            released_code(row["agreement"]).replace("*", ""),
-        )
-    screen.print(table)
-    proved = sum(not identity["defects"] for identity in data["identities"])
-    screen.print(f"{proved} of {len(data['identities'])} identities between solvers proved")
+
+def _summary(data: Any, proved: Any) -> str:
+    verdicts = [row["own"]["verdict"] for row in data["rows"] if row["setting"] == "main"]
+    held, refuted = (sum(v in of for v in verdicts) for of in (("consistent", "higher"), ("lower",)))
+    identities = sum(not identity["defects"] for identity in data["identities"])
     agree = sum(case["ok"] for case in data["replay"])
-    screen.print(f"{agree} of {len(data['replay'])} golden cases agree with the released code")
+    return (
+        f"of {len(verdicts)} claims {held} hold, {refuted} are refuted; {len(proved['solvers'])} solvers "
+        f"proved; {identities} of {len(data['identities'])} identities proved; {agree} of "
+        f"{len(data['replay'])} cases agree with the released code"
+    )

@@ -8,8 +8,9 @@ recorded: the final state, intermediate states, model inputs, accepted times.  N
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,12 @@ def case_json(result: CaseResult) -> dict[str, Any]:
         "error": result.error,
         "note": result.note,
     }
+
+
+def case_of(data: Mapping[str, Any]) -> CaseResult:
+    """A replayed case from its JSON data."""
+    infinite = {key: math.inf for key in ("difference", "times_difference") if data[key] is None}
+    return CaseResult(**{f.name: data[f.name] for f in fields(CaseResult)} | infinite)
 
 
 def agreement(cases: Iterable[CaseResult]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,126 @@
+"""The runner: tasks over any executor, each decided row at once, and kept where an interruption cannot take
+it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, as_completed
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import threadpoolctl
+
+Row = dict[str, Any]
+PACKAGES = ("semilinear", "torch", "numpy", "scipy", "sympy", "mpmath")
+
+
+class Task(Protocol):
+    """Something to decide, small enough to be sent to a worker.
+
+    part: which table its row belongs to.  key: what tells it from the others of that part.
+    """
+
+    part: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        """What tells the task from the others of its part."""
+
+    def run(self) -> Row:
+        """The row, as JSON data."""
+
+
+def run(task: Task) -> Row:
+    """Run one task, on one thread: processes that share cores must not wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
+    with threadpoolctl.threadpool_limits(1):
+        return task.run()
+
+
+def decide(
+    tasks: Sequence[Task], executor: Executor, store: Store | None = None
+) -> Iterator[tuple[Task, Row]]:
+    """Every task with its row: first those that are in the store, then each as it is decided.
+
+    What is not begun is given up where the caller stops, or a task raises.
+    """
+    waiting: dict[Future[Row], Task] = {}
+    for task in tasks:
+        row = None if store is None else store.get(task)
+        if row is None:
+            waiting[executor.submit(run, task)] = task
+        else:
+            yield task, row
+    try:
+        for future in as_completed(waiting):
+            task, row = waiting[future], future.result()
+            if store is not None:
+                store.add(task, row)
+            yield task, row
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+class Store:
+    """Rows that are decided, a line of JSON each, for the source and the packages that decided them.
+
+    path: of the file; one that other source or other packages wrote is begun anew.  A last line that an
+    interruption cut is not read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.mark = path, fingerprint()
+        self._rows: dict[tuple[str, str], Row] = {}
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        if lines and _read(lines[0]) == {"fingerprint": self.mark}:
+            for line in lines[1:]:
+                if (data := _read(line)) is not None:
+                    self._rows[data["part"], data["key"]] = data["row"]
+        else:
+            path.write_text(json.dumps({"fingerprint": self.mark}) + "\n", encoding="utf-8")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get(self, task: Task) -> Row | None:
+        """The row of a task; None where it is not decided."""
+        return self._rows.get((task.part, task.key))
+
+    def add(self, task: Task, row: Row) -> None:
+        """Keep a row."""
+        self._rows[task.part, task.key] = row
+        line = json.dumps({"part": task.part, "key": task.key, "row": row}, allow_nan=False)
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+    def remove(self) -> None:
+        """Delete the file, once its rows stand in a report."""
+        self.path.unlink(missing_ok=True)
+
+
+def _read(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def fingerprint() -> str:
+    """Of the source of every layer and of the packages beneath: what decides a row."""
+    import semilinear.analysis
+    import semilinear.integrators
+    import semilinear.verification
+
+    found = hashlib.sha256(repr([(name, version(name)) for name in PACKAGES]).encode())
+    for layer in (semilinear.integrators, semilinear.analysis, semilinear.verification):
+        root = Path(layer.__path__[0])
+        for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".txt", ".json")):
+            found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return found.hexdigest()
