@@ -89,11 +89,12 @@ def _cells(tableau: Tableau, show: Callable[[Expr], Any], low: str) -> list[list
     def row(label: str, weights: Weights, available: int) -> list[str]:
         return [label, *("" if k >= available else str(show(weights.get(k, Integer(0)))) for k in keys)]
 
-    size = len(tableau.stages) + 1
+    *stages, (_, _, output) = tableau.rows()
+    size = len(stages) + 1
     return [
         ["", *(str(show(_evaluation(k))) for k in keys)],
-        *(row(str(show(c)), a, i) for i, (c, a) in enumerate(zip(tableau.c, tableau.a, strict=True), 1)),
-        row("", tableau.b, size),
+        *(row(str(show(c)), weights, i) for i, (_, c, weights) in enumerate(stages, 1)),
+        row("", output, size),
         *([] if tableau.b_low is None else [row(low, tableau.b_low, size)]),
     ]
 
