@@ -19,8 +19,8 @@ import math
 from itertools import pairwise
 from typing import Any
 
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Value, multiprecision
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.phi import phi as numeric_phi
 from semilinear.integrators.tableaux.evaluate import evaluator
 from semilinear.integrators.tableaux.tableau import _OMEGAS, Tableau, Weights, z
@@ -54,8 +54,7 @@ class LocalError:
     """
 
     def __init__(self, form: FormName = "lambda", *, linearised: bool = False) -> None:
-        if form not in FORMS:
-            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {shown(form)}")
+        checks.one_of("form", form, FORMS)
         self._xp = multiprecision(DIGITS)
         self.number = number = self._xp.number
         self._linear = [number(v) if form == "lambda" else number(0) for v in _L]

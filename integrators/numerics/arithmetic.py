@@ -19,7 +19,7 @@ import numpy as np
 import sympy
 import torch
 
-from .messages import shown
+from . import checks
 
 Value = Any
 """A float, numpy array, torch tensor, mpmath number, or numpy object array of mpmath numbers."""
@@ -218,8 +218,7 @@ def multiprecision(digits: int) -> Arithmetic:
 
     Raises ValueError unless 1 <= digits <= 10000.
     """
-    if not isinstance(digits, int) or isinstance(digits, bool) or not 1 <= digits <= MAX_DIGITS:
-        raise ValueError(f"digits must be an integer from 1 to {MAX_DIGITS}, got {shown(digits)}")
+    digits = checks.integer("digits", digits, 1, MAX_DIGITS)
     context = mpmath.MPContext()
     context.dps = digits
     return _of_context(context, digits)

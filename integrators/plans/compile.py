@@ -13,6 +13,7 @@ import numpy as np
 from ..diffusion.grids import Grid, Times, uniform_lambda, user
 from ..diffusion.prediction import check_prediction
 from ..diffusion.schedule import Schedule
+from ..numerics import checks
 from ..numerics.arithmetic import Value, choose
 from ..numerics.messages import shown
 from ..solver import FINAL_CHOICES, Final, FinalChoice, Solver, lowered
@@ -56,20 +57,18 @@ def compile_plan(
     Raises ValueError or TypeError, naming the argument, for anything that cannot be compiled; nothing is
     replaced silently.
     """
-    for name, value, kind in (("solver", solver, Solver), ("schedule", schedule, Schedule)):
-        if not isinstance(value, kind):
-            raise TypeError(f"{name} must be a {kind.__name__}, got {shown(value)}")
-    if grid is not None and not isinstance(grid, Grid):
-        raise TypeError(f"grid must be a Grid or None, got {shown(grid)}")
-    for name, flag in (("denoise", denoise), ("noise_at_end", noise_at_end)):
-        if not isinstance(flag, bool):
-            raise TypeError(f"{name} must be True or False, got {shown(flag)}")
+    checks.instance("solver", solver, Solver)
+    checks.instance("schedule", schedule, Schedule)
+    if grid is not None:
+        checks.instance("grid", grid, Grid)
+    checks.flag("denoise", denoise)
+    checks.flag("noise_at_end", noise_at_end)
     for name, value in (("t_start", t_start), ("t_end", t_end)):
         if not (value is None or isinstance(value, numbers.Real) or hasattr(value, "context")):
             raise TypeError(f"{name} must be a number, got {shown(value)}")
     steps = int(steps) if isinstance(steps, np.integer) else steps
-    _choice("start", start, STARTS)
-    _choice("final", final, FINAL_CHOICES)
+    checks.one_of("start", start, STARTS)
+    checks.one_of("final", final, FINAL_CHOICES)
     check_prediction(prediction)
     xp = choose(digits)
     if times is not None:
@@ -147,8 +146,3 @@ def _ending(solver: Solver, schedule: Schedule, final: FinalChoice, nodes: Times
     if final != "released":
         return final
     return solver.final.final(len(nodes) - 1, bool(schedule.formulas.sigma(nodes[-1]) == 0))
-
-
-def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")

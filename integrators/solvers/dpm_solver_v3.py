@@ -21,11 +21,12 @@ from sympy import Expr, Integer, Rational, Symbol
 from ..diffusion.grids import Grid, Times
 from ..diffusion.schedule import Schedule
 from ..forms.model_statistics import model_statistics
+from ..numerics import checks
 from ..numerics.arithmetic import Value
 from ..numerics.messages import shown
 from ..solver import Final, FinalPolicy, Ramp, Repeat, Sequence, Solver, StepContext
 from ..statistics.files import load
-from ..statistics.smooth import ABSENT, Statistics, check_word
+from ..statistics.smooth import ABSENT, Statistics
 from ..statistics.table import smooth
 from ..tableaux.tableau import N, P, Stage, Tableau, adams, interpolate, omega, phi
 
@@ -161,11 +162,10 @@ def multistep(
     solver is a formula only: it can be proved, but not compiled.
     Raises ValueError for another order or word, or a half of no corrector.
     """
-    given = _checked(order, statistics)
-    check_word("corrector", corrector, CORRECTORS)
-    check_word("half", half, HALVES)
-    if not isinstance(pseudo_predictor, bool):
-        raise ValueError(f"pseudo_predictor must be True or False, got {shown(pseudo_predictor)}")
+    order, given = checks.integer("order", order, 1, 3), _smooth(statistics)
+    checks.one_of("corrector", corrector, CORRECTORS)
+    checks.one_of("half", half, HALVES)
+    checks.flag("pseudo_predictor", pseudo_predictor)
     if half != "no" and corrector == "none":
         raise ValueError("half must be 'no' where corrector is 'none'")
     if corrector == "same" and order == 1:
@@ -202,7 +202,7 @@ def singlestep(order: int, *, statistics: Given | None = None) -> Solver:
     statistics: as for `multistep`, but at every lambda: its inner states lie between the nodes of a grid.
     Raises ValueError for another order.
     """
-    given = _checked(order, statistics)
+    order, given = checks.integer("order", order, 1, 3), _smooth(statistics)
     return Solver(
         name=f"dpm-solver-v3-{order}" + ("s" if order > 1 else ""),
         form=model_statistics(given),
@@ -213,9 +213,7 @@ def singlestep(order: int, *, statistics: Given | None = None) -> Solver:
     )
 
 
-def _checked(order: int, statistics: Given | None) -> Statistics:
-    if order not in (1, 2, 3) or isinstance(order, bool):
-        raise ValueError(f"order must be 1, 2 or 3, got {shown(order)}")
+def _smooth(statistics: Given | None) -> Statistics:
     if isinstance(statistics, (str, os.PathLike)):
         return smooth(load(statistics))
     if statistics is not None and not all(hasattr(statistics, part) for part in ("at", "moments", "place")):

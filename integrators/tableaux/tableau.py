@@ -23,6 +23,7 @@ from typing import Any, Literal
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
 
+from ..numerics import checks
 from ..numerics.messages import shown
 
 z = Symbol("z")
@@ -131,7 +132,7 @@ class Tableau:
         for name, row in (("output", self.output), ("low", self.low)):
             if row is not None:
                 weights_of(row, name, available=len(self.stages) + 1)
-        if not isinstance(self.stage_noise, bool) and self.stage_noise != "independent":
+        if self.stage_noise not in (False, True, "independent"):
             raise ValueError(
                 f"stage_noise must be False, True or 'independent', got {shown(self.stage_noise)}"
             )
@@ -351,8 +352,7 @@ def lagrange(nodes: Sequence[Expr]) -> list[tuple[list[Expr], Expr]]:
 
 def adams(k: int) -> Tableau:
     """Exponential Adams-Bashforth of order k on any step ratios: no stages, k - 1 past evaluations."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k must be an integer >= 1, got {shown(k)}")
+    k = checks.integer("k", k, 1)
     return Tableau((), interpolate({Integer(0): N(0)} | {-omega(j): P(j) for j in range(1, k)}))
 
 
@@ -364,8 +364,7 @@ def nested_collocation(order: int) -> Tableau:
     1 + order (order - 1)/2 evaluations; stiff order `order`.  Luan & Alhsmy, arXiv:2311.08600; NUMERICS.md
     3.8.6.  Raises ValueError for an order outside 1 .. `MAX_COLLOCATION`.
     """
-    if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= MAX_COLLOCATION:
-        raise ValueError(f"order must be an integer from 1 to {MAX_COLLOCATION}, got {shown(order)}")
+    order = checks.integer("order", order, 1, MAX_COLLOCATION)
     return nested([[Rational(i, size + 1) for i in range(1, size + 1)] for size in range(1, order)])
 
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 from semilinear.analysis.convergence import FLOORS, OrderEstimate, estimate_order
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import FLOAT64
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.tableaux.evaluate import evaluator
 from semilinear.integrators.tableaux.tableau import Tableau, phi
 from sympy import Integer, expand
@@ -109,8 +109,7 @@ def integrate_linearised(
     tableau with past evaluations, without an embedded row where one is asked for, or with other row sums, and
     for steps < 1.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be an integer >= 1, got {shown(steps)}")
+    steps = checks.integer("steps", steps, 1)
     output = tableau.b_low if low else tableau.b
     if output is None or tableau.past:
         raise ValueError("tableau must be a one-step method, and have an embedded row if low is asked for")

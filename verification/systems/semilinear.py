@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 from semilinear.analysis.convergence import FLOORS, OrderEstimate, estimate_order
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import FLOAT64, Arithmetic, Value, choose
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.phi import phi
 from semilinear.integrators.tableaux.evaluate import evaluator
 from semilinear.integrators.tableaux.tableau import _OMEGAS, Tableau, z
@@ -103,8 +103,7 @@ def integrate(tableau: Tableau, problem: SemilinearProblem, steps: int) -> tuple
     sqrt(steps) steps, because weights of high order are large and cancel.  Raises ValueError for a tableau
     that keeps an evaluation (PEC: `carry`) or has parameters, or for steps < 1.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be an integer >= 1, got {shown(steps)}")
+    steps = checks.integer("steps", steps, 1)
     if tableau.carry is not None:
         raise ValueError(f"tableau must evaluate every step's start, got carry = {tableau.carry}")
     xp, basis = problem.xp, problem.basis
