@@ -24,7 +24,7 @@ def test_an_integer_of_any_kind_comes_back_as_an_int(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [*NO_NUMBERS, 2.0, sympy.Integer(2), 0, 4])
 def test_what_is_no_integer_of_the_range_is_named(value: Any) -> None:
-    with pytest.raises(ValueError, match="^n must be an integer from 1 to 3, got "):
+    with pytest.raises(ValueError, match=r"^n must be an integer from 1 to 3, got "):
         checks.integer("n", value, 1, 3)
 
 
@@ -38,7 +38,7 @@ def test_a_number_of_any_kind_comes_back_as_it_is(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [*NO_NUMBERS, math.inf, -math.inf, sympy.oo])
 def test_what_is_no_finite_number_is_named(value: Any) -> None:
-    with pytest.raises(ValueError, match="^x must be a finite number, got "):
+    with pytest.raises(ValueError, match=r"^x must be a finite number, got "):
         checks.number("x", value)
 
 
@@ -71,13 +71,13 @@ def test_an_exact_number_holds_all_digits_of_a_float() -> None:
 @pytest.mark.parametrize("value", ["c", 1, None, ["a"], True])
 def test_what_is_none_of_the_names_is_told_them(value: Any) -> None:
     checks.one_of("word", "b", ("a", "b"))
-    with pytest.raises(ValueError, match="^word must be one of a, b, got "):
+    with pytest.raises(ValueError, match=r"^word must be one of a, b, got "):
         checks.one_of("word", value, ("a", "b"))
 
 
 def test_true_is_not_the_integer_one() -> None:
     checks.one_of("degree", 1, (1, 3))
-    with pytest.raises(ValueError, match="^degree must be one of 1, 3, got True"):
+    with pytest.raises(ValueError, match=r"^degree must be one of 1, 3, got True"):
         checks.one_of("degree", True, (1, 3))
 
 

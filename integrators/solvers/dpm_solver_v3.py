@@ -160,7 +160,8 @@ def multistep(
     "written" (paper, Sec. 3.3), or at t > 1/2 only, as "released".
     statistics: of the model, or a file of them (`statistics.files.save`), made smooth.  Without them the
     solver is a formula only: it can be proved, but not compiled.
-    Raises ValueError for another order or word, or a half of no corrector.
+    Raises ValueError for another order or word, or a half of no corrector; TypeError for statistics or a
+    pseudo_predictor of another class.
     """
     order, given = checks.integer("order", order, 1, 3), _smooth(statistics)
     checks.one_of("corrector", corrector, CORRECTORS)

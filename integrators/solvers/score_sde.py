@@ -227,7 +227,7 @@ def ancestral_released(*, n: int | None = None) -> Solver:
     """
 
     def chosen(schedule: Schedule) -> tuple[Table, Rule]:
-        checks.one_of("schedule of released ancestral sampling", schedule.kind, ANCESTRAL)
+        checks.one_of("schedule of ancestral_released", schedule.kind, ANCESTRAL)
         return ANCESTRAL[schedule.kind]
 
     form = _released("ancestral", chosen, n)

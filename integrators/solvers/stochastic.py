@@ -113,7 +113,7 @@ def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Any = 1) -> Solver
 
     order 2: sample_dpmpp_2m_sde, type "dpmsolver" its "midpoint", "taylor" its "heun": the multistep rule, as
     it should be.  order 3: sample_dpmpp_3m_sde, whose second difference lacks its factor 2.
-    Raises ValueError for another order, or an eta that is not a rational number >= 0.
+    Raises ValueError for another order, or a negative eta.
     """
     order = checks.integer("order", order, 2, 3)
     if order == 3 and type != "dpmsolver":

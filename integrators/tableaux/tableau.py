@@ -132,7 +132,7 @@ class Tableau:
         for name, row in (("output", self.output), ("low", self.low)):
             if row is not None:
                 weights_of(row, name, available=len(self.stages) + 1)
-        if self.stage_noise not in (False, True, "independent"):
+        if not isinstance(self.stage_noise, bool) and self.stage_noise != "independent":
             raise ValueError(
                 f"stage_noise must be False, True or 'independent', got {shown(self.stage_noise)}"
             )
