@@ -22,7 +22,6 @@ import sympy
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.tableaux.tableau import (
-    _OMEGAS,
     MAX_STAGES,
     Stage,
     Tableau,
@@ -30,6 +29,7 @@ from semilinear.integrators.tableaux.tableau import (
     formula_of,
     omega,
     phi,
+    ratio_of,
     z,
 )
 from sympy import Expr, Integer, Rational, Symbol
@@ -109,7 +109,7 @@ class Ansatz:
         found = {s for row in self.rows for s in row.c.free_symbols}
         found |= {s for row in self.rows for x in row.terms.values() for s in x.free_symbols}
         found |= {s for row in self.rows for w in (row.given or {}).values() for s in w.free_symbols}
-        return frozenset(s for s in found if s is not z and s not in _OMEGAS)
+        return frozenset(s for s in found if s is not z and ratio_of(s) is None)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import textwrap
 from typing import Any
 
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.tableaux.tableau import _EVALUATIONS, _OMEGAS, Tableau, Weights
+from semilinear.integrators.tableaux.tableau import Tableau, Weights, key_of, ratio_of
 from sympy import Expr, Integer, Symbol
 from sympy.printing.latex import LatexPrinter
 from sympy.printing.str import StrPrinter
@@ -35,8 +35,8 @@ class _Latex(LatexPrinter):  # type: ignore[misc]
         return rf"\varphi_{{{k}}}{power}\left({argument}\right)"
 
     def _print_Symbol(self, e: Symbol, style: str = "plain") -> str:
-        if e in _OMEGAS:
-            return rf"\omega_{{{_OMEGAS[e]}}}"
+        if (j := ratio_of(e)) is not None:
+            return rf"\omega_{{{j}}}"
         name, *marks = e.name.split("_")
         return f"{name}_{{{','.join(marks)}}}" if marks else str(super()._print_Symbol(e, style))
 
@@ -115,9 +115,10 @@ class _Python(StrPrinter):  # type: ignore[misc]
     """sympy's text with N(i), P(j), omega(j) as calls, and no number that Python would round."""
 
     def _print_Symbol(self, e: Symbol) -> str:
-        for table, call in ((_OMEGAS, "omega"), (_EVALUATIONS, "N")):
-            if e in table:
-                return f"{call}({table[e]})" if table[e] >= 0 else f"P({-table[e]})"
+        if (j := ratio_of(e)) is not None:
+            return f"omega({j})"
+        if (key := key_of(e)) is not None:
+            return f"N({key})" if key >= 0 else f"P({-key})"
         return str(e.name)
 
     def _print_Rational(self, e: Any) -> str:

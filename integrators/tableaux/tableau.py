@@ -93,6 +93,16 @@ def evaluation(key: int) -> Symbol:
     return N(key) if key >= 0 else P(-key)
 
 
+def key_of(symbol: Symbol) -> int | None:
+    """The key of an evaluation's weight: i for N(i), -j for P(j); None for a symbol that is none."""
+    return _EVALUATIONS.get(symbol)
+
+
+def ratio_of(symbol: Symbol) -> int | None:
+    """j for the step ratio omega(j), which says how far back P(j) lies; None for any other symbol."""
+    return _OMEGAS.get(symbol)
+
+
 def formula_of(weights: Weights) -> Expr:
     """The row with these weights, as `weights_of` takes it apart."""
     return sympy.Add(*(w * evaluation(key) for key, w in weights.items()))
@@ -187,7 +197,7 @@ class Tableau:
         rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
         symbols = {s for row in rows for w in row.values() for s in w.free_symbols}
         symbols |= {s for c in self.c for s in c.free_symbols}
-        return frozenset(s for s in symbols if s is not z and s not in _OMEGAS)
+        return frozenset(s for s in symbols if s is not z and ratio_of(s) is None)
 
     @cached_property
     def quadrature_order(self) -> int:

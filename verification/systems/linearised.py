@@ -11,11 +11,11 @@ import numpy as np
 from semilinear.analysis.convergence import FLOORS, OrderEstimate, estimate_order
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import FLOAT64
-from semilinear.integrators.tableaux.evaluate import evaluator
+from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
 from semilinear.integrators.tableaux.tableau import Tableau, phi
 from sympy import Integer, expand
 
-from .semilinear import LADDER, SemilinearProblem, Spectrum, maximum, rms
+from .semilinear import LADDER, SemilinearProblem, maximum, rms
 
 Vector = np.ndarray
 
@@ -123,7 +123,7 @@ def integrate_linearised(
         t = start + n * h
         j, f, v = problem.jacobian(t, u), problem.slope(t, u), problem.drift(t, u)
         values, vectors = np.linalg.eigh(j)
-        scope = Spectrum(h * values)
+        scope = AtZ(h * values)
         f_hat, v_hat = vectors.T @ f, vectors.T @ v
         known = {0: 0 * f_hat}
         change = 0 * u
