@@ -168,7 +168,7 @@ def sample_adaptive(
         else:
             kept = (2 * base,) if controller.recompute else (2 * base, 2 * base + 1)
             machine.keep(kept)
-            compiler.base = base
+            compiler.reject(base)
         growth = error ** (-1.0 / solver.claimed) if error > 0 else math.inf
         proposal = min(controller.safety * h * growth, lam_end - float(f.lam(t)))
         attempts.append(Attempt(from_t, h, error, error <= 1, proposal))
