@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics import checks
 
 from .extrapolation import RESOLUTION, Extrapolation, Reach, extrapolations, reach
 
@@ -116,8 +116,7 @@ class OrderEstimate:
 
     def verdict(self, claimed: float, max_half_width: float = MAX_HALF_WIDTH) -> Verdict:
         """How the observed order stands to a claimed one.  Raises ValueError unless that is finite."""
-        if not math.isfinite(claimed):
-            raise ValueError(f"claimed must be a finite number, got {shown(claimed)}")
+        checks.number("claimed", claimed)
         if self._open(claimed, max_half_width):
             return "inconclusive"
         if self._gap(claimed) <= 0:
@@ -246,8 +245,7 @@ def estimate_order(
     Raises ValueError for shapes that do not fit, an n that does not increase, or negative errors.
     """
     e = _checked(n, errors, floors)
-    if statistic not in STATISTICS:
-        raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}, got {shown(statistic)}")
+    checks.one_of("statistic", statistic, STATISTICS)
     summed = STATISTICS[statistic](e)
     points = usable_points(n, summed, floors)
     note = ""

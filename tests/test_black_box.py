@@ -220,7 +220,7 @@ def test_bits_per_dim_of_a_uniform_byte() -> None:
         (lambda: Solve(method="Radau"), "method must be one of RK45, RK23, DOP853"),
         (lambda: hutchinson(torch.zeros(2, 2)), r"probes must be a tensor of shape \(m, batch"),
         (lambda: hutchinson(torch.zeros(1, 2, 2))(field, X), r"probes must have shape \(m, 3, 2\)"),
-        (lambda: draw_probes("uniform", 1, X, 0), "kind must be rademacher or gaussian"),  # type: ignore[arg-type]
+        (lambda: draw_probes("uniform", 1, X, 0), "kind must be one of rademacher, gaussian"),  # type: ignore[arg-type]
         (lambda: draw_probes("gaussian", 0, X, 0), "m must be an integer >= 1"),
         (lambda: bits_per_dim(torch.zeros(1), 0), "dimension must be an integer >= 1"),
         (lambda: run(X[0]), r"x must have shape \(batch, ...\)"),

@@ -320,7 +320,7 @@ def test_every_statistic_of_a_golden_case_counts(index: int) -> None:
         ({"corrector is pseudo of order+1": True}, ""),
         ({"lower order at the last steps": False}, ""),
         ({"order": 2}, ""),
-        ({"order": 4}, "order must be 1, 2 or 3"),
+        ({"order": 4}, "order must be an integer from 1 to 3"),
         ({"ems": "none"}, "ems must be one of"),
         ({"step placement": "cubic"}, "step placement must be one of"),
         ({"steps": 9}, "grid_indexes holds 11 nodes for 10 times"),
@@ -447,19 +447,23 @@ def test_listed_names_are_those_of_their_arguments() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: multistep(4), "order must be 1, 2 or 3, got 4"),
-        (lambda: multistep(True), "order must be 1, 2 or 3, got True"),
-        (lambda: singlestep(0), "order must be 1, 2 or 3, got 0"),
+        (lambda: multistep(4), "order must be an integer from 1 to 3, got 4"),
+        (lambda: multistep(True), "order must be an integer from 1 to 3, got True"),
+        (lambda: singlestep(0), "order must be an integer from 1 to 3, got 0"),
         (lambda: multistep(2, "best"), "corrector must be one of none, same, pseudo, true, got 'best'"),
         (lambda: multistep(2, "same", half="x"), "half must be one of no, written, released, got 'x'"),
         (lambda: multistep(2, half="written"), "half must be 'no' where corrector is 'none'"),
         (lambda: multistep(1, "same"), "corrector must not be 'same' for order 1"),
-        (lambda: multistep(3, pseudo_predictor=1), "pseudo_predictor must be True or False"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_arguments_are_named(build: Callable[[], Solver], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_what_is_no_flag_is_refused() -> None:
+    with pytest.raises(TypeError, match="pseudo_predictor must be True or False, got 1"):
+        multistep(3, pseudo_predictor=1)  # type: ignore[arg-type]
 
 
 def test_what_is_no_statistics_is_refused() -> None:

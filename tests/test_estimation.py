@@ -282,7 +282,7 @@ def test_noised_states_are_reproducible_and_vary_smoothly_with_time() -> None:
         (lambda: estimate(MODEL, VP, given_draws, -1.0, 1.0, 4, moments="x"), "moments must be one of"),  # type: ignore[arg-type]
         (lambda: estimate(MODEL, VP, given_draws, -1.0, 1.0, 4, time="x"), "time must be one of forward"),  # type: ignore[arg-type]
         (lambda: estimate(MODEL, VP, given_draws, -1.0, 1.0, 4, prediction="x"), "prediction must be one of"),
-        (lambda: noised(torch.ones(3, 2), VP, 0, probes=0), "probes must be None or an integer >= 1"),
+        (lambda: noised(torch.ones(3, 2), VP, 0, probes=0), "probes must be an integer >= 1"),
         (lambda: noised(torch.ones(3, 2, dtype=torch.int64), VP, 0), "data must be a floating tensor"),
     ],
 )

@@ -125,7 +125,7 @@ def test_the_released_quadrature_is_needed_to_agree(monkeypatch: pytest.MonkeyPa
         (lambda c: c.update(noise_schedule={"kind": "triangular"}), "'triangular' is not known"),
         (lambda c: c.update(problem=3), "problem must hold"),
         (lambda c: c["x_final"].pop(), "recorded array has shape"),
-        (lambda c: c["options"].update(order=7), "order must be 1, 2 or 3"),
+        (lambda c: c["options"].update(order=7), "order must be an integer from 1 to 3"),
         (lambda c: c.update(options=["algorithm_type"]), "an object `options`"),
         (lambda c: c.update(x_init=[[0.0, 1.0, 2.0]]), "RuntimeError"),
         (lambda c: c.update(times="none"), "could not convert"),

@@ -258,9 +258,9 @@ def test_samplers_have_all_their_digits() -> None:
     [
         (lambda: k_diffusion.ddim_eta(1.5), r"eta must be a number in \[0, 1\], got 1.5"),
         (lambda: k_diffusion.euler_ancestral(float("nan")), r"eta must be a number in \[0, 1\]"),
-        (lambda: k_diffusion.euler_ancestral(s_noise=-1), "s_noise must be a number >= 0, got -1"),
-        (lambda: k_diffusion.heun_churn(-1), "s_churn must be a number >= 0, got -1"),
-        (lambda: k_diffusion.heun_churn(1, s_tmin="0"), "s_tmin must be a number >= 0, got '0'"),
+        (lambda: k_diffusion.euler_ancestral(s_noise=-1), "s_noise must be a non-negative number, got -1"),
+        (lambda: k_diffusion.heun_churn(-1), "s_churn must be a non-negative number, got -1"),
+        (lambda: k_diffusion.heun_churn(1, s_tmin="0"), "s_tmin must be a non-negative number, got '0'"),
         (
             lambda: k_diffusion.ancestral(make("ddpm"), "x"),
             "solver must be one of the probability flow, got ddpm",

@@ -82,12 +82,12 @@ def test_torch_numpy_and_multiprecision_draw_the_same_numbers() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, True, NONSENSE])
 def test_bad_seeds_are_refused(seed: Any) -> None:
-    for build in (
-        per_sample,
-        lambda s: per_sample(0, first_sample=s),
-        lambda s: BrownianPath(FORM, (0.5, 0.4), s),
+    for name, build in (
+        ("seed", per_sample),
+        ("first_sample", lambda s: per_sample(0, first_sample=s)),
+        ("seed", lambda s: BrownianPath(FORM, (0.5, 0.4), s)),
     ):
-        with pytest.raises(ValueError, match="seed must be an integer"):
+        with pytest.raises(ValueError, match=f"{name} must be an integer"):
             build(seed)
 
 

@@ -227,7 +227,7 @@ def test_errors_come_with_their_step_counts() -> None:
 
 @pytest.mark.parametrize("kind", ["", "Local", None, 1])
 def test_an_unknown_problem_is_rejected(kind: Any) -> None:
-    with pytest.raises(ValueError, match="kind must be 'local' or 'nonlocal'"):
+    with pytest.raises(ValueError, match="kind must be one of local, nonlocal"):
         parabolic(kind)
 
 

@@ -171,9 +171,9 @@ def test_the_release_s_gamma_costs_an_order(solver: Solver, order: int) -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: res.singlestep(4), "order must be 2 or 3, got 4"),
+        (lambda: res.singlestep(4), "order must be an integer from 2 to 3, got 4"),
         (lambda: res.singlestep(2, c3=1), "order 2 takes neither c3 nor released, got 1"),
-        (lambda: res.multistep(1), "order must be 2 or 3, got 1"),
+        (lambda: res.multistep(1), "order must be an integer from 2 to 3, got 1"),
         (lambda: res.singlestep(2, 0), r"c2 must be a number in \(0, 1\], got 0"),
         (lambda: res.singlestep(3, Rational(1, 2), Rational(3, 2)), r"c3 must be a number in \(0, 1\]"),
         (lambda: res.singlestep(3, Rational(2, 3)), "c2 and c3 must be such that RES-3S has a solution"),

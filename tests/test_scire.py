@@ -479,11 +479,11 @@ def test_the_edm_copy_runs_on_edms_schedule_and_asks_for_the_grid() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: scire.singlestep(4), "order must be 1, 2 or 3, got 4"),
-        (lambda: scire.agile(True), "order must be 1, 2 or 3, got True"),
-        (lambda: scire.multistep(0), "order must be 1, 2 or 3, got 0"),
-        (lambda: scire.singlestep(2, "v3"), "version must be one of v1, v2 in 'head', got 'v3'"),  # type: ignore[arg-type]
-        (lambda: scire.singlestep(2, "v2", snapshot="disc"), "version must be one of v1, ei in 'disc'"),
+        (lambda: scire.singlestep(4), "order must be an integer from 1 to 3, got 4"),
+        (lambda: scire.agile(True), "order must be an integer from 1 to 3, got True"),
+        (lambda: scire.multistep(0), "order must be an integer from 1 to 3, got 0"),
+        (lambda: scire.singlestep(2, "v3"), "version of 'head' must be one of v1, v2, got 'v3'"),  # type: ignore[arg-type]
+        (lambda: scire.singlestep(2, "v2", snapshot="disc"), "version of 'disc' must be one of v1, ei"),
         (lambda: scire.singlestep(3, "ei", snapshot="disc"), "without the recursive difference"),
         (lambda: scire.agile(3, "ei", snapshot="disc"), "without the recursive difference"),
         (
@@ -491,16 +491,16 @@ def test_the_edm_copy_runs_on_edms_schedule_and_asks_for_the_grid() -> None:
             "snapshot must be one that released multistep, got 'edm'",
         ),
         (lambda: scire.multistep(2, snapshot="tip"), "snapshot must be one of head, d30, sd, disc, edm"),
-        (lambda: scire.singlestep(2, phi=0), r"phi must be a number in \(0, infinity\), got 0"),
-        (lambda: scire.singlestep(2, phi="2/3"), "phi must be a number"),
-        (lambda: scire.multistep(2, phi=math.nan), "phi must be a number"),
-        (lambda: scire.multistep(2, phi=math.inf), "phi must be a number"),
-        (lambda: scire.agile(2, phi=True), "phi must be a number"),
-        (lambda: scire.kept_multistep(phi=None), "phi must be a number"),
+        (lambda: scire.singlestep(2, phi=0), r"phi must be a positive number, got 0"),
+        (lambda: scire.singlestep(2, phi="2/3"), "phi must be a positive number"),
+        (lambda: scire.multistep(2, phi=math.nan), "phi must be a positive number"),
+        (lambda: scire.multistep(2, phi=math.inf), "phi must be a positive number"),
+        (lambda: scire.agile(2, phi=True), "phi must be a positive number"),
+        (lambda: scire.kept_multistep(phi=None), "phi must be a positive number"),
         (lambda: scire.singlestep(2, r1=1.5), r"r1 must be a number in \(0, 1\], got 1.5"),
         (lambda: scire.singlestep(3, r2=-1), "r2 must be a number"),
         (lambda: scire.singlestep(3, r1=HALF, abscissae="grid"), "r1 and r2 cannot be given"),
-        (lambda: scire.singlestep(3, abscissae="inner"), "abscissae must be 'constant' or 'grid'"),
+        (lambda: scire.singlestep(3, abscissae="inner"), "abscissae must be one of constant, grid"),
         (lambda: scire.corrected_singlestep(3, "v0"), "version must be one of v1, v2, ei"),  # type: ignore[arg-type]
         (lambda: phi_1(0), "m must be an integer >= 1, got 0"),
         (lambda: phi_1(2.0), "m must be an integer >= 1, got 2.0"),
@@ -599,7 +599,7 @@ def test_another_option_is_another_result(index: int, change: dict[str, Any]) ->
         ({"time_grid": "cubic"}, "time_grid must be one of"),
         ({"mode": "adaptive"}, "mode must be one of"),
         ({"algorithm": "flow prediction"}, "algorithm must be one of"),
-        ({"order": 4}, "order must be 1, 2 or 3"),
+        ({"order": 4}, "order must be an integer from 1 to 3"),
     ],
 )
 def test_cases_that_cannot_be_built_say_why(change: dict[str, Any], message: str) -> None:

@@ -417,9 +417,12 @@ def test_the_released_factor_is_one_minus_beta() -> None:
     ("call", "message"),
     [
         (lambda: score_sde.ancestral("medium"), "variance must be one of large, small"),  # type: ignore[arg-type]
-        (lambda: score_sde.reverse_diffusion_released(n=0), "n must be an integer >= 1 or None"),
+        (lambda: score_sde.reverse_diffusion_released(n=0), "n must be an integer >= 1"),
         (lambda: score_sde.release_grid(0.0), r"eps must be a number in \(0, 1\)"),
-        (lambda: score_sde.ancestral_released().form(SUB), "schedule must be one of vp-linear, ve"),
+        (
+            lambda: score_sde.ancestral_released().form(SUB),
+            "schedule of ancestral_released must be one of vp-linear, ve",
+        ),
         (lambda: Langevin(VP, annealed_step(0.1), per_sample(0), 0), "n_steps must be an integer >= 1"),
         (
             lambda: Langevin(VP, annealed_step(0.1), per_sample(0), prediction="y"),

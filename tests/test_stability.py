@@ -397,7 +397,7 @@ def test_a_pole_of_second_order_has_no_limit() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("ddim",), TypeError, "tableau must be a Tableau, got str"),
+        (("ddim",), TypeError, "tableau must be a Tableau, got 'ddim'"),
         ((adams(2), ()), ValueError, "steps must be positive"),
         ((adams(2), (1, 0)), ValueError, "steps must be positive"),
         ((adams(2), (1, "x")), ValueError, "steps must be a real number, got 'x'"),

@@ -272,7 +272,7 @@ def test_bad_tables_are_named(changes: dict[str, Any], message: str) -> None:
         (lambda: constant(l=float("inf")), "l must be finite"),
         (lambda: from_functions(l_of, s_of, b_of, 3.0, 3.0), "low and high must be finite and increasing"),
         (lambda: from_functions(l_of, s_of, b_of, LOW, HIGH, 0), "degree must be an integer >= 1"),
-        (lambda: smooth(tabulate(10), 2), "degree must be 1, 3 or 5"),
+        (lambda: smooth(tabulate(10), 2), "degree must be one of 1, 3, 5"),
         (
             lambda: from_series(*(interpolate(wave, np.array([0.0, h]), 4) for h in (1.0, 2.0, 1.0))),
             "s must have the knots",

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.forms.form import data_in_lambda, noise_in_lambda, noise_in_rho, noise_in_time
 from semilinear.integrators.numerics.arithmetic import FLOAT64, multiprecision
+from semilinear.integrators.numerics.phi import phi as numeric_phi
 from semilinear.integrators.plans.scope import Scope
 from semilinear.integrators.solver import Repeat
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
-from semilinear.integrators.tableaux.evaluate import evaluator
+from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
 from semilinear.integrators.tableaux.tableau import (
     N,
     P,
@@ -22,16 +23,19 @@ from semilinear.integrators.tableaux.tableau import (
     Tableau,
     adams,
     at_zero,
+    evaluation,
     interpolate,
+    key_of,
     nested_collocation,
     omega,
     phi,
     phi1,
     phi2,
     phi3,
+    ratio_of,
     z,
 )
-from sympy import Integer, Rational
+from sympy import Integer, Rational, Symbol
 
 VP = vp_linear()
 FORMS = (noise_in_lambda, data_in_lambda, noise_in_rho, noise_in_time)
@@ -226,3 +230,23 @@ def test_the_quadrature_order_is_that_of_the_output_whatever_is_claimed(name: st
     tableau = CATALOGUE[name].tableau
     assert tableau.quadrature_order == order
     assert nested_collocation(max(tableau.past + 1, order)).quadrature_order >= order
+
+
+def test_every_symbol_of_a_formula_tells_what_it_belongs_to() -> None:
+    for key in (*range(5), *range(-4, 0)):
+        assert key_of(evaluation(key)) == key
+        assert ratio_of(evaluation(key)) is None
+    for j in range(1, 5):
+        assert ratio_of(omega(j)) == j
+        assert key_of(omega(j)) is None
+    assert ratio_of(z) is key_of(z) is None
+
+
+def test_a_formula_has_its_value_at_one_z_and_given_step_ratios_alone() -> None:
+    weight = omega(2) * phi(2, Rational(1, 2)) + z
+    value, own = evaluator(weight, FLOAT64), numeric_phi(2, -0.25)
+    rounding = 1e-15  # of a product and a sum
+    assert value(AtZ(-0.5, (0.75, 1.5))) == pytest.approx(1.5 * own - 0.5, abs=rounding)
+    assert value(AtZ(-0.5)) == pytest.approx(2 * own - 0.5, abs=rounding)  # equal steps: omega(2) = 2
+    with pytest.raises(ValueError, match="parameter r has no value"):
+        evaluator(Symbol("r") * z, FLOAT64)(AtZ(-0.5))

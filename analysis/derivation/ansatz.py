@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import sympy
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.tableaux.tableau import (
-    _OMEGAS,
     MAX_STAGES,
     Stage,
     Tableau,
@@ -29,6 +29,7 @@ from semilinear.integrators.tableaux.tableau import (
     formula_of,
     omega,
     phi,
+    ratio_of,
     z,
 )
 from sympy import Expr, Integer, Rational, Symbol
@@ -39,6 +40,7 @@ from ..orders.expansion import FORMS, FormName
 
 Arguments = Literal["own", "earlier"]
 """At which arguments the functions of a stage are taken: c z, or those of the stages before it too."""
+ARGUMENTS: tuple[Arguments, ...] = get_args(Arguments)
 
 Terms = Mapping[tuple[int, Expr], Expr]
 """(evaluation, function) -> coefficient: evaluation i >= 0 for N(i), -j for P(j)."""
@@ -107,7 +109,7 @@ class Ansatz:
         found = {s for row in self.rows for s in row.c.free_symbols}
         found |= {s for row in self.rows for x in row.terms.values() for s in x.free_symbols}
         found |= {s for row in self.rows for w in (row.given or {}).values() for s in w.free_symbols}
-        return frozenset(s for s in found if s is not z and s not in _OMEGAS)
+        return frozenset(s for s in found if s is not z and ratio_of(s) is None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,10 +151,9 @@ def ansatz(
     arguments: see `Arguments`.  In the form "rho" weights are numbers and there are no functions to choose.
     parallel: groups of stages, by number from 2, that do not use one another.  Raises ValueError.
     """
-    check_choice("form", form, FORMS)
-    check_choice("arguments", arguments, ("own", "earlier"))
-    if isinstance(past, bool) or not isinstance(past, int) or not 0 <= past < MAX_STAGES:
-        raise ValueError(f"past must be an integer from 0 to {MAX_STAGES - 1}, got {shown(past)}")
+    checks.one_of("form", form, FORMS)
+    checks.one_of("arguments", arguments, ARGUMENTS)
+    past = checks.integer("past", past, 0, MAX_STAGES - 1)
     at = tuple(_abscissa(i, c) for i, c in enumerate(abscissae, 1))
     own = indices if stage_indices is None else stage_indices
     for name, values in (("indices", indices), ("stage_indices", own)):
@@ -228,7 +229,7 @@ def exactly(name: str, value: Any) -> Expr:
 
     Texts are refused: sympy would evaluate them.  Raises ValueError for anything else.
     """
-    if isinstance(value, (int, Fraction)) and not isinstance(value, bool):
+    if isinstance(value, (int, Fraction)) and checks.is_number(value):
         return Rational(value)
     if isinstance(value, Expr) and not value.has(sympy.Float):
         return value
@@ -253,9 +254,3 @@ def _algebraic(value: Expr) -> bool:
         return not Field([value]).symbols
     except NotInRing:
         return False
-
-
-def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise ValueError unless value is one of those allowed."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")

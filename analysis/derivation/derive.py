@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.tableaux.tableau import Tableau, nested_collocation
 
-from ..orders.expansion import FormName, check_order
-from .ansatz import Ansatz, Arguments, ansatz, check_choice, embedded_ansatz, given_ansatz
+from ..orders.expansion import MAX_ORDER, FormName
+from .ansatz import Ansatz, Arguments, ansatz, embedded_ansatz, given_ansatz
 from .family import CONDITIONS, Conditions, Family, differences
 from .search import Search, check_form
 
@@ -69,8 +70,8 @@ def unknown_method(
     `ansatz`.  By default weights are made of phi_1 .. phi_order, those of stages of phi_1 .. phi_(order - 1),
     at the arguments of earlier stages too where conditions are stiff.  Raises ValueError.
     """
-    check_order("order", order)
-    check_choice("conditions", conditions, CONDITIONS)
+    order = checks.integer("order", order, 1, MAX_ORDER)
+    checks.one_of("conditions", conditions, CONDITIONS)
     stiff = conditions in ("stiff", "weak")
     top = range(1, order + 1)
     unknown = ansatz(
@@ -117,8 +118,8 @@ def unknown_row(
 
     linearised: L is the Jacobian (Rosenbrock type).  Raises ValueError.
     """
-    check_order("order", order)
-    check_choice("conditions", conditions, CONDITIONS)
+    order = checks.integer("order", order, 1, MAX_ORDER)
+    checks.one_of("conditions", conditions, CONDITIONS)
     top = range(1, order + 1) if indices is None else indices
     unknown = embedded_ansatz(tableau, indices=top, form=form, linearised=linearised)
     check_form(unknown, conditions)
@@ -136,5 +137,5 @@ def collocation(order: int) -> Family:
 
     Raises ValueError.
     """
-    check_order("order", order)
+    order = checks.integer("order", order, 1, MAX_ORDER)
     return Family(given_ansatz(nested_collocation(order)), order, "stiff")

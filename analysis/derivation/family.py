@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import sympy
 from semilinear.integrators.tableaux.tableau import Tableau
@@ -19,7 +19,7 @@ from .elimination import factors, solve
 
 Conditions = Literal["classical", "scalar", "stiff", "weak"]
 """For bounded L, for L a multiple of the identity, uniform in L, uniform with b_i(0) in the last order."""
-CONDITIONS: tuple[Conditions, ...] = ("classical", "scalar", "stiff", "weak")
+CONDITIONS: tuple[Conditions, ...] = get_args(Conditions)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.tableaux import printing
-from semilinear.integrators.tableaux.tableau import _EVALUATIONS, _OMEGAS, Tableau, Weights
+from semilinear.integrators.tableaux.tableau import Tableau, Weights, key_of, ratio_of
 from sympy import Expr, Integer, Symbol
 from sympy.printing.str import StrPrinter
 
@@ -78,9 +78,10 @@ class _Python(StrPrinter):  # type: ignore[misc]
     """sympy's text with N(i), P(j), omega(j) as calls, and no number that Python would round."""
 
     def _print_Symbol(self, e: Symbol) -> str:
-        for table, call in ((_OMEGAS, "omega"), (_EVALUATIONS, "N")):
-            if e in table:
-                return f"{call}({table[e]})" if table[e] >= 0 else f"P({-table[e]})"
+        if (j := ratio_of(e)) is not None:
+            return f"omega({j})"
+        if (key := key_of(e)) is not None:
+            return f"N({key})" if key >= 0 else f"P({-key})"
         return str(e.name)
 
     def _print_Rational(self, e: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import sympy
 from semilinear.integrators.diffusion.schedule import Formulas, Schedule
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import SYMBOLIC, Value
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.compiler import StepCompiler
@@ -86,8 +87,7 @@ def exact_steps(
 
     Raises ValueError for count < 1, or what cannot be written in closed form.
     """
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"count must be an integer >= 1, got {shown(count)}")
+    count = checks.integer("count", count, 1)
     schedule = open_schedule() if schedule is None else schedule
     compiler = StepCompiler(solver, schedule, prediction, SYMBOLIC)
     tableaux = solver.sequence.at(count, "full")

@@ -25,11 +25,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
-from typing import Literal
+from typing import Literal, get_args
 
 import sympy
 from semilinear.integrators.forms.form import Form
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.tableaux.tableau import Tableau, Weights, omega, phi, z
 from sympy import Expr
 
@@ -55,19 +55,7 @@ FormName = Literal["lambda", "rho", "t"]
 """An equation, by the variable that diffusion forms of its kind step in: u' = L u + N(u), y' = N(tau, y),
 y' = w(tau) N(tau, y).
 """
-FORMS: tuple[FormName, ...] = ("lambda", "rho", "t")
-
-
-def check_order(name: str, value: int, largest: int = MAX_ORDER) -> None:
-    """Raise ValueError unless value is an integer from 1 to `largest`."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
-        raise ValueError(f"{name} must be an integer from 1 to {largest}, got {shown(value)}")
-
-
-def check_form(name: str, value: str) -> None:
-    """Raise ValueError unless value names a form."""
-    if value not in FORMS:
-        raise ValueError(f"{name} must be one of {', '.join(FORMS)}, got {shown(value)}")
+FORMS: tuple[FormName, ...] = get_args(FormName)
 
 
 @dataclass(eq=False)
@@ -264,7 +252,7 @@ def duhamel(
     linearised: for a method of Rosenbrock type, whose L is the Jacobian at u_n.
     Raises NotInRing for entries outside the ring, ValueError for entries with a pole at z = 0.
     """
-    check_order("through", through)
+    through = checks.integer("through", through, 1, MAX_ORDER)
     ring = Ring(Field(expressions(tableau))) if ring is None else ring
     taylor = partial(_taylor, ring, through)
     return _expand(tableau, ring.field, taylor, through, "duhamel", Kind(linearised=linearised))
@@ -275,7 +263,7 @@ def unweighted(tableau: Tableau, through: int, ring: Ring | None = None) -> Expa
 
     Raises NotInRing and ValueError as `duhamel`.
     """
-    check_order("through", through)
+    through = checks.integer("through", through, 1, MAX_ORDER)
     ring = Ring(Field(expressions(tableau))) if ring is None else ring
     return _expand(tableau, ring.field, partial(_taylor, ring, 1), 1, "weight", Kind(False, False))
 
@@ -302,7 +290,7 @@ def weighted(
     Raises NotInRing for rows that are not linear in the moments phi(k, c); ValueError for a rule that leaves
     a constant N, or a stage, with weights that w does not multiply.
     """
-    check_order("through", through)
+    through = checks.integer("through", through, 1, MAX_ORDER)
     base = Field([*expressions(tableau), moments.moment(2, 0)]) if ring is None else ring.field
     powers = 1 if constant else through
     coefficients = partial(_moments, base, moments, powers)

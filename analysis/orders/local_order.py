@@ -19,11 +19,11 @@ import math
 from itertools import pairwise
 from typing import Any
 
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Value, multiprecision
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.phi import phi as numeric_phi
 from semilinear.integrators.tableaux.evaluate import evaluator
-from semilinear.integrators.tableaux.tableau import _OMEGAS, Tableau, Weights, z
+from semilinear.integrators.tableaux.tableau import Tableau, Weights, ratio_of, z
 from sympy import Expr, Rational, Symbol
 
 from .expansion import FORMS, FormName
@@ -54,8 +54,7 @@ class LocalError:
     """
 
     def __init__(self, form: FormName = "lambda", *, linearised: bool = False) -> None:
-        if form not in FORMS:
-            raise ValueError(f"form must be one of {', '.join(FORMS)}, got {shown(form)}")
+        checks.one_of("form", form, FORMS)
         self._xp = multiprecision(DIGITS)
         self.number = number = self._xp.number
         self._linear = [number(v) if form == "lambda" else number(0) for v in _L]
@@ -180,8 +179,8 @@ class _Point:
         if symbol is z:
             return self._h * self._rate
         number = self._problem.number
-        if symbol in _OMEGAS:
-            return number(sum(_STEPS[: _OMEGAS[symbol]]))
+        if (j := ratio_of(symbol)) is not None:
+            return number(sum(_STEPS[:j]))
         return number(Rational(sum(map(ord, symbol.name)) + 1, 307))
 
     def phi(self, k: int, c: Value) -> Value:

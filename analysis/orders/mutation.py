@@ -14,7 +14,7 @@ from functools import cache, cached_property
 
 import sympy
 from semilinear.integrators.diffusion.schedule import vp_linear
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.integrators.tableaux.tableau import Stage, Tableau, Weights, formula_of, phi, z
@@ -127,8 +127,8 @@ def campaign(
     progress: called with each case's name and number of mutants before they are tried.
     Raises ValueError for most < 1, ArithmeticError for a mutant whose measured order is no integer.
     """
-    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-        raise ValueError(f"most must be an integer >= 1 or None, got {shown(most)}")
+    if most is not None:
+        most = checks.integer("most", most, 1)
     found: list[Trial] = []
     for case in cases:
         every = list(mutants(case.tableau, moments=case.form != "lambda"))

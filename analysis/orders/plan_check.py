@@ -16,13 +16,12 @@ import sympy
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.forms.form import Exponential, FormOf, Step, data_in_lambda
 from semilinear.integrators.numerics.arithmetic import FLOAT64, Value, multiprecision
-from semilinear.integrators.numerics.phi import phi as exact_phi
 from semilinear.integrators.plans.compiler import StepCompiler
 from semilinear.integrators.plans.program import Row
 from semilinear.integrators.solver import Repeat, Solver
-from semilinear.integrators.tableaux.evaluate import evaluator
-from semilinear.integrators.tableaux.tableau import _OMEGAS, Tableau, Weights, z
-from sympy import Expr, Symbol
+from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
+from semilinear.integrators.tableaux.tableau import Tableau, Weights
+from sympy import Expr
 
 from .proof import key_name
 
@@ -71,16 +70,16 @@ def check_against_plan(
     plan_rows = [operation for operation in made.operations if isinstance(operation, Row)]
     states = {0: 0, **{-j: -j for j in range(1, tableau.past + 1)}}
     states |= {i: row.state for i, row in enumerate(plan_rows[: len(tableau.stages)], 1)}
-    scope = _Exact(step, [compiler.form.tau(t) for t in past])
+    exact = _Exact(step, [compiler.form.tau(t) for t in past])
     named = list(tableau.rows())
     if tableau.b_low is not None:
         named.insert(-1, ("low", sympy.Integer(1), tableau.b_low))
     found: list[Deviation] = []
     for (name, c, weights), row in zip(named, plan_rows, strict=True):
-        factor = scope.number(step.weight(FLOAT64.number(c)))
+        factor = exact.number(step.weight(FLOAT64.number(c)))
         numbers = {state: value for kind, state, value in row.terms if kind == "m"}
         found += _deviations(
-            name, weights, factor, {k: numbers.get(s, 0.0) for k, s in states.items()}, scope
+            name, weights, factor, {k: numbers.get(s, 0.0) for k, s in states.items()}, exact
         )
     return found
 
@@ -91,34 +90,26 @@ def worst(deviations: Sequence[Deviation]) -> Deviation:
 
 
 def _deviations(
-    name: str, weights: Weights, factor: Value, numbers: dict[int, Any], scope: _Exact
+    name: str, weights: Weights, factor: Value, numbers: dict[int, Any], exact: _Exact
 ) -> Iterator[Deviation]:
     for key, weight in weights.items():
-        exact = factor * scope(weight)
-        if not exact:
+        value = factor * exact(weight)
+        if not value:
             continue
-        largest = max(abs(factor * scope(term)) for term in sympy.Add.make_args(sympy.expand(weight)))
-        off = abs(scope.number(numbers[key]) - exact) / math.ulp(float(exact))
-        yield Deviation(name, key_name(key), float(off), float(largest / abs(exact)))
+        largest = max(abs(factor * exact(term)) for term in sympy.Add.make_args(sympy.expand(weight)))
+        off = abs(exact.number(numbers[key]) - value) / math.ulp(float(value))
+        yield Deviation(name, key_name(key), float(off), float(largest / abs(value)))
 
 
 class _Exact:
-    """The symbols of a weight in multiprecision, from the float64 numbers of a step."""
+    """Weights in multiprecision, from the float64 numbers of a step."""
 
     def __init__(self, step: Step, past_tau: Sequence[float]) -> None:
         self._xp = multiprecision(DIGITS)
         self.number = self._xp.number
-        self._z = self.number(step.z)
         # The ratio is rounded as the plan rounds it.
-        self._omegas = [self.number((step.tau0 - tau) / step.h) for tau in past_tau]
+        ratios = [self.number((step.tau0 - tau) / step.h) for tau in past_tau]
+        self._at = AtZ(self.number(step.z), ratios)
 
     def __call__(self, weight: Expr) -> Value:
-        return evaluator(weight, self._xp)(self)
-
-    def symbol(self, symbol: Symbol) -> Value:
-        """z, or a step ratio."""
-        return self._z if symbol is z else self._omegas[_OMEGAS[symbol] - 1]
-
-    def phi(self, k: int, c: Value) -> Value:
-        """phi_k(c z)."""
-        return exact_phi(k, c * self._z)
+        return evaluator(weight, self._xp)(self._at)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import sympy
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.tableaux.tableau import Tableau, omega
 from sympy import Expr, Integer, Symbol
@@ -31,7 +32,7 @@ from ..algebra.printable import printable
 from ..algebra.ring import Field, Ring, Scalar
 from ..algebra.trees import Tree, differential
 from .defects import Defects, residuals
-from .expansion import Expansion, FormName, check_form, check_order, expand, expressions, unread
+from .expansion import FORMS, Expansion, FormName, expand, expressions, unread
 from .stiff import StiffConditions
 
 CAP = 8
@@ -208,7 +209,7 @@ class Proof:
         Raises ValueError for an order that is not looked for.
         """
         if through is not None:
-            check_order("through", through, CAP)
+            through = checks.integer("through", through, 1, CAP)
         value = self.ring.field.expression
         last = self.classical + 1 if through is None else through
         found = [
@@ -255,9 +256,8 @@ def prove(
     Q(parameters)[z, 1/z, e^(q z)], ValueError for a coefficient with a pole at z = 0, for another form, and
     for a linearised method of a form without L.
     """
-    if not isinstance(tableau, Tableau):
-        raise TypeError(f"tableau must be a Tableau, got {shown(tableau)}")
-    check_form("form", form)
+    checks.instance("tableau", tableau, Tableau)
+    checks.one_of("form", form, FORMS)
     if linearised and form != "lambda":
         raise ValueError(f"a linearised method is one of form 'lambda', got form {shown(form)}")
     proof = Proof(tableau, linearised, form, at or {})

@@ -23,12 +23,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import sympy
 from semilinear.integrators.forms.form import Form, Measured
 from semilinear.integrators.forms.model_statistics import StatisticsWeight
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.solver import Final, Solver
 from semilinear.integrators.tableaux.tableau import MAX_STAGES, StepRatio, Tableau, omega
 from sympy import Expr, Integer, Symbol
@@ -42,7 +42,7 @@ from .moments import moments_of
 from .proof import CAP, Term, leading_terms
 
 Grid = Literal["any", "smooth", "equal"]
-GRIDS: tuple[Grid, ...] = ("any", "smooth", "equal")
+GRIDS: tuple[Grid, ...] = get_args(Grid)
 SMALL = Symbol("delta", positive=True)
 """The step of the equal grid of which a smooth grid is the image."""
 RUNS = (24, 48)
@@ -293,8 +293,7 @@ def prove_solver(
     `verification.studies.gaussian`), for one that moves to a noisier time, and for a discretised kernel.
     Rows outside the setting's expansion raise NotInRing when an order is asked for.
     """
-    if not isinstance(solver, Solver):
-        raise TypeError(f"solver must be a Solver, got {shown(solver)}")
+    checks.instance("solver", solver, Solver)
     if solver.stochastic or solver.noising is not None:
         raise ValueError(f"{solver.name} is stochastic: its orders are weak and strong ones, on an SDE")
     given = setting(solver.form(open_schedule()), points)

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import sympy
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import FLOAT64, Value, multiprecision
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.tableaux.tableau import Tableau, Weights, at_zero, omega, phi, z
@@ -65,8 +66,7 @@ class Amplification:
     parameters: Mapping[Symbol, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.tableau, Tableau):
-            raise TypeError(f"tableau must be a Tableau, got {type(self.tableau).__name__}")
+        checks.instance("tableau", self.tableau, Tableau)
         lengths = tuple(_exact("steps", s) for s in self.steps)
         if not lengths or not all(s > 0 for s in lengths):
             raise ValueError(f"steps must be positive numbers, at least one, got {shown(list(self.steps))}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
 
 from .amplification import Amplification
@@ -95,8 +96,7 @@ def region(method: Amplification, z: complex, points: int = 301) -> Region:
     Its window is that of `window`.
     Raises ValueError for z as `boundary_locus` does, or fewer than 9 points.
     """
-    if isinstance(points, bool) or not isinstance(points, int) or points < 9:
-        raise ValueError(f"points must be an integer >= 9, got {shown(points)}")
+    points = checks.integer("points", points, 9)
     points += 1 - points % 2  # the grid of double width has the same corners
     left, right, bottom, top = window(method, z)
     x, y = np.linspace(left, right, points), np.linspace(bottom, top, points)

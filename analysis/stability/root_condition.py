@@ -5,16 +5,15 @@ float64 decides where it can; an eigenvalue whose modulus it cannot tell from 1 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import sympy
 from semilinear.integrators.numerics.arithmetic import FLOAT64, Arithmetic, Value
-from semilinear.integrators.numerics.phi import phi
-from semilinear.integrators.tableaux.evaluate import evaluator
+from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
 from semilinear.integrators.tableaux.tableau import at_zero, z
-from sympy import Expr, Symbol
+from sympy import Expr
 
 DOUBT = 1e-13
 """Relative error of an eigenvalue in float64, where no other is near: see `spectrum`."""
@@ -28,38 +27,27 @@ class Point:
     """The numbers that coefficients are at one z, or an array of them; each is computed once."""
 
     def __init__(self, at: Value, xp: Arithmetic) -> None:
-        self._at, self._xp = at, xp
-        self._known: dict[Any, Value] = {}
-
-    def symbol(self, symbol: Symbol) -> Value:
-        """z."""
-        return self._at
-
-    def phi(self, k: int, c: Value) -> Value:
-        """phi_k(c z)."""
-        return self._remember((k, c), lambda: phi(k, c * self._at))
+        self._at, self._xp = AtZ(at), xp
+        self._known: dict[Expr, Value] = {}
 
     def value(self, expression: Expr) -> Value:
         """An exact coefficient; its limit at z = 0."""
-        return self._remember(expression, lambda: self._compute(expression))
+        if expression not in self._known:
+            self._known[expression] = self._compute(expression)
+        return self._known[expression]
 
     def _compute(self, expression: Expr) -> Value:
         if not has_pole(expression):
-            return evaluator(expression, self._xp)(self)
-        here, at_0 = np.asarray(self._at == 0), at_zero(expression)
+            return evaluator(expression, self._xp)(self._at)
+        here, at_0 = np.asarray(self._at.z == 0), at_zero(expression)
         if not here.any():
-            return evaluator(expression, self._xp)(self)
+            return evaluator(expression, self._xp)(self._at)
         if self._xp is not FLOAT64:
             if not at_0.is_finite:
                 raise ZeroDivisionError(f"{expression} has a pole at z = 0")
             return self._xp.number(at_0)
         limit = float(at_0) if at_0.is_finite else np.inf
-        return np.where(here, limit, evaluator(expression, self._xp)(self))
-
-    def _remember(self, key: Any, compute: Callable[[], Value]) -> Value:
-        if key not in self._known:
-            self._known[key] = compute()
-        return self._known[key]
+        return np.where(here, limit, evaluator(expression, self._xp)(self._at))
 
 
 def has_pole(expression: Expr) -> bool:

@@ -34,6 +34,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.files import write_atomically
 from semilinear.integrators.tableaux.tableau import Tableau
 from sympy import Expr, Symbol
@@ -247,8 +248,7 @@ def _check_keys(data: Mapping[str, Any]) -> None:
 
 def _one_of(data: Mapping[str, Any], key: str, allowed: tuple[Any, ...]) -> Any:
     value = data.get(key, allowed[0])
-    if value not in allowed:
-        fail(f"{key} must be one of {', '.join(allowed)}, got {repr(value)[:40]}")
+    checks.one_of(key, value, allowed, TableauFileError)
     return value
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..numerics import checks
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, multiprecision, of
 from ..numerics.messages import shown
 from ..numerics.tensors import is_tensor
@@ -79,35 +80,26 @@ def _check_betas(betas: Sequence[float]) -> tuple[float, ...]:
     return values
 
 
-def _check_count(n: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or n < 2:
-        raise ValueError(f"n must be an integer >= 2, got {shown(n)}")
-    return n
-
-
 def linear_betas(beta_start: float = 1e-4, beta_end: float = 0.02, n: int = 1000) -> tuple[float, ...]:
     """n betas spaced evenly from beta_start to beta_end.  Ho et al. 2020, Sec. 4."""
-    return _check_betas(np.linspace(beta_start, beta_end, _check_count(n)).tolist())
+    return _check_betas(np.linspace(beta_start, beta_end, checks.integer("n", n, 2)).tolist())
 
 
 def scaled_linear_betas(
     beta_start: float = 0.00085, beta_end: float = 0.012, n: int = 1000
 ) -> tuple[float, ...]:
     """n betas whose square roots are spaced evenly (latent diffusion).  Rombach et al. 2022."""
-    if not (beta_start > 0 and beta_end > 0):
-        raise ValueError(
-            f"beta_start and beta_end must be positive, got {shown(beta_start)} and {shown(beta_end)}"
-        )
-    return _check_betas((np.linspace(beta_start**0.5, beta_end**0.5, _check_count(n)) ** 2).tolist())
+    checks.number("beta_start", beta_start, above=0)
+    checks.number("beta_end", beta_end, above=0)
+    roots = np.linspace(beta_start**0.5, beta_end**0.5, checks.integer("n", n, 2))
+    return _check_betas((roots**2).tolist())
 
 
 def cosine_betas(n: int = 1000, *, offset: float = 0.008, max_beta: float = 0.999) -> tuple[float, ...]:
     """n betas of the cosine schedule, each at most max_beta.  Nichol & Dhariwal 2021, eq. 17."""
-    if not (np.isfinite(offset) and offset >= 0):
-        raise ValueError(f"offset must be a non-negative number, got {shown(offset)}")
-    if not 0 < max_beta < 1:
-        raise ValueError(f"max_beta must lie strictly between 0 and 1, got {shown(max_beta)}")
-    steps = np.arange(_check_count(n) + 1) / n
+    checks.number("offset", offset, least=0)
+    checks.number("max_beta", max_beta, above=0, below=1)
+    steps = np.arange(checks.integer("n", n, 2) + 1) / n
     alpha_bar = np.cos((steps + offset) / (1 + offset) * np.pi / 2) ** 2
     return _check_betas(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], max_beta).tolist())
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..numerics import checks
 from ..numerics.arithmetic import Fn, Value, choose, of
-from ..numerics.messages import shown
 from .schedule import Schedule
 
 Times = tuple[Value, ...]
@@ -47,13 +47,12 @@ class Grid:
         variable is infinite at an end (lambda at sigma = 0: end earlier and denoise, or choose another
         grid).
         """
-        if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
-            raise ValueError(f"n (the number of steps) must be an integer >= 1, got {shown(n)}")
+        n = checks.integer("n (the number of steps)", n, 1)
         schedule.check_time(t_start, "t_start")
         schedule.check_time(t_end, "t_end")
         if t_end == t_start:
             raise ValueError(f"t_end must differ from t_start = {t_start}, got {t_end}")
-        return self.divide(schedule, choose(digits).number(t_start), choose(digits).number(t_end), int(n))
+        return self.divide(schedule, choose(digits).number(t_start), choose(digits).number(t_end), n)
 
     def divide(self, schedule: Schedule, t_start: Value, t_end: Value, n: int) -> Times:
         """The rule alone, for an interval that has been checked."""
@@ -120,7 +119,7 @@ def from_sigma(schedule: Schedule, sigmas: Any, *, digits: int | None = None) ->
 
 def uniform_t(power: float = 1.0) -> Grid:
     """Uniform in t^(1/power): 1 is uniform in t, 2 the quadratic grid of DDIM and DEIS."""
-    p = _check_power("power", power)
+    p = float(checks.number("power", power, above=0))
     if p == 1.0:
         return Grid("t")
     return Grid(
@@ -138,7 +137,7 @@ def uniform_lambda() -> Grid:
 
 def karras(power: float = 7.0) -> Grid:
     """Uniform in rho^(1/power); 7 is EDM's grid.  Karras et al. 2022, eq. 5."""
-    p = _check_power("power", power)
+    p = float(checks.number("power", power, above=0))
     return Grid(
         "rho-power",
         (("power", p),),
@@ -149,9 +148,7 @@ def karras(power: float = 7.0) -> Grid:
 
 def nsr(k: float = 3.1) -> Grid:
     """Uniform in -log(rho + k rho_end); k = 0 is uniform in lambda.  Li et al. 2023 (SciRE), NSR-type."""
-    number = float(k)
-    if not (np.isfinite(number) and number >= 0):
-        raise ValueError(f"k must be a non-negative number, got {shown(k)}")
+    number = float(checks.number("k", k, least=0))
 
     def forward(s: Schedule, t: Value, end: Value) -> Value:
         xp = of(t)
@@ -169,7 +166,7 @@ def alternating(base: Grid, ratio: float = 2.0) -> Grid:
 
     Not smooth on purpose: constant or smoothly varying steps hide wrong step ratios in a multistep formula.
     """
-    r = _check_power("ratio", ratio)
+    r = float(checks.number("ratio", ratio, above=0))
 
     def fractions(n: int, number: Fn) -> list[Value]:
         lengths = [number(r) if i % 2 else number(1) for i in range(n)]
@@ -177,13 +174,6 @@ def alternating(base: Grid, ratio: float = 2.0) -> Grid:
 
     name, parameters = f"alternating-{base.name}", (*base.parameters, ("ratio", r))
     return replace(base, name=name, parameters=parameters, fractions=fractions)
-
-
-def _check_power(name: str, value: float) -> float:
-    number = float(value)
-    if not (np.isfinite(number) and number > 0):
-        raise ValueError(f"{name} must be a positive number, got {shown(value)}")
-    return number
 
 
 GRIDS: dict[str, Callable[..., Grid]] = {

@@ -20,8 +20,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..numerics import checks
 from ..numerics.arithmetic import Value, finite, of
-from ..numerics.messages import shown
 from ..numerics.tensors import is_tensor
 from .schedule import Formulas, Schedule
 
@@ -42,8 +42,7 @@ PREDICTIONS: dict[str, Callable[[Formulas, Value], tuple[Value, Value]]] = {
 
 def check_prediction(prediction: Any) -> None:
     """Raise ValueError for a name that is not a prediction type."""
-    if not isinstance(prediction, str) or prediction not in PREDICTIONS:
-        raise ValueError(f"prediction must be one of {', '.join(PREDICTIONS)}, got {shown(prediction)}")
+    checks.one_of("prediction", prediction, PREDICTIONS)
 
 
 def conversion(schedule: Schedule, prediction: str, target: Target, t: Value) -> tuple[Value, Value]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..numerics import checks
 from ..numerics.arithmetic import Arithmetic, Fn, Value, of
 from ..numerics.messages import shown
 from ..numerics.tensors import is_tensor
@@ -150,18 +151,6 @@ def _in_float64(formula: Fn, t: torch.Tensor) -> torch.Tensor:
     return result.to(t.dtype)
 
 
-def _positive(name: str, value: float, *, zero: bool = False) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not (np.isfinite(number) and (number > 0 or (zero and number == 0))):
-        raise ValueError(
-            f"{name} must be a {'non-negative' if zero else 'positive'} number, got {shown(value)}"
-        )
-    return number
-
-
 # --- the variance-preserving family: everything follows from log alpha ---
 
 
@@ -219,7 +208,8 @@ def _linear_beta(beta_0: float, beta_1: float) -> tuple[Fn, Fn, Fn]:
 
 
 def _check_betas(beta_0: float, beta_1: float) -> tuple[float, float]:
-    b0, b1 = _positive("beta_0", beta_0, zero=True), _positive("beta_1", beta_1)
+    b0 = float(checks.number("beta_0", beta_0, least=0))
+    b1 = float(checks.number("beta_1", beta_1, above=0))
     if b1 < b0:
         raise ValueError(f"beta_1 must not be less than beta_0 = {b0:g}, got {shown(beta_1)}")
     return b0, b1
@@ -271,7 +261,8 @@ def vp_cosine(offset: float = 0.008, *, normalized: bool = True) -> Schedule:
     Nichol & Dhariwal 2021, eq. 17.  normalized=False drops cos(theta_0): DEIS's convention, where sigma_0 >
     0.
     """
-    s = _positive("offset", offset, zero=not normalized)
+    bound = {"above": 0} if normalized else {"least": 0}
+    s = float(checks.number("offset", offset, **bound))
 
     def angles(t: Value) -> tuple[Value, Value, Value, Arithmetic]:
         xp = of(t)
@@ -369,7 +360,8 @@ def _unit_alpha(log_sigma: Fn, sigma: Fn, sigma_dot: Fn, t_of_sigma: Fn, t_of_lo
 
 def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Schedule:
     """alpha = 1, sigma = sigma_min (sigma_max/sigma_min)^t on [0, 1].  Song et al. 2021, eq. 31."""
-    low, high = _positive("sigma_min", sigma_min), _positive("sigma_max", sigma_max)
+    low = float(checks.number("sigma_min", sigma_min, above=0))
+    high = float(checks.number("sigma_max", sigma_max, above=0))
     if high <= low:
         raise ValueError(f"sigma_max must exceed sigma_min = {low:g}, got {shown(sigma_max)}")
 
@@ -396,7 +388,7 @@ def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Schedule:
 
 def edm(sigma_max: float = 80.0) -> Schedule:
     """alpha = 1, sigma = t on [0, sigma_max].  Karras et al. 2022, Sec. 4."""
-    high = _positive("sigma_max", sigma_max)
+    high = float(checks.number("sigma_max", sigma_max, above=0))
     formulas = _unit_alpha(
         log_sigma=lambda t: of(t).log(t),
         sigma=lambda t: 1 * t,

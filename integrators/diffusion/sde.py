@@ -22,8 +22,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..numerics import checks
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, of
-from ..numerics.messages import shown
 from . import schedule as schedules
 from .prediction import Model, convert
 from .schedule import Schedule
@@ -45,10 +45,8 @@ class DiffusionSDE:
     prior_std: float
 
     def __post_init__(self) -> None:
-        if not isinstance(self.schedule, Schedule):
-            raise TypeError(f"schedule must be a Schedule, got {shown(self.schedule)}")
-        if not (math.isfinite(self.prior_std) and self.prior_std > 0):
-            raise ValueError(f"prior_std must be a positive number, got {shown(self.prior_std)}")
+        checks.instance("schedule", self.schedule, Schedule)
+        checks.number("prior_std", self.prior_std, above=0)
 
     def f(self, t: Value) -> Value:
         """d log alpha/dt, the coefficient of the drift f(t) x."""

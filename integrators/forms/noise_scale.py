@@ -11,8 +11,6 @@ What makes noise is  growth(x) = dln(phi(x)/x)/dln x  alone; it is 0 for the pro
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +20,7 @@ import sympy
 from sympy import Expr, Integer, Mul, Rational, Symbol
 from sympy.codegen.cfunctions import log1p
 
+from ..numerics import checks
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, finite, of
 from ..numerics.messages import shown
 from ..numerics.quadrature import GAUSS
@@ -154,10 +153,10 @@ def sde_1(eta: Any = 0) -> NoiseScale:
 
 
 def _exact(name: str, value: Any) -> Rational:
-    number = isinstance(value, (numbers.Real, Rational, sympy.Float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, got {shown(value)}")
-    return Rational(value)
+    found = checks.exact(name, value)
+    if not isinstance(found, Rational):
+        raise ValueError(f"{name} must be a rational number, got {shown(value)}")
+    return found
 
 
 def traced(function: Callable[[Any], Any]) -> NoiseScale:

@@ -19,15 +19,14 @@ themselves, which draw no noise.
 from __future__ import annotations
 
 import itertools
-import numbers
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import sympy
-
 from ..diffusion.schedule import Schedule
+from ..numerics import checks
 from ..numerics.arithmetic import Arithmetic, Fn, Value, of
 from ..numerics.messages import shown
 from ..numerics.quadrature import GAUSS
@@ -70,12 +69,11 @@ class NoiseLevel:
 
 def square(tau: Any) -> Fraction:
     """tau^2 as an exact fraction.  Raises ValueError unless tau is a number >= 0 with a rational square."""
-    if isinstance(tau, sympy.Expr) and (tau**2).is_Rational and tau >= 0:
-        return Fraction(int((tau**2).p), int((tau**2).q))
-    number = isinstance(tau, numbers.Real) and not isinstance(tau, bool)
-    if not number or not 0 <= tau < float("inf"):
-        raise ValueError(f"tau must be a number >= 0 with a rational square, got {shown(tau)}")
-    return Fraction(tau) ** 2
+    if checks.is_number(tau) and 0 <= tau < math.inf:
+        squared = checks.exact("tau", tau) ** 2
+        if squared.is_Rational:
+            return Fraction(int(squared.p), int(squared.q))
+    raise ValueError(f"tau must be a number >= 0 with a rational square, got {shown(tau)}")
 
 
 def sde_data(tau: Tau = 1) -> FormOf:

@@ -18,7 +18,7 @@ import mpmath
 import numpy as np
 import sympy
 
-from .messages import shown
+from . import checks
 from .tensors import is_tensor
 
 if TYPE_CHECKING:
@@ -223,8 +223,7 @@ def multiprecision(digits: int) -> Arithmetic:
 
     Raises ValueError unless 1 <= digits <= 10000.
     """
-    if not isinstance(digits, int) or isinstance(digits, bool) or not 1 <= digits <= MAX_DIGITS:
-        raise ValueError(f"digits must be an integer from 1 to {MAX_DIGITS}, got {shown(digits)}")
+    digits = checks.integer("digits", digits, 1, MAX_DIGITS)
     context = mpmath.MPContext()
     context.dps = digits
     return _of_context(context, digits)

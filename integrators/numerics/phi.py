@@ -20,18 +20,13 @@ from typing import Any
 import numpy as np
 import sympy
 
+from . import checks
 from .arithmetic import Value, of
-from .messages import shown
 from .tensors import is_tensor
 
 MAX_K = 32
 _RADIUS = 10.5
 """Complex arguments within this radius are summed by the compensated series."""
-
-
-def _check_k(k: Any) -> None:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 0 <= k <= MAX_K:
-        raise ValueError(f"k must be an integer from 0 to {MAX_K}, got {shown(k)}")
 
 
 def _high(k: int) -> float:
@@ -217,7 +212,7 @@ def phi(k: int, z: Value) -> Value:
     units of the last place of the larger of |phi_k| and 1e-10. Raises ValueError for another k, TypeError
     for another kind of z.
     """
-    _check_k(k)
+    checks.integer("k", k, 0, MAX_K)
     k = int(k)
     if is_tensor(z):
         import torch
@@ -257,7 +252,7 @@ def phi_matrix(k: int, a: Value) -> Value:
     the norm of a, relative to the largest entry.
     Raises ValueError for another k or a matrix that is not square.
     """
-    _check_k(k)
+    checks.integer("k", k, 0, MAX_K)
     k = int(k)
     is_mp = hasattr(a, "ctx") and hasattr(a, "rows")
     shape = (a.rows, a.cols) if is_mp else tuple(getattr(a, "shape", ()))

@@ -17,8 +17,8 @@ import mpmath
 import numpy as np
 import sympy
 
+from . import checks
 from .arithmetic import Arithmetic, Value, multiprecision
-from .messages import shown
 
 Integrand = Callable[[Value], Value]
 """Nodes of shape (m,) -> values of shape (k, m)."""
@@ -149,8 +149,7 @@ class LeftRiemann:
     points: int = 10_000
 
     def __post_init__(self) -> None:
-        if isinstance(self.points, bool) or not isinstance(self.points, int) or self.points < 1:
-            raise ValueError(f"points must be an integer >= 1, got {shown(self.points)}")
+        checks.integer("points", self.points, 1)
 
     def integrate(
         self, f: Integrand, a: Value, b: Value, xp: Arithmetic, kinks: Sequence[Value] = ()

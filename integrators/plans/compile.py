@@ -5,7 +5,7 @@ What a plan holds stands in `program.py`, how one step is made in `compiler.py`.
 
 from __future__ import annotations
 
-import numbers
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from ..diffusion.grids import Grid, Times, uniform_lambda, user
 from ..diffusion.prediction import check_prediction
 from ..diffusion.schedule import Schedule
+from ..numerics import checks
 from ..numerics.arithmetic import Value, choose
 from ..numerics.messages import shown
 from ..solver import FINAL_CHOICES, Final, FinalChoice, Solver, lowered
@@ -56,66 +57,18 @@ def compile_plan(
     Raises ValueError or TypeError, naming the argument, for anything that cannot be compiled; nothing is
     replaced silently.
     """
-    for name, value, kind in (("solver", solver, Solver), ("schedule", schedule, Schedule)):
-        if not isinstance(value, kind):
-            raise TypeError(f"{name} must be a {kind.__name__}, got {shown(value)}")
-    if grid is not None and not isinstance(grid, Grid):
-        raise TypeError(f"grid must be a Grid or None, got {shown(grid)}")
-    for name, flag in (("denoise", denoise), ("noise_at_end", noise_at_end)):
-        if not isinstance(flag, bool):
-            raise TypeError(f"{name} must be True or False, got {shown(flag)}")
-    for name, value in (("t_start", t_start), ("t_end", t_end)):
-        if not (value is None or isinstance(value, numbers.Real) or hasattr(value, "context")):
-            raise TypeError(f"{name} must be a number, got {shown(value)}")
-    steps = int(steps) if isinstance(steps, np.integer) else steps
-    _choice("start", start, STARTS)
-    _choice("final", final, FINAL_CHOICES)
-    check_prediction(prediction)
-    xp = choose(digits)
-    if times is not None:
-        if t_start is not None or t_end is not None:
-            raise ValueError("times cannot be combined with t_start or t_end")
-        nodes = user(schedule, times, digits=digits)
-        budget = len(nodes) - 1 if steps is None else steps
-        if solver.sequence.steps(budget) != len(nodes) - 1:
-            needed = solver.sequence.steps(budget)
-            raise ValueError(f"times must hold {needed + 1} values for steps = {budget}, got {len(nodes)}")
-    else:
-        if steps is None or t_start is None or t_end is None:
-            raise ValueError("give times, or all of steps, t_start and t_end")
-        grid = uniform_lambda() if grid is None else grid
-        schedule.check_time(t_start, "t_start")
-        schedule.check_time(t_end, "t_end")
-        budget = steps
-        nodes = solver.sequence.times(grid, schedule, xp.number(t_start), xp.number(t_end), steps)
+    _check(solver, schedule, grid, (t_start, t_end), prediction, start, final, (denoise, noise_at_end))
+    nodes, budget, grid = _nodes(solver, schedule, steps, grid, t_start, t_end, times, digits)
     if nodes[-1] > nodes[0] and (solver.stochastic or denoise):
         what = f"{solver.name} is stochastic" if solver.stochastic else "denoise=True"
         raise ValueError(f"times must decrease where {what}, got {nodes[0]} to {nodes[-1]}")
     ending = _ending(solver, schedule, final, nodes)
-    tableaux = list(solver.sequence.at(budget, ending))
-    count, history = len(tableaux), solver.history
-    given = history if start == "exact" else 0
-    if given >= count:
-        raise ValueError(f"start='exact' of {solver.name} needs at least {given + 1} steps, got {count}")
-    if start == "high-order":
-        if solver.stochastic:
-            raise ValueError(f"start='high-order' is for deterministic solvers, got {solver.name}")
-        one_step = _high_order(solver)
-        for i in range(min(history, count)):
-            if i < count - lowered(ending, history):  # a step that is lowered at the end stays low
-                tableaux[i] = one_step
-
-    compiler = StepCompiler(solver, schedule, prediction, xp, grid, budget)
-    compiler.form = compiler.form.for_steps(count)
-    compiler.base, compiler.next_state = given, given + 1
-    before = tuple(compiler.remember(i, nodes[i]) for i in range(given))
-    made = [
-        compiler.step(tableaux[i], nodes[i], nodes[i + 1], i, count, i == count - 1 and not noise_at_end)
-        for i in range(given, count)
-    ]
-    if before:
-        first = made[0]
-        made[0] = PlanStep(first.t0, first.t1, (*before, *first.operations), first.output, first.low)
+    tableaux = _tableaux(solver, budget, start, ending)
+    given = solver.history if start == "exact" else 0
+    compiler = StepCompiler(
+        solver, schedule, prediction, choose(digits), grid, budget, count=len(tableaux), base=given
+    )
+    made = _steps(compiler, tableaux, nodes, given, noise_at_end)
     if denoise:
         made.append(compiler.denoise(nodes[-1]))
     return Plan(
@@ -130,6 +83,89 @@ def compile_plan(
         steps=tuple(made),
         increments=tuple(compiler.increments),
     )
+
+
+def _check(
+    solver: Any,
+    schedule: Any,
+    grid: Any,
+    ends: tuple[Any, Any],
+    prediction: Any,
+    start: Any,
+    final: Any,
+    flags: tuple[Any, Any],
+) -> None:
+    """Each argument by itself; `times`, `steps` and `digits` are checked where they are read."""
+    checks.instance("solver", solver, Solver)
+    checks.instance("schedule", schedule, Schedule)
+    if grid is not None:
+        checks.instance("grid", grid, Grid)
+    for name, flag in zip(("denoise", "noise_at_end"), flags, strict=True):
+        checks.flag(name, flag)
+    for name, value in zip(("t_start", "t_end"), ends, strict=True):
+        if value is not None and not checks.is_number(value):
+            raise TypeError(f"{name} must be a number, got {shown(value)}")
+    checks.one_of("start", start, STARTS)
+    checks.one_of("final", final, FINAL_CHOICES)
+    check_prediction(prediction)
+
+
+def _nodes(
+    solver: Solver,
+    schedule: Schedule,
+    steps: int | None,
+    grid: Grid | None,
+    t_start: Value,
+    t_end: Value,
+    times: Any,
+    digits: int | None,
+) -> tuple[Times, int, Grid | None]:
+    """The times of the steps; the budget, in steps or evaluations as the solver counts; the grid."""
+    steps = int(steps) if isinstance(steps, np.integer) else steps
+    if times is None:
+        if steps is None or t_start is None or t_end is None:
+            raise ValueError("give times, or all of steps, t_start and t_end")
+        grid, number = uniform_lambda() if grid is None else grid, choose(digits).number
+        schedule.check_time(t_start, "t_start")
+        schedule.check_time(t_end, "t_end")
+        return solver.sequence.times(grid, schedule, number(t_start), number(t_end), steps), steps, grid
+    if t_start is not None or t_end is not None:
+        raise ValueError("times cannot be combined with t_start or t_end")
+    nodes = user(schedule, times, digits=digits)
+    budget = len(nodes) - 1 if steps is None else steps
+    needed = solver.sequence.steps(budget) + 1
+    if needed != len(nodes):
+        raise ValueError(f"times must hold {needed} values for steps = {budget}, got {len(nodes)}")
+    return nodes, budget, grid
+
+
+def _tableaux(solver: Solver, budget: int, start: Start, ending: Final) -> list[Tableau]:
+    """The tableau of every step, those of an exact start included, where they only count."""
+    tableaux = list(solver.sequence.at(budget, ending))
+    count, history = len(tableaux), solver.history
+    if start == "exact" and history >= count:
+        raise ValueError(f"start='exact' of {solver.name} needs at least {history + 1} steps, got {count}")
+    if start == "high-order":
+        if solver.stochastic:
+            raise ValueError(f"start='high-order' is for deterministic solvers, got {solver.name}")
+        full = max(0, count - lowered(ending, history))  # a step that is lowered at the end stays low
+        first = min(history, full)
+        tableaux[:first] = [_high_order(solver)] * first
+    return tableaux
+
+
+def _steps(
+    compiler: StepCompiler, tableaux: list[Tableau], nodes: Times, given: int, noise_at_end: bool
+) -> list[PlanStep]:
+    """The steps from node `given` on; the first evaluates the given states too."""
+    before = tuple(compiler.remember(i, nodes[i]) for i in range(given))
+    count = len(tableaux)
+    made = [
+        compiler.step(tableaux[i], nodes[i], nodes[i + 1], i, count, i == count - 1 and not noise_at_end)
+        for i in range(given, count)
+    ]
+    made[0] = replace(made[0], operations=(*before, *made[0].operations))
+    return made
 
 
 def _high_order(solver: Solver) -> Tableau:
@@ -147,8 +183,3 @@ def _ending(solver: Solver, schedule: Schedule, final: FinalChoice, nodes: Times
     if final != "released":
         return final
     return solver.final.final(len(nodes) - 1, bool(schedule.formulas.sigma(nodes[-1]) == 0))
-
-
-def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")

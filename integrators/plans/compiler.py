@@ -44,7 +44,8 @@ class _Integrand:
 class StepCompiler:
     """Compiles one step at a time, so that a step-size controller may ask for steps as it goes.
 
-    States are numbered from `first_state`; the base state of the first step is `base`.
+    count: the number of steps, where it is known: a released table of coefficients is made for it.  base: the
+    state that the first step starts from; those before it are given, and the next to be made is base + 1.
     """
 
     def __init__(
@@ -55,9 +56,13 @@ class StepCompiler:
         xp: Arithmetic,
         grid: Grid | None = None,
         budget: int | None = None,
+        *,
+        count: int | None = None,
+        base: int = 0,
     ) -> None:
         check_prediction(prediction)
-        self.form: Form = solver.form(schedule)
+        form = solver.form(schedule)
+        self.form: Form = form if count is None else form.for_steps(count)
         self._solver, self._schedule, self._prediction, self._xp, self._grid = (
             solver,
             schedule,
@@ -69,8 +74,7 @@ class StepCompiler:
         self._noise_scale = xp.number(solver.noise_scale)
         self._history: list[_Integrand] = []
         self._carried: _Integrand | None = None
-        self.base = 0
-        self.next_state = 1
+        self.base, self.next_state = base, base + 1
         self.increments: list[Interval | None] = []
         """What each noise increment is: see `Plan.increments`."""
 
@@ -78,6 +82,10 @@ class StepCompiler:
         """An evaluation at a given state, kept as history."""
         self._history.insert(0, self._integrand(state, t))
         return Evaluation(state, t)
+
+    def reject(self, base: int) -> None:
+        """Start the next step of a one-step method from `base` again: the last one is not taken."""
+        self.base = base
 
     def step(
         self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int, quiet: bool = False

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..diffusion.grids import Times
 from ..diffusion.prediction import PREDICTIONS
+from ..numerics import checks
 from ..numerics.arithmetic import MAX_DIGITS, Value, choose
 from ..numerics.files import write_atomically
 from ..numerics.messages import shown
@@ -80,10 +81,8 @@ def from_json(data: Any) -> Plan:
     """A plan from JSON data.  Raises PlanError, naming the field, for anything else."""
     _expect(isinstance(data, dict) and data.get("schema") == SCHEMA, f"schema must be {SCHEMA!r}")
     digits = data.get("digits", 0)
-    _expect(
-        digits is None or (_is_index(digits) and 1 <= digits <= MAX_DIGITS),
-        f"digits must be null or an integer from 1 to {MAX_DIGITS}, got {shown(digits)}",
-    )
+    if digits is not None:
+        checks.integer("digits", digits, 1, MAX_DIGITS, PlanError)
     read = _reader(digits)
     schedule = data.get("schedule")
     _expect(
@@ -92,11 +91,8 @@ def from_json(data: Any) -> Plan:
         and isinstance(schedule.get("parameters"), dict),
         "schedule must hold kind and parameters",
     )
-    for name, allowed in (("prediction", tuple(PREDICTIONS)), ("start", STARTS), ("final", FINALS)):
-        _expect(
-            data.get(name) in list(allowed),
-            f"{name} must be one of {', '.join(allowed)}, got {shown(data.get(name))}",
-        )
+    for name, allowed in (("prediction", PREDICTIONS), ("start", STARTS), ("final", FINALS)):
+        checks.one_of(name, data.get(name), allowed, PlanError)
     for name in ("solver", "form"):
         _expect(isinstance(data.get(name), str), f"{name} must be a string")
     for name in ("inputs", "steps"):
@@ -217,7 +213,7 @@ def _expect(condition: bool, message: str) -> None:
 
 
 def _is_index(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return type(value) is int
 
 
 def _time(read: Any, value: Any, where: str) -> Value:
@@ -249,9 +245,7 @@ def _reader(digits: int | None) -> Any:
             array.flags.writeable = False
             return array
         _expect(
-            isinstance(value, str)
-            if digits is not None
-            else isinstance(value, (int, float)) and not isinstance(value, bool),
+            isinstance(value, str) if digits is not None else checks.is_number(value),
             f"{where} must be a {'decimal string' if digits is not None else 'number'}, got {shown(value)}",
         )
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from ..numerics.arithmetic import Value
 from ..solver import Final
 
 Start = Literal["own", "exact", "high-order"]
-STARTS: tuple[Start, ...] = ("own", "exact", "high-order")
+STARTS: tuple[Start, ...] = get_args(Start)
 
 Kind = Literal["x", "m"]
 Interval = tuple[Value, Value]

@@ -8,7 +8,7 @@ from sympy import Symbol
 
 from ..forms.form import Step
 from ..numerics.arithmetic import Value, finite
-from ..tableaux.tableau import _OMEGAS, omega, z
+from ..tableaux.tableau import omega, ratio_of, z
 
 
 class Scope:
@@ -28,9 +28,10 @@ class Scope:
         """The value of z, omega(j) or a parameter."""
         if symbol is z:
             return self.step.z
-        if symbol in _OMEGAS:
-            return (self.step.tau0 - self._past_tau[_OMEGAS[symbol] - 1]) / self.step.h
-        return self._parameters[symbol]
+        j = ratio_of(symbol)
+        if j is None:
+            return self._parameters[symbol]
+        return (self.step.tau0 - self._past_tau[j - 1]) / self.step.h
 
     def phi(self, k: int, c: Value) -> Value:
         """The step's normalised moment."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from ..diffusion.prediction import Model, check_prediction
 from ..diffusion.schedule import Schedule
+from ..numerics import checks
 from ..numerics.arithmetic import FLOAT64, of
-from ..numerics.messages import shown
 from ..plans.compile import StepCompiler
 from ..solver import Repeat, Solver
 from .boundary import NonFiniteError, State, check_states, finite, wrap_model
@@ -41,11 +41,8 @@ class Controller:
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol", "h_init", "safety", "t_tolerance"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a positive number, got {shown(value)}")
-        if self.max_attempts < 1:
-            raise ValueError(f"max_attempts must be at least 1, got {self.max_attempts}")
+            checks.number(name, getattr(self, name), above=0)
+        checks.integer("max_attempts", self.max_attempts, 1)
 
     def error(self, high: State, low: State, previous: State) -> float:
         """E of one attempt."""
@@ -171,7 +168,7 @@ def sample_adaptive(
         else:
             kept = (2 * base,) if controller.recompute else (2 * base, 2 * base + 1)
             machine.keep(kept)
-            compiler.base = base
+            compiler.reject(base)
         growth = error ** (-1.0 / solver.claimed) if error > 0 else math.inf
         proposal = min(controller.safety * h * growth, lam_end - float(f.lam(t)))
         attempts.append(Attempt(from_t, h, error, error <= 1, proposal))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import scipy.integrate
@@ -22,7 +22,7 @@ import torch
 
 from ..diffusion.prediction import Model
 from ..diffusion.sde import DiffusionSDE
-from ..numerics.messages import shown
+from ..numerics import checks
 from .noise import per_sample
 from .sampler import Sample
 
@@ -43,11 +43,8 @@ class Solve:
 
     def __post_init__(self) -> None:
         for name in ("rtol", "atol"):
-            value = getattr(self, name)
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be a positive number, got {shown(value)}")
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {shown(self.method)}")
+            checks.number(name, getattr(self, name), above=0)
+        checks.one_of("method", self.method, METHODS)
 
     def run(
         self, slope: Callable[[float, np.ndarray], np.ndarray], start: float, end: float, y: np.ndarray
@@ -135,17 +132,17 @@ def hutchinson(probes: torch.Tensor) -> Divergence:
     return divergence
 
 
-def draw_probes(
-    kind: Literal["rademacher", "gaussian"], m: int, like: torch.Tensor, seed: int
-) -> torch.Tensor:
+Probe = Literal["rademacher", "gaussian"]
+PROBES: tuple[Probe, ...] = get_args(Probe)
+
+
+def draw_probes(kind: Probe, m: int, like: torch.Tensor, seed: int) -> torch.Tensor:
     """m probes for each sample of the batch, each a function of (seed, sample, probe) alone.
 
     Raises ValueError for another kind, m < 1 or a seed outside [0, 2^64).
     """
-    if kind not in ("rademacher", "gaussian"):
-        raise ValueError(f"kind must be rademacher or gaussian, got {shown(kind)}")
-    if isinstance(m, bool) or not isinstance(m, int) or m < 1:
-        raise ValueError(f"m must be an integer >= 1, got {shown(m)}")
+    checks.one_of("kind", kind, PROBES)
+    m = checks.integer("m", m, 1)
     noise = per_sample(seed, stream=3)  # 0 is a plan's own; correctors and projections take 1 and 2
     normal = torch.stack([noise(i, like) for i in range(m)])
     return normal if kind == "gaussian" else torch.where(normal < 0, -1.0, 1.0).to(normal)
@@ -211,15 +208,13 @@ def bits_per_dim(log_density: torch.Tensor, dimension: int, offset: float = 0.0)
     offset: 8 for images of 8 bits scaled to [0, 1], 7 for [-1, 1]: the logarithm of the bins' width.
     Raises ValueError for a dimension < 1.
     """
-    if isinstance(dimension, bool) or not isinstance(dimension, int) or dimension < 1:
-        raise ValueError(f"dimension must be an integer >= 1, got {shown(dimension)}")
+    dimension = checks.integer("dimension", dimension, 1)
     return -log_density / (dimension * math.log(2)) + offset
 
 
 def _check(sde: DiffusionSDE, x: Any, t_start: float, t_end: float | None) -> float:
     """The end time: T when absent."""
-    if not isinstance(sde, DiffusionSDE):
-        raise TypeError(f"sde must be a DiffusionSDE, got {shown(sde)}")
+    checks.instance("sde", sde, DiffusionSDE)
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         raise TypeError(f"x must be a floating-point tensor, got {_shape(x)}")
     if x.ndim < 2 or x.numel() == 0:

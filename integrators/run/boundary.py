@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from ..plans.program import Plan, Row
 State = Any
 """A torch tensor, a numpy array, or a numpy object array of mpmath numbers."""
 Check = Literal["end", "step", "off"]
+CHECKS: tuple[Check, ...] = get_args(Check)
 Noise = Callable[[int, State], State]
 """(step index, a state of the right shape) -> standard normal increments of that shape."""
 

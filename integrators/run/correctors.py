@@ -25,8 +25,8 @@ import torch
 from ..diffusion.prediction import check_prediction, conversion
 from ..diffusion.schedule import Schedule
 from ..diffusion.sde import table_beta, table_index
+from ..numerics import checks
 from ..numerics.arithmetic import Value, of
-from ..numerics.messages import shown
 from .boundary import Noise, State, given_noise
 from .sampler import Evaluate, Interlude
 
@@ -64,22 +64,16 @@ def released_factor(schedule: Schedule, n: int) -> Factor:
     sub-VP has VP's betas, so it is given VP's factor; the release raises AttributeError there.
     Raises ValueError for n < 1, or an n so small that betas exceed 1.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n must be an integer >= 1, got {shown(n)}")
+    n = checks.integer("n", n, 1)
     if "beta_0" not in dict(schedule.parameters):
         return unit_factor
     table_beta(schedule, n - 1, n)  # refuses betas above 1 before any step is made
     return lambda t: 1 - table_beta(schedule, table_index(schedule, t, n), n, of(t))
 
 
-def _check_snr(snr: float) -> None:
-    if isinstance(snr, bool) or not (math.isfinite(snr) and snr > 0):
-        raise ValueError(f"snr must be a positive number, got {shown(snr)}")
-
-
 def langevin_step(snr: float, norm: Norm = per_sample_norm) -> Callable[[State, State, Value], State]:
     """e = 2 (snr |z|/|s|)^2.  sampling.LangevinCorrector, with `batch_mean_norm`."""
-    _check_snr(snr)
+    checks.number("snr", snr, above=0)
 
     def step(score: State, z: State, sigma: Value) -> State:
         ratio = norm(z) * snr / norm(score)
@@ -90,7 +84,7 @@ def langevin_step(snr: float, norm: Norm = per_sample_norm) -> Callable[[State, 
 
 def annealed_step(snr: float) -> Callable[[State, State, Value], Value]:
     """e = 2 (snr sigma_t)^2.  sampling.AnnealedLangevinDynamics."""
-    _check_snr(snr)
+    checks.number("snr", snr, above=0)
     return lambda score, z, sigma: 2 * (snr * sigma) ** 2
 
 
@@ -114,8 +108,7 @@ class Langevin:
 
     def __post_init__(self) -> None:
         check_prediction(self.prediction)
-        if isinstance(self.n_steps, bool) or not isinstance(self.n_steps, int) or self.n_steps < 1:
-            raise ValueError(f"n_steps must be an integer >= 1, got {shown(self.n_steps)}")
+        checks.integer("n_steps", self.n_steps, 1)
         if not (callable(self.noise) or isinstance(self.noise, Sequence)):
             kind = type(self.noise).__name__
             raise TypeError(f"noise must be a function or a sequence of increments, got {kind}")

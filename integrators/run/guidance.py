@@ -5,7 +5,6 @@ Each function takes models, functions (x, t) -> output with x of shape (batch, .
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 
 from ..diffusion.prediction import Model, convert, time_like
 from ..diffusion.schedule import Schedule
-from ..numerics.messages import shown
+from ..numerics import checks
 
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """network(x, label): x of shape (batch, ...), labels of shape (batch,), at least float32."""
@@ -38,10 +37,8 @@ def discrete_time(network: Network, n: int, *, labels: str = "offset") -> Model:
     Labels are not rounded.  Raises ValueError for n < 1 or an unknown convention, and, when called, for a t
     whose label would be negative (before the table's first entry).
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"n must be an integer >= 1, got {shown(n)}")
-    if labels not in LABELS:
-        raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {shown(labels)}")
+    n = checks.integer("n", n, 1)
+    checks.one_of("labels", labels, LABELS)
     label_of = LABELS[labels]
 
     def model(x: torch.Tensor, t: Any) -> torch.Tensor:
@@ -55,12 +52,6 @@ def discrete_time(network: Network, n: int, *, labels: str = "offset") -> Model:
     return model
 
 
-def _scale(scale: Any) -> float:
-    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not math.isfinite(scale):
-        raise ValueError(f"scale must be a finite number, got {shown(scale)}")
-    return float(scale)
-
-
 def classifier_free(conditional: Model, unconditional: Model, scale: float) -> Model:
     """m_uncond + scale (m_cond - m_uncond): affine in the outputs, so right for every prediction type.
 
@@ -68,7 +59,7 @@ def classifier_free(conditional: Model, unconditional: Model, scale: float) -> M
     2021, eq. 6 with scale = 1 + w.  Both models must predict the same quantity.
     Raises ValueError for a scale that is not a finite number.
     """
-    weight = _scale(scale)
+    weight = float(checks.number("scale", scale))
     if weight == 1:
         return conditional
     if weight == 0:
@@ -93,7 +84,7 @@ def classifier_free_network(
     in its dtype if they are floating (labels stay integers).
     Raises ValueError for a scale that is not finite or conditions of different shapes.
     """
-    weight = _scale(scale)
+    weight = float(checks.number("scale", scale))
     if condition.shape != null.shape:
         raise ValueError(f"null must have the shape {tuple(condition.shape)}, got {tuple(null.shape)}")
     both = torch.cat([null, condition])
@@ -122,7 +113,7 @@ def classifier(
     setup_context.  Dhariwal & Nichol 2021, Alg. 2.
     Raises ValueError for a scale that is not finite; when called, for a result of another shape.
     """
-    weight = _scale(scale)
+    weight = float(checks.number("scale", scale))
     to_eps = convert(schedule, model, prediction, "eps")
     sigma = schedule.formulas.sigma
 

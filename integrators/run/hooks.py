@@ -5,13 +5,11 @@ Thresholding makes the integrand non-smooth, so it voids every claim of an order
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from ..diffusion.prediction import Model, convert
 from ..diffusion.schedule import Schedule
-from ..numerics.messages import shown
+from ..numerics import checks
 
 
 def dynamic_thresholding(
@@ -24,10 +22,8 @@ def dynamic_thresholding(
     2022 (Imagen), Sec. 2.3. model: returns `prediction` for torch tensors of shape (batch, ...).  Half
     precision is thresholded in float32. Raises ValueError for a ratio outside (0, 1] or max_value <= 0.
     """
-    if not (0 < ratio <= 1):
-        raise ValueError(f"ratio must lie in (0, 1], got {shown(ratio)}")
-    if not (math.isfinite(max_value) and max_value > 0):
-        raise ValueError(f"max_value must be a positive number, got {shown(max_value)}")
+    checks.number("ratio", ratio, above=0, most=1)
+    checks.number("max_value", max_value, above=0)
     to_data = convert(schedule, model, prediction, "x0")
 
     def thresholded(x: torch.Tensor, t: float) -> torch.Tensor:

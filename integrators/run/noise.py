@@ -15,18 +15,16 @@ import numpy as np
 import torch
 
 from ..forms.form import Form
+from ..numerics import checks
 from ..numerics.arithmetic import Value, of
-from ..numerics.messages import shown
 from ..plans.program import Plan
 from .boundary import Noise, State, given_noise
 
 __all__ = ["BrownianPath", "given_noise", "per_sample"]
 
 
-def _check_seed(seed: int, name: str = "seed") -> int:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-        raise ValueError(f"{name} must be an integer from 0 to 2^64 - 1, got {shown(seed)}")
-    return int(seed)
+LARGEST_SEED = 2**64 - 1
+"""Seeds, places of samples and streams are words of Philox's key and counter."""
 
 
 def _draw(seed: int, index: int, like: State, first_sample: int, stream: int = 0, block: int = 1) -> State:
@@ -51,8 +49,10 @@ def per_sample(seed: int, *, first_sample: int = 0, stream: int = 0) -> Noise:
     Drawn in float64 on the host and rounded to the state's dtype: the same numbers on every device.
     Raises ValueError for a seed or stream outside [0, 2^64).
     """
-    seed, first, own = _check_seed(seed), _check_seed(first_sample), _check_seed(stream, "stream")
-    return lambda index, like: _draw(seed, index, like, first, own)
+    seed = checks.integer("seed", seed, 0, LARGEST_SEED)
+    first_sample = checks.integer("first_sample", first_sample, 0, LARGEST_SEED)
+    stream = checks.integer("stream", stream, 0, LARGEST_SEED)
+    return lambda index, like: _draw(seed, index, like, first_sample, stream)
 
 
 @dataclass(eq=False)
@@ -75,10 +75,9 @@ class BrownianPath:
     _nodes: list[Value] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _check_seed(self.seed)
-        _check_seed(self.first_sample)
-        if isinstance(self.block, bool) or not isinstance(self.block, int) or self.block < 1:
-            raise ValueError(f"block must be an integer >= 1, got {shown(self.block)}")
+        self.seed = checks.integer("seed", self.seed, 0, LARGEST_SEED)
+        self.first_sample = checks.integer("first_sample", self.first_sample, 0, LARGEST_SEED)
+        self.block = checks.integer("block", self.block, 1)
         if self.first_sample % self.block:
             raise ValueError(f"first_sample must be a multiple of {self.block}, got {self.first_sample}")
         if self.form.std is None:

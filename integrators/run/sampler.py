@@ -15,10 +15,20 @@ import numpy as np
 import torch
 
 from ..diffusion.prediction import Model
+from ..numerics import checks
 from ..numerics.arithmetic import Value, choose
-from ..numerics.messages import shown
 from ..plans.program import Plan, PlanStep, Row
-from .boundary import Check, Noise, NonFiniteError, State, check_noise, check_states, finite, wrap_model
+from .boundary import (
+    CHECKS,
+    Check,
+    Noise,
+    NonFiniteError,
+    State,
+    check_noise,
+    check_states,
+    finite,
+    wrap_model,
+)
 from .buffers import SMALL, Buffers
 
 __all__ = ["Interlude", "Machine", "NonFiniteError", "Sample", "StepInfo", "sample"]
@@ -92,8 +102,7 @@ def sample(
     states, dtype = check_states(x, plan.inputs, plan.digits)
     xp = choose(plan.digits)
     source = check_noise(plan, noise, states[0])
-    if check not in ("end", "step", "off"):
-        raise ValueError(f"check must be one of end, step, off, got {shown(check)}")
+    checks.one_of("check", check, CHECKS)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable with a StepInfo, got {type(callback).__name__}")
     call = wrap_model(model, states[0], dtype)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from ..forms.form import FormOf, data_in_lambda
-from ..numerics.messages import shown
+from ..numerics import checks
 from ..solver import Ramp, Repeat, Sequence, Solver
 from ..tableaux.catalogue import CATALOGUE
 from ..tableaux.catalogue.entry import from_columns
@@ -29,8 +29,7 @@ def exponential_rk(name: str, form: FormOf = data_in_lambda) -> Solver:
     A multistep method of order p starts with nested collocation of order p - 1, whose local error is of the
     same power of h as the method's.  Raises ValueError for a name that is not in `NAMES`.
     """
-    if name not in NAMES:
-        raise ValueError(f"name must be one of {', '.join(NAMES)}, got {shown(name)}")
+    checks.one_of("name", name, NAMES)
     entry = CATALOGUE[name]
     return with_tableau(name, entry.tableau, form, entry.claimed, entry.source, entry.paper)
 

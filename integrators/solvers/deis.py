@@ -14,7 +14,7 @@ from sympy import Rational
 
 from ..diffusion.schedule import Schedule
 from ..forms.form import Form, noise_in_lambda, noise_in_rho, noise_in_time
-from ..numerics.messages import shown
+from ..numerics import checks
 from ..numerics.quadrature import LeftRiemann
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableaux.catalogue.butcher import BUTCHER
@@ -29,11 +29,6 @@ LAMBDA_FINAL = FinalPolicy(
 """Of diffusers' version alone: qsh-zh/deis runs every last step at full order."""
 
 
-def _check_degree(degree: int) -> None:
-    if isinstance(degree, bool) or not isinstance(degree, int) or not 0 <= degree <= 8:
-        raise ValueError(f"degree must be an integer from 0 to 8, got {shown(degree)}")
-
-
 def _adams_ramp(degree: int) -> Ramp:
     return Ramp(tuple(adams(k) for k in range(1, degree + 2)))
 
@@ -43,7 +38,7 @@ def tab(degree: int, *, released: bool = False) -> Solver:
 
     released: with the release's quadrature.
     """
-    _check_degree(degree)
+    degree = checks.integer("degree", degree, 0, 8)
 
     def form(schedule: Schedule) -> Form:
         return noise_in_time(schedule, RELEASED if released else None)
@@ -58,7 +53,7 @@ def rho_ab(degree: int, *, released: bool = False) -> Solver:
 
     released: with the release's quadrature.
     """
-    _check_degree(degree)
+    degree = checks.integer("degree", degree, 0, 8)
 
     def form(schedule: Schedule) -> Form:
         return noise_in_rho(schedule, RELEASED if released else None)
@@ -72,7 +67,7 @@ def lambda_ab(degree: int) -> Solver:
     """Exponential Adams-Bashforth with eps interpolated in lambda: the DEIS of huggingface/diffusers
     ("logrho").
     """
-    _check_degree(degree)
+    degree = checks.integer("degree", degree, 0, 8)
     source = "huggingface/diffusers, DEISMultistepScheduler"
     name = f"deis-lambdaab{degree}"
     ramp = _adams_ramp(degree)
@@ -96,8 +91,7 @@ RUNGE_KUTTA: dict[str, tuple[int, Tableau]] = {
 
 def rho_rk(method: str) -> Solver:
     """rhoRK-DEIS: an explicit Runge-Kutta method for d(x/alpha) = eps d rho."""
-    if method not in RUNGE_KUTTA:
-        raise ValueError(f"method must be one of {', '.join(RUNGE_KUTTA)}, got {shown(method)}")
+    checks.one_of("method", method, RUNGE_KUTTA)
     order, tableau = RUNGE_KUTTA[method]
     source = "rhoRK-DEIS; " + ("the midpoint rule" if method == "2midpoint" else "qsh-zh/deis, th_deis/rk.py")
     return Solver(f"deis-rhork-{method}", noise_in_rho, Repeat(tableau, EULER), order, source, paper=PAPER)

@@ -8,18 +8,17 @@ keeps the Taylor coefficient.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sympy import Expr, Rational, Symbol
 
 from ..forms.form import FormOf, data_in_lambda, noise_in_lambda
 from ..forms.reverse import sde_data_in_lambda, sde_noise_in_lambda
+from ..numerics import checks
 from ..numerics.arithmetic import Value
-from ..numerics.messages import shown
 from ..solver import Budgeted, FinalPolicy, Ramp, Repeat, Solver, StepContext
 from ..tableaux.tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3, z
 
@@ -33,7 +32,7 @@ FAMILY: dict[str, tuple[FormOf, str, bool]] = {
     "sde-dpm-solver": (sde_noise_in_lambda, PLUS_PLUS, True),
     "sde-dpm-solver++": (sde_data_in_lambda, PLUS_PLUS, True),
 }
-TYPES: tuple[Type, ...] = ("dpmsolver", "taylor")
+TYPES: tuple[Type, ...] = get_args(Type)
 
 R1, R2 = Symbol("r1"), Symbol("r2")
 HALF, THIRD, TWO_THIRDS = Rational(1, 2), Rational(1, 3), Rational(2, 3)
@@ -48,7 +47,7 @@ def _d1(g0: Any, g1: Any, r: Any) -> Any:
 
 def second(r1: Any = HALF, type: Type = "dpmsolver", low: bool = False) -> Tableau:
     """Singlestep order 2 with its stage at r1.  DPM-Solver, Alg. 1; DPM-Solver++, Alg. 1 (2S)."""
-    _check_type(type)
+    checks.one_of("type", type, TYPES)
     return Tableau(
         (Stage(r1, r1 * phi(1, r1) * N(0)),),
         _second_output(r1, type),
@@ -63,7 +62,7 @@ def _second_output(r1: Any, type: Type) -> Any:
 
 def third(r1: Any = THIRD, r2: Any = TWO_THIRDS, type: Type = "dpmsolver", low: bool = False) -> Tableau:
     """Singlestep order 3 with stages at r1 and r2; order 3 needs r2 = 2/3.  DPM-Solver, Alg. 2."""
-    _check_type(type)
+    checks.one_of("type", type, TYPES)
     stage_2 = r2 * phi(1, r2) * N(0) + r2**2 * phi(2, r2) * _d1(N(0), N(1), r1)
     d1_1, d1_2 = _d1(N(0), N(1), r1), _d1(N(0), N(2), r2)
     if type == "dpmsolver":
@@ -81,7 +80,7 @@ def third(r1: Any = THIRD, r2: Any = TWO_THIRDS, type: Type = "dpmsolver", low: 
 
 def multistep_second(type: Type = "dpmsolver") -> Tableau:
     """2M: exponential Adams-Bashforth 2 ("taylor"), or with phi_1/2 for phi_2.  DPM-Solver++, Alg. 2."""
-    _check_type(type)
+    checks.one_of("type", type, TYPES)
     backward = (N(0) - P(1)) / omega(1)
     return Tableau((), phi1 * N(0) + (phi1 / 2 if type == "dpmsolver" else phi2) * backward)
 
@@ -167,7 +166,7 @@ def inner_grid(context: StepContext) -> Mapping[Symbol, Value]:
 def _singlestep_tableau(
     order: int, type: Type, r1: Any, r2: Any, abscissae: str, low: bool = False
 ) -> Tableau:
-    _check_type(type)
+    checks.one_of("type", type, TYPES)
     r1, r2 = stage_abscissae(order, r1, r2, abscissae)
     if order == 3 and r1 == r2:
         raise ValueError(f"r1 and r2 must differ, got {r1} twice")
@@ -181,8 +180,7 @@ def stage_abscissae(order: int, r1: Any, r2: Any, abscissae: str) -> tuple[Expr,
 
     Raises ValueError for other values of abscissae, or r1, r2 outside (0, 1] or beside abscissae="grid".
     """
-    if abscissae not in ("constant", "grid"):
-        raise ValueError(f"abscissae must be 'constant' or 'grid', got {shown(abscissae)}")
+    checks.one_of("abscissae", abscissae, ("constant", "grid"))
     if abscissae == "constant":
         return _abscissa("r1", r1, HALF if order == 2 else THIRD), _abscissa("r2", r2, TWO_THIRDS)
     if r1 is not None or r2 is not None:
@@ -191,12 +189,7 @@ def stage_abscissae(order: int, r1: Any, r2: Any, abscissae: str) -> tuple[Expr,
 
 
 def _abscissa(name: str, r: Any, default: Rational) -> Expr:
-    if r is None:
-        return default
-    exact = isinstance(r, Expr) and r.is_number
-    if isinstance(r, bool) or not (exact or isinstance(r, numbers.Real)) or not 0 < r <= 1:
-        raise ValueError(f"{name} must be a number in (0, 1], got {shown(r)}")
-    return r if exact else Rational(r)  # sympy would fold a float's weights in float64
+    return default if r is None else checks.exact(name, r, above=0, most=1)
 
 
 def singlestep(
@@ -219,7 +212,7 @@ def singlestep(
     family, type or abscissa.
     """
     form, paper, stochastic = _family(family)
-    _check_order(order)
+    order = checks.integer("order", order, 1, 3)
     tableau = _singlestep_tableau(order, type, r1, r2, abscissae, low)
     tableau = replace(tableau, stage_noise=stochastic)
     return Solver(
@@ -242,7 +235,7 @@ def fast(
     Its order is that of the last steps: 3 only for budgets of 3 k + 2, else 2.
     """
     form, paper, stochastic = _family(family)
-    _check_order(order)
+    order = checks.integer("order", order, 1, 3)
     tableaux = tuple(_singlestep_tableau(k, type, None, None, abscissae) for k in range(1, order + 1))
     tableaux = tuple(replace(tableau, stage_noise=stochastic) for tableau in tableaux)
     return Solver(
@@ -266,7 +259,7 @@ def multistep(
     Adams-Bashforth 3.
     """
     form, paper, stochastic = _family(family)
-    _check_order(order)
+    order = checks.integer("order", order, 1, 3)
     if not released:
         top = adams(3)
     else:
@@ -299,19 +292,8 @@ def _name(family: str, variant: str, order: int, type: Type) -> str:
 
 
 def _family(family: str) -> tuple[FormOf, str, bool]:
-    if family not in FAMILY:
-        raise ValueError(f"family must be one of {', '.join(FAMILY)}, got {shown(family)}")
+    checks.one_of("family", family, FAMILY)
     return FAMILY[family]
-
-
-def _check_type(type: str) -> None:
-    if type not in TYPES:
-        raise ValueError(f"type must be one of {', '.join(TYPES)}, got {shown(type)}")
-
-
-def _check_order(order: int) -> None:
-    if order not in (1, 2, 3):
-        raise ValueError(f"order must be 1, 2 or 3, got {shown(order)}")
 
 
 def _listed() -> Iterable[Callable[..., Solver]]:

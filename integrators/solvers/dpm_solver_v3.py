@@ -21,11 +21,12 @@ from sympy import Expr, Integer, Rational, Symbol
 from ..diffusion.grids import Grid, Times
 from ..diffusion.schedule import Schedule
 from ..forms.model_statistics import model_statistics
+from ..numerics import checks
 from ..numerics.arithmetic import Value
 from ..numerics.messages import shown
 from ..solver import Final, FinalPolicy, Ramp, Repeat, Sequence, Solver, StepContext
 from ..statistics.files import load
-from ..statistics.smooth import ABSENT, Statistics, check_word
+from ..statistics.smooth import ABSENT, Statistics
 from ..statistics.table import smooth
 from ..tableaux.tableau import N, P, Stage, Tableau, adams, interpolate, omega, phi
 
@@ -162,13 +163,13 @@ def multistep(
     "written" (paper, Sec. 3.3), or at t > 1/2 only, as "released".
     statistics: of the model, or a file of them (`statistics.files.save`), made smooth.  Without them the
     solver is a formula only: it can be proved, but not compiled.
-    Raises ValueError for another order or word, or a half of no corrector.
+    Raises ValueError for another order or word, or a half of no corrector; TypeError for statistics or a
+    pseudo_predictor of another class.
     """
-    given = _checked(order, statistics)
-    check_word("corrector", corrector, CORRECTORS)
-    check_word("half", half, HALVES)
-    if not isinstance(pseudo_predictor, bool):
-        raise ValueError(f"pseudo_predictor must be True or False, got {shown(pseudo_predictor)}")
+    order, given = checks.integer("order", order, 1, 3), _smooth(statistics)
+    checks.one_of("corrector", corrector, CORRECTORS)
+    checks.one_of("half", half, HALVES)
+    checks.flag("pseudo_predictor", pseudo_predictor)
     if half != "no" and corrector == "none":
         raise ValueError("half must be 'no' where corrector is 'none'")
     if corrector == "same" and order == 1:
@@ -205,7 +206,7 @@ def singlestep(order: int, *, statistics: Given | None = None) -> Solver:
     statistics: as for `multistep`, but at every lambda: its inner states lie between the nodes of a grid.
     Raises ValueError for another order.
     """
-    given = _checked(order, statistics)
+    order, given = checks.integer("order", order, 1, 3), _smooth(statistics)
     return Solver(
         name=f"dpm-solver-v3-{order}" + ("s" if order > 1 else ""),
         form=model_statistics(given),
@@ -216,9 +217,7 @@ def singlestep(order: int, *, statistics: Given | None = None) -> Solver:
     )
 
 
-def _checked(order: int, statistics: Given | None) -> Statistics:
-    if order not in (1, 2, 3) or isinstance(order, bool):
-        raise ValueError(f"order must be 1, 2 or 3, got {shown(order)}")
+def _smooth(statistics: Given | None) -> Statistics:
     if isinstance(statistics, (str, os.PathLike)):
         return smooth(load(statistics))
     if statistics is not None and not all(hasattr(statistics, part) for part in ("at", "moments", "place")):

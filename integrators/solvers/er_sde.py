@@ -19,6 +19,7 @@ from ..diffusion.schedule import Schedule
 from ..forms.extended import ByParts, Moments, exact, extended_reverse_sde
 from ..forms.form import Form
 from ..forms.noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale, traced
+from ..numerics import checks
 from ..numerics.messages import shown
 from ..numerics.quadrature import LeftRiemann
 from ..solver import Ramp, Solver
@@ -56,7 +57,7 @@ def er_sde(order: int, scale: Scale = SDE_5) -> Solver:
 
     Raises ValueError for an order outside 1 .. 8.
     """
-    _check_order(order, 1, 8)
+    order = checks.integer("order", order, 1, 8)
     # The same formula up to order 2, but Newton's form has a limit where a node is at rho = infinity.
     ramp = tuple(taylor(k) if k <= 2 else adams(k) for k in range(1, order + 1))
     if order in (2, 3):
@@ -71,7 +72,7 @@ def uncorrected(order: int, scale: Scale = SDE_5) -> Solver:
 
     Raises ValueError for an order outside 3 .. 8.
     """
-    _check_order(order, 3, 8)
+    order = checks.integer("order", order, 3, 8)
     ramp = tuple(taylor(k) for k in range(1, order + 1))
     source = "QinpengCui/ER-SDE-Solver, vp_3_order_taylor, with exact integrals"
     return _solver(scale, order, "-exact-integrals", ramp, source + ("" if order == 3 else ", continued"))
@@ -83,9 +84,8 @@ def released(order: int, scale: Scale = SDE_5, *, points: int = POINTS, clip: fl
     points: of the sums, 100 in the release.  clip: absolute, on the variance of x/alpha.
     Raises ValueError for an order outside 1 .. 3, fewer than one point or a negative clip.
     """
-    _check_order(order, 1, 3)
-    if isinstance(clip, bool) or not isinstance(clip, (int, float)) or not 0 <= clip < float("inf"):
-        raise ValueError(f"clip must be a non-negative number, got {shown(clip)}")
+    order = checks.integer("order", order, 1, 3)
+    checks.number("clip", clip, least=0)
     ramp = tuple(taylor(k) for k in range(1, order + 1))
     function = "ve_1_order, vp_1_order" if order == 1 else f"ve_{order}_order_taylor, vp_{order}_order_taylor"
     source = f"QinpengCui/ER-SDE-Solver, er_sde_solver.py, {function}"
@@ -114,11 +114,6 @@ def _solver(
     tag = "" if known == SDE_5 else f"-{known.name}"
     name, noisy = f"er-sde{tag}-{order}{suffix}", not known.deterministic
     return Solver(name, form, Ramp(ramp), order, source, stochastic=noisy, paper=PAPER)
-
-
-def _check_order(order: int, low: int, high: int) -> None:
-    if isinstance(order, bool) or not isinstance(order, int) or not low <= order <= high:
-        raise ValueError(f"order must be an integer from {low} to {high}, got {shown(order)}")
 
 
 LISTED: tuple[Callable[..., Solver], ...] = (

@@ -27,17 +27,13 @@ DPM-Solver's with final="last", or to the last rho > 0 with denoise=True.
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
-
-from sympy import Expr
 
 from ..diffusion.schedule import Schedule
+from ..numerics import checks
 from ..numerics.arithmetic import Value, of
-from ..numerics.messages import shown
 from ..solver import FinalPolicy, Noising, Solver
 from . import deis, dpm_solver, edm
 
@@ -58,7 +54,7 @@ class Ancestral:
     eta: Value = 1
 
     def __post_init__(self) -> None:
-        _check("eta", self.eta, 1)
+        checks.number("eta", self.eta, least=0, most=1)
 
     def __call__(
         self, schedule: Schedule, t0: Value, t1: Value, index: int, count: int
@@ -86,9 +82,10 @@ class Churn:
     s_tmax: Value = math.inf
 
     def __post_init__(self) -> None:
-        _check("s_churn", self.s_churn)
-        _check("s_tmin", self.s_tmin)
-        _check("s_tmax", self.s_tmax, finite=False)
+        checks.number("s_churn", self.s_churn, least=0)
+        checks.number("s_tmin", self.s_tmin, least=0)
+        if self.s_tmax != math.inf:
+            checks.number("s_tmax", self.s_tmax, least=0)
 
     def __call__(
         self, schedule: Schedule, t0: Value, t1: Value, index: int, count: int
@@ -141,7 +138,7 @@ def _with_noise(solver: Solver, name: str, noising: Noising | None, s_noise: Val
         name=name,
         noising=noising,
         stochastic=noising is not None,
-        noise_scale=_check("s_noise", s_noise),
+        noise_scale=checks.number("s_noise", s_noise, least=0),
     )
 
 
@@ -207,8 +204,7 @@ def lms(order: int = 4) -> Solver:
     """Linear multistep of order 1 .. 9: Adams-Bashforth with variable steps in rho, with lower orders at the
     start.
     """
-    if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= 9:
-        raise ValueError(f"order must be an integer from 1 to 9, got {shown(order)}")
+    order = checks.integer("order", order, 1, 9)
     return replace(deis.rho_ab(order - 1), name=f"lms-{order}", source=f"{SOURCE}, sample_lms", paper=KD)
 
 
@@ -223,11 +219,3 @@ LISTED: tuple[Callable[..., Solver], ...] = (
     heun_churn,
     dpm_2_churn,
 )
-
-
-def _check(name: str, value: Any, high: float = math.inf, finite: bool = True) -> Any:
-    real = isinstance(value, (numbers.Real, Expr)) or hasattr(value, "context")
-    if isinstance(value, bool) or not real or not 0 <= value <= high or (finite and value == math.inf):
-        allowed = f"in [0, {high:g}]" if math.isfinite(high) else ">= 0"
-        raise ValueError(f"{name} must be a number {allowed}, got {shown(value)}")
-    return value

@@ -12,7 +12,6 @@ RES4LYF solves this with c_3^3 in place of c_3^2: right at its default c_3 = 1 a
 
 from __future__ import annotations
 
-import numbers
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from sympy import Expr, Integer, Rational, sympify
 
 from ..forms.form import data_in_lambda
+from ..numerics import checks
 from ..numerics.messages import shown
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableaux.catalogue import stiff
@@ -58,15 +58,15 @@ def singlestep(order: int, c2: Any = HALF, c3: Any = None, *, released: bool = F
     where c3 = 1.
     Raises ValueError for another order, or abscissae for which the method does not exist.
     """
-    _check_order(order)
-    _check_abscissa("c2", c2)
+    order = checks.integer("order", order, 2, 3)
+    checks.number("c2", c2, above=0, most=1)
     if order == 2:
         if c3 is not None or released:
             raise ValueError(f"order 2 takes neither c3 nor released, got {shown(c3)} and {shown(released)}")
         tableau = second(c2, "taylor")
     else:
         c3 = ONE if c3 is None else c3
-        _check_abscissa("c3", c3)
+        checks.number("c3", c3, above=0, most=1)
         g = None if c2 in (c3, TWO_THIRDS) else gamma(c2, c3, released=released)
         if g is None or g * c2 + c3 == 0:
             raise ValueError(f"c2 and c3 must be such that RES-3S has a solution, got {c2} and {c3}")
@@ -88,24 +88,13 @@ def multistep(order: int, *, released: bool = True) -> Solver:
     2M starts with Euler (ComfyUI), 3M with three steps of RES-3S (RES4LYF, whose replacement of the method on
     steps h >= 1 is not followed).  released: gamma of 3M as RES4LYF computes it.
     """
-    _check_order(order)
+    order = checks.integer("order", order, 2, 3)
     if order == 2:
         return Solver("res-2m", data_in_lambda, Ramp((FIRST, adams(2))), 2, COMFY, paper=PAPER, final=FINAL)
     ramp = (third(), third(), third(), multistep_third(released=released))
     name = "res-3m-released" if released else "res-3m-corrected"
     sequence = Ramp(ramp, (FIRST, *ramp[1:]))
     return Solver(name, data_in_lambda, sequence, 3, f"{LYF}, res_3m", paper=PAPER)
-
-
-def _check_order(order: int) -> None:
-    if order not in (2, 3):
-        raise ValueError(f"order must be 2 or 3, got {shown(order)}")
-
-
-def _check_abscissa(name: str, c: Any) -> None:
-    exact = isinstance(c, Expr) and c.is_number
-    if isinstance(c, bool) or not (exact or isinstance(c, numbers.Real)) or not 0 < c <= 1:
-        raise ValueError(f"{name} must be a number in (0, 1], got {shown(c)}")
 
 
 LISTED = (

@@ -18,16 +18,13 @@ DPM-Solver's Taylor tableaux and Adams-Bashforth, in these variables.
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
-from sympy import Expr, Rational
-
 from ..forms.form import FormOf, data_in_inverse_rho, noise_in_lambda, noise_in_rho
+from ..numerics import checks
 from ..numerics.messages import shown
 from ..solver import Budgeted, Ramp, Repeat, Sequence, Solver
 from ..tableaux.tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3
@@ -130,7 +127,7 @@ def agile(
     Arguments and errors as in `singlestep`.
     """
     released, phi_m = _snapshot(snapshot, version), _phi(phi)
-    _check_order(order)
+    order = checks.integer("order", order, 1, 3)
     tableaux = tuple(
         _tableau(k, version, released, phi_m, None, None, abscissae) for k in range(1, order + 1)
     )
@@ -146,7 +143,7 @@ def multistep(order: int, version: Version = "v1", *, snapshot: str = "head", ph
     10 steps of the other snapshots do (`Snapshot.final`).
     """
     released, phi_m = _snapshot(snapshot, version), _phi(phi)
-    _check_order(order)
+    order = checks.integer("order", order, 1, 3)
     if released.multistep is None:
         raise ValueError(f"snapshot must be one that released multistep, got {shown(snapshot)}")
     rule, ratio = released.multistep
@@ -181,7 +178,7 @@ def _released(
 def _tableau(
     order: int, version: Version, released: Snapshot, phi_m: Any, r1: Any, r2: Any, abscissae: str | None
 ) -> Tableau:
-    _check_order(order)
+    order = checks.integer("order", order, 1, 3)
     if order == 3 and version == "ei":
         raise ValueError(
             "order 3 of version 'ei' was released without the recursive difference: dpm-solver-3"
@@ -199,7 +196,7 @@ def corrected_singlestep(order: int, version: Version = "v1") -> Solver:
     """SciRE-2 with phi_1 = 1, the explicit midpoint rule, and SciRE-3 with phi_1 = 1 and the Taylor weight
     r2^2 of its second stage, Heun's third-order method.
     """
-    _check_order(order)
+    order = checks.integer("order", order, 1, 3)
     tableau = (FIRST, dpm_solver.second(type="taylor"), dpm_solver.third())[order - 1]
     source = "the release with phi_1 = 1" + (" and the stage weight r2^2/(2 r1)" if order == 3 else "")
     return _corrected(f"{order}-corrected", order, version, Repeat(tableau, FIRST), source)
@@ -209,7 +206,7 @@ def corrected_multistep(order: int, version: Version = "v1") -> Solver:
     """2m and 3m with the weights of Adams-Bashforth on any step ratios (5/12 for the second difference of
     equal steps), ending as the release does.
     """
-    _check_order(order)
+    order = checks.integer("order", order, 1, 3)
     sequence = Ramp(tuple(adams(k) for k in range(1, order + 1)))
     made = _corrected(f"{order}m-corrected", order, version, sequence, "Adams-Bashforth in the same variable")
     return replace(made, final=FINAL)
@@ -220,15 +217,14 @@ def kept_multistep(version: Version = "v1", *, phi: Any = TWO_THIRDS) -> Solver:
 
     phi: phi_1, an exact or real number > 0; 1 gives Adams-Bashforth 2.
     """
-    sequence = Ramp((FIRST, adams(2), multistep_kept(_exact("phi", phi))))
+    sequence = Ramp((FIRST, adams(2), multistep_kept(checks.exact("phi", phi, above=0))))
     variant = "2m-kept" if phi == TWO_THIRDS else f"2m-kept (phi_1 = {phi})"
     made = _corrected(variant, 2, version, sequence, "the recursive difference without truncation")
     return replace(made, final=FINAL)
 
 
 def _corrected(variant: str, order: int, version: Version, sequence: Sequence, source: str) -> Solver:
-    if version not in VERSIONS:
-        raise ValueError(f"version must be one of {', '.join(VERSIONS)}, got {shown(version)}")
+    checks.one_of("version", version, VERSIONS)
     return Solver(f"scire-{version}-{variant}", VERSIONS[version], sequence, order, source, paper=PAPER)
 
 
@@ -236,32 +232,14 @@ def _corrected(variant: str, order: int, version: Version, sequence: Sequence, s
 
 
 def _snapshot(name: str, version: str) -> Snapshot:
-    if name not in SNAPSHOTS:
-        raise ValueError(f"snapshot must be one of {', '.join(SNAPSHOTS)}, got {shown(name)}")
+    checks.one_of("snapshot", name, SNAPSHOTS)
     released = SNAPSHOTS[name]
-    if version not in released.versions:
-        raise ValueError(
-            f"version must be one of {', '.join(released.versions)} in {name!r}, got {shown(version)}"
-        )
+    checks.one_of(f"version of {name!r}", version, released.versions)
     return released
 
 
 def _phi(phi: Any) -> Any:
-    return PHI if phi is None else _exact("phi", phi)
-
-
-def _exact(name: str, value: Any) -> Expr:
-    """A positive number as an exact expression: sympy would fold a float's weights in float64."""
-    exact = isinstance(value, Expr) and value.is_number and value.is_real
-    number = exact or (isinstance(value, numbers.Real) and not isinstance(value, bool))
-    if not (number and 0 < value < math.inf):
-        raise ValueError(f"{name} must be a number in (0, infinity), got {shown(value)}")
-    return value if exact else Rational(value)
-
-
-def _check_order(order: int) -> None:
-    if isinstance(order, bool) or order not in (1, 2, 3):
-        raise ValueError(f"order must be 1, 2 or 3, got {shown(order)}")
+    return PHI if phi is None else checks.exact("phi", phi, above=0)
 
 
 def _listed() -> Iterable[Callable[..., Solver]]:

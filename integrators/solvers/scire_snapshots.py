@@ -14,8 +14,8 @@ from functools import cache
 
 from sympy import Expr, Integer, Rational, Symbol, exp, factorial
 
+from ..numerics import checks
 from ..numerics.arithmetic import Value, of
-from ..numerics.messages import shown
 from ..solver import FULL, FinalPolicy, Parameters, StepContext
 from ..tableaux.tableau import StepRatio
 
@@ -39,8 +39,7 @@ def phi_1(m: int) -> Rational:
     m: the depth of the recursive difference.  Not a phi-function of exponential integrators.  Raises
     ValueError unless m is an integer >= 1.
     """
-    if isinstance(m, bool) or not isinstance(m, int) or m < 1:
-        raise ValueError(f"m must be an integer >= 1, got {shown(m)}")
+    m = checks.integer("m", m, 1)
     return sum((Rational((-1) ** (k - 1), factorial(k)) for k in range(1, m + 1)), Integer(0))
 
 

@@ -26,8 +26,8 @@ from ..diffusion.grids import Grid
 from ..diffusion.schedule import Schedule
 from ..diffusion.sde import Discretisation, Transition
 from ..forms.form import Form, Step
+from ..numerics import checks
 from ..numerics.arithmetic import Fn, Value, of
-from ..numerics.messages import shown
 from ..solver import Repeat, Solver
 from ..tableaux.tableau import N, Tableau, phi1
 
@@ -154,8 +154,7 @@ def ancestral(variance: Spread = "large") -> Solver:
 
     Raises ValueError for another variance.
     """
-    if variance not in SPREADS:
-        raise ValueError(f"variance must be one of {', '.join(SPREADS)}, got {shown(variance)}")
+    checks.one_of("variance", variance, SPREADS)
     form = _consistent(f"ancestral_{variance}", sde.exact, SPREADS[variance])
     source = f"{RELEASE}, AncestralSamplingPredictor, with exact transitions"
     return _predictor(f"ancestral-{variance}", form, source)
@@ -177,7 +176,8 @@ DEFAULT_STEPS = 1000
 def _released(
     method: str, chosen: Callable[[Schedule], tuple[Table, Rule]], n: int | None
 ) -> Callable[[Schedule], Form]:
-    _check_steps(n)
+    if n is not None:
+        n = checks.integer("n", n, 1)
 
     def form(schedule: Schedule) -> Form:
         table, rule = chosen(schedule)
@@ -228,20 +228,11 @@ def ancestral_released(*, n: int | None = None) -> Solver:
     """
 
     def chosen(schedule: Schedule) -> tuple[Table, Rule]:
-        if schedule.kind not in ANCESTRAL:
-            raise ValueError(
-                f"schedule must be one of {', '.join(ANCESTRAL)} for released ancestral sampling, "
-                f"got {schedule.kind}"
-            )
+        checks.one_of("schedule of ancestral_released", schedule.kind, ANCESTRAL)
         return ANCESTRAL[schedule.kind]
 
     form = _released("ancestral", chosen, n)
     return _predictor("ancestral", form, f"{RELEASE}, AncestralSamplingPredictor", released=True)
-
-
-def _check_steps(n: int | None) -> None:
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
-        raise ValueError(f"n must be an integer >= 1 or None, got {shown(n)}")
 
 
 def release_grid(eps: float = 1e-3) -> Grid:
@@ -249,8 +240,7 @@ def release_grid(eps: float = 1e-3) -> Grid:
 
     Raises ValueError unless 0 < eps < 1; eps is in units of T, which is 1 in the release.
     """
-    if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 < eps < 1:
-        raise ValueError(f"eps must be a number in (0, 1), got {shown(eps)}")
+    checks.number("eps", eps, above=0, below=1)
 
     def fractions(n: int, number: Fn) -> list[Value]:
         return [(1 - number(eps)) * i / max(n - 1, 1) for i in range(1, n)]

@@ -9,17 +9,16 @@ release draws it for the stage alone.
 from __future__ import annotations
 
 import math
-import numbers
 from dataclasses import replace
-from fractions import Fraction
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import sympy
 from sympy import Integer
 
 from ..diffusion.schedule import vp_linear
 from ..forms.reverse import Tau, noiseless, sde_data, sde_noise
+from ..numerics import checks
 from ..numerics.messages import shown
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableaux.tableau import N, P, Stage, Tableau, interpolate, omega, phi1
@@ -28,6 +27,7 @@ from .dpm_solver import Type
 
 Prediction = Literal["data", "noise"]
 Mode = Literal["PEC", "PECE"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 FORMS = {"data": sde_data, "noise": sde_noise}
 LEVELLED = {
     "data_in_lambda": "data",
@@ -58,7 +58,7 @@ def at_noise_level(solver: Solver, prediction: Prediction, tau: Tau, **changes: 
     Raises ValueError for another prediction, a solver in another variable (it would become another method) or
     one that goes back to noisier times by itself, and for what is no noise level.
     """
-    _check_prediction(prediction)
+    checks.one_of("prediction", prediction, FORMS)
     name = solver.form(_ANY).name
     if name not in LEVELLED:
         raise ValueError(
@@ -75,11 +75,6 @@ def at_noise_level(solver: Solver, prediction: Prediction, tau: Tau, **changes: 
             f"solver must leave its noise to the SDE, got {solver.name}, which adds noise itself"
         )
     return replace(solver, form=FORMS[prediction](tau), stochastic=not noiseless(tau), **changes)
-
-
-def _check_prediction(prediction: str) -> None:
-    if prediction not in FORMS:
-        raise ValueError(f"prediction must be one of {', '.join(FORMS)}, got {shown(prediction)}")
 
 
 _ANY = vp_linear()
@@ -118,10 +113,9 @@ def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Any = 1) -> Solver
 
     order 2: sample_dpmpp_2m_sde, type "dpmsolver" its "midpoint", "taylor" its "heun": the multistep rule, as
     it should be.  order 3: sample_dpmpp_3m_sde, whose second difference lacks its factor 2.
-    Raises ValueError for another order, or an eta that is not a rational number >= 0.
+    Raises ValueError for another order, or a negative eta.
     """
-    if order not in (2, 3):
-        raise ValueError(f"order must be 2 or 3, got {shown(order)}")
+    order = checks.integer("order", order, 2, 3)
     if order == 3 and type != "dpmsolver":
         raise ValueError(f"type must be 'dpmsolver' at order 3, which has one only, got {shown(type)}")
     made = dpm_solver.multistep(2, "sde-dpm-solver++", type)
@@ -145,10 +139,7 @@ def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Any = 1) -> Solver
 
 def _root(eta: Any) -> Tau:
     """tau of eta = tau^2."""
-    number = isinstance(eta, numbers.Real) and not isinstance(eta, bool)
-    if not number or not 0 <= eta < float("inf"):
-        raise ValueError(f"eta must be a rational number >= 0, got {shown(eta)}")
-    return sympy.sqrt(sympy.Rational(Fraction(eta)))
+    return sympy.sqrt(checks.exact("eta", eta, least=0))
 
 
 # --- SA-Solver ---
@@ -195,12 +186,10 @@ def sa_solver(
     rescaled: as the release's few-step mode and diffusers do, two-point rules have 1/2 in place of phi_2.
     Raises ValueError for other values.
     """
-    for name, value, least in (("predictor", predictor, 1), ("corrector", corrector, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 4:
-            raise ValueError(f"{name} must be an integer from {least} to 4, got {shown(value)}")
-    if mode not in ("PEC", "PECE"):
-        raise ValueError(f"mode must be PEC or PECE, got {shown(mode)}")
-    _check_prediction(prediction)
+    predictor = checks.integer("predictor", predictor, 1, 4)
+    corrector = checks.integer("corrector", corrector, 0, 4)
+    checks.one_of("mode", mode, MODES)
+    checks.one_of("prediction", prediction, FORMS)
     if rescaled and prediction == "noise":
         raise ValueError("rescaled must be False in noise prediction, where the release does not rescale")
     last = tuple(

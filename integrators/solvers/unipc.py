@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import math
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sympy import Expr, Integer, Rational, factorial
 
 from ..forms.form import FormOf, data_in_lambda, noise_in_lambda
-from ..numerics.messages import shown
+from ..numerics import checks
 from ..solver import FinalPolicy, Ramp, Solver
 from ..tableaux.tableau import MAX_STAGES, N, P, Stage, Tableau, interpolate, lagrange, omega, phi, phi1
 
@@ -33,7 +33,7 @@ Variant = Literal["bh1", "bh2", "vary-released", "vary-corrected"]
 Prediction = Literal["data", "noise"]
 
 PAPER = "UniPC (Zhao et al. 2023), arXiv:2302.04867"
-VARIANTS: tuple[Variant, ...] = ("bh1", "bh2", "vary-released", "vary-corrected")
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
 FORMS: dict[str, FormOf] = {"data": data_in_lambda, "noise": noise_in_lambda}
 HALVES: dict[str, Expr] = {"bh1": Rational(1, 2), "bh2": phi1 / 2}
 """B(h)/(2 h): the weight of the only difference, where the release does not solve for it."""
@@ -112,12 +112,10 @@ def unipc(
     UniP-p.  NFE of n steps: 1 + k (n - 1) with k >= 1 corrections, n with none.  Claimed: p + 1, and p for
     UniP-p (Theorem 3.1, Corollary 3.2).  Raises ValueError for another order, variant, prediction or number.
     """
-    _check_integer("order", order, 1, MAX_ORDER)
-    _check_integer("corrections", corrections, 0, MAX_STAGES - 1)
-    if variant not in VARIANTS:
-        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {shown(variant)}")
-    if prediction not in FORMS:
-        raise ValueError(f"prediction must be one of {', '.join(FORMS)}, got {shown(prediction)}")
+    order = checks.integer("order", order, 1, MAX_ORDER)
+    corrections = checks.integer("corrections", corrections, 0, MAX_STAGES - 1)
+    checks.one_of("variant", variant, VARIANTS)
+    checks.one_of("prediction", prediction, FORMS)
     orders = range(1, order + 1)
     ramp = tuple(tableau(k, variant, corrections) for k in orders)
     last = tuple(tableau(k, variant, 0) for k in orders) if corrections else ()
@@ -140,11 +138,6 @@ def _name(order: int, variant: Variant, prediction: Prediction, corrections: int
         + ("-noise" if prediction == "noise" else "")
         + (f"-pec{corrections}" if corrections > 1 else "")
     )
-
-
-def _check_integer(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} must be an integer from {low} to {high}, got {shown(value)}")
 
 
 LISTED = (

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -21,18 +21,17 @@ from torch.overrides import TorchFunctionMode
 
 from ..diffusion.prediction import Model, check_prediction, conversion
 from ..diffusion.schedule import Schedule
-from ..numerics.messages import shown
+from ..numerics import checks
 from ..numerics.tensors import is_half
-from .smooth import check_word
 from .table import Tabulated
 
 Tensor = torch.Tensor
 Slope = Literal["central", "smoothed"]
 Moments = Literal["centred", "uncentred"]
 TimeDerivative = Literal["forward", "difference"]
-SLOPES: tuple[Slope, ...] = ("central", "smoothed")
-MOMENTS: tuple[Moments, ...] = ("centred", "uncentred")
-TIME_DERIVATIVES: tuple[TimeDerivative, ...] = ("forward", "difference")
+SLOPES: tuple[Slope, ...] = get_args(Slope)
+MOMENTS: tuple[Moments, ...] = get_args(Moments)
+TIME_DERIVATIVES: tuple[TimeDerivative, ...] = get_args(TimeDerivative)
 
 REACH = 5
 """Nodes on either side in the moving average of l' in a public script."""
@@ -93,8 +92,8 @@ def noised(data: Tensor, schedule: Schedule, seed: int, *, probes: int | None = 
     if data.ndim < 1 or not data.is_floating_point():
         raise ValueError(f"data must be a floating tensor (n, ...), got {data.dtype} {tuple(data.shape)}")
     _refuse_half("data", data)
-    if probes is not None and (isinstance(probes, bool) or not isinstance(probes, int) or probes < 1):
-        raise ValueError(f"probes must be None or an integer >= 1, got {shown(probes)}")
+    if probes is not None:
+        probes = checks.integer("probes", probes, 1)
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(data.shape, generator=generator, dtype=torch.float64).to(data)
     signs = None
@@ -123,7 +122,7 @@ class Derivatives:
 
     def __post_init__(self) -> None:
         check_prediction(self.prediction)
-        check_word("time", self.time, TIME_DERIVATIVES)
+        checks.one_of("time", self.time, TIME_DERIVATIVES)
 
     def eps(self, x: Tensor, t: Any) -> Tensor:
         """The noise prediction at time t, a float or a tensor without dimensions.
@@ -278,10 +277,9 @@ def estimate(
     "centred", or "uncentred", as in a public script of the method's authors; neither is in the paper.
     Raises ValueError, naming the argument, before the model is called.
     """
-    if isinstance(intervals, bool) or not isinstance(intervals, int) or intervals < 1:
-        raise ValueError(f"intervals must be an integer >= 1, got {shown(intervals)}")
-    check_word("slope", slope, SLOPES)
-    check_word("moments", moments, MOMENTS)
+    intervals = checks.integer("intervals", intervals, 1)
+    checks.one_of("slope", slope, SLOPES)
+    checks.one_of("moments", moments, MOMENTS)
     if not lam_start < lam_end:
         raise ValueError(f"lam_end must exceed lam_start = {lam_start}, got {lam_end}")
     derivatives = Derivatives(model, schedule, prediction, time)

@@ -21,6 +21,7 @@ import numpy as np
 
 from ..diffusion.grids import Times
 from ..diffusion.schedule import Schedule
+from ..numerics import checks
 from ..numerics.arithmetic import Arithmetic, Value, of
 from ..numerics.messages import shown
 from ..numerics.quadrature import GaussLegendre
@@ -146,12 +147,6 @@ def check_range(lam: Value, low: float, high: float) -> None:
         raise ValueError(f"the statistics are known for lambda in [{low:g}, {high:g}], got {float(lam):g}")
 
 
-def check_word(name: str, value: Any, allowed: Sequence[str]) -> None:
-    """Raise ValueError unless the value is one of the allowed words."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
-
-
 def _arrays(**values: Any) -> list[np.ndarray]:
     """Copies of one common shape."""
     arrays = []
@@ -255,7 +250,6 @@ def from_functions(
     knots = np.array([low, high], dtype=np.float64)
     if not (np.all(np.isfinite(knots)) and low < high):
         raise ValueError(f"low and high must be finite and increasing, got {shown(low)} and {shown(high)}")
-    if isinstance(degree, bool) or not isinstance(degree, int) or degree < 1:
-        raise ValueError(f"degree must be an integer >= 1, got {shown(degree)}")
+    degree = checks.integer("degree", degree, 1)
     parts: Sequence[Series] = [interpolate(f, knots, degree) for f in (l, s, b)]
     return from_series(*parts)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..diffusion.grids import Times
 from ..diffusion.schedule import Schedule
+from ..numerics import checks
 from ..numerics.arithmetic import Arithmetic, Value, of
 from ..numerics.messages import shown
 from ..numerics.series import chebyshev_nodes, through
@@ -184,8 +185,7 @@ def smooth(table: Tabulated, degree: int = 5) -> Smooth:
     On a grid of fewer than degree + 1 nodes the degree is the largest odd one that it allows.
     Raises ValueError for a degree that is not 1, 3 or 5.
     """
-    if degree not in (1, 3, 5):
-        raise ValueError(f"degree must be 1, 3 or 5, got {shown(degree)}")
+    checks.one_of("degree", degree, (1, 3, 5))
     k = min(degree, table.intervals - (table.intervals + 1) % 2)
     cells = chebyshev_nodes(table.nodes, k)
 

@@ -6,7 +6,7 @@ expression and arithmetic, because a plan evaluates the same few weights at ever
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -17,7 +17,8 @@ from sympy.codegen.cfunctions import expm1, log1p
 
 from ..numerics.arithmetic import Arithmetic, Fn, Value
 from ..numerics.messages import shown
-from .tableau import phi
+from ..numerics.phi import phi as phi_of
+from .tableau import MAX_STAGES, phi, ratio_of, z
 
 
 class Symbols(Protocol):
@@ -28,6 +29,33 @@ class Symbols(Protocol):
 
     def phi(self, k: int, c: Value) -> Value:
         """The value of phi(k, c)."""
+
+
+class AtZ:
+    """What the symbols of a formula mean at one z = h L, or an array of them: phi(k, c) is phi_k(c z).
+
+    ratios: omega(1), omega(2), ..; those of equal steps, j, when absent.  Each phi_k is computed once.
+    """
+
+    def __init__(self, z: Value, ratios: Sequence[Value] | None = None) -> None:
+        self.z = z
+        self.ratios = range(1, MAX_STAGES) if ratios is None else ratios
+        self._phi: dict[Any, Value] = {}
+
+    def symbol(self, symbol: Symbol) -> Value:
+        """z, or a step ratio; raises ValueError for a parameter."""
+        if symbol is z:
+            return self.z
+        j = ratio_of(symbol)
+        if j is None:
+            raise ValueError(f"the tableau's parameter {symbol} has no value here")
+        return self.ratios[j - 1]
+
+    def phi(self, k: int, c: Value) -> Value:
+        """phi_k(c z), component by component."""
+        if (k, c) not in self._phi:
+            self._phi[k, c] = phi_of(k, c * self.z)
+        return self._phi[k, c]
 
 
 class _Point:
@@ -64,7 +92,7 @@ def function(expression: Expr, xp: Arithmetic) -> Fn:
 
 @lru_cache(maxsize=4096)
 def evaluator(expression: Expr, xp: Arithmetic) -> Evaluator:
-    """A function of a Scope that returns the expression's value in the given arithmetic.
+    """A function of `Symbols` that returns the expression's value in the given arithmetic.
 
     Raises TypeError for a node that is not a number, symbol, sum, product, power, exp, expm1, log, log1p or
     phi.

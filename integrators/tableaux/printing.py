@@ -27,7 +27,7 @@ from sympy.printing.latex import LatexPrinter
 from sympy.printing.printer import Printer
 from sympy.printing.str import StrPrinter
 
-from .tableau import _OMEGAS, Tableau, Weights, phi, z
+from .tableau import Tableau, Weights, phi, ratio_of, z
 
 MAX_WIDTH = 160
 """Columns of text that a table may take."""
@@ -206,7 +206,7 @@ class _Latex(_InOrder, LatexPrinter):  # type: ignore[misc]
         return rf"\varphi_{{{k}}}{power}\left({argument}\right)"
 
     def _print_Symbol(self, e: Symbol, style: str = "plain") -> str:
-        if e in _OMEGAS:
-            return rf"\omega_{{{_OMEGAS[e]}}}"
+        if (j := ratio_of(e)) is not None:
+            return rf"\omega_{{{j}}}"
         name, *marks = e.name.split("_")
         return f"{name}_{{{','.join(marks)}}}" if marks else str(super()._print_Symbol(e, style))

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
 
+from ..numerics import checks
 from ..numerics.messages import shown
 
 z = Symbol("z")
@@ -90,6 +91,16 @@ Weights = Mapping[int, Expr]
 def evaluation(key: int) -> Symbol:
     """The evaluation that a weight with this key multiplies: N(i), or P(j) for -j."""
     return N(key) if key >= 0 else P(-key)
+
+
+def key_of(symbol: Symbol) -> int | None:
+    """The key of an evaluation's weight: i for N(i), -j for P(j); None for a symbol that is none."""
+    return _EVALUATIONS.get(symbol)
+
+
+def ratio_of(symbol: Symbol) -> int | None:
+    """j for the step ratio omega(j), which says how far back P(j) lies; None for any other symbol."""
+    return _OMEGAS.get(symbol)
 
 
 def formula_of(weights: Weights) -> Expr:
@@ -206,7 +217,7 @@ class Tableau:
         rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
         symbols = {s for row in rows for w in row.values() for s in w.free_symbols}
         symbols |= {s for c in self.c for s in c.free_symbols}
-        return frozenset(s for s in symbols if s is not z and s not in _OMEGAS)
+        return frozenset(s for s in symbols if s is not z and ratio_of(s) is None)
 
     @cached_property
     def quadrature_order(self) -> int:
@@ -381,8 +392,7 @@ def lagrange(nodes: Sequence[Expr]) -> list[tuple[list[Expr], Expr]]:
 
 def adams(k: int) -> Tableau:
     """Exponential Adams-Bashforth of order k on any step ratios: no stages, k - 1 past evaluations."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k must be an integer >= 1, got {shown(k)}")
+    k = checks.integer("k", k, 1)
     return Tableau((), interpolate({Integer(0): N(0)} | {-omega(j): P(j) for j in range(1, k)}))
 
 
@@ -394,8 +404,7 @@ def nested_collocation(order: int) -> Tableau:
     1 + order (order - 1)/2 evaluations; stiff order `order`.  Luan & Alhsmy, arXiv:2311.08600;
     docs/mathematics.md, 10.  Raises ValueError for an order outside 1 .. `MAX_COLLOCATION`.
     """
-    if isinstance(order, bool) or not isinstance(order, int) or not 1 <= order <= MAX_COLLOCATION:
-        raise ValueError(f"order must be an integer from 1 to {MAX_COLLOCATION}, got {shown(order)}")
+    order = checks.integer("order", order, 1, MAX_COLLOCATION)
     return nested([[Rational(i, size + 1) for i in range(1, size + 1)] for size in range(1, order)])
 
 

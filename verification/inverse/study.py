@@ -15,7 +15,7 @@ import torch
 from semilinear.integrators.diffusion import sde
 from semilinear.integrators.diffusion.grids import uniform_t
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.plans.compile import Plan, compile_plan
 from semilinear.integrators.run.boundary import Noise
 from semilinear.integrators.run.conditioning import Known, Replacement, ReplacementReleased
@@ -234,8 +234,7 @@ def study(
 
     Raises ValueError for fewer than 2 samples or no steps.
     """
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 2:
-        raise ValueError(f"samples must be an integer >= 2, got {shown(samples)}")
+    samples = checks.integer("samples", samples, 2)
     if not steps:
         raise ValueError("steps must hold at least one number of steps")
     rows = []

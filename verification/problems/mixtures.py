@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Value, multiprecision, of
-from semilinear.integrators.numerics.messages import shown
 
 from .constants import Array, Constants, alpha_sigma, check_weights, largest, responsibilities
 
@@ -181,8 +181,7 @@ class EmpiricalMixture:
         p = np.asarray(self.points, dtype=np.float64)
         if p.ndim != 2 or p.size == 0 or not np.all(np.isfinite(p)):
             raise ValueError(f"points must be a finite array of shape (n, d), got shape {p.shape}")
-        if not (np.isfinite(self.bandwidth) and self.bandwidth >= 0):
-            raise ValueError(f"bandwidth must be a non-negative number, got {shown(self.bandwidth)}")
+        checks.number("bandwidth", self.bandwidth, least=0)
         object.__setattr__(self, "points", p)
         object.__setattr__(self, "_constants", Constants(None, p, (p * p).sum(1)))
 

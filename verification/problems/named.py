@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics import checks
 
 from .mixtures import EmpiricalMixture, GaussianMixture
 from .products import RotatedProduct, rational_rotation
@@ -120,6 +120,5 @@ PROBLEMS: dict[str, Callable[[], Any]] = {
 @cache
 def problem(name: str) -> Any:
     """A problem by name.  Raises ValueError, with the names, for an unknown one."""
-    if name not in PROBLEMS:
-        raise ValueError(f"problem must be one of {', '.join(PROBLEMS)}, got {shown(name)}")
+    checks.one_of("problem", name, PROBLEMS)
     return PROBLEMS[name]()

@@ -32,6 +32,7 @@ from semilinear.integrators.diffusion.grids import Grid, uniform_t
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule, vp_linear
 from semilinear.integrators.forms.form import FormOf
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Plan
@@ -86,19 +87,16 @@ class CoupledExperiment:
     ladder: tuple[int, ...] = LADDER
 
     def __post_init__(self) -> None:
-        for name, kind in (("schedule", Schedule), ("grid", Grid)):
-            if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {shown(getattr(self, name))}")
+        checks.instance("schedule", self.schedule, Schedule)
+        checks.instance("grid", self.grid, Grid)
         if not all(hasattr(self.problem, part) for part in ("model", "data", "dimension")):
             raise TypeError(
                 f"problem must be a Problem (see `problems.named.problem`), got {shown(self.problem)}"
             )
         if not self.lam_start < self.lam_end:
             raise ValueError(f"lam_start must be below lam_end, got {self.lam_start} and {self.lam_end}")
-        for name, least in (("paths", 2 * BATCHES), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an integer >= {least}, got {shown(value)}")
+        self.paths = checks.integer("paths", self.paths, 2 * BATCHES)
+        self.seed = checks.integer("seed", self.seed, 0)
         if self.paths % (2 * BATCHES):
             raise ValueError(f"paths must be a multiple of {2 * BATCHES}, got {self.paths}")
         if len(self.ladder) < 2 or not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
@@ -226,8 +224,7 @@ def study(
     Raises TypeError for another kind of solver; ValueError for one that is not stochastic, or that goes back
     to a noisier time between steps: it has no path.
     """
-    if not isinstance(solver, Solver):
-        raise TypeError(f"solver must be a Solver, got {shown(solver)}")
+    checks.instance("solver", solver, Solver)
     if not solver.stochastic:
         raise ValueError(f"solver {solver.name!r} is not stochastic: measure it with `flow.run`")
     if solver.noising is not None:

@@ -20,6 +20,7 @@ from semilinear.analysis.convergence import FLOORS
 from semilinear.integrators.diffusion.grids import Grid, uniform_lambda
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Value, choose
 from semilinear.integrators.numerics.messages import shown
 
@@ -110,24 +111,19 @@ class Experiment:
     shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("schedule", Schedule), ("grid", Grid)):
-            if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {getattr(self, name)!r}")
+        checks.instance("schedule", self.schedule, Schedule)
+        checks.instance("grid", self.grid, Grid)
         if not all(hasattr(self.problem, part) for part in ("model", "data", "exact_flow", "dimension")):
             raise TypeError(
                 f"problem must be a Problem (see `problems.named.problem`), got {shown(self.problem)}"
             )
         check_ladder(self.ladder)
-        if not (math.isfinite(self.tolerance) and self.tolerance > 0):
-            raise ValueError(f"tolerance must be a positive number, got {shown(self.tolerance)}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed must be a non-negative integer, got {shown(self.seed)}")
-        if isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1:
-            raise ValueError(f"batch must be an integer >= 1, got {shown(self.batch)}")
+        checks.number("tolerance", self.tolerance, above=0)
+        self.seed = checks.integer("seed", self.seed, 0)
+        self.batch = checks.integer("batch", self.batch, 1)
         if self.digits is not None and not self.problem.exact_flow:
             raise ValueError(f"digits needs a problem with an exact flow; {self.problem.name!r} has none")
-        if self.dtype not in UNITS:
-            raise ValueError(f"dtype must be one of {', '.join(UNITS)}, got {shown(self.dtype)}")
+        checks.one_of("dtype", self.dtype, UNITS)
         if self.digits is not None and self.dtype != "float64":
             raise ValueError(f"dtype must be absent where digits are given, got {shown(self.dtype)}")
         if self.shape is not None and math.prod(self.shape) != self.problem.dimension:
@@ -187,7 +183,7 @@ class Experiment:
 
 def check_ladder(ladder: tuple[int, ...]) -> None:
     """Raise ValueError for step counts that are not increasing positive integers."""
-    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in ladder)
+    whole = all(isinstance(n, int | np.integer) and checks.is_number(n) for n in ladder)
     if not (whole and all(b > a for a, b in itertools.pairwise((0, *ladder)))):
         raise ValueError(f"ladder must be increasing positive integers, got {ladder}")
 

@@ -27,6 +27,7 @@ from semilinear.analysis.convergence import (
     estimate_order,
     richardson,
 )
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import choose
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.compile import compile_plan
@@ -184,8 +185,7 @@ def measure(
     """
     if not callable(sampler):
         raise TypeError(f"sampler must be a function of a run, got {shown(sampler)}")
-    if not 0 <= rounding < math.inf:
-        raise ValueError(f"rounding must be a finite number >= 0, got {shown(rounding)}")
+    checks.number("rounding", rounding, least=0)
     if ladder is not None:
         check_ladder(tuple(ladder))
     planned = _restricted(tuple(ladder or experiment.ladder), residue or (1, 0), 1)

@@ -29,6 +29,7 @@ from semilinear.integrators.diffusion.grids import Grid, uniform_t
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule, vp_linear
 from semilinear.integrators.forms.form import FormOf
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, choose
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.compile import compile_plan
@@ -185,8 +186,7 @@ class StochasticExperiment:
 
     def __post_init__(self) -> None:
         for name, kind in (("schedule", Schedule), ("grid", Grid), ("data", Gaussians)):
-            if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {shown(getattr(self, name))}")
+            checks.instance(name, getattr(self, name), kind)
         if not self.lam_start < self.lam_end:
             raise ValueError(f"lam_start must be below lam_end, got {self.lam_start} and {self.lam_end}")
         if not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
@@ -285,8 +285,7 @@ def study(
     on the way.
     Raises TypeError for another kind of solver, ValueError for a form that is no SDE's.
     """
-    if not isinstance(solver, Solver):
-        raise TypeError(f"solver must be a Solver, got {shown(solver)}")
+    checks.instance("solver", solver, Solver)
     e = StochasticExperiment() if experiment is None else experiment
     marginal, on_path = solver.noising is not None and form is None, solver.noising is None
     law = e.law(solver.form if form is None else form)

@@ -9,13 +9,13 @@ from functools import lru_cache
 
 import numpy as np
 from semilinear.analysis.convergence import FLOORS, OrderEstimate, estimate_order
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import FLOAT64
-from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.tableaux.evaluate import evaluator
+from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
 from semilinear.integrators.tableaux.tableau import Tableau, phi
 from sympy import Integer, expand
 
-from .semilinear import LADDER, SemilinearProblem, Spectrum, maximum, rms
+from .semilinear import LADDER, SemilinearProblem, maximum, rms
 
 Vector = np.ndarray
 
@@ -109,8 +109,7 @@ def integrate_linearised(
     tableau with past evaluations, without an embedded row where one is asked for, or with other row sums, and
     for steps < 1.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be an integer >= 1, got {shown(steps)}")
+    steps = checks.integer("steps", steps, 1)
     output = tableau.b_low if low else tableau.b
     if output is None or tableau.past:
         raise ValueError("tableau must be a one-step method, and have an embedded row if low is asked for")
@@ -124,7 +123,7 @@ def integrate_linearised(
         t = start + n * h
         j, f, v = problem.jacobian(t, u), problem.slope(t, u), problem.drift(t, u)
         values, vectors = np.linalg.eigh(j)
-        scope = Spectrum(h * values)
+        scope = AtZ(h * values)
         f_hat, v_hat = vectors.T @ f, vectors.T @ v
         known = {0: 0 * f_hat}
         change = 0 * u

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from semilinear.analysis.convergence import OrderEstimate
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.tableaux.tableau import Tableau
 
 from .linearised import NonlinearProblem, linearised_order, whole
@@ -27,6 +27,7 @@ STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 """h = 1/4 .. 1/128, and the counts between."""
 POINTS = 199
 Kind = Literal["local", "nonlocal"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @lru_cache(maxsize=8)
@@ -35,10 +36,8 @@ def parabolic(kind: Kind, points: int = POINTS) -> SemilinearProblem:
 
     Raises ValueError for another kind, or less than two points.
     """
-    if kind not in ("local", "nonlocal"):
-        raise ValueError(f"kind must be 'local' or 'nonlocal', got {shown(kind)}")
-    if isinstance(points, bool) or not isinstance(points, int) or points < 2:
-        raise ValueError(f"points must be an integer >= 2, got {shown(points)}")
+    checks.one_of("kind", kind, KINDS)
+    points = checks.integer("points", points, 2)
     dx = 1 / (points + 1)
     k = np.arange(1, points + 1)
     basis = math.sqrt(2 * dx) * np.sin(np.pi * dx * np.outer(k, k))

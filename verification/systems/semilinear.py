@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 from semilinear.analysis.convergence import FLOORS, OrderEstimate, estimate_order
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import FLOAT64, Arithmetic, Value, choose
-from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.phi import phi
-from semilinear.integrators.tableaux.evaluate import evaluator
-from semilinear.integrators.tableaux.tableau import _OMEGAS, Tableau, z
-from sympy import Symbol
+from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
+from semilinear.integrators.tableaux.tableau import Tableau
 
 LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128)
 
@@ -53,28 +51,6 @@ class SemilinearProblem:
     norm: Callable[[np.ndarray], float] = maximum
 
 
-class Spectrum:
-    """What the symbols of a tableau mean on equal steps: z = h L as the vector of its eigenvalues."""
-
-    def __init__(self, z: np.ndarray) -> None:
-        self._z = z
-        self._phi: dict[Any, Value] = {}
-
-    def symbol(self, symbol: Symbol) -> Value:
-        """z, or omega(j) = j; raises ValueError for a parameter."""
-        if symbol is z:
-            return self._z
-        if symbol in _OMEGAS:
-            return _OMEGAS[symbol]
-        raise ValueError(f"the tableau's parameter {symbol} has no value here")
-
-    def phi(self, k: int, c: Value) -> Value:
-        """phi_k(c z), eigenvalue by eigenvalue."""
-        if (k, c) not in self._phi:
-            self._phi[k, c] = phi(k, c * self._z)
-        return self._phi[k, c]
-
-
 @dataclass(frozen=True)
 class _Row:
     """A row in numbers: its abscissa, e^(c z), and h times its weights by evaluation."""
@@ -85,7 +61,7 @@ class _Row:
 
 
 def _rows(tableau: Tableau, problem: SemilinearProblem, h: Value) -> list[_Row]:
-    xp, scope = problem.xp, Spectrum(h * problem.eigenvalues)
+    xp, scope = problem.xp, AtZ(h * problem.eigenvalues)
     rows = []
     for at, exact in zip((*tableau.c, 1), (*tableau.a, tableau.b), strict=True):
         c = xp.number(at)
@@ -103,8 +79,7 @@ def integrate(tableau: Tableau, problem: SemilinearProblem, steps: int) -> tuple
     sqrt(steps) steps, because weights of high order are large and cancel.  Raises ValueError for a tableau
     that keeps an evaluation (PEC: `carry`) or has parameters, or for steps < 1.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be an integer >= 1, got {shown(steps)}")
+    steps = checks.integer("steps", steps, 1)
     if tableau.carry is not None:
         raise ValueError(f"tableau must evaluate every step's start, got carry = {tableau.carry}")
     xp, basis = problem.xp, problem.basis

@@ -11,6 +11,7 @@ import torch
 from semilinear.integrators.diffusion import discrete, schedule
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.sampler import StepInfo, sample
@@ -120,19 +121,15 @@ def relative_difference(ours: np.ndarray, theirs: Any) -> float:
 
 def look_up(table: Mapping[Any, Value], name: str, value: Any) -> Value:
     """An option's meaning.  Raises GoldenError, naming the option, for a value that is not in the table."""
-    if value not in table:
-        raise GoldenError(f"{name} must be one of {', '.join(map(str, table))}, got {shown(value)}")
+    checks.one_of(name, value, table, GoldenError)
     return table[value]
 
 
 def integer(options: Mapping[str, Any], name: str) -> int:
     """A counting option.  Raises GoldenError, naming it, unless it is an integer from 0 to 100,000."""
     value = options[name]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100_000:
-        raise GoldenError(f"{name} must be an integer from 0 to 100000, got {shown(value)}")
-    if value != int(value):
-        raise GoldenError(f"{name} must be an integer, got {shown(value)}")
-    return int(value)
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    return checks.integer(name, whole, 0, 100_000, GoldenError)
 
 
 def mixture(data: Any) -> GaussianMixture:
