@@ -1,15 +1,34 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
 
+import pytest
 from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.solvers import make
-from semilinear.verification.campaign.measure import HARD, MAIN, Measured, StochasticMeasured, tasks
-from semilinear.verification.claims.flow import EXPECTATIONS, Expectation
-from semilinear.verification.claims.stochastic import STOCHASTIC_EXPECTATIONS, StochasticExpectation
+from semilinear.verification.campaign import measure as campaign
+from semilinear.verification.campaign import plan, runner
+from semilinear.verification.campaign.measure import (
+    HARD,
+    MAIN,
+    Measured,
+    OrderTask,
+    StochasticMeasured,
+    tasks,
+)
+from semilinear.verification.campaign.prove import proofs_json
+from semilinear.verification.campaign.records import orders_json
+from semilinear.verification.campaign.runner import Store, decide, fingerprint
+from semilinear.verification.claims.expectations import EXPECTATIONS, claimed, proved
+from semilinear.verification.claims.flow import Expectation
+from semilinear.verification.claims.stochastic import StochasticExpectation
 from semilinear.verification.studies.flow import Study
 from semilinear.verification.studies.gaussian import StochasticStudy
+
+REPORTS = Path(__file__).parents[1] / "reports"
 
 
 def estimate(order: float, half: float = 0.01) -> OrderEstimate:
@@ -63,60 +82,133 @@ def test_nothing_is_asserted_on_the_hard_cases() -> None:
     assert measured(1.0, 1.0, Expectation("ddim", 1, 1), setting=HARD[0]).as_expected is None
 
 
+def orders(quick: bool) -> list[OrderTask]:
+    return [task for task in tasks(quick) if isinstance(task, OrderTask)]
+
+
 def test_a_quick_run_measures_the_main_setting_alone_and_a_full_run_everything() -> None:
-    quick, full = tasks(True), tasks(False)
+    quick, full = orders(True), orders(False)
     assert {t.setting for t in quick} == {MAIN}
     assert len({t.setting.name for t in full}) == 6
-    assert set(EXPECTATIONS) == {t.expectation for t in quick if t.start == "own"}
-    with_history = {t.expectation.solver for t in quick if t.start == "exact"}
+    assert [t.expectation for t in quick] == list(EXPECTATIONS)
+    with_history = {t.expectation.solver for t in quick if t.starts == ("own", "exact")}
     assert with_history == {e.solver for e in EXPECTATIONS if make(e.solver).history}
-    assert all(t.start == "own" for t in full if not t.setting.asserted)
+    assert all(t.starts == ("own",) for t in full if not t.setting.asserted)
 
 
-def test_measured_pairs_own_and_exact_start_and_runs_what_the_task_says(monkeypatch: Any) -> None:
-    """measure_all without processes: what is run, and which study becomes which."""
-    from semilinear.verification.campaign import measure as campaign
-
-    class Pool:
-        def __init__(self, _: int) -> None: ...
-        def __enter__(self) -> Any:
-            return self
-
-        def __exit__(self, *_: Any) -> None: ...
-        def map(self, f: Any, xs: Any) -> Any:
-            return map(f, xs)
-
+def test_a_task_measures_what_its_expectation_says(monkeypatch: Any) -> None:
+    """Of every start, on the long ladder where that is asked for."""
     calls: list[Any] = []
 
     def run(solver: Any, experiment: Any, **options: Any) -> Any:
-        calls.append((solver.name, experiment.ladder[-1], options))
-        return dataclasses.replace(study(1.0), solver=solver.name, start=options["start"])
+        calls.append((experiment.ladder[-1], options["start"], options["residue"]))
+        order = {"own": 2.0, "exact": 3.0}[options["start"]]
+        return dataclasses.replace(study(order), start=options["start"])
 
-    monkeypatch.setattr(campaign, "ProcessPoolExecutor", Pool)
     monkeypatch.setattr(campaign, "run", run)
     monkeypatch.setattr(campaign, "_experiment", lambda setting: setting)
     monkeypatch.setattr(campaign, "on_experiment", lambda name, _: make(name))
-    monkeypatch.setattr(
-        campaign, "stochastic_study", lambda solver, e, form: (solver.name, e.ladder[-1], form)
-    )
-    found, stochastic = campaign.measure_all(False)
-    assert [(s.expectation.solver, s.expectation.sde) for s in stochastic] == [
-        (s.study[0], s.study[2])  # type: ignore[index]
-        for s in stochastic
-    ]
-    assert {s.expectation.solver for s in stochastic if s.study[1] > 256} == {  # type: ignore[index]
-        e.solver for e in STOCHASTIC_EXPECTATIONS if e.long
+    e = Expectation("dpm-solver++-3m-corrected", 3, 2, residue=(3, 1), long=True)
+    row = OrderTask(MAIN, e).run()
+    assert calls == [(4096, "own", (3, 1)), (4096, "exact", (3, 1))]
+    assert (row["own"]["observed"], row["exact"]["observed"], row["as_expected"]) == (2.0, 3.0, True)
+    calls.clear()
+    assert OrderTask(MAIN, Expectation("ddim", 2, 2), long=False).run()["exact"] is None
+    assert calls == [(512, "own", None)]
+
+
+# --- the runner ---
+
+
+@dataclasses.dataclass(frozen=True)
+class Doubled:
+    """A task that is quick."""
+
+    number: int
+    part: ClassVar[str] = "rows"
+
+    @property
+    def key(self) -> str:
+        return str(self.number)
+
+    def run(self) -> dict[str, Any]:
+        if self.number < 0:
+            raise ArithmeticError("negative")
+        return {"value": 2 * self.number}
+
+
+def test_rows_come_as_they_are_decided_over_any_executor() -> None:
+    with ThreadPoolExecutor(2) as pool:
+        found = dict(decide([Doubled(n) for n in range(5)], pool))
+    assert found == {Doubled(n): {"value": 2 * n} for n in range(5)}
+
+
+def test_what_was_decided_survives_an_interruption(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with ThreadPoolExecutor(1) as pool, pytest.raises(ArithmeticError):
+        list(decide([Doubled(1), Doubled(2), Doubled(-1), Doubled(3)], pool, Store(path)))
+    with path.open("a") as stream:
+        stream.write('{"part": "rows", "key": "9", "ro')  # cut
+    store = Store(path)
+    assert store.get(Doubled(1)) == {"value": 2}
+    assert store.get(Doubled(9)) is None
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()  # nothing is run again
+    assert dict(decide([Doubled(1), Doubled(2)], pool, store))[Doubled(2)] == {"value": 4}
+    store.remove()
+    assert not path.exists()
+
+
+def test_rows_of_other_source_are_not_taken_over(tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "rows.jsonl"
+    Store(path).add(Doubled(1), {"value": 2})
+    assert len(Store(path)) == 1
+    monkeypatch.setattr(runner, "fingerprint", lambda: "another")
+    assert len(Store(path)) == 0
+
+
+def test_the_fingerprint_is_that_of_the_source() -> None:
+    assert fingerprint() == fingerprint()
+    assert len(fingerprint()) == 64
+
+
+# --- what a run decides ---
+
+
+def test_tasks_have_keys_of_their_own() -> None:
+    keys = [(task.part, task.key) for task in plan.tasks(False)]
+    assert len(keys) == len(set(keys))
+
+
+def test_the_committed_reports_hold_a_row_of_every_task() -> None:
+    planned = plan.tasks(False)
+    assert [task for task, _ in plan.committed(REPORTS, planned)] == planned
+
+
+def test_the_committed_reports_are_made_of_their_rows() -> None:
+    """What `verify --only` would write without anything new is what stands there."""
+    decided = list(plan.committed(REPORTS, plan.tasks(False)))
+    data, proved = orders_json(decided, quick=False), proofs_json(decided)
+    committed = {name: json.loads((REPORTS / f"{name}.json").read_text()) for name in ("orders", "proofs")}
+    environment = ("versions", "python", "machine")
+    assert {k: v for k, v in data.items() if k not in environment} == {
+        k: v for k, v in committed["orders"].items() if k not in environment
     }
-    assert len(calls) == len(tasks(False))
-    for m in found:
-        assert m.own.start == "own"
-        history = make(m.expectation.solver).history
-        assert m.exact.start == ("exact" if history and m.setting.asserted else "own")
-    main_calls = calls[: len(tasks(True))]
-    assert {n: o["residue"] for n, _, o in main_calls if "fast-2" not in n and "fast-3" not in n} == {
-        e.solver: None for e in EXPECTATIONS if e.residue is None
-    }
-    assert {(n, o["residue"]) for n, _, o in main_calls if o["residue"]} == {
-        (e.solver, e.residue) for e in EXPECTATIONS if e.residue
-    }
-    assert {n for n, top, _ in main_calls if top == 4096} == {e.solver for e in EXPECTATIONS if e.long}
+    assert proved == committed["proofs"]
+
+
+def test_names_choose_what_bears_on_them() -> None:
+    chosen = plan.about(plan.tasks(False), ["krogstad4", "seeds-1"])
+    assert {task.part for task in chosen} >= {"rows", "stochastic", "solvers", "catalogue", "stability"}
+    assert all({"krogstad4", "seeds-1"} & plan.names_of(task) for task in chosen)
+    with pytest.raises(ValueError, match="nothing is measured or proved of nosuch"):
+        plan.about(chosen, ["krogstad4", "nosuch"])
+
+
+def test_a_solver_that_nothing_is_said_of_is_expected_to_do_what_is_proved() -> None:
+    found = proved(make("dpm-solver++-3m-released"))
+    assert (found.exact, found.own) == (2, 2)
+    assert found.reason == "proved: order 2 as it is run, 2 from an exact start"
+    assert proved(make("krogstad4")) == Expectation("krogstad4", 4, 4)
+    assert proved(make("score-sde-pf-em")).own == 1  # a kernel: no proof, as claimed
+    assert claimed(make("seeds-2")) == StochasticExpectation("seeds-2", 2, None)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.integrators.solvers import SOLVERS, make
-from semilinear.verification.claims.flow import EXPECTATIONS, unmeasured
-from semilinear.verification.claims.stochastic import STOCHASTIC_EXPECTATIONS
+from semilinear.verification.claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS, unmeasured
 from semilinear.verification.commands import terminal
 from semilinear.verification.commands.cli import main
-from semilinear.verification.replay import golden
 from semilinear.verification.replay.golden import DATA
 from semilinear.verification.reporting.orders import markdown
 
@@ -312,28 +311,48 @@ def test_verify_fails_on_what_is_not_as_expected_not_proved_or_not_as_released(
     change: Any, code: int, capsys: Any, monkeypatch: Any, tmp_path: Path
 ) -> None:
     """With the measurements replaced: what the exit code is made of."""
-    from semilinear.verification.campaign import measure as campaign
+    from semilinear.verification.campaign import plan, records
     from semilinear.verification.campaign import prove as proofs
-    from semilinear.verification.campaign import records as results
     from semilinear.verification.reporting import orders as report
     from semilinear.verification.reporting import proofs as proof_report
-    from semilinear.verification.reporting import stability_plot
 
     reports = Path(__file__).parents[1] / "reports"
     data = json.loads((reports / "orders.json").read_text())
     data |= {key: data[key][:2] for key in ("rows", "stochastic", "identities", "replay")}
     data["proofs"] = json.loads((reports / "proofs.json").read_text())
     change(data)
-    monkeypatch.setattr(golden, "replay_file", lambda path: iter(()))
-    monkeypatch.setattr(campaign, "measure_all", lambda *_: ([], []))
-    monkeypatch.setattr(results, "orders_json", lambda *_: data)
-    monkeypatch.setattr(proofs, "prove_all", lambda *_: data["proofs"])
-    monkeypatch.setattr(proofs, "drawn_regions", dict)
-    monkeypatch.setattr(stability_plot, "plot_panels", lambda panels, path: None)
+    monkeypatch.setattr(plan, "tasks", lambda _: [])
+    monkeypatch.setattr(records, "orders_json", lambda *_: data)
+    monkeypatch.setattr(proofs, "proofs_json", lambda _: data["proofs"])
     for module in (report, proof_report):
         monkeypatch.setattr(module, "write", lambda *_: [])
-    assert main(["verify", "--out", str(tmp_path)]) == code
+    assert main(["verify", "--quick", "--out", str(tmp_path)]) == code
+    assert list(tmp_path.iterdir()) == []  # the rows of a run that ended are not left
     capsys.readouterr()
+
+
+def test_verify_tells_of_each_row_as_it_is_decided(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
+    from semilinear.verification.campaign import measure, plan
+    from semilinear.verification.reporting import orders as report
+
+    ddim = next(t for t in measure.tasks(True) if t.key.startswith("main: ddim"))
+    monkeypatch.setattr(plan, "tasks", lambda _: [ddim, plan.ReplayTask("unipc.json")])
+    monkeypatch.setattr(report, "write", lambda *_: [tmp_path / "orders.md"])
+    code, out, _ = run(capsys, "verify", "--quick", "--workers", "1", "--out", str(tmp_path))
+    assert code == 0
+    assert re.search(r"main +ddim +claimed 1  observed 1\.0\d\d ± 0\.\d+  consistent  as expected", out)
+    assert re.search(r"released code +unipc.json +(\d+) of \1 cases agree", out)
+    assert "of 1 claims 1 hold, 0 are refuted" in out
+
+
+def test_verify_only_needs_a_name_that_is_there(capsys: Any, tmp_path: Path) -> None:
+    for arguments, message in (
+        (["--only", "nosuch"], "nothing is measured or proved of nosuch"),
+        (["--only", "ddim", "--quick"], "--only goes into full reports"),
+    ):
+        code, _, err = run(capsys, "verify", *arguments, "--out", str(tmp_path))
+        assert code == 2
+        assert message in err
 
 
 def test_a_report_is_written_whole(tmp_path: Path) -> None:

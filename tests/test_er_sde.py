@@ -33,7 +33,7 @@ from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.solvers.er_sde import er_sde, released, taylor
 from semilinear.integrators.tableaux.tableau import adams, phi3
 from semilinear.verification.campaign.measure import MAIN
-from semilinear.verification.claims.flow import EXPECTATIONS
+from semilinear.verification.claims.expectations import EXPECTATIONS
 from semilinear.verification.replay.golden import DATA, read, replay_case
 from semilinear.verification.studies.flow import Experiment, Study, run
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.integrators.solvers import make
-from semilinear.verification.claims.flow import EXPECTATIONS
+from semilinear.verification.claims.expectations import EXPECTATIONS
 from semilinear.verification.predictions.error_constants import Run, Setting, error_constant, projected
 from semilinear.verification.predictions.quadrature_effect import RULES, Rule, effect
 from semilinear.verification.studies.own_statistics import generic

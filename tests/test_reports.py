@@ -17,9 +17,9 @@ from semilinear.verification.audit.released_tables import audit_tasks
 from semilinear.verification.campaign import selection
 from semilinear.verification.campaign.measure import MAIN, Measured
 from semilinear.verification.campaign.prove import failures
-from semilinear.verification.claims.flow import EXPECTATIONS, Expectation
+from semilinear.verification.claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS
+from semilinear.verification.claims.flow import Expectation
 from semilinear.verification.claims.identities import IDENTITIES
-from semilinear.verification.claims.stochastic import STOCHASTIC_EXPECTATIONS
 from semilinear.verification.commands.cli import main
 from semilinear.verification.predictions.quadrature_effect import RULES
 from semilinear.verification.replay.golden import CaseResult, agreement
@@ -27,7 +27,7 @@ from semilinear.verification.reporting import proofs as proof_report
 from semilinear.verification.reporting.orders import (
     BEGIN,
     END,
-    FAMILIES,
+    drawn,
     markdown,
     readme_block,
     update_readme,
@@ -110,10 +110,14 @@ def test_the_committed_report_shows_no_failure(data: Any) -> None:
 
 
 def test_every_measured_solver_is_drawn(data: Any) -> None:
-    for row in data["rows"]:
-        drawn = [name for name, (_, pattern) in FAMILIES.items() if re.fullmatch(pattern, row["solver"])]
-        assert len(drawn) == (0 if row["solver"] == "ddim" else 1), row["solver"]
-        assert all((ROOT / "reports" / f"convergence-{name}.png").stat().st_size > 10_000 for name in drawn)
+    solvers = [row["solver"] for row in data["rows"] if row["setting"] == "main"]
+    plots = drawn(solvers)
+    assert sorted(solver for _, _, found in plots for solver in found) == sorted(solvers)
+    assert all((ROOT / "reports" / f"convergence-{name}.png").stat().st_size > 10_000 for name, _, _ in plots)
+
+
+def test_a_solver_of_no_family_is_drawn_with_the_others() -> None:
+    assert drawn(["unipc-2-bh1", "mine"])[-1] == ("others", "Other solvers", ["mine"])
 
 
 def test_a_failed_expectation_and_a_failed_case_show_in_the_report(data: Any) -> None:
@@ -201,7 +205,6 @@ def study(order: float) -> Study:
 
 def test_a_study_in_json_is_the_study() -> None:
     from semilinear.analysis.convergence import Point
-    from semilinear.verification.campaign.records import _row
     from semilinear.verification.studies.records import study_json
 
     points = (Point(4, 1.0, 0.1, True), Point(6, float("inf"), 0.1, False))
@@ -214,10 +217,10 @@ def test_a_study_in_json_is_the_study() -> None:
     ]
     exact = dataclasses.replace(own, start="exact")
     expectation = Expectation("dpm-solver++-3m-corrected", 3, 2, "why")
-    row = _row(Measured(MAIN, expectation, own, exact), None, None)
+    row = Measured(MAIN, expectation, own, exact).row()
     assert (row["own"]["start"], row["exact"]["start"]) == ("own", "exact")
     assert row["expected"] == {"own": 2, "exact": 3}
-    assert _row(Measured(MAIN, expectation, own, own), None, None)["exact"] is None
+    assert Measured(MAIN, expectation, own, own).row()["exact"] is None
 
 
 def test_a_block_without_its_end_is_refused() -> None:

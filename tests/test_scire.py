@@ -34,7 +34,7 @@ from semilinear.integrators.solvers.scire_snapshots import (
     phi_as_released,
 )
 from semilinear.integrators.tableaux.tableau import N, P, Tableau, adams, at_zero, omega
-from semilinear.verification.claims.flow import EXPECTATIONS
+from semilinear.verification.claims.expectations import EXPECTATIONS
 from semilinear.verification.problems.named import problem
 from semilinear.verification.replay.golden import DATA, read, replay_case
 from semilinear.verification.replay.releases import scire as release

@@ -27,7 +27,8 @@ from semilinear.integrators.tableaux.tableau import (
     omega,
     phi1,
 )
-from semilinear.verification.claims.flow import EXPECTATIONS, Expectation
+from semilinear.verification.claims.expectations import EXPECTATIONS
+from semilinear.verification.claims.flow import Expectation
 from sympy import Integer, Rational, symbols
 
 UNPROVED = ("score-sde-pf-em", "score-sde-pf-reverse-diffusion")

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 from semilinear.integrators.plans.program import Start
 from semilinear.integrators.solvers import make
 
-from ..claims.flow import EXPECTATIONS, Expectation
-from ..claims.stochastic import STOCHASTIC_EXPECTATIONS, StochasticExpectation
+from ..claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS
+from ..claims.flow import Expectation
+from ..claims.stochastic import StochasticExpectation
 from ..studies.flow import LADDER, LONG_LADDER, Experiment, Study, run
 from ..studies.gaussian import LONG_LADDER as LONG_STOCHASTIC_LADDER
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
@@ -167,6 +168,7 @@ class StochasticMeasured:
             "expected": {"weak": e.weak, "strong": e.strong},
             "as_expected": self.as_expected,
             "reason": e.reason,
+            "agreement": None,
         }
 
 
@@ -198,7 +200,7 @@ class Measured:
         return False if False in found else None if None in found else True
 
     def row(self) -> dict[str, Any]:
-        """As JSON data: `released code` and what is proved are added where reports are made."""
+        """As JSON data; what is proved, and how released code agrees, is filled in where reports are made."""
         e = self.expectation
         solver = e.build()
         return {
@@ -210,8 +212,10 @@ class Measured:
             "own": study_json(self.own),
             "exact": None if self.exact is self.own else study_json(self.exact),
             "expected": {"own": e.own, "exact": e.exact},
+            "proved": None,
             "as_expected": self.as_expected,
             "reason": e.reason,
+            "agreement": None,
         }
 
 

@@ -20,7 +20,8 @@ from semilinear.integrators.solver import Solver
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 
 from ..audit.released_tables import audit_tasks, releases_json
-from ..claims.flow import EXPECTATIONS, Expectation
+from ..claims.expectations import EXPECTATIONS
+from ..claims.flow import Expectation
 from ..predictions.error_constants import Constant, error_constant
 from ..predictions.quadrature_effect import RULES, Rule, effect
 from ..studies.own_statistics import generic

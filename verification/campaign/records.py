@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from ..claims.flow import unmeasured
+from ..claims.expectations import unmeasured
 from ..claims.identities import proofs
 from ..replay.golden import agreement, case_of
 from ..studies.flow import LONG_LADDER

@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from semilinear.integrators.solver import Solver
-from semilinear.integrators.solvers import SOLVERS, classical, make
+from semilinear.integrators.solvers import classical, make
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
-
-from .stochastic import STOCHASTIC_EXPECTATIONS, UNMEASURED
 
 
 @dataclass(frozen=True)
@@ -215,7 +213,7 @@ def _catalogue() -> list[Expectation]:
     return rows
 
 
-EXPECTATIONS: tuple[Expectation, ...] = (
+STATED: tuple[Expectation, ...] = (
     Expectation("ddim", 1, 1),
     *_dpm("dpm-solver"),
     *_dpm("dpm-solver++"),
@@ -245,9 +243,3 @@ EXPECTATIONS: tuple[Expectation, ...] = (
     *_one_step({"edm-heun": 2, "score-sde-pf-em": 1, "score-sde-pf-reverse-diffusion": 1}),
     *_catalogue(),
 )
-
-
-def unmeasured() -> dict[str, str]:
-    """Listed solvers without an expectation of any kind, and why."""
-    covered = {e.solver for e in EXPECTATIONS} | {e.solver for e in STOCHASTIC_EXPECTATIONS}
-    return {name: UNMEASURED.get(name, "") for name in SOLVERS if name not in covered}

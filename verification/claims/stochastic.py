@@ -16,7 +16,7 @@ from semilinear.integrators.forms.form import Form, FormOf
 from semilinear.integrators.forms.noise_scale import SDE_5
 from semilinear.integrators.forms.reverse import sde_data_in_lambda
 from semilinear.integrators.solver import Solver
-from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.solvers import make
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _score_sde() -> list[StochasticExpectation]:
     return [StochasticExpectation(f"score-sde-{v}", 1, 1, sde=sde_data_in_lambda) for v in names]
 
 
-STOCHASTIC_EXPECTATIONS: tuple[StochasticExpectation, ...] = (
+STATED: tuple[StochasticExpectation, ...] = (
     *(StochasticExpectation(f"sde-dpm-solver{v}", 1, 1) for v in ("-1", "++-1")),
     *(
         StochasticExpectation(f"sde-dpm-solver{v}", 2, 1)
@@ -144,10 +144,4 @@ UNMEASURED: dict[str, str] = {
 
 def sde_of(name: str) -> FormOf | None:
     """Whose SDE a listed solver solves, where it is not its own form's."""
-    return next((e.sde for e in STOCHASTIC_EXPECTATIONS if e.solver == name), None)
-
-
-def unexpected() -> list[str]:
-    """Listed stochastic solvers of which nothing is said."""
-    covered = {e.solver for e in STOCHASTIC_EXPECTATIONS} | UNMEASURED.keys()
-    return [name for name in SOLVERS if name not in covered and make(name).stochastic]
+    return next((e.sde for e in STATED if e.solver == name), None)

@@ -258,7 +258,7 @@ def _any(entries: Iterable[Entry]) -> str:
 
 
 FAMILIES: dict[str, tuple[str, str]] = {
-    "dpm-solver": ("DPM-Solver, singlestep and fast", r"dpm-solver-(\d|\d-taylor|fast.*)"),
+    "dpm-solver": ("DDIM and DPM-Solver, singlestep and fast", r"ddim|dpm-solver-(\d|\d-taylor|fast.*)"),
     "dpm-solver-multistep": ("DPM-Solver, multistep", r"dpm-solver-\dm.*"),
     "dpm-solver-pp": ("DPM-Solver++, singlestep and fast", r"dpm-solver\+\+-(1|\ds.*|fast.*)"),
     "dpm-solver-pp-multistep": ("DPM-Solver++, multistep", r"dpm-solver\+\+-\dm.*"),
@@ -280,17 +280,28 @@ FAMILIES: dict[str, tuple[str, str]] = {
 """Plot name -> title and a pattern of the main setting's solvers."""
 
 
+def drawn(solvers: Sequence[str]) -> list[tuple[str, str, list[str]]]:
+    """Name, title and solvers of each plot: the families, and one of what belongs to none."""
+    plots = [
+        (name, title, [solver for solver in solvers if re.fullmatch(pattern, solver)])
+        for name, (title, pattern) in FAMILIES.items()
+    ]
+    known = {solver for _, _, found in plots for solver in found}
+    others = [solver for solver in solvers if solver not in known]
+    return [plot for plot in (*plots, ("others", "Other solvers", others)) if plot[2]]
+
+
 def write(out: Path, data: Data) -> list[Path]:
     """Write orders.json, orders.md and the plots into a folder; returns the paths."""
     paths = [out / "orders.md", out / "orders.json"]
     write_atomically(paths[0], markdown(data))
     write_atomically(paths[1], json.dumps(data, indent=1, allow_nan=False) + "\n")
     main = [row for row in data["rows"] if row["setting"] == "main"]
-    for name, (title, pattern) in FAMILIES.items():
+    for name, title, solvers in drawn([row["solver"] for row in main]):
         studies = [
             (row["solver"], row[key])
             for row in main
-            if re.fullmatch(pattern, row["solver"])
+            if row["solver"] in solvers
             for key in ("own", "exact")
             if row[key] is not None
         ]

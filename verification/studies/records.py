@@ -40,15 +40,17 @@ def judged_json(study: Judged) -> dict[str, Any]:
 
 def study_json(study: Study) -> dict[str, Any]:
     """A study: the keys of `semilinear order --json`."""
-    e = study.estimate
+    e, judged = study.estimate, judged_json(study)
     return {
         "solver": study.solver,
+        "claimed": judged["claimed"],
         "start": study.start,
         "final": study.final,
         "dtype": study.dtype,
         "rounding": study.rounding,
         **estimate_json(e),
-        **judged_json(study),
+        "verdict": judged["verdict"],
+        "reason": judged["reason"],
         "reach": None if e.reach is None else [json_number(e.reach.low), json_number(e.reach.high)],
         "steps_needed": e.steps_needed(study.claimed) if study.verdict == "inconclusive" else None,
         "findings": [{"kind": f.kind, "n": list(f.n), "text": f.text} for f in study.findings],
