@@ -229,7 +229,7 @@ def usable_points(n: Sequence[int], errors: np.ndarray, floors: Sequence[float])
 def estimate_order(
     n: Sequence[int],
     errors: Any,
-    floors: Any,
+    floors: Any = None,
     *,
     statistic: Statistic = "rms",
     seed: int = 0,
@@ -238,12 +238,13 @@ def estimate_order(
     """The observed order from runs with n steps.
 
     n: increasing step counts, about sqrt 2 apart.  errors: (len(n), batch) error norms of every sample; a
-    batch of one is allowed, its bootstrap part is zero.  floors: the smallest meaningful error of each run.
-    statistic: how a batch's errors are summed up.  known_floors: the floors are measured and the reference is
-    exact, so that errors which stop falling above them do not converge to the solution; without it they are
-    taken to have met a floor.
+    batch of one is allowed, its bootstrap part is zero.  floors: the smallest meaningful error of each run;
+    none where absent.  statistic: how a batch's errors are summed up.  known_floors: the floors are measured
+    and the reference is exact, so that errors which stop falling above them do not converge to the solution;
+    without it they are taken to have met a floor.
     Raises ValueError for shapes that do not fit, an n that does not increase, or negative errors.
     """
+    floors = [0.0] * len(n) if floors is None else floors
     e = _checked(n, errors, floors)
     checks.one_of("statistic", statistic, STATISTICS)
     summed = STATISTICS[statistic](e)

@@ -463,7 +463,9 @@ def test_a_wrong_plan_coefficient_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
         ),
         ({"order": 2, "abscissae": [omega(1)]}, "abscissa 1 must be a rational number"),
         ({"order": 2, "abscissae": [0.5]}, "abscissa 1 must be an exact number or expression, got 0.5"),
-        ({"order": 2, "abscissae": ["c2"]}, "abscissa 1 must be an exact number or expression, got 'c2'"),
+        ({"order": 2, "abscissae": ["z"]}, "abscissa 1 must be an exact number or expression, got 'z'"),
+        ({"order": 2, "abscissae": ["1/0"]}, "abscissa 1 must be an exact number or expression, got '1/0'"),
+        ({"order": 2, "abscissae": ["f(2)"]}, "abscissa 1 must be an exact number or expression"),
     ],
 )
 def test_bad_requests_are_refused(arguments: dict[str, Any], message: str) -> None:

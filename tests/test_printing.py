@@ -164,7 +164,7 @@ def test_a_solver_is_printed_so(name: str, text: str) -> None:
 
 def test_what_a_tableau_holds_besides_its_weights_is_said() -> None:
     assert "carry: N_2 is the next step's N_1" in str(full("unipc-1-bh2"))
-    assert "set at every step: phi_1, q" in str(full("scire-v1-2m-released"))
+    assert "parameters: phi_1, q" in str(full("scire-v1-2m-released"))
     assert "noise of the stages: that of the path up to them" in str(full("seeds-2"))
     assert "noise of the stages: drawn for each alone" in str(full("sde-dpm-solver++-2s-released"))
     assert not re.search("carry|set at|noise", str(full("krogstad4")))

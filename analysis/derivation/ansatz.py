@@ -12,6 +12,7 @@ b_2 are weights of the stage at c_2, which is N(1) in the language of tableaux.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -236,7 +237,16 @@ def exactly(name: str, value: Any) -> Expr:
     raise ValueError(f"{name} must be an exact number or expression, got {shown(value)}")
 
 
+NAME = re.compile(r"[A-MOQ-Za-df-y]\d{0,2}", re.ASCII)
+"""Of a free abscissa: no word of a formula (z, e, N0, P1), and nothing that may be meant as a number."""
+_FRACTION = re.compile(r"\d{1,20}(/0*[1-9]\d{0,19})?", re.ASCII)
+
+
 def _abscissa(i: int, c: Any) -> Expr:
+    if isinstance(c, str) and NAME.fullmatch(c):
+        c = Symbol(c)
+    elif isinstance(c, str) and _FRACTION.fullmatch(c):
+        c = Rational(c)
     value = exactly(f"abscissa {i}", c)
     reserved = {z, *(omega(j) for j in range(1, MAX_STAGES))}
     if isinstance(value, Symbol) and value not in reserved:

@@ -35,6 +35,14 @@ class Family:
     conditions: Conditions
     implicit: tuple[Expr, ...] = ()
 
+    def __str__(self) -> str:
+        lines = [f"{self.conditions} order {self.order}", str(self.tableau)]
+        if self.nonzero:
+            lines.append(f"where {', '.join(map(str, self.nonzero))} must not vanish")
+        if self.implicit:
+            lines.append(f"where {', '.join(map(str, self.implicit))} must vanish")
+        return "\n".join(lines)
+
     @cached_property
     def nonzero(self) -> tuple[Expr, ...]:
         """What must not vanish for the family to exist: the factors of its denominators, no more.

@@ -137,7 +137,7 @@ def _notes(tableau: Tableau) -> Iterator[str]:
         alone = tableau.stage_noise == "independent"
         yield f"noise of the stages: {'drawn for each alone' if alone else 'that of the path up to them'}"
     if tableau.parameters:
-        yield f"set at every step: {', '.join(sorted(map(str, tableau.parameters)))}"
+        yield f"parameters: {', '.join(sorted(map(str, tableau.parameters)))}"
 
 
 # --- headings ---

@@ -11,8 +11,6 @@ from .terminal import UsageError, known, writable_file
 
 MOST = 10
 """Of stages, and of past values."""
-_NAME = re.compile(r"[A-MOQ-Za-df-y]\d{0,2}", re.ASCII)
-"""Of a free abscissa: no word of a formula (z, e, N0, P1), and nothing that may be meant as a number."""
 _PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}", re.ASCII)
 
 
@@ -121,11 +119,12 @@ def _abscissae(options: argparse.Namespace) -> list[Any]:
 
 
 def _abscissa(text: str) -> Any:
+    from semilinear.analysis.derivation.ansatz import NAME
     from sympy import Symbol
 
     if not text[:1].isalpha() or "(" in text:
         return _number(text, "--abscissae")
-    if not _NAME.fullmatch(text):
+    if not NAME.fullmatch(text):
         raise UsageError(
             "--abscissae must be numbers (1/2, sqrt(2)/2) or names (c2), a letter other than N, P, e and z "
             f"with at most two digits, got {text[:40]!r}"

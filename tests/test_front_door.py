@@ -1,0 +1,194 @@
+"""`import semilinear as sl`: what stands there, what it loads, and a solver that is in no package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import semilinear as sl
+from semilinear.integrators.numerics.names import UnknownTableau
+from semilinear.verification.commands.cli import main
+from semilinear.verification.studies.coupled import CoupledExperiment
+from semilinear.verification.studies.gaussian import StochasticExperiment
+
+PNDM = '''
+from semilinear import N, P, Ramp, Solver, Tableau, forms, phi1
+
+def pndm(order: int = 4) -> Solver:
+    """Adams-Bashforth weights of equal steps, in rho."""
+    rows = (
+        N(0),
+        (3 * N(0) - P(1)) / 2,
+        (23 * N(0) - 16 * P(1) + 5 * P(2)) / 12,
+        (55 * N(0) - 59 * P(1) + 37 * P(2) - 9 * P(3)) / 24,
+    )
+    ramp = Ramp(tuple(Tableau((), phi1 * row) for row in rows[:order]))
+    return Solver("pndm", forms.noise_in_rho, ramp, order, "eq. 12", paper="PNDM")
+
+def nothing():
+    return 3
+'''
+
+
+@pytest.fixture
+def pndm(tmp_path: Path) -> str:
+    path = tmp_path / "my_solver.py"
+    path.write_text(PNDM)
+    return f"{path}:pndm"
+
+
+def loaded(code: str) -> set[str]:
+    """Top-level modules that are loaded once some code was run in a fresh interpreter."""
+    program = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+def test_every_name_is_there_and_has_its_words() -> None:
+    for name in dir(sl):
+        assert getattr(sl, name) is not None
+    undocumented = [name for name in dir(sl) if not getattr(sl, name).__doc__]
+    assert undocumented == []
+
+
+def test_another_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="nosuch"):
+        _ = sl.nosuch  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import semilinear", {"torch", "sympy", "numpy"}),
+        ("import semilinear as sl; sl.make('dpm-solver++-2m')", {"torch", "scipy"}),
+        ("import semilinear as sl; sl.prove('krogstad4').formula()", {"torch"}),
+        ("import semilinear as sl; sl.derive(['c2'], order=2)", {"torch"}),
+        ("import semilinear as sl; sl.schedules.vp_linear().lam(0.5)", {"torch", "scipy"}),
+        ("import semilinear as sl; sl.estimate_order([4, 8, 16, 32], [1, .25, .0625, .015625])", {"torch"}),
+    ],
+)
+def test_nothing_is_loaded_that_is_not_needed(code: str, absent: set[str]) -> None:
+    assert not loaded(code) & absent
+
+
+# --- measuring, by what it is done on ---
+
+
+def test_a_name_is_measured_on_the_flow() -> None:
+    study = sl.measure("dpm-solver++-3m-released")
+    assert study.verdict == "lower"
+    assert str(study).startswith("dpm-solver++-3m-released: claimed 3, observed order 2.00")
+    assert str(study).endswith(": lower")
+    assert study.judged(2).verdict == "consistent"
+
+
+def test_a_stochastic_solver_is_measured_on_gaussian_data_or_where_it_is_said() -> None:
+    study = sl.measure("seeds-1", StochasticExperiment(ladder=(16, 24, 32, 48, 64, 96)))
+    assert "observed weak order 1.0" in str(study)
+    assert "; strong order 1.0" in str(study)
+    paths = CoupledExperiment(paths=1024, ladder=(4, 8, 12, 16))
+    assert "coupled" not in str(sl.measure("seeds-1", paths, claimed=2))
+    assert sl.measure("seeds-1", paths, claimed=2).against(3) != "consistent"
+
+
+def test_a_function_is_measured_against_the_order_that_is_given() -> None:
+    f = sl.schedules.vp_linear().formulas
+
+    def euler(run: Any) -> Any:
+        x = run.x
+        for t, s in zip(run.times, run.times[1:], strict=False):
+            x = x + (s - t) * (f.alpha_dot(t) / f.alpha(t) * x + f.alpha(t) * f.rho_dot(t) * run.model(x, t))
+        return x
+
+    assert str(sl.measure(euler, claimed=1)).startswith("euler: claimed 1, observed order 1.00")
+    assert sl.measure(euler, claimed=2, name="mine").verdict == "lower"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        (("nosuch",), {}, UnknownTableau, "expected a listed solver .* or FILE.py:function, got 'nosuch'"),
+        ((3,), {}, TypeError, "target must be a name, a Solver or a function of a run, got 3"),
+        ((len,), {}, ValueError, "claimed must be given for a function"),
+        ((len,), {"claimed": 1, "start": "exact"}, ValueError, "start and final are a solver's"),
+        (("ddim",), {"name": "x"}, ValueError, "name is for functions"),
+        (("ddim", "flow"), {}, TypeError, "experiment must be"),
+        (("seeds-1",), {"start": "exact"}, ValueError, "start must be 'own'"),
+        ((len, CoupledExperiment()), {"claimed": 1}, TypeError, "experiment of a function must be"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    arguments: Any, options: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        sl.measure(*arguments, **options)
+
+
+# --- proving ---
+
+
+def test_whatever_has_coefficients_is_proved(tmp_path: Path) -> None:
+    assert "as it is run 2" in str(sl.prove("dpm-solver++-3m-corrected"))
+    assert "orders: classical 1, scalar 1, stiff 1" in str(sl.prove(sl.adams(1)))
+    table = tmp_path / "heun.json"
+    table.write_text('{"c": ["0", "1"], "a": [[], ["1"]], "b": ["1/2", "1/2"], "form": "rho"}')
+    assert str(sl.prove(str(table))).startswith("orders: classical 2;")
+    assert sl.prove("exprb32").linearised  # type: ignore[union-attr]
+    with pytest.raises(TypeError, match="target must be a name, a file, a Solver or a Tableau"):
+        sl.prove(3)  # type: ignore[arg-type]
+
+
+def test_a_family_prints_its_tableau_and_where_it_exists() -> None:
+    (family,) = sl.derive(["c2"], order=2)
+    assert "classical order 2" in str(family)
+    assert "c2 must not vanish" in str(family)
+    half = sl.derive(["1/2"], order=2)
+    assert "phi(2, 1)" in str(half[0])
+    with pytest.raises(ValueError, match="abscissa 1 must be"):
+        sl.derive(["__import__('os')"], order=2)
+
+
+def test_an_order_is_estimated_of_any_ladder() -> None:
+    n = [4, 6, 8, 12, 16, 24, 32]
+    assert sl.estimate_order(n, [float(k) ** -3 for k in n]).order == pytest.approx(3, abs=1e-3)
+
+
+# --- a solver that is in no package ---
+
+
+def test_a_solver_of_ones_own_is_one_file(pndm: str, capsys: Any) -> None:
+    assert main(["order", pndm, "--max-steps", "96", "--batch", "8"]) == 1
+    assert "claimed 4, observed order 2.0" in capsys.readouterr().out
+    assert main(["prove", pndm]) == 1
+    assert "PNDM, eq. 12" in capsys.readouterr().out
+    assert "as it is run 2" in str(sl.prove(pndm))
+    assert sl.measure(pndm).verdict == "lower"
+
+
+def test_its_parameters_are_those_of_the_function(pndm: str, capsys: Any) -> None:
+    assert main(["order", pndm, "--param", "order=1", "--max-steps", "96", "--batch", "8"]) == 0
+    assert "claimed 1, observed order 1.00" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nosuch", "must define the function 'nosuch'"),
+        ("nothing", "must return a Solver, got 3"),
+    ],
+)
+def test_a_file_without_the_solver_is_refused(pndm: str, capsys: Any, name: str, message: str) -> None:
+    assert main(["order", pndm.replace(":pndm", f":{name}")]) == 2
+    assert message in capsys.readouterr().err
+    assert main(["order", f"/nowhere/file.py:{name}"]) == 2
+    assert "/nowhere/file.py is no Python file that can be read" in capsys.readouterr().err
+
+
+def test_the_numbers_of_released_code_are_made_again() -> None:
+    path = Path(__file__).parents[1] / "verification" / "replay" / "golden-data" / "unipc.json"
+    cases = sl.replay(path)
+    assert cases
+    assert all(case.ok for case in cases)
