@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import mpmath
@@ -95,26 +96,29 @@ def test_exact_coefficients_are_the_numbers_of_the_plan(name: str) -> None:
     if len(tableaux) != count:
         count = len(tableaux)
     numeric = [compiler.step(tableaux[i], times[i], times[i + 1], i, count) for i in range(len(tableaux))]
-    with mpmath.workdps(40):
-        values = {node(i): sympy.Float(str(v), 40) for i, v in enumerate(lams)}
-        for s, t in zip(exact_steps(solver, 3), numeric, strict=True):
-            for p, q in zip(s.operations, t.operations, strict=True):
-                if isinstance(p, Row) and isinstance(q, Row):
-                    found = {(k, i): _value(v, values, schedule) for k, i, v in p.terms}
-                    for kind, i, v in q.terms:
-                        assert abs(found.get((kind, i), 0) - v) <= 1e-30 * max(1, abs(v))
-                else:
-                    assert isinstance(p, Evaluation)
-                    assert isinstance(q, Evaluation)
+    steps = list(zip(exact_steps(solver, 3), numeric, strict=True))
+    pairs = [pair for a, b in steps for pair in zip(a.operations, b.operations, strict=True)]
+    assert all(type(p) is type(q) and isinstance(p, Row | Evaluation) for p, q in pairs)
+    rows = [(p, q) for p, q in pairs if isinstance(p, Row) and isinstance(q, Row)]
+    with mpmath.workdps(50):
+        for found, (_, q) in zip(numbers([p for p, _ in rows], lams, schedule), rows, strict=True):
+            for kind, i, v in q.terms:
+                assert abs(found.get((kind, i), 0) - v) <= 1e-30 * max(1, abs(v))  # differences of 40 digits
 
 
-def _value(expression: Any, values: Any, schedule: Any) -> Any:
-    def alpha(argument: Any) -> Any:
-        lam = MP.number(sympy.N(argument.subs(values), 40))
-        return sympy.Float(str(schedule.alpha(schedule.t_of_lam(lam))), 40)
+def numbers(rows: Sequence[Row], lams: Sequence[Any], schedule: Any) -> list[dict[tuple[str, int], Any]]:
+    """The coefficients of exact rows at nodes lambda_0, lambda_1, .., in the working precision of mpmath."""
 
-    at = expression.subs(values).replace(ALPHA, alpha)
-    return MP.number(sympy.N(at, 40))
+    def alpha(lam: Any) -> Any:
+        return schedule.alpha(schedule.t_of_lam(lam))
+
+    exact = [[sympy.sympify(v) for *_, v in row.terms] for row in rows]
+    nodes = [node(i) for i in range(len(lams))]
+    at = sympy.lambdify(nodes, exact, modules=[{str(ALPHA): alpha}, "mpmath"], cse=True)
+    return [
+        {(kind, i): v for (kind, i, _), v in zip(row.terms, values, strict=True)}
+        for row, values in zip(rows, at(*lams), strict=True)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -219,3 +219,13 @@ def test_only_rounding_is_put_back_into_the_schedules_domain() -> None:
     inside = within_domain(vp_linear(), [1 + 1e-13, 0.5, -1e-13])
     assert inside == [1.0, 0.5, 0.0]
     assert within_domain(vp_linear(), [1.1]) == [1.1]
+
+
+def test_a_case_of_an_exception_must_not_record_results() -> None:
+    data = read(DATA / "score-sde.json")
+    index = next(i for i, c in enumerate(data["cases"]) if c["solver"].startswith("predictor"))
+    wrong = copy.deepcopy(data["cases"][index])
+    wrong["options"]["raises"] = "TypeError"
+    result = replay_case(data, index, wrong)
+    assert not result.ok
+    assert "cannot record" in result.error

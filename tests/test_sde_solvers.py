@@ -11,16 +11,17 @@ import sympy
 import torch
 from semilinear.integrators.diffusion import grids
 from semilinear.integrators.diffusion.schedule import vp_linear
-from semilinear.integrators.forms.form import Form
+from semilinear.integrators.forms.form import Form, data_in_lambda
 from semilinear.integrators.forms.reverse import NoiseLevel, sde_data, sde_noise
 from semilinear.integrators.numerics.arithmetic import multiprecision
 from semilinear.integrators.plans.compile import Plan, compile_plan
 from semilinear.integrators.plans.files import difference
 from semilinear.integrators.plans.program import Row
 from semilinear.integrators.run.sampler import sample
-from semilinear.integrators.solver import Solver
+from semilinear.integrators.solver import Repeat, Solver
 from semilinear.integrators.solvers import deis, dpm_solver, make
 from semilinear.integrators.solvers.stochastic import at_noise_level, k_diffusion, sa_solver, seeds
+from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi1
 from semilinear.verification.problems.linear_law import Gaussians
 from semilinear.verification.problems.named import problem
 from semilinear.verification.studies.gaussian import respond
@@ -403,3 +404,13 @@ def test_coefficients_have_all_their_digits(name: str, prediction: str) -> None:
     )
     assert difference(plain, fifty).value < 5e-14
     assert difference(thirty, fifty).value < 1e-27
+
+
+def test_stage_noise_beyond_the_step_is_refused() -> None:
+    """The path is drawn up to the step's end; of an ODE's stage nothing forbids it."""
+    tableau = Tableau((Stage(2, 2 * phi1 * N(0)),), phi1 * N(1), stage_noise=True)
+    solver = Solver("s", sde_data(), Repeat(tableau, tableau), 1, "test", stochastic=True)
+    with pytest.raises(ValueError, match=r"abscissa in \(0, 1\]"):
+        compile_plan(solver, VP, steps=3, t_start=0.3, t_end=0.2)
+    ode = Solver("s", data_in_lambda, Repeat(tableau, tableau), 1, "test")
+    assert compile_plan(ode, VP, steps=3, t_start=0.3, t_end=0.2).nfe == 6

@@ -378,3 +378,10 @@ def test_statistics_depend_on_lambda_alone() -> None:
     for schedule in (VP, edm()):
         times = tuple(float(schedule.t_of_lam(v)) for v in (-1.0, 0.5, 2.0))
         np.testing.assert_allclose(t.place(schedule, times), times, rtol=1e-12)
+
+
+@pytest.mark.parametrize("degree", [1, 3])
+def test_splines_of_constant_statistics_are_constant(degree: int) -> None:
+    table = Tabulated(-5, 5, np.ones(11), np.zeros(11), np.zeros(11))
+    at = smooth(table, degree).at(0.3)
+    assert (at.l, at.L, at.S, at.B) == pytest.approx((1.0, 5.3, 0.0, 0.0), rel=1e-14, abs=1e-14)  # some ulp
