@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from semilinear.integrators.numerics.arithmetic import SYMBOLIC, multiprecision
 from semilinear.integrators.numerics.quadrature import GAUSS
 from semilinear.integrators.plans.compiler import StepCompiler
 from semilinear.integrators.plans.program import Evaluation, Row
+from semilinear.integrators.solver import Repeat
 from semilinear.integrators.solvers import SOLVERS, dpm_solver_v3, make
 from semilinear.integrators.statistics.smooth import constant
 from semilinear.integrators.tableaux.tableau import N, Tableau, phi1
@@ -73,37 +75,42 @@ def closed(name: str) -> bool:
     """Whether a solver's coefficients have closed forms, and no parameters or times of its own."""
     solver = make(name)
     weight = solver.form(vp_linear()).weight
-    # Evaluating the large expressions of exprk5s8 takes minutes.
     plain = solver.noising is None and solver.parameters is None
-    return isinstance(weight, Exponential) and plain and name != "exprk5s8"
+    return isinstance(weight, Exponential) and plain
 
 
 CLOSED = [name for name in SOLVERS if closed(name)]
 
 
-def test_most_solvers_have_closed_forms() -> None:
-    assert len(CLOSED) > 100
+def test_what_has_no_closed_form_is_known() -> None:
+    """Weights in t, measured or as Riemann sums; SciRE's parameter; noise scales; steps back to noise."""
+    families = r"deis-tab.*|deis-rhoab.-released|dpm-solver-v3.*|score-sde.*|er-sde.*|scire.*"
+    noised = r"euler-ancestral|ddim-eta|ddpm|dpm-2-ancestral|dpm\+\+-2s-ancestral|.*-churn"
+    rest = [name for name in SOLVERS if not re.fullmatch(f"{families}|{noised}", name)]
+    assert rest == [name for name in CLOSED if not name.startswith("scire")]
 
 
 @pytest.mark.parametrize("name", slow(CLOSED, lambda name: name.startswith(("pec", "ab-norsett"))))
 def test_exact_coefficients_are_the_numbers_of_the_plan(name: str) -> None:
     """The closed expressions at the nodes of a schedule, against the same steps compiled in 40 digits."""
-    schedule, solver, count = vp_linear(), make(name), 3
+    schedule, solver = vp_linear(), make(name)
+    budget = 1 if isinstance(solver.sequence, Repeat) else 3  # all steps are one formula, or starts differ
     times = [MP.number(t) for t in (0.9, 0.6, 0.35, 0.1)]
     lams = [schedule.lam(t) for t in times]
-    compiler = StepCompiler(solver, schedule, "eps", MP)
-    tableaux = solver.sequence.at(count, "full")
-    if len(tableaux) != count:
-        count = len(tableaux)
-    numeric = [compiler.step(tableaux[i], times[i], times[i + 1], i, count) for i in range(len(tableaux))]
-    steps = list(zip(exact_steps(solver, 3), numeric, strict=True))
+    compiler, tableaux = StepCompiler(solver, schedule, "eps", MP), solver.sequence.at(budget, "full")
+    numeric = [
+        compiler.step(tableau, times[i], times[i + 1], i, len(tableaux)) for i, tableau in enumerate(tableaux)
+    ]
+    steps = zip(exact_steps(solver, budget), numeric, strict=True)
     pairs = [pair for a, b in steps for pair in zip(a.operations, b.operations, strict=True)]
     assert all(type(p) is type(q) and isinstance(p, Row | Evaluation) for p, q in pairs)
     rows = [(p, q) for p, q in pairs if isinstance(p, Row) and isinstance(q, Row)]
     with mpmath.workdps(50):
         for found, (_, q) in zip(numbers([p for p, _ in rows], lams, schedule), rows, strict=True):
-            for kind, i, v in q.terms:
-                assert abs(found.get((kind, i), 0) - v) <= 1e-30 * max(1, abs(v))  # differences of 40 digits
+            expected = {(kind, i): v for kind, i, v in q.terms}
+            for key in found | expected:
+                value = expected.get(key, 0)
+                assert abs(found.get(key, 0) - value) <= 1e-30 * max(1, abs(value))  # 40 digits, 10 cancel
 
 
 def numbers(rows: Sequence[Row], lams: Sequence[Any], schedule: Any) -> list[dict[tuple[str, int], Any]]:

@@ -280,5 +280,8 @@ def test_a_region_beyond_floats_is_refused(capsys: Any) -> None:
 )
 def test_the_stability_function_is_written_out(capsys: Any, name: str, expected: str) -> None:
     assert json.loads(run(capsys, name, "--z", "0", "--function", "--json")[1])["function"] == expected
-    assert expected in run(capsys, name, "--z", "0", "--function")[1]
-    assert "function" not in json.loads(run(capsys, name, "--z", "0", "--json")[1])
+
+
+def test_the_stability_function_is_printed_where_it_is_asked_for(capsys: Any) -> None:
+    assert "w*phi(1, 1) + exp(z)" in run(capsys, "ddim", "--z", "0", "--function")[1]
+    assert "w*phi(1, 1)" not in run(capsys, "ddim", "--z", "0")[1]
