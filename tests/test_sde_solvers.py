@@ -23,7 +23,6 @@ from semilinear.integrators.solvers import deis, dpm_solver, make
 from semilinear.integrators.solvers.stochastic import at_noise_level, k_diffusion, sa_solver, seeds
 from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi1
 from semilinear.verification.problems.linear_law import Gaussians
-from semilinear.verification.problems.named import problem
 from semilinear.verification.studies.gaussian import respond
 
 VP = vp_linear()
@@ -280,11 +279,14 @@ def test_every_algorithm_and_order_runs_or_is_refused_at_construction(
             builders[kind]()
         return
     x = torch.ones(2, 2, dtype=torch.float64)
-    made = plan(builders[kind](), steps=7)
+    made = plan(builders[kind](), steps=7, prediction="x0" if "++" in family else "eps")
     assert made.stochastic == family.startswith("sde")
-    assert torch.isfinite(
-        sample(made, problem("golden-mixture").model(VP), x, noise=lambda i, v: v * 0).x
-    ).all()
+    alpha, sigma = (float(f(1e-3) / f(1.0)) for f in (VP.alpha, VP.sigma))
+    linear = {"dpm-solver": alpha, "dpm-solver++": sigma, "sde-dpm-solver": alpha}.get(
+        family, sigma**2 / alpha
+    )
+    found = sample(made, lambda v, t: v * 0, x, noise=lambda i, v: v * 0).x  # a model of 0: the linear part
+    torch.testing.assert_close(found, linear * x, rtol=1e-12, atol=0)  # a product of seven steps
 
 
 @pytest.mark.parametrize("steps", range(1, 8))
@@ -306,7 +308,15 @@ def test_a_final_sigma_of_zero_is_reached_at_every_position_of_the_history(name:
     assert isinstance(last, Row)
     assert not last.noise
     x = torch.ones(2, 2, dtype=torch.float64)
-    assert torch.isfinite(sample(made, lambda v, t: v / 2, x, noise=lambda i, v: v * 0).x).all()
+    seen: list[tuple[torch.Tensor, float]] = []
+
+    def half(v: torch.Tensor, t: float) -> torch.Tensor:
+        seen.append((v.clone(), t))
+        return v / 2
+
+    found = sample(made, half, x, noise=lambda i, v: v * 0).x
+    state, t = seen[-1]
+    torch.testing.assert_close(found, (1 - VP.sigma(t) / 2) / VP.alpha(t) * state, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(
