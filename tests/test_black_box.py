@@ -18,6 +18,7 @@ from semilinear.integrators.run.black_box import (
     hutchinson,
     log_likelihood,
 )
+from semilinear.integrators.run.noise import per_sample
 from semilinear.verification.problems.mixtures import GaussianMixture
 from semilinear.verification.problems.named import golden_mixture, rotated_product
 
@@ -244,3 +245,13 @@ def test_wrong_types_are_named() -> None:
         run(X.long())
     with pytest.raises(TypeError, match="sde must be a DiffusionSDE"):
         log_likelihood(SDES["vp"].schedule, MIXTURE.model(SDES["vp"].schedule), X)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [lambda x, t: x[:1], lambda x, t: x[:, :1]])
+def test_outputs_of_another_shape_are_refused_by_the_black_box_too(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="model must return shape"):
+        flow(SDES["vp"], wrong, X, t_start=1.0, t_end=1e-3)
+
+
+def test_probes_are_not_the_noise_of_a_plan_with_the_same_seed() -> None:
+    assert not torch.equal(draw_probes("gaussian", 2, X, 7)[1], per_sample(7)(1, X))

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.analysis import convergence
-from semilinear.analysis.convergence import OrderEstimate, Point, Richardson, estimate_order, richardson
+from semilinear.analysis.convergence import (
+    OrderEstimate,
+    Point,
+    Richardson,
+    estimate_noisy_order,
+    estimate_order,
+    richardson,
+)
 from semilinear.analysis.extrapolation import RESOLUTION, Extrapolation, Reach, extrapolations
 
 N = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -224,10 +231,11 @@ def test_the_standard_error_holds_the_spread_of_the_batch() -> None:
 
 
 def test_the_standard_error_holds_what_a_floor_may_be() -> None:
-    """Least squares on two points: the errors' parts over the distance of log n."""
+    """Of a line whose points are off by 0.01 each, independently: numpy's covariance of its slope."""
     a = answer("C h^p", (2 * np.log(H))[:, None], unsure=0.01)
-    x = np.log(np.array(N[-a.width :], dtype=float))
-    assert a.statistical == pytest.approx(0.01 / np.linalg.norm(x - x.mean()), rel=1e-6)
+    rows = slice(-a.width, None)
+    _, covariance = np.polyfit(np.log(N[rows]), 2 * np.log(H)[rows], 1, cov="unscaled")
+    assert a.statistical == pytest.approx(0.01 * math.sqrt(covariance[0, 0]), rel=1e-6)
 
 
 @pytest.mark.parametrize("k", [1, 2])
@@ -307,12 +315,38 @@ def test_the_widest_interval_that_confirms_is_015(half: float, verdict: str) -> 
     assert OrderEstimate(2.0, 2 - half, 2 + half, (), ()).verdict(2) == verdict
 
 
-def test_the_reported_answer_is_the_most_certain() -> None:
-    errors = H**2 * (1 + 40 * H**3)
-    e = estimate_order(N, errors, np.zeros(len(N)))
-    found = extrapolations(N, np.log(errors)[:, None], np.zeros(len(N)))
-    assert e.order == found[0].order
-    assert found[0].half_width == min(a.half_width for a in found)
+@pytest.mark.parametrize("amount", [-0.9, 4.0, 40.0])
+@pytest.mark.parametrize("power", [1, 2, 3])
+def test_the_reported_order_is_nearer_than_that_of_the_finest_slope(amount: float, power: int) -> None:
+    """e = h^2 (1 + C h^k): the slope by numpy over the finest four points is off by k C h^k, ours is not."""
+    errors = H**2 * (1 + amount * H**power)
+    e = estimate_order(N, errors, NO_FLOOR)
+    slope = -np.polyfit(np.log(N[-4:]), np.log(errors[-4:]), 1)[0]
+    assert e.low <= 2 <= e.high
+    assert abs(e.order - 2) <= max(0.2 * abs(slope - 2), RESOLUTION)
+
+
+def ladder(p: float, d: float, spread: np.ndarray, n: tuple[int, ...] = N[:9]) -> OrderEstimate:
+    """Of e = h^p e^(d h) and replicates e h^s."""
+    h = 1 / np.array(n)
+    errors = h**p * np.exp(d * h)
+    return estimate_noisy_order(n, errors, errors[:, None] * h[:, None] ** spread, np.zeros(len(n)))
+
+
+@given(st.floats(0.3, 4), st.floats(-4, 8))
+def test_the_fit_of_noisy_errors_is_exact_on_its_own_law(p: float, d: float) -> None:
+    """And its interval is that of the resolution alone: nothing is left over."""
+    e = ladder(p, d, np.zeros(5))
+    assert e.order == pytest.approx(p, abs=1e-9)  # rounding of logarithms by the fit's condition
+    assert e.half_width == pytest.approx(1.96 * RESOLUTION, rel=1e-6)
+
+
+def test_the_interval_of_noisy_errors_holds_the_spread_of_their_replicates() -> None:
+    """A replicate e h^s has the order p + s."""
+    spread = np.linspace(-0.2, 0.2, 41)
+    e = ladder(2.0, 1.0, spread)
+    assert e.order == pytest.approx(2, abs=1e-9)
+    assert e.half_width == pytest.approx(1.96 * math.hypot(spread.std(), RESOLUTION), rel=1e-6)
 
 
 def test_four_points_are_enough_and_nothing_below_the_floor_is_used() -> None:
@@ -330,11 +364,17 @@ def test_a_higher_order_stands_only_if_the_runs_show_it() -> None:
 
 
 def test_every_statistic_resamples_itself() -> None:
-    """The maximum of a batch with one outlier: its spread is that of having drawn it or not."""
+    """One outlier of 20, of first order: it is the maximum of a resample unless it was not drawn, (19/20)^20.
+
+    0.06: four standard errors of a spread that is found from a few hundred resamples.
+    """
     errors = np.outer(H**2, np.ones(20))
-    errors[:, 0] = H * 1e-2
-    by_median = estimate_order(N, errors, np.zeros(len(N)), statistic="median")
-    assert by_median.half_width < 0.01
+    errors[:, 0] = 10 * H
+    by_median, by_max = (estimate_order(N, errors, NO_FLOOR, statistic=s) for s in ("median", "max"))
+    assert by_median.half_width < 0.01  # the outlier is the median of no resample; that of the resolution
+    absent = (19 / 20) ** 20
+    assert by_max.order == pytest.approx(1, abs=1e-6)
+    assert by_max.half_width == pytest.approx(1.96 * math.sqrt(absent * (1 - absent)), abs=0.06)
 
 
 def test_the_statistics_are_what_they_are_called() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from semilinear.analysis.orders.exact import open_schedule
 from semilinear.integrators.diffusion import grids
+from semilinear.integrators.diffusion.prediction import convert
 from semilinear.integrators.diffusion.schedule import rectified_flow, vp_cosine
 from semilinear.integrators.numerics.arithmetic import choose
 from semilinear.integrators.numerics.germ import GERMS, Diverges, Germ, X, germ
@@ -21,6 +22,7 @@ from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import make
 from semilinear.verification.claims.identities import IDENTITIES, Identity
+from semilinear.verification.problems.named import golden_mixture
 
 FLOW = rectified_flow()
 ENDS: dict[str, dict[str, Any]] = {
@@ -219,16 +221,39 @@ def test_where_no_limit_exists_cause_and_remedy_are_named(
 
 
 @pytest.mark.parametrize("name", ["dpm-solver++-2m", "unipc-2-bh2", "er-sde-ode-2-corrected", "ab-norsett3"])
-def test_every_schedule_that_reaches_pure_noise_starts_there(name: str) -> None:
-    """vp-cosine too, and a state of pure noise becomes the data that the model names."""
-    model = lambda x, t: 0 * x + 0.7  # noqa: E731
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_every_schedule_that_reaches_pure_noise_starts_there(name: str, prediction: Any) -> None:
+    """diffusers #7097: alpha = 0 exactly, with no patched beta; a state of pure noise becomes the data
+    that the model names.
+    """
     for schedule in (FLOW, vp_cosine()):
+        model = convert(schedule, lambda x, t: 0 * x + 0.7, "x0", prediction)
         plan = compile_plan(
-            make(name), schedule, steps=5, t_start=1.0, t_end=0.1, grid=grids.uniform_t(), prediction="x0"
+            make(name),
+            schedule,
+            steps=5,
+            t_start=1.0,
+            t_end=0.1,
+            grid=grids.uniform_t(),
+            prediction=prediction,
         )
         x = torch.tensor([[1.3]], dtype=torch.float64)
         expected = schedule.alpha(0.1) * 0.7 + schedule.sigma(0.1) * 1.3 / schedule.sigma(1.0)
-        assert float(sample(plan, model, x).x) == pytest.approx(expected, rel=1e-13)
+        assert float(sample(plan, model, x).x) == pytest.approx(expected, rel=1e-13)  # some ulp
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpm-solver++-2m", "dpm-solver++-2s", "dpm-solver-2m"])
+def test_the_last_step_of_a_flow_is_its_limit_at_infinite_lambda(name: str) -> None:
+    """Sana #91: the last step goes to lambda = infinity; it is explicit, and it is denoising."""
+    mixture = golden_mixture()
+    x = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
+    model = convert(FLOW, mixture.model(FLOW), "eps", "flow")
+    options: dict[str, Any] = {"grid": grids.uniform_t(), "t_start": 0.99, "prediction": "flow"}
+    lower = compile_plan(make(name), FLOW, steps=8, t_end=0.0, final="lower", **options)
+    options |= {"final": "full", "denoise": True}
+    denoised = compile_plan(make(name), FLOW, steps=7, t_end=lower.times[-2], **options)
+    a, b = (sample(plan, model, x).x for plan in (lower, denoised))
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-12)  # the same sums in another order
 
 
 def test_a_run_may_go_from_pure_noise_to_data() -> None:

@@ -289,3 +289,30 @@ def test_noised_states_are_reproducible_and_vary_smoothly_with_time() -> None:
 def test_bad_arguments_are_named(call: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v", "score", "flow"])
+def test_statistics_are_those_of_the_noise_whatever_the_model_predicts(prediction: Any) -> None:
+    def noise(x: torch.Tensor, t: float) -> torch.Tensor:
+        return torch.sin(x) * t
+
+    data = torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found, expected = (
+        estimate(convert(VP, noise, "eps", p), VP, noised(data, VP, 0), -2.0, 2.0, 3, prediction=p)
+        for p in (prediction, "eps")
+    )
+    for name in ("l", "s", "b"):  # conversions cost a few ulp, the regression's quotients some more
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-3), (torch.float64, 1e-11)])
+def test_a_gaussian_has_no_slope_to_estimate_in_any_precision(dtype: torch.dtype, bound: float) -> None:
+    """s = 0; what is found is the model's rounding, some thousand times: a quotient of small covariances."""
+    data = (0.3 + 0.5 * torch.randn(500, 2, generator=torch.Generator().manual_seed(0))).to(dtype)
+
+    def exact(x: torch.Tensor, t: Any) -> torch.Tensor:
+        alpha, sigma = (v(torch.as_tensor(t, dtype=torch.float64)) for v in (VP.alpha, VP.sigma))
+        slope = sigma / (0.25 * alpha**2 + sigma**2)
+        return slope.to(x.dtype) * (x - (0.3 * alpha).to(x.dtype))
+
+    assert abs(estimate(exact, VP, noised(data, VP, 0), -2.0, 2.0, 8).s).max() < bound

@@ -162,3 +162,23 @@ def test_bad_sigmas_are_refused(sigmas: list[float], message: str) -> None:
 def test_bad_parameters_are_refused(build: Any) -> None:
     with pytest.raises(ValueError, match="must be a"):
         build()
+
+
+@pytest.mark.parametrize("n", [10, 20, 50])
+def test_karras_is_the_formula_of_edm_on_a_cosine_schedule_too(n: int) -> None:
+    """diffusers #10738: index out of bounds; here no time is looked up in a table."""
+    schedule = vp_cosine()
+    times = grids.karras()(schedule, 0.99, 1e-3, n)
+    high, low = (schedule.rho(t) ** (1 / 7) for t in (times[0], times[-1]))
+    expected = [(high + i / n * (low - high)) ** 7 for i in range(n + 1)]
+    assert [schedule.rho(t) for t in times] == pytest.approx(expected, rel=1e-11)  # conditioning of rho(t)
+
+
+def test_neighbouring_times_of_a_discrete_schedule_stay_apart() -> None:
+    """diffusers #13239, #14718, #5687: times truncated to integers coincide; ours stay floats."""
+    schedule = discrete(linear_betas(1e-4, 0.02, 1000))
+    times = grids.karras()(schedule, 1.0, 1e-3, 300)
+    assert len(set(times)) == 301
+    assert len({int(1000 * t) for t in times}) < 301  # truncated, they would coincide
+    with pytest.raises(ValueError, match=r"times must strictly decrease: times\[1\]"):
+        grids.user(schedule, [0.998, 0.997, 0.997, 0.1])

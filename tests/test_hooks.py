@@ -64,3 +64,16 @@ def test_the_bound_is_at_least_max_value() -> None:
     for value in (2.0, 0.5):
         result = dynamic_thresholding(lambda x, t: x, VP, prediction="x0", ratio=1.0, max_value=value)(x, 0.5)
         torch.testing.assert_close(result, x / max(1.0, value))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_thresholded_run_is_that_in_float64_to_the_rounding_of_the_dtype(dtype: torch.dtype) -> None:
+    """diffusers #3056, #1349: quantile fails in half precision."""
+    model = dynamic_thresholding(lambda x, t: 3 * x, VP, prediction="x0")
+    plan = compile_plan(make("dpm-solver++-2m"), VP, steps=5, t_start=1.0, t_end=1e-2, prediction="x0")
+    x = torch.linspace(-2, 2, 8, dtype=dtype).reshape(4, 2)
+    result = sample(plan, model, x).x
+    assert result.dtype == dtype
+    error = (result.double() - sample(plan, model, x.double()).x).abs().max()
+    # inputs and outputs of five evaluations are rounded, and the model multiplies by 3
+    assert error < 8 * torch.finfo(dtype).eps

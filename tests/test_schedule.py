@@ -106,6 +106,14 @@ def test_round_trips_return_the_time(schedule: Schedule, fraction: float) -> Non
 
 
 @every
+def test_rho_returns_from_its_time(schedule: Schedule) -> None:
+    """diffusers #13768: sigmas truncated instead of rounded; the round trip is exact to rounding."""
+    rho = schedule.rho(np.linspace(0.05, 0.95, 50) * min(schedule.t_max, 1.0))
+    back = schedule.rho(schedule.t_of_rho(rho))
+    np.testing.assert_allclose(back, rho, rtol=1e-12)  # rounding of t, amplified
+
+
+@every
 @given(fraction=st.floats(0, 1))
 def test_alpha_sigma_rho_lambda_belong_together(schedule: Schedule, fraction: float) -> None:
     t = schedule.t_min + (schedule.t_max - schedule.t_min) * fraction

@@ -11,18 +11,18 @@ import sympy
 import torch
 from semilinear.integrators.diffusion import grids
 from semilinear.integrators.diffusion.schedule import vp_linear
-from semilinear.integrators.forms.form import Form
+from semilinear.integrators.forms.form import Form, data_in_lambda
 from semilinear.integrators.forms.reverse import NoiseLevel, sde_data, sde_noise
 from semilinear.integrators.numerics.arithmetic import multiprecision
 from semilinear.integrators.plans.compile import Plan, compile_plan
 from semilinear.integrators.plans.files import difference
 from semilinear.integrators.plans.program import Row
 from semilinear.integrators.run.sampler import sample
-from semilinear.integrators.solver import Solver
+from semilinear.integrators.solver import Repeat, Solver
 from semilinear.integrators.solvers import deis, dpm_solver, make
 from semilinear.integrators.solvers.stochastic import at_noise_level, k_diffusion, sa_solver, seeds
+from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi1
 from semilinear.verification.problems.linear_law import Gaussians
-from semilinear.verification.problems.named import problem
 from semilinear.verification.studies.gaussian import respond
 
 VP = vp_linear()
@@ -279,11 +279,14 @@ def test_every_algorithm_and_order_runs_or_is_refused_at_construction(
             builders[kind]()
         return
     x = torch.ones(2, 2, dtype=torch.float64)
-    made = plan(builders[kind](), steps=7)
+    made = plan(builders[kind](), steps=7, prediction="x0" if "++" in family else "eps")
     assert made.stochastic == family.startswith("sde")
-    assert torch.isfinite(
-        sample(made, problem("golden-mixture").model(VP), x, noise=lambda i, v: v * 0).x
-    ).all()
+    alpha, sigma = (float(f(1e-3) / f(1.0)) for f in (VP.alpha, VP.sigma))
+    linear = {"dpm-solver": alpha, "dpm-solver++": sigma, "sde-dpm-solver": alpha}.get(
+        family, sigma**2 / alpha
+    )
+    found = sample(made, lambda v, t: v * 0, x, noise=lambda i, v: v * 0).x  # a model of 0: the linear part
+    torch.testing.assert_close(found, linear * x, rtol=1e-12, atol=0)  # a product of seven steps
 
 
 @pytest.mark.parametrize("steps", range(1, 8))
@@ -305,7 +308,15 @@ def test_a_final_sigma_of_zero_is_reached_at_every_position_of_the_history(name:
     assert isinstance(last, Row)
     assert not last.noise
     x = torch.ones(2, 2, dtype=torch.float64)
-    assert torch.isfinite(sample(made, lambda v, t: v / 2, x, noise=lambda i, v: v * 0).x).all()
+    seen: list[tuple[torch.Tensor, float]] = []
+
+    def half(v: torch.Tensor, t: float) -> torch.Tensor:
+        seen.append((v.clone(), t))
+        return v / 2
+
+    found = sample(made, half, x, noise=lambda i, v: v * 0).x
+    state, t = seen[-1]
+    torch.testing.assert_close(found, (1 - VP.sigma(t) / 2) / VP.alpha(t) * state, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -403,3 +414,13 @@ def test_coefficients_have_all_their_digits(name: str, prediction: str) -> None:
     )
     assert difference(plain, fifty).value < 5e-14
     assert difference(thirty, fifty).value < 1e-27
+
+
+def test_stage_noise_beyond_the_step_is_refused() -> None:
+    """The path is drawn up to the step's end; of an ODE's stage nothing forbids it."""
+    tableau = Tableau((Stage(2, 2 * phi1 * N(0)),), phi1 * N(1), stage_noise=True)
+    solver = Solver("s", sde_data(), Repeat(tableau, tableau), 1, "test", stochastic=True)
+    with pytest.raises(ValueError, match=r"abscissa in \(0, 1\]"):
+        compile_plan(solver, VP, steps=3, t_start=0.3, t_end=0.2)
+    ode = Solver("s", data_in_lambda, Repeat(tableau, tableau), 1, "test")
+    assert compile_plan(ode, VP, steps=3, t_start=0.3, t_end=0.2).nfe == 6

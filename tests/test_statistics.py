@@ -172,8 +172,12 @@ def test_the_spline_of_a_table_keeps_its_values_and_converges() -> None:
 
 
 def test_a_short_table_has_splines_of_the_degree_that_it_allows() -> None:
+    """Each of them is exact for linear statistics."""
     for intervals in (1, 2, 3, 4):
-        assert np.all(np.isfinite(smooth(tabulate(intervals)).moments(LOW, HIGH, 2)))
+        nodes = np.linspace(LOW, HIGH, intervals + 1)
+        spline = smooth(Tabulated(LOW, HIGH, 0.5 + 0.2 * nodes, 0 * nodes, 0 * nodes))
+        assert spline.at(0.3).l == pytest.approx(0.56, rel=1e-14)
+        assert spline.at(-1.7).l == pytest.approx(0.16, rel=1e-14)
 
 
 # --- tables ---
@@ -378,3 +382,10 @@ def test_statistics_depend_on_lambda_alone() -> None:
     for schedule in (VP, edm()):
         times = tuple(float(schedule.t_of_lam(v)) for v in (-1.0, 0.5, 2.0))
         np.testing.assert_allclose(t.place(schedule, times), times, rtol=1e-12)
+
+
+@pytest.mark.parametrize("degree", [1, 3])
+def test_splines_of_constant_statistics_are_constant(degree: int) -> None:
+    table = Tabulated(-5, 5, np.ones(11), np.zeros(11), np.zeros(11))
+    at = smooth(table, degree).at(0.3)
+    assert (at.l, at.L, at.S, at.B) == pytest.approx((1.0, 5.3, 0.0, 0.0), rel=1e-14, abs=1e-14)  # some ulp

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -52,8 +53,9 @@ def test_every_solver_names_its_source_and_a_positive_claim(name: str) -> None:
     solver = make(name)
     assert solver.name == name
     assert solver.claimed >= 1
-    assert len(solver.source) > 5
-    assert len(solver.paper) > 5
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|(18|19|20)\d\d", solver.paper), solver.paper
+    assert solver.source != solver.paper
+    assert re.search(r"[A-Za-z]{2}", solver.source)
 
 
 @given(st.integers(1, 4), st.lists(st.floats(0.2, 3.0), min_size=3, max_size=3), st.sampled_from(FORMS))

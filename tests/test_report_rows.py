@@ -1,0 +1,176 @@
+"""Rows of the committed reports, made again: the code says what the reports say.
+
+One row of each kind that takes a second or so; `semilinear verify` makes them all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from semilinear.analysis.orders.mutation import listed
+from semilinear.verification.audit.released_tables import audit_tasks
+from semilinear.verification.campaign import measure, prove
+from semilinear.verification.claims.flow import EXPECTATIONS
+from semilinear.verification.claims.identities import proofs
+from semilinear.verification.inverse import study as inverse
+from semilinear.verification.replay.golden import DATA, case_json, read, replay_case
+from semilinear.verification.studies.flow import Study
+from semilinear.verification.studies.gaussian import StochasticStudy
+from semilinear.verification.studies.records import estimate_json, ladder_json, study_json
+
+REPORTS = Path(__file__).parents[1] / "reports"
+DIGITS = 2e-4
+"""Half of the last digit that is printed of an order or a ratio (three decimals) is 5e-4; what another
+machine's libraries change by rounding is smaller.
+"""
+
+
+def committed(name: str) -> Any:
+    return json.loads((REPORTS / f"{name}.json").read_text())
+
+
+def differences(found: Any, expected: Any, path: str = "") -> list[str]:
+    """Where two JSON values are not the same: numbers to `DIGITS`, errors of runs to their floor."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        if found.keys() != expected.keys():
+            return [f"{path}: keys {sorted(found.keys() ^ expected.keys())}"]
+        if {
+            "error",
+            "floor",
+        } <= found.keys():  # a run: floors are measured rounding, of which the size counts
+            a, b = (math.hypot(*(row[k] or 0.0 for k in ("error", "floor"))) for row in (found, expected))
+            rest = [
+                {k: v for k, v in row.items() if k not in ("error", "floor")} for row in (found, expected)
+            ]
+            same = abs(a - b) <= DIGITS * b + max(found["floor"], expected["floor"])
+            return ([] if same else [f"{path}: error {a} for {b}"]) + differences(rest[0], rest[1], path)
+        return [d for key in found for d in differences(found[key], expected[key], f"{path}.{key}")]
+    if isinstance(found, list | tuple) and isinstance(expected, list):
+        if len(found) != len(expected):
+            return [f"{path}: {len(found)} for {len(expected)}"]
+        pairs = enumerate(zip(found, expected, strict=True))
+        return [d for i, (a, b) in pairs for d in differences(a, b, f"{path}[{i}]")]
+    if isinstance(found, float) and isinstance(expected, int | float):
+        same = abs(found - expected) <= DIGITS * max(1.0, abs(expected))
+    else:
+        same = found == expected
+    return [] if same else [f"{path}: {found!r} for {expected!r}"]
+
+
+def test_a_changed_digit_is_a_difference() -> None:
+    row = committed("orders")["rows"][0]
+    changed = json.loads(json.dumps(row))
+    changed["own"]["observed"] += 1e-3
+    changed["own"]["points"][0]["error"] *= 1.001
+    assert [d.split(":")[0] for d in differences(changed, row)] == [".own.observed", ".own.points[0]"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "name", "start"),
+    [
+        ("main", "ddim", "own"),
+        ("main", "dpm-solver++-2m", "own"),
+        ("main", "dpm-solver-3m-released", "exact"),
+        ("main", "unipc-2-bh2", "own"),
+        ("main", "dpm-solver-fast-3, NFE 1 mod 3", "own"),
+        ("general mixture", "deis-tab2", "exact"),
+        pytest.param("handwritten digits", "ddim", "own", marks=pytest.mark.slow),
+        pytest.param("50 digits", "ddim", "own", marks=pytest.mark.slow),
+    ],
+)
+def test_a_measured_order_is_the_reported_one(setting: str, name: str, start: str) -> None:
+    (row,) = (r for r in committed("orders")["rows"] if (r["setting"], r["solver"]) == (setting, name))
+    (task,) = (
+        t
+        for t in measure.tasks(False)
+        if (t.setting.name, t.expectation.label, t.start) == (setting, name, start)
+    )
+    found = measure.measure(task)
+    assert isinstance(found, Study)
+    assert differences(json.loads(json.dumps(study_json(found))), row[start]) == []
+
+
+@pytest.mark.parametrize("name", ["sde-dpm-solver-2m", "er-sde-1", "ddpm", "edm-heun-churn"])
+def test_a_measured_weak_order_is_the_reported_one(name: str) -> None:
+    (row,) = (r for r in committed("orders")["stochastic"] if r["solver"] == name)
+    (task,) = (t for t in measure.stochastic_tasks(False) if t.expectation.solver == name)
+    s = measure.measure(task)
+    assert isinstance(s, StochasticStudy)
+    found = {
+        "weak": estimate_json(s.weak) | {"verdict": s.weak_verdict(row["claimed"])},
+        "strong": estimate_json(s.strong) | {"verdict": s.strong_verdict(row["claimed"])},
+        "mean": estimate_json(s.mean),
+        "variance": ladder_json(s.variance, s.nfe) | {"start": "own"},
+        "without_error": sorted(s.exact),
+    }
+    assert differences(found, {key: row[key] for key in found}) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "index"), [("deis", 0), ("dpm-solver-v3", 3), ("score-sde", 1), ("unipc", 5)]
+)
+def test_a_replayed_case_is_the_reported_one(file: str, index: int) -> None:
+    """Differences are of rounding, and differ from machine to machine: what they must be is bounded."""
+    (row,) = (r for r in committed("orders")["replay"] if (Path(r["file"]).stem, r["index"]) == (file, index))
+    data = read(DATA / f"{file}.json")
+    found = case_json(replay_case(data, index, data["cases"][index], row["file"]))
+    rounding = ("difference", "times_difference")
+    assert {k: v for k, v in found.items() if k not in rounding} == {
+        k: v for k, v in row.items() if k not in rounding
+    }
+    assert all(found[k] <= max(10 * row[k], 1e-14) for k in rounding)  # some ulp, in another order
+
+
+def test_the_reported_identities_are_those_that_are_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    from semilinear.verification.claims import identities
+
+    chosen = identities.IDENTITIES[::11]
+    monkeypatch.setattr(identities, "IDENTITIES", chosen)
+    reported = {row["statement"]: row for row in committed("orders")["identities"]}
+    assert proofs() == [reported[i.statement] for i in chosen]
+
+
+PROOFS: dict[str, prove.Task] = {
+    **{
+        f"solver {e.label}": prove.ProofTask(e)
+        for e in EXPECTATIONS
+        if e.label in ("ddim", "dpm-solver-3", "deis-tab2", "unipc-2-bh2", "dpm-solver-fast-3, NFE 1 mod 3")
+    },
+    **{f"catalogue {n}": prove.CatalogueTask(n) for n in ("lawson-euler", "etdrk2", "rosenbrock-euler")},
+    **{f"released {t.name}": t for t in audit_tasks() if t.name in ("midpoint_2s", "lobatto_iiic_2s")},
+    "effect deis-tab1": prove.effect_tasks()[0],
+    "constant ddim": prove.ConstantTask("ddim"),
+    **{
+        f"mutants {c.name}": prove.MutationTask(c.name, prove.MUTANTS)
+        for c in listed()
+        if c.name in ("ddim", "dpm-solver-2m", "rosenbrock-euler")
+    },
+    "stability dpm-solver++-1": prove.StabilityTask("dpm-solver++-1"),
+}
+
+
+@pytest.mark.parametrize("name", PROOFS)
+def test_a_proof_and_its_checks_are_the_reported_ones(name: str) -> None:
+    task = PROOFS[name]
+    row = json.loads(json.dumps(prove.run(task)))
+    key = "solver" if "solver" in row else "name"
+    expected = [r for r in committed("proofs")[task.part] if r[key] == row[key]]
+    assert any(differences(row, r) == [] for r in expected), [differences(row, r) for r in expected]
+
+
+@pytest.mark.parametrize("sampler", ["replacement, as released", "exact likelihood (control)"])
+def test_a_sampled_posterior_is_the_reported_one(sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inverse, "SAMPLERS", {sampler: inverse.SAMPLERS[sampler]})
+    (found,) = inverse.study(inverse.PROBLEMS[:1], steps=(50,))
+    (row,) = (
+        r
+        for r in committed("inverse-problems")
+        if (r["problem"], r["sampler"], r["steps"]) == (found.problem, sampler, 50)
+    )
+    assert differences(asdict(found) | {"biased": found.biased}, row) == []
+    assert differences(asdict(replace(found, mean=found.mean + 1e-3)) | {"biased": found.biased}, row)
