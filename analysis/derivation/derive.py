@@ -35,9 +35,10 @@ def derive(
 
     abscissae: exact numbers, symbols, or texts such as "1/2" and "c2"; that of the step's start, 0, is not
     among them.  See `unknown_method` for the rest.  Free abscissae are generic: where a condition needs a
-    relation between them, the families with that relation are found; values for which a divisor vanishes are listed in `nonzero`, and
-    not looked at.  Where there are no generic families, those with one free abscissa at 1 or at another
-    abscissa are looked for, and no others: `Search` goes on, and says what was looked at.  Raises ValueError.
+    relation between them, the families with that relation are found; values for which a divisor vanishes are
+    listed in `nonzero`, and not looked at.  Where there are no generic families, those with one free abscissa
+    at 1 or at another abscissa are looked for, and no others: `Search` goes on, and says what was looked at.
+    Raises ValueError.
     """
     unknown = unknown_method(
         abscissae,
