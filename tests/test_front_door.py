@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -166,6 +168,43 @@ def test_a_solver_of_ones_own_is_one_file(pndm: str, capsys: Any) -> None:
     assert "PNDM, eq. 12" in capsys.readouterr().out
     assert "as it is run 2" in str(sl.prove(pndm))
     assert sl.measure(pndm).verdict == "lower"
+
+
+KNOWN = """
+from semilinear.integrators.solvers import SOLVERS
+from semilinear.verification.campaign import plan
+from semilinear.verification.claims.expectations import EXPECTATIONS
+from semilinear.verification.commands.cli import main
+from semilinear.verification.reporting.orders import drawn
+(mine,) = (e for e in EXPECTATIONS if e.solver == "pndm")
+print("pndm" in SOLVERS, mine.exact, mine.own, mine.reason)
+print(sorted(task.part for task in plan.about(plan.tasks(False), ["pndm"])))
+print(drawn([e.solver for e in EXPECTATIONS])[-1])
+main(["prove", "pndm"])
+"""
+
+
+def test_one_file_in_the_package_is_known_to_everything(tmp_path: Path) -> None:
+    root, package = Path(__file__).parents[1], tmp_path / "semilinear"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(root / "verification" / "front", package, ignore=ignored)
+    shutil.copytree(root / "integrators", package / "integrators", ignore=ignored)
+    for layer in ("analysis", "verification"):
+        (package / layer).symlink_to(root / layer)
+    (package / "integrators" / "solvers" / "pndm.py").write_text(PNDM + "LISTED = (pndm,)\n")
+    result = subprocess.run(
+        [sys.executable, "-c", KNOWN],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    lines = result.stdout.splitlines()
+    assert lines[0] == "True 2 2 proved: order 2 as it is run, 2 from an exact start"
+    assert lines[1] == "['rows', 'rows', 'solvers']"
+    assert lines[2] == "('others', 'Other solvers', ['pndm'])"
+    assert "PNDM, eq. 12" in result.stdout
 
 
 def test_its_parameters_are_those_of_the_function(pndm: str, capsys: Any) -> None:

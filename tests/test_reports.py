@@ -30,6 +30,7 @@ from semilinear.verification.reporting.orders import (
     drawn,
     markdown,
     readme_block,
+    refuted_markdown,
     update_readme,
     with_block,
 )
@@ -48,9 +49,18 @@ def test_the_report_is_generated_from_its_data(data: Any) -> None:
     assert (ROOT / "reports" / "orders.md").read_text() == markdown(data)
 
 
-def test_the_readme_table_is_generated_from_the_report(data: Any) -> None:
+def test_the_readmes_findings_are_generated_from_the_report(data: Any) -> None:
     text = (ROOT / "README.md").read_text()
     assert with_block(text, readme_block(data)) == text
+
+
+def test_the_claims_that_do_not_hold_are_listed_each(data: Any) -> None:
+    text = refuted_markdown(data)
+    assert (ROOT / "reports" / "refuted.md").read_text() == text
+    main = [row for row in data["rows"] if row["setting"] == "main"]
+    for row in (*main, *data["stochastic"]):
+        lower = (row["own"] if "own" in row else row["weak"])["verdict"] == "lower"
+        assert (f"| {row['solver']} |" in text) is lower
 
 
 @pytest.fixture(scope="module")
@@ -135,18 +145,59 @@ def test_a_text_without_the_block_is_refused() -> None:
     assert with_block(f"a {BEGIN} old {END} b", "new") == "a new b"
 
 
-@pytest.mark.parametrize("number", [0, 1, 2, 3])
-def test_the_examples_of_the_readme_run(number: int, capsys: Any) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 4
-    exec(compile(blocks[number], f"README example {number}", "exec"), {})
+EXAMPLES = {
+    ("README.md", 0): ("dpm-solver++-3m-released", "d(x/sigma) = e^lambda", ": lower", "as it is run 2"),
+    ("README.md", 1): ("stiff order 2", "must not vanish"),
+    ("README.md", 2): ("euler: claimed 1, observed order 1.0", ": consistent"),
+    ("README.md", 3): ("64, 2", "20"),
+    ("docs/python.md", 0): ("True",),
+    ("docs/python.md", 1): ("ddpm: claimed 1, observed weak order 1.0", ": consistent"),
+    ("docs/python.md", 2): ("4 3 0.039", "2 2", "D^2 N"),
+    ("docs/python.md", 3): (),
+}
+
+
+def examples(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize(("page", "number"), EXAMPLES)
+def test_the_examples_run_and_show_what_is_said(page: str, number: int, capsys: Any) -> None:
+    exec(compile(examples(page)[number], f"{page}, example {number}", "exec"), {})
     out = capsys.readouterr().out
-    expected = (("64, 2", "20"), ("True",), ("consistent",), ("4 3 0.039", "2 2", "D^2 N"))[number]
-    assert all(text in out for text in expected)
+    assert [text for text in EXAMPLES[page, number] if text not in out] == []
 
 
-def test_the_commands_of_the_readme_exist(capsys: Any) -> None:
-    for command in re.findall(r"^\| `semilinear (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
+def test_every_example_is_run() -> None:
+    pages = {page for page, _ in EXAMPLES}
+    assert {(page, n) for page in pages for n in range(len(examples(page)))} == EXAMPLES.keys()
+
+
+def test_examples_of_the_readme_take_one_import_of_ours_and_few_lines() -> None:
+    for example in examples("README.md"):
+        assert re.findall(r"semilinear\S*", example) == ["semilinear"]
+        lines = [
+            line for line in example.splitlines() if line and not line.startswith(("import", "def", " "))
+        ]
+        assert len(lines) <= 6
+
+
+def test_the_readme_is_a_landing_page() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    targets = [t for t in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) if "://" not in t]
+    assert [t for t in targets if not (ROOT / page).parent.joinpath(t).exists()] == []
+
+
+def test_the_commands_that_are_documented_exist(capsys: Any) -> None:
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    commands = re.findall(r"^\| `semilinear (\w+)", text, re.MULTILINE)
+    assert len(commands) >= 7
+    for command in commands:
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])
         assert stop.value.code == 0
@@ -253,4 +304,4 @@ def test_an_inconclusive_claim_is_neither_held_nor_refuted(data: Any) -> None:
         in readme_block(changed)
     )
     changed["rows"][1]["own"]["verdict"] = "inconclusive"
-    assert "2 hold with the method's own start and 1 is inconclusive (" in readme_block(changed)
+    assert "2 hold with the method's own start and 1 is inconclusive;" in readme_block(changed)
