@@ -56,9 +56,17 @@ def _families() -> Iterator[ModuleType]:
             yield module
 
 
-SOLVERS: dict[str, Constructor] = {"ddim": ddim} | {
-    name: build for family in _families() for name, build in _listed(family.LISTED)
-}
+def _named() -> dict[str, Constructor]:
+    found: dict[str, Constructor] = {"ddim": ddim}
+    for family in _families():
+        for name, build in _listed(family.LISTED):
+            if name in found:
+                raise ValueError(f"{family.__name__} must list names of its own, got {name!r} again")
+            found[name] = build
+    return found
+
+
+SOLVERS = _named()
 
 
 def make(name: str, /, **parameters: Any) -> Solver:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from importlib.metadata import version
 from pathlib import Path
@@ -45,7 +45,7 @@ def run(task: Task) -> Row:
 
 def decide(
     tasks: Sequence[Task], executor: Executor, store: Store | None = None
-) -> Iterator[tuple[Task, Row]]:
+) -> Generator[tuple[Task, Row], None, None]:
     """Every task with its row: first those that are in the store, then each as it is decided.
 
     What is not begun is given up where the caller stops, or a task raises.

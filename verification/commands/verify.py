@@ -6,13 +6,14 @@ import argparse
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from .terminal import FAILED, OK, UsageError, console, print_json, progress_bar, writable_folder
 
-DECIDED = ".decided.jsonl"
-"""Where a run keeps its rows until it ends."""
+DECIDED = ".decided.jsonl", ".decided-quick.jsonl"
+"""Where a full run and a quick one keep their rows until these stand in reports."""
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -57,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
     from ..campaign import plan
     from ..campaign import prove as proofs
     from ..campaign.records import orders_json, unexpected
+    from ..campaign.runner import Store
 
     planned = plan.tasks(options.quick)
     try:
@@ -64,13 +66,18 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"--only: {error}") from error
     screen = console(stderr=options.json)
-    rows = _decided(options, chosen, screen)
+    store = None if options.only else Store(options.out / DECIDED[options.quick])
+    if store is not None and len(store):
+        screen.print(f"{len(store)} rows stand from a run that was interrupted", highlight=False)
+    rows = _decided(options, chosen, store, screen)
     if options.only:
         rows = dict(plan.committed(options.out, planned)) | rows
     decided = [(task, rows[task]) for task in planned if task in rows]
     data, proved = orders_json(decided, options.quick), proofs.proofs_json(decided)
     whole = len(decided) == len(planned)
     paths = _write(options, data, proved) if whole else []
+    if store is not None:
+        store.remove()
     if options.json:
         print_json(data)
     failures = [*proofs.failures(proved), *unexpected(data)]
@@ -82,26 +89,22 @@ def run(options: argparse.Namespace) -> int:
     return FAILED if failures else OK
 
 
-def _decided(options: argparse.Namespace, chosen: Any, screen: Any) -> dict[Any, Any]:
+def _decided(options: argparse.Namespace, chosen: Any, store: Any, screen: Any) -> dict[Any, Any]:
     """Tasks with their rows; a line for each on the way."""
-    from ..campaign.runner import Store, decide
+    from ..campaign.runner import decide
     from ..reporting.lines import line
 
-    store = None if options.only else Store(options.out / DECIDED)
-    if store is not None and len(store):
-        screen.print(f"{len(store)} rows stand from a run that was interrupted", highlight=False)
     rows: dict[Any, Any] = {}
     with (
         progress_bar("verifying") as progress,
         ProcessPoolExecutor(options.workers or os.cpu_count()) as pool,
+        closing(decide(chosen, pool, store)) as found,  # what is not begun is given up before the pool ends
     ):
-        for task, row in decide(chosen, pool, store):
+        for task, row in found:
             rows[task] = row
             progress(len(rows), len(chosen))
             if text := line(task.part, row):
                 screen.print(text, highlight=False, markup=False, soft_wrap=True)
-    if store is not None:
-        store.remove()
     return rows
 
 

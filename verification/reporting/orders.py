@@ -11,6 +11,7 @@ from typing import Any
 from semilinear.integrators.numerics.files import write_atomically
 from semilinear.integrators.tableaux.catalogue import Entry, etd, lawson, multistep, stiff
 
+from . import estimates
 from .plots import plot_studies
 
 Data = Mapping[str, Any]
@@ -36,12 +37,8 @@ Weak and strong orders without Monte Carlo: on Gaussian data a run is an affine 
 
 
 def interval(study: Data | None) -> str:
-    """An estimate as "2.000 ± 0.006"; a dash where there is none (a half-width above 9 says nothing)."""
-    if study is None:
-        return "same"
-    if study["observed"] is None or study["high"] - study["low"] > 18:
-        return "–"
-    return f"{study['observed']:.3f} ± {(study['high'] - study['low']) / 2:.3f}"
+    """An estimate (`estimates.interval`); "same" where there is no study of its own."""
+    return estimates.interval(study, none="same")
 
 
 def verdicts(row: Data) -> str:
@@ -109,7 +106,7 @@ def _open(rows: Sequence[Data]) -> str:
     """What a setting does not decide, why, and what would."""
     starts = [(row["solver"], start, row[start]) for row in rows for start in ("own", "exact") if row[start]]
     lines = [
-        f"- {solver}, {start} start, {study['claimed']} claimed, {interval(study)} measured: {study['reason']}.\n"
+        f"- {solver}, {start} start, {study['claimed']} claimed, measured {interval(study)}: {study['reason']}.\n"
         for solver, start, study in starts
         if study["verdict"] == "inconclusive"
     ]

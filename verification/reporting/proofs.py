@@ -10,6 +10,7 @@ from typing import Any
 from semilinear.integrators.numerics.files import write_atomically
 
 from . import released as released_report
+from .estimates import interval
 
 Data = Mapping[str, Any]
 
@@ -111,17 +112,10 @@ def _catalogue(rows: Sequence[Data]) -> str:
         stages = "–" if row["stage_order"] is None else row["stage_order"]
         lines.append(
             f"| {row['name']} | {row['claimed']} | {row['classical']} | {row['scalar']} | {stiff} "
-            f"| {row['quadrature_order']}, {stages} | {norm} | {interval(row['system'])} "
-            f"| {interval(p['local'])} | {interval(p['nonlocal'])} | {row['paper']}, {row['source']} |"
+            f"| {row['quadrature_order']}, {stages} | {norm} | {interval(row['system'], 2)} "
+            f"| {interval(p['local'], 2)} | {interval(p['nonlocal'], 2)} | {row['paper']}, {row['source']} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def interval(estimate: Data | None) -> str:
-    """An estimate as "3.25 ± 0.23"; a dash where there is none."""
-    if estimate is None or estimate["observed"] is None:
-        return "–"
-    return f"{estimate['observed']:.2f} ± {(estimate['high'] - estimate['low']) / 2:.2f}"
 
 
 def _constants(rows: Sequence[Data]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .estimates import interval
+
 Data = Mapping[str, Any]
 
 INTRO = """## Tables of released code
@@ -68,9 +70,8 @@ def _others(rows: Sequence[Data]) -> str:
 
 
 def _measured(row: Data) -> str:
-    from .proofs import interval
 
-    return interval(row["measured"])
+    return interval(row["measured"], 2)
 
 
 def residual(row: Data) -> str:
