@@ -260,20 +260,6 @@ def test_a_sampler_that_goes_back_to_noisier_times_has_no_strong_order(capsys: A
     assert "strong order: none" in out
 
 
-def test_words_and_booleans_reach_the_solver() -> None:
-    from semilinear.verification.commands.order_target import parameters
-    from sympy import Rational
-
-    assert parameters(["a=true", "b=False", "c=2", "d=1/3", "e=0.5", "f=grid"]) == {
-        "a": True,
-        "b": False,
-        "c": 2,
-        "d": Rational(1, 3),
-        "e": Rational(1, 2),
-        "f": "grid",
-    }
-
-
 def test_defaults_in_multiprecision_are_small() -> None:
     from semilinear.verification.commands.cli import _parser
     from semilinear.verification.commands.order_setting import experiment_of
