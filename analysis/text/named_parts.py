@@ -38,6 +38,7 @@ LAMBDA = grids.uniform_lambda()
 
 
 def _alternating(base: Grid = LAMBDA, ratio: float = 2.0) -> Grid:
+    """Steps of the base's spacing variable that alternate in length 1 : ratio."""
     return grids.alternating(base, ratio)
 
 

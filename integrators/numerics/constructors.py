@@ -30,12 +30,16 @@ def default_text(parameter: inspect.Parameter) -> str | None:
     return str(getattr(value, "name", value))
 
 
+def written(defaults: Mapping[str, str | None]) -> str:
+    """Parameters as they are typed, `key=default`, or the key alone where there is no default."""
+    return ", ".join(key if text is None else f"{key}={text}" for key, text in defaults.items())
+
+
 def refuse_unknown(what: str, given: Iterable[str], taken: Parameters) -> None:
     """Raise ValueError for a parameter that is not taken, with those that are and the nearest."""
     unknown = [key for key in given if key not in taken]
     if unknown:
-        texts = {key: default_text(p) for key, p in taken.items()}
-        listed = ", ".join(key if text is None else f"{key}={text}" for key, text in texts.items())
+        listed = written({key: default_text(p) for key, p in taken.items()})
         hint = nearest(unknown[0], taken)
         raise ValueError(
             f"{what} does not take {', '.join(unknown)}; its parameters are: {listed or 'none'}{hint}"
