@@ -59,14 +59,13 @@ def solver_of(text: str, **parameters: Any) -> Solver:
     with the parameters.
 
     The file is run, as Python runs any program that its user names.  Raises UnknownTableau for another name
-    with the nearest, for a file or a function that is not there, and for what returns no solver; as `make`
-    does for parameters.
+    with the nearest, for parameters in a text that the solver does not take, for a file or a function that is
+    not there, and for what returns no solver; as `make` does for other parameters.
     """
     path, _, name = text.rpartition(":")
     if not is_program(text):
         check_solver(text)
-        listed, own = solver_parameters(text)
-        return make(listed, **own, **parameters)
+        return make(text, **parameters) if text in SOLVERS else _with_parameters(text, parameters)
     build = getattr(_module(path), name, None)
     if not callable(build):
         raise UnknownTableau(f"{path} must define the function {name!r}")
@@ -74,6 +73,14 @@ def solver_of(text: str, **parameters: Any) -> Solver:
     if not isinstance(solver, Solver):
         raise UnknownTableau(f"{text} must return a Solver, got {shown(solver)}")
     return solver
+
+
+def _with_parameters(text: str, more: dict[str, Any]) -> Solver:
+    try:
+        name, own = solver_parameters(text)
+        return make(name, **own, **more)
+    except (ValueError, TypeError, OverflowError) as error:  # what a text stands for is no argument
+        raise UnknownTableau(f"{text}: {error}") from error
 
 
 def is_solver(text: str) -> bool:

@@ -46,7 +46,7 @@ def test_what_is_listed_can_be_asked_for(capsys: Any, of: str, key: str) -> None
         assert row["parameters"].keys() >= row["choices"].keys()
         code, _, err = run(capsys, *(part.format(row[key]) for part in given))
         assert code == 2  # the name is known, the parameter is not
-        assert "must be NAME=VALUE, got 'none-such=1'" in err
+        assert "must be KEY=VALUE, got 'none-such=1'" in err
     printed = run(capsys, "list", "--of", of)[1]
     assert all(row[key] in printed for row in rows)
 
@@ -58,7 +58,7 @@ def test_problems_are_listed(capsys: Any) -> None:
 
 
 def test_the_texts_that_were_asked_for_are_kept(capsys: Any) -> None:
-    solver, schedule, grid = "dpm-solver-2:r1=1/3", "discrete:betas=linear,n=100", "rho:power=5"
+    solver, schedule, grid = "dpm-solver-2:r1=1/3", "discrete:betas=linear,n=1000", "rho:power=5"
     code, out, _ = run(
         capsys, "order", solver, "--schedule", schedule, "--grid", grid, *CHEAP, "--claimed", "1", "--json"
     )
@@ -265,7 +265,7 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
         (["order", "ddim", "--claimed", "0"], "must be positive"),
         (["order", "ddim", "--plot", "x.doc"], "--plot must end in"),
         (["order", "ddim", "--plot", f"{__file__}/x.png"], "cannot be written to"),
-        (["order", "ddim", "--param", "r1"], "NAME=VALUE"),
+        (["order", "ddim", "--param", "r1"], "KEY=VALUE"),
         (["order", "dpm-solver-3", "--param", "r1=2"], "r1 must be a number"),
         (["order", "sde-dpm-solver++-1", "--start", "exact"], "--start does not apply"),
         (["order", "sde-dpm-solver++-1", "--paths", "256"], "--paths does not apply"),

@@ -6,10 +6,11 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.analysis.lookup import is_program, prove, solver_of
+from semilinear.analysis.lookup import equation_of, is_program, prove, solver_of, tableau_of
 from semilinear.analysis.text.named_parts import (
     GRIDS,
     SCHEDULES,
@@ -30,6 +31,7 @@ from semilinear.integrators.diffusion.grids import Grid, alternating, karras, ns
 from semilinear.integrators.diffusion.schedule import Schedule, edm, ve, vp_cosine, vp_linear
 from semilinear.integrators.forms.form import noise_in_lambda
 from semilinear.integrators.forms.noise_scale import NOISE_SCALES
+from semilinear.integrators.numerics.names import UnknownTableau
 from semilinear.integrators.solvers import SOLVERS, er_sde, make
 from semilinear.integrators.solvers.scire_snapshots import LIMIT
 from semilinear.integrators.statistics.files import save
@@ -154,6 +156,28 @@ def test_every_noise_scale_has_its_name(scale: Any) -> None:
     assert solver_of(f"er-sde-2-corrected:scale={scale.name}").name == er_sde.er_sde(2, scale).name
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nosuch:r1=1", "expected a listed solver.* got 'nosuch:r1=1'"),
+        ("dpm-solver2:r1=1", "the nearest are dpm-solver-2"),
+        ("dpm-solver-2:r3=1", "does not take r3; its parameters are: r1=none, r2=none"),
+        ("dpm-solver-2:r1=2", r"dpm-solver-2:r1=2: r1 must be a number in \(0, 1\], got 2"),
+        ("er-sde-1-released:points=x", "points must be an integer"),
+        ("er-sde-2-corrected:scale=3", "scale must be a NoiseScale"),
+        (
+            "er-sde-ode-2-released:scale=sde-1",
+            "does not take scale; its parameters are: points=100, clip=1e-06",
+        ),
+        ("lawson4:form=noise", "form must be one of data-in-lambda, noise-in-lambda"),
+    ],
+)
+def test_a_solver_that_cannot_be_made_is_refused_by_every_command(text: str, message: str) -> None:
+    for ask in (solver_of, prove, tableau_of, equation_of):
+        with pytest.raises(UnknownTableau, match=message):
+            ask(text)
+
+
 def test_words_stand_for_what_is_listed() -> None:
     assert solver_parameters("lawson4:form=noise-in-lambda") == ("lawson4", {"form": noise_in_lambda})
     assert solver_parameters("scire-v1-2-released:phi=limit")[1] == {"phi": LIMIT}
@@ -167,9 +191,10 @@ def test_words_stand_for_what_is_listed() -> None:
 
 def test_statistics_are_read_from_their_file(tmp_path: Path) -> None:
     path = tmp_path / "statistics.npz"
-    nodes = [[0.5], [0.4], [0.3], [0.2]]
-    save(Tabulated(-2.0, 3.0, *(nodes,) * 3), path)
-    with_file, without = (solver_of(f"dpm-solver-v3-2m{end}") for end in (f":statistics={path}", ""))
+    nodes = np.array([[0.5], [0.4], [0.3], [0.2]])
+    save(Tabulated(-2.0, 3.0, nodes, nodes, nodes), path)
+    made: Any = [solver_of(f"dpm-solver-v3-2m{end}") for end in (f":statistics={path}", "")]
+    with_file, without = made
     assert with_file.sequence.statistics.at(1.0).l == pytest.approx(
         0.32, abs=1e-12
     )  # the line through the nodes
@@ -180,8 +205,8 @@ def test_statistics_are_read_from_their_file(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("vp", r"schedule must be one of vp-linear, .*, got 'vp'; the nearest are"),
-        ("vp-linear:", "a parameter must be NAME=VALUE, got ''"),
-        ("vp-linear:beta_0", "a parameter must be NAME=VALUE, got 'beta_0'"),
+        ("vp-linear:", "a parameter must be KEY=VALUE, got ''"),
+        ("vp-linear:beta_0", "a parameter must be KEY=VALUE, got 'beta_0'"),
         ("vp-linear:beta_0=1,beta_0=2", "a parameter once, got beta_0 again"),
         (
             "vp-linear:beta0=1",
@@ -196,6 +221,10 @@ def test_statistics_are_read_from_their_file(tmp_path: Path) -> None:
         ("discrete", "betas must be one of linear, scaled-linear, cosine, and has no default"),
         ("discrete:betas=quadratic", "betas must be one of linear, scaled-linear, cosine, got 'quadratic'"),
         ("discrete:betas=linear,max_beta=0.9", "does not take max_beta; .* beta_start=0.0001"),
+        (
+            "vp-linear:betas=linear",
+            "does not take betas; its parameters are: beta_0=0.1, beta_1=20.0",
+        ),
         ("discrete:betas=linear,n=1.5", "n must be an integer"),
         ("discrete:betas=linear,betas=cosine", "a parameter once, got betas again"),
     ],
@@ -247,7 +276,8 @@ def test_the_colon_of_a_python_file_is_no_parameter(tmp_path: Path) -> None:
 
 
 def test_python_takes_the_same_texts() -> None:
-    assert prove("dpm-solver-3:r1=2/5,r2=4/5").formula("equal") == 2
-    assert measure("dpm-solver-3:r1=2/5,r2=4/5").estimate.order == pytest.approx(
-        2, abs=0.05
-    )  # its interval is narrower
+    """r2 = 0.8 makes DPM-Solver-3 second order."""
+    proof: Any = prove("dpm-solver-3:r1=2/5,r2=4/5")
+    study: Any = measure("dpm-solver-3:r1=2/5,r2=4/5")
+    assert proof.formula("equal") == 2
+    assert study.estimate.order == pytest.approx(2, abs=0.05)  # its interval is narrower

@@ -105,7 +105,7 @@ def pairs(what: str, texts: Iterable[str], given: Mapping[str, str] | None = Non
     for text in texts:
         name, equals, value = text.partition("=")
         if not (equals and name.isidentifier()):
-            raise ValueError(f"{what} must be NAME=VALUE, got {text!r}")
+            raise ValueError(f"{what} must be KEY=VALUE, got {text!r}")
         if name in found:
             raise ValueError(f"{what} must set a parameter once, got {name} again")
         found[name] = value
@@ -158,7 +158,7 @@ def grid_of(text: str, what: str = "grid") -> Grid:
 def solver_parameters(text: str, more: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
     """The listed name in a text and its parameters, for `make`.
 
-    more: further NAME=VALUE texts, of --param.  Raises ValueError for parameters that the solver does not
+    more: further KEY=VALUE texts, of --param.  Raises ValueError for parameters that the solver does not
     have, with those that it has, and for words that stand for nothing; KeyError for an unlisted name.
     """
     name, texts = split(text)
@@ -183,11 +183,11 @@ def _made(name: str, table: Constructors, given: Mapping[str, str]) -> Any:
     own = open_parameters(table[name])
     parts = {
         key: open_parameters(PARTS[key][_listed(key, given)])
-        for key in PARTS
-        if key in given or (key in own and default_text(own[key]) is None)
+        for key, parameter in own.items()
+        if key in PARTS and (key in given or default_text(parameter) is None)
     }
-    taken = {key: p for parameters in (own, *parts.values()) for key, p in parameters.items()}
-    refuse_unknown(name, given, taken | own)
+    others = {key: p for parameters in parts.values() for key, p in parameters.items() if key not in own}
+    refuse_unknown(name, given, own | others)
     arguments = {
         key: _argument(key, given[key], own[key]) for key in given.keys() & own.keys() - parts.keys()
     }
