@@ -22,6 +22,7 @@ from .orders import proof
 from .orders.proof import Proof
 from .orders.solver_proof import SolverProof, prove_solver
 from .orders.typed import rounding_of
+from .text.named_parts import solver_parameters, split
 from .text.tableau_file import Document, TableauFileError, read_tableau
 
 DUHAMEL, PLAIN = "u' = L u + N(u)", "y' = N(tau, y)"
@@ -54,15 +55,17 @@ class Found:
 
 
 def solver_of(text: str, **parameters: Any) -> Solver:
-    """A solver by its listed name (`make`), or that of FILE.py:function, called with the parameters.
+    """A solver by its listed name, NAME[:KEY=VALUE,..] (`make`, `named_parts`), or that of FILE.py:function;
+    with the parameters.
 
     The file is run, as Python runs any program that its user names.  Raises UnknownTableau for another name
-    with the nearest, for a file or a function that is not there, and for what returns no solver.
+    with the nearest, for parameters in a text that the solver does not take, for a file or a function that is
+    not there, and for what returns no solver; as `make` does for other parameters.
     """
-    path, colon, name = text.rpartition(":")
-    if not (colon and path.endswith(".py")):
+    path, _, name = text.rpartition(":")
+    if not is_program(text):
         check_solver(text)
-        return make(text, **parameters)
+        return make(text, **parameters) if text in SOLVERS else _with_parameters(text, parameters)
     build = getattr(_module(path), name, None)
     if not callable(build):
         raise UnknownTableau(f"{path} must define the function {name!r}")
@@ -72,9 +75,22 @@ def solver_of(text: str, **parameters: Any) -> Solver:
     return solver
 
 
+def _with_parameters(text: str, more: dict[str, Any]) -> Solver:
+    try:
+        name, own = solver_parameters(text)
+        return make(name, **own, **more)
+    except (ValueError, TypeError, OverflowError) as error:  # what a text stands for is no argument
+        raise UnknownTableau(f"{text}: {error}") from error
+
+
 def is_solver(text: str) -> bool:
     """Whether a name is one that `solver_of` takes."""
-    return text in SOLVERS or text.rpartition(":")[0].endswith(".py")
+    return split(text)[0] in SOLVERS or is_program(text)
+
+
+def is_program(text: str) -> bool:
+    """Whether a text is FILE.py:function, not a listed name with parameters."""
+    return split(text)[0] not in SOLVERS and text.rpartition(":")[0].endswith(".py")
 
 
 def check_solver(text: str) -> None:
@@ -82,10 +98,11 @@ def check_solver(text: str) -> None:
 
     Raises UnknownTableau, with the nearest names.
     """
-    if text not in SOLVERS:
+    name, _ = split(text)
+    if name not in SOLVERS:
         raise UnknownTableau(
             f"expected a listed solver (`semilinear list`) or FILE.py:function, got {text!r}"
-            f"{nearest(text, SOLVERS)}"
+            f"{nearest(name, SOLVERS)}"
         )
 
 
@@ -128,7 +145,7 @@ def check_name(text: str) -> None:
     """
     if _is_file(text) or text in CATALOGUE or is_solver(text):
         return
-    hint = nearest(text, dict.fromkeys((*SOLVERS, *CATALOGUE)))
+    hint = nearest(split(text)[0], dict.fromkeys((*SOLVERS, *CATALOGUE)))
     raise UnknownTableau(
         f"expected a listed solver, an entry of the catalogue (`semilinear list`), a .json file or "
         f"FILE.py:function, got "
@@ -151,7 +168,7 @@ def tableau_of(text: str) -> Found:
 
 
 def _is_file(text: str) -> bool:
-    return text.lower().endswith(".json") or (os.sep in text and not is_solver(text))
+    return not is_solver(text) and (text.lower().endswith(".json") or os.sep in text)
 
 
 def _file(path: str) -> Found:

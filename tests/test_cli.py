@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.verification.claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS, unmeasured
 from semilinear.verification.commands import terminal
 from semilinear.verification.commands.cli import main
+from semilinear.verification.problems.named import PROBLEMS
 from semilinear.verification.replay.golden import DATA
 from semilinear.verification.reporting.orders import markdown
 
@@ -33,6 +35,107 @@ def test_list_names_every_solver(capsys: Any) -> None:
     assert [r["solver"] for r in rows] == list(SOLVERS)
     assert all(r["claimed"] >= 1 and r["source"] and r["form"] and r["paper"] for r in rows)
     assert "dpm-solver++-2m" in run(capsys, "list")[1]
+
+
+@pytest.mark.parametrize(("of", "key"), [("solvers", "solver"), ("schedules", "schedule"), ("grids", "grid")])
+def test_what_is_listed_can_be_asked_for(capsys: Any, of: str, key: str) -> None:
+    rows = json.loads(run(capsys, "list", "--of", of, "--json")[1])[of]
+    given = {"solvers": ["order", "{}:none-such=1"]}.get(of, ["order", "ddim", f"--{key}", "{}:none-such=1"])
+    for row in rows:
+        assert row["parameters"].keys() >= row["choices"].keys()
+        code, _, err = run(capsys, *(part.format(row[key]) for part in given))
+        assert code == 2  # the name is known, the parameter is not
+        assert "must be KEY=VALUE, got 'none-such=1'" in err
+    printed = run(capsys, "list", "--of", of)[1]
+    assert all(row[key] in printed for row in rows)
+
+
+def test_problems_are_listed(capsys: Any) -> None:
+    data = json.loads(run(capsys, "list", "--of", "problems", "--json")[1])
+    assert {row["problem"] for row in data["problems"]} == PROBLEMS.keys()
+    assert "gradient-3d" in run(capsys, "list", "--of", "problems")[1]
+
+
+def test_the_texts_that_were_asked_for_are_kept(capsys: Any) -> None:
+    solver, schedule, grid = "dpm-solver-2:r1=1/3", "discrete:betas=linear,n=1000", "rho:power=5"
+    code, out, _ = run(
+        capsys, "order", solver, "--schedule", schedule, "--grid", grid, *CHEAP, "--claimed", "1", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["asked"] == {"solver": solver, "schedule": schedule, "grid": grid}
+
+
+def test_both_ways_of_giving_a_parameter_are_one(capsys: Any) -> None:
+    found = [
+        json.loads(run(capsys, "order", *solver, *CHEAP, "--json")[1])["points"]
+        for solver in (["dpm-solver-2:r1=1/3"], ["dpm-solver-2", "--param", "r1=1/3"], ["dpm-solver-2"])
+    ]
+    assert found[0] == found[1] != found[2]
+
+
+HEAVY = {"torch", "sympy", "numpy", "scipy"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unused"),
+    [
+        (["--help"], HEAVY),
+        (["order", "--help"], HEAVY),
+        (["orders"], HEAVY),
+        (["order", "nosuch"], {"torch"}),
+        (["order", "ddim", "--schedule", "vp"], {"torch"}),
+        (["list", "--of", "grids"], {"torch"}),
+    ],
+)
+def test_help_and_refusals_import_no_more_than_they_need(arguments: list[str], unused: set[str]) -> None:
+    program = (
+        "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr));"
+        "from semilinear.verification.commands.cli import main; main(sys.argv[1:])"
+    )
+    result = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+    modules = result.stderr.splitlines()[-1].split()
+    assert "semilinear.verification.commands.cli" in modules
+    assert not unused & set(modules)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_knows_commands_options_and_names(capsys: Any, shell: str) -> None:
+    code, out, _ = run(capsys, "completion", shell)
+    assert code == 0
+    words = (
+        "order",
+        "max-steps",
+        "er-sde-2-corrected",
+        "krogstad4",
+        "rectified-flow",
+        "karras",
+        "mixture-1d",
+    )
+    assert [word for word in words if word not in out] == []
+    assert json.loads(run(capsys, "completion", shell, "--json")[1])["script"] == out.removesuffix("\n")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("compl", "completion"),
+        ("order er-sde-2-c", "er-sde-2-corrected"),
+        ("order ddim --sch", "--schedule"),
+        ("order ddim --schedule rect", "rectified-flow"),
+        ("prove krog", "krogstad4"),
+        ("list --of gr", "grids"),
+    ],
+)
+def test_bash_completes(capsys: Any, tmp_path: Path, typed: str, completed: str) -> None:
+    script = tmp_path / "completion.sh"
+    script.write_text(run(capsys, "completion", "bash")[1])
+    press_tab = (
+        f"source {script}; COMP_WORDS=(semilinear {typed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); "
+        '_shtab_semilinear; echo "${COMPREPLY[@]}"'
+    )
+    found = subprocess.run(["bash", "-c", press_tab], capture_output=True, text=True)
+    assert found.stdout.split() == [completed]
 
 
 def test_order_reports_the_keys_that_are_promised(capsys: Any) -> None:
@@ -125,6 +228,21 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
         (["order", "ddim", "--problem", "mixture"], "problem must be one of gaussian"),
         (["order", "ddim", "--schedule", "vp"], "--schedule must be"),
         (["order", "ddim", "--grid", "uniform"], "--grid must be"),
+        (
+            ["order", "ddim", "--schedule", "ve:sigma=2"],
+            "parameters are: sigma_min=0.01, sigma_max=50.0; the",
+        ),
+        (["order", "ddim", "--schedule", "discrete"], "betas must be one of linear, scaled-linear, cosine"),
+        (["order", "ddim", "--grid", "karras:power=0"], "--grid karras:power=0: power must be a positive"),
+        (["order", "er-sde-2-corected:scale=sde-4"], "nearest are er-sde-2-corrected"),
+        (["order", "er-sde-2-corrected:scale=sde"], "scale must be one of ode, reverse-sde, sde-1"),
+        (["order", "dpm-solver-2:r1=1/2", "--param", "r1=1/3"], "a parameter once, got r1"),
+        (
+            ["order", "dpm-solver-2:r=1/2"],
+            "its parameters are: r1=none, r2=none, abscissae=constant, low=false",
+        ),
+        (["list", "--of", "solver"], "invalid choice: 'solver'"),
+        (["completion", "cmd"], "invalid choice: 'cmd'"),
         (["order", "ddim", "--start", "warm"], "invalid choice"),
         (["order", "ddim", "--digits", "0"], "digits must be"),
         (["order", "ddim", "--digits", "x"], "invalid int"),
@@ -146,7 +264,7 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
         (["order", "ddim", "--claimed", "0"], "must be positive"),
         (["order", "ddim", "--plot", "x.doc"], "--plot must end in"),
         (["order", "ddim", "--plot", f"{__file__}/x.png"], "cannot be written to"),
-        (["order", "ddim", "--param", "r1"], "NAME=VALUE"),
+        (["order", "ddim", "--param", "r1"], "KEY=VALUE"),
         (["order", "dpm-solver-3", "--param", "r1=2"], "r1 must be a number"),
         (["order", "sde-dpm-solver++-1", "--start", "exact"], "--start does not apply"),
         (["order", "sde-dpm-solver++-1", "--paths", "256"], "--paths does not apply"),
@@ -259,20 +377,6 @@ def test_a_sampler_that_goes_back_to_noisier_times_has_no_strong_order(capsys: A
     assert "strong order: none" in out
 
 
-def test_words_and_booleans_reach_the_solver() -> None:
-    from semilinear.verification.commands.order_target import parameters
-    from sympy import Rational
-
-    assert parameters(["a=true", "b=False", "c=2", "d=1/3", "e=0.5", "f=grid"]) == {
-        "a": True,
-        "b": False,
-        "c": 2,
-        "d": Rational(1, 3),
-        "e": Rational(1, 2),
-        "f": "grid",
-    }
-
-
 def test_defaults_in_multiprecision_are_small() -> None:
     from semilinear.verification.commands.cli import _parser
     from semilinear.verification.commands.order_setting import experiment_of
@@ -283,12 +387,12 @@ def test_defaults_in_multiprecision_are_small() -> None:
 
 
 def test_an_interrupt_is_exit_code_130(capsys: Any, monkeypatch: Any) -> None:
-    from semilinear.verification.commands import cli
+    from semilinear.verification.commands import listing
 
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_list", interrupted)
+    monkeypatch.setattr(listing, "run", interrupted)
     assert main(["list"]) == 130
     assert "interrupted" in capsys.readouterr().err
 
@@ -371,7 +475,7 @@ def test_every_refusal_is_json_where_json_is_asked_for(
     def fail(options: Any) -> int:
         raise error
 
-    monkeypatch.setattr("semilinear.verification.commands.cli._list", fail)
+    monkeypatch.setattr("semilinear.verification.commands.listing.run", fail)
     assert main(["list", "--json"]) == 2
     out, err = capsys.readouterr()
     assert out == ""

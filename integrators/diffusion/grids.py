@@ -174,13 +174,3 @@ def alternating(base: Grid, ratio: float = 2.0) -> Grid:
 
     name, parameters = f"alternating-{base.name}", (*base.parameters, ("ratio", r))
     return replace(base, name=name, parameters=parameters, fractions=fractions)
-
-
-GRIDS: dict[str, Callable[..., Grid]] = {
-    "t": lambda: uniform_t(1.0),
-    "t-power": uniform_t,
-    "lambda": uniform_lambda,
-    "rho-power": karras,
-    "nsr": nsr,
-}
-"""Constructors by name; `t-power`, `rho-power` and `nsr` take their parameter."""

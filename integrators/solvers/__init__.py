@@ -8,13 +8,12 @@ constructor where building every solver to ask its name would take long.
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from types import ModuleType
 from typing import Any
 
+from ..numerics.constructors import open_parameters, refuse_unknown
 from ..numerics.messages import shown
 from ..numerics.names import nearest
 from ..solver import Solver
@@ -85,21 +84,14 @@ def make(name: str, /, **parameters: Any) -> Solver:
             f"solver must be a listed name, got {shown(name)}{nearest(name, SOLVERS)} (see `semilinear list`)"
         )
     constructor = SOLVERS[name]
-    taken = parameters_of(name)
-    unknown = [key for key in parameters if key not in taken]
-    if unknown:
-        allowed = ", ".join(taken) or "none"
-        raise ValueError(f"solver {name!r} does not take {', '.join(unknown)}; its parameters are: {allowed}")
-    signature = inspect.signature(constructor)
+    taken = open_parameters(constructor)
+    refuse_unknown(f"solver {name!r}", parameters, taken)
     for key, value in parameters.items():
-        if signature.parameters[key].annotation in (bool, "bool") and not isinstance(value, bool):
+        if taken[key].annotation in (bool, "bool") and not isinstance(value, bool):
             raise ValueError(f"{key} must be true or false, got {shown(value)}")
     return constructor(**parameters)
 
 
 def parameters_of(name: str) -> list[str]:
     """The parameters that a listed name leaves open: those that identify it are fixed."""
-    constructor = SOLVERS[name]
-    signature = inspect.signature(constructor)
-    fixed = constructor.keywords if isinstance(constructor, partial) else {}
-    return [key for key in signature.parameters if key not in fixed]
+    return list(open_parameters(SOLVERS[name]))

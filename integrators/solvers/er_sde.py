@@ -121,8 +121,10 @@ LISTED: tuple[Callable[..., Solver], ...] = (
     *(partial(build, order, ODE) for order in (2, 3) for build in (released, er_sde)),
     partial(uncorrected, 3, ODE),
     partial(er_sde, 4, ODE),
-    *(partial(build, order, SDE_5) for order in (1, 2, 3) for build in (released, er_sde)),
-    partial(uncorrected, 3, SDE_5),
+    *(partial(build, order) for order in (1, 2, 3) for build in (released, er_sde)),
+    partial(uncorrected, 3),
     *(partial(er_sde, order, REVERSE_SDE) for order in (1, 2)),
 )
-"""What is listed by name: the probability flow, the release's default and the plain reverse SDE (DDPM)."""
+"""What is listed by name: the probability flow, the release's default, whose scale is open, and the plain
+reverse SDE (DDPM).
+"""

@@ -1,4 +1,4 @@
-"""The command line: `semilinear list | derive | order | prove | replay | stability | verify`.
+"""The command line: `semilinear list | derive | order | prove | replay | stability | verify | completion`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
 takes --json.
@@ -16,15 +16,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.table import Table
 from semilinear.integrators.numerics.names import UnknownTableau
 
+from . import completion as completion_command
 from . import derive as derive_command
+from . import listing as listing_command
 from . import order as order_command
 from . import prove as prove_command
 from . import stability as stability_command
 from . import verify as verify_command
-from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, console, print_json
+from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, print_json
 
 
 class _Parser(argparse.ArgumentParser):
@@ -75,67 +76,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
 
-    listing = commands.add_parser(
-        "list", help="the solvers and the catalogue: paper, form, claimed order, source"
-    )
-    listing.set_defaults(run=_list)
-
     replay = commands.add_parser("replay", help="replay golden files of released code")
     replay.add_argument("files", nargs="+", type=Path, metavar="FILE")
     replay.set_defaults(run=_replay)
 
     for command in (
-        listing,
+        listing_command.add(commands),
         derive_command.add(commands),
         order_command.add(commands),
         prove_command.add(commands),
         replay,
         stability_command.add(commands),
         verify_command.add(commands),
+        completion_command.add(commands, parser),
     ):
         command.add_argument("--json", action="store_true", help="print JSON on standard output")
     return parser
-
-
-def _list(options: argparse.Namespace) -> int:
-    from semilinear.integrators.diffusion.schedule import vp_linear
-    from semilinear.integrators.solvers import SOLVERS, make
-    from semilinear.integrators.tableaux.catalogue import CATALOGUE
-
-    schedule = vp_linear()
-    rows: list[dict[str, Any]] = []
-    for name in SOLVERS:
-        solver = make(name)
-        rows.append(
-            {
-                "solver": name,
-                "paper": solver.paper,
-                "form": solver.form(schedule).name,
-                "claimed": solver.claimed,
-                "stochastic": solver.stochastic,
-                "source": solver.source,
-            }
-        )
-    others = [
-        {"tableau": name, "paper": entry.paper, "claimed": entry.claimed, "source": entry.source}
-        for name, entry in CATALOGUE.items()
-        if name not in SOLVERS
-    ]
-    if options.json:
-        print_json({"solvers": rows, "tableaux": others})
-        return OK
-    table = Table(title=f"{len(rows)} solvers")
-    table.add_column("solver", no_wrap=True, min_width=max(len(row["solver"]) for row in rows))
-    for column in ("paper", "form", "claimed", "source"):
-        table.add_column(column)
-    for row in rows:
-        table.add_row(row["solver"], row["paper"], row["form"], str(row["claimed"]), row["source"])
-    console().print(table)
-    table = Table("tableau", "paper", "claimed", "source", title=f"{len(others)} more tableaux")
-    for row in others:
-        table.add_row(*map(str, row.values()))
-    console().print(table)
-    return OK
 
 
 def _replay(options: argparse.Namespace) -> int:

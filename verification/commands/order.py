@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..problems.interval import LAMBDA_END, LAMBDA_START
-from .order_setting import check_digits, experiment_of, finest, setting_of
+from .order_setting import check_digits, experiment_of, finest, parts_of, setting_of
 from .terminal import (
     FAILED,
     OK,
@@ -35,7 +35,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "u' = L u + N(t, u) with a full matrix L.  Exit code 0 if the claim holds; of a file, which claims "
         "nothing, what is proved of it.",
     )
-    order.add_argument("solver", metavar="NAME|FILE.json", help="a name of `semilinear list`, or a file")
+    order.add_argument(
+        "solver",
+        metavar="NAME[:KEY=VALUE,..]|FILE.json",
+        help="a name of `semilinear list` with parameters, a file, or FILE.py:function",
+    )
     order.add_argument(
         "--problem",
         help="(default: rotated-product-2d; for stochastic solvers Gaussian data, without Monte Carlo; for "
@@ -50,8 +54,16 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     order.add_argument("--paths", type=int, help="Brownian paths of a stochastic solver on a problem")
     order.add_argument("--seed", type=int, help="of the starts and the paths (default: 0)")
-    order.add_argument("--schedule", default="vp-linear", help="(default: %(default)s)")
-    order.add_argument("--grid", default="lambda", help="(default: %(default)s)")
+    for option, default, kind in (
+        ("--schedule", "vp-linear", "schedules"),
+        ("--grid", "lambda", "grids"),
+    ):
+        order.add_argument(
+            option,
+            default=default,
+            metavar="NAME[:KEY=VALUE,..]",
+            help=f"one of `semilinear list --of {kind}` with parameters (default: %(default)s)",
+        )
     order.add_argument(
         "--start", default="own", choices=("own", "exact", "high-order"), help="(default: %(default)s)"
     )
@@ -91,7 +103,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "--lam-end", type=finite, default=LAMBDA_END, help="lambda at the end (default: %(default)s)"
     )
     order.add_argument(
-        "--param", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the solver"
+        "--param", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the solver"
     )
     order.add_argument("--plot", type=Path, metavar="FILE", help="write a convergence plot (PNG or SVG)")
     order.set_defaults(run=run)
@@ -100,6 +112,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, and judge the claim."""
+    parts_of(options)  # before torch is imported and anything is proved
+
     from semilinear.analysis.lookup import Found
 
     from .order_target import target_of
@@ -113,6 +127,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         found = (_stochastic if measured.stochastic else _deterministic)(options, measured)
     found.data["claim"] = target.claim
+    found.data["asked"] = {name: getattr(options, name) for name in ("solver", "schedule", "grid")}
     if options.plot is not None:
         from ..reporting.plots import plot_studies
 
@@ -170,17 +185,19 @@ def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
 
 
 def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
+    from semilinear.analysis.text.named_parts import solver_parameters
+
     from ..studies.flow import run as measure
     from ..studies.own_statistics import on_experiment, takes_statistics
     from ..studies.records import study_json
     from ..studies.setting import MAIN_PROBLEM
-    from .order_target import parameters
 
     _refuse(options, solver, "is deterministic", {"paths": None, "seed": None})
     experiment = experiment_of(options)
     try:
         if options.form is None and takes_statistics(options.solver):
-            solver = on_experiment(options.solver, experiment, **parameters(options.param))
+            name, parameters = solver_parameters(options.solver, options.param)
+            solver = on_experiment(name, experiment, **parameters)
         with progress_bar(f"running {solver.name}") as progress:
             study = measure(
                 solver,

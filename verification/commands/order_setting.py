@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .terminal import UsageError, known
+from .terminal import UsageError
+
+if TYPE_CHECKING:
+    from semilinear.integrators.diffusion.grids import Grid
+    from semilinear.integrators.diffusion.schedule import Schedule
 
 MOST_STATES = 10**6
 MOST_DIGITS = 1000
@@ -13,17 +17,24 @@ MOST_DIGITS = 1000
 
 def setting_of(options: argparse.Namespace, default_top: int, most: int) -> tuple[Any, Any, int]:
     """Schedule, grid and finest run, checked."""
-    from ..studies.setting import GRIDS, SCHEDULES
-
-    known("schedule", options.schedule, SCHEDULES)
-    known("grid", options.grid, GRIDS)
+    schedule, grid = parts_of(options)
     check_digits(options)
     top = finest(options, default_top, most)
     if not options.lam_end > options.lam_start:
         raise UsageError(
             f"--lam-end must exceed --lam-start = {options.lam_start:g}, got {options.lam_end:g}"
         )
-    return SCHEDULES[options.schedule](), GRIDS[options.grid](), top
+    return schedule, grid, top
+
+
+def parts_of(options: argparse.Namespace) -> tuple[Schedule, Grid]:
+    """Schedule and grid.  Raises UsageError for a text that names none."""
+    from semilinear.analysis.text.named_parts import grid_of, schedule_of
+
+    try:
+        return schedule_of(options.schedule, "--schedule"), grid_of(options.grid, "--grid")
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def check_digits(options: argparse.Namespace) -> None:

@@ -5,19 +5,18 @@ on a semilinear system, by the same names and files as every other command takes
 from __future__ import annotations
 
 import argparse
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
-from semilinear.analysis.lookup import Found, check_name, is_solver, solver_of, tableau_of
+from semilinear.analysis.lookup import Found, check_name, is_program, is_solver, solver_of, tableau_of
 from semilinear.analysis.orders.proof import prove
+from semilinear.analysis.text.named_parts import pairs, solver_parameters, value_of
 from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_rho, noise_in_time
 from semilinear.integrators.solver import Solver
+from semilinear.integrators.solvers import make
 from semilinear.integrators.solvers.classical import with_tableau
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 
-from .system_orders import SYSTEMS
 from .terminal import UsageError
 
 FORMS: dict[str, FormOf] = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}
@@ -43,6 +42,8 @@ def target_of(options: argparse.Namespace) -> Target:
     options that do not go together.
     """
     check_name(options.solver)
+    from .system_orders import SYSTEMS  # imports torch: a name that is none is refused first
+
     claim: Literal["source", "given"] = "source" if options.claimed is None else "given"
     on_system = options.problem in SYSTEMS
     as_tableau = options.form is not None or (on_system and options.solver in CATALOGUE)
@@ -93,8 +94,13 @@ def _proved(measured: Solver | Found) -> int:
 
 
 def _solver(options: argparse.Namespace) -> Solver:
+    text = options.solver
     try:
-        return solver_of(options.solver, **parameters(options.param))
+        if is_program(text):
+            given = {key: value_of(value) for key, value in pairs("--param", options.param).items()}
+            return solver_of(text, **given)
+        name, parameters = solver_parameters(text, options.param)
+        return make(name, **parameters)
     except (
         ValueError,
         TypeError,
@@ -102,26 +108,3 @@ def _solver(options: argparse.Namespace) -> Solver:
         OSError,
     ) as error:  # what the text stands for is no argument
         raise UsageError(str(error)) from error
-
-
-def parameters(pairs: Sequence[str]) -> dict[str, Any]:
-    """NAME=VALUE options: integers, exact rationals, true/false, or words."""
-    from sympy import Rational
-
-    number = re.compile(r"[+-]?\d{1,50}(\.\d{1,50})?([eE][+-]?\d{1,3})?(/0*[1-9]\d{0,49})?", re.ASCII)
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageError(f"--param must be NAME=VALUE, got {pair!r}")
-        if name in found:
-            raise UsageError(f"--param must set a parameter once, got {name} again")
-        if text.lower() in ("true", "false"):
-            found[name] = text.lower() == "true"
-            continue
-        if not number.fullmatch(text):
-            found[name] = text
-            continue
-        value = Rational(text)
-        found[name] = int(value) if value.is_Integer and "." not in text else value
-    return found

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from semilinear.analysis.lookup import solver_of
+from semilinear.analysis.text.named_parts import solver_parameters
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Start
 from semilinear.integrators.solver import FinalChoice, Solver
@@ -35,13 +36,13 @@ def measure(
 ) -> AnyStudy:
     """Measure the order of a solver, by name or as it is, or of any sampler; the study prints itself.
 
-    target: a listed name, FILE.py:function, a `Solver`, or a function of a run (`flow.measure` and
-    `sampler.measure_stochastic` say what a run holds).  experiment: an `Experiment` for the probability flow,
-    the default of deterministic solvers and of functions (`Setting`'s main problem); a `StochasticExperiment`
-    for exact weak and strong orders on Gaussian data, the default of stochastic solvers; a
-    `CoupledExperiment` for Brownian paths on any problem.  claimed: the order to judge against: the solver's
-    own where absent, needed for a function.  name: of a function.  start, final: as in `flow.run`.
-    progress: called with (runs done, runs at most) on the way.
+    target: a listed name, NAME[:KEY=VALUE,..], FILE.py:function, a `Solver`, or a function of a run
+    (`flow.measure` and `sampler.measure_stochastic` say what a run holds).  experiment: an `Experiment` for
+    the probability flow, the default of deterministic solvers and of functions (`Setting`'s main problem); a
+    `StochasticExperiment` for exact weak and strong orders on Gaussian data, the default of stochastic
+    solvers; a `CoupledExperiment` for Brownian paths on any problem.  claimed: the order to judge against:
+    the solver's own where absent, needed for a function.  name: of a function.  start, final: as in
+    `flow.run`.  progress: called with (runs done, runs at most) on the way.
     Raises TypeError for another kind of target or experiment, ValueError for what does not go together.
     """
     if callable(target) and not isinstance(target, Solver):
@@ -54,7 +55,8 @@ def measure(
     where = experiment or (StochasticExperiment() if solver.stochastic else standard_experiment())
     if isinstance(where, Experiment):
         if isinstance(target, str) and takes_statistics(target):
-            solver = on_experiment(target, where)
+            listed, parameters = solver_parameters(target)
+            solver = on_experiment(listed, where, **parameters)
         study: AnyStudy = flow.run(solver, where, start=start, final=final, progress=progress)
     else:
         if start != "own":

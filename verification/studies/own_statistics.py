@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from semilinear.analysis.text.named_parts import split
 from semilinear.integrators.diffusion.schedule import edm
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make, parameters_of
@@ -35,8 +36,9 @@ every step on their own statistics is exact.
 """
 
 
-def takes_statistics(name: str) -> bool:
-    """Whether a listed solver needs the statistics of a model."""
+def takes_statistics(text: str) -> bool:
+    """Whether a listed solver, with parameters or without, needs the statistics of a model."""
+    name, _ = split(text)
     return name in SOLVERS and "statistics" in parameters_of(name)
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from semilinear.analysis.convergence import Statistic
-from semilinear.integrators.diffusion import grids, schedule
-from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.analysis.text.named_parts import grid_of, schedule_of
 
 from ..problems.interval import LAMBDA_END, LAMBDA_START
 from ..problems.named import problem
@@ -21,7 +19,10 @@ MAIN_PROBLEM = "rotated-product-2d"
 
 @dataclass(frozen=True)
 class Setting:
-    """The name of an experiment and how to build it; small, so that it can be sent to a worker."""
+    """The name of an experiment and how to build it; small, so that it can be sent to a worker.
+
+    schedule, grid: texts as `named_parts` reads them, such as "vp-linear:beta_1=12".
+    """
 
     name: str
     problem: str
@@ -39,36 +40,21 @@ class Setting:
     """Whether the expectations must hold here; the hard cases only show what happens."""
 
     def build(self) -> Experiment:
-        """The experiment; times follow from the interval in lambda."""
-        noise = SCHEDULES[self.schedule]()
+        """The experiment; times follow from the interval in lambda.
+
+        Raises ValueError for a schedule or grid that is none.
+        """
+        noise = schedule_of(self.schedule)
         start, end = (float(noise.t_of_lam(v)) for v in (self.lam_start, self.lam_end))
         return Experiment(
             problem(self.problem),
             noise,
             start,
             end,
-            GRIDS[self.grid](),
+            grid_of(self.grid),
             self.batch,
             ladder=self.ladder,
             digits=self.digits,
             tolerance=self.tolerance,
             dtype=self.dtype,
         )
-
-
-SCHEDULES: dict[str, Callable[[], Schedule]] = {
-    "vp-linear": schedule.vp_linear,
-    "vp-cosine": schedule.vp_cosine,
-    "sub-vp": schedule.sub_vp,
-    "ve": schedule.ve,
-    "edm": schedule.edm,
-    "rectified-flow": schedule.rectified_flow,
-}
-GRIDS: dict[str, Callable[[], grids.Grid]] = {
-    "t": grids.uniform_t,
-    "t-quadratic": lambda: grids.uniform_t(2.0),
-    "lambda": grids.uniform_lambda,
-    "karras": grids.karras,
-    "nsr": grids.nsr,
-    "alternating": lambda: grids.alternating(grids.uniform_lambda()),
-}

@@ -1,0 +1,221 @@
+"""Parts by text, NAME[:KEY=VALUE[,KEY=VALUE..]]: how a command line, a `Setting` and a call in Python name a
+solver, a schedule or a grid.
+
+    vp-linear:beta_1=12   discrete:betas=cosine,n=100,max_beta=0.99   alternating:base=karras,power=5,ratio=3
+
+A value is an integer, an exact rational or decimal (3, 1/3, 0.5, 1e-4), true or false, a word, `none` where a
+parameter may be absent, or the name of something listed (`WORDS`).  A parameter that is itself a part
+(`PARTS`) brings its own parameters into the same list.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from semilinear.integrators.diffusion import discrete, grids, schedule
+from semilinear.integrators.diffusion.grids import Grid
+from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.forms import form
+from semilinear.integrators.forms.noise_scale import NOISE_SCALES
+from semilinear.integrators.numerics.constructors import (
+    default_text,
+    open_parameters,
+    refuse_unknown,
+)
+from semilinear.integrators.numerics.names import nearest
+from semilinear.integrators.solvers import SOLVERS
+from semilinear.integrators.solvers.scire_snapshots import LIMIT
+from sympy import Rational
+
+Constructors = Mapping[str, Callable[..., Any]]
+
+LAMBDA = grids.uniform_lambda()
+
+
+def _alternating(base: Grid = LAMBDA, ratio: float = 2.0) -> Grid:
+    """Steps of the base's spacing variable that alternate in length 1 : ratio."""
+    return grids.alternating(base, ratio)
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "vp-linear": schedule.vp_linear,
+    "vp-cosine": schedule.vp_cosine,
+    "sub-vp": schedule.sub_vp,
+    "ve": schedule.ve,
+    "edm": schedule.edm,
+    "rectified-flow": schedule.rectified_flow,
+    "discrete": discrete.discrete,
+    "discrete-alpha-squared": discrete.discrete_alpha_squared,
+}
+GRIDS: dict[str, Callable[..., Grid]] = {
+    "t": grids.uniform_t,
+    "t-quadratic": partial(grids.uniform_t, 2.0),
+    "lambda": grids.uniform_lambda,
+    "karras": grids.karras,
+    "rho": grids.karras,
+    "nsr": grids.nsr,
+    "alternating": _alternating,
+}
+BETAS: dict[str, Callable[..., tuple[float, ...]]] = {
+    "linear": discrete.linear_betas,
+    "scaled-linear": discrete.scaled_linear_betas,
+    "cosine": discrete.cosine_betas,
+}
+PARTS: dict[str, Constructors] = {"base": GRIDS, "betas": BETAS}
+"""Parameters that are parts themselves, by name."""
+WORDS: dict[str, dict[str, Any]] = {
+    "scale": {scale.name: scale for scale in NOISE_SCALES},
+    "form": {
+        f.__name__.replace("_", "-"): f
+        for f in (
+            form.data_in_lambda,
+            form.noise_in_lambda,
+            form.noise_in_rho,
+            form.noise_in_time,
+            form.data_in_inverse_rho,
+        )
+    },
+    "phi": {"limit": LIMIT},
+    "s_tmax": {"inf": math.inf},
+}
+"""What words stand for, by the parameter's name."""
+_NUMBER = re.compile(r"[+-]?\d{1,50}(\.\d{1,50})?([eE][+-]?\d{1,3})?(/0*[1-9]\d{0,49})?", re.ASCII)
+
+
+# --- text ---
+
+
+def split(text: str) -> tuple[str, list[str]]:
+    """The name, and the KEY=VALUE texts after its colon."""
+    name, colon, listed = text.partition(":")
+    return name, listed.split(",") if colon else []
+
+
+def pairs(what: str, texts: Iterable[str], given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """{key: text of the value} of KEY=VALUE texts, after those that are given.
+
+    Raises ValueError, saying `what` they belong to, for another text and for a key that is set twice.
+    """
+    found = dict(given or {})
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier()):
+            raise ValueError(f"{what} must be KEY=VALUE, got {text!r}")
+        if name in found:
+            raise ValueError(f"{what} must set a parameter once, got {name} again")
+        found[name] = value
+    return found
+
+
+def value_of(text: str) -> int | Rational | bool | str:
+    """An integer, an exact rational or decimal, true or false, or else the word itself."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if not _NUMBER.fullmatch(text):
+        return text
+    number = Rational(text)
+    return int(number) if number.is_Integer and "." not in text else number
+
+
+def _argument(key: str, text: str, parameter: inspect.Parameter) -> Any:
+    """The value for a constructor's parameter: as `value_of`; None; what a word stands for; a float."""
+    annotation = str(parameter.annotation)
+    if text == "none" and (parameter.default is None or "None" in annotation):
+        return None
+    found, words = value_of(text), WORDS.get(key)
+    if isinstance(found, str) and words is not None:
+        if found not in words:
+            raise ValueError(f"{key} must be one of {', '.join(words)}, got {text!r}{nearest(text, words)}")
+        return words[found]
+    number = annotation.startswith("float") and not isinstance(found, str | bool)
+    return float(found) if number else found
+
+
+# --- parts ---
+
+
+def schedule_of(text: str, what: str = "schedule") -> Schedule:
+    """The noise schedule that a text names (`SCHEDULES`).
+
+    what: how a message calls it.  Raises ValueError for another text, with what is allowed, and where the
+    constructor does.
+    """
+    made: Schedule = _part(what, text, SCHEDULES)
+    return made
+
+
+def grid_of(text: str, what: str = "grid") -> Grid:
+    """The grid that a text names (`GRIDS`).  Arguments and errors as in `schedule_of`."""
+    made: Grid = _part(what, text, GRIDS)
+    return made
+
+
+def solver_parameters(text: str, more: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
+    """The listed name in a text and its parameters, for `make`.
+
+    more: further KEY=VALUE texts, of --param.  Raises ValueError for parameters that the solver does not
+    have, with those that it has, and for words that stand for nothing; KeyError for an unlisted name.
+    """
+    name, texts = split(text)
+    taken = open_parameters(SOLVERS[name])
+    given = pairs("--param", more, pairs(f"a parameter in {text}", texts))
+    refuse_unknown(f"solver {name!r}", given, taken)
+    return name, {key: _argument(key, value, taken[key]) for key, value in given.items()}
+
+
+def _part(what: str, text: str, table: Constructors) -> Any:
+    name, texts = split(text)
+    if name not in table:
+        raise ValueError(f"{what} must be one of {', '.join(table)}, got {text!r}{nearest(name, table)}")
+    try:
+        return _made(name, table, pairs("a parameter", texts))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{what} {text}: {error}") from error
+
+
+def _made(name: str, table: Constructors, given: Mapping[str, str]) -> Any:
+    """What the constructor makes; a part among its parameters takes of the others those it knows."""
+    own = open_parameters(table[name])
+    parts = {
+        key: open_parameters(PARTS[key][_listed(key, given)])
+        for key, parameter in own.items()
+        if key in PARTS and (key in given or default_text(parameter) is None)
+    }
+    others = {key: p for parameters in parts.values() for key, p in parameters.items() if key not in own}
+    refuse_unknown(name, given, own | others)
+    arguments = {
+        key: _argument(key, given[key], own[key]) for key in given.keys() & own.keys() - parts.keys()
+    }
+    for key, parameters in parts.items():
+        rest = {k: text for k, text in given.items() if k in parameters and k not in own}
+        arguments[key] = _made(given[key], PARTS[key], rest)
+    return table[name](**arguments)
+
+
+def _listed(key: str, given: Mapping[str, str]) -> str:
+    """The given name of a part."""
+    if given.get(key) not in PARTS[key]:
+        got = f"got {given[key]!r}" if key in given else "and has no default"
+        raise ValueError(f"{key} must be one of {', '.join(PARTS[key])}, {got}")
+    return given[key]
+
+
+def described(build: Callable[..., Any]) -> dict[str, Any]:
+    """What a constructor's text may hold, as JSON data.
+
+    parameters: {name: default as it would be typed, null where one must be given}.  choices, of those that
+    take listed names: {name: {choice: its own parameters}}.
+    """
+    own = open_parameters(build)
+    parts = {key: {name: _defaults(part) for name, part in PARTS[key].items()} for key in own.keys() & PARTS}
+    words: dict[str, Any] = {key: {word: {} for word in WORDS[key]} for key in own.keys() & WORDS}
+    return {"parameters": _defaults(build), "choices": parts | words}
+
+
+def _defaults(build: Callable[..., Any]) -> dict[str, str | None]:
+    return {key: default_text(parameter) for key, parameter in open_parameters(build).items()}

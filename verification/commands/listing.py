@@ -1,0 +1,151 @@
+"""`semilinear list`: the solvers, schedules, grids and problems by name, with their parameters and defaults.
+
+JSON, by --of: {"solvers": .., "tableaux": ..}, {"schedules": ..}, {"grids": ..}, or {"problems": ..,
+"systems": ..}.  Rows of solvers, schedules and grids hold what `named_parts.described` says: parameters and
+choices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from .terminal import OK, console, print_json
+
+Rows = list[dict[str, Any]]
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser."""
+    listing: argparse.ArgumentParser = commands.add_parser(
+        "list", help="solvers and the catalogue, schedules, grids or problems, with parameters and defaults"
+    )
+    listing.add_argument("--of", choices=LISTS, default="solvers", help="(default: %(default)s)")
+    listing.set_defaults(run=run)
+    return listing
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the lists."""
+    lists = LISTS[options.of]()
+    if options.json:
+        print_json(lists)
+        return OK
+    for kind, rows in lists.items():
+        console().print(_table(kind, rows))
+    for line in _choices(row for rows in lists.values() for row in rows):
+        print(line)
+    return OK
+
+
+def _solvers() -> dict[str, Rows]:
+    """The solvers, and the entries of the catalogue that are none."""
+    from semilinear.analysis.text.named_parts import described
+    from semilinear.integrators.diffusion.schedule import vp_linear
+    from semilinear.integrators.solvers import SOLVERS, make
+    from semilinear.integrators.tableaux.catalogue import CATALOGUE
+
+    schedule = vp_linear()
+    rows: Rows = []
+    for name, build in SOLVERS.items():
+        solver = make(name)
+        rows.append(
+            {
+                "solver": name,
+                "paper": solver.paper,
+                "form": solver.form(schedule).name,
+                "claimed": solver.claimed,
+                "stochastic": solver.stochastic,
+                "source": solver.source,
+                **described(build),
+            }
+        )
+    others = [
+        {"tableau": name, "paper": entry.paper, "claimed": entry.claimed, "source": entry.source}
+        for name, entry in CATALOGUE.items()
+        if name not in SOLVERS
+    ]
+    return {"solvers": rows, "tableaux": others}
+
+
+def _schedules() -> dict[str, Rows]:
+    from semilinear.analysis.text.named_parts import SCHEDULES
+
+    return {"schedules": _parts("schedule", SCHEDULES)}
+
+
+def _grids() -> dict[str, Rows]:
+    from semilinear.analysis.text.named_parts import GRIDS
+
+    return {"grids": _parts("grid", GRIDS)}
+
+
+def _parts(kind: str, table: Mapping[str, Callable[..., Any]]) -> Rows:
+    from semilinear.analysis.text.named_parts import described
+
+    return [{kind: name, **described(build), "what": _first_line(build)} for name, build in table.items()]
+
+
+def _first_line(build: Callable[..., Any]) -> str:
+    """What a constructor's docstring begins with, up to the end of its paragraph."""
+    text = inspect.getdoc(getattr(build, "func", build)) or ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def _problems() -> dict[str, Rows]:
+    """The problems of diffusion, and the semilinear systems of tableaux."""
+    from ..problems.named import PROBLEMS, problem
+    from .system_orders import SYSTEMS
+
+    rows: Rows = []
+    for name in PROBLEMS:
+        found = problem(name)
+        flow = "exact" if found.exact_flow else "integrated"
+        rows.append({"problem": name, "dimension": found.dimension, "flow": flow})
+    kinds = ("tableaux with a fixed linear part", "tableaux of Rosenbrock type")
+    return {"problems": rows, "systems": [{"system": s, "of": kind} for s, kind in zip(SYSTEMS, kinds)]}
+
+
+LISTS: dict[str, Callable[[], dict[str, Rows]]] = {
+    "solvers": _solvers,
+    "schedules": _schedules,
+    "grids": _grids,
+    "problems": _problems,
+}
+"""What there is to list, by the word of --of."""
+
+
+def _table(kind: str, rows: Rows) -> Table:
+    """A table of rows; choices, which would not fit in a column, stand below it (`_choices`)."""
+    title = f"{len(rows)} {'more tableaux' if kind == 'tableaux' else kind}"
+    columns = [column for column in rows[0] if column not in ("choices", "stochastic")]
+    table = Table(title=title)
+    table.add_column(columns[0], no_wrap=True, min_width=max(len(row[columns[0]]) for row in rows))
+    for column in columns[1:]:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(_cell(row[column]) for column in columns))
+    return table
+
+
+def _cell(value: Any) -> str:
+    from semilinear.integrators.numerics.constructors import written
+
+    return escape(written(value) if isinstance(value, dict) else str(value))
+
+
+def _choices(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """A line for each parameter that takes listed names, with what their parameters are."""
+    from semilinear.integrators.numerics.constructors import written
+
+    found = {key: listed for row in rows for key, listed in row.get("choices", {}).items()}
+    return [
+        f"names for {key}: "
+        + ", ".join(name + (f" ({written(own)})" if own else "") for name, own in listed.items())
+        for key, listed in found.items()
+    ]
