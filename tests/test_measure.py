@@ -331,8 +331,8 @@ def test_residues_restrict_the_ladder() -> None:
         ({"ladder": (4, 8, 16)}, "ladder must hold at least 4 step counts"),
         ({"ladder": (4, 4, 8, 16)}, "ladder must be increasing"),
         ({"residue": (1000, 1)}, "ladder must hold|residue must leave"),
-        ({"rounding": -1e-9}, "rounding must be a finite number >= 0, got -1e-09"),
-        ({"rounding": math.nan}, "rounding must be a finite number >= 0, got nan"),
+        ({"rounding": -1e-9}, "rounding must be a non-negative number, got -1e-09"),
+        ({"rounding": math.nan}, "rounding must be a non-negative number, got nan"),
     ],
 )
 def test_ladders_are_refused_before_any_run(change: dict[str, Any], message: str) -> None:

@@ -271,7 +271,7 @@ def test_every_listed_name_has_a_tableau(name: str) -> None:
 
 
 def test_unknown_names_are_refused_by_the_lookup() -> None:
-    with pytest.raises(UnknownTableau, match=r"a .json file, got 'etdrk'; the nearest are etdrk[234]"):
+    with pytest.raises(UnknownTableau, match=r"FILE.py:function, got 'etdrk'; the nearest are etdrk[234]"):
         tableau_of("etdrk")
 
 
