@@ -43,7 +43,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 .typing:
 	mkdir -p .typing/semilinear
 	cd .typing/semilinear && ln -sfn ../../integrators ../../analysis ../../verification .
-	cd .typing/semilinear && ln -sf ../../verification/front/*.py* ../../verification/front/py.typed .
+	cd .typing/semilinear && ln -sf ../../verification/front-door/*.py* ../../verification/front-door/py.typed .
 
 clean:
 	rm -rf $(VENV) .typing build *.egg-info .pytest_cache .mypy_cache .ruff_cache

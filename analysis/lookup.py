@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
-from dataclasses import dataclass
-from functools import cache
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ from .orders import proof
 from .orders.proof import Proof
 from .orders.solver_proof import SolverProof, prove_solver
 from .orders.typed import rounding_of
+from .orders.within_rounding import within_rounding
 from .text.named_parts import solver_parameters, split
 from .text.tableau_file import Document, TableauFileError, read_tableau
 
@@ -69,7 +71,10 @@ def solver_of(text: str, **parameters: Any) -> Solver:
     build = getattr(_module(path), name, None)
     if not callable(build):
         raise UnknownTableau(f"{path} must define the function {name!r}")
-    solver = build(**parameters)
+    try:
+        solver = build(**parameters)
+    except Exception as error:  # whatever a user's function does
+        raise UnknownTableau(f"{text} raised {type(error).__name__}: {error}") from error
     if not isinstance(solver, Solver):
         raise UnknownTableau(f"{text} must return a Solver, got {shown(solver)}")
     return solver
@@ -106,13 +111,25 @@ def check_solver(text: str) -> None:
         )
 
 
-@cache
 def _module(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if spec is None or spec.loader is None or not Path(path).is_file():
+    """The module of a file as it is now; run once for each of its contents."""
+    try:
+        source = Path(path).read_bytes()
+    except OSError as error:
+        raise UnknownTableau(f"{path} is no Python file that can be read: {error.strerror}") from error
+    mark = hashlib.sha256(f"{Path(path).resolve()}\0".encode() + source).hexdigest()
+    name = f"{Path(path).stem}@{mark}"  # no module of another name is shadowed
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
         raise UnknownTableau(f"{path} is no Python file that can be read")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise UnknownTableau(f"{path} raised {type(error).__name__}: {error}") from error
     return module
 
 
@@ -120,8 +137,9 @@ def prove(target: str | Solver | Tableau, **options: Any) -> Proof | SolverProof
     """Prove the orders of whatever a name, a file, a solver or a tableau stands for.
 
     A solver, listed or from FILE.py:function, gives `solver_proof.prove_solver`; a tableau, an entry of the
-    catalogue and a .json file give `proof.prove`.  options: of these.  Raises UnknownTableau for other names,
-    TypeError for another kind of target, and what they raise.
+    catalogue and a .json file give `proof.prove`, the file's with its orders within the rounding of its
+    coefficients.  options: of these; of a file a form, in place of its own.  Raises UnknownTableau for other
+    names, TypeError for another kind of target, and what they raise.
     """
     if isinstance(target, str) and is_solver(target):
         target = solver_of(target)
@@ -132,10 +150,11 @@ def prove(target: str | Solver | Tableau, **options: Any) -> Proof | SolverProof
     if not isinstance(target, str):
         raise TypeError(f"target must be a name, a file, a Solver or a Tableau, got {shown(target)}")
     found = tableau_of(target)
-    given: dict[str, Any] = {"linearised": found.linearised}
-    if found.document is not None:
-        given |= {"form": found.document.form, "at": found.document.at}
-    return proof.prove(found.tableau, **(given | options))
+    if found.document is None:
+        return proof.prove(found.tableau, **({"linearised": found.linearised} | options))
+    document = replace(found.document, **options)
+    proved = document.prove()
+    return replace(proved, within=within_rounding(proved, document.typed, document.rounding))
 
 
 def check_name(text: str) -> None:
@@ -185,7 +204,7 @@ def _file(path: str) -> Found:
 
 def _solver(name: str) -> Found:
     solver = solver_of(name)
-    source = f"{solver.paper}, {solver.source}"
+    source = ", ".join(filter(None, (solver.paper, solver.source)))
     return Found(solver.sequence.tableaux[-1], solver.name, solver.claimed, False, source, solver)
 
 

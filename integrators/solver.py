@@ -6,14 +6,16 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from sympy import Symbol
 
 from .diffusion.grids import Grid, Times
 from .diffusion.schedule import Schedule, vp_linear
 from .forms.form import Form, FormOf, Step
+from .numerics import checks
 from .numerics.arithmetic import Value
+from .numerics.checks import is_number
 from .numerics.messages import shown
 from .tableaux import printing
 from .tableaux.tableau import Tableau
@@ -31,6 +33,7 @@ def lowered(final: Final, most: int) -> int:
     return {"full": 0, "last": min(1, most), "lower": most}[final]
 
 
+@runtime_checkable
 class Sequence(Protocol):
     """Which tableau runs at which step; str() says it in a line."""
 
@@ -74,6 +77,9 @@ class Ramp:
     last: tuple[Tableau, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("ramp", "last"):
+            for tableau in getattr(self, name):
+                checks.instance(f"{name}[..]", tableau, Tableau)
         if self.last and len(self.last) != len(self.ramp):
             raise ValueError(f"last must hold {len(self.ramp)} tableaux or none, got {len(self.last)}")
 
@@ -293,10 +299,12 @@ class Solver:
             raise ValueError(f"form must be a function of a schedule, got {shown(self.form)}")
         if isinstance(self.claimed, bool) or not isinstance(self.claimed, int) or self.claimed < 1:
             raise ValueError(f"claimed must be an integer >= 1, got {shown(self.claimed)}")
-        if not 0 <= self.noise_scale <= sys.float_info.max:
+        if not is_number(self.noise_scale) or not 0 <= self.noise_scale <= sys.float_info.max:
             raise ValueError(f"noise_scale must be a finite number >= 0, got {str(self.noise_scale)[:40]}")
         if not isinstance(self.final, FinalPolicy):
             raise TypeError(f"final must be a FinalPolicy, got {shown(self.final)}")
+        if not isinstance(self.sequence, Sequence):
+            raise TypeError(f"sequence must say which tableau runs when, as Ramp, got {shown(self.sequence)}")
         if not self.sequence.tableaux:
             raise ValueError("sequence must hold at least one tableau")
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from semilinear.verification.campaign.measure import (
     tasks,
 )
 from semilinear.verification.campaign.prove import proofs_json
-from semilinear.verification.campaign.records import orders_json
+from semilinear.verification.campaign.records import environment, orders_json
 from semilinear.verification.campaign.runner import Store, decide, fingerprint
 from semilinear.verification.claims.expectations import EXPECTATIONS, claimed, proved
 from semilinear.verification.claims.flow import Expectation
@@ -143,15 +143,37 @@ def test_rows_come_as_they_are_decided_over_any_executor() -> None:
     assert found == {Doubled(n): {"value": 2 * n} for n in range(5)}
 
 
+def _decided_until_it_raises(pool: Executor, path: Path) -> None:
+    store = Store(path)
+    try:
+        list(decide([Doubled(1), Doubled(2), Doubled(-1), Doubled(3)], pool, store))
+    finally:
+        store.close()
+
+
+def test_two_runs_do_not_write_into_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    store = Store(path)
+    with pytest.raises(ValueError, match="another run is writing"):
+        Store(path)
+    store.close()
+    Store(path).remove()
+
+
 def test_what_was_decided_survives_an_interruption(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     with ThreadPoolExecutor(1) as pool, pytest.raises(ArithmeticError):
-        list(decide([Doubled(1), Doubled(2), Doubled(-1), Doubled(3)], pool, Store(path)))
-    with path.open("a") as stream:
-        stream.write('{"part": "rows", "key": "9", "ro')  # cut
+        _decided_until_it_raises(pool, path)
+    with path.open("ab") as stream:
+        stream.write(b'3\n{}\n\xff\n{"part": "rows", "key": "9", "ro')  # cut, and other rubbish
     store = Store(path)
     assert store.get(Doubled(1)) == {"value": 2}
     assert store.get(Doubled(9)) is None
+    store.add(Doubled(4), {"value": 8})
+    store.close()
+    store = Store(path)
+    assert store.get(Doubled(4)) == {"value": 8}
+    assert len(store) == 3
     pool = ThreadPoolExecutor(1)
     pool.shutdown()  # nothing is run again
     assert dict(decide([Doubled(1), Doubled(2)], pool, store))[Doubled(2)] == {"value": 4}
@@ -161,10 +183,13 @@ def test_what_was_decided_survives_an_interruption(tmp_path: Path) -> None:
 
 def test_rows_of_other_source_are_not_taken_over(tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "rows.jsonl"
-    Store(path).add(Doubled(1), {"value": 2})
-    assert len(Store(path)) == 1
-    monkeypatch.setattr(runner, "fingerprint", lambda: "another")
-    assert len(Store(path)) == 0
+    for mark, rows in ((None, 0), (None, 1), ("another", 0)):
+        if mark is not None:
+            monkeypatch.setattr(runner, "fingerprint", lambda mark=mark: mark)
+        store = Store(path)
+        assert len(store) == rows
+        store.add(Doubled(1), {"value": 2})
+        store.close()
 
 
 def test_the_fingerprint_is_that_of_the_source() -> None:
@@ -182,29 +207,53 @@ def test_tasks_have_keys_of_their_own() -> None:
 
 def test_the_committed_reports_hold_a_row_of_every_task() -> None:
     planned = plan.tasks(False)
-    found = dict(plan.committed(REPORTS, planned))
+    found = dict(plan.Reports(REPORTS).rows(planned))
     missing = [(task.part, task.key) for task in planned if task not in found]
     assert missing == [], "`semilinear verify --only NAME` adds the rows of one solver"
 
 
 def test_the_committed_reports_are_made_of_their_rows() -> None:
     """What `verify --only` would write without anything new is what stands there."""
-    decided = list(plan.committed(REPORTS, plan.tasks(False)))
+    reports = plan.Reports(REPORTS)
+    decided = list(reports.rows(plan.tasks(False)))
     data, proved = orders_json(decided, quick=False), proofs_json(decided)
-    committed = {name: json.loads((REPORTS / f"{name}.json").read_text()) for name in ("orders", "proofs")}
-    environment = ("versions", "python", "machine")
-    assert {k: v for k, v in data.items() if k not in environment} == {
-        k: v for k, v in committed["orders"].items() if k not in environment
+    assert {k: v for k, v in data.items() if k not in environment()} == {
+        k: v for k, v in reports.orders.items() if k not in environment()
     }
-    assert proved == committed["proofs"]
+    assert proved == reports.proofs
 
 
 def test_names_choose_what_bears_on_them() -> None:
-    chosen = plan.about(plan.tasks(False), ["krogstad4", "seeds-1"])
-    assert {task.part for task in chosen} >= {"rows", "stochastic", "solvers", "catalogue", "stability"}
-    assert all({"krogstad4", "seeds-1"} & plan.names_of(task) for task in chosen)
+    """Released code that is replayed with them, and what their quadrature costs, too."""
+    planned, reports = plan.tasks(False), plan.Reports(REPORTS)
+    chosen = plan.about(planned, ["krogstad4", "seeds-1", "unipc-2-bh2", "deis-tab1-released"], reports)
+    parts = {"rows", "stochastic", "solvers", "catalogue", "stability", "replay", "effects"}
+    assert {task.part for task in chosen} >= parts
+    assert {task.key for task in chosen if task.part == "replay"} == {"deis.json", "unipc.json"}
     with pytest.raises(ValueError, match="nothing is measured or proved of nosuch"):
-        plan.about(chosen, ["krogstad4", "nosuch"])
+        plan.about(planned, ["krogstad4", "nosuch"], reports)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"rows": [', "orders.json is not JSON"),
+        ("[3]", "orders.json is no report: list"),
+        ('{"rows": [{"setting": "main"}]}', "are not of this kind: KeyError"),
+        ('{"quick": true}', "is of a quick run"),
+    ],
+)
+def test_what_is_no_report_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "orders.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        plan.Reports(tmp_path)
+
+
+def test_rows_of_other_packages_are_not_mixed(tmp_path: Path) -> None:
+    data = environment() | {"python": "2.7"}
+    (tmp_path / "orders.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=r"decided with \{'python': '2.7'\}"):
+        plan.Reports(tmp_path).check_environment()
 
 
 def test_a_solver_that_nothing_is_said_of_is_expected_to_do_what_is_proved() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from semilinear.integrators.numerics.names import UnknownTableau
 from semilinear.verification.commands.cli import main
 from semilinear.verification.studies.coupled import CoupledExperiment
 from semilinear.verification.studies.gaussian import StochasticExperiment
+from sympy import Rational
 
 PNDM = '''
 from semilinear import N, P, Ramp, Solver, Tableau, forms, phi1
@@ -54,6 +58,16 @@ def test_every_name_is_there_and_has_its_words() -> None:
         assert getattr(sl, name) is not None
     undocumented = [name for name in dir(sl) if not getattr(sl, name).__doc__]
     assert undocumented == []
+
+
+def test_the_rooms_are_there() -> None:
+    assert sl.analysis.__name__ == "semilinear.analysis"
+    assert loaded("import semilinear as sl; sl.integrators").isdisjoint({"torch", "sympy"})
+
+
+def test_the_root_has_one_name() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("semilinear.verification.front")
 
 
 def test_another_name_is_refused() -> None:
@@ -129,6 +143,19 @@ def test_what_cannot_be_measured_is_refused(
         sl.measure(*arguments, **options)
 
 
+def test_a_listed_solver_cannot_be_changed() -> None:
+    tableau = sl.make("dpm-solver++-2m").sequence.tableaux[-1]
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        tableau.b[0] = 5  # type: ignore[index]
+    assert pickle.loads(pickle.dumps(tableau)) == tableau
+
+
+def test_a_users_solver_is_judged_by_its_own_equation() -> None:
+    """Whose SDE a release approximates is known of listed names, not of objects that share one."""
+    mine = dataclasses.replace(sl.make("sde-dpm-solver++-2m"), name="er-sde-1-released")
+    assert sl.measure(mine).verdict == "consistent"
+
+
 # --- proving ---
 
 
@@ -138,6 +165,11 @@ def test_whatever_has_coefficients_is_proved(tmp_path: Path) -> None:
     table = tmp_path / "heun.json"
     table.write_text('{"c": ["0", "1"], "a": [[], ["1"]], "b": ["1/2", "1/2"], "form": "rho"}')
     assert str(sl.prove(str(table))).startswith("orders: classical 2;")
+    table.write_text(
+        '{"c": ["0", "0.3333333333333333", "0.6666666666666667"], "form": "rho", "b": ["1/4", "0", "3/4"],'
+        ' "a": [[], ["0.3333333333333333"], ["0", "0.6666666666666667"]]}'
+    )
+    assert "within the rounding of the coefficients classical 3" in str(sl.prove(str(table)))
     assert sl.prove("exprb32").linearised  # type: ignore[union-attr]
     with pytest.raises(TypeError, match="target must be a name, a file, a Solver or a Tableau"):
         sl.prove(3)  # type: ignore[arg-type]
@@ -171,6 +203,7 @@ def test_a_solver_of_ones_own_is_one_file(pndm: str, capsys: Any) -> None:
 
 
 KNOWN = """
+from pathlib import Path
 from semilinear.integrators.solvers import SOLVERS
 from semilinear.verification.campaign import plan
 from semilinear.verification.claims.expectations import EXPECTATIONS
@@ -178,7 +211,7 @@ from semilinear.verification.commands.cli import main
 from semilinear.verification.reporting.orders import drawn
 (mine,) = (e for e in EXPECTATIONS if e.solver == "pndm")
 print("pndm" in SOLVERS, mine.exact, mine.own, mine.reason)
-print(sorted(task.part for task in plan.about(plan.tasks(False), ["pndm"])))
+print(sorted(t.part for t in plan.about(plan.tasks(False), ["pndm"], plan.Reports(Path("nowhere")))))
 print(drawn([e.solver for e in EXPECTATIONS])[-1])
 main(["prove", "pndm"])
 """
@@ -187,7 +220,7 @@ main(["prove", "pndm"])
 def test_one_file_in_the_package_is_known_to_everything(tmp_path: Path) -> None:
     root, package = Path(__file__).parents[1], tmp_path / "semilinear"
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(root / "verification" / "front", package, ignore=ignored)
+    shutil.copytree(root / "verification" / "front-door", package, ignore=ignored)
     shutil.copytree(root / "integrators", package / "integrators", ignore=ignored)
     for layer in ("analysis", "verification"):
         (package / layer).symlink_to(root / layer)
@@ -224,6 +257,51 @@ def test_a_file_without_the_solver_is_refused(pndm: str, capsys: Any, name: str,
     assert message in capsys.readouterr().err
     assert main(["order", f"/nowhere/file.py:{name}"]) == 2
     assert "/nowhere/file.py is no Python file that can be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def mine(:", "raised SyntaxError"),
+        ("import nosuchmodule", "raised ModuleNotFoundError"),
+        ("def mine():\n    raise ValueError('no')", "raised ValueError: no"),
+    ],
+)
+def test_what_a_file_raises_is_said(tmp_path: Path, capsys: Any, source: str, message: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(source)
+    for command in ("order", "prove"):
+        assert main([command, f"{path}:mine"]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_file_is_read_as_it_is_now(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    for order in (1, 2):
+        path.write_text(
+            "from __future__ import annotations\nfrom dataclasses import dataclass\nimport semilinear as sl\n"
+            "@dataclass\nclass Held:\n    order: int\n"
+            f"def mine():\n    return sl.Solver('mine', sl.forms.data_in_lambda, "
+            f"sl.Ramp((sl.adams(1), sl.adams(2))[:Held({order}).order]), {order}, 's')\n"
+        )
+        assert f"claimed {order}" in str(sl.prove(f"{path}:mine"))
+
+
+def test_the_words_of_a_formula_are_checked() -> None:
+    form = sl.forms.data_in_lambda
+    first: Any = sl.adams(1)
+    for build, message in (
+        (lambda: sl.Solver("x", form, first, 1, "s"), "sequence must say which tableau runs when"),
+        (lambda: sl.Solver("x", form, sl.Ramp((first,)), 1, "s", noise_scale="1"), "noise_scale must be"),
+        (lambda: sl.Ramp((sl.phi1 * sl.N(0),)), r"ramp\[..\] must be a Tableau"),
+        (lambda: sl.Tableau((), None), "output must be an expression"),
+        (lambda: sl.N(-1), "i must be an integer"),
+        (lambda: sl.interpolate({0.5: sl.N(0), Rational(1, 2): sl.P(1)}), "values must stand at nodes"),
+        (lambda: sl.derive("c2", order=2), "abscissae must be a sequence"),
+        (lambda: sl.measure("ddim", claimed=0), "claimed must be a positive number"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            build()
 
 
 def test_the_numbers_of_released_code_are_made_again() -> None:

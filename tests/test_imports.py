@@ -33,7 +33,7 @@ FLOORS = {
         ("inverse", "replay", "studies"),
         ("audit", "predictions"),
         ("campaign",),
-        ("commands", "front"),
+        ("commands", "front-door"),
     ),
 }
 """The rooms (folders, and files that stand alone), the lowest floor first: docs/architecture.md."""

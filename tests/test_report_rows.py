@@ -88,7 +88,7 @@ FILLED_IN = ("proved", "agreement")
 def test_a_row_is_the_reported_one(part: str, key: str) -> None:
     planned = {(task.part, task.key): task for task in plan.tasks(False)}
     task = planned[part, key]
-    ((_, expected),) = plan.committed(REPORTS, [task])
+    ((_, expected),) = plan.Reports(REPORTS).rows([task])
     found = json.loads(json.dumps(runner.run(task)))
     assert differences(found, {**expected, **{k: found[k] for k in FILLED_IN if k in found}}) == []
 

@@ -40,6 +40,8 @@ def derive(
     at 1 or at another abscissa are looked for, and no others: `Search` goes on, and says what was looked at.
     Raises ValueError.
     """
+    if isinstance(abscissae, str):
+        raise TypeError(f"abscissae must be a sequence, as [{abscissae!r}], got {abscissae!r}")
     unknown = unknown_method(
         abscissae,
         order=order,

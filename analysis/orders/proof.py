@@ -20,6 +20,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import sympy
 from semilinear.integrators.numerics import checks
@@ -74,7 +75,8 @@ class Proof:
 
     tableau: what was proved.  linearised: L is the Jacobian at u_n (Rosenbrock type).  form: whose equation
     the orders are for.  at: values of parameters, omega(j) = j on equal steps.  base: the field of the
-    coefficients, by default the exact one.
+    coefficients, by default the exact one.  within: the orders within the rounding of the coefficients
+    (`within_rounding.WithinRounding`), where these were asked for and some are rounded.
     """
 
     tableau: Tableau
@@ -82,12 +84,20 @@ class Proof:
     form: FormName = "lambda"
     at: Mapping[Symbol, Expr] = field(default_factory=dict)
     base: Field | None = None
+    within: Any = None
 
     def __str__(self) -> str:
         least = {name: "at least " if name in self.at_least else "" for name in self.orders}
         orders = ", ".join(f"{name} {least[name]}{order}" for name, order in self.orders.items())
         error = " + ".join(map(str, self.leading_error)) or "none found"
-        return f"orders: {orders}; leading error {error}"
+        rounded = ""
+        if self.within is not None and self.within.classical is None:
+            rounded = f"; within the rounding of the coefficients: {self.within.reason}"
+        elif self.within is not None:
+            found = (("classical", self.within.classical), ("stiff", self.within.stiff))
+            words = ", ".join(f"{name} {order}" for name, order in found if order is not None)
+            rounded = f"; within the rounding of the coefficients {words}"
+        return f"orders: {orders}{rounded}; leading error {error}"
 
     @cached_property
     def ring(self) -> Ring:

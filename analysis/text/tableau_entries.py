@@ -72,7 +72,7 @@ def _parameters(data: Mapping[str, Any], past: int) -> dict[str, Symbol]:
     ratios = {omega(j).name: omega(j) for j in range(1, past + 1)}
     if len(names) > MAX_PARAMETERS:
         fail(f"parameters must be at most {MAX_PARAMETERS}, got {len(names)}")
-    evaluations = {s.name for j in range(MAX_STAGES) for s in (N(j), P(j), omega(j))}
+    evaluations = {f"{word}{j}" for j in range(MAX_STAGES) for word in ("N", "P", "omega")}
     for name in names:
         if type(name) is not str or not (name.isascii() and name.isidentifier()):
             fail(f"parameters must be names, got {repr(name)[:40]}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Collection
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,9 @@ def _range(least: float, above: float, most: float, below: float) -> str:
 def exact(name: str, value: Any, **bounds: float) -> Expr:
     """The value of a `number` as an exact expression: sympy would fold a float's weights in float64."""
     found = number(name, value, **bounds)
-    return found if isinstance(found, Expr) and not isinstance(found, Float) else Rational(found)
+    if isinstance(found, Expr) and not isinstance(found, Float):
+        return found
+    return Rational(found) if isinstance(found, int | Fraction | Float | float) else Rational(float(found))
 
 
 def one_of(

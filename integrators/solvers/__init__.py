@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from ..numerics.constructors import open_parameters, refuse_unknown
@@ -65,7 +65,7 @@ def _named() -> dict[str, Constructor]:
     return found
 
 
-SOLVERS = _named()
+SOLVERS: Mapping[str, Constructor] = MappingProxyType(_named())
 
 
 def make(name: str, /, **parameters: Any) -> Solver:

@@ -16,8 +16,9 @@ usual U_i = e^(c_i z) u_n + h sum_j a_ij(z) N_j of an exponential Runge-Kutta me
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
+from types import MappingProxyType
 from typing import Any, Literal
 
 import sympy
@@ -52,12 +53,14 @@ phi1, phi2, phi3, phi4 = (phi(k, 1) for k in range(1, 5))
 @cache
 def N(i: int) -> Symbol:
     """The integrand at stage i of this step; i = 0 is the step's start."""
+    checks.integer("i", i, 0)
     return Symbol(f"N{i}")
 
 
 @cache
 def P(j: int) -> Symbol:
     """The integrand at the start of the step j steps ago, j >= 1."""
+    checks.integer("j", j, 1)
     return Symbol(f"P{j}")
 
 
@@ -140,7 +143,7 @@ class Tableau:
         for i, stage in enumerate(self.stages, 1):
             weights_of(stage.formula, f"stage {i}", available=i)
         for name, row in (("output", self.output), ("low", self.low)):
-            if row is not None:
+            if row is not None or name == "output":
                 weights_of(row, name, available=len(self.stages) + 1)
         if not isinstance(self.stage_noise, bool) and self.stage_noise != "independent":
             raise ValueError(
@@ -153,6 +156,10 @@ class Tableau:
                 raise ValueError(
                     f"carry must name a stage at abscissa 1, got c = {self.stages[self.carry - 1].c}"
                 )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields, without what is cached of them."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def __str__(self) -> str:
         """The Butcher array (`printing.text`)."""
@@ -282,6 +289,8 @@ def weights_of(formula: Any, name: str, available: int) -> Weights:
     """The weights of a formula that is linear in N(0) .. N(available - 1) and P(1), P(2), ..; zero weights
     are dropped.
     """
+    if not isinstance(formula, Expr | int | float):
+        raise TypeError(f"{name} must be an expression, got {shown(formula)}")
     terms = _linear(sympy.sympify(formula))
     if terms is None:
         raise ValueError(f"{name} must be linear in the evaluations, got {formula}")
@@ -295,7 +304,7 @@ def weights_of(formula: Any, name: str, available: int) -> Weights:
             weights[index] = weight
     if free != 0 and sympy.expand(free) != 0:
         raise ValueError(f"{name} must be a combination of evaluations, got the free term {free}")
-    return weights
+    return MappingProxyType(weights)
 
 
 def _linear(expression: Expr) -> dict[Any, Expr] | None:
@@ -362,6 +371,9 @@ def interpolate(values: Mapping[Any, Any], c: Any = 1) -> Expr:
     polynomial (Hochbruck & Ostermann 2010, Sec. 2.5; exact for any step ratios).
     """
     nodes = [sympy.sympify(node) for node in values]
+    known = [float(node) for node in nodes if node.is_number]
+    if len({*known, *(node for node in nodes if not node.is_number)}) < len(nodes):
+        raise ValueError(f"values must stand at nodes that differ, got {shown([*map(str, nodes)])}")
     at = sympy.sympify(c)
     total: Expr = Integer(0)
     for value, (numerator, denominator) in zip(values.values(), lagrange(nodes), strict=True):

@@ -67,7 +67,7 @@ class TableProof:
 
     @cached_property
     def expansion(self) -> Expansion:
-        """The Taylor coefficients, exactly."""
+        """The Taylor coefficients, exactly; of the trees that there are within the rounding."""
         if not isinstance(self.table, Butcher):
             return equal_steps(self.table, self.through)
         exact = plain(self.table)
@@ -106,7 +106,9 @@ class TableProof:
     @property
     def exact(self) -> int:
         """The order of the table as it is written."""
-        return next((q for q, failing in enumerate(self.orders) if failing), self.through)
+        if self.rounding is None or not isinstance(self.table, Butcher):
+            return self.order
+        return plain(self.table).order(self.through)
 
     @property
     def order(self) -> int:

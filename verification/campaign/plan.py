@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..predictions.quadrature_effect import RULES
 from ..replay.golden import DATA, case_json, replay_file
 from . import measure, prove
+from .records import environment
 from .runner import Row, Task
 
 
@@ -22,7 +24,7 @@ class ReplayTask:
 
     def run(self) -> Row:
         """The cases, as JSON data."""
-        return {"cases": [case_json(case) for case in replay_file(DATA / self.key)]}
+        return {"cases": [case_json(case) | {"file": self.key} for case in replay_file(DATA / self.key)]}
 
 
 def tasks(quick: bool) -> list[Task]:
@@ -32,47 +34,86 @@ def tasks(quick: bool) -> list[Task]:
 
 
 def names_of(task: Task) -> set[str]:
-    """The solvers and tableaux that a task is about."""
+    """The solvers and tableaux that a task is about; of replayed files none are known before."""
+    if isinstance(task, prove.EffectTask):
+        return {RULES[task.rule].name, f"{RULES[task.rule].name}-released"}
     named = getattr(task, "expectation", None)
     found = {getattr(named, "solver", None), getattr(task, "name", None)}
     return {name for name in found if name is not None}
 
 
-def about(planned: Sequence[Task], names: Collection[str]) -> list[Task]:
-    """The tasks about some names.
+def about(planned: Sequence[Task], names: Collection[str], reports: Reports) -> list[Task]:
+    """The tasks about some names, and the files in which reports hold a case of theirs.
 
     Raises ValueError for a name that none is about.
     """
-    chosen = [task for task in planned if names_of(task) & set(names)]
-    known = {name for task in chosen for name in names_of(task)}
+
+    def bears_on(task: Task) -> set[str]:
+        if isinstance(task, ReplayTask):
+            return {case["ours"].partition(" ")[0] for case in reports.cases(task)}
+        return names_of(task)
+
+    chosen = [task for task in planned if bears_on(task) & set(names)]
+    known = {name for task in chosen for name in bears_on(task)}
     if missing := sorted(set(names) - known):
         raise ValueError(f"nothing is measured or proved of {', '.join(missing)}")
     return chosen
 
 
-def committed(folder: Path, planned: Sequence[Task]) -> Iterator[tuple[Task, Row]]:
-    """The tasks that reports in a folder hold rows of, with these."""
-    rows = dict(_rows(folder))
-    for task in planned:
-        if (row := rows.get((task.part, task.key))) is not None:
-            yield task, row
+class Reports:
+    """The full reports that stand in a folder.
 
+    Raises ValueError for files that are none.
+    """
 
-def _rows(folder: Path) -> Iterator[tuple[tuple[str, str], Row]]:
-    orders, proofs = (_json(folder / name) for name in ("orders.json", "proofs.json"))
-    for row in orders.get("rows", ()):
-        yield ("rows", f"{row['setting']}: {row['solver']}"), row
-    for row in orders.get("stochastic", ()):
-        yield ("stochastic", row["solver"]), row
-    files: dict[str, list[Any]] = {}
-    for case in orders.get("replay", ()):
-        files.setdefault(Path(case["file"]).name, []).append(case)
-    for name, cases in files.items():
-        yield ("replay", name), {"cases": cases}
-    for part, key in prove.KEYS.items():
-        for row in proofs.get(part, ()):
-            yield (part, key(row)), row
+    def __init__(self, folder: Path) -> None:
+        self.orders, self.proofs = (_json(folder / name) for name in ("orders.json", "proofs.json"))
+        if self.orders.get("quick"):
+            raise ValueError(f"{folder}/orders.json is of a quick run: full reports are needed")
+        try:
+            self._rows = dict(self._found())
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"the reports in {folder} are not of this kind: {error!r}") from error
+
+    def check_environment(self) -> None:
+        """Raise ValueError where other packages, or another Python, decided the rows."""
+        here = environment()
+        there = {key: self.orders.get(key) for key in here}
+        if self.orders and here != there:
+            differs = {key: there[key] for key in here if here[key] != there[key]}
+            raise ValueError(f"the rows were decided with {differs}: run `semilinear verify` for all of them")
+
+    def rows(self, planned: Sequence[Task]) -> Iterator[tuple[Task, Row]]:
+        """The tasks that the reports hold rows of, with these."""
+        for task in planned:
+            if (row := self._rows.get((task.part, task.key))) is not None:
+                yield task, row
+
+    def cases(self, task: Task) -> list[Any]:
+        """The replayed cases of a file."""
+        found: list[Any] = self._rows.get((task.part, task.key), {}).get("cases", [])
+        return found
+
+    def _found(self) -> Iterator[tuple[tuple[str, str], Row]]:
+        for row in self.orders.get("rows", ()):
+            yield ("rows", f"{row['setting']}: {row['solver']}"), row
+        for row in self.orders.get("stochastic", ()):
+            yield ("stochastic", row["solver"]), row
+        files: dict[str, list[Any]] = {}
+        for case in self.orders.get("replay", ()):
+            files.setdefault(case["file"], []).append(case)
+        for name, cases in files.items():
+            yield ("replay", name), {"cases": cases}
+        for part, key in prove.KEYS.items():
+            for row in self.proofs.get(part, ()):
+                yield (part, key(row)), row
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is no report: {type(found).__name__}")
+    return found

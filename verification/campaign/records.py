@@ -36,9 +36,7 @@ def orders_json(decided: Sequence[tuple[Task, Row]], quick: bool) -> dict[str, A
     return {
         "schema": SCHEMA,
         "quick": quick,
-        "versions": {name: version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
+        **environment(),
         "settings": _settings([task for task, _ in decided if isinstance(task, OrderTask)]),
         "rows": [whole(row) for row in parts["rows"]],
         "stochastic": [row | {"agreement": table.get(row["solver"])} for row in parts["stochastic"]],
@@ -48,6 +46,15 @@ def orders_json(decided: Sequence[tuple[Task, Row]], quick: bool) -> dict[str, A
             {"solver": name, "reason": reason, "agreement": table.get(name)}
             for name, reason in unmeasured().items()
         ],
+    }
+
+
+def environment() -> dict[str, Any]:
+    """What a run's numbers may depend on besides its source."""
+    return {
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
     }
 
 

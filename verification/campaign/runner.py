@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Generator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TextIO
 
 import threadpoolctl
 
@@ -71,20 +72,27 @@ def decide(
 class Store:
     """Rows that are decided, a line of JSON each, for the source and the packages that decided them.
 
-    path: of the file; one that other source or other packages wrote is begun anew.  A last line that an
-    interruption cut is not read.
+    path: of the file; one that other source or other packages wrote is begun anew.  Lines that an
+    interruption cut are left out.  Raises ValueError while another run writes into the same file.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.mark = path, fingerprint()
-        self._rows: dict[tuple[str, str], Row] = {}
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        if lines and _read(lines[0]) == {"fingerprint": self.mark}:
+        self.path, self._rows = path, dict[tuple[str, str], Row]()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        mark = json.dumps({"fingerprint": fingerprint()})
+        if lines[:1] == [mark]:
             for line in lines[1:]:
-                if (data := _read(line)) is not None:
-                    self._rows[data["part"], data["key"]] = data["row"]
-        else:
-            path.write_text(json.dumps({"fingerprint": self.mark}) + "\n", encoding="utf-8")
+                match _read(line):
+                    case {"part": str(part), "key": str(key), "row": dict(row)}:
+                        self._rows[part, key] = row
+        self._stream = path.open("a", encoding="utf-8")
+        if not _locked(self._stream):
+            self._stream.close()
+            raise ValueError(f"another run is writing into {path}")
+        self._stream.truncate(0)
+        self._write(mark)
+        for (part, key), row in self._rows.items():
+            self._write(_line(part, key, row))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -96,13 +104,37 @@ class Store:
     def add(self, task: Task, row: Row) -> None:
         """Keep a row."""
         self._rows[task.part, task.key] = row
-        line = json.dumps({"part": task.part, "key": task.key, "row": row}, allow_nan=False)
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        self._write(_line(task.part, task.key, row))
+
+    def close(self) -> None:
+        """Let another run go on with the rows."""
+        self._stream.close()
 
     def remove(self) -> None:
         """Delete the file, once its rows stand in a report."""
+        self._stream.close()
         self.path.unlink(missing_ok=True)
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+def _locked(stream: TextIO) -> bool:
+    """Whether nobody else holds the file; the lock ends with the stream."""
+    if sys.platform == "win32":  # no such lock there: two runs are the user's to keep apart
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _line(part: str, key: str, row: Row) -> str:
+    return json.dumps({"part": part, "key": key, "row": row}, allow_nan=False)
 
 
 def _read(line: str) -> Any:

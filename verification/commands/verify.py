@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from .terminal import FAILED, OK, UsageError, console, print_json, progress_bar, writable_folder
 
-DECIDED = ".decided.jsonl", ".decided-quick.jsonl"
-"""Where a full run and a quick one keep their rows until these stand in reports."""
+DECIDED = ".decided{}.jsonl"
+"""Where a run of its kind keeps its rows until these stand in reports."""
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -61,31 +61,49 @@ def run(options: argparse.Namespace) -> int:
     from ..campaign.runner import Store
 
     planned = plan.tasks(options.quick)
+    kind = "-quick" if options.quick else "-only" if options.only else ""
     try:
-        chosen = plan.about(planned, options.only) if options.only else planned
+        reports = plan.Reports(options.out) if options.only else None
+        if reports is not None:
+            reports.check_environment()
+        chosen = planned if reports is None else plan.about(planned, options.only, reports)
+        store = Store(options.out / DECIDED.format(kind))
     except ValueError as error:
-        raise UsageError(f"--only: {error}") from error
+        raise UsageError(f"--only: {error}" if options.only else str(error)) from error
     screen = console(stderr=options.json)
-    store = None if options.only else Store(options.out / DECIDED[options.quick])
-    if store is not None and len(store):
+    if len(store):
         screen.print(f"{len(store)} rows stand from a run that was interrupted", highlight=False)
-    rows = _decided(options, chosen, store, screen)
-    if options.only:
-        rows = dict(plan.committed(options.out, planned)) | rows
+    try:
+        rows = _decided(options, chosen, store, screen)
+    except BrokenExecutor as error:
+        raise UsageError(
+            f"a worker died after {len(store)} rows, for want of memory perhaps: {error}; the same command "
+            "goes on where it ended, --workers 1 needs less"
+        ) from error
+    finally:
+        store.close()
+    if reports is not None:
+        rows = dict(reports.rows(planned)) | rows
     decided = [(task, rows[task]) for task in planned if task in rows]
     data, proved = orders_json(decided, options.quick), proofs.proofs_json(decided)
-    whole = len(decided) == len(planned)
-    paths = _write(options, data, proved) if whole else []
-    if store is not None:
-        store.remove()
+    paths = [] if reports is not None and not reports.orders else _write(options, data, proved)
+    store.remove()
     if options.json:
         print_json(data)
     failures = [*proofs.failures(proved), *unexpected(data)]
     for failure in failures:
         screen.print(f"[red]{failure}[/]", highlight=False)
     screen.print(_summary(data, proved), highlight=False)
-    wrote = f"wrote {', '.join(map(str, paths))}" if whole else f"no full reports stand in {options.out}"
+    wrote = (
+        f"wrote {', '.join(map(str, paths))}" if paths else f"no reports stand in {options.out}: none written"
+    )
     screen.print(f"{wrote}; {time.perf_counter() - began:.0f} s", highlight=False)
+    if paths and len(decided) < len(planned):
+        missing = next(task for task in planned if task not in rows)
+        screen.print(
+            f"{len(planned) - len(decided)} rows are still missing, the first of {missing.key}",
+            highlight=False,
+        )
     return FAILED if failures else OK
 
 
@@ -110,6 +128,7 @@ def _decided(options: argparse.Namespace, chosen: Any, store: Any, screen: Any) 
 
 def _write(options: argparse.Namespace, data: Any, proved: Any) -> list[Path]:
     from ..campaign import prove as proofs
+    from ..campaign.selection import DRAWN
     from ..reporting import orders as report
     from ..reporting import proofs as proof_report
     from ..reporting.stability_plot import plot_panels
@@ -118,7 +137,7 @@ def _write(options: argparse.Namespace, data: Any, proved: Any) -> list[Path]:
     if options.quick:
         return paths
     paths += proof_report.write(options.out, proved)
-    if not options.only:
+    if not options.only or set(options.only) & set(DRAWN):
         paths.append(options.out / "stability.png")
         plot_panels(proofs.drawn_regions(), paths[-1])
     return paths

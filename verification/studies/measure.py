@@ -7,10 +7,13 @@ from typing import Any
 
 from semilinear.analysis.lookup import solver_of
 from semilinear.analysis.text.named_parts import solver_parameters
+from semilinear.integrators.forms.form import FormOf
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Start
 from semilinear.integrators.solver import FinalChoice, Solver
 
+from ..claims.stochastic import sde_of
 from . import coupled, flow, gaussian, sampler
 from .coupled import CoupledExperiment, CoupledStudy
 from .experiment import Experiment
@@ -45,6 +48,8 @@ def measure(
     `flow.run`.  progress: called with (runs done, runs at most) on the way.
     Raises TypeError for another kind of target or experiment, ValueError for what does not go together.
     """
+    if claimed is not None:
+        checks.number("claimed", claimed, above=0)
     if callable(target) and not isinstance(target, Solver):
         return _function(target, experiment, claimed, name, start, final, progress)
     if not isinstance(target, str | Solver):
@@ -52,7 +57,9 @@ def measure(
     if name is not None:
         raise ValueError(f"name is for functions, got {shown(name)}")
     solver = solver_of(target) if isinstance(target, str) else target
-    where = experiment or (StochasticExperiment() if solver.stochastic else standard_experiment())
+    where = experiment
+    if where is None:
+        where = StochasticExperiment() if solver.stochastic else standard_experiment()
     if isinstance(where, Experiment):
         if isinstance(target, str) and takes_statistics(target):
             listed, parameters = solver_parameters(target)
@@ -61,7 +68,8 @@ def measure(
     else:
         if start != "own":
             raise ValueError(f"start must be 'own' for a stochastic solver, got {shown(start)}")
-        study = _stochastic(solver, where, final or "released", progress)
+        form = sde_of(target) if isinstance(target, str) else None
+        study = _stochastic(solver, where, form, final or "released", progress)
     return study if claimed is None else study.judged(claimed)
 
 
@@ -71,11 +79,8 @@ def standard_experiment() -> Experiment:
 
 
 def _stochastic(
-    solver: Solver, where: Any, final: FinalChoice, progress: Progress | None
+    solver: Solver, where: Any, form: FormOf | None, final: FinalChoice, progress: Progress | None
 ) -> StochasticStudy | CoupledStudy:
-    from ..claims.stochastic import sde_of
-
-    form = sde_of(solver.name)
     if isinstance(where, StochasticExperiment):
         return gaussian.study(solver, where, form=form, final=final, progress=progress)
     if isinstance(where, CoupledExperiment):
@@ -105,4 +110,5 @@ def _function(
         raise TypeError(
             f"experiment of a function must be an Experiment or StochasticExperiment, got {shown(experiment)}"
         )
-    return flow.measure(label, claimed, target, experiment or standard_experiment(), progress=progress)
+    where = standard_experiment() if experiment is None else experiment
+    return flow.measure(label, claimed, target, where, progress=progress)

@@ -1,6 +1,21 @@
-from . import forms as forms
-from . import grids as grids
-from . import schedules as schedules
+from . import (
+    analysis as analysis,
+)
+from . import (
+    forms as forms,
+)
+from . import (
+    grids as grids,
+)
+from . import (
+    integrators as integrators,
+)
+from . import (
+    schedules as schedules,
+)
+from . import (
+    verification as verification,
+)
 from .analysis.convergence import estimate_order as estimate_order
 from .analysis.derivation.derive import derive as derive
 from .analysis.lookup import prove as prove
