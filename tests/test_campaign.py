@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +11,7 @@ import pytest
 from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.solvers import make
 from semilinear.verification.campaign import measure as campaign
-from semilinear.verification.campaign import plan, runner
+from semilinear.verification.campaign import plan, records, runner
 from semilinear.verification.campaign.measure import (
     HARD,
     MAIN,
@@ -29,6 +30,12 @@ from semilinear.verification.studies.flow import Study
 from semilinear.verification.studies.gaussian import StochasticStudy
 
 REPORTS = Path(__file__).parents[1] / "reports"
+
+
+@cache
+def planned() -> list[Any]:
+    """Everything that a full run decides."""
+    return plan.tasks(False)
 
 
 def estimate(order: float, half: float = 0.01) -> OrderEstimate:
@@ -192,30 +199,38 @@ def test_rows_of_other_source_are_not_taken_over(tmp_path: Path, monkeypatch: An
         store.close()
 
 
-def test_the_fingerprint_is_that_of_the_source() -> None:
-    assert fingerprint() == fingerprint()
-    assert len(fingerprint()) == 64
+def test_the_fingerprint_is_that_of_source_and_packages(monkeypatch: Any) -> None:
+    own = fingerprint()
+    assert fingerprint() == own
+    with monkeypatch.context() as changed:
+        changed.setattr(runner, "version", lambda name: "0")
+        assert fingerprint() != own
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == "tableau.py"))
+    assert fingerprint() != own
 
 
 # --- what a run decides ---
 
 
 def test_tasks_have_keys_of_their_own() -> None:
-    keys = [(task.part, task.key) for task in plan.tasks(False)]
+    keys = [(task.part, task.key) for task in planned()]
     assert len(keys) == len(set(keys))
 
 
 def test_the_committed_reports_hold_a_row_of_every_task() -> None:
-    planned = plan.tasks(False)
-    found = dict(plan.Reports(REPORTS).rows(planned))
-    missing = [(task.part, task.key) for task in planned if task not in found]
+    found = dict(plan.Reports(REPORTS).rows(planned()))
+    missing = [(task.part, task.key) for task in planned() if task not in found]
     assert missing == [], "`semilinear verify --only NAME` adds the rows of one solver"
 
 
-def test_the_committed_reports_are_made_of_their_rows() -> None:
-    """What `verify --only` would write without anything new is what stands there."""
+def test_the_committed_reports_are_made_of_their_rows(monkeypatch: Any) -> None:
+    """What `verify --only` would write without anything new is what stands there; identities are proved in
+    tests of their own.
+    """
     reports = plan.Reports(REPORTS)
-    decided = list(reports.rows(plan.tasks(False)))
+    monkeypatch.setattr(records, "proofs", lambda: reports.orders["identities"])
+    decided = list(reports.rows(planned()))
     data, proved = orders_json(decided, quick=False), proofs_json(decided)
     assert {k: v for k, v in data.items() if k not in environment()} == {
         k: v for k, v in reports.orders.items() if k not in environment()
@@ -225,13 +240,13 @@ def test_the_committed_reports_are_made_of_their_rows() -> None:
 
 def test_names_choose_what_bears_on_them() -> None:
     """Released code that is replayed with them, and what their quadrature costs, too."""
-    planned, reports = plan.tasks(False), plan.Reports(REPORTS)
-    chosen = plan.about(planned, ["krogstad4", "seeds-1", "unipc-2-bh2", "deis-tab1-released"], reports)
+    reports = plan.Reports(REPORTS)
+    chosen = plan.about(planned(), ["krogstad4", "seeds-1", "unipc-2-bh2", "deis-tab1-released"], reports)
     parts = {"rows", "stochastic", "solvers", "catalogue", "stability", "replay", "effects"}
     assert {task.part for task in chosen} >= parts
     assert {task.key for task in chosen if task.part == "replay"} == {"deis.json", "unipc.json"}
     with pytest.raises(ValueError, match="nothing is measured or proved of nosuch"):
-        plan.about(planned, ["krogstad4", "nosuch"], reports)
+        plan.about(planned(), ["krogstad4", "nosuch"], reports)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,14 @@ FILLED_IN = ("proved", "agreement")
 """Of a row, where reports are made: from other rows."""
 
 
+@cache
+def planned() -> dict[tuple[str, str], Any]:
+    return {(task.part, task.key): task for task in plan.tasks(False)}
+
+
 @pytest.mark.parametrize(("part", "key"), ROWS)
 def test_a_row_is_the_reported_one(part: str, key: str) -> None:
-    planned = {(task.part, task.key): task for task in plan.tasks(False)}
-    task = planned[part, key]
+    task = planned()[part, key]
     ((_, expected),) = plan.Reports(REPORTS).rows([task])
     found = json.loads(json.dumps(runner.run(task)))
     assert differences(found, {**expected, **{k: found[k] for k in FILLED_IN if k in found}}) == []
