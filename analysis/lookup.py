@@ -166,9 +166,8 @@ def check_name(text: str) -> None:
         return
     hint = nearest(split(text)[0], dict.fromkeys((*SOLVERS, *CATALOGUE)))
     raise UnknownTableau(
-        f"expected a listed solver, an entry of the catalogue (`semilinear list`), a .json file or "
-        f"FILE.py:function, got "
-        f"{text!r}{hint}"
+        "expected a listed solver, an entry of the catalogue (`semilinear list`), a .json file or "
+        f"FILE.py:function, got {text!r}{hint}"
     )
 
 

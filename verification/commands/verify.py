@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
         print_json(data)
     failures = [*proofs.failures(proved), *unexpected(data)]
     for failure in failures:
-        screen.print(f"[red]{failure}[/]", highlight=False)
+        screen.print(failure, style="red", markup=False, highlight=False)
     screen.print(_summary(data, proved), highlight=False)
     wrote = (
         f"wrote {', '.join(map(str, paths))}" if paths else f"no reports stand in {options.out}: none written"
