@@ -22,13 +22,15 @@ from semilinear.integrators.run.noise import per_sample
 from semilinear.verification.problems.mixtures import GaussianMixture
 from semilinear.verification.problems.named import golden_mixture, rotated_product
 
+from tests.slow import slow
+
 SDES = {"vp": sde.vp(), "sub-vp": sde.sub_vp(), "ve": sde.ve()}
 MIXTURE = golden_mixture()
 X = torch.tensor([[1.2, 1.4], [-1.9, 0.2], [2.1, -0.5]], dtype=torch.float64)
 TIGHT = Solve(1e-11, 1e-11, "DOP853")
 
 
-@pytest.mark.parametrize("name", SDES)
+@pytest.mark.parametrize("name", slow(SDES, lambda name: name != "ve"))
 def test_the_likelihood_with_the_true_terminal_density_is_the_mixtures(name: str) -> None:
     """log p_eps = log p_T(latent) + int div: what remains is the integration error."""
     process, t = SDES[name], 1e-5

@@ -400,7 +400,7 @@ def test_an_elementwise_plan_is_saved_and_loaded_exactly(tmp_path: Path, digits:
     assert load(tmp_path / "plan.json") == plan
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow(NAMES, lambda name: NAMES.index(name) % 3 > 0))
 def test_float64_plans_agree_with_fifty_digits(name: str) -> None:
     solver = make(name, statistics=EXACT)
     assert difference(plan_of(solver), plan_of(solver, digits=50)).value <= 1e-13

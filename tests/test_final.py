@@ -29,6 +29,8 @@ from semilinear.verification.studies.gaussian import StochasticExperiment
 from semilinear.verification.studies.ladders import settled
 from semilinear.verification.studies.own_statistics import on_experiment
 
+from tests.slow import slow
+
 VP = vp_linear()
 
 # --- the policies, against the rules of the releases written out again ---
@@ -207,7 +209,10 @@ def informative(top: int = 128) -> Experiment:
 
 @pytest.mark.parametrize(
     ("name", "released", "full"),
-    [("unipc-2-bh2", 2, 3), ("unipc-3-bh2-noise", 2, 3), ("dpm-solver-v3-2m-c3", 2, 3)],
+    slow(
+        [("unipc-2-bh2", 2, 3), ("unipc-3-bh2-noise", 2, 3), ("dpm-solver-v3-2m-c3", 2, 3)],
+        lambda case: "v3" in case[0],
+    ),
 )
 def test_what_is_proved_of_a_run_is_what_is_run(name: str, released: int, full: int) -> None:
     solver = on_experiment(name, informative())

@@ -45,7 +45,7 @@ def test_real_error_is_at_most_5_ulp(k: int, dtype: Any) -> None:
     assert max(ulps(k, float(a), float(v), dtype) for a, v in zip(z, phi(k, z))) <= 5
 
 
-@pytest.mark.parametrize("k", range(9))
+@pytest.mark.parametrize("k", slow(range(9), lambda k: k in (2, 3, 5, 6, 7)))
 def test_complex_error_is_at_most_5_ulp_on_the_disc_of_radius_10(k: int) -> None:
     rng = np.random.default_rng(k)
     radius, angle = 10 * np.sqrt(rng.random(60)), 2 * np.pi * rng.random(60)
