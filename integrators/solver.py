@@ -279,6 +279,7 @@ class Solver:
     noise_scale: what multiplies every noise weight, 1 where the law is that of the SDE (EDM's S_noise).
     final: how its release ends a run by default; full order where there is no such rule.
     rounding: within how much its coefficients are known; 0 where they are exact.
+    sde: schedule -> the form whose SDE is solved, where its own form is a release's approximation of that.
     """
 
     name: str
@@ -293,6 +294,7 @@ class Solver:
     noise_scale: Value = 1
     final: FinalPolicy = FULL
     rounding: float = 0.0
+    sde: FormOf | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.form):

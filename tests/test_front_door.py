@@ -151,9 +151,14 @@ def test_a_listed_solver_cannot_be_changed() -> None:
 
 
 def test_a_users_solver_is_judged_by_its_own_equation() -> None:
-    """Whose SDE a release approximates is known of listed names, not of objects that share one."""
+    """Whose SDE a release approximates is data of the solver, and hangs on no name."""
     mine = dataclasses.replace(sl.make("sde-dpm-solver++-2m"), name="er-sde-1-released")
     assert sl.measure(mine).verdict == "consistent"
+    steps = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+    for target in ("er-sde-2-released:points=10", "er-sde-2-released:points=10,scale=sde-3"):
+        released = sl.measure(target, StochasticExperiment(ladder=steps))
+        assert released.verdict == "lower", (target, str(released))
+    assert sl.measure("er-sde-2-corrected:scale=sde-3").verdict == "consistent"
 
 
 # --- proving ---

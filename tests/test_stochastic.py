@@ -211,7 +211,7 @@ ONE_OF_EACH_KIND = (
 )
 def test_solvers_have_the_orders_that_are_expected(expectation: Any) -> None:
     experiment = StochasticExperiment(ladder=LONG_LADDER) if expectation.long else EXPERIMENT
-    result = study(expectation.build(), experiment, form=expectation.sde)
+    result = study(expectation.build(), experiment)
     asserted = expectation.weak is not None or expectation.strong is not None
     assert StochasticMeasured(expectation, result).as_expected is (True if asserted else None)
     above = result.against(3)  # nothing is of weak order 3; a slope that still falls decides nothing
@@ -224,7 +224,7 @@ def test_the_third_moment_by_left_sums_has_strong_order_a_half_in_the_limit() ->
     """E^2 = (a h)^2 + b^2 h with b/a = 0.007: the slope leaves 1 from 500 steps on."""
     released = next(e for e in STOCHASTIC_EXPECTATIONS if e.solver == "er-sde-3-released")
     n = (128, 256, 512, 1024)
-    result = study(released.build(), StochasticExperiment(ladder=n), form=released.sde)
+    result = study(released.build(), StochasticExperiment(ladder=n))
     squares = [(p.error * p.n) ** 2 for p in result.strong.points]
     growth = np.diff(squares) / np.diff(n)
     assert growth[2] > 2e-7

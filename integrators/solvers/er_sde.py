@@ -111,9 +111,14 @@ def _solver(
     def form(schedule: Schedule) -> Form:
         return extended_reverse_sde(schedule, known, moments, clip)
 
+    def whole(schedule: Schedule) -> Form:
+        return extended_reverse_sde(schedule, known)
+
+    approximate = moments is not exact or clip > 0
     tag = "" if known == SDE_5 else f"-{known.name}"
     name, noisy = f"er-sde{tag}-{order}{suffix}", not known.deterministic
-    return Solver(name, form, Ramp(ramp), order, source, stochastic=noisy, paper=PAPER)
+    sde = whole if noisy and approximate else None
+    return Solver(name, form, Ramp(ramp), order, source, stochastic=noisy, paper=PAPER, sde=sde)
 
 
 LISTED: tuple[Callable[..., Solver], ...] = (

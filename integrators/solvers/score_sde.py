@@ -26,6 +26,7 @@ from ..diffusion.grids import Grid
 from ..diffusion.schedule import Schedule
 from ..diffusion.sde import Discretisation, Transition
 from ..forms.form import Form, Step
+from ..forms.reverse import sde_data_in_lambda
 from ..numerics import checks
 from ..numerics.arithmetic import Fn, Value, of
 from ..solver import Repeat, Solver
@@ -119,7 +120,8 @@ def _predictor(
     released: bool = False,
 ) -> Solver:
     name = f"score-sde-{'pf-' if ode else ''}{method}{'-released' if released else ''}"
-    return Solver(name, form, Repeat(FULL, FULL), 1, source, stochastic=not ode, paper=PAPER)
+    sde = None if ode else sde_data_in_lambda
+    return Solver(name, form, Repeat(FULL, FULL), 1, source, stochastic=not ode, paper=PAPER, sde=sde)
 
 
 # --- consistent with the plan's times ---

@@ -127,7 +127,7 @@ class StochasticTask:
         """What was measured, as JSON data (`StochasticMeasured.row`)."""
         long = self.expectation.long and self.long
         experiment = StochasticExperiment(ladder=LONG_STOCHASTIC_LADDER) if long else StochasticExperiment()
-        study = stochastic_study(self.expectation.build(), experiment, form=self.expectation.sde)
+        study = stochastic_study(self.expectation.build(), experiment)
         return StochasticMeasured(self.expectation, study, self.long).row()
 
 

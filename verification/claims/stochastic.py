@@ -10,11 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.forms.extended import extended_reverse_sde
-from semilinear.integrators.forms.form import Form, FormOf
-from semilinear.integrators.forms.noise_scale import SDE_5
-from semilinear.integrators.forms.reverse import sde_data_in_lambda
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import make
 
@@ -25,8 +20,7 @@ class StochasticExpectation:
 
     weak: None where the ladder ends before an order shows, or there is none, so that none is asserted.
     strong: None likewise, or where the noise is no SDE's path (weak is then the order of the marginals).
-    long: measured to 1536 steps.  sde: whose SDE is solved, where the solver's own form is a release's
-    approximation of it.
+    long: measured to 1536 steps.
     """
 
     solver: str
@@ -34,7 +28,6 @@ class StochasticExpectation:
     strong: float | None
     reason: str = ""
     long: bool = False
-    sde: FormOf | None = None
 
     def build(self) -> Solver:
         """The solver."""
@@ -71,15 +64,11 @@ HALF_D2 = "half the second difference makes the formula itself second order; and
 BIASED = "S_noise = 1.003 adds more noise than the step takes away: the marginals converge to another law"
 
 
-def _sde_5(schedule: Schedule) -> Form:
-    return extended_reverse_sde(schedule, SDE_5)
-
-
 def _er_sde() -> list[StochasticExpectation]:
-    rows = [StochasticExpectation("er-sde-1-released", 1, 1, CLIPPED, sde=_sde_5)]
+    rows = [StochasticExpectation("er-sde-1-released", 1, 1, CLIPPED)]
     rows += [
-        StochasticExpectation("er-sde-2-released", 1, 1, LEFT_SUMS, long=True, sde=_sde_5),
-        StochasticExpectation("er-sde-3-released", 1, None, HALF_ORDER, long=True, sde=_sde_5),
+        StochasticExpectation("er-sde-2-released", 1, 1, LEFT_SUMS, long=True),
+        StochasticExpectation("er-sde-3-released", 1, None, HALF_ORDER, long=True),
     ]
     rows += [StochasticExpectation(f"er-sde-{v}", 1, 1) for v in ("1", "reverse-sde-1")]
     rows += [StochasticExpectation(f"er-sde-{v}", 2, 1) for v in ("2-corrected", "reverse-sde-2-corrected")]
@@ -103,7 +92,7 @@ def _renoised() -> list[StochasticExpectation]:
 def _score_sde() -> list[StochasticExpectation]:
     """The kernels of Score-SDE on any grid: discretisations of the plain reverse SDE."""
     names = ("em", "reverse-diffusion", "ancestral-large", "ancestral-small")
-    return [StochasticExpectation(f"score-sde-{v}", 1, 1, sde=sde_data_in_lambda) for v in names]
+    return [StochasticExpectation(f"score-sde-{v}", 1, 1) for v in names]
 
 
 STATED: tuple[StochasticExpectation, ...] = (
@@ -140,8 +129,3 @@ UNMEASURED: dict[str, str] = {
     f"score-sde-{v}-released": ONE_GRID for v in ("em", "reverse-diffusion", "ancestral")
 }
 """Listed solvers whose orders are not measured, and why."""
-
-
-def sde_of(name: str) -> FormOf | None:
-    """Whose SDE a listed solver solves, where it is not its own form's."""
-    return next((e.sde for e in STATED if e.solver == name), None)

@@ -216,7 +216,7 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
 
 
 def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
-    from ..claims.stochastic import UNMEASURED, sde_of
+    from ..claims.stochastic import UNMEASURED
     from ..studies.gaussian import LONG_LADDER, StochasticExperiment, study
     from ..studies.records import stochastic_json
 
@@ -235,7 +235,7 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
         experiment = StochasticExperiment(schedule, grid, *limits, ladder=ladder, digits=options.digits)
         with progress_bar(f"running {solver.name}") as progress:
             final: Any = options.final or "released"
-            measured = study(solver, experiment, form=sde_of(solver.name), final=final, progress=progress)
+            measured = study(solver, experiment, final=final, progress=progress)
     except ValueError as error:
         raise UsageError(str(error)) from error
     measured = _judged(options, measured)
@@ -250,7 +250,6 @@ def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
 
 def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
     """A stochastic solver on a problem that is not Gaussian: coupled paths."""
-    from ..claims.stochastic import sde_of
     from ..problems.named import problem
     from ..studies.coupled import LADDER, LONG_LADDER, CoupledExperiment, study
     from ..studies.records import coupled_json
@@ -265,7 +264,7 @@ def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
         )
         with progress_bar(f"running {solver.name}") as progress:
             final: Any = options.final or "released"
-            measured = study(solver, experiment, form=sde_of(solver.name), final=final, progress=progress)
+            measured = study(solver, experiment, final=final, progress=progress)
     except ValueError as error:
         raise UsageError(str(error)) from error
     measured = _judged(options, measured)

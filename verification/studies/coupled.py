@@ -218,7 +218,7 @@ def study(
 ) -> CoupledStudy:
     """Measure the weak and strong orders of a solver with its own start, from the exact marginal.
 
-    form: whose SDE is solved, where it is not the solver's own form's.  final: how runs end, as in
+    form: whose SDE is solved; as in `gaussian.study` where absent.  final: how runs end, as in
     `compile_plan`; step counts below which the release ends at lower order are left out.  progress: called
     with (runs done, runs) on the way, the two of the reference among them.
     Raises TypeError for another kind of solver; ValueError for one that is not stochastic, or that goes back
@@ -230,7 +230,7 @@ def study(
     if solver.noising is not None:
         raise ValueError(f"solver {solver.name!r} goes back to a noisier time between steps: it has no path")
     e = CoupledExperiment() if experiment is None else experiment
-    sde = solver.form if form is None else form
+    sde = form or solver.sde or solver.form
     ladder = settled(e.ladder, solver, final)
     plans = [e.plan(solver, n, final) for n in ladder]
     exact = Solver("reference", sde, Ramp((adams(1), adams(2))), 2, "adams(2)", stochastic=True)

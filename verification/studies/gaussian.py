@@ -279,14 +279,14 @@ def study(
 
     A solver that goes back to a noisier time between steps has no SDE of its own: what is measured are its
     marginals, from the exact one at the start.  It has no strong order: "inconclusive".
-    form: whose SDE is solved, where it is not the solver's own form (a release with quirks of its own; the
-    reverse SDE, for an ancestral sampler from a point).  final: how runs end, as in `compile_plan`; step
-    counts below which the release ends at lower order are left out.  progress: called with (runs done, runs)
-    on the way.
+    form: whose SDE is solved; where absent that of `Solver.sde`, or of the solver's own form.  final: how
+    runs end, as in `compile_plan`; step counts below which the release ends at lower order are left out.
+    progress: called with (runs done, runs) on the way.
     Raises TypeError for another kind of solver, ValueError for a form that is no SDE's.
     """
     checks.instance("solver", solver, Solver)
     e = StochasticExperiment() if experiment is None else experiment
+    form = solver.sde if form is None else form
     marginal, on_path = solver.noising is not None and form is None, solver.noising is None
     law = e.law(solver.form if form is None else form)
     point = e.xp.number(e.data.start)

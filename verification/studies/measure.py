@@ -7,13 +7,11 @@ from typing import Any
 
 from semilinear.analysis.lookup import solver_of
 from semilinear.analysis.text.named_parts import solver_parameters
-from semilinear.integrators.forms.form import FormOf
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Start
 from semilinear.integrators.solver import FinalChoice, Solver
 
-from ..claims.stochastic import sde_of
 from . import coupled, flow, gaussian, sampler
 from .coupled import CoupledExperiment, CoupledStudy
 from .experiment import Experiment
@@ -68,8 +66,7 @@ def measure(
     else:
         if start != "own":
             raise ValueError(f"start must be 'own' for a stochastic solver, got {shown(start)}")
-        form = sde_of(target) if isinstance(target, str) else None
-        study = _stochastic(solver, where, form, final or "released", progress)
+        study = _stochastic(solver, where, final or "released", progress)
     return study if claimed is None else study.judged(claimed)
 
 
@@ -79,12 +76,12 @@ def standard_experiment() -> Experiment:
 
 
 def _stochastic(
-    solver: Solver, where: Any, form: FormOf | None, final: FinalChoice, progress: Progress | None
+    solver: Solver, where: Any, final: FinalChoice, progress: Progress | None
 ) -> StochasticStudy | CoupledStudy:
     if isinstance(where, StochasticExperiment):
-        return gaussian.study(solver, where, form=form, final=final, progress=progress)
+        return gaussian.study(solver, where, final=final, progress=progress)
     if isinstance(where, CoupledExperiment):
-        return coupled.study(solver, where, form=form, final=final, progress=progress)
+        return coupled.study(solver, where, final=final, progress=progress)
     raise TypeError(
         f"experiment must be an Experiment, StochasticExperiment or CoupledExperiment, got {shown(where)}"
     )
