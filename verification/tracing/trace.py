@@ -1,0 +1,310 @@
+"""A sampler as numbers: the rows of all states that it evaluates, and of its last.
+
+Row k of a `Trace` holds what the k-th evaluated state is made of: the start, the outputs of the calls before
+it, the noise.  Nothing is assumed of the sampler but that it is linear in these; `certify` holds the rows
+against a run on a model that is not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from semilinear.integrators.diffusion.prediction import conversion
+from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.plans.program import Evaluation, Plan, Row
+
+from ..targets.run import Sampler
+from .probe import Increments, Pair, Probe, Script
+
+Array = np.ndarray
+UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
+
+
+class NotLinearError(ValueError):
+    """A sampler that no rows describe.  kind: "evaluations" or "values"; evaluation: where it shows, or None."""
+
+    def __init__(self, kind: str, message: str, evaluation: int | None = None) -> None:
+        super().__init__(message)
+        self.kind, self.evaluation = kind, evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What a run computes, as coefficients.
+
+    schedule: whose frame the states are in.  prediction: of the outputs that the columns multiply.  times: at
+    which states are evaluated, in order, then that of the end.  grid: the times that the run was given.
+    rows: (evaluations + 1, 1 + evaluations + increments): of the evaluated states, then of the final one;
+    column 0 is the start, then the outputs, then the increments.  increments: the times of each, None where
+    the sampler says none.  unit: of rounding, of the numbers that the rows were computed in.
+    """
+
+    schedule: Schedule
+    prediction: str
+    times: tuple[float, ...]
+    grid: tuple[float, ...]
+    rows: Array
+    increments: tuple[Pair | None, ...] = ()
+    unit: float = UNITS[torch.float64]
+
+    @property
+    def nfe(self) -> int:
+        """Evaluations."""
+        return len(self.times) - 1
+
+    def predicting(self, prediction: str) -> Trace:
+        """The same run in another prediction: outputs m_k = p x_k + q m'_k, put in row by row.
+
+        Raises ValueError where one prediction does not give the other.
+        """
+        if prediction == self.prediction:
+            return self
+        rows = np.zeros_like(self.rows)
+        calls = self.nfe
+        p, q = np.empty(calls), np.empty(calls)
+        for k, t in enumerate(self.times[:-1]):
+            p[k], q[k] = _between(self.schedule, prediction, self.prediction, t)
+        for k, row in enumerate(self.rows):
+            rows[k, 0], rows[k, 1 + calls :] = row[0], row[1 + calls :]
+            outputs = row[1 : 1 + k]
+            rows[k] += (outputs * p[:k]) @ rows[:k]
+            rows[k, 1 : 1 + k] += outputs * q[:k]
+        return replace(self, prediction=prediction, rows=rows)
+
+    @cached_property
+    def size(self) -> Array:
+        """The largest coefficient of every column: what rounding is measured by."""
+        largest: Array = np.max(np.abs(self.rows), axis=0)
+        return largest
+
+
+def _between(schedule: Schedule, prediction: str, target: str, t: float) -> tuple[float, float]:
+    """(p, q) with target = p x + q m, m the prediction, for any two predictions."""
+    if target in ("eps", "x0"):
+        p, q = conversion(schedule, prediction, target, t)  # type: ignore[arg-type]
+        return float(p), float(q)
+    p, q = conversion(schedule, target, "eps", t)  # eps = p x + q target
+    if prediction == "eps":
+        return float(-p / q), float(1 / q)
+    a, b = conversion(schedule, prediction, "eps", t)
+    return float((a - p) / q), float(b / q)
+
+
+def trace(
+    sampler: Sampler,
+    schedule: Schedule,
+    times: Any,
+    *,
+    dtype: torch.dtype = torch.float64,
+    certify: bool = True,
+) -> Trace:
+    """Read a sampler off.
+
+    sampler: a function of a run (`targets.run.Run`).  times: of the grid, strictly monotone.  dtype: of the
+    states, float64 or float32: in which the sampler computes its coefficients is its own affair.
+    certify: hold the rows against a run on a nonlinear model, with random noise.
+    Raises NotLinearError (a ValueError) where the number of evaluations depends on the values, or where the
+    rows do not reproduce that run; TypeError for what is no sampler, ValueError for times or a dtype that
+    are none.
+    """
+    if not callable(sampler):
+        raise TypeError(f"sampler must be a function of a run, got {shown(sampler)}")
+    checks.instance("schedule", schedule, Schedule)
+    if dtype not in UNITS:
+        raise ValueError(f"dtype must be torch.float64 or torch.float32, got {shown(dtype)}")
+    grid = tuple(float(t) for t in times)
+    rehearsal = _nonlinear(sampler, schedule, grid, dtype, None)
+    script, increments = rehearsal.script, Increments.of(rehearsal.script.requests, _rho(schedule))
+    found = _read(sampler, schedule, grid, dtype, script, increments)
+    if certify:
+        worst, where = difference_from_run(found, sampler, increments)
+        if worst > tolerance(found):
+            raise NotLinearError("values", _says(found, worst, where), where)
+    return found
+
+
+def tolerance(found: Trace) -> float:
+    """Of the certificate: rounding of the rows and of the run, which grows with the number of evaluations."""
+    return 64 * found.unit * (found.nfe + 8)
+
+
+def _read(
+    sampler: Sampler,
+    schedule: Schedule,
+    grid: tuple[float, ...],
+    dtype: torch.dtype,
+    script: Script,
+    increments: Increments,
+) -> Trace:
+    calls, width = len(script.asked), 1 + len(script.asked) + len(increments.intervals)
+    asked = {prediction for prediction, _ in script.asked}
+    prediction = asked.pop() if len(asked) == 1 else "eps"
+
+    def unit(index: int, shape: tuple[int, ...] = ()) -> torch.Tensor:
+        vector = torch.zeros((1, 1, 1, width), dtype=dtype)
+        vector[..., index] = 1
+        return vector
+
+    def output(_: torch.Tensor, t: float, number: int) -> torch.Tensor:
+        if number >= calls:
+            raise NotLinearError("evaluations", _counts(calls, "more"))
+        return unit(1 + number)
+
+    def noise(number: int, shape: tuple[int, ...]) -> torch.Tensor:
+        if number >= len(increments.parts):
+            raise NotLinearError("evaluations", f"the number of draws depends on the values: {number + 1}")
+        total = torch.zeros((1, 1, 1, width), dtype=torch.float64)
+        for index, weight in increments.parts[number]:
+            total[..., 1 + calls + index] = weight
+        return total
+
+    probe = Probe(schedule, grid, unit(0), output, noise, prediction)
+    final = probe.end(sampler)
+    if len(probe.script.asked) != calls:
+        raise NotLinearError("evaluations", _counts(calls, len(probe.script.asked)))
+    states = [*probe.script.seen, final]
+    rows = np.stack([np.asarray(s.double().reshape(-1).numpy()) for s in states])
+    if not np.all(np.isfinite(rows)):
+        bad = int(np.argmin(np.all(np.isfinite(rows), axis=1)))
+        raise NotLinearError("values", f"the coefficients of state {bad} of {calls} are not finite", bad)
+    times = (*(t for _, t in script.asked), grid[-1])
+    return Trace(schedule, prediction, times, grid, rows, increments.intervals, UNITS[dtype])
+
+
+def _counts(calls: int, other: object) -> str:
+    return f"the number of evaluations depends on the values: {calls} on one model, {other} on another"
+
+
+# --- the certificate ---
+
+
+SHAPE = (2, 1, 2, 3)
+"""Of the states of a run on the nonlinear model: (batch, channels, height, width)."""
+
+
+def _normal(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng([7, seed]).standard_normal(shape))
+
+
+def _rho(schedule: Schedule) -> Any:
+    return lambda t: float(schedule.rho(t))
+
+
+def _response(schedule: Schedule) -> Any:
+    """A noise prediction that is not linear and couples the components, of the size of noise."""
+
+    def eps(x: torch.Tensor, t: float, _: int) -> torch.Tensor:
+        size = math.hypot(float(schedule.alpha(t)), float(schedule.sigma(t)))
+        y = x.double() / size
+        return (torch.tanh(y) + 0.3 * torch.sin(2 * y.roll(1, -1)) + 0.1).to(x.dtype)
+
+    return eps
+
+
+def start(schedule: Schedule, t: float, dtype: torch.dtype) -> torch.Tensor:
+    """Random states at a time, of the size of the marginal's."""
+    size = math.hypot(float(schedule.alpha(t)), float(schedule.sigma(t)))
+    return (size * _normal(0, SHAPE)).to(dtype)
+
+
+def _nonlinear(
+    sampler: Sampler,
+    schedule: Schedule,
+    grid: tuple[float, ...],
+    dtype: torch.dtype,
+    increments: Increments | None,
+) -> Probe:
+    def noise(number: int, shape: tuple[int, ...]) -> torch.Tensor:
+        if increments is None or number >= len(increments.parts):
+            return _normal(1000 + number, shape)
+        return sum(  # type: ignore[return-value]
+            (w * _normal(1000 + i, shape) for i, w in increments.parts[number]), torch.zeros(shape)
+        )
+
+    probe = Probe(schedule, grid, start(schedule, grid[0], dtype), _response(schedule), noise)
+    probe.final = probe.end(sampler)  # type: ignore[attr-defined]
+    return probe
+
+
+def difference_from_run(found: Trace, sampler: Sampler, increments: Increments) -> tuple[float, int | None]:
+    """The largest relative difference between the states of a run on a nonlinear model and what the rows make
+    of its start, outputs and noise; and the evaluation at which the first difference above rounding shows.
+    """
+    dtype = torch.float32 if found.unit > 1e-10 else torch.float64
+    run = _nonlinear(sampler, found.schedule, found.grid, dtype, increments)
+    if len(run.script.asked) != found.nfe:
+        raise NotLinearError("evaluations", _counts(found.nfe, len(run.script.asked)))
+    states = [*run.script.seen, run.final]  # type: ignore[attr-defined]
+    eps, respond = "eps", _response(found.schedule)
+    basis = [start(found.schedule, found.grid[0], dtype).double()]
+    from semilinear.integrators.diffusion.prediction import convert
+
+    for (_, t), x in zip(run.script.asked, run.script.seen, strict=True):
+        model = convert(found.schedule, lambda y, s: respond(y, s, 0), eps, found.prediction)
+        basis.append(model(x.double(), t).double())
+    basis += [_normal(1000 + i, SHAPE) for i in range(len(found.increments))]
+    stacked = torch.stack([b.reshape(-1) for b in basis]).numpy()
+    made = found.rows @ stacked
+    scale = np.abs(found.rows) @ np.abs(stacked)
+    theirs = np.stack([np.asarray(s.double().reshape(-1).numpy()) for s in states])
+    if theirs.shape != made.shape:
+        raise NotLinearError("values", f"states change their shape: {tuple(states[-1].shape)} from {SHAPE}")
+    error = np.max(np.abs(made - theirs) / np.max(scale, axis=1, keepdims=True), axis=1)
+    error = np.where(np.isfinite(error), error, np.inf)
+    bad = np.flatnonzero(error > tolerance(found))
+    return float(np.max(error)), (int(bad[0]) if len(bad) else None)
+
+
+def _says(found: Trace, worst: float, where: int | None) -> str:
+    place = "the final state" if where == found.nfe else f"the state of evaluation {where} of {found.nfe}"
+    return f"on a nonlinear model {place} differs from its row by {worst:.1e}, relative"
+
+
+# --- plans ---
+
+
+def of_plan(plan: Plan, schedule: Schedule) -> Trace:
+    """The rows of a plan with one input.  Raises ValueError for more inputs or elementwise coefficients."""
+    if len(plan.inputs) != 1 or plan.arrays:
+        raise ValueError(f"plan must have one input and scalar coefficients, got {plan.solver}")
+    operations = [op for step in plan.steps for op in step.operations]
+    evaluations = [op for op in operations if isinstance(op, Evaluation)]
+    calls = len(evaluations)
+    draws = 1 + max((i for op in operations if isinstance(op, Row) for i, _ in op.noise), default=-1)
+    width = 1 + calls + draws
+    values: dict[int, Array] = {0: np.eye(1, width)[0]}
+    rows, times = [], []
+    for op in operations:
+        if isinstance(op, Evaluation):
+            rows.append(values[2 * op.state])
+            times.append(float(op.t))
+            values[2 * op.state + 1] = np.eye(1, width, len(rows))[0]
+            continue
+        if op.constant is not None:
+            raise ValueError(f"plan must be linear, got a constant in {plan.solver}")
+        total = sum((float(c) * values[key] for key, c in op.keyed), np.zeros(width))
+        for i, weight in op.noise:
+            total[1 + calls + i] += float(weight)
+        values[2 * op.state] = total
+    rows.append(values[2 * plan.steps[-1].output])
+    grid = tuple(float(t) for t in plan.times)
+    end = plan.steps[-1].t1
+    pairs = (
+        tuple(None if pair is None else (float(pair[0]), float(pair[1])) for pair in plan.increments[:draws])
+        or (None,) * draws
+    )
+    return Trace(
+        schedule,
+        plan.prediction,
+        (*times, grid[-1] if end is None else float(end)),
+        grid,
+        np.stack(rows),
+        pairs,
+    )
