@@ -18,7 +18,7 @@ import torch
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 
-from ..targets.draws import taken_over
+from ..targets.draws import TakenOver
 from ..targets.run import Sampler
 
 Pair = tuple[float, float]
@@ -136,6 +136,6 @@ class Probe(int):
 
     def end(self, sampler: Sampler) -> torch.Tensor:
         """The final states of a sampler; what it draws from torch itself is taken over."""
-        with torch.no_grad(), taken_over(lambda shape, dtype, _: self._drawn(None, shape, dtype)):
+        with torch.no_grad(), TakenOver(lambda like: self._drawn(None, tuple(like.shape), like.dtype)):
             given = sampler(self)
         return given[0] if isinstance(given, tuple) else given
