@@ -54,15 +54,16 @@ def compare(a: Trace, b: Trace, bound: float | None = None) -> Difference:
         raise ValueError("traces must be of one schedule and grid to be compared")
     bound = bound or (SAME if max(a.unit, b.unit) < 1e-10 else ROUNDED)
     if a.nfe != b.nfe:
-        first = next(
+        where = next(
             (k for k, (s, t) in enumerate(zip(a.times, b.times, strict=False)) if not _close(s, t)), 0
         )
-        return Difference(float("inf"), bound, first, f"{a.nfe} evaluations against {b.nfe}")
+        return Difference(float("inf"), bound, where, f"{a.nfe} evaluations against {b.nfe}")
     for k, (s, t) in enumerate(zip(a.times, b.times, strict=True)):
         if not _close(s, t):
             return Difference(float("inf"), bound, k, f"evaluation {k} at t = {s:.6g} against {t:.6g}")
     b = b.predicting(a.prediction)
-    calls, worst, first, what = a.nfe, 0.0, None, ""
+    calls, worst, what = a.nfe, 0.0, ""
+    first: int | None = None
     for k in range(calls + 1):
         own, other = a.rows[k, : 1 + calls], b.rows[k, : 1 + calls]
         size = max(float(np.max(np.abs(own))), float(np.max(np.abs(other))))

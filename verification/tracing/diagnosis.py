@@ -11,6 +11,7 @@ The prediction and the variable in which the most moments are right, over all st
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -152,6 +153,7 @@ class Moment:
 
     @property
     def state(self) -> State:
+        """How the moment stands to what it must be."""
         deviations = [abs(q - 1) for q in self.quotients]
         if max(deviations) <= self.error:
             return "right"
@@ -220,7 +222,7 @@ def diagnose(traced: Callable[[int], Trace], counts: tuple[int, int, int] = (20,
     traced: the number of steps -> its trace, on grids of one family.  counts: each twice the one before.
     Raises ValueError for other counts, and for a sampler without any row that a form describes.
     """
-    if len(counts) != 3 or any(b != 2 * a for a, b in zip(counts, counts[1:], strict=False)):
+    if len(counts) != 3 or any(b != 2 * a for a, b in itertools.pairwise(counts)):
         raise ValueError(f"counts must be three, each twice the one before, got {counts}")
     traces = [traced(n) for n in counts]
     finest = suited(traces[-1])

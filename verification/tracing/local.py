@@ -87,27 +87,28 @@ class Steps:
         usual = max(kinds, key=kinds.count)
         return kinds.index(usual)
 
-    def formula(self, solver: str = "traced") -> Plan:
+    def formula(self, solver: str = "traced", until: float | None = None) -> Plan:
         """The same from exact values: the states before the first step that runs the usual formula are inputs.
 
-        Raises ValueError where steps are not separate, or where the formula uses outputs at states inside of
-        the start's steps, which are on no solution.
+        until: a time of a step at which to end, before steps that a release lowers.
+        Raises ValueError where steps are not separate, where none ends at that time, or where the formula
+        uses states inside of the start's steps, which are on no solution.
         """
         times = [self.times[c] for c in self.cuts]
         if not _monotone(times):
             raise ValueError("no exact start: times go back between the steps")
-        given = set(self.cuts[: self.start + 1])
+        last = len(times) - 1 if until is None else _place(times, until)
+        if last <= self.start:
+            raise ValueError(f"no exact start: the start takes {self.start} steps of {last}")
         first = self.cuts[self.start]
-        used = {call for local in self.locals if local.state > first for call, _ in local.outputs}
-        based = {local.base for local in self.locals if local.state > first}
-        inner = {self.evaluated[call] for call in used if self.evaluated[call] < first} | {
-            base for base in based if base < first
+        later = [local for local in self.locals if local.state > first]
+        read = {self.evaluated[call] for local in later for call, _ in local.outputs} | {
+            local.base for local in later
         }
-        if not inner <= given:
-            raise ValueError(
-                f"no exact start: the formula uses states inside of its start: {sorted(inner - given)}"
-            )
-        return self._plan(solver, self.cuts, self.start)
+        inner = sorted(state for state in read - set(self.cuts) if state < first)
+        if inner:
+            raise ValueError(f"no exact start: the formula uses states inside of its start, {inner}")
+        return self._plan(solver, self.cuts[: last + 1], self.start)
 
     def _kind(self, a: int, b: int) -> tuple[object, ...]:
         """Which formula the step between two states runs."""
@@ -155,6 +156,14 @@ class Steps:
             terms.append(("x", number[local.base], local.ratio))
         terms += [("m", number[self.evaluated[call]], c) for call, c in local.outputs]
         return Row(number[local.state], tuple(terms), local.noise)
+
+
+def _place(times: Sequence[float], t: float) -> int:
+    """Where a time stands among those of the steps."""
+    for index, time in enumerate(times):
+        if abs(time - t) <= 1e-9 * abs(t):
+            return index
+    raise ValueError(f"no exact start: no step ends at t = {t:.6g}")
 
 
 def _monotone(times: Sequence[float]) -> bool:

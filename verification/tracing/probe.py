@@ -121,7 +121,8 @@ class Probe(int):
             answer = convert(
                 self.schedule, lambda y, s: self._outputs(y, time, number), self._prediction, prediction
             )
-            return answer(x, time).to(x.dtype)
+            output: torch.Tensor = answer(x, time)
+            return output.to(x.dtype)
 
         return asked
 
@@ -138,4 +139,5 @@ class Probe(int):
         """The final states of a sampler; what it draws from torch itself is taken over."""
         with torch.no_grad(), TakenOver(lambda like: self._drawn(None, tuple(like.shape), like.dtype)):
             given = sampler(self)
-        return given[0] if isinstance(given, tuple) else given
+        final: torch.Tensor = given[0] if isinstance(given, tuple) else given
+        return final
