@@ -46,7 +46,7 @@ class TakenOver(TorchFunctionMode):
 
     def _normal(self, mean: Any = 0.0, std: Any = 1.0, size: Any = (), **options: Any) -> torch.Tensor:
         parts = [torch.as_tensor(v) for v in (mean, std)]
-        shape = size or torch.broadcast_tensors(*parts)[0].shape
+        shape = size or (parts[0] + parts[1]).shape
         tensors = [v for v in (mean, std) if isinstance(v, torch.Tensor)]
         place = _placed(options) if not tensors else {"dtype": tensors[0].dtype, "device": tensors[0].device}
         drawn: torch.Tensor = mean + std * self.source(torch.empty(shape, **place))

@@ -42,10 +42,13 @@ def batched(sampler: Sampler, scene: Scene) -> float:
 
 
 def mixed(sampler: Sampler, scene: Scene) -> float:
-    """How far a run with all components in the other order is from the run in the other order."""
-    turned = replace(scene, flipped=not scene.flipped).run(sampler)
-    states = turned.states.reshape(len(turned.states), -1, scene.start().shape[-1])[..., ::-1]
-    return apart(scene.run(sampler), Witness(turned.script, states.reshape(turned.states.shape)))
+    """How far the first components of all samples are from what they are without the others, on a model that
+    does not couple them.
+    """
+    each = replace(scene, coupled=False)
+    together, alone = each.run(sampler), replace(each, columns=1).run(sampler)
+    first = together.states.reshape(len(together.states), -1, scene.columns)[..., 0]
+    return apart(alone, Witness(together.script, first))
 
 
 def reason(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearError) -> str:

@@ -88,7 +88,7 @@ class Steps:
         return kinds.index(usual)
 
     def formula(self, solver: str = "traced", until: float | None = None) -> Plan:
-        """The same from exact values: the states before the first step that runs the usual formula are inputs.
+        """The same from exact values: the states before the first step of the usual formula are inputs.
 
         until: a time of a step at which to end, before steps that a release lowers.
         Raises ValueError where steps are not separate, where none ends at that time, or where the formula

@@ -31,7 +31,8 @@ class Witness:
 
 
 def _normal(seed: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng([7, seed]).standard_normal(SHAPE))
+    """Numbers that every precision holds, so that draws in a coarser one than the states' are the same."""
+    return torch.from_numpy(np.random.default_rng([7, seed]).standard_normal(SHAPE)).bfloat16().double()
 
 
 def _size(schedule: Schedule, t: float) -> float:
@@ -43,8 +44,8 @@ class Scene:
     """What runs are made on.
 
     scale: of start, outputs and noise together; small ones pass below every bound at which values are
-    clipped, large ones reach it.  sample: one of the batch alone, None for all of them.  flipped: with the
-    components of every sample the other way round, in the model too.
+    clipped, large ones reach it.  sample: one of the batch alone, None for all of them.  columns: how many
+    of each sample's there are.  coupled: whether the model couples components.
     """
 
     schedule: Schedule
@@ -52,7 +53,8 @@ class Scene:
     dtype: torch.dtype
     scale: float = 1.0
     sample: int | None = None
-    flipped: bool = False
+    columns: int = SHAPE[-1]
+    coupled: bool = True
 
     def start(self) -> torch.Tensor:
         """Random states of the size of the marginal's."""
@@ -64,22 +66,20 @@ class Scene:
 
     def model(self, x: torch.Tensor, t: float) -> torch.Tensor:
         """The noise prediction."""
-        y = self._turned(x.double()) / (self.scale * _size(self.schedule, t))
-        noise = torch.tanh(y) + 0.3 * torch.sin(2 * y.roll(1, -1)) + 0.1
-        return self._turned(self.scale * noise).to(x.dtype)
+        y = x.double() / (self.scale * _size(self.schedule, t))
+        noise = torch.tanh(y) + 0.3 * torch.sin(2 * (y.roll(1, -1) if self.coupled else y)) + 0.1
+        return self.scale * noise.to(x.dtype)
 
     def predicting(self, prediction: str) -> Model:
         """The model in another prediction."""
         return convert(self.schedule, self.model, "eps", prediction)
 
     def _chosen(self, values: torch.Tensor) -> torch.Tensor:
-        return self._turned(values if self.sample is None else values[self.sample : self.sample + 1])
-
-    def _turned(self, values: torch.Tensor) -> torch.Tensor:
-        return values.flip(-1) if self.flipped else values
+        kept = values if self.sample is None else values[self.sample : self.sample + 1]
+        return kept[..., : self.columns]
 
     def run(self, sampler: Sampler, increments: Increments | None = None) -> Witness:
-        """A run.  increments: of which the requests are made; without them every request is one of its own."""
+        """A run.  increments: of which requests are made; without them every request is one of its own."""
 
         def noise(number: int, shape: tuple[int, ...]) -> torch.Tensor:
             if increments is None or number >= len(increments.parts):
