@@ -172,7 +172,7 @@ def _monotone(times: Sequence[float]) -> bool:
 
 
 def steps_of(trace: Trace) -> Steps:
-    """The local rows of a trace: each from the base that leaves the fewest outputs and increments.
+    """The local rows of a trace: each from the base that leaves the fewest outputs.
 
     Of bases that leave as many, one at another time than the state's own, at a time of the grid, and then the
     latest is taken.
@@ -190,7 +190,7 @@ def steps_of(trace: Trace) -> Steps:
         best: tuple[tuple[int, bool, bool, int], Local] | None = None
         for base in range(state - 1, max(state - 1 - REACH, -1), -1):
             local = _from(trace, states, state, base, before[base])
-            rank = (local.width, times[base] == times[state], times[base] not in grid, -base)
+            rank = (len(local.outputs), times[base] == times[state], times[base] not in grid, -base)
             if best is None or rank < best[0]:
                 best = rank, local
         assert best is not None
