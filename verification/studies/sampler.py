@@ -21,10 +21,10 @@ from semilinear.integrators.numerics.arithmetic import Value
 from semilinear.integrators.numerics.messages import shown
 from torch.overrides import TorchFunctionMode
 
-from .experiment import UNITS
 from .findings import precision
 from .gaussian import Response, StochasticExperiment, StochasticStudy
 from .progress import Progress, counted
+from .setup import UNITS
 
 AGREES = 1e-6
 """Relative difference of a sample with random draws from the sum of its parts; more below float32."""
@@ -48,7 +48,7 @@ class NoisyRun(int):
         """x: (batch, d); noise: a function of a tensor."""
         run = super().__new__(cls, n)
         run.x, run.noise, run.calls, run._model = x, noise, 0, experiment.model
-        run.times = tuple(experiment.grid(experiment.schedule, *experiment.times, n))
+        run.times = experiment.nodes(n)
         return run
 
     def model(self, x: Any, t: Any) -> Any:
