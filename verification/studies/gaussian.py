@@ -299,8 +299,8 @@ def study(
     for n in counted(ladder, progress):
         plan = e.plan(solver, n, final)
         response = respond(plan, e.model, start)
-        strong = strong_error(law, plan, response) if on_path else np.full(len(start), np.inf)
-        errors.append(exact.errors(response) | {"strong": strong})
+        apart = strong_error(law, plan, response) if on_path else np.full(len(start), np.inf)
+        errors.append(exact.errors(response) | {"strong": apart})
         floors.append(e.floor(n, exact))
         nfe.append(plan.nfe)
     found, none = estimates(ladder, errors, floors, known_floors=True)
