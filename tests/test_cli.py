@@ -381,8 +381,10 @@ def test_defaults_in_multiprecision_are_small() -> None:
     from semilinear.verification.commands.cli import _parser
     from semilinear.verification.commands.order_setting import experiment_of
 
+    ddim = make("ddim")
     for extra, batch, top in (([], 64, 512), (["--digits", "30"], 4, 128)):
-        e = experiment_of(_parser().parse_args(["order", "ddim", "--problem", "mixture-1d", *extra]))
+        options = _parser().parse_args(["order", "ddim", "--problem", "mixture-1d", *extra])
+        e: Any = experiment_of(options, ddim)
         assert (e.batch, e.ladder[-1], e.digits) == (batch, top, 30 if extra else None)
 
 
