@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 
-class _Proxy:
+class Proxy:
     """A module with some of its names replaced."""
 
     def __init__(self, module: Any, replaced: Mapping[str, Any]) -> None:
@@ -53,8 +53,8 @@ def widened(
     """
     wide = {"float32": torch.float64} if exact else {}
     names = {
-        "torch": _Proxy(torch, wide),
-        "np": _Proxy(np, {key: np.float64 for key in wide} | dict(numpy or {})),
+        "torch": Proxy(torch, wide),
+        "np": Proxy(np, dict.fromkeys(wide, np.float64) | dict(numpy or {})),
     }
     default = torch.get_default_dtype()
     if exact:

@@ -8,12 +8,9 @@ the same convention; they find the noise levels at `model.inner_model.model_samp
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -22,6 +19,7 @@ from semilinear.integrators.numerics.constructors import refuse_unknown
 
 from .arithmetic import widened
 from .frames import Frame
+from .loading import alone
 from .run import Run, Sampler
 
 GIVEN = ("model", "x", "sigmas", "sigma_min", "sigma_max", "n", "extra_args", "callback", "disable")
@@ -86,37 +84,10 @@ def _noise(frame: Frame, like: Any) -> Callable[..., Any]:
 
 
 def release() -> ModuleType:
-    """`k_diffusion.sampling` alone: the package's __init__ imports training code and image libraries.
-
-    Raises ModuleNotFoundError where k-diffusion or what its sampling needs is not installed.
-    """
-    name = "k_diffusion.sampling"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec("k_diffusion")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("k_diffusion is not installed", name="k_diffusion")
-    path = Path(spec.submodule_search_locations[0]) / "sampling.py"
-    found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None:
-        raise ModuleNotFoundError(f"{path} cannot be read", name=name)
-    module = importlib.util.module_from_spec(found)
-    stubs = {"k_diffusion": ModuleType("k_diffusion"), "k_diffusion.utils": ModuleType("k_diffusion.utils")}
-    stubs["k_diffusion.utils"].append_dims = append_dims  # type: ignore[attr-defined]
-    stubs["k_diffusion"].utils = stubs["k_diffusion.utils"]  # type: ignore[attr-defined]
-    before = {key: sys.modules[key] for key in stubs if key in sys.modules}
-    sys.modules.update(stubs)
-    try:
-        sys.modules[name] = module
-        found.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    finally:
-        for key in stubs:
-            del sys.modules[key]
-        sys.modules.update(before)
-    return module
+    """`k_diffusion.sampling` alone.  Raises ModuleNotFoundError where it, or what it needs, is not there."""
+    utils = ModuleType("k_diffusion.utils")
+    utils.append_dims = append_dims  # type: ignore[attr-defined]
+    return alone("k_diffusion.sampling", {"k_diffusion.utils": utils})
 
 
 def append_dims(x: Any, target: int) -> Any:
