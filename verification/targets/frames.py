@@ -1,0 +1,111 @@
+"""The frames that foreign samplers keep their states in, and the times of the noise levels that they name.
+
+Whatever the schedule, x = alpha x_0 + sigma eps is a multiple of y = a x_0 + s eps with the same
+rho = s/a = sigma/alpha:
+
+| frame  | a                | s                |
+|--------|------------------|------------------|
+| "ve"   | 1                | rho              |
+| "vp"   | 1/sqrt(1+rho^2)  | rho/sqrt(1+rho^2)|
+| "flow" | 1/(1 + rho)      | rho/(1 + rho)    |
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import Any, Literal
+
+import torch
+
+from .run import Run
+
+Name = Literal["ve", "vp", "flow"]
+SIZE = {
+    "ve": lambda rho: 1.0,
+    "vp": lambda rho: math.hypot(1.0, rho),
+    "flow": lambda rho: 1.0 + rho,
+}
+"""1/a of every frame, from rho."""
+NEAR = 64
+"""Units of rounding within which two noise levels are one: samplers go through logarithms and back."""
+
+
+class Levels:
+    """The noise levels of a run: rho of its grid, and the time of any level that a sampler names.
+
+    A level within rounding of one that was named before, or of the grid, is that one: so a sampler is asked
+    for at the grid's own times, and the increments of neighbouring steps meet.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.schedule = run.schedule
+        self.grid = tuple(float(run.schedule.rho(float(t))) for t in run.times)
+        known = sorted(zip(self.grid, (float(t) for t in run.times), strict=True))
+        self._rhos, self._times = [list(part) for part in zip(*known, strict=True)]
+
+    def time(self, rho: Any) -> float:
+        """The time at which sigma/alpha is rho: a number, or a tensor of which the first entry counts.
+
+        Raises ValueError for a level that the schedule does not reach.
+        """
+        unit = torch.finfo(torch.float64).eps
+        if isinstance(rho, torch.Tensor):
+            unit = torch.finfo(rho.dtype).eps
+            rho = rho.reshape(-1)[0]
+        value = float(rho)
+        place = bisect.bisect_left(self._rhos, value)
+        for near in (place - 1, place):
+            if 0 <= near < len(self._rhos) and abs(self._rhos[near] - value) <= NEAR * unit * value:
+                return self._times[near]
+        time = float(self.schedule.t_of_rho(value))
+        self._rhos.insert(place, value)
+        self._times.insert(place, time)
+        return time
+
+
+class Frame:
+    """States y of one frame, and the model that is asked at them.
+
+    rho is given as a number or as a tensor of which the first entry counts.
+    """
+
+    def __init__(self, run: Run, name: Name, levels: Levels | None = None) -> None:
+        self.run, self.name = run, name
+        self.levels = Levels(run) if levels is None else levels
+
+    def scale(self, t: float) -> float:
+        """y/x at a time."""
+        rho = float(self.run.schedule.rho(t))
+        return 1.0 / (SIZE[self.name](rho) * float(self.run.schedule.alpha(t)))
+
+    def enter(self) -> Any:
+        """The run's states at its start, in this frame."""
+        return self.run.x * self.scale(float(self.run.times[0]))
+
+    def leave(self, y: Any, t: float | None = None) -> Any:
+        """States of this frame at the run's end, or at another time, in that of the schedule."""
+        return y / self.scale(float(self.run.times[-1]) if t is None else t)
+
+    def predict(self, prediction: str, y: Any, rho: Any) -> Any:
+        """The model at a state: "eps", "x0", "v" = a eps - s x_0, or "velocity" = eps - x_0.
+
+        The run is asked for the prediction itself, a multiple of it, or where a velocity belongs to another
+        path for data.
+        """
+        t = self.levels.time(rho)
+        c = self.scale(t)
+        x = y / c
+        if prediction == "v":
+            return self.run.predict("v")(x, t) * c
+        if prediction != "velocity":
+            return self.run.predict(prediction)(x, t)
+        if self.run.schedule.kind == "rectified-flow":
+            return self.run.predict("flow")(x, t)
+        r = float(self.run.schedule.rho(t))
+        eps_and_x0 = y * SIZE[self.name](r)  # = x_0 + rho eps
+        return (eps_and_x0 - (1 + r) * self.run.predict("x0")(x, t)) / r
+
+    def increment(self, rho0: Any, rho1: Any, like: Any) -> Any:
+        """The run's increment between two noise levels."""
+        return self.run.increment(self.levels.time(rho0), self.levels.time(rho1), like)

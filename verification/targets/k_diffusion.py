@@ -1,0 +1,113 @@
+"""k-diffusion's convention: `sampler(model, x, sigmas, ..)`, states x/alpha, the model a denoiser.
+
+The denoiser is told sigma as a tensor of shape (batch,).  Samplers that ask for `sigma_min` and `sigma_max`
+(`sample_dpm_fast`, `sample_dpm_adaptive`) are given the grid's ends, and `n`, their evaluations, as its number
+of steps.  A `noise_sampler` gets the increments between the levels that it names.  ComfyUI's samplers are of
+the same convention; they find the noise levels at `model.inner_model.model_sampling`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+from semilinear.integrators.numerics.constructors import refuse_unknown
+
+from .arithmetic import widened
+from .frames import Frame
+from .loading import alone
+from .run import Run, Sampler
+
+GIVEN = ("model", "x", "sigmas", "sigma_min", "sigma_max", "n", "extra_args", "callback", "disable")
+"""Parameters that the convention fills."""
+
+
+class Denoiser:
+    """What such a sampler calls: denoiser(y, sigma) -> data, and the levels of ComfyUI's models."""
+
+    def __init__(self, frame: Frame) -> None:
+        self.frame = frame
+        ends = sorted(torch.tensor(frame.levels.grid, dtype=torch.float64))
+        levels = SimpleNamespace(
+            sigma_min=ends[0],
+            sigma_max=ends[-1],
+            sigma=lambda t: (4 * torch.as_tensor(t)).exp(),
+            timestep=lambda sigma: 0.25 * torch.as_tensor(sigma).log(),
+        )
+        self.inner_model = SimpleNamespace(model_sampling=levels, inner_model=None)
+
+    def __call__(self, y: Any, sigma: Any, **_: Any) -> Any:
+        return self.frame.predict("x0", y, sigma)
+
+
+def sampler(
+    function: Callable[..., Any], settings: Mapping[str, Any] | None = None, *, exact: bool = True
+) -> Sampler:
+    """A function of this convention as a sampler of runs.
+
+    settings: its further parameters (`s_churn`, `eta`, `order`, ..).  exact: tensors that it makes of Python
+    numbers are float64.  Raises ValueError for settings that it does not take, and for a function that takes
+    neither `sigmas` nor `sigma_min` and `sigma_max`.
+    """
+    taken = inspect.signature(function).parameters
+    own = {key: p for key, p in taken.items() if key not in (*GIVEN, "noise_sampler")}
+    settings = dict(settings or {})
+    refuse_unknown(f"function {function.__name__}", settings, own)
+    if "sigmas" not in taken and not {"sigma_min", "sigma_max"} <= set(taken):
+        raise ValueError(
+            f"function must take sigmas, or sigma_min and sigma_max, got {function.__name__}({', '.join(taken)})"
+        )
+
+    def sample(run: Run) -> Any:
+        frame = Frame(run, "ve")
+        sigmas = torch.tensor(frame.levels.grid, dtype=torch.float64 if exact else run.x.dtype)
+        given: dict[str, Any] = (
+            {"sigmas": sigmas, "n": int(run)}
+            if "sigmas" in taken
+            else {"sigma_min": min(frame.levels.grid), "sigma_max": max(frame.levels.grid), "n": int(run)}
+        )
+        given |= {"disable": True, "noise_sampler": _noise(frame, run.x)}
+        given = {key: value for key, value in given.items() if key in taken}
+        with widened(sys.modules.get(function.__module__), exact):
+            final = function(Denoiser(frame), frame.enter(), **given, **settings)
+        return frame.leave(final)
+
+    return sample
+
+
+def _noise(frame: Frame, like: Any) -> Callable[..., Any]:
+    return lambda sigma, sigma_next: frame.increment(sigma, sigma_next, like)
+
+
+def release() -> ModuleType:
+    """`k_diffusion.sampling` alone.  Raises ModuleNotFoundError where it, or what it needs, is not there."""
+    utils = ModuleType("k_diffusion.utils")
+    utils.append_dims = append_dims  # type: ignore[attr-defined]
+    return alone("k_diffusion.sampling", {"k_diffusion.utils": utils})
+
+
+def append_dims(x: Any, target: int) -> Any:
+    """A tensor with axes of length 1 appended up to a number of them, as `k_diffusion.utils` has it."""
+    return x[(...,) + (None,) * (target - x.ndim)]
+
+
+CLAIMED: dict[str, int] = {
+    "sample_euler": 1,
+    "sample_euler_ancestral": 1,
+    "sample_heun": 2,
+    "sample_dpm_2": 2,
+    "sample_dpm_2_ancestral": 2,
+    "sample_lms": 4,
+    "sample_dpm_fast": 3,
+    "sample_dpm_adaptive": 3,
+    "sample_dpmpp_2s_ancestral": 2,
+    "sample_dpmpp_sde": 2,
+    "sample_dpmpp_2m": 2,
+    "sample_dpmpp_2m_sde": 2,
+    "sample_dpmpp_3m_sde": 3,
+}
+"""Orders by the names that the release gives: "Heun", "DPM-Solver++(2M)", "second-order steps", order=4."""
