@@ -85,6 +85,7 @@ HEAVY = {"torch", "sympy", "numpy", "scipy"}
         (["order", "nosuch"], {"torch"}),
         (["order", "ddim", "--schedule", "vp"], {"torch"}),
         (["list", "--of", "grids"], {"torch"}),
+        (["list"], {"torch", "rich.progress", "concurrent.futures"}),
     ],
 )
 def test_help_and_refusals_import_no_more_than_they_need(arguments: list[str], unused: set[str]) -> None:
