@@ -133,6 +133,7 @@ class Doubled:
 
     number: int
     part: ClassVar[str] = "rows"
+    names: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def key(self) -> str:
@@ -216,6 +217,19 @@ def test_the_fingerprint_is_that_of_source_and_packages(monkeypatch: Any) -> Non
 def test_tasks_have_keys_of_their_own() -> None:
     keys = [(task.part, task.key) for task in planned()]
     assert len(keys) == len(set(keys))
+
+
+def test_a_task_is_about_what_its_row_is_about() -> None:
+    """Replayed files are about what their cases are."""
+    reports = plan.Reports(REPORTS)
+    for task, row in reports.rows(planned()):
+        if "cases" in row:
+            assert not task.names
+            assert reports.replayed(task)
+        else:
+            named = row["solver" if "solver" in row else "name"]
+            assert named.partition(",")[0] in task.names
+            assert not reports.replayed(task)
 
 
 def test_the_committed_reports_hold_a_row_of_every_task() -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..predictions.quadrature_effect import RULES
 from ..replay.golden import DATA, case_json, replay_file
 from . import measure, prove
 from .records import environment
@@ -21,6 +20,7 @@ class ReplayTask:
 
     key: str
     part: ClassVar[str] = "replay"
+    names: ClassVar[frozenset[str]] = frozenset()  # a file's cases tell, once they are replayed
 
     def run(self) -> Row:
         """The cases, as JSON data."""
@@ -33,29 +33,14 @@ def tasks(quick: bool) -> list[Task]:
     return [*measure.tasks(quick), *files, *prove.tasks(quick)]
 
 
-def names_of(task: Task) -> set[str]:
-    """The solvers and tableaux that a task is about; of replayed files none are known before."""
-    if isinstance(task, prove.EffectTask):
-        return {RULES[task.rule].name, f"{RULES[task.rule].name}-released"}
-    named = getattr(task, "expectation", None)
-    found = {getattr(named, "solver", None), getattr(task, "name", None)}
-    return {name for name in found if name is not None}
-
-
 def about(planned: Sequence[Task], names: Collection[str], reports: Reports) -> list[Task]:
     """The tasks about some names, and the files in which reports hold a case of theirs.
 
     Raises ValueError for a name that none is about.
     """
-
-    def bears_on(task: Task) -> set[str]:
-        if isinstance(task, ReplayTask):
-            return {case["ours"].partition(" ")[0] for case in reports.cases(task)}
-        return names_of(task)
-
-    chosen = [task for task in planned if bears_on(task) & set(names)]
-    known = {name for task in chosen for name in bears_on(task)}
-    if missing := sorted(set(names) - known):
+    bears_on = {task: task.names | reports.replayed(task) for task in planned}
+    chosen = [task for task in planned if bears_on[task] & set(names)]
+    if missing := sorted(set(names).difference(*(bears_on[task] for task in chosen))):
         raise ValueError(f"nothing is measured or proved of {', '.join(missing)}")
     return chosen
 
@@ -89,10 +74,10 @@ class Reports:
             if (row := self._rows.get((task.part, task.key))) is not None:
                 yield task, row
 
-    def cases(self, task: Task) -> list[Any]:
-        """The replayed cases of a file."""
-        found: list[Any] = self._rows.get((task.part, task.key), {}).get("cases", [])
-        return found
+    def replayed(self, task: Task) -> frozenset[str]:
+        """The solvers of which a task's row holds replayed cases."""
+        cases = self._rows.get((task.part, task.key), {}).get("cases", [])
+        return frozenset(case["ours"].partition(" ")[0] for case in cases)
 
     def _found(self) -> Iterator[tuple[tuple[str, str], Row]]:
         for row in self.orders.get("rows", ()):
