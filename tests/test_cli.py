@@ -466,7 +466,10 @@ def test_a_report_is_written_whole(tmp_path: Path) -> None:
     data = json.loads((Path(__file__).parents[1] / "reports" / "orders.json").read_text())
     data["rows"] = [row for row in data["rows"] if row["solver"].startswith(("ddim", "unip"))]
     report.write(tmp_path, data)
-    assert {p.name for p in tmp_path.glob("*.png")} >= {"convergence-unipc.png", "convergence-stochastic.png"}
+    assert {p.name for p in tmp_path.glob("*.png")} >= {
+        "convergence-unipc-multistep.png",
+        "convergence-stochastic.png",
+    }
     assert json.loads((tmp_path / "orders.json").read_text()) == data
     assert (tmp_path / "orders.md").read_text() == markdown(data)
 
