@@ -266,8 +266,8 @@ def test_names_choose_what_bears_on_them() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"rows": [', "orders.json is not JSON"),
-        ("[3]", "orders.json is no report: list"),
+        ('{"rows": [', "orders.json: not JSON"),
+        ("[3]", "orders.json: a report is an object, got list"),
         ('{"rows": [{"setting": "main"}]}', "are not of this kind: KeyError"),
         ('{"quick": true}', "is of a quick run"),
     ],

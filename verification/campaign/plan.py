@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
+
+from semilinear.integrators.numerics.files import read_json
 
 from ..replay.golden import DATA, case_json, replay_file
 from . import measure, prove
@@ -45,28 +46,37 @@ def about(planned: Sequence[Task], names: Collection[str], reports: Reports) -> 
     return chosen
 
 
+class ReportError(ValueError):
+    """Files that are no full reports, or were decided elsewhere."""
+
+
 class Reports:
     """The full reports that stand in a folder.
 
-    Raises ValueError for files that are none.
+    Raises ReportError (a ValueError) for files that are none.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.orders, self.proofs = (_json(folder / name) for name in ("orders.json", "proofs.json"))
+        self.orders, self.proofs = (
+            read_json(path, ReportError, _report) if path.exists() else {}
+            for path in (folder / "orders.json", folder / "proofs.json")
+        )
         if self.orders.get("quick"):
-            raise ValueError(f"{folder}/orders.json is of a quick run: full reports are needed")
+            raise ReportError(f"{folder}/orders.json is of a quick run: full reports are needed")
         try:
             self._rows = dict(self._found())
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"the reports in {folder} are not of this kind: {error!r}") from error
+            raise ReportError(f"the reports in {folder} are not of this kind: {error!r}") from error
 
     def check_environment(self) -> None:
-        """Raise ValueError where other packages, or another Python, decided the rows."""
+        """Raise ReportError where other packages, or another Python, decided the rows."""
         here = environment()
         there = {key: self.orders.get(key) for key in here}
         if self.orders and here != there:
             differs = {key: there[key] for key in here if here[key] != there[key]}
-            raise ValueError(f"the rows were decided with {differs}: run `semilinear verify` for all of them")
+            raise ReportError(
+                f"the rows were decided with {differs}: run `semilinear verify` for all of them"
+            )
 
     def rows(self, planned: Sequence[Task]) -> Iterator[tuple[Task, Row]]:
         """The tasks that the reports hold rows of, with these."""
@@ -94,11 +104,7 @@ class Reports:
                 yield (part, key(row)), row
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} is no report: {type(found).__name__}")
-    return found
+def _report(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ReportError(f"a report is an object, got {type(data).__name__}")
+    return data

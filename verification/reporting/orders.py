@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.numerics.files import read_json, write_atomically
 
 from . import estimates
 from .plots import plot_studies
@@ -322,6 +322,6 @@ def write(out: Path, data: Data) -> list[Path]:
 
 
 def update_readme(readme: Path, orders: Path) -> None:
-    """Put the table of a run into the README."""
-    block = readme_block(json.loads(orders.read_text()))
+    """Put the table of a run into the README.  Raises ValueError for a file that is not JSON."""
+    block = read_json(orders, ValueError, readme_block)
     write_atomically(readme, with_block(readme.read_text(), block))
