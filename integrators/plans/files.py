@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from ..diffusion.grids import Times
 from ..diffusion.prediction import PREDICTIONS
 from ..numerics import checks
 from ..numerics.arithmetic import MAX_DIGITS, Value, choose
-from ..numerics.files import write_atomically
+from ..numerics.files import read_json, write_atomically
 from ..numerics.messages import shown
 from ..solver import FINALS
 from .program import STARTS, Coefficient, Evaluation, Interval, Plan, PlanStep, Row
@@ -67,14 +66,7 @@ def load(path: str | os.PathLike[str]) -> Plan:
     """Read a plan.  Raises PlanError (a ValueError) if the file does not hold one, OSError if it cannot be
     read.
     """
-    try:
-        data = json.loads(Path(path).read_text())
-    except (ValueError, RecursionError) as error:
-        raise PlanError(f"{path}: not JSON: {error}") from error
-    try:
-        return from_json(data)
-    except PlanError as error:
-        raise PlanError(f"{path}: {error}") from error
+    return read_json(path, PlanError, from_json)
 
 
 def from_json(data: Any) -> Plan:

@@ -86,6 +86,11 @@ class OrderTask:
         return f"{self.setting.name}: {self.expectation.label}" + ("" if self.long else ", quick")
 
     @property
+    def names(self) -> frozenset[str]:
+        """The solver."""
+        return frozenset({self.expectation.solver})
+
+    @property
     def starts(self) -> tuple[Start, ...]:
         """The starts that differ."""
         several = self.setting.asserted and make(self.expectation.solver).history
@@ -123,6 +128,11 @@ class StochasticTask:
     def key(self) -> str:
         """The solver."""
         return self.expectation.solver + ("" if self.long else ", quick")
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The solver."""
+        return frozenset({self.expectation.solver})
 
     def run(self) -> dict[str, Any]:
         """What was measured, as JSON data (`StochasticMeasured.row`)."""

@@ -78,7 +78,7 @@ def lawson(butcher: Tableau, nodes: int = 0, *, through_end: bool = False) -> Ta
 
 def _value(through: Mapping[Any, Expr], at: Expr) -> Expr:
     """The interpolation polynomial's value."""
-    bases = lagrange(list(through))
+    bases = lagrange(tuple(through))
     values = [sum(v * at**m for m, v in enumerate(top)) / bottom for top, bottom in bases]
     return sum((value * n for value, n in zip(values, through.values(), strict=True)), Integer(0))
 
