@@ -35,7 +35,7 @@ from typing import Protocol
 import numpy as np
 
 from ..diffusion.prediction import Target
-from ..diffusion.schedule import Schedule
+from ..diffusion.schedule import Schedule, edm, rectified_flow, ve, vp_linear
 from ..numerics.arithmetic import Arithmetic, Fn, Value, finite, of
 from ..numerics.phi import phi
 from ..numerics.quadrature import GAUSS, GaussLegendre, LeftRiemann
@@ -268,6 +268,24 @@ def no_limit(form: Form, step: Step) -> str:
 
 
 FormOf = Callable[[Schedule], Form]
+
+EXAMPLES = (vp_linear(), ve(), edm(), rectified_flow())
+"""Schedules of every kind: a form's name, its equation and whether it has noise are the same under all."""
+
+
+def example(form: FormOf) -> Form:
+    """The form under the first of `EXAMPLES` that it takes.  Raises ValueError where it takes none."""
+    for schedule in EXAMPLES:
+        try:
+            return form(schedule)
+        except (ValueError, LookupError) as refusal:
+            reason = refusal
+    raise ValueError(f"form must take one of the schedules {', '.join(s.kind for s in EXAMPLES)}: {reason}")
+
+
+def is_sde(form: FormOf) -> bool:
+    """Whether it is the form of an SDE, whose steps draw noise."""
+    return example(form).std is not None
 
 
 def noise_in_lambda(schedule: Schedule) -> Form:

@@ -110,11 +110,6 @@ def sde_noise_in_lambda(schedule: Schedule) -> Form:
     return _constant_noise(schedule, Fraction(1))
 
 
-def noiseless(tau: Tau) -> bool:
-    """Whether tau is 0 throughout: the probability flow.  Raises ValueError for what is no noise level."""
-    return _constant(tau) == 0
-
-
 def _constant(tau: Tau) -> Fraction | None:
     """tau^2 where it does not vary, else None."""
     if not isinstance(tau, NoiseLevel):

@@ -60,7 +60,13 @@ def _problem_error(options: argparse.Namespace) -> Any:
 
     def error(family: Any) -> float:
         tableau = family.tableau
-        solver = Solver("derived", form, Repeat(tableau, tableau), family.order, "derived")
+        solver = Solver(
+            name="derived",
+            form=form,
+            sequence=Repeat(tableau, tableau),
+            claimed=family.order,
+            source="derived",
+        )
         plan = compile_plan(solver, schedule, steps=steps, t_start=ends[0], t_end=ends[1])
         try:
             difference = sample(plan, model, [start]).x.numpy() - exact
