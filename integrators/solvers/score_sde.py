@@ -77,14 +77,14 @@ class Kernel:
     on_eps: Callable[[Value, Value], Value]
     rate: None = None
 
-    def weight(self, form: Form, step: Step, c: Value) -> Value:
+    def weight(self, step: Step, c: Value) -> Value:
         """The coefficient of eps up to abscissa c."""
         return self.on_eps(step.t0, step.time(c))
 
-    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+    def phi(self, step: Step, k: int, c: Value) -> Value:
         """1: a kernel has no moments but the first.  Raises ValueError for others."""
         if k != 1:
-            raise ValueError(f"form {form.name!r} is a kernel: it has phi_1 only, got phi_{k}")
+            raise ValueError(f"form {step.form.name!r} is a kernel: it has phi_1 only, got phi_{k}")
         return step.xp.number(1)
 
 
