@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -530,6 +531,14 @@ def test_different_numbers_have_different_digests_and_names_do_not_count() -> No
     assert plan().digest != plan(steps=9).digest
     assert plan().digest != plan("dpm-solver++-2m-taylor").digest
     assert dataclasses.replace(plan(), solver="other").digest == plan().digest
+
+
+@pytest.mark.parametrize("digits", [None, 30])
+def test_what_is_hashed_is_what_is_saved_but_for_the_names(digits: int | None) -> None:
+    made = plan("sde-dpm-solver++-2m", digits=digits)
+    saved = to_json(made)
+    numbers = {key: saved[key] for key in ("prediction", "digits", "inputs", "steps")}
+    assert made.digest == hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()
 
 
 def test_difference_finds_a_changed_coefficient() -> None:
