@@ -318,5 +318,11 @@ def test_a_perturbed_corrector_loses_its_order(change: Rational) -> None:
     exact = interpolate({Integer(0): N(0), -omega(1): P(1), Integer(1): N(1)})
     slope = N(1) - N(0)
     bad = Tableau((Stage(1, good.stages[0].formula),), exact + (change - 1) * phi1 / 3 * slope, carry=1)
-    solver = Solver("perturbed", data_in_lambda, Ramp((tableau(1, "bh2", 1), bad)), 3, "test")
+    solver = Solver(
+        name="perturbed",
+        form=data_in_lambda,
+        sequence=Ramp((tableau(1, "bh2", 1), bad)),
+        claimed=3,
+        source="test",
+    )
     assert order_of(solver).against(3) == "lower"

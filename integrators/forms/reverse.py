@@ -110,11 +110,6 @@ def sde_noise_in_lambda(schedule: Schedule) -> Form:
     return _constant_noise(schedule, Fraction(1))
 
 
-def noiseless(tau: Tau) -> bool:
-    """Whether tau is 0 throughout: the probability flow.  Raises ValueError for what is no noise level."""
-    return _constant(tau) == 0
-
-
 def _constant(tau: Tau) -> Fraction | None:
     """tau^2 where it does not vary, else None."""
     if not isinstance(tau, NoiseLevel):
@@ -211,14 +206,14 @@ class _Varying:
     measured: Measured
     rate: None = None
 
-    def weight(self, form: Form, step: Step, c: Value) -> Value:
-        return self.ends.weight(form, step, c)
+    def weight(self, step: Step, c: Value) -> Value:
+        return self.ends.weight(step, c)
 
-    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+    def phi(self, step: Step, k: int, c: Value) -> Value:
         if step.infinite:
-            return self.ends.phi(form, step, k, c)
+            return self.ends.phi(step, k, c)
         t = step.time(c)
-        return self.measured.phi(form, step, k, c) * (form.factor(t) / self.ends.scale(t))
+        return self.measured.phi(step, k, c) * (step.form.factor(t) / self.ends.scale(t))
 
     @property
     def kinks(self) -> tuple[float, ...]:

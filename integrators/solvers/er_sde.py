@@ -118,7 +118,9 @@ def _solver(
     tag = "" if known == SDE_5 else f"-{known.name}"
     name, noisy = f"er-sde{tag}-{order}{suffix}", not known.deterministic
     sde = whole if noisy and approximate else None
-    return Solver(name, form, Ramp(ramp), order, source, stochastic=noisy, paper=PAPER, sde=sde)
+    return Solver(
+        name=name, form=form, sequence=Ramp(ramp), claimed=order, source=source, paper=PAPER, sde=sde
+    )
 
 
 LISTED: tuple[Callable[..., Solver], ...] = (

@@ -225,7 +225,14 @@ def kept_multistep(version: Version = "v1", *, phi: Any = TWO_THIRDS) -> Solver:
 
 def _corrected(variant: str, order: int, version: Version, sequence: Sequence, source: str) -> Solver:
     checks.one_of("version", version, VERSIONS)
-    return Solver(f"scire-{version}-{variant}", VERSIONS[version], sequence, order, source, paper=PAPER)
+    return Solver(
+        name=f"scire-{version}-{variant}",
+        form=VERSIONS[version],
+        sequence=sequence,
+        claimed=order,
+        source=source,
+        paper=PAPER,
+    )
 
 
 # --- arguments ---

@@ -17,7 +17,7 @@ after eps, are `release_grid(eps)` from T to 0.  Its x_mean ("denoise") is `nois
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -77,25 +77,29 @@ class Kernel:
     on_eps: Callable[[Value, Value], Value]
     rate: None = None
 
-    def weight(self, form: Form, step: Step, c: Value) -> Value:
+    def weight(self, step: Step, c: Value) -> Value:
         """The coefficient of eps up to abscissa c."""
         return self.on_eps(step.t0, step.time(c))
 
-    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+    def phi(self, step: Step, k: int, c: Value) -> Value:
         """1: a kernel has no moments but the first.  Raises ValueError for others."""
         if k != 1:
-            raise ValueError(f"form {form.name!r} is a kernel: it has phi_1 only, got phi_{k}")
+            raise ValueError(f"form {step.form.name!r} is a kernel: it has phi_1 only, got phi_{k}")
         return step.xp.number(1)
 
 
 def kernel(
     name: str,
     schedule: Schedule,
-    update: Callable[[Value, Value], Update],
-    table: Callable[[int], Form] | None = None,
+    transition: Callable[[Value, Value], Transition],
+    rule: Rule,
 ) -> Form:
     """The form of a kernel: x_1 = on_x x_0 - (on_score/sigma_0) eps + sqrt(variance) z."""
     identity: Fn = lambda t: t  # noqa: E731
+
+    def update(t0: Value, t1: Value) -> Update:
+        return rule(transition(t0, t1))
+
     return Form(
         name,
         schedule,
@@ -104,9 +108,8 @@ def kernel(
         factor=lambda t: 1 + 0 * t,
         weight=Kernel(lambda t0, t1: -update(t0, t1).on_score / schedule.formulas.sigma(t0)),
         target="eps",
-        std=lambda t0, t1: of(t0).sqrt(update(t0, t1).variance),
+        std=None if rule is undo_flow else lambda t0, t1: of(t0).sqrt(update(t0, t1).variance),
         linear=lambda t0, t1: update(t0, t1).on_x,
-        table=table,
         equation="x_{n+1} = a x_n - (b/sigma_n) eps + v^(1/2) z_n",
     )
 
@@ -121,7 +124,9 @@ def _predictor(
 ) -> Solver:
     name = f"score-sde-{'pf-' if ode else ''}{method}{'-released' if released else ''}"
     sde = None if ode else sde_data_in_lambda
-    return Solver(name, form, Repeat(FULL, FULL), 1, source, stochastic=not ode, paper=PAPER, sde=sde)
+    return Solver(
+        name=name, form=form, sequence=Repeat(FULL, FULL), claimed=1, source=source, paper=PAPER, sde=sde
+    )
 
 
 # --- consistent with the plan's times ---
@@ -129,7 +134,7 @@ def _predictor(
 
 def _consistent(method: str, transition: Discretisation, rule: Rule) -> Callable[[Schedule], Form]:
     def form(schedule: Schedule) -> Form:
-        return kernel(method, schedule, lambda t0, t1: rule(transition(schedule, t0, t1)))
+        return kernel(method, schedule, partial(transition, schedule), rule)
 
     return form
 
@@ -185,13 +190,11 @@ def _released(
         table, rule = chosen(schedule)
 
         def of_length(count: int) -> Form:
-            return kernel(f"{method}_table", schedule, lambda t0, t1: rule(table(schedule, t0, count)))
+            return kernel(f"{method}_table", schedule, lambda t0, t1: table(schedule, t0, count), rule)
 
         if n is not None:
             return of_length(n)
-        return kernel(
-            f"{method}_table", schedule, lambda t0, t1: rule(table(schedule, t0, DEFAULT_STEPS)), of_length
-        )
+        return replace(of_length(DEFAULT_STEPS), table=of_length)
 
     return form
 

@@ -55,7 +55,13 @@ def _problem_error(options: argparse.Namespace) -> Any:
 
     def error(family: Any) -> float:
         tableau = family.tableau
-        solver = Solver("derived", form, Repeat(tableau, tableau), family.order, "derived")
+        solver = Solver(
+            name="derived",
+            form=form,
+            sequence=Repeat(tableau, tableau),
+            claimed=family.order,
+            source="derived",
+        )
         plan = experiment.plan(solver, steps)
         try:
             difference = sample(plan, experiment.model, [start]).x.numpy() - exact

@@ -217,7 +217,9 @@ def study(
     sde = form or solver.sde or solver.form
     ladder = settled(e.ladder, solver, final)
     plans = [e.plan(solver, n, final) for n in ladder]
-    exact = Solver("reference", sde, Ramp((adams(1), adams(2))), 2, "adams(2)", stochastic=True)
+    exact = Solver(
+        name="reference", form=sde, sequence=Ramp((adams(1), adams(2))), claimed=2, source="adams(2)"
+    )
     fine, half = (e.plan(exact, n) for n in (e.fine, e.fine // 2))
     path = BrownianPath.through(sde(e.schedule), [*plans, half, fine], e.seed, block=BLOCK)
     reference, *states = (_run(e, plan, path) for plan in counted((fine, half, *plans), progress))
