@@ -30,8 +30,8 @@ FLOORS = {
         ("derivation", "lookup"),
     ),
     "verification": (
-        ("claims", "problems", "reporting", "systems"),
-        ("inverse", "replay", "studies"),
+        ("claims", "problems", "reporting", "systems", "targets"),
+        ("inverse", "replay", "studies", "tracing"),
         ("audit", "predictions"),
         ("campaign",),
         ("commands", "front-door"),

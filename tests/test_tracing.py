@@ -284,7 +284,7 @@ def test_an_exact_start_gives_the_formula_what_compile_plan_gives_it(name: str) 
         return torch.tanh(y)
 
     ends = [sample(p, convert(EDM, eps, "eps", p.prediction), x).x for p in (plan, traced)]
-    assert torch.allclose(*ends, rtol=0, atol=1e-12)
+    assert torch.allclose(ends[0], ends[1], rtol=0, atol=1e-12)
 
 
 def test_a_formula_ends_before_steps_that_a_release_lowers() -> None:

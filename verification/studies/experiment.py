@@ -8,10 +8,9 @@ the initial states, the times of its grid, and a model that counts its calls.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -24,6 +23,8 @@ from semilinear.integrators.numerics.messages import shown
 
 from ..problems.named import Problem, marginal_samples, problem
 from ..problems.reference import TIGHTEST, reference
+from ..targets import run
+from ..targets.run import Sampler as Sampler
 from .ladders import FLOW
 from .setup import UNITS, Dtype, Setup, check_problem
 
@@ -31,34 +32,24 @@ MAIN_PROBLEM = "rotated-product-2d"
 """Of a deterministic solver, unless another is asked for."""
 
 
-class Run(int):
-    """One run: the number of steps, and what a sampler needs for them.
+class Run(run.Run):
+    """A run whose exact states are known at every time.
 
-    x: initial states, (batch, *shape), of the experiment's dtype: a torch tensor, or numpy objects where it
-    has `digits`.  calls: how often `model` was asked.
+    x: a torch tensor of the experiment's dtype, or numpy objects where it has `digits`.
     """
 
-    x: Any
-    calls: int
     _experiment: Experiment
     _exact: bool
 
-    def __new__(cls, n: int, experiment: Experiment, x: Any) -> Run:
+    def __new__(cls, n: int, experiment: Experiment, x: Any) -> Self:
         """x: the initial states."""
-        run = super().__new__(cls, n)
-        run.x, run._experiment, run.calls, run._exact = x, experiment, 0, False
-        return run
 
-    @property
-    def times(self) -> tuple[Value, ...]:
-        """Of the grid, n + 1 of them from the start to the end."""
-        return self._experiment.nodes(int(self))
+        def eps(states: Any, t: Any) -> Any:
+            return experiment.model(states.reshape(states.shape[0], -1), t).reshape(states.shape)
 
-    def model(self, x: Any, t: Any) -> Any:
-        """The exact noise prediction at states of the shape of `x` and time t."""
-        self.calls += 1
-        flat = x.reshape(x.shape[0], -1)
-        return self._experiment.model(flat, t).reshape(x.shape)
+        made = super().__new__(cls, experiment.schedule, experiment.nodes(n), x, eps)
+        made._experiment, made._exact = experiment, False
+        return made
 
     def exact(self, t: Value) -> Any:
         """The reference states at a time, as starting values of a multistep method."""
@@ -166,7 +157,3 @@ class Experiment(Setup):
         """
         rounding = FLOORS * self.unit(dtype or self.dtype) * self.size * math.sqrt(n)
         return max(rounding, 10 * self._bound * math.sqrt(self.problem.dimension))
-
-
-Sampler = Callable[[Run], Any]
-"""run -> final states (batch, *shape), or (final states, evaluations made)."""

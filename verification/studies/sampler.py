@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.forms.form import FormOf
 from semilinear.integrators.forms.reverse import sde_data_in_lambda
-from semilinear.integrators.numerics.arithmetic import Value
 from semilinear.integrators.numerics.messages import shown
-from torch.overrides import TorchFunctionMode
 
+from ..targets.draws import TakenOver
+from ..targets.run import Run
 from .findings import precision
 from .gaussian import Response, StochasticExperiment, StochasticStudy, estimates
 from .progress import Progress, counted
@@ -30,52 +30,24 @@ AGREES = 1e-6
 """Relative difference of a sample with random draws from the sum of its parts; more below float32."""
 
 
-class NoisyRun(int):
-    """One run with noise: the number of steps, and what a sampler needs for them.
+class NoisyRun(Run):
+    """A run whose noise is given.
 
-    x: initial states, a tensor (batch, d).  times: n + 1 of them from the start to the end.  model: the exact
-    noise prediction, `model(x, t)`, counted in `calls`.  noise: `noise(like)`, standard normal draws for
-    states of the shape of `like`; torch's own draws are taken over too.
+    x: a tensor (batch, d).  noise: `noise(like)`, standard normal draws for states of the shape of `like`;
+    torch's own draws are taken over too.
     """
 
-    x: torch.Tensor
-    times: tuple[Value, ...]
-    calls: int
-    noise: Callable[[torch.Tensor], torch.Tensor]
-    _model: Callable[[Any, Any], Any]
+    _draw: Callable[[torch.Tensor], torch.Tensor]
 
-    def __new__(cls, n: int, experiment: StochasticExperiment, x: torch.Tensor, noise: Any) -> NoisyRun:
-        """x: (batch, d); noise: a function of a tensor."""
-        run = super().__new__(cls, n)
-        run.x, run.noise, run.calls, run._model = x, noise, 0, experiment.model
-        run.times = experiment.nodes(n)
+    def __new__(cls, n: int, experiment: StochasticExperiment, x: torch.Tensor, draw: Any) -> Self:
+        """x: (batch, d); draw: a function of a tensor."""
+        run = super().__new__(cls, experiment.schedule, experiment.nodes(n), x, experiment.model)
+        run._draw = draw
         return run
 
-    def model(self, x: Any, t: Any) -> Any:
-        """The exact noise prediction at states (batch, d) and time t."""
-        self.calls += 1
-        return self._model(x, t)
-
-
-class _Draws(TorchFunctionMode):
-    """Answers every draw of normal numbers, `draw(like)`, while it is entered."""
-
-    def __init__(self, draw: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.draw = draw
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.randn_like:
-            return self.draw(args[0])
-        if func is torch.randn:
-            return self.draw(func(*args, **kwargs))
-        if func is torch.Tensor.normal_:
-            mean, std = (*args[1:], *(kwargs.get(k, v) for k, v in (("mean", 0.0), ("std", 1.0))))[:2]
-            return args[0].copy_(mean + std * self.draw(args[0]))
-        if func in (torch.rand, torch.rand_like, torch.randint, torch.normal, torch.Tensor.uniform_):
-            raise ValueError(f"sampler must draw standard normal numbers, got a call of {func.__name__}")
-        return func(*args, **kwargs)
+    def noise(self, like: Any) -> Any:
+        """The next draw."""
+        return self._draw(like)
 
 
 def measure_stochastic(
@@ -159,7 +131,7 @@ def _final(
     sampler: Callable[[NoisyRun], Any], experiment: StochasticExperiment, n: int, x: torch.Tensor, draw: Any
 ) -> tuple[torch.Tensor, int]:
     run = NoisyRun(n, experiment, x, draw)
-    with _Draws(draw):
+    with TakenOver(draw):
         result = sampler(run)
     states, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, 0)
     found = torch.as_tensor(states)

@@ -134,7 +134,10 @@ LARGE = 32.0
 def departure(found: Trace, sampler: Sampler, scene: Scene, increments: Increments) -> Array:
     """The larger of the `departures` of runs with values as they are, and large ones."""
     scenes = (scene, replace(scene, scale=LARGE * scene.scale))
-    return np.stack([departures(found, each, each.run(sampler, increments)) for each in scenes]).max(axis=0)
+    worst: Array = np.max(
+        np.stack([departures(found, each, each.run(sampler, increments)) for each in scenes]), axis=0
+    )
+    return worst
 
 
 def tolerance(found: Trace) -> float:
