@@ -1,4 +1,4 @@
-"""azula's convention: a sampler class with a denoiser, x_t -> posterior, whose schedule is t -> (alpha, sigma).
+"""azula's convention: a sampler class with a denoiser (x, t) -> posterior, which has a schedule (alpha, sigma).
 
 Its samplers step uniformly in t; here they are given the run's times.
 """
@@ -18,8 +18,6 @@ from .arithmetic import Proxy, replaced
 from .run import Run, Sampler
 
 GIVEN = ("self", "denoiser", "start", "stop", "steps", "silent", "dtype", "device", "kwargs")
-CLAIMED = {"DDPMSampler": None, "PCSampler": None, "ItoSampler": 1, "DDIMSampler": 1, "EulerSampler": 1}
-"""Orders that have no parameter; HeunSampler is "2nd order", multistep samplers have `order`."""
 
 
 def sampler(made: Any, settings: Mapping[str, Any] | None = None, *, exact: bool = True) -> Sampler:

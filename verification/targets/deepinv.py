@@ -10,7 +10,7 @@ in its own precision, where deepinv's calls denoisers in float32.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -22,7 +22,6 @@ from .loading import alone
 from .run import Run, Sampler
 
 GIVEN = ("self", "timesteps", "t_start", "t_end", "num_steps", "rng")
-CLAIMED = {"EulerSolver": 1, "HeunSolver": 2, "AncestralSolver": 1, "DDIMSolver": 1}
 
 
 def sampler(
@@ -58,7 +57,7 @@ class SDE:
 
     def __init__(self, run: Run, alpha: float, times: torch.Tensor) -> None:
         self.run, self.dtype, self.device = run, times.dtype, times.device
-        self.alpha = lambda t: alpha
+        self.alpha: Callable[[Any], float] = lambda t: alpha
 
     def sigma_t(self, t: Any) -> Any:
         """rho."""

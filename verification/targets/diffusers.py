@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ class Path:
 
 
 def _one_a_step(grid: Sequence[float]) -> Path:
-    return Path(grid[:-1], list(zip(grid[:-1], grid[1:], strict=True)))
+    return Path(grid[:-1], list(pairwise(grid)))
 
 
 # --- where schedulers keep their levels: (scheduler, levels) -> Path ---
@@ -82,7 +83,7 @@ def _in_double_sigmas(s: Any, grid: Sequence[float], levels: Any = _tensor) -> P
     calls = 2 * (len(grid) - 1) - (grid[-1] == 0)
     s.sigmas = levels(twice[: calls + 1])
     s.timesteps = s.sigmas[:calls].clone()
-    steps = [pair for pair in zip(grid[:-1], grid[1:], strict=True) for _ in range(2)]
+    steps = [pair for pair in pairwise(grid) for _ in range(2)]
     return Path(twice[:calls], steps[:calls])
 
 
@@ -93,16 +94,16 @@ def _in_double_flow_sigmas(s: Any, grid: Sequence[float]) -> Path:
 def _in_brownian_sigmas(s: Any, grid: Sequence[float]) -> Path:
     """As in double sigmas, the second call in the middle of log sigma."""
     path = _in_double_sigmas(s, grid)
-    told = [r for a, b in zip(grid[:-1], grid[1:], strict=True) for r in (a, math.sqrt(a * b))]
+    told = [r for a, b in pairwise(grid) for r in (a, math.sqrt(a * b))]
     return Path(told[: len(path.told)], path.spans)
 
 
 def _interpolated(s: Any, grid: Sequence[float]) -> Path:
-    """sigmas and sigmas_interpol as set_timesteps made them of the grid, which it ends with a 0 of its own."""
+    """sigmas and sigmas_interpol as set_timesteps made them of the grid, to which it adds a 0."""
     calls = 2 * (len(grid) - 1) - (grid[-1] == 0)
     back = int(hasattr(s, "sigmas_down"))  # the ancestral one keeps the middle of a step at the step's start
     told = [float(s.sigmas_interpol[k - back] if k % 2 else s.sigmas[k]) for k in range(calls)]
-    steps = [pair for pair in zip(grid[:-1], grid[1:], strict=True) for _ in range(2)]
+    steps = [pair for pair in pairwise(grid) for _ in range(2)]
     return Path(told, steps[:calls])
 
 
@@ -398,7 +399,8 @@ def _convention(made: type) -> Convention:
 
 
 def _stepper(made: Any) -> Callable[..., Any]:
-    return getattr(made, "step_pred", None) or made.step
+    found: Callable[..., Any] = getattr(made, "step_pred", None) or made.step
+    return found
 
 
 def _check_settings(name: str, given: Settings) -> None:
@@ -423,7 +425,7 @@ class _Drive:
         self.frame = Frame(run, frame)
         self.inputs = Frame(run, convention.inputs or frame, self.frame.levels)
         self.grid = self.frame.levels.grid
-        if not all(b < a for a, b in zip(self.grid[:-1], self.grid[1:], strict=True)):
+        if not all(b < a for a, b in pairwise(self.grid)):
             raise ValueError(f"times must go down for {made.__name__}, got {shown(run.times)}")
         self.config = self._config(config, flow)
 

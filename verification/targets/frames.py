@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -21,7 +22,7 @@ import torch
 from .run import Run
 
 Name = Literal["ve", "vp", "flow"]
-SIZE = {
+SIZE: dict[str, Callable[[float], float]] = {
     "ve": lambda rho: 1.0,
     "vp": lambda rho: math.hypot(1.0, rho),
     "flow": lambda rho: 1.0 + rho,
@@ -42,7 +43,7 @@ class Levels:
         self.schedule = run.schedule
         self.grid = tuple(float(run.schedule.rho(float(t))) for t in run.times)
         known = sorted(zip(self.grid, (float(t) for t in run.times), strict=True))
-        self._rhos, self._times = [list(part) for part in zip(*known, strict=True)]
+        self._rhos, self._times = [r for r, _ in known], [t for _, t in known]
 
     def time(self, rho: Any) -> float:
         """The time at which sigma/alpha is rho: a number, or a tensor of which the first entry counts.

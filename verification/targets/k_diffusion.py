@@ -1,8 +1,8 @@
 """k-diffusion's convention: `sampler(model, x, sigmas, ..)`, states x/alpha, the model a denoiser.
 
 The denoiser is told sigma as a tensor of shape (batch,).  Samplers that ask for `sigma_min` and `sigma_max`
-(`sample_dpm_fast`, `sample_dpm_adaptive`) are given the grid's ends, and `n`, their evaluations, as its number
-of steps.  A `noise_sampler` gets the increments between the levels that it names.  ComfyUI's samplers are of
+(`sample_dpm_fast`, `sample_dpm_adaptive`) are given the grid's ends, and `n`, their evaluations, as its
+number of steps.  A `noise_sampler` gets the increments between the levels that it names.  ComfyUI's samplers are of
 the same convention; they find the noise levels at `model.inner_model.model_sampling`.
 """
 
@@ -93,21 +93,3 @@ def release() -> ModuleType:
 def append_dims(x: Any, target: int) -> Any:
     """A tensor with axes of length 1 appended up to a number of them, as `k_diffusion.utils` has it."""
     return x[(...,) + (None,) * (target - x.ndim)]
-
-
-CLAIMED: dict[str, int] = {
-    "sample_euler": 1,
-    "sample_euler_ancestral": 1,
-    "sample_heun": 2,
-    "sample_dpm_2": 2,
-    "sample_dpm_2_ancestral": 2,
-    "sample_lms": 4,
-    "sample_dpm_fast": 3,
-    "sample_dpm_adaptive": 3,
-    "sample_dpmpp_2s_ancestral": 2,
-    "sample_dpmpp_sde": 2,
-    "sample_dpmpp_2m": 2,
-    "sample_dpmpp_2m_sde": 2,
-    "sample_dpmpp_3m_sde": 3,
-}
-"""Orders by the names that the release gives: "Heun", "DPM-Solver++(2M)", "second-order steps", order=4."""

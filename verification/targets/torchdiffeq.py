@@ -21,21 +21,6 @@ from .frames import Frame
 from .run import Run, Sampler
 
 VARIABLES = ("rho", "lambda", "flow")
-CLAIMED = {
-    "euler": 1,
-    "midpoint": 2,
-    "heun2": 2,
-    "heun3": 3,
-    "rk4": 4,
-    "explicit_adams": 4,
-    "implicit_adams": 4,
-    "adaptive_heun": 2,
-    "fehlberg2": 2,
-    "bosh3": 3,
-    "dopri5": 5,
-    "dopri8": 8,
-}
-"""By the method's name; of the Adams methods that of their start, "rk4"."""
 
 
 def sampler(

@@ -1,0 +1,294 @@
+"""Samplers by text: those of a package, a file's, a program, and our own.
+
+diffusers:DEISMultistepScheduler:solver_order=3    k_diffusion:sample_dpmpp_2m    azula:xEABSampler
+torchdiffeq:rk4    flow_matching:midpoint    smalldiffusion:samples    deepinv:HeunSolver
+FILE.py:function   process:./program   dpm-solver++-2m   FILE.json
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semilinear.analysis.lookup import Found, _module, check_name, is_solver, solver_of, tableau_of
+from semilinear.analysis.text.named_parts import pairs, value_of
+from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_rho, noise_in_time
+from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics.names import nearest
+from semilinear.integrators.plans import files
+from semilinear.integrators.solver import Solver
+from semilinear.integrators.solvers import SOLVERS
+from semilinear.integrators.solvers.classical import with_tableau
+from sympy import Rational
+
+from . import azula, deepinv, diffusers, flow_matching, k_diffusion, ours, plain, process, smalldiffusion
+from . import torchdiffeq as ode
+from .listed import CLAIMS, NAMES, NONE, USUAL
+from .loading import version
+from .run import Sampler
+
+Settings = Mapping[str, Any]
+FORMS: dict[str, FormOf] = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}
+"""The forms that a tableau runs in, by the variable of the integral."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A sampler and what is said of it.
+
+    name: as it is found again (`target`).  claimed: the order that its source claims, None where it claims
+    none.  source: of the claim.  package, version: of whose it is, "" where it is a file's.
+    """
+
+    name: str
+    sampler: Sampler
+    claimed: int | None
+    source: str
+    package: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class Package:
+    """How the samplers of a package are got.
+
+    distribution: its name where it is installed from.  find: the function or class of a name.  adapt: what
+    makes a sampler of it.
+    """
+
+    distribution: str
+    find: Callable[[str], Any]
+    adapt: Callable[..., Sampler]
+
+
+def _of_module(load: Callable[[], Any]) -> Callable[[str], Any]:
+    return lambda name: getattr(load(), name)
+
+
+def _azula() -> Any:
+    import azula.sample
+
+    return azula.sample
+
+
+def _method(name: str) -> str:
+    return name
+
+
+def _odeint(method: str, settings: Settings, **options: Any) -> Sampler:
+    from torchdiffeq import odeint
+
+    return ode.sampler(odeint, method, settings, **options)
+
+
+def _flow_matching(method: str, settings: Settings, **options: Any) -> Sampler:
+    from flow_matching.solver import ODESolver
+
+    return flow_matching.sampler(ODESolver, {"method": method} | dict(settings), **options)
+
+
+PACKAGES: dict[str, Package] = {
+    "diffusers": Package("diffusers", _method, diffusers.sampler),
+    "k_diffusion": Package("k-diffusion", _of_module(k_diffusion.release), k_diffusion.sampler),
+    "azula": Package("azula", _of_module(_azula), azula.sampler),
+    "deepinv": Package("deepinv", _of_module(deepinv.release), deepinv.sampler),
+    "smalldiffusion": Package("smalldiffusion", _of_module(smalldiffusion.release), smalldiffusion.sampler),
+    "torchdiffeq": Package("torchdiffeq", _method, _odeint),
+    "flow_matching": Package("flow-matching", _method, _flow_matching),
+}
+
+
+def _run(function: Any, settings: Settings) -> Sampler:
+    if not settings:
+        return function  # type: ignore[no-any-return]
+    return lambda run: function(run, **settings)
+
+
+def _solver(function: Any, settings: Settings) -> Sampler:
+    solver = function(**settings)
+    checks.instance("what the function returns", solver, Solver)
+    return ours.of_solver(solver)
+
+
+def _plain(function: Any, settings: Settings) -> Sampler:
+    return plain.sampler(function, **settings)
+
+
+CONVENTIONS: dict[str, Callable[..., Sampler]] = {
+    "run": _run,
+    "plain": _plain,
+    "solver": _solver,
+    "k-diffusion": k_diffusion.sampler,
+    "diffusers": diffusers.sampler,
+    "azula": azula.sampler,
+    "deepinv": deepinv.sampler,
+    "smalldiffusion": smalldiffusion.sampler,
+    "flow-matching": flow_matching.sampler,
+}
+"""Of a file's function or class: "run" is a function of a run, "plain" one of (model, x, times), "solver" one
+that returns a `Solver`; the others are those of the packages."""
+
+
+def target(text: str, *, settings: Settings | None = None, convention: str | None = None) -> Target:
+    """The target that a text names.
+
+    text: PACKAGE:NAME (`PACKAGES`), FILE.py:function, process:COMMAND, a listed solver, an entry of the
+    catalogue, or a .json file of a tableau or a plan; the first two take :KEY=VALUE,.. as well.  settings:
+    of the sampler, further ones; those of the adapter among them (`exact`, `variable`, `alpha`, `form`, ..).
+    convention: of a file's function (`CONVENTIONS`); "run" where absent.
+    Raises ValueError for a text that names nothing, with the nearest names, and for settings and conventions
+    that do not fit; ModuleNotFoundError for a package that is not installed.
+    """
+    if not isinstance(text, str) or not text:
+        raise TypeError(f"text must name a target, got {shown(text)}")
+    given = dict(settings or {})
+    head, _, rest = text.partition(":")
+    is_file = head.endswith(".py") and bool(rest)
+    if convention is not None:
+        checks.one_of("convention", convention, tuple(CONVENTIONS))
+        if not is_file:
+            raise ValueError(f"convention is for FILE.py:function, got {shown(text)}")
+    if is_file:
+        name, own = _settings(rest)
+        return _of_file(head, name, own | given, convention or "run")
+    if head == "process" and rest:
+        return Target(text, process.sampler(rest, **given), None, "")
+    if head in PACKAGES:
+        name, own = _settings(rest)
+        return _of_package(head, name, own | given)
+    return _of_ours(text, given)
+
+
+def everything(package: str) -> tuple[Target, ...]:
+    """All targets of a package, in their usual configurations.
+
+    package: one of `PACKAGES`, or "semilinear" for our own listed solvers.  Raises ValueError for another,
+    ModuleNotFoundError where it is not installed.
+    """
+    checks.one_of("package", package, (*PACKAGES, "semilinear"))
+    if package == "semilinear":
+        return tuple(target(name) for name in SOLVERS)
+    return tuple(
+        _of_package(package, name, settings)
+        for name in names(package)
+        for settings in USUAL.get(f"{package}:{name}", ({},))
+    )
+
+
+def names(package: str) -> tuple[str, ...]:
+    """The samplers of a package, by name."""
+    return diffusers.names() if package == "diffusers" else NAMES[package]
+
+
+def _settings(text: str) -> tuple[str, dict[str, Any]]:
+    """NAME and the values of NAME:KEY=VALUE,.. ."""
+    name, colon, listed = text.partition(":")
+    found = pairs("a setting", listed.split(",")) if colon else {}
+    return name, {key: _value(value) for key, value in found.items()}
+
+
+def _value(text: str) -> Any:
+    value = value_of(text)
+    if isinstance(value, Rational):
+        return float(value)
+    return None if value == "none" else value
+
+
+def _written(name: str, settings: Settings) -> str:
+    texts = [f"{key}={_text(value)}" for key, value in settings.items()]
+    return f"{name}:{','.join(texts)}" if texts else name
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def _adapted(adapt: Callable[..., Sampler], found: Any, settings: Settings) -> Sampler:
+    """The sampler, with the settings that are the adapter's own given to it by keyword."""
+    taken = inspect.signature(adapt).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in taken.values()):
+        taken = inspect.signature(ode.sampler).parameters
+    own = {key for key, p in taken.items() if p.kind is p.KEYWORD_ONLY}
+    options = {key: value for key, value in settings.items() if key in own}
+    return adapt(found, {k: v for k, v in settings.items() if k not in own}, **options)
+
+
+def _of_package(package: str, name: str, settings: Settings) -> Target:
+    if name not in names(package) and name not in diffusers.REFUSED:
+        raise ValueError(
+            f"{package} has no sampler {shown(name)} that is known here{nearest(name, names(package))}"
+        )
+    how = PACKAGES[package]
+    sampler = _adapted(how.adapt, how.find(name), settings)
+    claim = CLAIMS.get(f"{package}:{name}", NONE)
+    written = _written(f"{package}:{name}", settings)
+    return Target(
+        written, sampler, claim.of(settings), claim.source, how.distribution, version(how.distribution)
+    )
+
+
+def _of_file(path: str, name: str, settings: Settings, convention: str) -> Target:
+    function = getattr(_module(path), name, None)
+    if not callable(function):
+        raise ValueError(f"{path} must define the function {name!r}")
+    adapt = CONVENTIONS[convention]
+    written = _written(f"{path}:{name}", settings)
+    return Target(written, _adapted(adapt, function, settings), None, path)
+
+
+def _of_ours(text: str, settings: Settings) -> Target:
+    form = settings.get("form", "lambda")
+    checks.one_of("form", form, tuple(FORMS))
+    given = {key: value for key, value in settings.items() if key != "form"}
+    if text.lower().endswith(".json") and Path(text).is_file() and _holds_a_plan(text):
+        plan = files.load(text)
+        return Target(text, ours.of_plan(plan, **given), None, f"{plan.solver}, {os.path.basename(text)}")
+    _check_ours(text)
+    if is_solver(text) and "form" not in settings:
+        parameters = {k: v for k, v in given.items() if k not in ("prediction", "final")}
+        solver = solver_of(text, **parameters)
+        written = _written(text, parameters) if ":" not in text else text
+    else:
+        parameters, found = {}, tableau_of(text)
+        solver, written = _in_form(found, FORMS[form]), found.name
+    options = {k: v for k, v in given.items() if k not in parameters}
+    return Target(
+        written,
+        ours.of_solver(solver, **options),
+        solver.claimed,
+        ", ".join(filter(None, (solver.paper, solver.source))),
+        "semilinear",
+        version("semilinear"),
+    )
+
+
+def _check_ours(text: str) -> None:
+    """Refuse what is neither ours nor a package's, with the nearest of all names."""
+    try:
+        check_name(text)
+    except ValueError as error:
+        if nearest(text, SOLVERS):
+            raise
+        foreign = [f"{package}:{name}" for package in PACKAGES for name in names(package)]
+        raise ValueError(
+            f"{error}, or PACKAGE:NAME of {', '.join(PACKAGES)}{nearest(text, foreign)}"
+        ) from None
+
+
+def _holds_a_plan(path: str) -> bool:
+    return f'"{files.SCHEMA}"' in Path(path).read_text(errors="replace")[:200]
+
+
+def _in_form(found: Found, form: FormOf) -> Solver:
+    """The solver that a tableau is in a form; without a claim it starts as one of the
+    highest thinkable order.
+    """
+    if found.linearised:
+        raise ValueError(f"{found.name} is of Rosenbrock type: its linear part is the Jacobian")
+    thinkable = found.tableau.past + len(found.tableau.stages) + 1
+    return with_tableau(found.name, found.tableau, form, found.claimed or thinkable, found.source)
