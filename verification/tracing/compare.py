@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.solver import FINALS, Final, Solver
 from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.tableaux.tableau import Tableau
 
 from .trace import Trace, of_plan
 
@@ -104,23 +107,33 @@ class Candidate:
 
 
 def candidates(trace: Trace, names: Sequence[str] | None = None) -> Iterator[tuple[str, Final, Trace]]:
-    """Traces of listed solvers that make as many evaluations on the same grid."""
-    done: set[tuple[str, int]] = set()
+    """Traces of listed solvers that make as many evaluations on the same grid, and draw noise if it does."""
     for name in names or SOLVERS:
-        solver = make(name)
+        if make(name).stochastic != trace.noisy:
+            continue
+        seen: list[tuple[Tableau, ...]] = []
         for final in FINALS:
-            budget = _budget(solver, trace, final)
-            if budget is None or (solver.stochastic != (trace.rows.shape[1] > 1 + trace.nfe)):
+            budget = _budget(make(name), trace, final)
+            if budget is None or (run := make(name).sequence.at(budget, final)) in seen:
                 continue
-            key = name, hash(solver.sequence.at(budget, final))
-            if key in done:
-                continue
-            done.add(key)
-            try:
-                plan = compile_plan(solver, trace.schedule, times=trace.grid, steps=budget, final=final)
-                yield name, final, of_plan(plan, trace.schedule)
-            except ValueError:  # it does not run on this schedule or grid, or ends at sigma = 0 otherwise
-                continue
+            seen.append(run)
+            found = _listed(name, final, trace.schedule, trace.grid, budget)
+            if found is not None:
+                yield name, final, found
+
+
+@lru_cache(maxsize=4096)
+def _listed(
+    name: str, final: Final, schedule: Schedule, grid: tuple[float, ...], budget: int
+) -> Trace | None:
+    """A listed solver's trace; None where it does not run on the schedule or grid, or ends otherwise at
+    sigma = 0.
+    """
+    try:
+        plan = compile_plan(make(name), schedule, times=grid, steps=budget, final=final)
+        return of_plan(plan, schedule)
+    except ValueError:
+        return None
 
 
 def _budget(solver: Solver, trace: Trace, final: Final) -> int | None:
@@ -135,18 +148,15 @@ def _budget(solver: Solver, trace: Trace, final: Final) -> int | None:
 
 
 def identify(trace: Trace, names: Sequence[str] | None = None) -> list[Candidate]:
-    """Listed solvers, the nearest first: by the first row that differs, then by how much.
+    """Listed solvers: those that are the same as they are listed, then the others, the nearest first: by the
+    first row that differs, then by how much.
 
     names: among which; all of them when absent.  A start of lower order, a last step that is lowered and a
     correction are told apart by the rows alone.
     """
-    found = [Candidate(name, final, compare(trace, other)) for name, final, other in candidates(trace, names)]
-    far = trace.nfe + 2
-    return sorted(
-        found,
-        key=lambda c: (
-            -far if c.difference.first is None else -c.difference.first,
-            c.difference.value,
-            c.solver,
-        ),
-    )
+    found = [
+        Candidate(name, final, compare(trace, other)) for name, final, other in candidates(trace, names)
+    ]
+    same = [c for c in found if c.difference.same]
+    others = [c for c in found if not c.difference.same]
+    return [*same, *sorted(others, key=lambda c: (-(c.difference.first or 0), c.difference.value))]

@@ -51,25 +51,28 @@ def mixed(sampler: Sampler, scene: Scene) -> float:
     return apart(alone, Witness(together.script, first))
 
 
-def reason(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearError) -> str:
+def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearError) -> tuple[str, ...]:
     """What is not linear about a sampler that could not be read off.
 
     Raises whatever the sampler raises.
     """
     scene = Scene(schedule, tuple(float(t) for t in times), torch.float64)
     if not repeats(sampler, scene) <= AGREE:
-        return "two runs from one start and noise differ: it keeps something between runs, or draws elsewhere"
-    if not batched(sampler, scene) <= AGREE:
-        return "a sample depends on the others of its batch"
+        return ("two runs from one start and noise differ: it keeps something between runs, or draws elsewhere",)
+    found = []
     if error.kind == "evaluations":
-        return "the steps follow the values: step-size control"
-    if not mixed(sampler, scene) <= AGREE:
-        return "components of a sample are mixed"
+        found.append("the steps follow the values: step-size control")
+    if not batched(sampler, scene) <= AGREE:
+        found.append("a sample depends on the others of its batch")
+    if error.kind != "evaluations" and not mixed(sampler, scene) <= AGREE:
+        found.append("components of a sample are mixed")
+    if found:
+        return tuple(found)
     if _departs(sampler, replace(scene, scale=SMALL)) <= 1:
-        return "values are clipped or thresholded: small ones pass unchanged"
+        return ("values are clipped or thresholded: small ones pass unchanged",)
     if _departs(sampler, scene, SINGLE) <= 1:
-        return "float64 states are cast to float32 on the way"
-    return "none of the known reasons: no dependence on the batch, clipping, cast or memory was seen"
+        return ("float64 states are cast to float32 on the way",)
+    return ("none of the known ones: no dependence on the batch, clipping, cast or memory was seen",)
 
 
 def _departs(sampler: Sampler, scene: Scene, bound: float | None = None) -> float:

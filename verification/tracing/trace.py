@@ -66,6 +66,11 @@ class Trace:
         """Evaluations."""
         return len(self.times) - 1
 
+    @property
+    def noisy(self) -> bool:
+        """Whether any noise has a weight."""
+        return bool(np.any(self.rows[:, 1 + self.nfe :]))
+
     def predicting(self, prediction: str) -> Trace:
         """The same run in another prediction: outputs m_k = p x_k + q m'_k, put in row by row.
 
