@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from semilinear.analysis.convergence import OrderEstimate, extrapolate_order
+from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.forms.form import FormOf
 from semilinear.integrators.forms.reverse import sde_data_in_lambda
 from semilinear.integrators.numerics.arithmetic import Value
@@ -22,7 +22,7 @@ from semilinear.integrators.numerics.messages import shown
 from torch.overrides import TorchFunctionMode
 
 from .findings import precision
-from .gaussian import Response, StochasticExperiment, StochasticStudy
+from .gaussian import Response, StochasticExperiment, StochasticStudy, estimates
 from .progress import Progress, counted
 from .setup import UNITS
 
@@ -101,29 +101,18 @@ def measure_stochastic(
     e = StochasticExperiment() if experiment is None else experiment
     if e.digits is not None:
         raise ValueError(f"experiment must be in float64, got digits = {e.digits}")
-    start, spread = e.data.marginal(e.schedule, e.times[0]) if marginal else (e.data.start, 0 * e.data.start)
-    law = e.law(form)
-    mean, variance = e.data.marginal(e.schedule, e.times[1]) if marginal else law.moments
-    bound = 0.0 if marginal else law.error
-    size = float(abs(start).max()) + math.sqrt(float(np.max(variance)))
-    errors: dict[str, list[np.ndarray]] = {"mean": [], "variance": []}
-    floors, nfe = [], []
+    exact = e.exact(e.law(form), marginal)
+    errors, floors, nfe = [], [], []
     for n in counted(e.ladder, progress):
-        response, calls, unit = respond_sampler(sampler, e, n, np.asarray(start, dtype=float))
-        errors["mean"].append(abs(response.mean - mean))
-        errors["variance"].append(abs(response.variance(spread) - variance))
-        floors.append(e.floor(n, size, bound) * unit / UNITS["float64"])
+        response, calls, unit = respond_sampler(sampler, e, n, np.asarray(exact.start[0], dtype=float))
+        errors.append(exact.errors(response))
+        floors.append(e.floor(n, exact) * unit / UNITS["float64"])
         nfe.append(calls)
-    found = {key: extrapolate_order(e.ladder, np.array(v), floors) for key, v in errors.items()}
-    exact = frozenset(
-        key
-        for key, v in errors.items()
-        if all(np.sqrt(np.mean(x**2)) <= f for x, f in zip(v, floors, strict=True))
-    )
-    none = OrderEstimate(
-        math.nan, math.nan, math.nan, (), (), "which interval a draw belongs to is not known"
-    )
-    return StochasticStudy(name, found["mean"], found["variance"], none, exact, bound, tuple(nfe), marginal)
+    found, none = estimates(e.ladder, errors, floors)
+    no_path = "which interval a draw belongs to is not known"
+    strong = OrderEstimate(math.nan, math.nan, math.nan, (), (), no_path)
+    mean, variance = found["mean"], found["variance"]
+    return StochasticStudy(name, mean, variance, strong, none, exact.bound, tuple(nfe), marginal)
 
 
 def respond_sampler(
