@@ -161,6 +161,7 @@ def test_blocks_of_samples_do_not_depend_on_the_batch() -> None:
         ({"paths": 100}, ValueError, "paths must be an integer >= 128"),
         ({"paths": 200}, ValueError, "paths must be a multiple of 128"),
         ({"seed": -1}, ValueError, "seed must be"),
+        ({"ladder": (8,)}, ValueError, "ladder must hold at least 2 step counts over paths"),
         ({"ladder": (61, 67, 71)}, ValueError, "ladder must need a reference of at most 65536 steps"),
     ],
 )

@@ -289,8 +289,8 @@ KINDS = (Experiment, StochasticExperiment, CoupledExperiment)
         ({"ladder": (0, 8)}, ValueError, "ladder must be increasing positive integers"),
         ({"ladder": (4.5, 8)}, ValueError, "ladder must be increasing positive integers"),
         ({"ladder": (True, 8)}, ValueError, "ladder must be increasing positive integers"),
-        ({"ladder": (8,)}, ValueError, "2 or more, got \\(8,\\)"),
-        ({"ladder": 8}, ValueError, "ladder must be increasing positive integers, 2 or more, got 8"),
+        ({"ladder": ()}, ValueError, "ladder must be increasing positive integers, got \\(\\)"),
+        ({"ladder": 8}, ValueError, "ladder must be increasing positive integers, got 8"),
         ({"digits": 0}, ValueError, "digits must be"),
     ],
 )

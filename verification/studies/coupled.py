@@ -88,6 +88,8 @@ class CoupledExperiment(Setup):
         self.seed = checks.integer("seed", self.seed, 0)
         if self.paths % (2 * BATCHES):
             raise ValueError(f"paths must be a multiple of {2 * BATCHES}, got {self.paths}")
+        if len(self.ladder) < 2:
+            raise ValueError(f"ladder must hold at least 2 step counts over paths, got {shown(self.ladder)}")
         if self.fine > FINEST:
             needs = f"{shown(self.ladder)}: {self.fine}"
             raise ValueError(f"ladder must need a reference of at most {FINEST} steps, got {needs}")

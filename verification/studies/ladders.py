@@ -24,11 +24,11 @@ PATHS, PATHS_LONG = half_octaves(4, 48), half_octaves(4, 256)
 
 
 def checked(ladder: Sequence[int]) -> tuple[int, ...]:
-    """The step counts as ints.  Raises ValueError unless they are 2 or more, positive and increasing."""
+    """The step counts as ints.  Raises ValueError unless there are some, positive and increasing."""
     counts = tuple(ladder) if isinstance(ladder, Iterable) else ()
     whole = all(isinstance(n, int | np.integer) and checks.is_number(n) for n in counts)
-    if not (len(counts) > 1 and whole and all(b > a for a, b in itertools.pairwise((0, *counts)))):
-        raise ValueError(f"ladder must be increasing positive integers, 2 or more, got {shown(ladder)}")
+    if not (counts and whole and all(b > a for a, b in itertools.pairwise((0, *counts)))):
+        raise ValueError(f"ladder must be increasing positive integers, got {shown(ladder)}")
     return tuple(map(int, counts))
 
 
