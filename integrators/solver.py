@@ -281,6 +281,7 @@ class Solver:
     final: how its release ends a run by default; full order where there is no such rule.
     rounding: within how much its coefficients are known; 0 where they are exact.
     sde: schedule -> the form whose SDE is solved, where its own form is a release's approximation of that.
+    A listed solver can be pickled; one of your own where its functions can.
     """
 
     name: str
@@ -312,7 +313,8 @@ class Solver:
 
     def __repr__(self) -> str:
         """One line: the fields that tell solvers apart."""
-        form = getattr(self.form, "__qualname__", type(self.form).__name__).partition(".<locals>")[0]
+        made = getattr(self.form, "func", self.form)  # of a partial
+        form = getattr(made, "__qualname__", type(made).__name__).partition(".<locals>")[0]
         sequence = type(self.sequence).__name__
         return (
             f"Solver(name={shown(self.name)}, form={form}, sequence={sequence}, claimed={self.claimed}, ..)"

@@ -367,3 +367,14 @@ def test_a_constant_in_the_integrand_shifts_the_data(u: Any) -> None:
 def test_an_inner_row_has_no_limit_at_lambda_infinity() -> None:
     with pytest.raises(ValueError, match="infinity"):
         forms.data_in_lambda(VP).step(0.3, 0.0).phi(1, 0.5)
+
+
+def test_a_step_computes_a_quantity_once_for_each_abscissa() -> None:
+    step, asked = forms.noise_in_lambda(VP).step(0.9, 0.5), []
+
+    def compute() -> int:
+        asked.append(1)
+        return len(asked)
+
+    quantities = (("a", 1), ("a", 1), ("b", 1), ("a", 0.5))
+    assert [step.once(what, c, compute) for what, c in quantities] == [1, 1, 2, 3]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from ..diffusion.schedule import Schedule
 from ..numerics.arithmetic import Arithmetic, Value, of
@@ -53,33 +53,33 @@ class StatisticsWeight:
 
 def model_statistics(statistics: Statistics) -> Callable[[Schedule], Form]:
     """The form of the given statistics, for any schedule."""
+    return partial(_of_statistics, statistics)
 
-    def form(schedule: Schedule) -> Form:
-        f, weight = schedule.formulas, StatisticsWeight(statistics)
 
-        @lru_cache(maxsize=4)  # of one step; the arithmetic is in the key, since equal numbers hash alike
-        def potentials(t: Value, _: Arithmetic) -> Potentials:
-            return statistics.at(f.lam(t))
+def _of_statistics(statistics: Statistics, schedule: Schedule) -> Form:
+    f, weight = schedule.formulas, StatisticsWeight(statistics)
 
-        def factor(t: Value) -> Value:
-            return f.alpha(t) * of(t).exp(-potentials(t, of(t)).L)
+    @lru_cache(maxsize=4)  # of one step; the arithmetic is in the key, since equal numbers hash alike
+    def potentials(t: Value, _: Arithmetic) -> Potentials:
+        return statistics.at(f.lam(t))
 
-        def integrand(t: Value) -> tuple[Value, Value, Value]:
-            at = potentials(t, of(t))
-            damping = of(t).exp(-at.S)
-            return -damping * at.l / f.alpha(t), damping * f.rho(t), -at.B
+    def factor(t: Value) -> Value:
+        return f.alpha(t) * of(t).exp(-potentials(t, of(t)).L)
 
-        return Form(
-            "model_statistics",
-            schedule,
-            f.lam,
-            f.t_of_lam,
-            factor,
-            weight,
-            "eps",
-            affine=integrand,
-            forcing=weight.forcing,
-            equation="d(x e^L/alpha) = -e^(L + S) (N + B) dlambda",
-        )
+    def integrand(t: Value) -> tuple[Value, Value, Value]:
+        at = potentials(t, of(t))
+        damping = of(t).exp(-at.S)
+        return -damping * at.l / f.alpha(t), damping * f.rho(t), -at.B
 
-    return form
+    return Form(
+        "model_statistics",
+        schedule,
+        f.lam,
+        f.t_of_lam,
+        factor,
+        weight,
+        "eps",
+        affine=integrand,
+        forcing=weight.forcing,
+        equation="d(x e^L/alpha) = -e^(L + S) (N + B) dlambda",
+    )

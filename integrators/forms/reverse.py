@@ -23,6 +23,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from ..diffusion.schedule import Schedule
@@ -80,20 +81,20 @@ def sde_data(tau: Tau = 1) -> FormOf:
     """The reverse SDE of level tau in data prediction, as a form of a schedule; see above."""
     constant = _constant(tau)
     if constant is None:
-        return lambda schedule: _varying_data(schedule, tau)
+        return partial(_varying_data, level=tau)
     if constant == 0:
         return data_in_lambda
-    return lambda schedule: _constant_data(schedule, constant)
+    return partial(_constant_data, level=constant)
 
 
 def sde_noise(tau: Tau = 1) -> FormOf:
     """The reverse SDE of level tau in noise prediction, as a form of a schedule; see above."""
     constant = _constant(tau)
     if constant is None:
-        return lambda schedule: _varying_noise(schedule, tau)
+        return partial(_varying_noise, level=tau)
     if constant == 0:
         return noise_in_lambda
-    return lambda schedule: _constant_noise(schedule, constant)
+    return partial(_constant_noise, level=constant)
 
 
 def sde_data_in_lambda(schedule: Schedule) -> Form:

@@ -12,8 +12,7 @@ from functools import partial
 
 from sympy import Rational
 
-from ..diffusion.schedule import Schedule
-from ..forms.form import Form, noise_in_lambda, noise_in_rho, noise_in_time
+from ..forms.form import FormOf, noise_in_lambda, noise_in_rho, noise_in_time
 from ..numerics import checks
 from ..numerics.quadrature import LeftRiemann
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
@@ -40,9 +39,7 @@ def tab(degree: int, *, released: bool = False) -> Solver:
     """
     degree = checks.integer("degree", degree, 0, 8)
 
-    def form(schedule: Schedule) -> Form:
-        return noise_in_time(schedule, RELEASED if released else None)
-
+    form: FormOf = partial(noise_in_time, rule=RELEASED) if released else noise_in_time
     suffix = "-released" if released else ""
     source = "tAB-DEIS; qsh-zh/deis, get_sampler_t_ab"
     return Solver(
@@ -62,9 +59,7 @@ def rho_ab(degree: int, *, released: bool = False) -> Solver:
     """
     degree = checks.integer("degree", degree, 0, 8)
 
-    def form(schedule: Schedule) -> Form:
-        return noise_in_rho(schedule, RELEASED if released else None)
-
+    form: FormOf = partial(noise_in_rho, rule=RELEASED) if released else noise_in_rho
     suffix = "-released" if released else ""
     source = "rhoAB-DEIS; qsh-zh/deis, get_sampler_rho_ab"
     return Solver(

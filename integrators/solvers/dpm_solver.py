@@ -240,7 +240,7 @@ def fast(
     return Solver(
         name=_name(family, f"fast-{order}", order, type),
         form=form,
-        sequence=Budgeted(tableaux, lambda nfe: fast_orders(order, nfe)),
+        sequence=Budgeted(tableaux, partial(fast_orders, order)),
         claimed=order,
         source="LuChengTHU/dpm-solver, get_orders_and_timesteps_for_singlestep_solver",
         paper=paper,

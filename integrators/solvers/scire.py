@@ -131,7 +131,7 @@ def agile(
     tableaux = tuple(
         _tableau(k, version, released, phi_m, None, None, abscissae) for k in range(1, order + 1)
     )
-    sequence = Budgeted(tableaux, lambda nfe: fast_orders(order, nfe), released.always_spans)
+    sequence = Budgeted(tableaux, partial(fast_orders, order), released.always_spans)
     varying, function = phi_as_released(released.singlestep, order, per_entry=order), _SINGLESTEP[order - 1]
     return _released(f"agile-{order}", order, version, released, sequence, phi, varying, function)
 

@@ -80,6 +80,10 @@ class StepRatio(Symbol):  # type: ignore[misc]
         made: StepRatio = super().__new__(cls, name, positive=True)
         return made
 
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
+        """What a pickle calls `__new__` with: sympy would give it the assumption too."""
+        return (self.name,), {}
+
 
 MAX_STAGES = 64
 MAX_COLLOCATION = 11
