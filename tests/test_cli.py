@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
@@ -30,6 +31,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 def test_list_names_every_solver(capsys: Any) -> None:
     code, out, _ = run(capsys, "list", "--json")
+    assert gc.isenabled()
     rows = json.loads(out)["solvers"]
     assert code == 0
     assert [r["solver"] for r in rows] == list(SOLVERS)

@@ -34,13 +34,13 @@ def run(options: argparse.Namespace) -> int:
     """Print the lists."""
     with uncollected():
         lists = LISTS[options.of]()
-    if options.json:
-        print_json(lists)
-        return OK
-    for kind, rows in lists.items():
-        console().print(_table(kind, rows))
-    for line in _choices(row for rows in lists.values() for row in rows):
-        print(line)
+        if options.json:
+            print_json(lists)
+            return OK
+        for kind, rows in lists.items():
+            console().print(_table(kind, rows))
+        for line in _choices(row for rows in lists.values() for row in rows):
+            print(line)
     return OK
 
 

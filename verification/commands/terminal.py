@@ -107,8 +107,8 @@ def progress_bar(label: str) -> Iterator[Progress]:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No search for garbage in work that leaves none: a tenth of the time in which sympy is imported and the
-    solvers are built, which all live to the end.
+    """No search for garbage in work that leaves little: a tenth of the time in which sympy is imported, and
+    solvers are built and printed.
     """
     enabled = gc.isenabled()
     gc.disable()
