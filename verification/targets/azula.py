@@ -1,4 +1,4 @@
-"""azula's convention: a sampler class with a denoiser (x, t) -> posterior, which has a schedule (alpha, sigma).
+"""azula's convention: sampler classes with a denoiser (x, t) -> posterior, which has a schedule.
 
 Its samplers step uniformly in t; here they are given the run's times.
 """
@@ -45,7 +45,7 @@ def _step(made: Any, run: Run) -> Any:
     def step(self: Any, x: Any, t: Any, s: Any, **kwargs: Any) -> Any:
         drawn = {"randn_like": lambda like: run.increment(float(t), float(s), like)}
         names = {} if hasattr(self, "corrections") else {"torch": Proxy(torch, drawn)}
-        with replaced(sys.modules[made.__module__], names):
+        with replaced(sys.modules.get(made.__module__), names):
             return made.step(self, x, t, s, **kwargs)
 
     return step

@@ -77,6 +77,13 @@ def _in_flow_sigmas(s: Any, grid: Sequence[float]) -> Path:
     return _one_a_step(grid)
 
 
+def _in_flow_sigmas_from_data(s: Any, grid: Sequence[float]) -> Path:
+    """MiniMax: its timesteps are alphas, which its step reads."""
+    path = _in_flow_sigmas(s, grid)
+    s.timesteps = 1 - s.timesteps
+    return path
+
+
 def _in_double_sigmas(s: Any, grid: Sequence[float], levels: Any = _tensor) -> Path:
     """Every inner sigma twice: two calls a step; a step to 0 has one."""
     twice = [grid[0], *(r for r in grid[1:] for _ in range(2))]
@@ -251,6 +258,7 @@ _VP = Convention("vp", _in_sigmas)
 _VE = Convention("ve", _in_sigmas, "vp")
 _EDM = Convention("ve", _in_sigmas, ask=_raw)
 _TABLE = Convention("vp", _in_table, fixed={"clip_sample": False}, table=True)
+_INTERPOLATED = Convention("ve", _interpolated, "vp", interpolates=True, table=True)
 _FLOW = Convention("flow", _in_flow_sigmas, ask=_velocity)
 
 CONVENTIONS: dict[str, Convention] = {
@@ -264,8 +272,8 @@ CONVENTIONS: dict[str, Convention] = {
     "LMSDiscreteScheduler": _VE,
     "HeunDiscreteScheduler": Convention("ve", _in_double_sigmas, "vp"),
     "DPMSolverSDEScheduler": Convention("ve", _in_brownian_sigmas, "vp"),
-    "KDPM2DiscreteScheduler": Convention("ve", _interpolated, "vp", interpolates=True),
-    "KDPM2AncestralDiscreteScheduler": Convention("ve", _interpolated, "vp", interpolates=True),
+    "KDPM2DiscreteScheduler": _INTERPOLATED,
+    "KDPM2AncestralDiscreteScheduler": _INTERPOLATED,
     "EDMEulerScheduler": Convention("ve", _in_sigmas, ask=_raw, renoises=True),
     "EDMDPMSolverMultistepScheduler": _EDM,
     "CosineDPMSolverMultistepScheduler": _EDM,
@@ -277,9 +285,11 @@ CONVENTIONS: dict[str, Convention] = {
         "flow", _in_double_flow_sigmas, ask=_velocity, renoises=True
     ),
     "FlowMatchLCMScheduler": Convention("flow", _in_flow_sigmas, ask=_velocity, renoises=True),
-    "LTXEulerAncestralRFScheduler": _FLOW,
+    "LTXEulerAncestralRFScheduler": Convention(
+        "flow", _in_flow_sigmas, ask=_velocity, timesteps=_count_timesteps
+    ),
     "FlowMapEulerDiscreteScheduler": _FLOW,
-    "MiniMaxH3Scheduler": Convention("flow", _in_flow_sigmas, ask=_back),
+    "MiniMaxH3Scheduler": Convention("flow", _in_flow_sigmas_from_data, ask=_back),
     "DDIMScheduler": _TABLE,
     "DDIMParallelScheduler": _TABLE,
     "DDPMScheduler": _TABLE,
@@ -343,7 +353,7 @@ def sampler(scheduler: Any, settings: Settings | None = None, *, exact: bool = T
 
     scheduler: a name of `CONVENTIONS`, or a class whose name, or that of a class it derives from, is one.
     settings: of its configuration, and of its `step` (`eta`, `order`, `s_churn`, ..); `tau` of SA-Solver is
-    a number.  exact: its float32 is float64, so that what is read off are its formulas.
+    a number, disable_corrector=True of UniPC disables it in every step.  exact: its float32 is float64, so that what is read off are its formulas.
     Raises ValueError for a scheduler that cannot be driven, with the reason, and for settings that it does
     not take.
     """
@@ -357,10 +367,7 @@ def sampler(scheduler: Any, settings: Settings | None = None, *, exact: bool = T
     stepped = {key: p for key, p in stepping.items() if key not in inner}
     tau = {"tau": inspect.Parameter("tau", inspect.Parameter.KEYWORD_ONLY, default=1.0)}
     more = tau if "tau_func" in configured else {}
-    wanted = {
-        key: value for key, value in given.items() if key not in convention.fixed or key in (settings or {})
-    }
-    refuse_unknown(made.__name__, wanted, configured | stepped | more)
+    refuse_unknown(made.__name__, settings or {}, configured | stepped | more)
     config = {key: value for key, value in given.items() if key in configured}
     in_step = {key: value for key, value in given.items() if key in stepped}
     _check_settings(made.__name__, given)
@@ -439,7 +446,10 @@ class _Drive:
             to_end = not zero or self.convention.timesteps is _list_timesteps
             own |= {"num_train_timesteps": int(self.run) + to_end, "steps_offset": int(not zero)}
             own |= {"timestep_spacing": "leading"}
-        return {key: value for key, value in (own | dict(config)).items() if key in taken}
+        chosen = {key: value for key, value in (own | dict(config)).items() if key in taken}
+        if chosen.get("disable_corrector") is True:
+            chosen["disable_corrector"] = list(range(int(self.run)))
+        return chosen
 
     @contextmanager
     def _alone(self, span: tuple[float, float] | None = None, levels: bool = False) -> Iterator[None]:
@@ -447,7 +457,7 @@ class _Drive:
 
         span: of the increment that its noise is.  levels: np.interp finds the grid's in its table.
         """
-        module = sys.modules[self.made.__module__]
+        module = sys.modules.get(self.made.__module__)
         numpy = {"interp": lambda *_: np.array([r for r in self.grid if r > 0])} if levels else {}
         noise = {} if span is None else {"randn_tensor": self._increment(span)}
         with widened(module, self.exact, numpy), replaced(module, noise):

@@ -2,8 +2,8 @@
 
 The denoiser is told sigma as a tensor of shape (batch,).  Samplers that ask for `sigma_min` and `sigma_max`
 (`sample_dpm_fast`, `sample_dpm_adaptive`) are given the grid's ends, and `n`, their evaluations, as its
-number of steps.  A `noise_sampler` gets the increments between the levels that it names.  ComfyUI's samplers are of
-the same convention; they find the noise levels at `model.inner_model.model_sampling`.
+number of steps.  A `noise_sampler` gets the increments between the levels that it names.  ComfyUI's samplers
+are of the same convention; they find the noise levels at `model.inner_model.model_sampling`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Denoiser:
         self.inner_model = SimpleNamespace(model_sampling=levels, inner_model=None)
 
     def __call__(self, y: Any, sigma: Any, **_: Any) -> Any:
+        """Data at states and noise levels, those of a batch all alike."""
         return self.frame.predict("x0", y, sigma)
 
 
@@ -58,29 +59,26 @@ def sampler(
     settings = dict(settings or {})
     refuse_unknown(f"function {function.__name__}", settings, own)
     if "sigmas" not in taken and not {"sigma_min", "sigma_max"} <= set(taken):
-        raise ValueError(
-            f"function must take sigmas, or sigma_min and sigma_max, got {function.__name__}({', '.join(taken)})"
-        )
+        got = f"{function.__name__}({', '.join(taken)})"
+        raise ValueError(f"function must take sigmas, or sigma_min and sigma_max, got {got}")
 
     def sample(run: Run) -> Any:
         frame = Frame(run, "ve")
         sigmas = torch.tensor(frame.levels.grid, dtype=torch.float64 if exact else run.x.dtype)
-        given: dict[str, Any] = (
-            {"sigmas": sigmas, "n": int(run)}
-            if "sigmas" in taken
-            else {"sigma_min": min(frame.levels.grid), "sigma_max": max(frame.levels.grid), "n": int(run)}
-        )
-        given |= {"disable": True, "noise_sampler": _noise(frame, run.x)}
-        given = {key: value for key, value in given.items() if key in taken}
+        offered: dict[str, Any] = {
+            "sigmas": sigmas,
+            "sigma_min": min(frame.levels.grid),
+            "sigma_max": max(frame.levels.grid),
+            "n": int(run),
+            "disable": True,
+            "noise_sampler": lambda sigma, sigma_next: frame.increment(sigma, sigma_next, run.x),
+        }
+        given = {key: value for key, value in offered.items() if key in taken}
         with widened(sys.modules.get(function.__module__), exact):
             final = function(Denoiser(frame), frame.enter(), **given, **settings)
         return frame.leave(final)
 
     return sample
-
-
-def _noise(frame: Frame, like: Any) -> Callable[..., Any]:
-    return lambda sigma, sigma_next: frame.increment(sigma, sigma_next, like)
 
 
 def release() -> ModuleType:
