@@ -38,9 +38,11 @@ def taken_over(source: Source) -> Iterator[None]:
     def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, **options: Any) -> torch.Tensor:
         like = next((v for v in (mean, std) if isinstance(v, torch.Tensor)), None)
         if like is None:
-            return mean + std * randn(size, **options)
-        shape = torch.broadcast_shapes(*(v.shape for v in (mean, std) if isinstance(v, torch.Tensor)))
-        return mean + std * source(tuple(shape), like.dtype, like.device)
+            drawn: torch.Tensor = mean + std * randn(size, **options)
+            return drawn
+        shape = (mean + 0 * std).shape
+        scaled: torch.Tensor = mean + std * source(tuple(shape), like.dtype, like.device)
+        return scaled
 
     def normal_(x: torch.Tensor, mean: float = 0.0, std: float = 1.0, **_: Any) -> torch.Tensor:
         return x.copy_(mean + std * source(tuple(x.shape), x.dtype, x.device))
