@@ -537,7 +537,7 @@ def test_azula(schedule: Schedule, eta: float, name: str) -> None:
     found = trace(azula.sampler(AzulaSampler, {"eta": eta}), schedule, times)
     assert same(found, expected(name, schedule, times))
     assert found.increments == tuple(itertools.pairwise(times))
-    with pytest.raises(ValueError, match="AzulaSampler does not take order; its parameters are: eta=0.0"):
+    with pytest.raises(ValueError, match=r"AzulaSampler does not take order; its parameters are: eta=0.0"):
         azula.sampler(AzulaSampler, {"order": 2})
 
 
