@@ -6,13 +6,14 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
 
 from sympy import Symbol
 
 from .diffusion.grids import Grid, Times
-from .diffusion.schedule import Schedule, vp_linear
-from .forms.form import Form, FormOf, Step
+from .diffusion.schedule import Schedule
+from .forms.form import Form, FormOf, Step, example, is_sde
 from .numerics import checks
 from .numerics.arithmetic import Value
 from .numerics.checks import is_number
@@ -267,7 +268,7 @@ FULL = FinalPolicy()
 """No step is lowered."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Solver:
     """A form, the tableaux of its steps, and what is claimed of it.
 
@@ -280,6 +281,7 @@ class Solver:
     final: how its release ends a run by default; full order where there is no such rule.
     rounding: within how much its coefficients are known; 0 where they are exact.
     sde: schedule -> the form whose SDE is solved, where its own form is a release's approximation of that.
+    A listed solver can be pickled; one of your own where its functions can.
     """
 
     name: str
@@ -288,7 +290,6 @@ class Solver:
     claimed: int
     source: str
     parameters: Parameters | None = None
-    stochastic: bool = False
     paper: str = ""
     noising: Noising | None = None
     noise_scale: Value = 1
@@ -312,7 +313,8 @@ class Solver:
 
     def __repr__(self) -> str:
         """One line: the fields that tell solvers apart."""
-        form = getattr(self.form, "__qualname__", type(self.form).__name__).partition(".<locals>")[0]
+        made = getattr(self.form, "func", self.form)  # of a partial
+        form = getattr(made, "__qualname__", type(made).__name__).partition(".<locals>")[0]
         sequence = type(self.sequence).__name__
         return (
             f"Solver(name={shown(self.name)}, form={form}, sequence={sequence}, claimed={self.claimed}, ..)"
@@ -335,7 +337,7 @@ class Solver:
             "source": self.source,
             "claimed": f"order {self.claimed}",
             "rounding": f"coefficients known within {self.rounding:g}" if self.rounding else "",
-            "stochastic": "yes" if self.stochastic else "no",
+            "stochastic": "" if form is None else "yes" if self.stochastic else "no",
             "noise": f"{self.noise_scale} times that of the SDE" if self.noise_scale != 1 else "",
             "noising": "goes back to a noisier time before or after a step" if self.noising else "",
             "steps": str(self.sequence),
@@ -345,11 +347,20 @@ class Solver:
         return printing.Heading(self.name, equation, tuple((k, v) for k, v in facts.items() if v))
 
     def _form(self) -> Form | None:
-        """The form on the VP schedule, where it has one: name and equation are those of any schedule."""
+        """The form on one of the known schedules, where it takes one."""
         try:
-            return self.form(vp_linear())
+            return example(self.form)
         except ValueError:
             return None
+
+    @cached_property
+    def stochastic(self) -> bool:
+        """Whether its runs draw noise: its form is an SDE's (`Form.std`), or it goes back to a noisier time.
+
+        A `noise_scale` of 0 changes nothing in that.  Raises ValueError for a form that takes no known
+        schedule (`form.EXAMPLES`).
+        """
+        return self.noising is not None or is_sde(self.form)
 
     @property
     def history(self) -> int:

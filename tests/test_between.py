@@ -25,8 +25,15 @@ RANGE: dict[str, Any] = {"t_start": 1.0, "t_end": 1e-2}
 EULER = Tableau((), phi1 * N(0))
 
 
-def first_order(noising: Any = None, **options: Any) -> Solver:
-    return Solver("s", data_in_lambda, Repeat(EULER, EULER), 1, "test", noising=noising, **options)
+def first_order(noising: Any = None) -> Solver:
+    return Solver(
+        name="s",
+        form=data_in_lambda,
+        sequence=Repeat(EULER, EULER),
+        claimed=1,
+        source="test",
+        noising=noising,
+    )
 
 
 def rows(plan: Plan, step: int) -> list[Row]:
@@ -51,7 +58,7 @@ def _keep(states: list[torch.Tensor], info: StepInfo) -> None:
 @pytest.mark.parametrize("schedule", [VP, EDM], ids=["vp", "edm"])
 def test_noise_after_a_step_restores_the_law_of_its_end(schedule: Schedule) -> None:
     """Data at a point: x = alpha x_0 + sigma eps, so the state after a step has that mean and variance."""
-    plan = compile_plan(first_order(down, stochastic=True), schedule, steps=3, **RANGE)
+    plan = compile_plan(first_order(down), schedule, steps=3, **RANGE)
     x0 = torch.full_like(X, 0.7)
     exact = lambda x, t: (x - schedule.alpha(t) * x0) / schedule.sigma(t)  # noqa: E731
     start = schedule.alpha(1.0) * x0  # eps = 0
@@ -67,7 +74,7 @@ def test_noise_after_a_step_restores_the_law_of_its_end(schedule: Schedule) -> N
 
 
 def test_noise_before_a_step_moves_its_start() -> None:
-    plan = compile_plan(first_order(up, stochastic=True), EDM, steps=2, t_start=10.0, t_end=1.0)
+    plan = compile_plan(first_order(up), EDM, steps=2, t_start=10.0, t_end=1.0)
     for i, step in enumerate(plan.steps):
         first, second = step.operations[:2]
         assert isinstance(first, Row)
@@ -92,13 +99,15 @@ def test_noise_towards_cleaner_times_is_refused() -> None:
 
 def test_a_carried_evaluation_does_not_survive_noise() -> None:
     pec = Tableau((Stage(1, phi1 * N(0)),), interpolate({0: N(0), 1: N(1)}), carry=1)
-    solver = Solver("pec", data_in_lambda, Repeat(pec, EULER), 2, "test", noising=down)
+    solver = Solver(
+        name="pec", form=data_in_lambda, sequence=Repeat(pec, EULER), claimed=2, source="test", noising=down
+    )
     with pytest.raises(ValueError, match="carries an evaluation"):
         compile_plan(solver, VP, steps=3, **RANGE)
 
 
 def test_the_last_noise_can_be_left_out() -> None:
-    for solver in (make("sde-dpm-solver++-2m"), first_order(down, stochastic=True)):
+    for solver in (make("sde-dpm-solver++-2m"), first_order(down)):
         full, quiet = (
             compile_plan(solver, VP, steps=3, noise_at_end=flag, **RANGE) for flag in (True, False)
         )
@@ -123,7 +132,9 @@ def predictor_corrector() -> Solver:
         Tableau((Stage(1, phi1 * N(0)),), interpolate({0: N(0), 1: N(1)}), carry=1),
         Tableau((Stage(1, two),), interpolate({0: N(0), 1: N(1), -omega(1): P(1)}), carry=1),
     )
-    return Solver("pc", data_in_lambda, Ramp(ramp, (adams(1), adams(2))), 3, "test")
+    return Solver(
+        name="pc", form=data_in_lambda, sequence=Ramp(ramp, (adams(1), adams(2))), claimed=3, source="test"
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 8])

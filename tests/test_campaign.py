@@ -133,6 +133,7 @@ class Doubled:
 
     number: int
     part: ClassVar[str] = "rows"
+    names: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def key(self) -> str:
@@ -218,6 +219,19 @@ def test_tasks_have_keys_of_their_own() -> None:
     assert len(keys) == len(set(keys))
 
 
+def test_a_task_is_about_what_its_row_is_about() -> None:
+    """Replayed files are about what their cases are."""
+    reports = plan.Reports(REPORTS)
+    for task, row in reports.rows(planned()):
+        if "cases" in row:
+            assert not task.names
+            assert reports.replayed(task)
+        else:
+            named = row["solver" if "solver" in row else "name"]
+            assert named.partition(",")[0] in task.names
+            assert not reports.replayed(task)
+
+
 def test_the_committed_reports_hold_a_row_of_every_task() -> None:
     found = dict(plan.Reports(REPORTS).rows(planned()))
     missing = [(task.part, task.key) for task in planned() if task not in found]
@@ -252,8 +266,8 @@ def test_names_choose_what_bears_on_them() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"rows": [', "orders.json is not JSON"),
-        ("[3]", "orders.json is no report: list"),
+        ('{"rows": [', "orders.json: not JSON"),
+        ("[3]", "orders.json: a report is an object, got list"),
         ('{"rows": [{"setting": "main"}]}', "are not of this kind: KeyError"),
         ('{"quick": true}', "is of a quick run"),
     ],

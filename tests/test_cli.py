@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import re
 import shutil
@@ -30,6 +31,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 def test_list_names_every_solver(capsys: Any) -> None:
     code, out, _ = run(capsys, "list", "--json")
+    assert gc.isenabled()
     rows = json.loads(out)["solvers"]
     assert code == 0
     assert [r["solver"] for r in rows] == list(SOLVERS)
@@ -85,6 +87,7 @@ HEAVY = {"torch", "sympy", "numpy", "scipy"}
         (["order", "nosuch"], {"torch"}),
         (["order", "ddim", "--schedule", "vp"], {"torch"}),
         (["list", "--of", "grids"], {"torch"}),
+        (["list"], {"torch", "rich.progress", "concurrent.futures"}),
     ],
 )
 def test_help_and_refusals_import_no_more_than_they_need(arguments: list[str], unused: set[str]) -> None:
@@ -381,8 +384,10 @@ def test_defaults_in_multiprecision_are_small() -> None:
     from semilinear.verification.commands.cli import _parser
     from semilinear.verification.commands.order_setting import experiment_of
 
+    ddim = make("ddim")
     for extra, batch, top in (([], 64, 512), (["--digits", "30"], 4, 128)):
-        e = experiment_of(_parser().parse_args(["order", "ddim", "--problem", "mixture-1d", *extra]))
+        options = _parser().parse_args(["order", "ddim", "--problem", "mixture-1d", *extra])
+        e: Any = experiment_of(options, ddim)
         assert (e.batch, e.ladder[-1], e.digits) == (batch, top, 30 if extra else None)
 
 
@@ -465,7 +470,10 @@ def test_a_report_is_written_whole(tmp_path: Path) -> None:
     data = json.loads((Path(__file__).parents[1] / "reports" / "orders.json").read_text())
     data["rows"] = [row for row in data["rows"] if row["solver"].startswith(("ddim", "unip"))]
     report.write(tmp_path, data)
-    assert {p.name for p in tmp_path.glob("*.png")} >= {"convergence-unipc.png", "convergence-stochastic.png"}
+    assert {p.name for p in tmp_path.glob("*.png")} >= {
+        "convergence-unipc-multistep.png",
+        "convergence-stochastic.png",
+    }
     assert json.loads((tmp_path / "orders.json").read_text()) == data
     assert (tmp_path / "orders.md").read_text() == markdown(data)
 

@@ -157,13 +157,12 @@ def test_blocks_of_samples_do_not_depend_on_the_batch() -> None:
     ("options", "error", "message"),
     [
         ({"problem": 1}, TypeError, "problem must be a Problem"),
-        ({"schedule": 1}, TypeError, "schedule must be a Schedule"),
+        ({"digits": 20}, ValueError, "digits must be None over paths"),
         ({"paths": 100}, ValueError, "paths must be an integer >= 128"),
         ({"paths": 200}, ValueError, "paths must be a multiple of 128"),
         ({"seed": -1}, ValueError, "seed must be"),
-        ({"ladder": (8, 4)}, ValueError, "ladder must be increasing"),
+        ({"ladder": (8,)}, ValueError, "ladder must hold at least 2 step counts over paths"),
         ({"ladder": (61, 67, 71)}, ValueError, "ladder must need a reference of at most 65536 steps"),
-        ({"lam_start": 3.0}, ValueError, "lam_start must be below"),
     ],
 )
 def test_bad_experiments_are_named(options: dict[str, Any], error: Any, message: str) -> None:

@@ -15,7 +15,7 @@ from semilinear.integrators.diffusion.sde import vp
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.black_box import exact_divergence, flow, hutchinson, log_likelihood
 from semilinear.integrators.run.correctors import Langevin, annealed_step
-from semilinear.integrators.run.guidance import LABELS, classifier, discrete_time
+from semilinear.integrators.run.models import LABELS, classifier, discrete_time
 from semilinear.integrators.run.noise import per_sample
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make

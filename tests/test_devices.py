@@ -14,8 +14,12 @@ from semilinear.integrators.plans.compile import Plan, compile_plan
 from semilinear.integrators.run.black_box import draw_probes, exact_divergence, hutchinson, log_likelihood
 from semilinear.integrators.run.conditioning import GREY_BASIS, Known, Replacement, ReplacementReleased
 from semilinear.integrators.run.correctors import Langevin, annealed_step, batch_mean_norm, langevin_step
-from semilinear.integrators.run.guidance import classifier, classifier_free_network, discrete_time
-from semilinear.integrators.run.hooks import dynamic_thresholding
+from semilinear.integrators.run.models import (
+    classifier,
+    classifier_free_network,
+    discrete_time,
+    dynamic_thresholding,
+)
 from semilinear.integrators.run.noise import per_sample
 from semilinear.integrators.run.sampler import Interlude, sample
 from semilinear.integrators.solvers import make

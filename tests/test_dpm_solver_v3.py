@@ -182,7 +182,7 @@ def experiment() -> Experiment:
     """Steps that alternate 1 : 2 hide no wrong ratio; exact references."""
     grid = grids.alternating(grids.uniform_lambda())
     ladder = (8, 12, 16, 24, 32, 48, 64, 96)
-    return Experiment(problem("rotated-product-2d"), VP, T_START, T_END, grid, batch=6, ladder=ladder)
+    return Experiment(schedule=VP, grid=grid, batch=6, ladder=ladder)
 
 
 def measured(solver: Solver, start: Any = "exact") -> Study:

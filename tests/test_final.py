@@ -22,11 +22,11 @@ from semilinear.integrators.solver import FULL, FinalPolicy, Ramp
 from semilinear.integrators.solvers import SOLVERS, classical, make
 from semilinear.integrators.tableaux.tableau import adams
 from semilinear.verification.commands import cli
-from semilinear.verification.problems.named import golden_mixture, problem
+from semilinear.verification.problems.named import golden_mixture
 from semilinear.verification.studies.coupled import CoupledExperiment
-from semilinear.verification.studies.flow import LADDER, Experiment, run
+from semilinear.verification.studies.flow import Experiment, run
 from semilinear.verification.studies.gaussian import StochasticExperiment
-from semilinear.verification.studies.ladders import settled
+from semilinear.verification.studies.ladders import half_octaves, settled
 from semilinear.verification.studies.own_statistics import on_experiment
 
 from tests.slow import slow
@@ -201,10 +201,7 @@ def test_policies_that_are_none_are_refused(arguments: dict[str, Any], message: 
 
 @cache
 def informative(top: int = 128) -> Experiment:
-    start, end = (float(VP.t_of_lam(v)) for v in (-0.7, 1.75))
-    ladder = tuple(n for n in LADDER if n <= top)
-    grid = grids.uniform_t(2.0)
-    return Experiment(problem("rotated-product-2d"), VP, start, end, grid, batch=16, ladder=ladder)
+    return Experiment(schedule=VP, grid=grids.uniform_t(2.0), batch=16, ladder=half_octaves(4, top))
 
 
 @pytest.mark.parametrize(
@@ -266,15 +263,16 @@ def error(name: str, n: int, final: Any, *, noise: bool) -> float:
     an interval where the state is informative.
     """
     e = from_noise() if noise else informative()
-    options: Any = {"steps": n, "grid": e.grid, "t_start": e.t_start, "t_end": e.t_end}
-    made = compile_plan(make(name), VP, final=final, **options)
-    x = sample(made, e.problem.model(VP), torch.tensor(e.x)).x.numpy()
-    return float(np.sqrt(np.mean((x - e.states([e.t_end])[0]) ** 2)))
+    x = sample(e.plan(make(name), n, final), e.model, torch.tensor(e.x)).x.numpy()
+    return float(np.sqrt(np.mean((x - e.states([e.times[1]])[0]) ** 2)))
 
 
 @cache
 def from_noise() -> Experiment:
-    return Experiment(golden_mixture(), VP, 1.0, 1e-3, grids.uniform_t(), batch=64, tolerance=1e-10)
+    start, end = (float(VP.lam(t)) for t in (1.0, 1e-3))
+    return Experiment(
+        golden_mixture(), schedule=VP, grid=grids.uniform_t(), lam_start=start, lam_end=end, tolerance=1e-10
+    )
 
 
 @pytest.mark.parametrize("name", ["unipc-3-bh1", "unipc-3-bh2"])

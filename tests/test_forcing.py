@@ -27,7 +27,7 @@ def forced(power: int, size: np.ndarray) -> Solver:
         )
 
     stage = Tableau((Stage(1, phi1 * N(0)),), phi1 * (N(0) + N(1)) / 2, low=phi1 * N(0))
-    return Solver("forced", form, Ramp((stage, adams(2))), 2, "test")
+    return Solver(name="forced", form=form, sequence=Ramp((stage, adams(2))), claimed=2, source="test")
 
 
 def plan(power: int, size: np.ndarray) -> Plan:

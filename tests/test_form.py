@@ -174,7 +174,13 @@ def elementwise(schedule: Schedule, rates: np.ndarray) -> Form:
 
 def test_an_elementwise_operator_runs_through_the_same_loop_at_full_order() -> None:
     problem, rates = rotated_product(), np.array([0.7, 0.2])
-    solver = Solver("elementwise-2", lambda s: elementwise(s, rates), Ramp((adams(1), adams(2))), 2, "test")
+    solver = Solver(
+        name="elementwise-2",
+        form=lambda s: elementwise(s, rates),
+        sequence=Ramp((adams(1), adams(2))),
+        claimed=2,
+        source="test",
+    )
     x = torch.tensor([[0.4, -0.2], [1.0, 0.3]], dtype=torch.float64)
     exact = problem.flow(VP, x.numpy(), 0.4, 0.1, 25).astype(float)
     errors = []
@@ -186,8 +192,16 @@ def test_an_elementwise_operator_runs_through_the_same_loop_at_full_order() -> N
 
 def test_elementwise_rates_of_one_are_data_prediction() -> None:
     euler = Tableau((), phi1 * N(0))
-    mine = Solver("a", lambda s: elementwise(s, np.ones(2)), Repeat(euler, euler), 1, "test")
-    theirs = Solver("b", forms.data_in_lambda, Repeat(euler, euler), 1, "test")
+    mine = Solver(
+        name="a",
+        form=lambda s: elementwise(s, np.ones(2)),
+        sequence=Repeat(euler, euler),
+        claimed=1,
+        source="test",
+    )
+    theirs = Solver(
+        name="b", form=forms.data_in_lambda, sequence=Repeat(euler, euler), claimed=1, source="test"
+    )
     a, b = (compile_plan(s, VP, steps=4, t_start=0.8, t_end=0.1) for s in (mine, theirs))
     assert difference(a, b).value < 1e-14
     assert all(v.shape == (2,) for _, _, v in a.steps[0].operations[-1].terms)  # type: ignore[union-attr]
@@ -207,10 +221,18 @@ def test_a_noise_scale_form_with_f_equal_rho_is_the_data_prediction_ode() -> Non
 
     euler = Tableau((), phi1 * N(0))
     a = compile_plan(
-        Solver("a", noise_scale, Repeat(euler, euler), 1, ""), VP, steps=6, t_start=1.0, t_end=0.01
+        Solver(name="a", form=noise_scale, sequence=Repeat(euler, euler), claimed=1, source=""),
+        VP,
+        steps=6,
+        t_start=1.0,
+        t_end=0.01,
     )
     b = compile_plan(
-        Solver("b", forms.data_in_lambda, Repeat(euler, euler), 1, ""), VP, steps=6, t_start=1.0, t_end=0.01
+        Solver(name="b", form=forms.data_in_lambda, sequence=Repeat(euler, euler), claimed=1, source=""),
+        VP,
+        steps=6,
+        t_start=1.0,
+        t_end=0.01,
     )
     assert difference(a, b).value < 1e-13
 
@@ -307,7 +329,7 @@ def affine_solver(u: Any) -> Solver:
         )
 
     euler = Tableau((), phi1 * NN(0))
-    return Solver("affine", build, Repeat(euler, euler), 1, "test")
+    return Solver(name="affine", form=build, sequence=Repeat(euler, euler), claimed=1, source="test")
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
@@ -345,3 +367,14 @@ def test_a_constant_in_the_integrand_shifts_the_data(u: Any) -> None:
 def test_an_inner_row_has_no_limit_at_lambda_infinity() -> None:
     with pytest.raises(ValueError, match="infinity"):
         forms.data_in_lambda(VP).step(0.3, 0.0).phi(1, 0.5)
+
+
+def test_a_step_computes_a_quantity_once_for_each_abscissa() -> None:
+    step, asked = forms.noise_in_lambda(VP).step(0.9, 0.5), []
+
+    def compute() -> int:
+        asked.append(1)
+        return len(asked)
+
+    quantities = (("a", 1), ("a", 1), ("b", 1), ("a", 0.5))
+    assert [step.once(what, c, compute) for what, c in quantities] == [1, 1, 2, 3]

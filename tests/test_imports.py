@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,8 @@ FLOORS = {
         ("derivation", "lookup"),
     ),
     "verification": (
-        ("claims", "problems", "reporting", "systems"),
-        ("inverse", "replay", "studies"),
+        ("claims", "problems", "reporting", "systems", "targets"),
+        ("inverse", "replay", "studies", "tracing"),
         ("audit", "predictions"),
         ("campaign",),
         ("commands", "front-door"),
@@ -43,10 +44,10 @@ def room_of(path: Path) -> str:
     return path.relative_to(ROOT).parts[1].removesuffix(".py")
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Other rooms of the module's own layer that it imports, also inside of functions."""
+def imported(path: Path) -> set[tuple[str, ...]]:
+    """What the module imports of its own layer, also inside of functions, as parts below the layer."""
     layer, *folders, _ = path.relative_to(ROOT).parts
-    found: set[str] = set()
+    found: set[tuple[str, ...]] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         targets = []
         if isinstance(node, ast.ImportFrom):
@@ -58,8 +59,13 @@ def imported_rooms(path: Path) -> set[str]:
         for parts in targets:
             own = parts[1:] if parts[0] == "semilinear" else parts
             if len(own) > 1 and own[0] == layer:
-                found.add(own[1])
-    return found - {room_of(path)}
+                found.add(tuple(own[1:]))
+    return found
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Other rooms of the module's own layer that it imports, also inside of functions."""
+    return {room for room, *_ in imported(path)} - {room_of(path)}
 
 
 def floor_of(layer: str, room: str) -> int:
@@ -80,6 +86,27 @@ def test_a_room_imports_only_what_lies_below_it(path: Path) -> None:
         return
     own = floor_of(layer, room_of(path))
     assert all(floor_of(layer, room) < own for room in imported_rooms(path))
+
+
+PRINTED = ("tableaux", "printing")
+"""A tableau's str() is made there, of tableaux."""
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_modules_do_not_import_each_other_in_a_circle(layer: str) -> None:
+    modules = {
+        path.relative_to(ROOT / layer).with_suffix("").parts: path
+        for path in MODULES
+        if layer in path.relative_to(ROOT).parts[:1]
+    }
+    below = {
+        name: {parts[:n] for parts in imported(path) for n in range(1, len(parts) + 1)}
+        & modules.keys() - {name}
+        for name, path in modules.items()
+    }
+    if layer == "integrators":
+        below["tableaux", "tableau"].remove(PRINTED)
+    assert len(list(TopologicalSorter(below).static_order())) == len(modules)
 
 
 def imported_layers(path: Path) -> set[str]:

@@ -15,7 +15,7 @@ from semilinear.integrators.diffusion import sde
 from semilinear.integrators.diffusion.grids import uniform_t
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.conditioning import GREY_BASIS, Known, Replacement, ReplacementReleased
-from semilinear.integrators.run.guidance import classifier
+from semilinear.integrators.run.models import classifier
 from semilinear.integrators.run.noise import per_sample
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make

@@ -228,12 +228,11 @@ def test_churn_adds_the_noise_of_algorithm_2(s_churn: float, s_noise: float) -> 
 def test_the_noise_scale_multiplies_every_noise_weight() -> None:
     """Also that of an SDE's own noise."""
     scaled = Solver(
-        "scaled",
-        make("sde-dpm-solver++-1").form,
-        Repeat(dpm_solver.FIRST, dpm_solver.FIRST),
-        1,
-        "test",
-        stochastic=True,
+        name="scaled",
+        form=make("sde-dpm-solver++-1").form,
+        sequence=Repeat(dpm_solver.FIRST, dpm_solver.FIRST),
+        claimed=1,
+        source="test",
         noise_scale=1.5,
     )
     a, b = (compile_plan(s, VP, times=[0.9, 0.5, 0.2]) for s in (make("sde-dpm-solver++-1"), scaled))
@@ -270,11 +269,11 @@ def test_samplers_have_all_their_digits() -> None:
         (lambda: k_diffusion.lms(0), "order must be an integer from 1 to 9, got 0"),
         (
             lambda: Solver(
-                "x",
-                data_in_lambda,
-                Repeat(dpm_solver.FIRST, dpm_solver.FIRST),
-                1,
-                "test",
+                name="x",
+                form=data_in_lambda,
+                sequence=Repeat(dpm_solver.FIRST, dpm_solver.FIRST),
+                claimed=1,
+                source="test",
                 noise_scale=math.inf,
             ),
             "noise_scale must be a finite number >= 0, got inf",

@@ -18,11 +18,12 @@ from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
 from semilinear.verification.problems.named import problem
 from semilinear.verification.problems.network import NetworkProblem
-from semilinear.verification.studies.experiment import UNITS, Experiment, Run
+from semilinear.verification.studies.experiment import Experiment, Run
 from semilinear.verification.studies.findings import precision
 from semilinear.verification.studies.flow import measure, run
 from semilinear.verification.studies.gaussian import StochasticExperiment, study
 from semilinear.verification.studies.sampler import measure_stochastic
+from semilinear.verification.studies.setup import UNITS
 
 VP = vp_linear()
 F = VP.formulas
@@ -40,7 +41,7 @@ TABLES = {"euler": (EULER, 1), "heun": (HEUN, 2), "rk4": (RK4, 4)}
 @cache
 def where(**changes: Any) -> Experiment:
     options: dict[str, Any] = {"batch": 16, "ladder": LADDER} | changes
-    return Experiment(problem("rotated-product-2d"), VP, START, END, **options)
+    return Experiment(**options)
 
 
 def sampler(
@@ -289,9 +290,7 @@ def test_a_start_from_exact_values_is_what_the_sampler_asked_for() -> None:
 
 
 def test_a_sampler_in_many_digits() -> None:
-    e = Experiment(
-        problem("mixture-1d"), VP, START, END, batch=2, ladder=(4, 6, 8, 12, 16, 24, 32), digits=30
-    )
+    e = Experiment(problem("mixture-1d"), batch=2, ladder=(4, 6, 8, 12, 16, 24, 32), digits=30)
 
     def ours(run: Run) -> Any:
         plan = compile_plan(make("krogstad4"), VP, steps=int(run), t_start=START, t_end=END, digits=30)
@@ -308,9 +307,6 @@ def test_a_network_that_only_torch_runs_is_measured_by_its_own_flow() -> None:
     data = torch.randn(64, 1, 2, 3, dtype=torch.float64)
     e = Experiment(
         NetworkProblem(lambda x, t: net(x.flatten(1)).reshape(x.shape) + t * x, data),
-        VP,
-        START,
-        END,
         batch=4,
         ladder=LADDER[:9],
         tolerance=1e-11,
@@ -331,6 +327,8 @@ def test_residues_restrict_the_ladder() -> None:
         ({"ladder": (4, 8, 16)}, "ladder must hold at least 4 step counts"),
         ({"ladder": (4, 4, 8, 16)}, "ladder must be increasing"),
         ({"residue": (1000, 1)}, "ladder must hold|residue must leave"),
+        ({"residue": (3, 3)}, "residue must be .* got \\(3, 3\\)"),
+        ({"residue": (0, 0)}, "residue must be"),
         ({"rounding": -1e-9}, "rounding must be a non-negative number, got -1e-09"),
         ({"rounding": math.nan}, "rounding must be a non-negative number, got nan"),
     ],
@@ -356,12 +354,11 @@ def test_states_of_another_size_are_refused(states: Any) -> None:
         {"dtype": "float8"},
         {"dtype": "float32", "digits": 30},
         {"shape": (3,)},
-        {"ladder": (4.5, 8)},
     ],
 )
 def test_experiments_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must"):
-        Experiment(problem("rotated-product-2d"), VP, START, END, **change)
+        Experiment(**change)
     with pytest.raises(TypeError, match="sampler must be a function"):
         measure("s", 1, NONSENSE, where())
 

@@ -69,7 +69,7 @@ S = vp_linear()
 EULER = Amplification(adams(1))
 DDIM = make("ddim")
 PLAN = partial(compile_plan, DDIM, S, t_start=1.0, t_end=1e-3)
-COUPLED: Any = partial(CoupledExperiment, problem("mixture-1d"), S, uniform_lambda())
+COUPLED: Any = partial(CoupledExperiment, problem("mixture-1d"))
 REFUSED: dict[str, Callable[[], Any]] = {
     "steps": lambda: PLAN(steps=F(3.5)),
     "t_start": lambda: PLAN(steps=3, t_start=F(7.5)),
@@ -99,7 +99,7 @@ REFUSED: dict[str, Callable[[], Any]] = {
     "controller": lambda: Controller(rtol=F(-1.5)),
     "problem": lambda: problem(F(1)),
     "weights": lambda: GaussianMixture(np.array([0.5, -0.5]), np.zeros((2, 1)), np.ones((2, 1, 1))),
-    "ladder": lambda: StochasticExperiment(S, uniform_lambda(), ladder=(I(8), I(4))),
+    "ladder": lambda: StochasticExperiment(ladder=(I(8), I(4))),
     "paths": lambda: COUPLED(paths=F(10)),
     "ladder of paths": lambda: COUPLED(ladder=(I(8), I(4))),
 }

@@ -169,9 +169,7 @@ def test_plans_that_the_path_does_not_fit_are_refused() -> None:
         path.noise(plan())
     with pytest.raises(ValueError, match="does not say what its increments are"):
         path.noise(dataclasses.replace(plan(), increments=()))
-    renoised = dataclasses.replace(
-        make("ddim"), stochastic=True, noising=lambda s, t0, t1, i, n: (t0, t1 - (t0 - t1) / 4)
-    )
+    renoised = dataclasses.replace(make("ddim"), noising=lambda s, t0, t1, i, n: (t0, t1 - (t0 - t1) / 4))
     with pytest.raises(ValueError, match="noise that is not its SDE's"):
         path.noise(compile_plan(renoised, VP, times=[0.8, 0.5, 0.1]))
 

@@ -208,7 +208,7 @@ def refusing(schedule: Schedule) -> Form:
 
 def own(form: FormOf) -> Solver:
     euler = Tableau((), phi1 * N(0))
-    return Solver("a_b & 50%", form, Repeat(euler, euler), 1, "none")
+    return Solver(name="a_b & 50%", form=form, sequence=Repeat(euler, euler), claimed=1, source="none")
 
 
 def test_a_form_that_refuses_the_schedule_can_be_printed() -> None:

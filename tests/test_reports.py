@@ -119,15 +119,37 @@ def test_the_committed_report_shows_no_failure(data: Any) -> None:
     assert all(case["ok"] for case in data["replay"])
 
 
-def test_every_measured_solver_is_drawn(data: Any) -> None:
-    solvers = [row["solver"] for row in data["rows"] if row["setting"] == "main"]
-    plots = drawn(solvers)
-    assert sorted(solver for _, _, found in plots for solver in found) == sorted(solvers)
-    assert all((ROOT / "reports" / f"convergence-{name}.png").stat().st_size > 10_000 for name, _, _ in plots)
+def test_every_measured_solver_is_drawn_once(data: Any) -> None:
+    rows = [row for row in data["rows"] if row["setting"] == "main"]
+    plots = drawn(rows)
+    names = [row["solver"] for _, _, found in plots for row in found]
+    assert sorted(names) == sorted(row["solver"] for row in rows)
+    pictures = {path.name: path.stat().st_size for path in (ROOT / "reports").glob("convergence-*.png")}
+    assert set(pictures) == {f"convergence-{name}.png" for name in ["stochastic", *(n for n, _, _ in plots)]}
+    assert min(pictures.values()) > 10_000
+    for text in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        assert set(re.findall(r"convergence-[\w-]+\.png", text.read_text())) <= set(pictures)
 
 
-def test_a_solver_of_no_family_is_drawn_with_the_others() -> None:
-    assert drawn(["unipc-2-bh1", "mine"])[-1] == ("others", "Other solvers", ["mine"])
+def test_a_paper_with_enough_methods_of_a_kind_has_a_plot_and_a_solver_finds_its_own() -> None:
+    def row(solver: str, paper: str, multistep: bool = False) -> Any:
+        return {"solver": solver, "paper": paper, "exact": {} if multistep else None}
+
+    new = "New++ (A & B 2026), arXiv:2601.00001"
+    rows = [row(f"new-{k}", new) for k in range(3)] + [row("new-2m", new, True), row("mine", "")]
+    rows += [row(f"mine-{k}", "") for k in range(3)] + [row("other", "Adams, Bashforth & Moulton 1883")]
+    plots = [(name, title, [r["solver"] for r in found]) for name, title, found in drawn(rows)]
+    assert plots == [
+        ("new-pp-one-step", "New++, one-step", ["new-0", "new-1", "new-2"]),
+        (
+            "others",
+            "Papers with one or two methods of a kind",
+            ["new-2m", "mine", "mine-0", "mine-1", "mine-2", "other"],
+        ),
+    ]
+    name, title, found = drawn([*rows, row("new-3", new)])[0]
+    assert (name, title, len(found)) == ("new-pp-one-step", "New++, one-step", 4)
+    assert [name for name, _, _ in drawn(rows[:3])] == ["new-pp-one-step"]
 
 
 def test_a_failed_expectation_and_a_failed_case_show_in_the_report(data: Any) -> None:

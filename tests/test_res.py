@@ -15,8 +15,8 @@ from semilinear.integrators.plans.files import difference
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import make, res
 from semilinear.integrators.tableaux.tableau import Tableau, adams, at_zero, omega, phi, phi1, phi2
-from semilinear.verification.problems.named import problem
-from semilinear.verification.studies.flow import LADDER, Experiment, run
+from semilinear.verification.studies.flow import Experiment, run
+from semilinear.verification.studies.ladders import half_octaves
 from sympy import Expr, Rational
 
 VP = vp_linear()
@@ -159,10 +159,8 @@ def test_plans_have_all_their_digits() -> None:
     ids=lambda v: v.name if isinstance(v, Solver) else str(v),
 )
 def test_the_release_s_gamma_costs_an_order(solver: Solver, order: int) -> None:
-    start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.75))
-    ladder = tuple(n for n in LADDER if 8 <= n <= 192)
-    grid = grids.uniform_t(2.0)
-    experiment = Experiment(problem("rotated-product-2d"), VP, start, end, grid, batch=24, ladder=ladder)
+    grid, ladder = grids.uniform_t(2.0), half_octaves(8, 192)
+    experiment = Experiment(schedule=VP, grid=grid, batch=24, ladder=ladder)
     study = run(solver, experiment)
     assert study.against(order) == "consistent"
     assert study.verdict == ("consistent" if order == 3 else "lower")

@@ -586,11 +586,11 @@ def test_noise_may_be_weighted_elementwise() -> None:
     euler = Tableau((), phi1 * NN(0))
     std = np.array([0.5, 2.0])
     solver = Solver(
-        "noise",
-        lambda s: dataclasses.replace(sde_forms.sde_data_in_lambda(s), std=lambda t0, t1: std),
-        Repeat(euler, euler),
-        1,
-        "test",
+        name="noise",
+        form=lambda s: dataclasses.replace(sde_forms.sde_data_in_lambda(s), std=lambda t0, t1: std),
+        sequence=Repeat(euler, euler),
+        claimed=1,
+        source="test",
     )
     made = compile_plan(solver, VP, steps=1, t_start=0.9, t_end=0.5)
     zero, one = (sample(made, lambda x, t: x * 0, X, noise=[torch.full_like(X, v)]).x for v in (0.0, 1.0))

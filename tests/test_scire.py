@@ -283,11 +283,9 @@ def test_the_error_is_first_order_and_its_ratio_to_ddims_is_known(version: Any, 
 
 # --- orders, measured in float64 ---
 
-START, END = (float(VP.t_of_lam(lam)) for lam in (-0.7, 1.75))
 ROUGH = grids.alternating(grids.uniform_lambda())
 EXPERIMENTS = {
-    grid.name: Experiment(problem("rotated-product-2d"), VP, START, END, grid, batch=8)
-    for grid in (grids.nsr(), ROUGH, grids.karras(1.0))
+    grid.name: Experiment(schedule=VP, grid=grid, batch=8) for grid in (grids.nsr(), ROUGH, grids.karras(1.0))
 }
 
 
@@ -295,11 +293,10 @@ def rms_error(solver: Solver, steps: int, grid: grids.Grid) -> float:
     """The error with exact starting values."""
     e = EXPERIMENTS[grid.name]
     start: Any = "exact" if solver.history else "own"
-    options: dict[str, Any] = {"steps": steps, "grid": e.grid, "start": start, "final": "full"}
-    made = compile_plan(solver, VP, t_start=e.t_start, t_end=e.t_end, **options)
+    made = e.plan(solver, steps, "full", start)
     inputs = [torch.tensor(e.x), *(torch.tensor(x.astype(float)) for x in e.states(list(made.inputs[1:])))]
-    (final,) = e.states([e.t_end])
-    result = sample(made, e.problem.model(VP), inputs).x.numpy()
+    (final,) = e.states([e.times[1]])
+    result = sample(made, e.model, inputs).x.numpy()
     return float(np.sqrt(np.mean((result - final.astype(float)) ** 2)))
 
 

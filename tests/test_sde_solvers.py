@@ -160,7 +160,13 @@ def test_stages_and_step_carry_the_noise_of_one_path(prediction: Any, tau: Any) 
     """Cov(eta_c, eta_d) = Phi_d/Phi_c Var(eta_c) for every c <= d, docs/mathematics.md, 7."""
     made = seeds(3, tau=1)
     form: Form = BUILD[prediction](tau)(VP)
-    solver = Solver("path", lambda s: BUILD[prediction](tau)(s), made.sequence, 3, "test", stochastic=True)
+    solver = Solver(
+        name="path",
+        form=lambda s: BUILD[prediction](tau)(s),
+        sequence=made.sequence,
+        claimed=3,
+        source="test",
+    )
     rows = [op for op in compile_plan(solver, VP, times=[T0, T1]).steps[0].operations if isinstance(op, Row)]
     times = [form.step(T0, T1).time(c) for c in (1 / 3, 2 / 3)] + [T1]
     assert form.std is not None
@@ -419,8 +425,8 @@ def test_coefficients_have_all_their_digits(name: str, prediction: str) -> None:
 def test_stage_noise_beyond_the_step_is_refused() -> None:
     """The path is drawn up to the step's end; of an ODE's stage nothing forbids it."""
     tableau = Tableau((Stage(2, 2 * phi1 * N(0)),), phi1 * N(1), stage_noise=True)
-    solver = Solver("s", sde_data(), Repeat(tableau, tableau), 1, "test", stochastic=True)
+    solver = Solver(name="s", form=sde_data(), sequence=Repeat(tableau, tableau), claimed=1, source="test")
     with pytest.raises(ValueError, match=r"abscissa in \(0, 1\]"):
         compile_plan(solver, VP, steps=3, t_start=0.3, t_end=0.2)
-    ode = Solver("s", data_in_lambda, Repeat(tableau, tableau), 1, "test")
+    ode = Solver(name="s", form=data_in_lambda, sequence=Repeat(tableau, tableau), claimed=1, source="test")
     assert compile_plan(ode, VP, steps=3, t_start=0.3, t_end=0.2).nfe == 6

@@ -103,7 +103,10 @@ def test_a_predictor_two_orders_below_costs_one_order(p: int) -> None:
     """PEC lemma: min(p, q + 1)."""
     predictor = adams(p).output
     good, poor = (
-        Solver("pec", data_in_lambda, Ramp((corrected(n, predictor),)), n, "") for n in (p + 1, p + 3)
+        Solver(
+            name="pec", form=data_in_lambda, sequence=Ramp((corrected(n, predictor),)), claimed=n, source=""
+        )
+        for n in (p + 1, p + 3)
     )
     assert prove_solver(good).formula() == p + 1
     assert prove_solver(poor).formula() == p + 1
@@ -210,7 +213,11 @@ def test_of_two_tableaux_that_recur_the_worse_one_has_the_leading_error() -> Non
         def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
             return tuple(self.ramp[-1 - i % 2] for i in range(budget))
 
-    proof = prove_solver(Solver("two", data_in_lambda, Alternating((adams(1), adams(2))), 1, ""))
+    proof = prove_solver(
+        Solver(
+            name="two", form=data_in_lambda, sequence=Alternating((adams(1), adams(2))), claimed=1, source=""
+        )
+    )
     assert proof.formula() == proof.run() == 1
     assert [str(term) for term in proof.error_on_equal_steps] == ["(-1/2) h^2 D N"]
 

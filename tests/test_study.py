@@ -19,7 +19,10 @@ from semilinear.integrators.tableaux.tableau import N, P, evaluation, omega, phi
 from semilinear.verification.problems.named import golden_mixture, mixture_1d, problem
 from semilinear.verification.problems.reference import Reference, reference
 from semilinear.verification.studies import experiment as experiment_module
-from semilinear.verification.studies.flow import LADDER, Experiment, Study, measure, norms, run
+from semilinear.verification.studies.coupled import CoupledExperiment
+from semilinear.verification.studies.flow import Experiment, Study, measure, norms, run
+from semilinear.verification.studies.gaussian import StochasticExperiment
+from semilinear.verification.studies.ladders import FLOW, FLOW_LONG, half_octaves
 from sympy import Rational
 
 from tests.slow import slow
@@ -53,11 +56,8 @@ def experiment(
     batch: int = 32,
     top: int = 512,
 ) -> Experiment:
-    s = SCHEDULES[schedule]
-    start, end = float(s.t_of_lam(-0.7)), float(s.t_of_lam(1.75))
-    return Experiment(
-        problem(name), s, start, end, GRIDS[grid], batch, ladder=tuple(n for n in LADDER if n <= top)
-    )
+    setup: dict[str, Any] = {"schedule": SCHEDULES[schedule], "grid": GRIDS[grid]}
+    return Experiment(problem(name), batch=batch, ladder=half_octaves(4, top), **setup)
 
 
 def finest(order: int) -> int:
@@ -145,9 +145,8 @@ FIFTY = {"ddim": 1, "dpm-solver++-2s": 2, "dpm-solver-3": 3, "krogstad4": 4, "ex
     slow(FIFTY.items(), lambda case: case[1] != 4),
 )
 def test_in_50_digits_the_order_is_found_within_a_hundredth(name: str, order: int) -> None:
-    start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.75))
-    ladder = tuple(n for n in LADDER if 16 <= n <= (128 if order > 3 else 256))
-    e = Experiment(problem("mixture-1d"), VP, start, end, batch=2, ladder=ladder, digits=50)
+    ladder = half_octaves(16, 128 if order > 3 else 256)
+    e = Experiment(problem("mixture-1d"), batch=2, ladder=ladder, digits=50)
     study = run(make(name), e)
     assert abs(study.estimate.order - order) <= 0.01
     assert study.against(order) == "consistent"
@@ -221,8 +220,7 @@ def test_superconvergence_on_a_gaussian_is_reported_as_higher() -> None:
     from semilinear.verification.problems.mixtures import GaussianMixture
 
     single = GaussianMixture(np.ones(1), np.array([[0.7]]), np.array([[[0.25]]]), "N(0.7, 0.25)")
-    start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.75))
-    assert run(midpoint, Experiment(single, VP, start, end)).verdict == "higher"
+    assert run(midpoint, Experiment(single)).verdict == "higher"
     assert run(midpoint, experiment()).verdict == "consistent"
 
 
@@ -246,13 +244,14 @@ def test_any_sampler_can_be_measured() -> None:
     f, model = where.schedule.formulas, where.problem.model(where.schedule)
 
     def heun(n: int) -> tuple[Any, int]:
-        y, rho = where.x / f.alpha(where.t_start), f.rho(where.t_start)
-        h = (f.rho(where.t_end) - rho) / n
+        start, end = where.times
+        y, rho = where.x / f.alpha(start), f.rho(start)
+        h = (f.rho(end) - rho) / n
         for i in range(n):
             t, t_next = f.t_of_rho(rho + i * h), f.t_of_rho(rho + (i + 1) * h)
             first = model(y * f.alpha(t), t)
             y = y + h / 2 * (first + model((y + h * first) * f.alpha(t_next), t_next))
-        return y * f.alpha(where.t_end), 2 * n
+        return y * f.alpha(end), 2 * n
 
     study = measure("Heun in rho", 2, heun, where)
     assert study.verdict == "consistent"
@@ -272,17 +271,61 @@ def test_budgets_are_restricted_to_a_residue() -> None:
     assert study.nfe == tuple(p.n for p in study.estimate.points)
 
 
+KINDS = (Experiment, StochasticExperiment, CoupledExperiment)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"schedule": "vp"}, TypeError, "schedule must be a Schedule, got 'vp'"),
+        ({"grid": None}, TypeError, "grid must be a Grid, got None"),
+        ({"lam_start": 3.0}, ValueError, "lam_start must be below lam_end, got 3.0 and 1.75"),
+        ({"lam_start": 1.75}, ValueError, "lam_start must be below lam_end"),
+        ({"lam_end": math.inf}, ValueError, "lam_end must be a finite number, got inf"),
+        ({"lam_start": "0"}, ValueError, "lam_start must be a finite number, got '0'"),
+        ({"lam_start": -20.0}, ValueError, "lam .* -20.0"),
+        ({"ladder": (8, 8)}, ValueError, "ladder must be increasing positive integers"),
+        ({"ladder": (0, 8)}, ValueError, "ladder must be increasing positive integers"),
+        ({"ladder": (4.5, 8)}, ValueError, "ladder must be increasing positive integers"),
+        ({"ladder": (True, 8)}, ValueError, "ladder must be increasing positive integers"),
+        ({"ladder": ()}, ValueError, "ladder must be increasing positive integers, got \\(\\)"),
+        ({"ladder": 8}, ValueError, "ladder must be increasing positive integers, got 8"),
+        ({"digits": 0}, ValueError, "digits must be"),
+    ],
+)
+def test_every_experiment_refuses_the_same_setups(
+    kind: Any, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        kind(**options)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_experiment_is_on_the_same_interval(kind: Any) -> None:
+    e = kind(ladder=[np.int64(4), 8])
+    assert e.times == Experiment().times
+    assert e.nodes(4) == e.plan(make("ddim"), 4).times
+    assert e.ladder == (4, 8)
+    assert {type(n) for n in e.ladder} == {int}
+
+
+def test_step_counts_are_half_octaves() -> None:
+    assert half_octaves(4, 48) == (4, 6, 8, 12, 16, 24, 32, 48)
+    assert half_octaves(1, 4) == (1, 2, 3, 4)
+    assert FLOW_LONG[: len(FLOW)] == FLOW
+    assert (FLOW[-1], FLOW_LONG[-1]) == (512, 4096)
+
+
 @pytest.mark.parametrize("options", [{"batch": 0}, {"digits": 30, "problem": problem("golden-mixture")}])
 def test_bad_experiments_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"batch|digits"):
-        Experiment(
-            **({"problem": problem("gaussian"), "schedule": VP, "t_start": 0.4, "t_end": 0.1} | options)
-        )
+        Experiment(**({"problem": problem("gaussian")} | options))
 
 
 def test_the_floor_holds_rounding_and_ten_times_the_references_error() -> None:
-    start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.0))
-    e = Experiment(golden_mixture(), VP, start, end, batch=3, tolerance=1e-6)
+    e = Experiment(golden_mixture(), schedule=VP, lam_end=1.0, batch=3, tolerance=1e-6)
+    start, end = e.times
     before = e.floor(64)
     e.states([end])
     size = math.sqrt(np.mean(np.sum(e.x**2, axis=1)))
@@ -290,7 +333,7 @@ def test_the_floor_holds_rounding_and_ten_times_the_references_error() -> None:
     found = reference(e.problem, VP, e.x, start, [end], tolerance=1e-6)
     assert e.floor(64) == pytest.approx(10 * found.bound * math.sqrt(2))
     assert e.floor(64) > before
-    fifty = Experiment(mixture_1d(), VP, start, end, batch=2, digits=50)
+    fifty = Experiment(mixture_1d(), lam_end=1.0, batch=2, digits=50)
     assert fifty.floor(16) < 1e-46
 
 
@@ -323,41 +366,39 @@ def test_a_verdict_that_the_runs_do_not_support_is_inconclusive() -> None:
 def test_states_beyond_the_floor_are_not_run() -> None:
     from semilinear.verification.studies.flow import measure
 
-    start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.0))
-    e = Experiment(problem("gaussian"), VP, start, end, batch=2)
-    (exact,) = e.states([end])
+    e = Experiment(problem("gaussian"), lam_end=1.0, batch=2)
+    (exact,) = e.states([e.times[1]])
     assert [p.n for p in measure("exact", 1, lambda n: (exact, n), e).estimate.points] == [4]
 
 
 def test_the_flag_exact_is_that_of_the_problem() -> None:
     from semilinear.verification.studies.flow import run
 
-    start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.0))
-    e = Experiment(golden_mixture(), VP, start, end, batch=2, ladder=(4, 6, 8, 12), tolerance=1e-8)
+    e = Experiment(golden_mixture(), lam_end=1.0, batch=2, ladder=(4, 6, 8, 12), tolerance=1e-8)
     assert run(make("ddim"), e).exact is False
 
 
 def test_the_seed_chooses_the_batch() -> None:
-    a, b = (Experiment(problem("gaussian"), VP, 0.4, 0.1, batch=2, seed=s).x for s in (0, 1))
+    a, b = (Experiment(problem("gaussian"), batch=2, seed=s).x for s in (0, 1))
     assert not np.array_equal(a, b)
 
 
 def test_an_exact_start_leaves_out_counts_that_the_history_fills() -> None:
     from semilinear.verification.studies.flow import run
 
-    e = Experiment(problem("gaussian"), VP, 0.4, 0.1, batch=2, ladder=(2, 3, 4, 6, 8, 12))
+    e = Experiment(problem("gaussian"), batch=2, ladder=(2, 3, 4, 6, 8, 12))
     found = run(make("deis-lambdaab3"), e, start="exact", final="full")
     assert [p.n for p in found.estimate.points] == [4, 6, 8, 12]
     with pytest.raises(ValueError, match="at least 4 step counts from 4 on"):
         run(
             make("deis-lambdaab3"),
-            Experiment(problem("gaussian"), VP, 0.4, 0.1, ladder=(2, 4, 6)),
+            Experiment(problem("gaussian"), ladder=(2, 4, 6)),
             start="exact",
         )
 
 
 def test_the_floor_never_falls(monkeypatch: Any) -> None:
-    e = Experiment(golden_mixture(), VP, 0.4, 0.1, batch=1)
+    e = Experiment(golden_mixture(), batch=1)
     bounds = iter([1e-3, 1e-6])
     monkeypatch.setattr(
         experiment_module, "reference", lambda *a: Reference(dict.fromkeys(a[4], e.x), next(bounds), False)

@@ -15,6 +15,7 @@ from semilinear.integrators.numerics.phi import phi as numeric_phi
 from semilinear.integrators.plans.scope import Scope
 from semilinear.integrators.solver import Repeat
 from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.tableaux import tableau as module
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
 from semilinear.integrators.tableaux.tableau import (
@@ -162,6 +163,26 @@ def test_other_functions_are_refused() -> None:
 def test_malformed_tableaux_are_refused(build: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("build", [adams, nested_collocation])
+def test_a_tableau_that_is_kept_stands_for_its_number_alone(build: Any) -> None:
+    assert build(1) is build(1)
+    with pytest.raises(ValueError, match="must be an integer"):
+        build(True)  # equal to 1, and of the same hash
+
+
+def test_every_row_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, weights_of = list[str](), module.weights_of
+
+    def noted(formula: Any, name: str, available: int) -> Any:
+        read.append(name)
+        return weights_of(formula, name, available)
+
+    monkeypatch.setattr(module, "weights_of", noted)
+    tableau = Tableau((Stage(1, phi1 * N(0)),), phi1 * N(1), low=phi1 * N(0))
+    assert (tableau.a, tableau.b, tableau.past) == (({0: phi1},), {1: phi1}, 0)
+    assert read == ["stage 1", "output", "low"]
 
 
 def test_facts_are_derived_from_the_formula() -> None:

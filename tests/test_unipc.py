@@ -43,8 +43,8 @@ from semilinear.integrators.tableaux.tableau import (
     phi1,
     weights_of,
 )
-from semilinear.verification.problems.named import problem
-from semilinear.verification.studies.flow import LADDER, Experiment, Study, run
+from semilinear.verification.studies.flow import Experiment, Study, run
+from semilinear.verification.studies.ladders import half_octaves
 from sympy import Expr, Integer, Rational, factorial
 
 VP = vp_linear()
@@ -258,11 +258,7 @@ def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> Non
 
 @cache
 def experiment() -> Experiment:
-    start, end = float(VP.t_of_lam(-0.7)), float(VP.t_of_lam(1.75))
-    ladder = tuple(n for n in LADDER if 8 <= n <= 192)
-    return Experiment(
-        problem("rotated-product-2d"), VP, start, end, grids.uniform_t(2.0), batch=16, ladder=ladder
-    )
+    return Experiment(schedule=VP, grid=grids.uniform_t(2.0), batch=16, ladder=half_octaves(8, 192))
 
 
 def order_of(solver: Solver, start: Any = "exact", final: Any = None) -> Study:
@@ -322,5 +318,11 @@ def test_a_perturbed_corrector_loses_its_order(change: Rational) -> None:
     exact = interpolate({Integer(0): N(0), -omega(1): P(1), Integer(1): N(1)})
     slope = N(1) - N(0)
     bad = Tableau((Stage(1, good.stages[0].formula),), exact + (change - 1) * phi1 / 3 * slope, carry=1)
-    solver = Solver("perturbed", data_in_lambda, Ramp((tableau(1, "bh2", 1), bad)), 3, "test")
+    solver = Solver(
+        name="perturbed",
+        form=data_in_lambda,
+        sequence=Ramp((tableau(1, "bh2", 1), bad)),
+        claimed=3,
+        source="test",
+    )
     assert order_of(solver).against(3) == "lower"

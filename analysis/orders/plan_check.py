@@ -61,7 +61,7 @@ def check_against_plan(
         raise ValueError(f"past must hold {tableau.past} times, got {len(past)}")
     if not isinstance(form(schedule).weight, Exponential):
         raise ValueError(f"form must have a constant linear operator, got {form(schedule).name}")
-    solver = Solver("derived", form, Repeat(tableau, tableau), 1, "derived")
+    solver = Solver(name="derived", form=form, sequence=Repeat(tableau, tableau), claimed=1, source="derived")
     compiler = StepCompiler(solver, schedule, form(schedule).target, FLOAT64)
     for state, t in reversed(list(enumerate(past[: tableau.past], 1))):
         compiler.remember(-state, t)

@@ -212,10 +212,13 @@ def described(build: Callable[..., Any]) -> dict[str, Any]:
     take listed names: {name: {choice: its own parameters}}.
     """
     own = open_parameters(build)
-    parts = {key: {name: _defaults(part) for name, part in PARTS[key].items()} for key in own.keys() & PARTS}
+    parts = {
+        key: {name: _defaults(open_parameters(part)) for name, part in PARTS[key].items()}
+        for key in own.keys() & PARTS
+    }
     words: dict[str, Any] = {key: {word: {} for word in WORDS[key]} for key in own.keys() & WORDS}
-    return {"parameters": _defaults(build), "choices": parts | words}
+    return {"parameters": _defaults(own), "choices": parts | words}
 
 
-def _defaults(build: Callable[..., Any]) -> dict[str, str | None]:
-    return {key: default_text(parameter) for key, parameter in open_parameters(build).items()}
+def _defaults(parameters: Mapping[str, inspect.Parameter]) -> dict[str, str | None]:
+    return {key: default_text(parameter) for key, parameter in parameters.items()}

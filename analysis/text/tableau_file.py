@@ -31,11 +31,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.numerics.files import parse_json, read_json, write_atomically
 from semilinear.integrators.tableaux.tableau import Tableau
 from sympy import Expr, Symbol
 
@@ -97,18 +96,7 @@ def read_tableau(path: str | os.PathLike[str]) -> Document:
 
     Raises OSError for a file that cannot be read, TableauFileError for one that is no tableau.
     """
-    if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
-        raise TableauFileError(f"{path}: not a regular file")
-    with Path(path).open("rb") as stream:
-        raw = stream.read(MAX_BYTES + 1)
-    if len(raw) > MAX_BYTES:
-        raise TableauFileError(f"{path}: at most {MAX_BYTES} bytes are read")
-    try:
-        return parse_tableau(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise TableauFileError(f"{path}: not text in UTF-8: {error}") from error
-    except TableauFileError as error:
-        raise TableauFileError(f"{path}: {error}") from error
+    return read_json(path, TableauFileError, _tableau, MAX_BYTES, **_HOOKS)
 
 
 def write_tableau(path: str | os.PathLike[str], document: Document) -> None:
@@ -124,19 +112,7 @@ def parse_tableau(text: str) -> Document:
 
     Raises TableauFileError.
     """
-    try:
-        data = json.loads(
-            text,
-            object_pairs_hook=_pairs,
-            parse_float=JSONFloat,
-            parse_int=_Integer,
-            parse_constant=lambda name: fail(f"{name} is no number"),
-        )
-    except json.JSONDecodeError as error:
-        raise TableauFileError(f"not JSON: {error}") from error
-    except RecursionError as error:
-        raise TableauFileError("not a tableau: brackets nested too deeply") from error
-    return _document(_unwrapped(data))
+    return _tableau(parse_json(text, TableauFileError, **_HOOKS))
 
 
 def tableau_data(document: Document) -> dict[str, Any]:
@@ -179,6 +155,18 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         fail(f"{twice!r} stands there twice")
     return data
+
+
+_HOOKS: dict[str, Any] = {
+    "object_pairs_hook": _pairs,
+    "parse_float": JSONFloat,
+    "parse_int": _Integer,
+    "parse_constant": lambda name: fail(f"{name} is no number"),
+}
+
+
+def _tableau(data: Any) -> Document:
+    return _document(_unwrapped(data))
 
 
 def _unwrapped(data: Any) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 from ..numerics import checks
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, multiprecision, of
 from ..numerics.messages import shown
+from ..numerics.remaking import remade
 from ..numerics.tensors import is_tensor
 from .schedule import Formulas, Schedule, variance_preserving
 
@@ -125,7 +126,11 @@ def discrete(betas: Sequence[float], *, clip_lambda: float | None = -5.1) -> Sch
     outside (0, 1) or a table that the clipping leaves with fewer than two entries. Source:
     LuChengTHU/dpm-solver, NoiseScheduleVP.
     """
-    values = _check_betas(betas)
+    return _discrete(_check_betas(betas), clip_lambda)
+
+
+@remade
+def _discrete(values: tuple[float, ...], clip_lambda: float | None) -> Schedule:
     log_alpha = _log_alpha_table(values)(FLOAT64)
     kept = len(values)
     if clip_lambda is not None:
@@ -176,6 +181,11 @@ def discrete_alpha_squared(betas: Sequence[float], *, clip: float = 1e-7) -> Sch
     values = _check_betas(betas)
     if not 0 < clip < 0.5:
         raise ValueError(f"clip must lie in (0, 1/2), got {shown(clip)}")
+    return _discrete_alpha_squared(values, clip)
+
+
+@remade
+def _discrete_alpha_squared(values: tuple[float, ...], clip: float) -> Schedule:
     log_alpha = _log_alpha_table(values)
     squared = _knots(lambda xp: [xp.exp(2 * v) for v in log_alpha(xp)])
     noise = _knots(

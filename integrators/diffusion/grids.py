@@ -15,6 +15,7 @@ import numpy as np
 
 from ..numerics import checks
 from ..numerics.arithmetic import Fn, Value, choose, of
+from ..numerics.remaking import Remade, remade
 from .schedule import Schedule
 
 Times = tuple[Value, ...]
@@ -22,20 +23,27 @@ Map = Callable[[Schedule, Value, Value], Value]
 """(schedule, value, end time) -> value; the end time is for spacings that depend on it."""
 
 
+def _same(schedule: Schedule, value: Value, end: Value) -> Value:
+    return value
+
+
+def _evenly(n: int, number: Fn) -> list[Value]:
+    return [number(i) / n for i in range(1, n)]
+
+
 @dataclass(frozen=True)
-class Grid:
+class Grid(Remade):
     """Times spaced uniformly in `forward(schedule, t, t_end)`, whose inverse is `backward`.
 
-    `name` and `parameters` identify the rule.  Call it with (schedule, t_start, t_end, n).
+    `name` and `parameters` identify the rule.  Call it with (schedule, t_start, t_end, n).  One that a
+    factory made can be pickled; one of your own where its functions can.
     """
 
     name: str
     parameters: tuple[tuple[str, float], ...] = ()
-    forward: Map = field(compare=False, repr=False, default=lambda schedule, t, end: t)
-    backward: Map = field(compare=False, repr=False, default=lambda schedule, v, end: v)
-    fractions: Callable[[int, Fn], list[Value]] = field(
-        compare=False, repr=False, default=lambda n, number: [number(i) / n for i in range(1, n)]
-    )
+    forward: Map = field(compare=False, repr=False, default=_same)
+    backward: Map = field(compare=False, repr=False, default=_same)
+    fractions: Callable[[int, Fn], list[Value]] = field(compare=False, repr=False, default=_evenly)
     """Where the inner times lie between the ends, in the spacing variable."""
 
     def __call__(
@@ -117,6 +125,7 @@ def from_sigma(schedule: Schedule, sigmas: Any, *, digits: int | None = None) ->
     return user(schedule, [schedule.t_of_rho(s) for s in values], digits=digits)
 
 
+@remade
 def uniform_t(power: float = 1.0) -> Grid:
     """Uniform in t^(1/power): 1 is uniform in t, 2 the quadratic grid of DDIM and DEIS."""
     p = float(checks.number("power", power, above=0))
@@ -130,11 +139,13 @@ def uniform_t(power: float = 1.0) -> Grid:
     )
 
 
+@remade
 def uniform_lambda() -> Grid:
     """Uniform in lambda = log(alpha/sigma)."""
     return Grid("lambda", (), lambda s, t, end: s.formulas.lam(t), lambda s, v, end: s.formulas.t_of_lam(v))
 
 
+@remade
 def karras(power: float = 7.0) -> Grid:
     """Uniform in rho^(1/power); 7 is EDM's grid.  Karras et al. 2022, eq. 5."""
     p = float(checks.number("power", power, above=0))
@@ -146,6 +157,7 @@ def karras(power: float = 7.0) -> Grid:
     )
 
 
+@remade
 def nsr(k: float = 3.1) -> Grid:
     """Uniform in -log(rho + k rho_end); k = 0 is uniform in lambda.  Li et al. 2023 (SciRE), NSR-type."""
     number = float(checks.number("k", k, least=0))
@@ -161,6 +173,7 @@ def nsr(k: float = 3.1) -> Grid:
     return Grid("nsr", (("k", number),), forward, backward)
 
 
+@remade
 def alternating(base: Grid, ratio: float = 2.0) -> Grid:
     """Steps of `base`'s spacing variable that alternate in length 1 : ratio.
 

@@ -17,6 +17,7 @@ import numpy as np
 from ..numerics import checks
 from ..numerics.arithmetic import Arithmetic, Fn, Value, of
 from ..numerics.messages import shown
+from ..numerics.remaking import Remade, remade
 from ..numerics.tensors import is_tensor
 
 if TYPE_CHECKING:
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Remade):
     """alpha, sigma, their ratio and the inverses, for one noise schedule.
 
     `kind` and `parameters` identify it (equality, hashing, JSON).  `t_min` <= t <= `t_max` is the domain.
     The public methods take t (or lambda, rho) as a float, numpy array, torch tensor or mpmath number,
     elementwise, and return the same kind; float32 and half tensors are computed in float64. Raises
     ValueError, naming the argument, outside the domain (host numbers only: a tensor is not read back).
+    One that a factory of this room made can be pickled; one of your own where its formulas can.
     """
 
     kind: str
@@ -215,6 +217,7 @@ def _check_betas(beta_0: float, beta_1: float) -> tuple[float, float]:
     return b0, b1
 
 
+@remade
 def vp_linear(beta_0: float = 0.1, beta_1: float = 20.0) -> Schedule:
     """beta(t) = beta_0 + (beta_1 - beta_0) t on [0, 1]; alpha^2 + sigma^2 = 1.  Song et al. 2021, App. C."""
     b0, b1 = _check_betas(beta_0, beta_1)
@@ -222,6 +225,7 @@ def vp_linear(beta_0: float = 0.1, beta_1: float = 20.0) -> Schedule:
     return Schedule("vp-linear", (("beta_0", b0), ("beta_1", b1)), 0.0, 1.0, formulas)
 
 
+@remade
 def sub_vp(beta_0: float = 0.1, beta_1: float = 20.0) -> Schedule:
     """alpha as in `vp_linear`, sigma = 1 - alpha^2 on [0, 1].  Song et al. 2021, eq. 29."""
     b0, b1 = _check_betas(beta_0, beta_1)
@@ -254,6 +258,7 @@ def sub_vp(beta_0: float = 0.1, beta_1: float = 20.0) -> Schedule:
     return Schedule("sub-vp", (("beta_0", b0), ("beta_1", b1)), 0.0, 1.0, formulas)
 
 
+@remade
 def vp_cosine(offset: float = 0.008, *, normalized: bool = True) -> Schedule:
     """alpha = cos(theta)/cos(theta_0), theta = (t + offset)/(1 + offset) pi/2 on [0, 1]; alpha^2 + sigma^2
     = 1.
@@ -358,6 +363,7 @@ def _unit_alpha(log_sigma: Fn, sigma: Fn, sigma_dot: Fn, t_of_sigma: Fn, t_of_lo
     )
 
 
+@remade
 def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Schedule:
     """alpha = 1, sigma = sigma_min (sigma_max/sigma_min)^t on [0, 1].  Song et al. 2021, eq. 31."""
     low = float(checks.number("sigma_min", sigma_min, above=0))
@@ -386,6 +392,7 @@ def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Schedule:
     return Schedule("ve", (("sigma_min", low), ("sigma_max", high)), 0.0, 1.0, formulas)
 
 
+@remade
 def edm(sigma_max: float = 80.0) -> Schedule:
     """alpha = 1, sigma = t on [0, sigma_max].  Karras et al. 2022, Sec. 4."""
     high = float(checks.number("sigma_max", sigma_max, above=0))
@@ -399,6 +406,7 @@ def edm(sigma_max: float = 80.0) -> Schedule:
     return Schedule("edm", (("sigma_max", high),), 0.0, high, formulas)
 
 
+@remade
 def rectified_flow() -> Schedule:
     """alpha = 1 - t, sigma = t on [0, 1].  Liu et al. 2023; Lipman et al. 2023."""
 

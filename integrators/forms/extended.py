@@ -83,26 +83,25 @@ class Relative:
     moments: Moments
     rate: None = None
 
-    def weight(self, form: Form, step: Step, c: Value) -> Value:
+    def weight(self, step: Step, c: Value) -> Value:
         """The factor of a tableau entry in the row at abscissa c."""
-        return form.schedule.formulas.alpha(step.time(c)) * self._moments(form, step, c)[0] / c
+        return step.form.schedule.formulas.alpha(step.time(c)) * self._moments(step, c)[0] / c
 
-    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+    def phi(self, step: Step, k: int, c: Value) -> Value:
         """The normalised moment phi(k, c)."""
-        moments = self._moments(form, step, c)
+        moments = self._moments(step, c)
         if k > len(moments):
-            raise ValueError(no_limit(form, step))
+            raise ValueError(no_limit(step))
         return moments[k - 1] / moments[0]
 
-    def _moments(self, form: Form, step: Step, c: Value) -> Value:
-        key = ("moments", c)
-        if key not in step.cache:
-            path = Path(step.tau0, form.tau(step.time(c)))
+    def _moments(self, step: Step, c: Value) -> Value:
+        def compute() -> Value:
+            path = Path(step.tau0, step.form.tau(step.time(c)))
             if path.infinite:  # r = 0
-                step.cache[key] = np.stack([path.xp.number(1)])
-            else:
-                step.cache[key] = self.moments(self.scale, path, step.h * c, step.moments)
-        return step.cache[key]
+                return np.stack([path.xp.number(1)])
+            return self.moments(self.scale, path, step.h * c, step.moments)
+
+        return step.once("moments", c, compute)
 
 
 def extended_reverse_sde(

@@ -30,30 +30,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from ..diffusion.prediction import Target
-from ..diffusion.schedule import Schedule
+from ..diffusion.schedule import Schedule, edm, rectified_flow, ve, vp_linear
 from ..numerics.arithmetic import Arithmetic, Fn, Value, finite, of
 from ..numerics.phi import phi
 from ..numerics.quadrature import GAUSS, GaussLegendre, LeftRiemann
 
 INFINITY = float("inf")
+T = TypeVar("T")
 
 
 class Weight(Protocol):
-    """How a form computes the moments of its weight."""
+    """How a form computes the moments of its weight, over a step of that form."""
 
     @property
     def rate(self) -> Value | None:
         """L of an exponential weight, or None when there is no constant linear operator."""
 
-    def weight(self, form: Form, step: Step, c: Value) -> Value:
+    def weight(self, step: Step, c: Value) -> Value:
         """The factor of a tableau entry in the row at abscissa c: Phi times h times what normalises w."""
 
-    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+    def phi(self, step: Step, k: int, c: Value) -> Value:
         """The normalised moment phi(k, c)."""
 
 
@@ -68,21 +69,21 @@ class Exponential:
     limit: Callable[[Value, Value], Value] | None = None
     """The whole first moment over (t_0, t_1) when h is infinite."""
 
-    def weight(self, form: Form, step: Step, c: Value) -> Value:
+    def weight(self, step: Step, c: Value) -> Value:
         if step.infinite:
-            return self._limit(form, step)
+            return self._limit(step)
         return self.scale(step.time(c)) * step.h
 
-    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+    def phi(self, step: Step, k: int, c: Value) -> Value:
         if step.infinite:
             if k != 1 or c != 1:
-                raise ValueError(no_limit(form, step))
+                raise ValueError(no_limit(step))
             return step.xp.number(1)
         return phi(k, self.rate * step.h * c)
 
-    def _limit(self, form: Form, step: Step) -> Value:
+    def _limit(self, step: Step) -> Value:
         if self.limit is None:
-            raise ValueError(no_limit(form, step))
+            raise ValueError(no_limit(step))
         return self.limit(step.t0, step.t1)
 
 
@@ -109,14 +110,12 @@ class Measured:
     """Whether w is constant."""
     rate: None = None
 
-    def weight(self, form: Form, step: Step, c: Value) -> Value:
-        return form.factor(step.time(c)) * step.h
+    def weight(self, step: Step, c: Value) -> Value:
+        return step.form.factor(step.time(c)) * step.h
 
-    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
-        key = ("moments", c)
-        if key not in step.cache:
-            step.cache[key] = self._moments(step, c)
-        return step.cache[key][k - 1] / (step.h * c)
+    def phi(self, step: Step, k: int, c: Value) -> Value:
+        moments = step.once("moments", c, lambda: self._moments(step, c))
+        return moments[k - 1] / (step.h * c)
 
     def _moments(self, step: Step, c: Value) -> Value:
         t_c, count, length = step.time(c), step.moments, step.h * c
@@ -194,7 +193,7 @@ class Step:
     t0: Value
     t1: Value
     moments: int
-    cache: dict[object, Value] = field(default_factory=dict)
+    _known: dict[tuple[str, Value], Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.xp: Arithmetic = of(self.t0)
@@ -218,7 +217,7 @@ class Step:
                 "needs noise_in_lambda, data_in_lambda, noise_in_rho or data_in_inverse_rho"
             )
         if self.infinite:
-            raise ValueError(no_limit(self.form, self))
+            raise ValueError(no_limit(self))
         return rate * self.h
 
     def time(self, c: Value) -> Value:
@@ -228,11 +227,8 @@ class Step:
         if c == 1:
             return self.t1
         if self.infinite:
-            raise ValueError(no_limit(self.form, self))
-        key = ("time", c)
-        if key not in self.cache:
-            self.cache[key] = self.form.time(self.tau0 + c * self.h)
-        return self.cache[key]
+            raise ValueError(no_limit(self))
+        return self.once("time", c, lambda: self.form.time(self.tau0 + c * self.h))
 
     def linear(self, c: Value) -> Value:
         """Phi(t_c)/Phi(t_0)."""
@@ -240,21 +236,23 @@ class Step:
 
     def weight(self, c: Value) -> Value:
         """The factor of a tableau entry in the row at abscissa c."""
-        key = ("weight", c)
-        if key not in self.cache:
-            self.cache[key] = self.form.weight.weight(self.form, self, c)
-        return self.cache[key]
+        return self.once("weight", c, lambda: self.form.weight.weight(self, c))
 
     def phi(self, k: int, c: Value) -> Value:
         """phi(k, c), the normalised k-th moment of the weight on [0, c]."""
-        key = (k, c)
-        if key not in self.cache:
-            self.cache[key] = self.form.weight.phi(self.form, self, k, c)
-        return self.cache[key]
+        return self.once(f"phi_{k}", c, lambda: self.form.weight.phi(self, k, c))
+
+    def once(self, what: str, c: Value, compute: Callable[[], T]) -> T:
+        """What `compute` returns, kept by the name of the quantity and its abscissa: rows ask again."""
+        if (what, c) not in self._known:
+            self._known[what, c] = compute()
+        found: T = self._known[what, c]
+        return found
 
 
-def no_limit(form: Form, step: Step) -> str:
+def no_limit(step: Step) -> str:
     """Why a row has no limit where h is infinite, and what to do."""
+    form = step.form
     variable, starts = form.name.split("_in_")[-1], not finite(step.tau0)
     advice = (
         "begin with a first-order step in data prediction, or start later"
@@ -268,6 +266,24 @@ def no_limit(form: Form, step: Step) -> str:
 
 
 FormOf = Callable[[Schedule], Form]
+
+EXAMPLES = (vp_linear(), ve(), edm(), rectified_flow())
+"""Schedules of every kind: a form's name, its equation and whether it has noise are the same under all."""
+
+
+def example(form: FormOf) -> Form:
+    """The form under the first of `EXAMPLES` that it takes.  Raises ValueError where it takes none."""
+    for schedule in EXAMPLES:
+        try:
+            return form(schedule)
+        except (ValueError, LookupError) as refusal:
+            reason = refusal
+    raise ValueError(f"form must take one of the schedules {', '.join(s.kind for s in EXAMPLES)}: {reason}")
+
+
+def is_sde(form: FormOf) -> bool:
+    """Whether it is the form of an SDE, whose steps draw noise."""
+    return example(form).std is not None
 
 
 def noise_in_lambda(schedule: Schedule) -> Form:

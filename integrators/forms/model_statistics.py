@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
 
 from ..diffusion.schedule import Schedule
 from ..numerics.arithmetic import Arithmetic, Value, of
@@ -29,12 +28,12 @@ class StatisticsWeight:
     statistics: Statistics
     rate: None = None
 
-    def weight(self, form: Form, step: Step, c: Value) -> Value:
+    def weight(self, step: Step, c: Value) -> Value:
         """-alpha_c h e^(S_0): what the moments of e^(L - L_c + S - S_0) are multiplied by."""
         grown = step.xp.exp(self._base(step).S)
-        return -form.schedule.formulas.alpha(step.time(c)) * step.h * grown
+        return -step.form.schedule.formulas.alpha(step.time(c)) * step.h * grown
 
-    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+    def phi(self, step: Step, k: int, c: Value) -> Value:
         """The k-th moment on [0, c], over its interval's length."""
         return self._moments(step, c)[k - 1] / (step.h * c)
 
@@ -44,48 +43,43 @@ class StatisticsWeight:
         known = moments[-1] + step.xp.exp(base.S) * base.B * moments[0]
         return -step.form.schedule.formulas.alpha(step.time(c)) * known
 
-    def _base(self, step: Step) -> Any:
-        if "base" not in step.cache:
-            step.cache["base"] = self.statistics.at(step.tau0)
-        return step.cache["base"]
+    def _base(self, step: Step) -> Potentials:
+        return step.once("potentials", 0, lambda: self.statistics.at(step.tau0))
 
     def _moments(self, step: Step, c: Value) -> Value:
-        key = ("moments", c)
-        if key not in step.cache:
-            end = step.tau1 if c == 1 else step.tau0 + c * step.h
-            step.cache[key] = self.statistics.moments(step.tau0, end, step.moments)
-        return step.cache[key]
+        end = step.tau1 if c == 1 else step.tau0 + c * step.h
+        return step.once("moments", c, lambda: self.statistics.moments(step.tau0, end, step.moments))
 
 
 def model_statistics(statistics: Statistics) -> Callable[[Schedule], Form]:
     """The form of the given statistics, for any schedule."""
+    return partial(_of_statistics, statistics)
 
-    def form(schedule: Schedule) -> Form:
-        f, weight = schedule.formulas, StatisticsWeight(statistics)
 
-        @lru_cache(maxsize=4)  # of one step; the arithmetic is in the key, since equal numbers hash alike
-        def potentials(t: Value, _: Arithmetic) -> Potentials:
-            return statistics.at(f.lam(t))
+def _of_statistics(statistics: Statistics, schedule: Schedule) -> Form:
+    f, weight = schedule.formulas, StatisticsWeight(statistics)
 
-        def factor(t: Value) -> Value:
-            return f.alpha(t) * of(t).exp(-potentials(t, of(t)).L)
+    @lru_cache(maxsize=4)  # of one step; the arithmetic is in the key, since equal numbers hash alike
+    def potentials(t: Value, _: Arithmetic) -> Potentials:
+        return statistics.at(f.lam(t))
 
-        def integrand(t: Value) -> tuple[Value, Value, Value]:
-            at = potentials(t, of(t))
-            damping = of(t).exp(-at.S)
-            return -damping * at.l / f.alpha(t), damping * f.rho(t), -at.B
+    def factor(t: Value) -> Value:
+        return f.alpha(t) * of(t).exp(-potentials(t, of(t)).L)
 
-        return Form(
-            "model_statistics",
-            schedule,
-            f.lam,
-            f.t_of_lam,
-            factor,
-            weight,
-            "eps",
-            affine=integrand,
-            forcing=weight.forcing,
-            equation="d(x e^L/alpha) = -e^(L + S) (N + B) dlambda",
-        )
+    def integrand(t: Value) -> tuple[Value, Value, Value]:
+        at = potentials(t, of(t))
+        damping = of(t).exp(-at.S)
+        return -damping * at.l / f.alpha(t), damping * f.rho(t), -at.B
 
-    return form
+    return Form(
+        "model_statistics",
+        schedule,
+        f.lam,
+        f.t_of_lam,
+        factor,
+        weight,
+        "eps",
+        affine=integrand,
+        forcing=weight.forcing,
+        equation="d(x e^L/alpha) = -e^(L + S) (N + B) dlambda",
+    )

@@ -23,6 +23,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from ..diffusion.schedule import Schedule
@@ -80,20 +81,20 @@ def sde_data(tau: Tau = 1) -> FormOf:
     """The reverse SDE of level tau in data prediction, as a form of a schedule; see above."""
     constant = _constant(tau)
     if constant is None:
-        return lambda schedule: _varying_data(schedule, tau)
+        return partial(_varying_data, level=tau)
     if constant == 0:
         return data_in_lambda
-    return lambda schedule: _constant_data(schedule, constant)
+    return partial(_constant_data, level=constant)
 
 
 def sde_noise(tau: Tau = 1) -> FormOf:
     """The reverse SDE of level tau in noise prediction, as a form of a schedule; see above."""
     constant = _constant(tau)
     if constant is None:
-        return lambda schedule: _varying_noise(schedule, tau)
+        return partial(_varying_noise, level=tau)
     if constant == 0:
         return noise_in_lambda
-    return lambda schedule: _constant_noise(schedule, constant)
+    return partial(_constant_noise, level=constant)
 
 
 def sde_data_in_lambda(schedule: Schedule) -> Form:
@@ -108,11 +109,6 @@ def sde_noise_in_lambda(schedule: Schedule) -> Form:
     algorithm_type "sde-dpmsolver".
     """
     return _constant_noise(schedule, Fraction(1))
-
-
-def noiseless(tau: Tau) -> bool:
-    """Whether tau is 0 throughout: the probability flow.  Raises ValueError for what is no noise level."""
-    return _constant(tau) == 0
 
 
 def _constant(tau: Tau) -> Fraction | None:
@@ -211,14 +207,14 @@ class _Varying:
     measured: Measured
     rate: None = None
 
-    def weight(self, form: Form, step: Step, c: Value) -> Value:
-        return self.ends.weight(form, step, c)
+    def weight(self, step: Step, c: Value) -> Value:
+        return self.ends.weight(step, c)
 
-    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+    def phi(self, step: Step, k: int, c: Value) -> Value:
         if step.infinite:
-            return self.ends.phi(form, step, k, c)
+            return self.ends.phi(step, k, c)
         t = step.time(c)
-        return self.measured.phi(form, step, k, c) * (form.factor(t) / self.ends.scale(t))
+        return self.measured.phi(step, k, c) * (step.form.factor(t) / self.ends.scale(t))
 
     @property
     def kinks(self) -> tuple[float, ...]:

@@ -1,16 +1,69 @@
-"""Files are replaced whole or not at all; what JSON has no number for is null."""
+"""Files are replaced whole or not at all; one that is not read is named with the reason.  What JSON has no
+number for is null.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def json_number(value: float) -> float | None:
     """A float for JSON, which has no NaN and no infinity."""
     return value if math.isfinite(value) else None
+
+
+def read_json(
+    path: str | os.PathLike[str],
+    error: type[ValueError],
+    build: Callable[[Any], T],
+    most: int | None = None,
+    **hooks: Any,
+) -> T:
+    """What `build` makes of a file's JSON data.
+
+    most: how many bytes are read.  hooks: of `json.loads`.  Raises `error`, with the path before the reason,
+    where the file holds no JSON or `build` refuses it by that error; OSError where it cannot be read.
+    """
+    try:
+        return build(parse_json(_text(Path(path), error, most), error, **hooks))
+    except error as refusal:
+        raise error(f"{path}: {refusal}") from refusal
+
+
+def parse_json(text: str, error: type[ValueError], **hooks: Any) -> Any:
+    """The data in a JSON text.  hooks: of `json.loads`, which raise that error.
+
+    Raises `error`, with the reason.
+    """
+    try:
+        return json.loads(text, **hooks)
+    except RecursionError as deep:
+        raise error("not JSON: brackets nested too deeply") from deep
+    except ValueError as wrong:
+        if type(wrong) is error:  # a hook's
+            raise
+        raise error(f"not JSON: {wrong}") from wrong
+
+
+def _text(path: Path, error: type[ValueError], most: int | None) -> str:
+    if path.exists() and not path.is_file() and not path.is_dir():  # to open a pipe would wait for a writer
+        raise error("not a regular file")
+    with path.open("rb") as stream:
+        raw = stream.read(-1 if most is None else most + 1)
+    if most is not None and len(raw) > most:
+        raise error(f"at most {most} bytes are read")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        raise error(f"not text in UTF-8: {wrong}") from wrong
 
 
 def write_atomically(path: str | os.PathLike[str], text: str | bytes) -> None:

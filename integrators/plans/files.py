@@ -1,18 +1,15 @@
-"""Plans as JSON: saved and loaded exactly, hashed, compared.
+"""Plans as JSON: saved and loaded exactly, compared.
 
-float64 numbers are written in the shortest decimal form that reads back to the same number, mpmath numbers
-as strings with all their digits, arrays as nested lists.  Loading parses data only; a file that is not a
-plan is refused with the place and the reason.
+Numbers are written as `program.writer` says.  Loading parses data only; a file that is not a plan is refused
+with the place and the reason.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +18,10 @@ from ..diffusion.grids import Times
 from ..diffusion.prediction import PREDICTIONS
 from ..numerics import checks
 from ..numerics.arithmetic import MAX_DIGITS, Value, choose
-from ..numerics.files import write_atomically
+from ..numerics.files import read_json, write_atomically
 from ..numerics.messages import shown
 from ..solver import FINALS
-from .program import STARTS, Coefficient, Evaluation, Interval, Plan, PlanStep, Row
+from .program import STARTS, Evaluation, Interval, Plan, PlanStep, Row, writer
 
 SCHEMA = "semilinear-plan/1"
 
@@ -35,27 +32,17 @@ class PlanError(ValueError):
 
 def to_json(plan: Plan) -> dict[str, Any]:
     """The plan as JSON data."""
-    write = _writer(plan.digits)
+    write = writer(plan.digits)
     return {
         "schema": SCHEMA,
         "solver": plan.solver,
         "form": plan.form,
         "schedule": {"kind": plan.schedule[0], "parameters": dict(plan.schedule[1])},
-        "prediction": plan.prediction,
         "start": plan.start,
         "final": plan.final,
-        "digits": plan.digits,
-        "inputs": [write(t) for t in plan.inputs],
-        "steps": [_write_step(s, write) for s in plan.steps],
+        **plan.numbers,
         "increments": [None if pair is None else [write(t) for t in pair] for pair in plan.increments],
     }
-
-
-def digest(plan: Plan) -> str:
-    """SHA-256 of what the plan computes: prediction, inputs and steps, not the names."""
-    data = to_json(plan)
-    numbers = {key: data[key] for key in ("prediction", "digits", "inputs", "steps")}
-    return hashlib.sha256(json.dumps(numbers, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def save(plan: Plan, path: str | os.PathLike[str]) -> None:
@@ -67,14 +54,7 @@ def load(path: str | os.PathLike[str]) -> Plan:
     """Read a plan.  Raises PlanError (a ValueError) if the file does not hold one, OSError if it cannot be
     read.
     """
-    try:
-        data = json.loads(Path(path).read_text())
-    except (ValueError, RecursionError) as error:
-        raise PlanError(f"{path}: not JSON: {error}") from error
-    try:
-        return from_json(data)
-    except PlanError as error:
-        raise PlanError(f"{path}: {error}") from error
+    return read_json(path, PlanError, from_json)
 
 
 def from_json(data: Any) -> Plan:
@@ -171,40 +151,7 @@ def _row_difference(p: Row, q: Row) -> float:
     )
 
 
-# --- encoding ---
-
-
-def _writer(digits: int | None) -> Any:
-    def write(value: Coefficient) -> Any:
-        if isinstance(value, np.ndarray):
-            return [write(v) for v in value]
-        if digits is None:
-            return float(value)
-        context = choose(digits).context
-        return str(context.nstr(context.mpf(value), digits + 5, strip_zeros=True))
-
-    return write
-
-
-def _write_step(step: PlanStep, write: Any) -> dict[str, Any]:
-    data: dict[str, Any] = {
-        "t0": write(step.t0),
-        "t1": None if step.t1 is None else write(step.t1),
-        "operations": [_write_operation(op, write) for op in step.operations],
-        "output": step.output,
-    }
-    return data if step.low is None else data | {"low": step.low}
-
-
-def _write_operation(op: Evaluation | Row, write: Any) -> dict[str, Any]:
-    if isinstance(op, Evaluation):
-        return {"evaluate": op.state, "t": write(op.t)}
-    data: dict[str, Any] = {"row": op.state, "terms": [[k, i, write(v)] for k, i, v in op.terms]}
-    if op.noise:
-        data["noise"] = [[i, write(v)] for i, v in op.noise]
-    if op.constant is not None:
-        data["constant"] = write(op.constant)
-    return data
+# --- reading ---
 
 
 def _expect(condition: bool, message: str) -> None:

@@ -3,10 +3,15 @@
 Value `("x", i)` is the i-th state, `("m", i)` the model's output there; an `Evaluation` calls the model, a
 `Row` makes a state as a linear combination of earlier values.  There is no schedule, no form and no symbol
 in a plan: the sampling loop multiplies and adds.
+
+Each value says its numbers as JSON (`numbers`), in the one way in which they are hashed and saved.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -14,7 +19,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ..diffusion.grids import Times
-from ..numerics.arithmetic import Value
+from ..numerics.arithmetic import Value, choose
 from ..solver import Final
 
 Start = Literal["own", "exact", "high-order"]
@@ -24,6 +29,24 @@ Kind = Literal["x", "m"]
 Interval = tuple[Value, Value]
 Coefficient = Any
 """A float, an mpmath number, or a read-only numpy array of the state's trailing shape."""
+Write = Callable[[Coefficient], Any]
+"""A number as JSON."""
+
+
+def writer(digits: int | None) -> Write:
+    """float64 numbers as they are, which JSON writes in the shortest decimal form that reads back to the same
+    number; mpmath numbers as strings with all their digits; arrays as nested lists.
+    """
+
+    def write(value: Coefficient) -> Any:
+        if isinstance(value, np.ndarray):
+            return [write(v) for v in value]
+        if digits is None:
+            return float(value)
+        context = choose(digits).context
+        return str(context.nstr(context.mpf(value), digits + 5, strip_zeros=True))
+
+    return write
 
 
 @dataclass(frozen=True)
@@ -32,6 +55,10 @@ class Evaluation:
 
     state: int
     t: Value
+
+    def numbers(self, write: Write) -> dict[str, Any]:
+        """As JSON data."""
+        return {"evaluate": self.state, "t": write(self.t)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +82,15 @@ class Row:
         """The first of `keyed`, and the others."""
         return self.keyed[0], self.keyed[1:]
 
+    def numbers(self, write: Write) -> dict[str, Any]:
+        """As JSON data, without what it does not have."""
+        data: dict[str, Any] = {"row": self.state, "terms": [[k, i, write(v)] for k, i, v in self.terms]}
+        if self.noise:
+            data["noise"] = [[i, write(v)] for i, v in self.noise]
+        if self.constant is not None:
+            data["constant"] = write(self.constant)
+        return data
+
 
 @dataclass(frozen=True, eq=False)
 class PlanStep:
@@ -77,6 +113,16 @@ class PlanStep:
         terms = [v for row in rows for _, _, v in row.terms]
         every = [*terms, *(v for row in rows for _, v in row.noise), *(row.constant for row in rows)]
         return tuple(v for v in every if isinstance(v, np.ndarray))
+
+    def numbers(self, write: Write) -> dict[str, Any]:
+        """As JSON data."""
+        data: dict[str, Any] = {
+            "t0": write(self.t0),
+            "t1": None if self.t1 is None else write(self.t1),
+            "operations": [op.numbers(write) for op in self.operations],
+            "output": self.output,
+        }
+        return data if self.low is None else data | {"low": self.low}
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,12 +187,22 @@ class Plan:
         """Whether any row adds noise."""
         return any(isinstance(op, Row) and op.noise for step in self.steps for op in step.operations)
 
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What it computes, as JSON data: prediction, inputs and steps, not the names."""
+        write = writer(self.digits)
+        return {
+            "prediction": self.prediction,
+            "digits": self.digits,
+            "inputs": [write(t) for t in self.inputs],
+            "steps": [step.numbers(write) for step in self.steps],
+        }
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the numbers, as hexadecimal."""
-        from .files import digest
-
-        return digest(self)
+        text = json.dumps(self.numbers, sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Plan) and self.digest == other.digest

@@ -7,7 +7,7 @@ orthonormal basis: the standard one for inpainting, `GREY_BASIS` over the colour
 
 The replaced part is right in law and the rest does not know it but through the next score: the samples are
 not those of the posterior, however fine the steps (`verification/inverse/` measures by how much).  The
-exact way is the posterior's own score, s + grad log p_t(y|x): `guidance.classifier`.
+exact way is the posterior's own score, s + grad log p_t(y|x): `models.classifier`.
 """
 
 from __future__ import annotations

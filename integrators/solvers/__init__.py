@@ -28,7 +28,14 @@ def ddim() -> Solver:
     """
     first = dpm_solver.singlestep(1)
     paper = "DDIM (Song et al. 2021), arXiv:2010.02502"
-    return Solver("ddim", first.form, first.sequence, 1, "eq. 12 with eta = 0", paper=paper)
+    return Solver(
+        name="ddim",
+        form=first.form,
+        sequence=first.sequence,
+        claimed=1,
+        source="eq. 12 with eta = 0",
+        paper=paper,
+    )
 
 
 _BUILT: dict[str, Solver] = {}

@@ -43,18 +43,18 @@ def with_tableau(
     if past:
         start = nested_collocation(max(claimed - 1, 1))
         sequence = Ramp((start,) * past + (tableau,), (EULER,) + (start,) * (past - 1) + (tableau,))
-    return Solver(name, form, sequence, claimed, source, paper=paper)
+    return Solver(name=name, form=form, sequence=sequence, claimed=claimed, source=source, paper=paper)
 
 
 def collocation(order: int, form: FormOf = data_in_lambda) -> Solver:
     """Nested collocation of any order: the one-step method behind the high-order start."""
     tableau = nested_collocation(order)
     return Solver(
-        f"collocation-{order}",
-        form,
-        Repeat(tableau, EULER),
-        order,
-        "Sec. 3",
+        name=f"collocation-{order}",
+        form=form,
+        sequence=Repeat(tableau, EULER),
+        claimed=order,
+        source="Sec. 3",
         paper="Luan & Alhsmy 2023, arXiv:2311.08600",
     )
 

@@ -12,8 +12,7 @@ from functools import partial
 
 from sympy import Rational
 
-from ..diffusion.schedule import Schedule
-from ..forms.form import Form, noise_in_lambda, noise_in_rho, noise_in_time
+from ..forms.form import FormOf, noise_in_lambda, noise_in_rho, noise_in_time
 from ..numerics import checks
 from ..numerics.quadrature import LeftRiemann
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
@@ -40,12 +39,17 @@ def tab(degree: int, *, released: bool = False) -> Solver:
     """
     degree = checks.integer("degree", degree, 0, 8)
 
-    def form(schedule: Schedule) -> Form:
-        return noise_in_time(schedule, RELEASED if released else None)
-
+    form: FormOf = partial(noise_in_time, rule=RELEASED) if released else noise_in_time
     suffix = "-released" if released else ""
     source = "tAB-DEIS; qsh-zh/deis, get_sampler_t_ab"
-    return Solver(f"deis-tab{degree}{suffix}", form, _adams_ramp(degree), degree + 1, source, paper=PAPER)
+    return Solver(
+        name=f"deis-tab{degree}{suffix}",
+        form=form,
+        sequence=_adams_ramp(degree),
+        claimed=degree + 1,
+        source=source,
+        paper=PAPER,
+    )
 
 
 def rho_ab(degree: int, *, released: bool = False) -> Solver:
@@ -55,12 +59,17 @@ def rho_ab(degree: int, *, released: bool = False) -> Solver:
     """
     degree = checks.integer("degree", degree, 0, 8)
 
-    def form(schedule: Schedule) -> Form:
-        return noise_in_rho(schedule, RELEASED if released else None)
-
+    form: FormOf = partial(noise_in_rho, rule=RELEASED) if released else noise_in_rho
     suffix = "-released" if released else ""
     source = "rhoAB-DEIS; qsh-zh/deis, get_sampler_rho_ab"
-    return Solver(f"deis-rhoab{degree}{suffix}", form, _adams_ramp(degree), degree + 1, source, paper=PAPER)
+    return Solver(
+        name=f"deis-rhoab{degree}{suffix}",
+        form=form,
+        sequence=_adams_ramp(degree),
+        claimed=degree + 1,
+        source=source,
+        paper=PAPER,
+    )
 
 
 def lambda_ab(degree: int) -> Solver:
@@ -71,7 +80,15 @@ def lambda_ab(degree: int) -> Solver:
     source = "huggingface/diffusers, DEISMultistepScheduler"
     name = f"deis-lambdaab{degree}"
     ramp = _adams_ramp(degree)
-    return Solver(name, noise_in_lambda, ramp, degree + 1, source, paper=PAPER, final=LAMBDA_FINAL)
+    return Solver(
+        name=name,
+        form=noise_in_lambda,
+        sequence=ramp,
+        claimed=degree + 1,
+        source=source,
+        paper=PAPER,
+        final=LAMBDA_FINAL,
+    )
 
 
 EULER = Tableau((), phi1 * N(0))
@@ -94,7 +111,14 @@ def rho_rk(method: str) -> Solver:
     checks.one_of("method", method, RUNGE_KUTTA)
     order, tableau = RUNGE_KUTTA[method]
     source = "rhoRK-DEIS; " + ("the midpoint rule" if method == "2midpoint" else "qsh-zh/deis, th_deis/rk.py")
-    return Solver(f"deis-rhork-{method}", noise_in_rho, Repeat(tableau, EULER), order, source, paper=PAPER)
+    return Solver(
+        name=f"deis-rhork-{method}",
+        form=noise_in_rho,
+        sequence=Repeat(tableau, EULER),
+        claimed=order,
+        source=source,
+        paper=PAPER,
+    )
 
 
 def _constant(weights: list[str]) -> Tableau:
@@ -115,7 +139,12 @@ def ipndm() -> Solver:
         _constant(["55/24", "-59/24", "37/24", "-3/8"]),
     )
     return Solver(
-        "deis-ipndm", noise_in_rho, Ramp(ramp), 4, "iPNDM; qsh-zh/deis, get_sampler_ipndm", paper=PAPER
+        name="deis-ipndm",
+        form=noise_in_rho,
+        sequence=Ramp(ramp),
+        claimed=4,
+        source="iPNDM; qsh-zh/deis, get_sampler_ipndm",
+        paper=PAPER,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from sympy import Expr, Rational, Symbol
 
-from ..forms.form import FormOf, data_in_lambda, noise_in_lambda
+from ..forms.form import FormOf, data_in_lambda, is_sde, noise_in_lambda
 from ..forms.reverse import sde_data_in_lambda, sde_noise_in_lambda
 from ..numerics import checks
 from ..numerics.arithmetic import Value
@@ -26,11 +26,11 @@ Family = Literal["dpm-solver", "dpm-solver++", "sde-dpm-solver", "sde-dpm-solver
 Type = Literal["dpmsolver", "taylor"]
 
 PLUS_PLUS = "DPM-Solver++ (Lu et al. 2022), arXiv:2211.01095"
-FAMILY: dict[str, tuple[FormOf, str, bool]] = {
-    "dpm-solver": (noise_in_lambda, "DPM-Solver (Lu et al. 2022), arXiv:2206.00927", False),
-    "dpm-solver++": (data_in_lambda, PLUS_PLUS, False),
-    "sde-dpm-solver": (sde_noise_in_lambda, PLUS_PLUS, True),
-    "sde-dpm-solver++": (sde_data_in_lambda, PLUS_PLUS, True),
+FAMILY: dict[str, tuple[FormOf, str]] = {
+    "dpm-solver": (noise_in_lambda, "DPM-Solver (Lu et al. 2022), arXiv:2206.00927"),
+    "dpm-solver++": (data_in_lambda, PLUS_PLUS),
+    "sde-dpm-solver": (sde_noise_in_lambda, PLUS_PLUS),
+    "sde-dpm-solver++": (sde_data_in_lambda, PLUS_PLUS),
 }
 TYPES: tuple[Type, ...] = get_args(Type)
 
@@ -211,10 +211,10 @@ def singlestep(
     second order (docs/mathematics.md, 7). Raises ValueError for another order,
     family, type or abscissa.
     """
-    form, paper, stochastic = _family(family)
+    form, paper = _family(family)
     order = checks.integer("order", order, 1, 3)
     tableau = _singlestep_tableau(order, type, r1, r2, abscissae, low)
-    tableau = replace(tableau, stage_noise=stochastic)
+    tableau = replace(tableau, stage_noise=is_sde(form))
     return Solver(
         name=_name(family, f"{order}" if order == 1 or family == "dpm-solver" else f"{order}s", order, type),
         form=form,
@@ -223,7 +223,6 @@ def singlestep(
         source=f"LuChengTHU/dpm-solver, {_UPDATES['singlestep', order]}",
         paper=paper,
         parameters=inner_grid if abscissae == "grid" else None,
-        stochastic=stochastic,
     )
 
 
@@ -234,19 +233,18 @@ def fast(
 
     Its order is that of the last steps: 3 only for budgets of 3 k + 2, else 2.
     """
-    form, paper, stochastic = _family(family)
+    form, paper = _family(family)
     order = checks.integer("order", order, 1, 3)
     tableaux = tuple(_singlestep_tableau(k, type, None, None, abscissae) for k in range(1, order + 1))
-    tableaux = tuple(replace(tableau, stage_noise=stochastic) for tableau in tableaux)
+    tableaux = tuple(replace(tableau, stage_noise=is_sde(form)) for tableau in tableaux)
     return Solver(
         name=_name(family, f"fast-{order}", order, type),
         form=form,
-        sequence=Budgeted(tableaux, lambda nfe: fast_orders(order, nfe)),
+        sequence=Budgeted(tableaux, partial(fast_orders, order)),
         claimed=order,
         source="LuChengTHU/dpm-solver, get_orders_and_timesteps_for_singlestep_solver",
         paper=paper,
         parameters=inner_grid if abscissae == "grid" else None,
-        stochastic=stochastic,
     )
 
 
@@ -258,7 +256,7 @@ def multistep(
     released: the third order as released (see `multistep_third_released`); False gives exponential
     Adams-Bashforth 3.
     """
-    form, paper, stochastic = _family(family)
+    form, paper = _family(family)
     order = checks.integer("order", order, 1, 3)
     if not released:
         top = adams(3)
@@ -272,9 +270,8 @@ def multistep(
         form=form,
         sequence=Ramp((FIRST, multistep_second(type), top)[:order]),
         claimed=order,
-        source=_multistep_source(order, stochastic, released),
+        source=_multistep_source(order, is_sde(form), released),
         paper=paper,
-        stochastic=stochastic,
         final=FINALS[family],
     )
 
@@ -291,7 +288,7 @@ def _name(family: str, variant: str, order: int, type: Type) -> str:
     return f"{family}-{variant}" + ("-taylor" if type == "taylor" and order > 1 else "")
 
 
-def _family(family: str) -> tuple[FormOf, str, bool]:
+def _family(family: str) -> tuple[FormOf, str]:
     checks.one_of("family", family, FAMILY)
     return FAMILY[family]
 

@@ -17,7 +17,15 @@ def heun() -> Solver:
     """
     order, tableau = RUNGE_KUTTA["2heun"]
     sequence, source = Repeat(tableau, EULER), "Alg. 1, S_churn = 0"
-    return Solver("edm-heun", noise_in_rho, sequence, order, source, paper=PAPER, final=FINAL)
+    return Solver(
+        name="edm-heun",
+        form=noise_in_rho,
+        sequence=sequence,
+        claimed=order,
+        source=source,
+        paper=PAPER,
+        final=FINAL,
+    )
 
 
 LISTED = (heun,)

@@ -15,9 +15,7 @@ from typing import Any
 import sympy
 from sympy import Integer
 
-from ..diffusion.schedule import Schedule
 from ..forms.extended import ByParts, Moments, exact, extended_reverse_sde
-from ..forms.form import Form
 from ..forms.noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale, traced
 from ..numerics import checks
 from ..numerics.messages import shown
@@ -108,17 +106,15 @@ def _solver(
             f"scale must be a NoiseScale (see noise_scale.NOISE_SCALES) or a function, got {shown(scale)}"
         )
 
-    def form(schedule: Schedule) -> Form:
-        return extended_reverse_sde(schedule, known, moments, clip)
-
-    def whole(schedule: Schedule) -> Form:
-        return extended_reverse_sde(schedule, known)
-
+    whole = partial(extended_reverse_sde, scale=known)
     approximate = moments is not exact or clip > 0
+    form = partial(whole, moments=moments, clip=clip) if approximate else whole
     tag = "" if known == SDE_5 else f"-{known.name}"
     name, noisy = f"er-sde{tag}-{order}{suffix}", not known.deterministic
     sde = whole if noisy and approximate else None
-    return Solver(name, form, Ramp(ramp), order, source, stochastic=noisy, paper=PAPER, sde=sde)
+    return Solver(
+        name=name, form=form, sequence=Ramp(ramp), claimed=order, source=source, paper=PAPER, sde=sde
+    )
 
 
 LISTED: tuple[Callable[..., Solver], ...] = (

@@ -129,7 +129,7 @@ def churned(
 
 
 def _with_noise(solver: Solver, name: str, noising: Noising | None, s_noise: Value) -> Solver:
-    if solver.stochastic or solver.noising is not None:
+    if solver.stochastic:
         raise ValueError(f"solver must be one of the probability flow, got {solver.name}, which adds noise")
     if solver.history or any(t.carry is not None for t in solver.sequence.tableaux):
         raise ValueError(f"solver must be a one-step method, got {solver.name}, which keeps evaluations")
@@ -137,7 +137,6 @@ def _with_noise(solver: Solver, name: str, noising: Noising | None, s_noise: Val
         solver,
         name=name,
         noising=noising,
-        stochastic=noising is not None,
         noise_scale=checks.number("s_noise", s_noise, least=0),
     )
 

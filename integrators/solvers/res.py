@@ -72,7 +72,14 @@ def singlestep(order: int, c2: Any = HALF, c3: Any = None, *, released: bool = F
             raise ValueError(f"c2 and c3 must be such that RES-3S has a solution, got {c2} and {c3}")
         tableau = third(c2, c3, released=released)
     name, source = f"res-{order}s" + "-released" * released, f"{LYF}, res_{order}s"
-    return Solver(name, data_in_lambda, Repeat(tableau, FIRST), order, source, paper=PAPER)
+    return Solver(
+        name=name,
+        form=data_in_lambda,
+        sequence=Repeat(tableau, FIRST),
+        claimed=order,
+        source=source,
+        paper=PAPER,
+    )
 
 
 def non_monotonic(*, released: bool = True) -> Solver:
@@ -90,11 +97,21 @@ def multistep(order: int, *, released: bool = True) -> Solver:
     """
     order = checks.integer("order", order, 2, 3)
     if order == 2:
-        return Solver("res-2m", data_in_lambda, Ramp((FIRST, adams(2))), 2, COMFY, paper=PAPER, final=FINAL)
+        return Solver(
+            name="res-2m",
+            form=data_in_lambda,
+            sequence=Ramp((FIRST, adams(2))),
+            claimed=2,
+            source=COMFY,
+            paper=PAPER,
+            final=FINAL,
+        )
     ramp = (third(), third(), third(), multistep_third(released=released))
     name = "res-3m-released" if released else "res-3m-corrected"
     sequence = Ramp(ramp, (FIRST, *ramp[1:]))
-    return Solver(name, data_in_lambda, sequence, 3, f"{LYF}, res_3m", paper=PAPER)
+    return Solver(
+        name=name, form=data_in_lambda, sequence=sequence, claimed=3, source=f"{LYF}, res_3m", paper=PAPER
+    )
 
 
 LISTED = (

@@ -131,7 +131,7 @@ def agile(
     tableaux = tuple(
         _tableau(k, version, released, phi_m, None, None, abscissae) for k in range(1, order + 1)
     )
-    sequence = Budgeted(tableaux, lambda nfe: fast_orders(order, nfe), released.always_spans)
+    sequence = Budgeted(tableaux, partial(fast_orders, order), released.always_spans)
     varying, function = phi_as_released(released.singlestep, order, per_entry=order), _SINGLESTEP[order - 1]
     return _released(f"agile-{order}", order, version, released, sequence, phi, varying, function)
 
@@ -225,7 +225,14 @@ def kept_multistep(version: Version = "v1", *, phi: Any = TWO_THIRDS) -> Solver:
 
 def _corrected(variant: str, order: int, version: Version, sequence: Sequence, source: str) -> Solver:
     checks.one_of("version", version, VERSIONS)
-    return Solver(f"scire-{version}-{variant}", VERSIONS[version], sequence, order, source, paper=PAPER)
+    return Solver(
+        name=f"scire-{version}-{variant}",
+        form=VERSIONS[version],
+        sequence=sequence,
+        claimed=order,
+        source=source,
+        paper=PAPER,
+    )
 
 
 # --- arguments ---

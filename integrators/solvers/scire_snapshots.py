@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from sympy import Expr, Integer, Rational, Symbol, exp, factorial
 
@@ -163,21 +163,21 @@ def phi_as_released(rule: Rule, order: int, per_entry: int = 1) -> PhiOf:
 
     The function raises ValueError where the release's list has no entry for the step.
     """
+    return partial(_phi_of, rule, order, per_entry)
 
-    def value(context: StepContext) -> Value:
-        if context.budget is None:
-            raise ValueError("phi_1 as released depends on the number of steps: give phi for an adaptive run")
-        try:
-            m = rule(context.index, context.budget // per_entry, order)
-        except IndexError:
-            raise ValueError(
-                f"the release lists no phi_1 for this step of a budget of {context.budget} (it fails there): "
-                "give phi, or a larger budget"
-            ) from None
-        digits = of(context.step.t0).digits or 0
-        return phi_1(min(m, 20 + digits))  # later terms are below 10^-(digits + 18)
 
-    return value
+def _phi_of(rule: Rule, order: int, per_entry: int, context: StepContext) -> Value:
+    if context.budget is None:
+        raise ValueError("phi_1 as released depends on the number of steps: give phi for an adaptive run")
+    try:
+        m = rule(context.index, context.budget // per_entry, order)
+    except IndexError:
+        raise ValueError(
+            f"the release lists no phi_1 for this step of a budget of {context.budget} (it fails there): "
+            "give phi, or a larger budget"
+        ) from None
+    digits = of(context.step.t0).digits or 0
+    return phi_1(min(m, 20 + digits))  # later terms are below 10^-(digits + 18)
 
 
 def _lambda_ratio(context: StepContext) -> Value:
@@ -221,5 +221,9 @@ _GEOMETRY: Mapping[Symbol, Callable[[StepContext], Value]] = {
 
 def parameters(phi: PhiOf) -> Parameters:
     """The values of a step's free symbols."""
+    return partial(_values, phi)
+
+
+def _values(phi: PhiOf, context: StepContext) -> Mapping[Symbol, Value]:
     values = {**_GEOMETRY, PHI: phi}
-    return lambda context: {symbol: values[symbol](context) for symbol in context.tableau.parameters}
+    return {symbol: values[symbol](context) for symbol in context.tableau.parameters}

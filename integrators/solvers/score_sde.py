@@ -17,7 +17,7 @@ after eps, are `release_grid(eps)` from T to 0.  Its x_mean ("denoise") is `nois
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -25,10 +25,11 @@ from ..diffusion import sde
 from ..diffusion.grids import Grid
 from ..diffusion.schedule import Schedule
 from ..diffusion.sde import Discretisation, Transition
-from ..forms.form import Form, Step
+from ..forms.form import Form, FormOf, Step
 from ..forms.reverse import sde_data_in_lambda
 from ..numerics import checks
 from ..numerics.arithmetic import Fn, Value, of
+from ..numerics.remaking import remade
 from ..solver import Repeat, Solver
 from ..tableaux.tableau import N, Tableau, phi1
 
@@ -77,25 +78,29 @@ class Kernel:
     on_eps: Callable[[Value, Value], Value]
     rate: None = None
 
-    def weight(self, form: Form, step: Step, c: Value) -> Value:
+    def weight(self, step: Step, c: Value) -> Value:
         """The coefficient of eps up to abscissa c."""
         return self.on_eps(step.t0, step.time(c))
 
-    def phi(self, form: Form, step: Step, k: int, c: Value) -> Value:
+    def phi(self, step: Step, k: int, c: Value) -> Value:
         """1: a kernel has no moments but the first.  Raises ValueError for others."""
         if k != 1:
-            raise ValueError(f"form {form.name!r} is a kernel: it has phi_1 only, got phi_{k}")
+            raise ValueError(f"form {step.form.name!r} is a kernel: it has phi_1 only, got phi_{k}")
         return step.xp.number(1)
 
 
 def kernel(
     name: str,
     schedule: Schedule,
-    update: Callable[[Value, Value], Update],
-    table: Callable[[int], Form] | None = None,
+    transition: Callable[[Value, Value], Transition],
+    rule: Rule,
 ) -> Form:
     """The form of a kernel: x_1 = on_x x_0 - (on_score/sigma_0) eps + sqrt(variance) z."""
     identity: Fn = lambda t: t  # noqa: E731
+
+    def update(t0: Value, t1: Value) -> Update:
+        return rule(transition(t0, t1))
+
     return Form(
         name,
         schedule,
@@ -104,16 +109,15 @@ def kernel(
         factor=lambda t: 1 + 0 * t,
         weight=Kernel(lambda t0, t1: -update(t0, t1).on_score / schedule.formulas.sigma(t0)),
         target="eps",
-        std=lambda t0, t1: of(t0).sqrt(update(t0, t1).variance),
+        std=None if rule is undo_flow else lambda t0, t1: of(t0).sqrt(update(t0, t1).variance),
         linear=lambda t0, t1: update(t0, t1).on_x,
-        table=table,
         equation="x_{n+1} = a x_n - (b/sigma_n) eps + v^(1/2) z_n",
     )
 
 
 def _predictor(
     method: str,
-    form: Callable[[Schedule], Form],
+    form: FormOf,
     source: str,
     *,
     ode: bool = False,
@@ -121,29 +125,28 @@ def _predictor(
 ) -> Solver:
     name = f"score-sde-{'pf-' if ode else ''}{method}{'-released' if released else ''}"
     sde = None if ode else sde_data_in_lambda
-    return Solver(name, form, Repeat(FULL, FULL), 1, source, stochastic=not ode, paper=PAPER, sde=sde)
+    return Solver(
+        name=name, form=form, sequence=Repeat(FULL, FULL), claimed=1, source=source, paper=PAPER, sde=sde
+    )
 
 
 # --- consistent with the plan's times ---
 
 
-def _consistent(method: str, transition: Discretisation, rule: Rule) -> Callable[[Schedule], Form]:
-    def form(schedule: Schedule) -> Form:
-        return kernel(method, schedule, lambda t0, t1: rule(transition(schedule, t0, t1)))
-
-    return form
+def _consistent(method: str, transition: Discretisation, rule: Rule, schedule: Schedule) -> Form:
+    return kernel(method, schedule, partial(transition, schedule), rule)
 
 
 def euler_maruyama(*, ode: bool = False) -> Solver:
     """Euler-Maruyama for the reverse SDE with the steps of the grid; ode: Euler for the probability flow."""
-    form = _consistent("euler_maruyama", sde.euler, undo_flow if ode else undo)
+    form = partial(_consistent, "euler_maruyama", sde.euler, undo_flow if ode else undo)
     source = f"{RELEASE}, EulerMaruyamaPredictor, with the step of the grid"
     return _predictor("em", form, source, ode=ode)
 
 
 def reverse_diffusion(*, ode: bool = False) -> Solver:
     """Reverse diffusion of the SDE's exact transitions; ode: of the probability flow."""
-    form = _consistent("reverse_diffusion", sde.exact, undo_flow if ode else undo)
+    form = partial(_consistent, "reverse_diffusion", sde.exact, undo_flow if ode else undo)
     source = f"{RELEASE}, ReverseDiffusionPredictor, with exact transitions"
     return _predictor("reverse-diffusion", form, source, ode=ode)
 
@@ -157,7 +160,7 @@ def ancestral(variance: Spread = "large") -> Solver:
     Raises ValueError for another variance.
     """
     checks.one_of("variance", variance, SPREADS)
-    form = _consistent(f"ancestral_{variance}", sde.exact, SPREADS[variance])
+    form = partial(_consistent, f"ancestral_{variance}", sde.exact, SPREADS[variance])
     source = f"{RELEASE}, AncestralSamplingPredictor, with exact transitions"
     return _predictor(f"ancestral-{variance}", form, source)
 
@@ -175,25 +178,34 @@ DEFAULT_STEPS = 1000
 """N of the release, for a form that is asked for before the number of steps is known."""
 
 
-def _released(
-    method: str, chosen: Callable[[Schedule], tuple[Table, Rule]], n: int | None
-) -> Callable[[Schedule], Form]:
-    if n is not None:
-        n = checks.integer("n", n, 1)
+Chosen = Callable[[Schedule], tuple[Table, Rule]]
+"""The table that a schedule has, and what is made of its transitions."""
 
-    def form(schedule: Schedule) -> Form:
-        table, rule = chosen(schedule)
 
-        def of_length(count: int) -> Form:
-            return kernel(f"{method}_table", schedule, lambda t0, t1: rule(table(schedule, t0, count)))
+def _released(method: str, chosen: Chosen, n: int | None) -> FormOf:
+    return partial(_tabulated, method, chosen, None if n is None else checks.integer("n", n, 1))
 
-        if n is not None:
-            return of_length(n)
-        return kernel(
-            f"{method}_table", schedule, lambda t0, t1: rule(table(schedule, t0, DEFAULT_STEPS)), of_length
-        )
 
-    return form
+def _tabulated(method: str, chosen: Chosen, n: int | None, schedule: Schedule) -> Form:
+    table, rule = chosen(schedule)
+
+    def of_length(count: int) -> Form:
+        return kernel(f"{method}_table", schedule, lambda t0, t1: table(schedule, t0, count), rule)
+
+    return replace(of_length(DEFAULT_STEPS), table=of_length) if n is None else of_length(n)
+
+
+def _euler_table(rule: Rule, schedule: Schedule) -> tuple[Table, Rule]:
+    return sde.euler_table, rule
+
+
+def _own_table(rule: Rule, schedule: Schedule) -> tuple[Table, Rule]:
+    return TABLES.get(schedule.kind, sde.euler_table), rule
+
+
+def _ancestral_table(schedule: Schedule) -> tuple[Table, Rule]:
+    checks.one_of("schedule of ancestral_released", schedule.kind, ANCESTRAL)
+    return ANCESTRAL[schedule.kind]
 
 
 def euler_maruyama_released(*, n: int | None = None, ode: bool = False) -> Solver:
@@ -201,8 +213,7 @@ def euler_maruyama_released(*, n: int | None = None, ode: bool = False) -> Solve
 
     ode: Euler for the probability flow, where the release raises TypeError.  Raises ValueError for n < 1.
     """
-    rule = undo_flow if ode else undo
-    form = _released("euler_maruyama", lambda schedule: (sde.euler_table, rule), n)
+    form = _released("euler_maruyama", partial(_euler_table, undo_flow if ode else undo), n)
     return _predictor("em", form, f"{RELEASE}, EulerMaruyamaPredictor", ode=ode, released=True)
 
 
@@ -211,12 +222,7 @@ def reverse_diffusion_released(*, n: int | None = None, ode: bool = False) -> So
 
     ode: of the probability flow.  Raises ValueError for n < 1.
     """
-    rule = undo_flow if ode else undo
-
-    def chosen(schedule: Schedule) -> tuple[Table, Rule]:
-        return TABLES.get(schedule.kind, sde.euler_table), rule
-
-    form = _released("reverse_diffusion", chosen, n)
+    form = _released("reverse_diffusion", partial(_own_table, undo_flow if ode else undo), n)
     return _predictor(
         "reverse-diffusion", form, f"{RELEASE}, ReverseDiffusionPredictor", ode=ode, released=True
     )
@@ -228,15 +234,11 @@ def ancestral_released(*, n: int | None = None) -> Solver:
     n: N, the number of steps when absent.  Raises ValueError for n < 1; when compiled, for a schedule without
     a table (the release raises NotImplementedError).
     """
-
-    def chosen(schedule: Schedule) -> tuple[Table, Rule]:
-        checks.one_of("schedule of ancestral_released", schedule.kind, ANCESTRAL)
-        return ANCESTRAL[schedule.kind]
-
-    form = _released("ancestral", chosen, n)
+    form = _released("ancestral", _ancestral_table, n)
     return _predictor("ancestral", form, f"{RELEASE}, AncestralSamplingPredictor", released=True)
 
 
+@remade
 def release_grid(eps: float = 1e-3) -> Grid:
     """The release's N times, T to eps in N - 1 equal steps, and 0 after them: from T to t_end = 0.
 

@@ -16,8 +16,8 @@ from typing import Any, Literal, get_args
 import sympy
 from sympy import Integer
 
-from ..diffusion.schedule import vp_linear
-from ..forms.reverse import Tau, noiseless, sde_data, sde_noise
+from ..forms.form import example
+from ..forms.reverse import Tau, sde_data, sde_noise
 from ..numerics import checks
 from ..numerics.messages import shown
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
@@ -59,7 +59,7 @@ def at_noise_level(solver: Solver, prediction: Prediction, tau: Tau, **changes: 
     one that goes back to noisier times by itself, and for what is no noise level.
     """
     checks.one_of("prediction", prediction, FORMS)
-    name = solver.form(_ANY).name
+    name = example(solver.form).name
     if name not in LEVELLED:
         raise ValueError(
             "solver must interpolate data or noise prediction in lambda, as the SDEs of all noise levels do, "
@@ -74,11 +74,7 @@ def at_noise_level(solver: Solver, prediction: Prediction, tau: Tau, **changes: 
         raise ValueError(
             f"solver must leave its noise to the SDE, got {solver.name}, which adds noise itself"
         )
-    return replace(solver, form=FORMS[prediction](tau), stochastic=not noiseless(tau), **changes)
-
-
-_ANY = vp_linear()
-"""The name of a form is the same under every schedule."""
+    return replace(solver, form=FORMS[prediction](tau), **changes)
 
 
 def seeds(order: int, type: Type = "dpmsolver", *, tau: Tau = 1) -> Solver:

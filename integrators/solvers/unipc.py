@@ -74,7 +74,7 @@ def inverse(nodes: list[Expr]) -> list[list[Expr]]:
     Row k holds (k + 1)! [theta^k] l_m(theta), l_m the Lagrange polynomials of the nodes: with D_m = (N at r_m
     - N at 0)/r_m, row k times D is h^(k+1) N^(k+1) up to the error of the interpolation.
     """
-    polynomials = lagrange(nodes)
+    polynomials = lagrange(tuple(nodes))
     return [[factorial(k + 1) * top[k] / bottom for top, bottom in polynomials] for k in range(len(nodes))]
 
 

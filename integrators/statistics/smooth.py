@@ -25,6 +25,7 @@ from ..numerics import checks
 from ..numerics.arithmetic import Arithmetic, Value, of
 from ..numerics.messages import shown
 from ..numerics.quadrature import GaussLegendre
+from ..numerics.remaking import Remade, remade
 from ..numerics.series import Series, interpolate, together
 
 RULE = GaussLegendre(tolerance=1e-13)
@@ -89,7 +90,7 @@ ABSENT = Absent()
 
 
 @dataclass(frozen=True, eq=False)
-class Smooth:
+class Smooth(Remade):
     """Statistics that are functions of lambda, given by their potentials.
 
     potentials: lambda, a number or an array of k, in any arithmetic -> Potentials of `shape`, or (*shape, k).
@@ -174,7 +175,11 @@ def constant(l: Any = 0.0, s: Any = 0.0, b: Any = 0.0) -> Smooth:
     """l, s, b that do not depend on lambda; (1, 0, 0) interpolates the data prediction, (0, -1, 0) the noise
     prediction (Zheng et al. 2023, App. A.2).
     """
-    arrays = _arrays(l=l, s=s, b=b)
+    return _constant(*_arrays(l=l, s=s, b=b))
+
+
+@remade
+def _constant(*arrays: np.ndarray) -> Smooth:
     flat = arrays[1] == 0
     safe = np.where(flat, 1.0, arrays[1])
 
@@ -202,7 +207,11 @@ def gaussian(variance: Any = 1.0, mean: Any = 0.0) -> Smooth:
     c, m = _arrays(variance=variance, mean=mean)
     if not np.all(c > 0):
         raise ValueError(f"variance must be positive, got {shown(variance)}")
+    return _gaussian(c, m)
 
+
+@remade
+def _gaussian(c: np.ndarray, m: np.ndarray) -> Smooth:
     def potentials(lam: Value) -> Potentials:
         xp = of(lam)
         v, c_, m_ = xp.exp(-2 * lam), _beside(c, lam, xp), _beside(m, lam, xp)
@@ -212,6 +221,7 @@ def gaussian(variance: Any = 1.0, mean: Any = 0.0) -> Smooth:
     return Smooth(c.shape, potentials)
 
 
+@remade
 def from_series(l: Series, s: Series, b: Series) -> Smooth:
     """Statistics whose values are series on the same knots (`series.interpolate` makes them from functions).
 

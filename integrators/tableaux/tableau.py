@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -80,6 +80,10 @@ class StepRatio(Symbol):  # type: ignore[misc]
         made: StepRatio = super().__new__(cls, name, positive=True)
         return made
 
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
+        """What a pickle calls `__new__` with: sympy would give it the assumption too."""
+        return (self.name,), {}
+
 
 MAX_STAGES = 64
 MAX_COLLOCATION = 11
@@ -140,11 +144,7 @@ class Tableau:
         object.__setattr__(
             self, "stages", tuple(Stage(sympy.sympify(s.c), sympy.sympify(s.formula)) for s in self.stages)
         )
-        for i, stage in enumerate(self.stages, 1):
-            weights_of(stage.formula, f"stage {i}", available=i)
-        for name, row in (("output", self.output), ("low", self.low)):
-            if row is not None or name == "output":
-                weights_of(row, name, available=len(self.stages) + 1)
+        self._weights()
         if not isinstance(self.stage_noise, bool) and self.stage_noise != "independent":
             raise ValueError(
                 f"stage_noise must be False, True or 'independent', got {shown(self.stage_noise)}"
@@ -156,6 +156,10 @@ class Tableau:
                 raise ValueError(
                     f"carry must name a stage at abscissa 1, got c = {self.stages[self.carry - 1].c}"
                 )
+
+    def _weights(self) -> list[Weights]:
+        """The weights of every row, the lower-order one last; what reads them checks them."""
+        return [*self.a, self.b, *([] if self.b_low is None else [self.b_low])]
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields, without what is cached of them."""
@@ -204,8 +208,7 @@ class Tableau:
     @cached_property
     def past(self) -> int:
         """How many evaluations of earlier steps the formulas use."""
-        rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
-        return max([0, *(-k for row in rows for k in row)])
+        return max([0, *(-k for row in self._weights() for k in row)])
 
     @cached_property
     def evaluations(self) -> int:
@@ -215,14 +218,13 @@ class Tableau:
     @cached_property
     def moments(self) -> int:
         """The largest k in any phi(k, c)."""
-        rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
-        return max((int(p.args[0]) for row in rows for w in row.values() for p in w.atoms(phi)), default=1)
+        weights = (w for row in self._weights() for w in row.values())
+        return max((int(p.args[0]) for w in weights for p in w.atoms(phi)), default=1)
 
     @cached_property
     def parameters(self) -> frozenset[Symbol]:
         """Symbols that the solver must set at every step."""
-        rows = [*self.a, self.b, *([self.b_low] if self.b_low else [])]
-        symbols = {s for row in rows for w in row.values() for s in w.free_symbols}
+        symbols = {s for row in self._weights() for w in row.values() for s in w.free_symbols}
         symbols |= {s for c in self.c for s in c.free_symbols}
         return frozenset(s for s in symbols if s is not z and ratio_of(s) is None)
 
@@ -314,7 +316,7 @@ def _linear(expression: Expr) -> dict[Any, Expr] | None:
     """
     if expression in _EVALUATIONS:
         return {expression: Integer(1)}
-    if not expression.free_symbols & _EVALUATIONS.keys():
+    if not _evaluates(expression):
         return {None: expression}
     if expression.is_Add:
         parts: dict[Any, list[Expr]] = {}
@@ -326,13 +328,18 @@ def _linear(expression: Expr) -> dict[Any, Expr] | None:
                 parts.setdefault(key, []).append(weight)
         return {key: sympy.Add(*weights) for key, weights in parts.items()}
     if expression.is_Mul:
-        own = [f for f in expression.args if f.free_symbols & _EVALUATIONS.keys()]
+        own = [f for f in expression.args if _evaluates(f)]
         found = _linear(own[0]) if len(own) == 1 else None
         if found is None:
             return None
         rest = sympy.Mul(*(f for f in expression.args if f is not own[0]))
         return {key: rest * weight for key, weight in found.items()}
     return None
+
+
+def _evaluates(expression: Any) -> bool:
+    """Whether an evaluation occurs in an expression."""
+    return expression in _EVALUATIONS if not expression.args else any(map(_evaluates, expression.args))
 
 
 def at_zero(weight: Expr) -> Expr:
@@ -370,22 +377,21 @@ def interpolate(values: Mapping[Any, Any], c: Any = 1) -> Expr:
     evaluation at theta_j is  sum_m m! c^(m+1) phi_{m+1}(c z) [theta^m] l_j(theta), l_j the Lagrange
     polynomial (Hochbruck & Ostermann 2010, Sec. 2.5; exact for any step ratios).
     """
-    nodes = [sympy.sympify(node) for node in values]
+    nodes = tuple(sympy.sympify(node) for node in values)
     known = [float(node) for node in nodes if node.is_number]
     if len({*known, *(node for node in nodes if not node.is_number)}) < len(nodes):
         raise ValueError(f"values must stand at nodes that differ, got {shown([*map(str, nodes)])}")
     at = sympy.sympify(c)
-    total: Expr = Integer(0)
+    moments = [sympy.factorial(m) * at ** (m + 1) * phi(m + 1, at) for m in range(len(nodes))]
+    terms = []
     for value, (numerator, denominator) in zip(values.values(), lagrange(nodes), strict=True):
-        weight = sum(
-            (sympy.factorial(m) * at ** (m + 1) * phi(m + 1, at) * v for m, v in enumerate(numerator)),
-            Integer(0),
-        )
-        total += weight / denominator * value
-    return total
+        weight = sympy.Add(*(moment * v for moment, v in zip(moments, numerator, strict=True)))
+        terms.append(weight / denominator * value)
+    return sympy.Add(*terms)
 
 
-def lagrange(nodes: Sequence[Expr]) -> list[tuple[list[Expr], Expr]]:
+@lru_cache(maxsize=256)
+def lagrange(nodes: tuple[Expr, ...]) -> tuple[tuple[tuple[Expr, ...], Expr], ...]:
     """The Lagrange polynomials of the nodes: l_j = numerator/denominator, the numerator prod (theta - node)
     as its coefficients of ascending powers of theta.
     """
@@ -398,17 +404,18 @@ def lagrange(nodes: Sequence[Expr]) -> list[tuple[list[Expr], Expr]]:
             numerator = [
                 high - node * low for high, low in zip(shifted, [*numerator, Integer(0)], strict=True)
             ]
-        polynomials.append((numerator, sympy.prod([own - node for node in others])))
-    return polynomials
+        polynomials.append((tuple(numerator), sympy.prod([own - node for node in others])))
+    return tuple(polynomials)
 
 
+@lru_cache(maxsize=None, typed=True)
 def adams(k: int) -> Tableau:
     """Exponential Adams-Bashforth of order k on any step ratios: no stages, k - 1 past evaluations."""
     k = checks.integer("k", k, 1)
     return Tableau((), interpolate({Integer(0): N(0)} | {-omega(j): P(j) for j in range(1, k)}))
 
 
-@cache
+@lru_cache(maxsize=None, typed=True)
 def nested_collocation(order: int) -> Tableau:
     """A one-step method of any order: groups of 1, 2, .., order - 1 stages, each interpolating the group
     before it.

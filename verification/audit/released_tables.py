@@ -252,6 +252,11 @@ class AuditTask:
         """The release and the table."""
         return f"{self.release}/{self.name}"
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The table."""
+        return frozenset({self.name})
+
     def run(self) -> dict[str, Any]:
         """The audit (`Audit.row`) with the release's name, as JSON data."""
         return {"release": self.release, **Audit(RELEASES[self.release].tables[self.name]).row()}

@@ -15,18 +15,19 @@ from semilinear.integrators.solvers import make
 from ..claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS
 from ..claims.flow import Expectation
 from ..claims.stochastic import StochasticExpectation
-from ..studies.flow import LADDER, LONG_LADDER, Experiment, Study, run
-from ..studies.gaussian import LONG_LADDER as LONG_STOCHASTIC_LADDER
+from ..studies.experiment import MAIN_PROBLEM, Experiment
+from ..studies.flow import Study, run
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.gaussian import study as stochastic_study
+from ..studies.ladders import FLOW, FLOW_LONG, GAUSSIAN, GAUSSIAN_LONG
 from ..studies.own_statistics import on_experiment
 from ..studies.records import estimate_json, ladder_json, study_json
-from ..studies.setting import MAIN_PROBLEM, Setting
+from ..studies.setting import Setting
 
 MAIN = Setting("main", MAIN_PROBLEM, "vp-linear", "t-quadratic")
 SECOND = Setting("general mixture", "golden-mixture", "vp-cosine", "karras")
 DIGITS = Setting(
-    "handwritten digits", "digits-0.8", "vp-linear", "lambda", batch=32, ladder=LADDER[:-2], tolerance=1e-12
+    "handwritten digits", "digits-0.8", "vp-linear", "lambda", batch=32, ladder=FLOW[:-2], tolerance=1e-12
 )
 HARD = tuple(
     replace(
@@ -46,7 +47,7 @@ FIFTY = Setting(
     "lambda",
     batch=4,
     digits=50,
-    ladder=LADDER[2:],
+    ladder=FLOW[2:],
 )
 
 ON_DIGITS = (
@@ -85,6 +86,11 @@ class OrderTask:
         return f"{self.setting.name}: {self.expectation.label}" + ("" if self.long else ", quick")
 
     @property
+    def names(self) -> frozenset[str]:
+        """The solver."""
+        return frozenset({self.expectation.solver})
+
+    @property
     def starts(self) -> tuple[Start, ...]:
         """The starts that differ."""
         several = self.setting.asserted and make(self.expectation.solver).history
@@ -99,7 +105,7 @@ class OrderTask:
         """The study of one start."""
         setting, expectation = self.setting, self.expectation
         if expectation.long and self.long:
-            setting = replace(setting, ladder=LONG_LADDER)
+            setting = replace(setting, ladder=FLOW_LONG)
         experiment = _experiment(setting)
         return run(
             on_experiment(expectation.solver, experiment),
@@ -123,10 +129,15 @@ class StochasticTask:
         """The solver."""
         return self.expectation.solver + ("" if self.long else ", quick")
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The solver."""
+        return frozenset({self.expectation.solver})
+
     def run(self) -> dict[str, Any]:
         """What was measured, as JSON data (`StochasticMeasured.row`)."""
         long = self.expectation.long and self.long
-        experiment = StochasticExperiment(ladder=LONG_STOCHASTIC_LADDER) if long else StochasticExperiment()
+        experiment = StochasticExperiment(ladder=GAUSSIAN_LONG if long else GAUSSIAN)
         study = stochastic_study(self.expectation.build(), experiment)
         return StochasticMeasured(self.expectation, study, self.long).row()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..predictions.quadrature_effect import RULES
+from semilinear.integrators.numerics.files import read_json
+
 from ..replay.golden import DATA, case_json, replay_file
 from . import measure, prove
 from .records import environment
@@ -21,6 +21,7 @@ class ReplayTask:
 
     key: str
     part: ClassVar[str] = "replay"
+    names: ClassVar[frozenset[str]] = frozenset()  # a file's cases tell, once they are replayed
 
     def run(self) -> Row:
         """The cases, as JSON data."""
@@ -33,55 +34,49 @@ def tasks(quick: bool) -> list[Task]:
     return [*measure.tasks(quick), *files, *prove.tasks(quick)]
 
 
-def names_of(task: Task) -> set[str]:
-    """The solvers and tableaux that a task is about; of replayed files none are known before."""
-    if isinstance(task, prove.EffectTask):
-        return {RULES[task.rule].name, f"{RULES[task.rule].name}-released"}
-    named = getattr(task, "expectation", None)
-    found = {getattr(named, "solver", None), getattr(task, "name", None)}
-    return {name for name in found if name is not None}
-
-
 def about(planned: Sequence[Task], names: Collection[str], reports: Reports) -> list[Task]:
     """The tasks about some names, and the files in which reports hold a case of theirs.
 
     Raises ValueError for a name that none is about.
     """
-
-    def bears_on(task: Task) -> set[str]:
-        if isinstance(task, ReplayTask):
-            return {case["ours"].partition(" ")[0] for case in reports.cases(task)}
-        return names_of(task)
-
-    chosen = [task for task in planned if bears_on(task) & set(names)]
-    known = {name for task in chosen for name in bears_on(task)}
-    if missing := sorted(set(names) - known):
+    bears_on = {task: task.names | reports.replayed(task) for task in planned}
+    chosen = [task for task in planned if bears_on[task] & set(names)]
+    if missing := sorted(set(names).difference(*(bears_on[task] for task in chosen))):
         raise ValueError(f"nothing is measured or proved of {', '.join(missing)}")
     return chosen
+
+
+class ReportError(ValueError):
+    """Files that are no full reports, or were decided elsewhere."""
 
 
 class Reports:
     """The full reports that stand in a folder.
 
-    Raises ValueError for files that are none.
+    Raises ReportError (a ValueError) for files that are none.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.orders, self.proofs = (_json(folder / name) for name in ("orders.json", "proofs.json"))
+        self.orders, self.proofs = (
+            read_json(path, ReportError, _report) if path.exists() else {}
+            for path in (folder / "orders.json", folder / "proofs.json")
+        )
         if self.orders.get("quick"):
-            raise ValueError(f"{folder}/orders.json is of a quick run: full reports are needed")
+            raise ReportError(f"{folder}/orders.json is of a quick run: full reports are needed")
         try:
             self._rows = dict(self._found())
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"the reports in {folder} are not of this kind: {error!r}") from error
+            raise ReportError(f"the reports in {folder} are not of this kind: {error!r}") from error
 
     def check_environment(self) -> None:
-        """Raise ValueError where other packages, or another Python, decided the rows."""
+        """Raise ReportError where other packages, or another Python, decided the rows."""
         here = environment()
         there = {key: self.orders.get(key) for key in here}
         if self.orders and here != there:
             differs = {key: there[key] for key in here if here[key] != there[key]}
-            raise ValueError(f"the rows were decided with {differs}: run `semilinear verify` for all of them")
+            raise ReportError(
+                f"the rows were decided with {differs}: run `semilinear verify` for all of them"
+            )
 
     def rows(self, planned: Sequence[Task]) -> Iterator[tuple[Task, Row]]:
         """The tasks that the reports hold rows of, with these."""
@@ -89,10 +84,10 @@ class Reports:
             if (row := self._rows.get((task.part, task.key))) is not None:
                 yield task, row
 
-    def cases(self, task: Task) -> list[Any]:
-        """The replayed cases of a file."""
-        found: list[Any] = self._rows.get((task.part, task.key), {}).get("cases", [])
-        return found
+    def replayed(self, task: Task) -> frozenset[str]:
+        """The solvers of which a task's row holds replayed cases."""
+        cases = self._rows.get((task.part, task.key), {}).get("cases", [])
+        return frozenset(case["ours"].partition(" ")[0] for case in cases)
 
     def _found(self) -> Iterator[tuple[tuple[str, str], Row]]:
         for row in self.orders.get("rows", ()):
@@ -109,11 +104,7 @@ class Reports:
                 yield (part, key(row)), row
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} is no report: {type(found).__name__}")
-    return found
+def _report(data: Any) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ReportError(f"a report is an object, got {type(data).__name__}")
+    return data

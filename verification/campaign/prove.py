@@ -69,6 +69,11 @@ class ProofTask:
         """The solver."""
         return self.expectation.label
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The solver."""
+        return frozenset({self.expectation.solver})
+
     def run(self) -> dict[str, Any]:
         """The proof as JSON data (`solver_proof`), and whether its orders are those of the claims (for an
         order that is measured to fall: whether it is below the claimed one); None for a discretised kernel,
@@ -105,6 +110,11 @@ class EffectTask:
         """The rule."""
         return f"{RULES[self.rule].name}, {self.points} points"
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The solver by exact integrals and by the rule."""
+        return frozenset({RULES[self.rule].name, f"{RULES[self.rule].name}-released"})
+
     def run(self) -> dict[str, Any]:
         """The prediction and what was measured, as JSON data; ratios: measured over predicted."""
         rule: Rule = RULES[self.rule]
@@ -133,6 +143,11 @@ class ConstantTask:
     def key(self) -> str:
         """The name."""
         return self.name
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The solver."""
+        return frozenset({self.name})
 
     def run(self) -> dict[str, Any]:
         """The final error predicted from the proof and measured, as JSON data."""
@@ -165,6 +180,11 @@ class CatalogueTask:
     def key(self) -> str:
         """The name."""
         return self.name
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The tableau."""
+        return frozenset({self.name})
 
     def run(self) -> dict[str, Any]:
         """The orders as JSON data.
@@ -238,6 +258,11 @@ class MutationTask:
         """The tableau, and how many mutants of it."""
         return f"{self.name}, {self.most} mutants"
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The tableau."""
+        return frozenset({self.name})
+
     def run(self) -> dict[str, Any]:
         """The counts (`analysis.orders.mutation.Campaign.counts`) with the tableau's name."""
         return {"name": self.name, **campaign([_cases()[self.name]], self.most).counts()}
@@ -259,6 +284,11 @@ class StabilityTask:
     def key(self) -> str:
         """The name."""
         return self.name
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The method."""
+        return frozenset({self.name})
 
     def run(self) -> dict[str, Any]:
         """The sections (`analysis.stability.region.sections_json`) at z = 0, L and 5 L, as JSON data."""

@@ -10,7 +10,7 @@ from typing import Any
 from ..claims.expectations import unmeasured
 from ..claims.identities import proofs
 from ..replay.golden import agreement, case_of
-from ..studies.flow import LONG_LADDER
+from ..studies.ladders import FLOW_LONG
 from .measure import OrderTask
 from .runner import PACKAGES, Row, Task
 
@@ -75,7 +75,7 @@ def _settings(tasks: Sequence[OrderTask]) -> list[dict[str, Any]]:
             "batch": s.batch,
             "digits": s.digits,
             "steps": [s.ladder[0], s.ladder[-1]],
-            "long_steps": LONG_LADDER[-1],
+            "long_steps": FLOW_LONG[-1],
             "asserted": s.asserted,
         }
         for s in dict.fromkeys(t.setting for t in tasks)

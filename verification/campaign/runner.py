@@ -22,7 +22,8 @@ PACKAGES = ("semilinear", "torch", "numpy", "scipy", "sympy", "mpmath")
 class Task(Protocol):
     """Something to decide, small enough to be sent to a worker.
 
-    part: which table its row belongs to.  key: what tells it from the others of that part.
+    part: which table its row belongs to.  key: what tells it from the others of that part.  names: of the
+    solvers and tableaux that it is about.
     """
 
     part: ClassVar[str]
@@ -30,6 +31,10 @@ class Task(Protocol):
     @property
     def key(self) -> str:
         """What tells the task from the others of its part."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The solvers and tableaux that the task is about, as far as they are known before it is run."""
 
     def run(self) -> Row:
         """The row, as JSON data."""

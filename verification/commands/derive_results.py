@@ -40,30 +40,31 @@ def _problem_error(options: argparse.Namespace) -> Any:
     """The RMS error of a member on a problem at so many steps, and infinity where it breaks down."""
     import numpy as np
     import torch
-    from semilinear.integrators.diffusion.schedule import vp_linear
     from semilinear.integrators.forms.form import data_in_lambda, noise_in_rho, noise_in_time
-    from semilinear.integrators.plans.compile import compile_plan
     from semilinear.integrators.run.sampler import NonFiniteError, sample
     from semilinear.integrators.solver import Repeat, Solver
 
-    from ..problems.interval import LAMBDA_END, LAMBDA_START
     from ..problems.named import problem
-    from ..studies.flow import Experiment
+    from ..studies.experiment import Experiment
 
     name, steps = options.problem or "rotated-product-2d", options.steps or 8
     form = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}[options.form]
-    schedule = vp_linear()
-    ends = [float(schedule.formulas.t_of_lam(v)) for v in (LAMBDA_START, LAMBDA_END)]
-    experiment = Experiment(problem(name), schedule, t_start=ends[0], t_end=ends[1])
-    (exact,) = experiment.states([experiment.t_end])
-    model, start = experiment.problem.model(schedule), torch.tensor(experiment.x)
+    experiment = Experiment(problem(name))
+    (exact,) = experiment.states([experiment.times[1]])
+    start = torch.tensor(experiment.x)
 
     def error(family: Any) -> float:
         tableau = family.tableau
-        solver = Solver("derived", form, Repeat(tableau, tableau), family.order, "derived")
-        plan = compile_plan(solver, schedule, steps=steps, t_start=ends[0], t_end=ends[1])
+        solver = Solver(
+            name="derived",
+            form=form,
+            sequence=Repeat(tableau, tableau),
+            claimed=family.order,
+            source="derived",
+        )
+        plan = experiment.plan(solver, steps)
         try:
-            difference = sample(plan, model, [start]).x.numpy() - exact
+            difference = sample(plan, experiment.model, [start]).x.numpy() - exact
         except NonFiniteError:
             return math.inf
         return float(np.sqrt(np.mean(np.sum(difference**2, axis=1))))

@@ -12,10 +12,10 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from .terminal import OK, console, print_json
+from .terminal import OK, console, print_json, uncollected
 
 Rows = list[dict[str, Any]]
 
@@ -32,14 +32,15 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Print the lists."""
-    lists = LISTS[options.of]()
-    if options.json:
-        print_json(lists)
-        return OK
-    for kind, rows in lists.items():
-        console().print(_table(kind, rows))
-    for line in _choices(row for rows in lists.values() for row in rows):
-        print(line)
+    with uncollected():
+        lists = LISTS[options.of]()
+        if options.json:
+            print_json(lists)
+            return OK
+        for kind, rows in lists.items():
+            console().print(_table(kind, rows))
+        for line in _choices(row for rows in lists.values() for row in rows):
+            print(line)
     return OK
 
 
@@ -133,10 +134,10 @@ def _table(kind: str, rows: Rows) -> Table:
     return table
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> Text:
     from semilinear.integrators.numerics.constructors import written
 
-    return escape(written(value) if isinstance(value, dict) else str(value))
+    return Text(written(value) if isinstance(value, dict) else str(value))
 
 
 def _choices(rows: Iterable[dict[str, Any]]) -> list[str]:

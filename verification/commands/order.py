@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..problems.interval import LAMBDA_END, LAMBDA_START
-from .order_setting import check_digits, experiment_of, finest, parts_of, setting_of
+from .order_setting import check_digits, experiment_of, finest, parts_of, refuse
 from .terminal import (
     FAILED,
     OK,
@@ -122,10 +122,7 @@ def run(options: argparse.Namespace) -> int:
     measured: Any = target.measured
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
-    if isinstance(measured, Found):
-        found = _on_system(options, measured)
-    else:
-        found = (_stochastic if measured.stochastic else _deterministic)(options, measured)
+    found = (_on_system if isinstance(measured, Found) else _on_problem)(options, measured)
     found.data["claim"] = target.claim
     found.data["asked"] = {name: getattr(options, name) for name in ("solver", "schedule", "grid")}
     if options.plot is not None:
@@ -159,19 +156,20 @@ class _Found:
 
 def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
     """A tableau by itself, on a semilinear system."""
-    from ..studies.flow import LONG_LADDER
     from ..studies.judged import observed
+    from ..studies.ladders import FLOW_LONG
     from .system_orders import SYSTEMS, measure_tableau
 
     defaults: dict[str, Any] = {"schedule": "vp-linear", "grid": "lambda", "start": "own"}
     defaults |= {"lam_start": LAMBDA_START, "lam_end": LAMBDA_END}
     defaults["dtype"] = "float64"
     defaults |= dict.fromkeys(("paths", "seed", "residue", "batch", "final"))
-    _refuse(options, tableau, "is measured on a semilinear system without --form", defaults)
+    refuse(options, tableau.name, "is measured on a semilinear system without --form", defaults)
     system = options.problem or SYSTEMS[tableau.linearised]
     known("problem", system, SYSTEMS)
     check_digits(options)
-    ladder = tuple(n for n in LONG_LADDER if 8 <= n <= finest(options, 128, LONG_LADDER[-1]))
+    top = finest(options, 128, FLOW_LONG[-1])
+    ladder = tuple(n for n in FLOW_LONG if 8 <= n <= top)
     try:
         with progress_bar(f"running {tableau.name}"):
             data, estimate = measure_tableau(tableau, system, options.digits, ladder)
@@ -184,24 +182,28 @@ def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
     return _Found(f"{tableau.name} on {system}, exact start", data, [(tableau.name, data)], text)
 
 
-def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
+def _on_problem(options: argparse.Namespace, solver: Any) -> _Found:
+    """A solver, on a problem of diffusion."""
     from semilinear.analysis.text.named_parts import solver_parameters
 
-    from ..studies.flow import run as measure
+    from ..claims.stochastic import UNMEASURED
+    from ..studies.experiment import Experiment
+    from ..studies.measure import measure
     from ..studies.own_statistics import on_experiment, takes_statistics
-    from ..studies.records import study_json
-    from ..studies.setting import MAIN_PROBLEM
+    from ..studies.records import ladder_json, study_json
 
-    _refuse(options, solver, "is deterministic", {"paths": None, "seed": None})
-    experiment = experiment_of(options)
+    if solver.name in UNMEASURED:
+        raise UsageError(f"{solver.name} is not measured: {UNMEASURED[solver.name]}")
     try:
-        if options.form is None and takes_statistics(options.solver):
+        experiment = experiment_of(options, solver)
+        if isinstance(experiment, Experiment) and options.form is None and takes_statistics(options.solver):
             name, parameters = solver_parameters(options.solver, options.param)
             solver = on_experiment(name, experiment, **parameters)
         with progress_bar(f"running {solver.name}") as progress:
             study = measure(
                 solver,
                 experiment,
+                claimed=options.claimed,
                 start=options.start,
                 final=options.final,
                 residue=None if options.residue is None else tuple(options.residue),
@@ -209,89 +211,12 @@ def _deterministic(options: argparse.Namespace, solver: Any) -> _Found:
             )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    study = _judged(options, study)
     data = study_json(study)
-    title = f"{solver.name} on {options.problem or MAIN_PROBLEM}, {options.start} start{_ending(options)}"
-    return _Found(title, data, [(solver.name, data)], study.sentence)
-
-
-def _stochastic(options: argparse.Namespace, solver: Any) -> _Found:
-    from ..claims.stochastic import UNMEASURED
-    from ..studies.gaussian import LONG_LADDER, StochasticExperiment, study
-    from ..studies.records import stochastic_json
-
-    if solver.name in UNMEASURED:
-        raise UsageError(f"{solver.name} is not measured: {UNMEASURED[solver.name]}")
-    _refuse(
-        options, solver, "is stochastic", {"start": "own", "batch": None, "residue": None, "dtype": "float64"}
-    )
-    if options.problem is not None:
-        return _on_paths(options, solver)
-    _refuse(options, solver, "is measured on Gaussian data without --problem", {"paths": None, "seed": None})
-    schedule, grid, top = setting_of(options, 256 if options.digits is None else 64, LONG_LADDER[-1])
-    ladder = tuple(n for n in LONG_LADDER if n <= top)
-    limits = options.lam_start, options.lam_end
-    try:
-        experiment = StochasticExperiment(schedule, grid, *limits, ladder=ladder, digits=options.digits)
-        with progress_bar(f"running {solver.name}") as progress:
-            final: Any = options.final or "released"
-            measured = study(solver, experiment, final=final, progress=progress)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    measured = _judged(options, measured)
-    data = stochastic_json(measured)
-    studies = [
-        (name, part | {"start": "own", "claimed": data["claimed"]})
-        for name, part in data["studies"].items()
-        if name not in measured.exact and not (measured.marginal and name == "strong")
-    ]
-    return _Found(f"{solver.name} on Gaussian data{_ending(options)}", data, studies, measured.sentence)
-
-
-def _on_paths(options: argparse.Namespace, solver: Any) -> _Found:
-    """A stochastic solver on a problem that is not Gaussian: coupled paths."""
-    from ..problems.named import problem
-    from ..studies.coupled import LADDER, LONG_LADDER, CoupledExperiment, study
-    from ..studies.records import coupled_json
-
-    _refuse(options, solver, "is measured over paths", {"digits": None})
-    schedule, grid, top = setting_of(options, LADDER[-1], LONG_LADDER[-1])
-    given = {key: getattr(options, key) for key in ("paths", "seed") if getattr(options, key) is not None}
-    given["ladder"] = tuple(n for n in LONG_LADDER if n <= top)
-    try:
-        experiment = CoupledExperiment(
-            problem(options.problem), schedule, grid, options.lam_start, options.lam_end, **given
-        )
-        with progress_bar(f"running {solver.name}") as progress:
-            final: Any = options.final or "released"
-            measured = study(solver, experiment, final=final, progress=progress)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    measured = _judged(options, measured)
-    data = coupled_json(measured)
-    studies = [
-        (name, part | {"start": "own", "claimed": data["claimed"]})
-        for name, part in data["studies"].items()
-        if name in ("weak", "strong", "median")
-    ]
-    title = f"{solver.name} on {options.problem}, {measured.paths} coupled paths{_ending(options)}"
-    return _Found(title, data, studies, measured.sentence)
-
-
-def _ending(options: argparse.Namespace) -> str:
-    return "" if options.final is None else f", {options.final} end"
-
-
-def _refuse(options: argparse.Namespace, solver: Any, why: str, defaults: dict[str, Any]) -> None:
-    """Refuse options that mean nothing here, unless they have their default."""
-    for name, default in defaults.items():
-        if getattr(options, name) != default:
-            raise UsageError(f"--{name.replace('_', '-')} does not apply to {solver.name}: it {why}")
-
-
-def _judged(options: argparse.Namespace, study: Any) -> Any:
-    """The study against the order that is asked about."""
-    return study if options.claimed is None else study.judged(options.claimed)
+    shared = {"start": options.start, "claimed": data["claimed"]}
+    ladders = [(name, ladder_json(e, study.nfe) | shared) for name, e in study.ladders.items()]
+    start = "" if solver.stochastic else f", {options.start} start"
+    end = "" if options.final is None else f", {options.final} end"
+    return _Found(f"{solver.name} on {experiment.place}{start}{end}", data, ladders, study.sentence)
 
 
 def _points(study: Any, title: str) -> Table:

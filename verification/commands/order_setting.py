@@ -1,4 +1,4 @@
-"""What the options of `semilinear order` fix for every run: schedule, grid, ladder, problem."""
+"""The experiment that the options of `semilinear order` describe, and which of them mean nothing there."""
 
 from __future__ import annotations
 
@@ -10,21 +10,12 @@ from .terminal import UsageError
 if TYPE_CHECKING:
     from semilinear.integrators.diffusion.grids import Grid
     from semilinear.integrators.diffusion.schedule import Schedule
+    from semilinear.integrators.solver import Solver
+
+    from ..studies.measure import AnyExperiment
 
 MOST_STATES = 10**6
 MOST_DIGITS = 1000
-
-
-def setting_of(options: argparse.Namespace, default_top: int, most: int) -> tuple[Any, Any, int]:
-    """Schedule, grid and finest run, checked."""
-    schedule, grid = parts_of(options)
-    check_digits(options)
-    top = finest(options, default_top, most)
-    if not options.lam_end > options.lam_start:
-        raise UsageError(
-            f"--lam-end must exceed --lam-start = {options.lam_start:g}, got {options.lam_end:g}"
-        )
-    return schedule, grid, top
 
 
 def parts_of(options: argparse.Namespace) -> tuple[Schedule, Grid]:
@@ -51,36 +42,78 @@ def finest(options: argparse.Namespace, default: int, most: int) -> int:
     return top
 
 
-def experiment_of(options: argparse.Namespace) -> Any:
-    """The experiment that the options describe."""
-    from ..problems.named import problem
-    from ..studies.flow import LADDER, LONG_LADDER
-    from ..studies.setting import MAIN_PROBLEM, Setting
+def refuse(options: argparse.Namespace, name: str, why: str, defaults: dict[str, Any]) -> None:
+    """Refuse options that mean nothing for what is measured, unless they have their default."""
+    for option, default in defaults.items():
+        if getattr(options, option) != default:
+            raise UsageError(f"--{option.replace('_', '-')} does not apply to {name}: it {why}")
 
+
+def experiment_of(options: argparse.Namespace, solver: Solver) -> AnyExperiment:
+    """The experiment that the options describe, for a solver of its kind.
+
+    Raises UsageError for options that mean nothing there, and ValueError for what the experiment refuses.
+    """
+    if not solver.stochastic:
+        return _on_flow(options, solver)
+    only = {"start": "own", "batch": None, "residue": None, "dtype": "float64"}
+    refuse(options, solver.name, "is stochastic", only)
+    return _on_gaussian_data(options, solver) if options.problem is None else _on_paths(options, solver)
+
+
+def _on_flow(options: argparse.Namespace, solver: Solver) -> AnyExperiment:
+    from ..problems.named import problem
+    from ..studies.experiment import MAIN_PROBLEM, Experiment
+    from ..studies.ladders import FLOW, FLOW_LONG
+
+    refuse(options, solver.name, "is deterministic", {"paths": None, "seed": None})
     multiprecise = options.digits is not None
     if multiprecise and options.dtype != "float64":
         raise UsageError(f"--dtype {options.dtype} does not go with --digits")
-    _, _, top = setting_of(options, 128 if multiprecise else 512, LONG_LADDER[-1])
+    setup = _setup(options, 128 if multiprecise else FLOW[-1], FLOW_LONG)
     batch = options.batch if options.batch is not None else 4 if multiprecise else 64
     if not 1 <= batch <= MOST_STATES:
         raise UsageError(f"--batch must be from 1 to {MOST_STATES}, got {batch}")
     if options.residue is not None and not 0 <= options.residue[1] < options.residue[0]:
         raise UsageError(f"--residue M R needs 0 <= R < M, got {options.residue[0]} {options.residue[1]}")
-    ladder = tuple(n for n in LONG_LADDER if n <= top)
-    try:
-        problem(options.problem or MAIN_PROBLEM)
-        setting = Setting(
-            "order",
-            options.problem or MAIN_PROBLEM,
-            options.schedule,
-            options.grid,
-            batch,
-            options.digits,
-            ladder or LADDER,
-            options.lam_start,
-            options.lam_end,
-            dtype=options.dtype,
-        )
-        return setting.build()
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    return Experiment(problem(options.problem or MAIN_PROBLEM), batch=batch, dtype=options.dtype, **setup)
+
+
+def _on_gaussian_data(options: argparse.Namespace, solver: Solver) -> AnyExperiment:
+    from ..studies.gaussian import StochasticExperiment
+    from ..studies.ladders import GAUSSIAN, GAUSSIAN_LONG
+
+    why = "is measured on Gaussian data without --problem"
+    refuse(options, solver.name, why, {"paths": None, "seed": None})
+    return StochasticExperiment(
+        **_setup(options, GAUSSIAN[-1] if options.digits is None else 64, GAUSSIAN_LONG)
+    )
+
+
+def _on_paths(options: argparse.Namespace, solver: Solver) -> AnyExperiment:
+    from ..problems.named import problem
+    from ..studies.coupled import CoupledExperiment
+    from ..studies.ladders import PATHS, PATHS_LONG
+
+    refuse(options, solver.name, "is measured over paths", {"digits": None})
+    given = {key: getattr(options, key) for key in ("paths", "seed") if getattr(options, key) is not None}
+    setup = _setup(options, PATHS[-1], PATHS_LONG)
+    return CoupledExperiment(problem(options.problem), **given, **setup)
+
+
+def _setup(options: argparse.Namespace, finest_by_default: int, all_steps: tuple[int, ...]) -> dict[str, Any]:
+    """What every experiment is given."""
+    schedule, grid = parts_of(options)
+    check_digits(options)
+    top = finest(options, finest_by_default, all_steps[-1])
+    start, end = options.lam_start, options.lam_end
+    if not end > start:
+        raise UsageError(f"--lam-end must exceed --lam-start = {start:g}, got {end:g}")
+    return {
+        "schedule": schedule,
+        "grid": grid,
+        "lam_start": start,
+        "lam_end": end,
+        "ladder": tuple(n for n in all_steps if n <= top),
+        "digits": options.digits,
+    }

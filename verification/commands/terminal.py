@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import cmath
+import gc
 import json
 import math
 import sys
@@ -14,15 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from ..studies.progress import Progress
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-"""Of a progress bar."""
 SECONDS = 20.0
 """Between the lines that tell of progress where there is no terminal."""
 
@@ -98,10 +95,28 @@ def progress_bar(label: str) -> Iterator[Progress]:
     if not screen.is_terminal:
         yield _lines(label)
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     shared = sys.stdout.isatty()  # what is printed goes above the bar, unless a file takes it
-    with rich.progress.Progress(*COLUMNS, console=screen, transient=True, redirect_stdout=shared) as columns:
-        task = columns.add_task(label, total=None)
-        yield lambda done, total: columns.update(task, completed=done, total=total)
+    with Bars(*columns, console=screen, transient=True, redirect_stdout=shared) as bars:
+        task = bars.add_task(label, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No search for garbage in work that leaves little: a tenth of the time in which sympy is imported, and
+    solvers are built and printed.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _lines(label: str) -> Progress:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -54,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"--out: {options.out} cannot be made: {error.strerror}") from error
     writable_folder(options.out, "--out")
     began = time.perf_counter()
+
+    from concurrent.futures import BrokenExecutor
 
     from ..campaign import plan
     from ..campaign import prove as proofs
@@ -109,6 +110,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _decided(options: argparse.Namespace, chosen: Any, store: Any, screen: Any) -> dict[Any, Any]:
     """Tasks with their rows; a line for each on the way."""
+    from concurrent.futures import ProcessPoolExecutor
+
     from ..campaign.runner import decide
     from ..reporting.lines import line
 

@@ -113,7 +113,7 @@ def posterior(law: GaussianMixture, observation: Observation) -> Posterior:
 def log_likelihood_given(
     law: GaussianMixture, schedule: Schedule, observation: Observation
 ) -> Callable[[torch.Tensor, Any], torch.Tensor]:
-    """(x, t) -> log p_t(y | x_t = x) for x of shape (n, d), by torch: what `guidance.classifier` needs.
+    """(x, t) -> log p_t(y | x_t = x) for x of shape (n, d), by torch: what `models.classifier` needs.
 
     log p(x_t, y) - log p(x_t), both Gaussian mixtures.  Where t is so small that y follows from x_t the
     difference loses its digits: sigma_t should not be far below 1e-4 for exact data.

@@ -28,7 +28,7 @@ from semilinear.integrators.run.correctors import (
     per_sample_norm,
     released_factor,
 )
-from semilinear.integrators.run.guidance import classifier
+from semilinear.integrators.run.models import classifier
 from semilinear.integrators.run.sampler import Interlude, sample
 from semilinear.integrators.solvers import score_sde
 

@@ -7,7 +7,6 @@ recorded: the final state, intermediate states, model inputs, accepted times.  N
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from semilinear.integrators.numerics.files import json_number
+from semilinear.integrators.numerics.files import json_number, read_json
 
 from .releases import family
 from .releases.rebuild import TOLERANCE, Case, GoldenError, Record, relative_difference
@@ -56,12 +55,12 @@ class CaseResult:
 
 def read(path: str | Path) -> dict[str, Any]:
     """The contents of a golden file.  Raises GoldenError if it is not one, OSError if it cannot be read."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise GoldenError(f"{path}: not JSON: {error}") from error
+    return read_json(path, GoldenError, _cases)
+
+
+def _cases(data: Any) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(data.get("cases"), list) or not data["cases"]:
-        raise GoldenError(f"{path}: a golden file is an object with a non-empty list `cases`")
+        raise GoldenError("a golden file is an object with a non-empty list `cases`")
     return data
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import write_atomically
-from semilinear.integrators.tableaux.catalogue import Entry, etd, lawson, multistep, stiff
+from semilinear.integrators.numerics.files import read_json, write_atomically
 
 from . import estimates
 from .plots import plot_studies
@@ -282,43 +281,24 @@ def with_block(text: str, block: str) -> str:
 # --- files ---
 
 
-def _any(entries: Iterable[Entry]) -> str:
-    """A pattern of a catalogue family's names."""
-    return "|".join(re.escape(entry.name) for entry in entries)
+FEWEST = 3
+"""Methods that make a plot of their own; papers with fewer of a kind share one."""
 
 
-FAMILIES: dict[str, tuple[str, str]] = {
-    "dpm-solver": ("DDIM and DPM-Solver, singlestep and fast", r"ddim|dpm-solver-(\d|\d-taylor|fast.*)"),
-    "dpm-solver-multistep": ("DPM-Solver, multistep", r"dpm-solver-\dm.*"),
-    "dpm-solver-pp": ("DPM-Solver++, singlestep and fast", r"dpm-solver\+\+-(1|\ds.*|fast.*)"),
-    "dpm-solver-pp-multistep": ("DPM-Solver++, multistep", r"dpm-solver\+\+-\dm.*"),
-    "deis-tab": ("DEIS, Adams in t", "deis-tab.*"),
-    "deis-rhoab": ("DEIS, Adams in rho", "deis-rhoab.*"),
-    "deis-lambdaab": ("DEIS, Adams in lambda, and iPNDM", "deis-(lambdaab|ipndm).*"),
-    "deis-rhork": ("DEIS, Runge-Kutta in rho, and EDM", "(deis-rhork|edm).*"),
-    "scire": ("SciRE-Solver", "scire.*"),
-    "er-sde": ("ER-SDE-Solver, probability flow", "er-sde-ode.*"),
-    "unipc": ("UniPC", "unip(c)?-.*"),
-    "res": ("RES and LMS", "(res|lms)-.*"),
-    "dpm-solver-v3": ("DPM-Solver-v3", "dpm-solver-v3.*"),
-    "score-sde": ("Score-SDE, probability flow", "score-sde-pf.*"),
-    "classical": ("Exponential time differencing and affine Lie group methods", _any(etd.ENTRIES)),
-    "stiff": ("Methods built for stiff order", _any(stiff.ENTRIES)),
-    "lawson": ("Lawson methods, plain and generalised", _any(lawson.ENTRIES)),
-    "multistep": ("Exponential Adams, predictor-corrector, EGLM", _any(multistep.ENTRIES)),
-}
-"""Plot name -> title and a pattern of the main setting's solvers."""
-
-
-def drawn(solvers: Sequence[str]) -> list[tuple[str, str, list[str]]]:
-    """Name, title and solvers of each plot: the families, and one of what belongs to none."""
-    plots = [
-        (name, title, [solver for solver in solvers if re.fullmatch(pattern, solver)])
-        for name, (title, pattern) in FAMILIES.items()
-    ]
-    known = {solver for _, _, found in plots for solver in found}
-    others = [solver for solver in solvers if solver not in known]
-    return [plot for plot in (*plots, ("others", "Other solvers", others)) if plot[2]]
+def drawn(rows: Sequence[Data]) -> list[tuple[str, str, list[Data]]]:
+    """Name, title and rows of each plot of a setting where exact starts are measured: the one-step and the
+    multistep methods of every paper, and last those of which there are too few.
+    """
+    plots: dict[str, tuple[str, list[Data]]] = {}
+    for row in rows:
+        paper = re.sub(r"( \(.*\))?(, arXiv:\S+)?$", "", row["paper"])
+        kind = "one-step" if row["exact"] is None else "multistep"
+        name = "-".join(re.findall(r"[a-z0-9]+", paper.lower().replace("++", "-pp"))) + f"-{kind}"
+        plots.setdefault(name, (f"{paper}, {kind}", []))[1].append(row)
+    own = {name: plot for name, plot in plots.items() if plot[1][0]["paper"] and len(plot[1]) >= FEWEST}
+    shared = [row for name, plot in plots.items() if name not in own for row in plot[1]]
+    others = [("others", "Papers with one or two methods of a kind", shared)] if shared else []
+    return [(name, *plot) for name, plot in own.items()] + others
 
 
 def write(out: Path, data: Data) -> list[Path]:
@@ -328,14 +308,9 @@ def write(out: Path, data: Data) -> list[Path]:
     write_atomically(paths[1], json.dumps(data, indent=1, allow_nan=False) + "\n")
     paths.append(out / "refuted.md")
     write_atomically(paths[-1], refuted_markdown(data))
-    main = [row for row in data["rows"] if row["setting"] == "main"]
-    for name, title, solvers in drawn([row["solver"] for row in main]):
+    for name, title, rows in drawn(_main(data)):
         studies = [
-            (row["solver"], row[key])
-            for row in main
-            if row["solver"] in solvers
-            for key in ("own", "exact")
-            if row[key] is not None
+            (row["solver"], row[key]) for row in rows for key in ("own", "exact") if row[key] is not None
         ]
         path = out / f"convergence-{name}.png"
         plot_studies(studies, f"{title} on {data['settings'][0]['problem']}", path)
@@ -347,6 +322,6 @@ def write(out: Path, data: Data) -> list[Path]:
 
 
 def update_readme(readme: Path, orders: Path) -> None:
-    """Put the table of a run into the README."""
-    block = readme_block(json.loads(orders.read_text()))
+    """Put the table of a run into the README.  Raises ValueError for a file that is not JSON."""
+    block = read_json(orders, ValueError, readme_block)
     write_atomically(readme, with_block(readme.read_text(), block))

@@ -19,7 +19,6 @@ stands beside it.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,25 +29,22 @@ import numpy as np
 from semilinear.analysis.convergence import OrderEstimate, Verdict, estimate_noisy_order
 from semilinear.integrators.diffusion.grids import Grid, uniform_t
 from semilinear.integrators.diffusion.prediction import Model
-from semilinear.integrators.diffusion.schedule import Schedule, vp_linear
+from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.forms.form import FormOf
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.noise import BrownianPath
 from semilinear.integrators.run.sampler import NonFiniteError, sample
 from semilinear.integrators.solver import FinalChoice, Ramp, Solver
 from semilinear.integrators.tableaux.tableau import adams
 
-from ..problems.interval import LAMBDA_END, LAMBDA_START
 from ..problems.named import Problem, marginal_samples, problem
 from .judged import Judged, observed
-from .ladders import settled
+from .ladders import PATHS, settled
 from .progress import Progress, counted
+from .setup import Setup, check_problem
 
-LADDER = (4, 6, 8, 12, 16, 24, 32, 48)
-LONG_LADDER = (*LADDER, 64, 96, 128, 192, 256)
 REFINE = 16
 """Steps of the reference for each of the finest run's, at least; half as many give its own error."""
 FINEST = 2**16
@@ -66,56 +62,48 @@ RESOLVED = 3.0
 """A strong error counts from that many errors of the reference."""
 
 
-@dataclass(eq=False)
-class CoupledExperiment:
-    """What is measured on: a problem, an interval in lambda, a grid, and how many paths.
+@dataclass(eq=False, kw_only=True)
+class CoupledExperiment(Setup):
+    """What is measured on: a problem, and how many paths.
 
     problem: with an exact score (`problems.named.problem`).  paths: a multiple of 128, in antithetic pairs.
     seed: of the starts, drawn from the exact marginal, and of the paths; path i is the same for any number of
-    them.  ladder: step counts.  The reference makes 16 times the last, or the next number that twice each of
-    them divides.
+    them.  The reference makes 16 times the ladder's last step count, or the next number that twice each of
+    them divides.  digits: None, paths are drawn in float64.
     Raises TypeError or ValueError, naming the argument.
     """
 
-    problem: Problem = field(default_factory=lambda: problem("golden-mixture"))
-    schedule: Schedule = field(default_factory=vp_linear)
+    problem: Problem = field(default_factory=lambda: problem("golden-mixture"), kw_only=False)
     grid: Grid = field(default_factory=lambda: uniform_t(2.0))
-    lam_start: float = LAMBDA_START
-    lam_end: float = LAMBDA_END
+    ladder: tuple[int, ...] = PATHS
     paths: int = 8192
     seed: int = 0
-    ladder: tuple[int, ...] = LADDER
 
     def __post_init__(self) -> None:
-        checks.instance("schedule", self.schedule, Schedule)
-        checks.instance("grid", self.grid, Grid)
-        if not all(hasattr(self.problem, part) for part in ("model", "data", "dimension")):
-            raise TypeError(
-                f"problem must be a Problem (see `problems.named.problem`), got {shown(self.problem)}"
-            )
-        if not self.lam_start < self.lam_end:
-            raise ValueError(f"lam_start must be below lam_end, got {self.lam_start} and {self.lam_end}")
+        super().__post_init__()
+        check_problem(self.problem)
+        if self.digits is not None:
+            raise ValueError(f"digits must be None over paths, which are drawn in float64, got {self.digits}")
         self.paths = checks.integer("paths", self.paths, 2 * BATCHES)
         self.seed = checks.integer("seed", self.seed, 0)
         if self.paths % (2 * BATCHES):
             raise ValueError(f"paths must be a multiple of {2 * BATCHES}, got {self.paths}")
-        if len(self.ladder) < 2 or not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
-            raise ValueError(f"ladder must be increasing positive integers, got {shown(self.ladder)}")
+        if len(self.ladder) < 2:
+            raise ValueError(f"ladder must hold at least 2 step counts over paths, got {shown(self.ladder)}")
         if self.fine > FINEST:
             needs = f"{shown(self.ladder)}: {self.fine}"
             raise ValueError(f"ladder must need a reference of at most {FINEST} steps, got {needs}")
+
+    @property
+    def place(self) -> str:
+        """Where is measured, in words."""
+        return f"{self.problem.name}, {self.paths} coupled paths"
 
     @property
     def fine(self) -> int:
         """Steps of the reference."""
         common = math.lcm(*(2 * n for n in self.ladder))
         return common * math.ceil(REFINE * self.ladder[-1] / common)
-
-    @cached_property
-    def times(self) -> tuple[float, float]:
-        """Start and end of the runs."""
-        start, end = (float(self.schedule.t_of_lam(v)) for v in (self.lam_start, self.lam_end))
-        return start, end
 
     @cached_property
     def model(self) -> Model:
@@ -127,13 +115,6 @@ class CoupledExperiment:
         """The starts, (paths, d): each twice, for a path and its mirror image."""
         half = marginal_samples(self.problem, self.schedule, self.times[0], self.paths // 2, self.seed)
         return np.concatenate([half, half])
-
-    def plan(self, solver: Solver, n: int, final: FinalChoice = "released") -> Plan:
-        """A solver's plan with n steps, ending so."""
-        start, end = self.times
-        return compile_plan(
-            solver, self.schedule, steps=n, grid=self.grid, t_start=start, t_end=end, final=final
-        )
 
 
 @dataclass(frozen=True)
@@ -165,6 +146,11 @@ class CoupledStudy(Judged):
     def kind(self) -> str:
         """Which order `headline` is."""
         return "weak "
+
+    @property
+    def ladders(self) -> dict[str, OrderEstimate]:
+        """Of the weak errors, the RMS and the median."""
+        return {"weak": self.weak, "strong": self.strong, "median": self.typical}
 
     @property
     def besides(self) -> str:
@@ -233,7 +219,9 @@ def study(
     sde = form or solver.sde or solver.form
     ladder = settled(e.ladder, solver, final)
     plans = [e.plan(solver, n, final) for n in ladder]
-    exact = Solver("reference", sde, Ramp((adams(1), adams(2))), 2, "adams(2)", stochastic=True)
+    exact = Solver(
+        name="reference", form=sde, sequence=Ramp((adams(1), adams(2))), claimed=2, source="adams(2)"
+    )
     fine, half = (e.plan(exact, n) for n in (e.fine, e.fine // 2))
     path = BrownianPath.through(sde(e.schedule), [*plans, half, fine], e.seed, block=BLOCK)
     reference, *states = (_run(e, plan, path) for plan in counted((fine, half, *plans), progress))

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from semilinear.integrators.numerics.messages import shown
 
-from .experiment import UNITS, Dtype, Experiment, Run, Sampler
+from .experiment import Experiment, Run, Sampler
+from .setup import UNITS, Dtype
 
 Kind = Literal["raised", "not finite", "samples", "noise", "evaluations", "floor", "limit", "rounding"]
 

@@ -28,20 +28,19 @@ from semilinear.analysis.convergence import (
     richardson,
 )
 from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.arithmetic import choose
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Start
 from semilinear.integrators.run.sampler import NonFiniteError, sample
 from semilinear.integrators.solver import FinalChoice, Solver
 
-from .experiment import LADDER, LONG_LADDER, Dtype, Experiment, Run, Sampler, check_ladder
+from .experiment import Experiment, Run, Sampler
 from .findings import Finding, Outcome, of_runs, repeated, rounding, run_once
 from .judged import Judged
-from .ladders import settled
+from .ladders import checked, restricted, settled, shortest
 from .progress import Progress, counted
+from .setup import Dtype
 
-__all__ = ["LADDER", "LONG_LADDER", "Experiment", "Finding", "Run", "Study", "measure", "run"]
+__all__ = ["Experiment", "Finding", "Run", "Study", "measure", "run"]
 
 DENSE = 8
 """Usable points below which a ladder that met its floor gets the step counts between its own."""
@@ -143,9 +142,8 @@ def run(
         )
     final = final or ("released" if start == "own" else "full")
     residue = residue or (solver.sequence.period, 0)
-    shortest = solver.final.settled if final == "released" else 1
-    least = max(shortest, 1 + (solver.history if start == "exact" else 0))
-    ladder = _restricted(settled(experiment.ladder, solver, final), residue, least)
+    least = max(shortest(solver, final), 1 + (solver.history if start == "exact" else 0))
+    ladder = restricted(settled(experiment.ladder, solver, final), residue, least)
     runs = _Runs(
         lambda run: _final_state(solver, experiment, int(run), start, final), experiment, solver.rounding
     )
@@ -157,7 +155,7 @@ def run(
 
 def measure(
     name: str,
-    claimed: int,
+    claimed: float,
     sampler: Sampler,
     experiment: Experiment,
     *,
@@ -169,9 +167,9 @@ def measure(
 ) -> Study:
     """Measure the order of any sampler, yours or a library's, on an experiment.
 
-    sampler: run -> final states at `experiment.t_end`, (batch, *shape), or (final states, evaluations made).
-    `run` is the number of steps, an int; it holds the initial states `run.x`, the times of the experiment's
-    grid `run.times`, the exact noise prediction `run.model(x, t)`, which counts its calls, and the reference
+    sampler: run -> final states at the end, (batch, *shape), or (final states, evaluations made).  `run` is
+    the number of steps, an int; it holds the initial states `run.x`, the times of the experiment's grid
+    `run.times`, the exact noise prediction `run.model(x, t)`, which counts its calls, and the reference
     states `run.exact(t)` for a start from exact values (`Run`).
     ladder: step counts, the experiment's when absent, restricted by residue = (m, r) to n = r mod m.
     rounding: within how much the sampler's coefficients are known, as those of a table printed in decimals:
@@ -186,27 +184,12 @@ def measure(
     if not callable(sampler):
         raise TypeError(f"sampler must be a function of a run, got {shown(sampler)}")
     checks.number("rounding", rounding, least=0)
-    if ladder is not None:
-        check_ladder(tuple(ladder))
-    planned = _restricted(tuple(ladder or experiment.ladder), residue or (1, 0), 1)
+    steps = experiment.ladder if ladder is None else checked(ladder)
+    planned = restricted(steps, residue or (1, 0), 1)
     runs = _Runs(sampler, experiment, rounding, foreign=True)
     runs.climb(planned, progress)
     runs.fill(residue or (1, 0), 1)
     return runs.study(name, claimed, statistics, known_floors=False)
-
-
-def _restricted(ladder: tuple[int, ...], residue: tuple[int, int], least: int) -> list[int]:
-    """The counts of a ladder, lowered to n = r mod m."""
-    m, r = residue
-    counts = sorted({n - (n - r) % m for n in ladder})
-    usable = [n for n in counts if n >= least]
-    if not usable:
-        raise ValueError(f"residue must leave step counts from {least} to {ladder[-1]}, got {r} mod {m}")
-    if len(usable) < POINTS:
-        raise ValueError(
-            f"ladder must hold at least {POINTS} step counts from {least} on, {r} mod {m}, got {usable}"
-        )
-    return usable
 
 
 class _Runs:
@@ -217,7 +200,7 @@ class _Runs:
     ) -> None:
         self.sampler, self.experiment, self.foreign = sampler, experiment, foreign
         self.coefficients = coefficients
-        (self.final,) = experiment.states([experiment.t_end])
+        (self.final,) = experiment.states([experiment.times[1]])
         self.outcomes: list[Outcome] = []
         self.rounding: dict[int, float] = {}
         self.findings: list[Finding] = []
@@ -294,7 +277,7 @@ class _Runs:
         seen = [o.dtype for o in self.outcomes if o.states is not None]
         return max(set(seen), key=seen.count) if seen else "float64"
 
-    def study(self, name: str, claimed: int, statistics: Sequence[Statistic], known_floors: bool) -> Study:
+    def study(self, name: str, claimed: float, statistics: Sequence[Statistic], known_floors: bool) -> Study:
         """The study of all runs so far."""
         errors = np.array([self._errors(o) for o in self.outcomes])
         good = np.isfinite(errors)
@@ -378,19 +361,9 @@ def _final_state(
     solver: Solver, experiment: Experiment, n: int, start: Start, final: FinalChoice
 ) -> tuple[Any, int]:
     e = experiment
-    plan = compile_plan(
-        solver,
-        e.schedule,
-        steps=n,
-        grid=e.grid,
-        t_start=e.t_start,
-        t_end=e.t_end,
-        start=start,
-        final=final,
-        digits=e.digits,
-    )
+    plan = e.plan(solver, n, final, start)
     given = [e.x, *(e.states(list(plan.inputs[1:])) if len(plan.inputs) > 1 else [])]
-    inputs = [choose(e.digits).number(s) for s in given]
+    inputs = [e.xp.number(s) for s in given]
     if e.digits is None:
         inputs = [torch.tensor(s, dtype=getattr(torch, e.dtype)) for s in given]
     try:

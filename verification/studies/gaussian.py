@@ -18,8 +18,8 @@ principal axes, one on independent components, whose covariances stay 0.
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -27,24 +27,17 @@ import numpy as np
 from semilinear.analysis.convergence import OrderEstimate, Verdict, extrapolate_order
 from semilinear.integrators.diffusion.grids import Grid, uniform_t
 from semilinear.integrators.diffusion.prediction import Model
-from semilinear.integrators.diffusion.schedule import Schedule, vp_linear
 from semilinear.integrators.forms.form import FormOf
 from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, choose
-from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Plan, Row
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import FinalChoice, Solver
 
-from ..problems.interval import LAMBDA_END, LAMBDA_START
 from ..problems.linear_law import Gaussians, LinearLaw
 from .judged import Judged, observed
-from .ladders import settled
+from .ladders import GAUSSIAN, settled
 from .progress import Progress, counted
-
-LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-LONG_LADDER = (*LADDER, 384, 512, 768, 1024, 1536)
+from .setup import Setup
 
 CASES = Gaussians(
     mean=np.array([0.7, -0.4, 0.0, 1.0, -1.2, 0.3]),
@@ -138,6 +131,13 @@ class StochasticStudy(Judged):
         return "marginals of " if self.marginal else "weak "
 
     @property
+    def ladders(self) -> dict[str, OrderEstimate]:
+        """Of mean, variance and strong error, as far as there is one."""
+        found = {"mean": self.mean, "variance": self.variance, "strong": self.strong}
+        none = self.exact | ({"strong"} if self.marginal else set())
+        return {name: e for name, e in found.items() if name not in none}
+
+    @property
     def besides(self) -> str:
         """The strong order."""
         return "; strong order: none" if self.marginal else f"; strong {observed(self.strong)}"
@@ -167,41 +167,45 @@ class StochasticStudy(Judged):
         return "higher" if "strong" in self.exact else self.strong.verdict(order)
 
 
-@dataclass(eq=False)
-class StochasticExperiment:
+@dataclass(frozen=True)
+class Exact:
+    """Mean and variance, each (d,), at the start of the runs and at their end, known to `bound`."""
+
+    start: tuple[np.ndarray, np.ndarray]
+    end: tuple[np.ndarray, np.ndarray]
+    bound: float
+
+    @property
+    def size(self) -> float:
+        """Of the states."""
+        return float(abs(self.start[0]).max()) + math.sqrt(float(self.end[1].max()))
+
+    def errors(self, response: Response) -> dict[str, np.ndarray]:
+        """Weak errors of a run, (d,), by name, in float64."""
+        mean, variance = response.mean - self.end[0], response.variance(self.start[1]) - self.end[1]
+        return {"mean": abs(mean).astype(float), "variance": abs(variance).astype(float)}
+
+
+@dataclass(eq=False, kw_only=True)
+class StochasticExperiment(Setup):
     """What stochastic solvers are measured on; the defaults are the interval and grid of the main studies.
 
-    lam_start, lam_end: the interval in lambda.  data: the Gaussian laws.  ladder: step counts.  digits: None
-    for float64, else mpmath with that many.
+    data: the Gaussian laws.
     Raises TypeError or ValueError, naming the argument.
     """
 
-    schedule: Schedule = field(default_factory=vp_linear)
     grid: Grid = field(default_factory=lambda: uniform_t(2.0))
-    lam_start: float = LAMBDA_START
-    lam_end: float = LAMBDA_END
+    ladder: tuple[int, ...] = GAUSSIAN
     data: Gaussians = CASES
-    ladder: tuple[int, ...] = LADDER
-    digits: int | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("schedule", Schedule), ("grid", Grid), ("data", Gaussians)):
-            checks.instance(name, getattr(self, name), kind)
-        if not self.lam_start < self.lam_end:
-            raise ValueError(f"lam_start must be below lam_end, got {self.lam_start} and {self.lam_end}")
-        if not all(b > a for a, b in itertools.pairwise((0, *self.ladder))):
-            raise ValueError(f"ladder must be increasing positive integers, got {shown(self.ladder)}")
+        super().__post_init__()
+        checks.instance("data", self.data, Gaussians)
 
     @property
-    def xp(self) -> Arithmetic:
-        """What it is computed in."""
-        return choose(self.digits)
-
-    @cached_property
-    def times(self) -> tuple[Value, Value]:
-        """Start and end of the runs."""
-        start, end = (self.schedule.t_of_lam(self.xp.number(v)) for v in (self.lam_start, self.lam_end))
-        return start, end
+    def place(self) -> str:
+        """Where is measured, in words."""
+        return "Gaussian data"
 
     @cached_property
     def model(self) -> Model:
@@ -212,20 +216,17 @@ class StochasticExperiment:
         """The exact law of a form's SDE."""
         return LinearLaw(form(self.schedule), self.data, *self.times)
 
-    def plan(self, solver: Solver, n: int, final: FinalChoice = "released") -> Plan:
-        """A solver's plan with n steps, ending so."""
-        start, end = self.times
-        grid, digits = self.grid, self.digits
-        return compile_plan(
-            solver, self.schedule, steps=n, grid=grid, t_start=start, t_end=end, final=final, digits=digits
-        )
+    def exact(self, law: LinearLaw, marginal: bool) -> Exact:
+        """What runs must give: the moments of a law, or the marginals from the exact one at the start."""
+        if marginal:
+            start, end = (self.data.marginal(self.schedule, t) for t in self.times)
+            return Exact(start, end, 0.0)
+        point = self.xp.number(self.data.start)
+        return Exact((point, 0 * point), law.moments, law.error)
 
-    def floor(self, n: int, size: float, bound: float) -> float:
-        """The smallest meaningful error of a state of that size after n steps: rounding, or ten times the
-        law's own error.
-        """
-        unit = 2.0**-53 if self.digits is None else 10.0 ** (1 - self.digits)
-        return max(60 * unit * size * math.sqrt(n), 10 * bound)
+    def floor(self, n: int, exact: Exact) -> float:
+        """The smallest meaningful error after n steps: rounding, or ten times that of what is exact."""
+        return max(60 * self.unit() * exact.size * math.sqrt(n), 10 * exact.bound)
 
 
 def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
@@ -289,39 +290,36 @@ def study(
     form = solver.sde if form is None else form
     marginal, on_path = solver.noising is not None and form is None, solver.noising is None
     law = e.law(solver.form if form is None else form)
-    point = e.xp.number(e.data.start)
-    start, spread = e.data.marginal(e.schedule, e.times[0]) if marginal else (point, 0 * point)
-    mean, variance = e.data.marginal(e.schedule, e.times[1]) if marginal else law.moments
-    bound = 0.0 if marginal else law.error
-    size = float(abs(start).max()) + math.sqrt(float(variance.max()))
-    errors: dict[str, list[np.ndarray]] = {"mean": [], "variance": [], "strong": []}
+    exact = e.exact(law, marginal)
+    start = exact.start[0]
+    errors: list[dict[str, np.ndarray]] = []
     floors: list[float] = []
     nfe: list[int] = []
     ladder = settled(e.ladder, solver, final)
     for n in counted(ladder, progress):
         plan = e.plan(solver, n, final)
         response = respond(plan, e.model, start)
-        errors["mean"].append(abs(response.mean - mean).astype(float))
-        errors["variance"].append(abs(response.variance(spread) - variance).astype(float))
-        errors["strong"].append(strong_error(law, plan, response) if on_path else np.full(len(start), np.inf))
-        floors.append(e.floor(n, size, bound))
+        apart = strong_error(law, plan, response) if on_path else np.full(len(start), np.inf)
+        errors.append(exact.errors(response) | {"strong": apart})
+        floors.append(e.floor(n, exact))
         nfe.append(plan.nfe)
-    estimates = {
-        key: extrapolate_order(ladder, np.array(v), floors, known_floors=True) for key, v in errors.items()
+    found, none = estimates(ladder, errors, floors, known_floors=True)
+    mean, variance, strong = (found[kind] for kind in ("mean", "variance", "strong"))
+    bound, calls = exact.bound, tuple(nfe)
+    return StochasticStudy(solver.name, mean, variance, strong, none, bound, calls, marginal, solver.claimed)
+
+
+def estimates(
+    ladder: Sequence[int],
+    errors: Sequence[Mapping[str, np.ndarray]],
+    floors: Sequence[float],
+    known_floors: bool = False,
+) -> tuple[dict[str, OrderEstimate], frozenset[str]]:
+    """The orders of every kind of error, (d,) for each run, and which kinds have none beyond their floors."""
+    kinds = {kind: np.array([run[kind] for run in errors]) for kind in errors[0]}
+    found = {
+        kind: extrapolate_order(ladder, values, floors, known_floors=known_floors)
+        for kind, values in kinds.items()
     }
-    exact = frozenset(
-        key
-        for key, v in errors.items()
-        if all(np.sqrt(np.mean(x**2)) <= floor for x, floor in zip(v, floors, strict=True))
-    )
-    return StochasticStudy(
-        solver.name,
-        estimates["mean"],
-        estimates["variance"],
-        estimates["strong"],
-        exact,
-        bound,
-        tuple(nfe),
-        marginal,
-        solver.claimed,
-    )
+    sizes = {kind: np.sqrt(np.mean(values**2, axis=1)) for kind, values in kinds.items()}
+    return found, frozenset(kind for kind, size in sizes.items() if np.all(size <= floors))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol, Self, cast
 
@@ -12,11 +13,13 @@ from semilinear.analysis.convergence import OrderEstimate, Verdict
 class Judged(Protocol):
     """A study; it prints as one sentence.
 
-    solver: its name.  claimed: the order that it is judged against, None where nothing is claimed.
+    solver: its name.  claimed: the order that it is judged against, None where nothing is claimed.  nfe:
+    evaluations of each run.
     """
 
     solver: str
     claimed: float | None
+    nfe: tuple[int, ...]
 
     @property
     def headline(self) -> OrderEstimate:
@@ -41,6 +44,11 @@ class Judged(Protocol):
     def judged(self, claimed: float) -> Self:
         """The same study against another claim."""
         return cast(Self, replace(cast(Any, self), claimed=claimed))
+
+    @property
+    def ladders(self) -> Mapping[str, OrderEstimate]:
+        """The ladders of errors that have an order to show, by name."""
+        return {self.solver: self.headline}
 
     @property
     def kind(self) -> str:

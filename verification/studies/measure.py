@@ -19,7 +19,6 @@ from .flow import Study
 from .gaussian import StochasticExperiment, StochasticStudy
 from .own_statistics import on_experiment, takes_statistics
 from .progress import Progress
-from .setting import MAIN_PROBLEM, Setting
 
 AnyExperiment = Experiment | StochasticExperiment | CoupledExperiment
 AnyStudy = Study | StochasticStudy | CoupledStudy
@@ -29,27 +28,28 @@ def measure(
     target: str | Solver | Callable[[Any], Any],
     experiment: AnyExperiment | None = None,
     *,
-    claimed: int | None = None,
+    claimed: float | None = None,
     name: str | None = None,
     start: Start = "own",
     final: FinalChoice | None = None,
+    residue: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> AnyStudy:
     """Measure the order of a solver, by name or as it is, or of any sampler; the study prints itself.
 
     target: a listed name, NAME[:KEY=VALUE,..], FILE.py:function, a `Solver`, or a function of a run
     (`flow.measure` and `sampler.measure_stochastic` say what a run holds).  experiment: an `Experiment` for
-    the probability flow, the default of deterministic solvers and of functions (`Setting`'s main problem); a
-    `StochasticExperiment` for exact weak and strong orders on Gaussian data, the default of stochastic
-    solvers; a `CoupledExperiment` for Brownian paths on any problem.  claimed: the order to judge against:
-    the solver's own where absent, needed for a function.  name: of a function.  start, final: as in
-    `flow.run`.  progress: called with (runs done, runs at most) on the way.
+    the probability flow, the default of deterministic solvers and of functions; a `StochasticExperiment` for
+    exact weak and strong orders on Gaussian data, the default of stochastic solvers; a `CoupledExperiment`
+    for Brownian paths on any problem.  claimed: the order to judge against: the solver's own where absent,
+    needed for a function.  name: of a function.  start, final: as in `flow.run`, and so is residue, for runs
+    along the flow.  progress: called with (runs done, runs at most) on the way.
     Raises TypeError for another kind of target or experiment, ValueError for what does not go together.
     """
     if claimed is not None:
         checks.number("claimed", claimed, above=0)
     if callable(target) and not isinstance(target, Solver):
-        return _function(target, experiment, claimed, name, start, final, progress)
+        return _function(target, experiment, claimed, name, start, final, residue, progress)
     if not isinstance(target, str | Solver):
         raise TypeError(f"target must be a name, a Solver or a function of a run, got {shown(target)}")
     if name is not None:
@@ -57,22 +57,20 @@ def measure(
     solver = solver_of(target) if isinstance(target, str) else target
     where = experiment
     if where is None:
-        where = StochasticExperiment() if solver.stochastic else standard_experiment()
+        where = StochasticExperiment() if solver.stochastic else Experiment()
     if isinstance(where, Experiment):
         if isinstance(target, str) and takes_statistics(target):
             listed, parameters = solver_parameters(target)
             solver = on_experiment(listed, where, **parameters)
-        study: AnyStudy = flow.run(solver, where, start=start, final=final, progress=progress)
+        study: AnyStudy = flow.run(
+            solver, where, start=start, final=final, residue=residue, progress=progress
+        )
     else:
         if start != "own":
             raise ValueError(f"start must be 'own' for a stochastic solver, got {shown(start)}")
+        _refuse(residue)
         study = _stochastic(solver, where, final or "released", progress)
     return study if claimed is None else study.judged(claimed)
-
-
-def standard_experiment() -> Experiment:
-    """The main problem in float64, uniform in lambda, to 512 steps."""
-    return Setting("standard", MAIN_PROBLEM, "vp-linear", "lambda").build()
 
 
 def _stochastic(
@@ -90,10 +88,11 @@ def _stochastic(
 def _function(
     target: Callable[[Any], Any],
     experiment: AnyExperiment | None,
-    claimed: int | None,
+    claimed: float | None,
     name: str | None,
     start: Start,
     final: FinalChoice | None,
+    residue: tuple[int, int] | None,
     progress: Progress | None,
 ) -> AnyStudy:
     if start != "own" or final is not None:
@@ -102,10 +101,16 @@ def _function(
         raise ValueError("claimed must be given for a function: the order to judge it against")
     label = str(name or getattr(target, "__name__", "sampler"))
     if isinstance(experiment, StochasticExperiment):
+        _refuse(residue)
         return sampler.measure_stochastic(label, target, experiment, progress=progress).judged(claimed)
     if experiment is not None and not isinstance(experiment, Experiment):
         raise TypeError(
             f"experiment of a function must be an Experiment or StochasticExperiment, got {shown(experiment)}"
         )
-    where = standard_experiment() if experiment is None else experiment
-    return flow.measure(label, claimed, target, where, progress=progress)
+    where = Experiment() if experiment is None else experiment
+    return flow.measure(label, claimed, target, where, residue=residue, progress=progress)
+
+
+def _refuse(residue: tuple[int, int] | None) -> None:
+    if residue is not None:
+        raise ValueError(f"residue is for runs along the flow, got {shown(residue)}")

@@ -23,7 +23,7 @@ from semilinear.integrators.statistics.table import smooth
 from ..problems.mixture_statistics import exact_statistics
 from ..problems.mixtures import GaussianMixture
 from ..problems.products import RotatedProduct
-from .flow import Experiment
+from .experiment import Experiment
 
 MOST_DIMENSIONS = 2
 """Of an exact quadrature that takes a second or two; above it the statistics are estimated."""
@@ -49,7 +49,7 @@ def generic(name: str, **parameters: Any) -> Solver:
 
 def on_experiment(name: str, experiment: Experiment, **parameters: Any) -> Solver:
     """`for_problem`, on the interval of an experiment."""
-    low, high = (float(experiment.schedule.lam(t)) for t in (experiment.t_start, experiment.t_end))
+    low, high = (float(experiment.schedule.lam(t)) for t in experiment.times)
     return for_problem(name, experiment.problem, low, high, **parameters)
 
 

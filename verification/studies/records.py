@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import singledispatch
 from typing import Any
 
 from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.numerics.files import json_number
+from semilinear.integrators.numerics.messages import shown
 
 from .coupled import CoupledStudy
 from .flow import Study
@@ -38,19 +40,33 @@ def judged_json(study: Judged) -> dict[str, Any]:
     return {"claimed": study.claimed, "verdict": study.verdict, "reason": study.reason(study.claimed)}
 
 
-def study_json(study: Study) -> dict[str, Any]:
-    """A study: the keys of `semilinear order --json`."""
-    e, judged = study.estimate, judged_json(study)
-    return {
-        "solver": study.solver,
-        "claimed": judged["claimed"],
+def study_json(study: Judged) -> dict[str, Any]:
+    """A study: the keys of `semilinear order --json`.
+
+    observed, low and high are those of the order that is judged, of a stochastic solver the weak one.
+    """
+    before, after = _of_its_kind(study)
+    return {"solver": study.solver, **before, **estimate_json(study.headline), **after, **judged_json(study)}
+
+
+@singledispatch
+def _of_its_kind(study: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What only a study of this kind has, before and after its order; a key stays where it is put first."""
+    raise TypeError(f"study must be of the flow, Gaussian or coupled, got {shown(study)}")
+
+
+@_of_its_kind.register
+def _(study: Study) -> tuple[dict[str, Any], dict[str, Any]]:
+    e = study.estimate
+    before = {
+        "claimed": study.claimed,
         "start": study.start,
         "final": study.final,
         "dtype": study.dtype,
         "rounding": study.rounding,
-        **estimate_json(e),
-        "verdict": judged["verdict"],
-        "reason": judged["reason"],
+    }
+    return before, {
+        **judged_json(study),
         "reach": None if e.reach is None else [json_number(e.reach.low), json_number(e.reach.high)],
         "steps_needed": e.steps_needed(study.claimed) if study.verdict == "inconclusive" else None,
         "findings": [{"kind": f.kind, "n": list(f.n), "text": f.text} for f in study.findings],
@@ -64,37 +80,23 @@ def study_json(study: Study) -> dict[str, Any]:
     }
 
 
-def stochastic_json(s: StochasticStudy) -> dict[str, Any]:
-    """A stochastic study: the keys of `semilinear order --json` for a stochastic solver.
-
-    observed, low and high are the weak order's; `studies` holds the ladders of mean, variance and strong
-    error.
-    """
-    studies = {name: ladder_json(getattr(s, name), s.nfe) for name in ("mean", "variance", "strong")}
-    return {
-        "solver": s.solver,
-        **estimate_json(s.weak),
-        "points": _points(s.weak, s.nfe),
+@_of_its_kind.register
+def _(study: StochasticStudy) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`studies` holds the ladders of mean, variance and strong error."""
+    studies = {name: ladder_json(getattr(study, name), study.nfe) for name in ("mean", "variance", "strong")}
+    return {}, {
+        "points": _points(study.weak, study.nfe),
         "strong": studies["strong"],
-        "without_error": sorted(s.exact),
+        "without_error": sorted(study.exact),
         "studies": studies,
-        **judged_json(s),
     }
 
 
-def coupled_json(s: CoupledStudy) -> dict[str, Any]:
-    """A study over coupled paths: the keys of `semilinear order --json --problem` for a stochastic solver.
-
-    observed, low and high are the weak order's; `studies` holds the ladders of the weak errors (of all
-    functionals, and of each kind), of the RMS ("strong") and of the median distance; share as the study's.
+@_of_its_kind.register
+def _(study: CoupledStudy) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`studies` holds the ladders of the weak errors (of all functionals, and of each kind), of the RMS
+    ("strong") and of the median distance; share as the study's.
     """
-    kinds = {"weak": s.weak, **s.parts, "strong": s.strong, "median": s.typical}
-    studies = {name: ladder_json(e, s.nfe) | {"reason": e.reason} for name, e in kinds.items()}
-    return {
-        "solver": s.solver,
-        "paths": s.paths,
-        **estimate_json(s.weak),
-        "share": list(s.share),
-        "studies": studies,
-        **judged_json(s),
-    }
+    kinds = {"weak": study.weak, **study.parts, "strong": study.strong, "median": study.typical}
+    studies = {name: ladder_json(e, study.nfe) | {"reason": e.reason} for name, e in kinds.items()}
+    return {"paths": study.paths}, {"share": list(study.share), "studies": studies}

@@ -10,72 +10,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from semilinear.analysis.convergence import OrderEstimate, extrapolate_order
+from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.forms.form import FormOf
 from semilinear.integrators.forms.reverse import sde_data_in_lambda
-from semilinear.integrators.numerics.arithmetic import Value
 from semilinear.integrators.numerics.messages import shown
-from torch.overrides import TorchFunctionMode
 
-from .experiment import UNITS
+from ..targets.draws import TakenOver
+from ..targets.run import Run
 from .findings import precision
-from .gaussian import Response, StochasticExperiment, StochasticStudy
+from .gaussian import Response, StochasticExperiment, StochasticStudy, estimates
 from .progress import Progress, counted
+from .setup import UNITS
 
 AGREES = 1e-6
 """Relative difference of a sample with random draws from the sum of its parts; more below float32."""
 
 
-class NoisyRun(int):
-    """One run with noise: the number of steps, and what a sampler needs for them.
+class NoisyRun(Run):
+    """A run whose noise is given.
 
-    x: initial states, a tensor (batch, d).  times: n + 1 of them from the start to the end.  model: the exact
-    noise prediction, `model(x, t)`, counted in `calls`.  noise: `noise(like)`, standard normal draws for
-    states of the shape of `like`; torch's own draws are taken over too.
+    x: a tensor (batch, d).  noise: `noise(like)`, standard normal draws for states of the shape of `like`;
+    torch's own draws are taken over too.
     """
 
-    x: torch.Tensor
-    times: tuple[Value, ...]
-    calls: int
-    noise: Callable[[torch.Tensor], torch.Tensor]
-    _model: Callable[[Any, Any], Any]
+    _draw: Callable[[torch.Tensor], torch.Tensor]
 
-    def __new__(cls, n: int, experiment: StochasticExperiment, x: torch.Tensor, noise: Any) -> NoisyRun:
-        """x: (batch, d); noise: a function of a tensor."""
-        run = super().__new__(cls, n)
-        run.x, run.noise, run.calls, run._model = x, noise, 0, experiment.model
-        run.times = tuple(experiment.grid(experiment.schedule, *experiment.times, n))
+    def __new__(cls, n: int, experiment: StochasticExperiment, x: torch.Tensor, draw: Any) -> Self:
+        """x: (batch, d); draw: a function of a tensor."""
+        run = super().__new__(cls, experiment.schedule, experiment.nodes(n), x, experiment.model)
+        run._draw = draw
         return run
 
-    def model(self, x: Any, t: Any) -> Any:
-        """The exact noise prediction at states (batch, d) and time t."""
-        self.calls += 1
-        return self._model(x, t)
-
-
-class _Draws(TorchFunctionMode):
-    """Answers every draw of normal numbers, `draw(like)`, while it is entered."""
-
-    def __init__(self, draw: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        super().__init__()
-        self.draw = draw
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func is torch.randn_like:
-            return self.draw(args[0])
-        if func is torch.randn:
-            return self.draw(func(*args, **kwargs))
-        if func is torch.Tensor.normal_:
-            mean, std = (*args[1:], *(kwargs.get(k, v) for k, v in (("mean", 0.0), ("std", 1.0))))[:2]
-            return args[0].copy_(mean + std * self.draw(args[0]))
-        if func in (torch.rand, torch.rand_like, torch.randint, torch.normal, torch.Tensor.uniform_):
-            raise ValueError(f"sampler must draw standard normal numbers, got a call of {func.__name__}")
-        return func(*args, **kwargs)
+    def noise(self, like: Any) -> Any:
+        """The next draw."""
+        return self._draw(like)
 
 
 def measure_stochastic(
@@ -101,29 +73,18 @@ def measure_stochastic(
     e = StochasticExperiment() if experiment is None else experiment
     if e.digits is not None:
         raise ValueError(f"experiment must be in float64, got digits = {e.digits}")
-    start, spread = e.data.marginal(e.schedule, e.times[0]) if marginal else (e.data.start, 0 * e.data.start)
-    law = e.law(form)
-    mean, variance = e.data.marginal(e.schedule, e.times[1]) if marginal else law.moments
-    bound = 0.0 if marginal else law.error
-    size = float(abs(start).max()) + math.sqrt(float(np.max(variance)))
-    errors: dict[str, list[np.ndarray]] = {"mean": [], "variance": []}
-    floors, nfe = [], []
+    exact = e.exact(e.law(form), marginal)
+    errors, floors, nfe = [], [], []
     for n in counted(e.ladder, progress):
-        response, calls, unit = respond_sampler(sampler, e, n, np.asarray(start, dtype=float))
-        errors["mean"].append(abs(response.mean - mean))
-        errors["variance"].append(abs(response.variance(spread) - variance))
-        floors.append(e.floor(n, size, bound) * unit / UNITS["float64"])
+        response, calls, unit = respond_sampler(sampler, e, n, np.asarray(exact.start[0], dtype=float))
+        errors.append(exact.errors(response))
+        floors.append(e.floor(n, exact) * unit / UNITS["float64"])
         nfe.append(calls)
-    found = {key: extrapolate_order(e.ladder, np.array(v), floors) for key, v in errors.items()}
-    exact = frozenset(
-        key
-        for key, v in errors.items()
-        if all(np.sqrt(np.mean(x**2)) <= f for x, f in zip(v, floors, strict=True))
-    )
-    none = OrderEstimate(
-        math.nan, math.nan, math.nan, (), (), "which interval a draw belongs to is not known"
-    )
-    return StochasticStudy(name, found["mean"], found["variance"], none, exact, bound, tuple(nfe), marginal)
+    found, none = estimates(e.ladder, errors, floors)
+    no_path = "which interval a draw belongs to is not known"
+    strong = OrderEstimate(math.nan, math.nan, math.nan, (), (), no_path)
+    mean, variance = found["mean"], found["variance"]
+    return StochasticStudy(name, mean, variance, strong, none, exact.bound, tuple(nfe), marginal)
 
 
 def respond_sampler(
@@ -170,7 +131,7 @@ def _final(
     sampler: Callable[[NoisyRun], Any], experiment: StochasticExperiment, n: int, x: torch.Tensor, draw: Any
 ) -> tuple[torch.Tensor, int]:
     run = NoisyRun(n, experiment, x, draw)
-    with _Draws(draw):
+    with TakenOver(draw):
         result = sampler(run)
     states, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, 0)
     found = torch.as_tensor(states)

@@ -10,11 +10,9 @@ from semilinear.analysis.text.named_parts import grid_of, schedule_of
 from ..problems.interval import LAMBDA_END, LAMBDA_START
 from ..problems.named import problem
 from ..problems.reference import TIGHTEST
-from .experiment import Dtype
-from .flow import LADDER, Experiment
-
-MAIN_PROBLEM = "rotated-product-2d"
-"""Of a deterministic solver, unless another is asked for."""
+from .experiment import Experiment
+from .ladders import FLOW
+from .setup import Dtype
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Setting:
     grid: str
     batch: int = 64
     digits: int | None = None
-    ladder: tuple[int, ...] = LADDER
+    ladder: tuple[int, ...] = FLOW
     lam_start: float = LAMBDA_START
     lam_end: float = LAMBDA_END
     statistics: tuple[Statistic, ...] = ("rms",)
@@ -40,21 +38,16 @@ class Setting:
     """Whether the expectations must hold here; the hard cases only show what happens."""
 
     def build(self) -> Experiment:
-        """The experiment; times follow from the interval in lambda.
-
-        Raises ValueError for a schedule or grid that is none.
-        """
-        noise = schedule_of(self.schedule)
-        start, end = (float(noise.t_of_lam(v)) for v in (self.lam_start, self.lam_end))
+        """The experiment.  Raises ValueError for a schedule or grid that is none."""
         return Experiment(
             problem(self.problem),
-            noise,
-            start,
-            end,
-            grid_of(self.grid),
-            self.batch,
+            schedule=schedule_of(self.schedule),
+            grid=grid_of(self.grid),
+            lam_start=self.lam_start,
+            lam_end=self.lam_end,
             ladder=self.ladder,
             digits=self.digits,
+            batch=self.batch,
             tolerance=self.tolerance,
             dtype=self.dtype,
         )

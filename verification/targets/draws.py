@@ -1,63 +1,57 @@
 """Sources of normal noise taken over: whatever a sampler draws from torch comes from somewhere else.
 
-Inside of `taken_over` the functions of torch that draw normal numbers ask a source instead; outside they
-are what they were.  diffusers' randn_tensor and k-diffusion's default samplers call these.
+While a `TakenOver` is entered, in its thread, torch's functions that draw normal numbers ask a source
+instead, generators and all: diffusers' randn_tensor and the default samplers of k-diffusion end in these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
-Source = Callable[[tuple[int, ...], torch.dtype, torch.device], torch.Tensor]
-"""(shape, dtype, device) -> standard normal numbers, or what stands for them."""
+Source = Callable[[torch.Tensor], torch.Tensor]
+"""like -> standard normal numbers, or what stands for them, of the dtype of `like`."""
+
+OTHERS = (torch.rand, torch.rand_like, torch.randint, torch.Tensor.uniform_, torch.multinomial)
 
 
-@contextmanager
-def taken_over(source: Source) -> Iterator[None]:
-    """Normal numbers of torch come from a source: randn, randn_like, normal, Tensor.normal_.
+class TakenOver(TorchFunctionMode):
+    """Answers every draw of normal numbers: randn, randn_like, normal, Tensor.normal_.
 
-    For the whole process while it lasts; generators that are passed along are not read.
+    Raises ValueError in the sampler where it draws numbers that are not normal.
     """
 
-    def place(dtype: Any, device: Any) -> tuple[torch.dtype, torch.device]:
-        return dtype or torch.get_default_dtype(), torch.device(device or "cpu")
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source
 
-    def randn(*size: Any, dtype: Any = None, device: Any = None, out: Any = None, **_: Any) -> torch.Tensor:
-        given = _.get("size", size)
-        shape = tuple(given[0]) if len(given) == 1 and not isinstance(given[0], int) else tuple(given)
-        drawn = source(shape, *place(dtype, device))
-        return drawn if out is None else out.copy_(drawn)
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What torch calls instead of `func`."""
+        kwargs = kwargs or {}
+        if func is torch.randn_like:
+            return self.source(torch.empty_like(args[0], **_placed(kwargs)))
+        if func is torch.randn:
+            return self.source(torch.empty(*args, **_placed(kwargs)))
+        if func is torch.Tensor.normal_:
+            mean, std = (*args[1:], *(kwargs.get(k, v) for k, v in (("mean", 0.0), ("std", 1.0))))[:2]
+            return args[0].copy_(mean + std * self.source(args[0]))
+        if func is torch.normal:
+            return self._normal(*args, **kwargs)
+        if func in OTHERS:
+            raise ValueError(f"sampler must draw standard normal numbers, got a call of {func.__name__}")
+        return func(*args, **kwargs)
 
-    def randn_like(x: torch.Tensor, *, dtype: Any = None, device: Any = None, **_: Any) -> torch.Tensor:
-        return source(tuple(x.shape), dtype or x.dtype, torch.device(device or x.device))
+    def _normal(self, mean: Any = 0.0, std: Any = 1.0, size: Any = (), **options: Any) -> torch.Tensor:
+        parts = [torch.as_tensor(v) for v in (mean, std)]
+        shape = size or (parts[0] + parts[1]).shape
+        tensors = [v for v in (mean, std) if isinstance(v, torch.Tensor)]
+        place = _placed(options) if not tensors else {"dtype": tensors[0].dtype, "device": tensors[0].device}
+        drawn: torch.Tensor = mean + std * self.source(torch.empty(shape, **place))
+        return drawn
 
-    def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, **options: Any) -> torch.Tensor:
-        like = next((v for v in (mean, std) if isinstance(v, torch.Tensor)), None)
-        if like is None:
-            drawn: torch.Tensor = mean + std * randn(size, **options)
-            return drawn
-        shape = (mean + 0 * std).shape
-        scaled: torch.Tensor = mean + std * source(tuple(shape), like.dtype, like.device)
-        return scaled
 
-    def normal_(x: torch.Tensor, mean: float = 0.0, std: float = 1.0, **_: Any) -> torch.Tensor:
-        return x.copy_(mean + std * source(tuple(x.shape), x.dtype, x.device))
-
-    places = [
-        (torch, "randn", randn),
-        (torch, "randn_like", randn_like),
-        (torch, "normal", normal),
-        (torch.Tensor, "normal_", normal_),
-    ]
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
-    for owner, name, function in places:
-        setattr(owner, name, function)
-    try:
-        yield
-    finally:
-        for owner, name, function in before:
-            setattr(owner, name, function)
+def _placed(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key in ("dtype", "device", "size")}

@@ -1,47 +1,61 @@
 """What a sampler is given for one run, and what it gives back.
 
-Studies and traces drive samplers through the same face: states, times, a model that speaks any prediction,
-and the noise.  A run is its number of steps, an int.
+Studies, traces and audits drive samplers through one face: states, times, a model that speaks any prediction,
+and the noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
-from semilinear.integrators.diffusion.prediction import Model
+import torch
+from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics.arithmetic import Value
 
 
-class Run(Protocol):
-    """One run of a sampler.
+class Run(int):
+    """One run of a sampler: its number of steps, and what it needs for them.
 
     x: initial states, (batch, *shape), in the frame of `schedule`: x = alpha x_0 + sigma eps.  times: of the
-    grid, n + 1 of them.
+    grid, n + 1 of them from the start to the end.  calls: how often the model was asked.
     """
 
     x: Any
     schedule: Schedule
+    times: tuple[Value, ...]
+    calls: int
+    _eps: Model
 
-    def __int__(self) -> int: ...
-
-    @property
-    def times(self) -> tuple[Value, ...]:
-        """Of the grid, from the start to the end."""
+    def __new__(cls, schedule: Schedule, times: Sequence[Value], x: Any, eps: Model) -> Self:
+        """eps: the noise prediction at states of the shape of x."""
+        run = super().__new__(cls, len(times) - 1)
+        run.schedule, run.times, run.x, run.calls, run._eps = schedule, tuple(times), x, 0, eps
+        return run
 
     def model(self, x: Any, t: Any) -> Any:
         """The noise prediction at states of the shape of `x` and time t."""
+        self.calls += 1
+        return self._eps(x, t)
 
     def predict(self, prediction: str) -> Model:
         """The model in another prediction ("eps", "x0", "v", "score", "flow"): the one that a sampler asks
         for is the one in which its coefficients are read off.
         """
+        return convert(self.schedule, self.model, "eps", prediction)
+
+    def noise(self, like: Any) -> Any:
+        """Standard normal numbers of the shape and dtype of `like`."""
+        return torch.randn_like(like)
 
     def increment(self, t0: Value, t1: Value, like: Any) -> Any:
-        """A standard normal: the increment of one Brownian motion in rho between two times, divided by its
-        standard deviation, of the shape and dtype of `like`.
+        """The increment of one Brownian motion in rho between two times, divided by its standard deviation.
+
+        Intervals that overlap share noise where the run is a trace's; elsewhere every request is drawn for
+        itself.
         """
+        return self.noise(like)
 
 
 Sampler = Callable[[Any], Any]

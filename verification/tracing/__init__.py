@@ -1,0 +1,1 @@
+"""Samplers read off: rows of coefficients, and what they say."""

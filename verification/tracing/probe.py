@@ -12,16 +12,18 @@ import bisect
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 
-from ..targets.draws import taken_over
-from ..targets.run import Sampler
+from ..targets.draws import TakenOver
+from ..targets.run import Run, Sampler
 
 Pair = tuple[float, float]
+Outputs = Callable[[torch.Tensor, float, int], torch.Tensor]
+Draws = Callable[[int, tuple[int, ...]], torch.Tensor]
 
 
 @dataclass
@@ -74,68 +76,72 @@ class Increments:
         return Increments(tuple(intervals), tuple(parts))
 
 
-class Probe(int):
-    """A run (`targets.run.Run`) that writes down what it is asked.
+def _unasked(x: Any, t: Any) -> Any:
+    raise AssertionError("a probe answers by itself")
 
-    outputs: (state, time, number of the call) -> noise prediction, or the model's output in `prediction`
-    where that is given.  noise: (number of the request, shape) -> normal numbers.
+
+class Probe(Run):
+    """A run that writes down what it is asked.
+
+    outputs: (state, time, number of the call) -> the model's output in `prediction`.  draws: (number of the
+    request, shape) -> normal numbers.
     """
 
-    x: torch.Tensor
-    schedule: Schedule
-    times: tuple[float, ...]
     script: Script
+    _outputs: Outputs
+    _draws: Draws
+    _prediction: str
 
     def __new__(
         cls,
         schedule: Schedule,
         times: tuple[float, ...],
         x: torch.Tensor,
-        outputs: Callable[[torch.Tensor, float, int], torch.Tensor],
-        noise: Callable[[int, tuple[int, ...]], torch.Tensor],
+        outputs: Outputs,
+        draws: Draws,
         prediction: str = "eps",
-    ) -> Probe:
-        """times: of the grid.  x: the initial states."""
-        run = super().__new__(cls, len(times) - 1)
-        run.schedule, run.times, run.x, run.script = schedule, times, x, Script()
-        run._outputs, run._noise, run._prediction = outputs, noise, prediction
+    ) -> Self:
+        """x: the initial states."""
+        run = super().__new__(cls, schedule, times, x, _unasked)
+        run._outputs, run._draws, run._prediction, run.script = outputs, draws, prediction, Script()
         return run
 
-    _outputs: Callable[[torch.Tensor, float, int], torch.Tensor]
-    _noise: Callable[[int, tuple[int, ...]], torch.Tensor]
-    _prediction: str
-
-    @property
-    def model(self) -> Model:
+    def model(self, x: Any, t: Any) -> Any:
         """The noise prediction."""
-        return self.predict("eps")
+        return self.predict("eps")(x, t)
 
     def predict(self, prediction: str) -> Model:
         """The model in another prediction."""
 
         def asked(x: torch.Tensor, t: Any) -> torch.Tensor:
-            time = float(t)
-            number = len(self.script.asked)
+            time, number = float(t), self.calls
+            self.calls += 1
             self.script.asked.append((prediction, time))
             self.script.seen.append(x.detach().clone())
             answer = convert(
-                self.schedule, lambda y, s: self._outputs(y, time, number), self._prediction, prediction
+                self.schedule, lambda y, _: self._outputs(y, time, number), self._prediction, prediction
             )
-            return answer(x, time).to(x.dtype)
+            output: torch.Tensor = answer(x, time)
+            return output.to(x.dtype)
 
         return asked
 
-    def increment(self, t0: Any, t1: Any, like: torch.Tensor) -> torch.Tensor:
-        """The increment between two times, divided by its standard deviation."""
-        return self._drawn((float(t0), float(t1)), tuple(like.shape), like.dtype)
+    def noise(self, like: Any) -> Any:
+        """Normal numbers that say no times."""
+        return self._drawn(None, like)
 
-    def _drawn(self, pair: Pair | None, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    def increment(self, t0: Any, t1: Any, like: Any) -> Any:
+        """The increment between two times, divided by its standard deviation."""
+        return self._drawn((float(t0), float(t1)), like)
+
+    def _drawn(self, pair: Pair | None, like: torch.Tensor) -> torch.Tensor:
         number = len(self.script.requests)
         self.script.requests.append(pair)
-        return self._noise(number, shape).to(dtype)
+        return self._draws(number, tuple(like.shape)).to(like.dtype)
 
     def end(self, sampler: Sampler) -> torch.Tensor:
         """The final states of a sampler; what it draws from torch itself is taken over."""
-        with torch.no_grad(), taken_over(lambda shape, dtype, _: self._drawn(None, shape, dtype)):
+        with torch.no_grad(), TakenOver(self.noise):
             given = sampler(self)
-        return given[0] if isinstance(given, tuple) else given
+        final: torch.Tensor = given[0] if isinstance(given, tuple) else given
+        return final

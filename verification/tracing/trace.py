@@ -7,13 +7,13 @@ against a run on a model that is not.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from semilinear.integrators.diffusion.grids import user
 from semilinear.integrators.diffusion.prediction import conversion
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics import checks
@@ -21,14 +21,18 @@ from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Evaluation, Plan, Row
 
 from ..targets.run import Sampler
-from .probe import Increments, Pair, Probe, Script
+from .probe import Increments, Pair, Probe
+from .witness import Scene, Witness
 
 Array = np.ndarray
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
 
 
 class NotLinearError(ValueError):
-    """A sampler that no rows describe.  kind: "evaluations" or "values"; evaluation: where it shows, or None."""
+    """A sampler that no rows describe.
+
+    kind: "evaluations" or "values".  evaluation: where it shows, or None.
+    """
 
     def __init__(self, kind: str, message: str, evaluation: int | None = None) -> None:
         super().__init__(message)
@@ -53,11 +57,19 @@ class Trace:
     rows: Array
     increments: tuple[Pair | None, ...] = ()
     unit: float = UNITS[torch.float64]
+    residual: float | None = None
+    """Of the certificate: how far a run on a nonlinear model was from the rows, relative; None for a plan,
+    which needs none."""
 
     @property
     def nfe(self) -> int:
         """Evaluations."""
         return len(self.times) - 1
+
+    @property
+    def noisy(self) -> bool:
+        """Whether any noise has a weight."""
+        return bool(np.any(self.rows[:, 1 + self.nfe :]))
 
     def predicting(self, prediction: str) -> Trace:
         """The same run in another prediction: outputs m_k = p x_k + q m'_k, put in row by row.
@@ -97,19 +109,11 @@ def _between(schedule: Schedule, prediction: str, target: str, t: float) -> tupl
     return float((a - p) / q), float(b / q)
 
 
-def trace(
-    sampler: Sampler,
-    schedule: Schedule,
-    times: Any,
-    *,
-    dtype: torch.dtype = torch.float64,
-    certify: bool = True,
-) -> Trace:
-    """Read a sampler off.
+def trace(sampler: Sampler, schedule: Schedule, times: Any, *, dtype: torch.dtype = torch.float64) -> Trace:
+    """Read a sampler off, and hold the rows against a run on a nonlinear model with random noise.
 
     sampler: a function of a run (`targets.run.Run`).  times: of the grid, strictly monotone.  dtype: of the
-    states, float64 or float32: in which the sampler computes its coefficients is its own affair.
-    certify: hold the rows against a run on a nonlinear model, with random noise.
+    states, float64 or float32; in what the sampler computes its coefficients is its own affair.
     Raises NotLinearError (a ValueError) where the number of evaluations depends on the values, or where the
     rows do not reproduce that run; TypeError for what is no sampler, ValueError for times or a dtype that
     are none.
@@ -119,15 +123,26 @@ def trace(
     checks.instance("schedule", schedule, Schedule)
     if dtype not in UNITS:
         raise ValueError(f"dtype must be torch.float64 or torch.float32, got {shown(dtype)}")
-    grid = tuple(float(t) for t in times)
-    rehearsal = _nonlinear(sampler, schedule, grid, dtype, None)
-    script, increments = rehearsal.script, Increments.of(rehearsal.script.requests, _rho(schedule))
-    found = _read(sampler, schedule, grid, dtype, script, increments)
-    if certify:
-        worst, where = difference_from_run(found, sampler, increments)
-        if worst > tolerance(found):
-            raise NotLinearError("values", _says(found, worst, where), where)
-    return found
+    scene = Scene(schedule, tuple(float(t) for t in user(schedule, times)), dtype)
+    found, increments = read(sampler, scene)
+    errors = departure(found, sampler, scene, increments)
+    bad = np.flatnonzero(~(errors <= tolerance(found)))
+    if len(bad):
+        raise NotLinearError("values", _says(found, errors, int(bad[0])), int(bad[0]))
+    return replace(found, residual=float(np.max(errors)))
+
+
+LARGE = 32.0
+"""Scale of the values of a second run: what clips does so there."""
+
+
+def departure(found: Trace, sampler: Sampler, scene: Scene, increments: Increments) -> Array:
+    """The larger of the `departures` of runs with values as they are, and large ones."""
+    scenes = (scene, replace(scene, scale=LARGE * scene.scale))
+    worst: Array = np.max(
+        np.stack([departures(found, each, each.run(sampler, increments)) for each in scenes]), axis=0
+    )
+    return worst
 
 
 def tolerance(found: Trace) -> float:
@@ -135,20 +150,38 @@ def tolerance(found: Trace) -> float:
     return 64 * found.unit * (found.nfe + 8)
 
 
-def _read(
-    sampler: Sampler,
-    schedule: Schedule,
-    grid: tuple[float, ...],
-    dtype: torch.dtype,
-    script: Script,
-    increments: Increments,
-) -> Trace:
+def departures(found: Trace, scene: Scene, witness: Witness) -> Array:
+    """How far the states of a run are from what the rows make of its start, outputs and noise, relative to
+    the sizes of the terms, (evaluations + 1,).
+
+    Raises NotLinearError where the run makes another number of evaluations.
+    """
+    if len(witness.script.asked) != found.nfe:
+        raise NotLinearError("evaluations", _counts(found.nfe, len(witness.script.asked)))
+    basis = scene.basis(witness, found.prediction, len(found.increments))
+    made, scale = found.rows @ basis, np.abs(found.rows) @ np.abs(basis)
+    error = np.max(np.abs(made - witness.states) / np.max(scale, axis=1, keepdims=True), axis=1)
+    return np.asarray(np.where(np.isfinite(error), error, np.inf))
+
+
+def _says(found: Trace, errors: Array, where: int) -> str:
+    place = "the final state" if where == found.nfe else f"the state of evaluation {where} of {found.nfe}"
+    return f"on a nonlinear model {place} differs from its row by {errors[where]:.1e}, relative"
+
+
+def read(sampler: Sampler, scene: Scene) -> tuple[Trace, Increments]:
+    """The rows, held against nothing, and what the requests of noise are made of.
+
+    Raises NotLinearError where the number of evaluations depends on the values.
+    """
+    script = scene.run(sampler).script
+    increments = Increments.of(script.requests, lambda t: float(scene.schedule.rho(t)))
     calls, width = len(script.asked), 1 + len(script.asked) + len(increments.intervals)
     asked = {prediction for prediction, _ in script.asked}
     prediction = asked.pop() if len(asked) == 1 else "eps"
 
-    def unit(index: int, shape: tuple[int, ...] = ()) -> torch.Tensor:
-        vector = torch.zeros((1, 1, 1, width), dtype=dtype)
+    def unit(index: int) -> torch.Tensor:
+        vector = torch.zeros((1, 1, 1, width), dtype=scene.dtype)
         vector[..., index] = 1
         return vector
 
@@ -160,111 +193,25 @@ def _read(
     def noise(number: int, shape: tuple[int, ...]) -> torch.Tensor:
         if number >= len(increments.parts):
             raise NotLinearError("evaluations", f"the number of draws depends on the values: {number + 1}")
-        total = torch.zeros((1, 1, 1, width), dtype=torch.float64)
-        for index, weight in increments.parts[number]:
-            total[..., 1 + calls + index] = weight
-        return total
+        return sum((w * unit(1 + calls + i).double() for i, w in increments.parts[number]), torch.zeros(()))
 
-    probe = Probe(schedule, grid, unit(0), output, noise, prediction)
+    probe = Probe(scene.schedule, scene.grid, unit(0), output, noise, prediction)
     final = probe.end(sampler)
     if len(probe.script.asked) != calls:
         raise NotLinearError("evaluations", _counts(calls, len(probe.script.asked)))
     states = [*probe.script.seen, final]
-    rows = np.stack([np.asarray(s.double().reshape(-1).numpy()) for s in states])
+    rows = np.stack([s.double().reshape(-1).numpy() for s in states])
     if not np.all(np.isfinite(rows)):
         bad = int(np.argmin(np.all(np.isfinite(rows), axis=1)))
         raise NotLinearError("values", f"the coefficients of state {bad} of {calls} are not finite", bad)
-    times = (*(t for _, t in script.asked), grid[-1])
-    return Trace(schedule, prediction, times, grid, rows, increments.intervals, UNITS[dtype])
+    times = (*(t for _, t in script.asked), scene.grid[-1])
+    unit_ = UNITS[scene.dtype]
+    found = Trace(scene.schedule, prediction, times, scene.grid, rows, increments.intervals, unit_)
+    return found, increments
 
 
 def _counts(calls: int, other: object) -> str:
     return f"the number of evaluations depends on the values: {calls} on one model, {other} on another"
-
-
-# --- the certificate ---
-
-
-SHAPE = (2, 1, 2, 3)
-"""Of the states of a run on the nonlinear model: (batch, channels, height, width)."""
-
-
-def _normal(seed: int, shape: tuple[int, ...]) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng([7, seed]).standard_normal(shape))
-
-
-def _rho(schedule: Schedule) -> Any:
-    return lambda t: float(schedule.rho(t))
-
-
-def _response(schedule: Schedule) -> Any:
-    """A noise prediction that is not linear and couples the components, of the size of noise."""
-
-    def eps(x: torch.Tensor, t: float, _: int) -> torch.Tensor:
-        size = math.hypot(float(schedule.alpha(t)), float(schedule.sigma(t)))
-        y = x.double() / size
-        return (torch.tanh(y) + 0.3 * torch.sin(2 * y.roll(1, -1)) + 0.1).to(x.dtype)
-
-    return eps
-
-
-def start(schedule: Schedule, t: float, dtype: torch.dtype) -> torch.Tensor:
-    """Random states at a time, of the size of the marginal's."""
-    size = math.hypot(float(schedule.alpha(t)), float(schedule.sigma(t)))
-    return (size * _normal(0, SHAPE)).to(dtype)
-
-
-def _nonlinear(
-    sampler: Sampler,
-    schedule: Schedule,
-    grid: tuple[float, ...],
-    dtype: torch.dtype,
-    increments: Increments | None,
-) -> Probe:
-    def noise(number: int, shape: tuple[int, ...]) -> torch.Tensor:
-        if increments is None or number >= len(increments.parts):
-            return _normal(1000 + number, shape)
-        return sum(  # type: ignore[return-value]
-            (w * _normal(1000 + i, shape) for i, w in increments.parts[number]), torch.zeros(shape)
-        )
-
-    probe = Probe(schedule, grid, start(schedule, grid[0], dtype), _response(schedule), noise)
-    probe.final = probe.end(sampler)  # type: ignore[attr-defined]
-    return probe
-
-
-def difference_from_run(found: Trace, sampler: Sampler, increments: Increments) -> tuple[float, int | None]:
-    """The largest relative difference between the states of a run on a nonlinear model and what the rows make
-    of its start, outputs and noise; and the evaluation at which the first difference above rounding shows.
-    """
-    dtype = torch.float32 if found.unit > 1e-10 else torch.float64
-    run = _nonlinear(sampler, found.schedule, found.grid, dtype, increments)
-    if len(run.script.asked) != found.nfe:
-        raise NotLinearError("evaluations", _counts(found.nfe, len(run.script.asked)))
-    states = [*run.script.seen, run.final]  # type: ignore[attr-defined]
-    eps, respond = "eps", _response(found.schedule)
-    basis = [start(found.schedule, found.grid[0], dtype).double()]
-    from semilinear.integrators.diffusion.prediction import convert
-
-    for (_, t), x in zip(run.script.asked, run.script.seen, strict=True):
-        model = convert(found.schedule, lambda y, s: respond(y, s, 0), eps, found.prediction)
-        basis.append(model(x.double(), t).double())
-    basis += [_normal(1000 + i, SHAPE) for i in range(len(found.increments))]
-    stacked = torch.stack([b.reshape(-1) for b in basis]).numpy()
-    made = found.rows @ stacked
-    scale = np.abs(found.rows) @ np.abs(stacked)
-    theirs = np.stack([np.asarray(s.double().reshape(-1).numpy()) for s in states])
-    if theirs.shape != made.shape:
-        raise NotLinearError("values", f"states change their shape: {tuple(states[-1].shape)} from {SHAPE}")
-    error = np.max(np.abs(made - theirs) / np.max(scale, axis=1, keepdims=True), axis=1)
-    error = np.where(np.isfinite(error), error, np.inf)
-    bad = np.flatnonzero(error > tolerance(found))
-    return float(np.max(error)), (int(bad[0]) if len(bad) else None)
-
-
-def _says(found: Trace, worst: float, where: int | None) -> str:
-    place = "the final state" if where == found.nfe else f"the state of evaluation {where} of {found.nfe}"
-    return f"on a nonlinear model {place} differs from its row by {worst:.1e}, relative"
 
 
 # --- plans ---

@@ -10,10 +10,10 @@ Abscissae that decrease make e^((c_i - c_j) z) grow with -z: such a method is fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
-from sympy import Expr, Integer, exp
+from sympy import Add, Expr, Integer, exp
 
 from ..tableau import (
     N,
@@ -68,7 +68,7 @@ def lawson(butcher: Tableau, nodes: int = 0, *, through_end: bool = False) -> Ta
         for j, weight in weights.items():
             own = c[j] if j >= 0 else -omega(-j)
             if own not in through:
-                rest = evaluation(j) - _value(through, own)
+                rest = evaluation(j) - _value(tuple(through.items()), own)
                 total += weight * exp((at - own) * z) * rest
         return total
 
@@ -76,11 +76,12 @@ def lawson(butcher: Tableau, nodes: int = 0, *, through_end: bool = False) -> Ta
     return Tableau(stages, row(Integer(1), butcher.b, final))
 
 
-def _value(through: Mapping[Any, Expr], at: Expr) -> Expr:
-    """The interpolation polynomial's value."""
-    bases = lagrange(list(through))
-    values = [sum(v * at**m for m, v in enumerate(top)) / bottom for top, bottom in bases]
-    return sum((value * n for value, n in zip(values, through.values(), strict=True)), Integer(0))
+@lru_cache(maxsize=64)
+def _value(through: tuple[tuple[Any, Expr], ...], at: Expr) -> Expr:
+    """The value of the interpolation polynomial through (node, evaluation), which rows share."""
+    bases = lagrange(tuple(node for node, _ in through))
+    values = (Add(*(v * at**m for m, v in enumerate(top))) / bottom for top, bottom in bases)
+    return Add(*(value * n for value, (_, n) in zip(values, through, strict=True)))
 
 
 def _plain(name: str, butcher: str, order: int, source: str) -> Entry:

@@ -11,7 +11,7 @@ from semilinear.integrators.diffusion import grids
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.run.adaptive import AdaptiveSample, Attempt, Controller, sample_adaptive
-from semilinear.integrators.run.hooks import dynamic_thresholding
+from semilinear.integrators.run.models import dynamic_thresholding
 from semilinear.integrators.run.sampler import StepInfo
 from semilinear.integrators.solvers import dpm_solver
 from sympy import Rational

@@ -175,7 +175,7 @@ def sixteen() -> Tableau:
     weights: dict[int, Expr] = {}
     for i, own in enumerate(nodes):
         j, d, k, last = (node for m, node in reversed(list(enumerate(nodes))) if m != i)
-        top, _ = lagrange([own, ZERO, j, d, k, last])[0]
+        top, _ = lagrange((own, ZERO, j, d, k, last))[0]
         numerator = -sum(_factorial(m) * v * phi(m + 1, 1) for m, v in enumerate(top))
         weights[11 + i] = numerator / (own * (own - k) * (own - j * (own - d) * (own - last)))
     first = phi1 - sum(weights.values())

@@ -182,7 +182,7 @@ def _blocks(lines: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 
 def collocation(nodes: Sequence[Expr]) -> Butcher:
     """The implicit table whose stages and output integrate the polynomial through the stages' evaluations."""
-    bases = [[v / bottom for v in top] for top, bottom in lagrange(list(nodes))]
+    bases = [[v / bottom for v in top] for top, bottom in lagrange(tuple(nodes))]
 
     def row(at: Expr) -> Row:
         return tuple(

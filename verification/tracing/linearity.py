@@ -1,0 +1,85 @@
+"""Why a sampler is not linear: each reason tried by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from semilinear.integrators.diffusion.schedule import Schedule
+
+from ..targets.run import Sampler
+from .trace import NotLinearError, departures, read, tolerance
+from .witness import Scene, Witness
+
+SMALL = 1e-3
+"""Scale of values that no clipping reaches."""
+AGREE = 1e-9
+"""Largest relative difference of states that are one, in float64."""
+SINGLE = 1e-4
+"""Of states that float32 rounds."""
+
+
+def apart(a: Witness, b: Witness) -> float:
+    """The largest relative difference of two runs' states, infinite where they make other evaluations."""
+    if a.states.shape != b.states.shape:
+        return float("inf")
+    size = np.max(np.abs(a.states), axis=1, keepdims=True)
+    return float(np.max(np.abs(a.states - b.states) / np.where(size > 0, size, 1.0)))
+
+
+def repeats(sampler: Sampler, scene: Scene) -> float:
+    """How far a second run from the same start and noise is from the first."""
+    return apart(scene.run(sampler), scene.run(sampler))
+
+
+def batched(sampler: Sampler, scene: Scene) -> float:
+    """How far a sample in a batch is from the same sample alone."""
+    together = scene.run(sampler)
+    alone = replace(scene, sample=0).run(sampler)
+    return apart(alone, Witness(together.script, together.states[:, : alone.states.shape[1]]))
+
+
+def mixed(sampler: Sampler, scene: Scene) -> float:
+    """How far the first components of all samples are from what they are without the others, on a model that
+    does not couple them.
+    """
+    each = replace(scene, coupled=False)
+    together, alone = each.run(sampler), replace(each, columns=1).run(sampler)
+    first = together.states.reshape(len(together.states), -1, scene.columns)[..., 0]
+    return apart(alone, Witness(together.script, first))
+
+
+def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearError) -> tuple[str, ...]:
+    """What is not linear about a sampler that could not be read off.
+
+    Raises whatever the sampler raises.
+    """
+    scene = Scene(schedule, tuple(float(t) for t in times), torch.float64)
+    if not repeats(sampler, scene) <= AGREE:
+        return ("two runs from one start and noise differ: it keeps something between runs, or draws elsewhere",)
+    found = []
+    if error.kind == "evaluations":
+        found.append("the steps follow the values: step-size control")
+    if not batched(sampler, scene) <= AGREE:
+        found.append("a sample depends on the others of its batch")
+    if error.kind != "evaluations" and not mixed(sampler, scene) <= AGREE:
+        found.append("components of a sample are mixed")
+    if found:
+        return tuple(found)
+    if _departs(sampler, replace(scene, scale=SMALL)) <= 1:
+        return ("values are clipped or thresholded: small ones pass unchanged",)
+    if _departs(sampler, scene, SINGLE) <= 1:
+        return ("float64 states are cast to float32 on the way",)
+    return ("none of the known ones: no dependence on the batch, clipping, cast or memory was seen",)
+
+
+def _departs(sampler: Sampler, scene: Scene, bound: float | None = None) -> float:
+    """How far rows are from a run, in units of `bound`, or of what rounding explains."""
+    try:
+        found, increments = read(sampler, scene)
+        errors = departures(found, scene, scene.run(sampler, increments))
+    except NotLinearError:
+        return float("inf")
+    return float(np.max(errors)) / (bound or tolerance(found))

@@ -1,0 +1,234 @@
+"""Rows over a whole run taken apart into steps, and the plan that these are.
+
+A row of a `Trace` reaches back to the start.  Written from an earlier state of the same run, the part that
+both share drops out, and what is left is the formula of a step: a multiple of that state, the few outputs
+that the formula uses, and the noise in between.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from semilinear.integrators.plans.program import Coefficient, Evaluation, Kind, Plan, PlanStep, Row
+
+from .trace import Trace
+
+REACH = 16
+"""How many states back the base of a row is looked for."""
+SLACK = 64
+"""Rounding units below which a coefficient is none, of those that it is the difference of."""
+FAINT = 1e-8
+"""Below this multiple of a state's largest coefficient the start's own no longer tells the ratio."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """state = ratio * base + sum of coefficients * outputs + noise.
+
+    state, base: numbers in `Steps.times`.  outputs, noise: (call, coefficient), (increment, coefficient).
+    error: of a coefficient, as rounding of the run explains.
+    """
+
+    state: int
+    base: int
+    ratio: float
+    outputs: tuple[tuple[int, float], ...]
+    noise: tuple[tuple[int, float], ...]
+    error: float
+
+    @property
+    def width(self) -> int:
+        """How many outputs and increments it takes."""
+        return len(self.outputs) + len(self.noise)
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """A trace as local rows.
+
+    times: of the start, of every state evaluated elsewhere than there, and of the end.  evaluated: the state
+    of each call.  locals: of every state but the start.
+    """
+
+    trace: Trace
+    times: tuple[float, ...]
+    evaluated: tuple[int, ...]
+    locals: tuple[Local, ...]
+
+    @cached_property
+    def width(self) -> int:
+        """Of all rows together: the smaller, the better the prediction suits the sampler."""
+        return sum(local.width for local in self.locals)
+
+    @cached_property
+    def cuts(self) -> tuple[int, ...]:
+        """States that every later one is made from: where steps begin and end."""
+        lowest = len(self.times) - 1
+        found = [lowest]
+        for local in reversed(self.locals):
+            if local.state <= lowest and local.state not in found:
+                found.append(local.state)
+            lowest = min(lowest, local.base)
+        return tuple(sorted({0, *found}))
+
+    def plan(self, solver: str = "traced") -> Plan:
+        """The plan that these rows are: a step from cut to cut, or one step where times go back between."""
+        times = [self.times[c] for c in self.cuts]
+        return self._plan(solver, self.cuts if _monotone(times) else (0, len(self.times) - 1), 0)
+
+    @cached_property
+    def start(self) -> int:
+        """The first step that runs the formula that most steps run: how many the start takes."""
+        kinds = [self._kind(a, b) for a, b in itertools.pairwise(self.cuts)]
+        usual = max(kinds, key=kinds.count)
+        return kinds.index(usual)
+
+    def formula(self, solver: str = "traced", until: float | None = None) -> Plan:
+        """The same from exact values: the states before the first step of the usual formula are inputs.
+
+        until: a time of a step at which to end, before steps that a release lowers.
+        Raises ValueError where steps are not separate, where none ends at that time, or where the formula
+        uses states inside of the start's steps, which are on no solution.
+        """
+        times = [self.times[c] for c in self.cuts]
+        if not _monotone(times):
+            raise ValueError("no exact start: times go back between the steps")
+        last = len(times) - 1 if until is None else _place(times, until)
+        if last <= self.start:
+            raise ValueError(f"no exact start: the start takes {self.start} steps of {last}")
+        first = self.cuts[self.start]
+        later = [local for local in self.locals if local.state > first]
+        read = {self.evaluated[call] for local in later for call, _ in local.outputs} | {
+            local.base for local in later
+        }
+        inner = sorted(state for state in read - set(self.cuts) if state < first)
+        if inner:
+            raise ValueError(f"no exact start: the formula uses states inside of its start, {inner}")
+        return self._plan(solver, self.cuts[: last + 1], self.start)
+
+    def _kind(self, a: int, b: int) -> tuple[object, ...]:
+        """Which formula the step between two states runs."""
+        rows = self.locals[a:b]
+        place = {call: state - a for call, state in enumerate(self.evaluated)}
+        return tuple(
+            (local.base - a, tuple(place[call] for call, _ in local.outputs), len(local.noise))
+            for local in rows
+        )
+
+    def _plan(self, solver: str, cuts: Sequence[int], given: int) -> Plan:
+        """The plan whose first `given` steps are replaced by inputs."""
+        first = {state: call for call, state in reversed(tuple(enumerate(self.evaluated)))}
+        origin = cuts[given]
+        number = {c: i for i, c in enumerate(cuts[: given + 1])}
+        number |= {s: s - origin + given for s in range(origin, len(self.times))}
+        read = {call for local in self.locals if local.state > origin for call, _ in local.outputs}
+        before = [c for c in cuts[:given] if first.get(c) in read]
+        steps = []
+        for a, b in itertools.pairwise(cuts[given:]):
+            operations: list[Evaluation | Row] = []
+            for state in (*(before if a == origin else ()), *range(a, b)):
+                if state in first:
+                    operations.append(Evaluation(number[state], self.trace.times[first[state]]))
+                if state >= a:
+                    operations.append(self._row(self.locals[state], number))
+            steps.append(PlanStep(self.times[a], self.times[b], tuple(operations), number[b]))
+        schedule = self.trace.schedule
+        return Plan(
+            solver=solver,
+            form="traced",
+            schedule=(schedule.kind, schedule.parameters),
+            prediction=self.trace.prediction,
+            start="exact" if given else "own",
+            final="full",
+            digits=None,
+            inputs=tuple(self.times[c] for c in cuts[: given + 1]),
+            steps=tuple(steps),
+            increments=self.trace.increments,
+        )
+
+    def _row(self, local: Local, number: Mapping[int, int]) -> Row:
+        terms: list[tuple[Kind, int, Coefficient]] = []
+        if local.ratio or not local.outputs:
+            terms.append(("x", number[local.base], local.ratio))
+        terms += [("m", number[self.evaluated[call]], c) for call, c in local.outputs]
+        return Row(number[local.state], tuple(terms), local.noise)
+
+
+def _place(times: Sequence[float], t: float) -> int:
+    """Where a time stands among those of the steps."""
+    for index, time in enumerate(times):
+        if abs(time - t) <= 1e-9 * abs(t):
+            return index
+    raise ValueError(f"no exact start: no step ends at t = {t:.6g}")
+
+
+def _monotone(times: Sequence[float]) -> bool:
+    pairs = list(itertools.pairwise(times))
+    return all(b < a for a, b in pairs) or all(b > a for a, b in pairs)
+
+
+def steps_of(trace: Trace) -> Steps:
+    """The local rows of a trace: each from the base that leaves the fewest outputs.
+
+    Of bases that leave as many, one at another time than the state's own, at a time of the grid, and then the
+    latest is taken.
+    """
+    calls, rows = trace.nfe, trace.rows
+    start = np.eye(1, rows.shape[1])[0]
+    own = not np.allclose(rows[0], start, rtol=0, atol=SLACK * trace.unit)
+    states = np.vstack([start, rows]) if own else rows
+    evaluated = tuple(k + own for k in range(calls))
+    times = (trace.grid[0], *trace.times) if own else trace.times
+    grid = set(trace.grid)
+    before = [sum(1 for e in evaluated if e < s) for s in range(len(states))]
+    locals_ = []
+    for state in range(1, len(states)):
+        best: tuple[tuple[int, bool, bool, int], Local] | None = None
+        for base in range(state - 1, max(state - 1 - REACH, -1), -1):
+            local = _from(trace, states, state, base, before[base])
+            rank = (len(local.outputs), times[base] == times[state], times[base] not in grid, -base)
+            if best is None or rank < best[0]:
+                best = rank, local
+        assert best is not None
+        locals_.append(best[1])
+    return Steps(trace, times, evaluated, tuple(locals_))
+
+
+def _from(trace: Trace, states: np.ndarray, state: int, base: int, shared: int) -> Local:
+    """A state written from another.  shared: how many calls the base itself may contain."""
+    row, other = states[state], states[base]
+    largest = float(np.max(np.abs(other)))
+    ratio = row[0] / other[0] if abs(other[0]) > FAINT * largest else _ratio(row, other, shared)
+    rest = row - ratio * other
+    scale = np.abs(row) + np.abs(ratio * other)
+    depth = SLACK * trace.unit * (1 + state) ** 0.5
+    error = depth * max(float(np.max(np.abs(row))), abs(ratio) * largest)
+    kept = np.abs(rest) > depth * scale + 0.01 * error
+    kept[0] = False
+    calls = trace.nfe
+    outputs = tuple((int(j) - 1, float(rest[j])) for j in np.flatnonzero(kept) if 0 < j <= calls)
+    noise = tuple((int(j) - 1 - calls, float(rest[j])) for j in np.flatnonzero(kept) if j > calls)
+    return Local(state, base, float(ratio), outputs, noise, error)
+
+
+def _ratio(row: np.ndarray, other: np.ndarray, shared: int) -> float:
+    """The median over the columns that the base has, where the start's own has died away."""
+    columns = np.flatnonzero(other[: 1 + shared])
+    columns = columns[: max(len(columns) // 2, 1)]
+    return float(np.median(row[columns] / other[columns])) if len(columns) else 0.0
+
+
+def suited(trace: Trace, predictions: Sequence[str] = ("x0", "eps")) -> Steps:
+    """The steps in the prediction that takes the fewest outputs, the trace's own where that is among them."""
+    found: list[tuple[int, int, Steps]] = []
+    for index, prediction in enumerate(dict.fromkeys([trace.prediction, *predictions])):
+        try:
+            steps = steps_of(trace.predicting(prediction))
+        except ValueError:  # it does not determine the outputs at some time
+            continue
+        found.append((steps.width, index, steps))
+    return min(found, key=lambda each: each[:2])[2]

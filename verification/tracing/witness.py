@@ -1,0 +1,104 @@
+"""A run on a model that is not linear: what a sampler really computes, for traces to be held against.
+
+The model couples the components of a sample and is the same law in every prediction that is asked for; noise
+is random.  A sampler that is linear in its start, its outputs and its noise makes on it what its rows say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from semilinear.integrators.diffusion.prediction import Model, convert
+from semilinear.integrators.diffusion.schedule import Schedule
+
+from ..targets.run import Sampler
+from .probe import Increments, Probe, Script
+
+SHAPE = (2, 1, 2, 3)
+"""Of the states: (batch, channels, height, width)."""
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A run: what it was asked, the states that it evaluated and its last, (states, elements) in float64."""
+
+    script: Script
+    states: np.ndarray
+
+
+def _normal(seed: int) -> torch.Tensor:
+    """Numbers that every precision holds, so that draws in a coarser one than the states' are the same."""
+    return torch.from_numpy(np.random.default_rng([7, seed]).standard_normal(SHAPE)).bfloat16().double()
+
+
+def _size(schedule: Schedule, t: float) -> float:
+    return math.hypot(float(schedule.alpha(t)), float(schedule.sigma(t)))
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What runs are made on.
+
+    scale: of start, outputs and noise together; small ones pass below every bound at which values are
+    clipped, large ones reach it.  sample: one of the batch alone, None for all of them.  columns: how many
+    of each sample's there are.  coupled: whether the model couples components.
+    """
+
+    schedule: Schedule
+    grid: tuple[float, ...]
+    dtype: torch.dtype
+    scale: float = 1.0
+    sample: int | None = None
+    columns: int = SHAPE[-1]
+    coupled: bool = True
+
+    def start(self) -> torch.Tensor:
+        """Random states of the size of the marginal's."""
+        return self._chosen(self.scale * _size(self.schedule, self.grid[0]) * _normal(0)).to(self.dtype)
+
+    def noise(self, index: int) -> torch.Tensor:
+        """An increment."""
+        return self._chosen(self.scale * _normal(1 + index))
+
+    def model(self, x: torch.Tensor, t: float) -> torch.Tensor:
+        """The noise prediction."""
+        y = x.double() / (self.scale * _size(self.schedule, t))
+        noise = torch.tanh(y) + 0.3 * torch.sin(2 * (y.roll(1, -1) if self.coupled else y)) + 0.1
+        return self.scale * noise.to(x.dtype)
+
+    def predicting(self, prediction: str) -> Model:
+        """The model in another prediction."""
+        return convert(self.schedule, self.model, "eps", prediction)
+
+    def _chosen(self, values: torch.Tensor) -> torch.Tensor:
+        kept = values if self.sample is None else values[self.sample : self.sample + 1]
+        return kept[..., : self.columns]
+
+    def run(self, sampler: Sampler, increments: Increments | None = None) -> Witness:
+        """A run.  increments: of which requests are made; without them every request is one of its own."""
+
+        def noise(number: int, shape: tuple[int, ...]) -> torch.Tensor:
+            if increments is None or number >= len(increments.parts):
+                return self.noise(number).reshape(shape)
+            parts = [w * self.noise(i) for i, w in increments.parts[number]]
+            return torch.stack(parts).sum(0).reshape(shape)
+
+        probe = Probe(self.schedule, self.grid, self.start(), lambda x, t, _: self.model(x, t), noise)
+        final = probe.end(sampler)
+        states = [s.double().reshape(-1).numpy() for s in (*probe.script.seen, final)]
+        return Witness(probe.script, np.stack(states))
+
+    def basis(self, witness: Witness, prediction: str, increments: int) -> np.ndarray:
+        """Start, outputs and increments of a run, (1 + calls + increments, elements): what rows multiply."""
+        model: Callable[[torch.Tensor, float], torch.Tensor] = self.predicting(prediction)
+        start = self.start().double()
+        parts = [start]
+        for (_, t), state in zip(witness.script.asked, witness.states, strict=False):
+            x = torch.from_numpy(state).reshape(start.shape)
+            parts.append(model(x, t))
+        parts += [self.noise(i) for i in range(increments)]
+        return np.stack([p.reshape(-1).numpy() for p in parts])
