@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators.diffusion.prediction import convert
 from semilinear.integrators.diffusion.schedule import Schedule, edm, rectified_flow, vp_linear
 from semilinear.integrators.plans import files
 from semilinear.integrators.plans.compile import compile_plan
@@ -36,8 +35,9 @@ from semilinear.verification.targets import (
     smalldiffusion,
     torchdiffeq,
 )
-from semilinear.verification.targets.draws import taken_over
+from semilinear.verification.targets.draws import TakenOver
 from semilinear.verification.targets.frames import Frame, Levels
+from semilinear.verification.targets.run import Run
 from semilinear.verification.tracing.trace import NotLinearError, Trace, of_plan, trace
 
 SCHEDULES = (edm(), vp_linear(), rectified_flow())
@@ -69,25 +69,10 @@ def same(found: Trace, wanted: Trace, within: float = 1e-13) -> bool:
     )
 
 
-class Fixed(int):
+class Fixed(Run):
     """A run on a model, with increments that say where they lie."""
 
-    def __new__(cls, schedule: Schedule, times: Any, x: torch.Tensor) -> Fixed:
-        run = super().__new__(cls, len(times) - 1)
-        run.schedule, run.times, run.x, run.spans = schedule, tuple(times), x, []
-        return run
-
-    schedule: Schedule
-    times: tuple[float, ...]
-    x: torch.Tensor
     spans: list[tuple[float, float]]
-
-    def predict(self, prediction: str) -> Any:
-        return convert(self.schedule, lambda x, t: torch.tanh(x) + t, "eps", prediction)
-
-    @property
-    def model(self) -> Any:
-        return self.predict("eps")
 
     def increment(self, t0: Any, t1: Any, like: Any) -> Any:
         self.spans.append((float(t0), float(t1)))
@@ -95,7 +80,10 @@ class Fixed(int):
 
 
 def run_on(schedule: Schedule, **options: Any) -> Fixed:
-    return Fixed(schedule, grid(schedule, **options), torch.linspace(-1, 1, 6).double().reshape(2, 1, 1, 3))
+    x = torch.linspace(-1, 1, 6).double().reshape(2, 1, 1, 3)
+    run = Fixed(schedule, grid(schedule, **options), x, lambda x, t: torch.tanh(x) + t)
+    run.spans = []
+    return run
 
 
 # --- frames ---
@@ -398,6 +386,9 @@ class DDIMScheduler(Configured):
 class IPNDMScheduler(Configured):
     """First order, of v and angles."""
 
+    alphas: torch.Tensor
+    betas: torch.Tensor
+
     def step(self, model_output: Any, timestep: Any, sample: Any, return_dict: bool = True) -> Any:
         (a, b), (s, r) = self.alphas[self.k : self.k + 2], self.betas[self.k : self.k + 2]
         self.k += 1
@@ -451,7 +442,7 @@ def test_a_scheduler_s_own_float32_can_be_kept() -> None:
     times = grid(edm())
     wanted = expected("ddim", edm(), times).predicting("eps")
     sampler = diffusers.sampler(DPMSolverMultistepScheduler, exact=False)
-    found = trace(sampler, edm(), times, certify=False)
+    found = trace(sampler, edm(), times, dtype=torch.float32)
     assert 1e-9 < np.abs(found.rows - wanted.rows).max() < 1e-5
     with pytest.raises(NotLinearError):  # which is rounded as the state is, not as its row
         trace(sampler, edm(), times)
@@ -777,7 +768,7 @@ def test_a_program_draws_for_itself(tmp_path: Path) -> None:
         print(json.dumps({"final": json.loads(sys.stdin.readline())["noise"]}), flush=True)
         """,
     )
-    with taken_over(lambda shape, dtype, device: torch.full(shape, 7.0, dtype=dtype)):
+    with TakenOver(lambda like: torch.full_like(like, 7.0)):
         final = process.sampler(words)(run_on(edm()))
     assert torch.equal(final, torch.full((2, 1, 1, 3), 7.0, dtype=torch.float64))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from semilinear.integrators.diffusion.schedule import edm
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.verification.targets.listed import CLAIMS, USUAL
-from semilinear.verification.targets.named import PACKAGES, everything, names, target
+from semilinear.verification.targets.named import PACKAGES, everything, names, target, targets
 from semilinear.verification.tracing.trace import trace
 
 from tests.test_adapters import expected, grid, same
@@ -123,9 +124,8 @@ def test_a_target_is_a_text() -> None:
 
 
 def test_packages_that_are_not_there_are_told(monkeypatch: Any) -> None:
-    from semilinear.verification.targets import loading
-
-    monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "smalldiffusion.diffusion", raising=False)
     with pytest.raises(ModuleNotFoundError, match="smalldiffusion is not installed"):
         target("smalldiffusion:samples")
 
@@ -153,8 +153,11 @@ def test_a_tableau_runs_in_a_form(tmp_path: Path) -> None:
 
 
 def test_everything_of_ours() -> None:
-    listed = everything("semilinear")
+    listed = targets("semilinear:*")
     assert [t.name for t in listed] == list(SOLVERS)
+    assert [t.name for t in targets("ddim")] == ["ddim"]
+    with pytest.raises(ValueError, match="settings are for one target, got 'semilinear:\\*'"):
+        targets("semilinear:*", settings={"final": "full"})
     with pytest.raises(ValueError, match=r"package must be one of diffusers, k_diffusion, .*, got 'jax'"):
         everything("jax")
 
