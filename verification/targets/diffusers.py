@@ -353,53 +353,58 @@ def sampler(scheduler: Any, settings: Settings | None = None, *, exact: bool = T
 
     scheduler: a name of `CONVENTIONS`, or a class whose name, or that of a class it derives from, is one.
     settings: of its configuration, and of its `step` (`eta`, `order`, `s_churn`, ..); `tau` of SA-Solver is
-    a number, disable_corrector=True of UniPC disables it in every step.  exact: its float32 is float64, so that what is read off are its formulas.
+    a number, disable_corrector=True of UniPC disables it in every step.  exact: its float32 is float64, so
+    that what is read off are its formulas.
     Raises ValueError for a scheduler that cannot be driven, with the reason, and for settings that it does
     not take.
     """
     made = _class(scheduler)
     convention = _convention(made)
     given = dict(convention.fixed) | dict(settings or {})
-    configured = dict(inspect.signature(made.__init__).parameters)
-    configured.pop("self", None)
-    stepping = inspect.signature(_stepper(made)).parameters
-    inner = ("self", "model_output", "timestep", "sample", "return_dict", "generator", "variance_noise")
-    stepped = {key: p for key, p in stepping.items() if key not in inner}
-    tau = {"tau": inspect.Parameter("tau", inspect.Parameter.KEYWORD_ONLY, default=1.0)}
-    more = tau if "tau_func" in configured else {}
-    refuse_unknown(made.__name__, settings or {}, configured | stepped | more)
+    configured, stepped = _parameters(made.__init__), _parameters(_stepper(made))
+    if "tau_func" in configured:
+        tau = float(given.pop("tau", 1.0))
+        given.setdefault("tau_func", lambda _: tau)
+    unknown = {key for key in given if key in (settings or {}) or key not in convention.fixed}
+    refuse_unknown(made.__name__, unknown, configured | stepped)
+    if convention.timesteps is _list_timesteps and given["eta"] != 0:
+        raise ValueError(f"eta must be 0 for {made.__name__}: it is a fraction of training timesteps")
+    if not given.get("skip_prk_steps", True):
+        raise ValueError(
+            f"skip_prk_steps must be True for {made.__name__}: a grid has no middles of its steps"
+        )
     config = {key: value for key, value in given.items() if key in configured}
     in_step = {key: value for key, value in given.items() if key in stepped}
-    _check_settings(made.__name__, given)
-    if "tau_func" in configured and "tau_func" not in config:
-        value = float(given.get("tau", 1.0))
-        config["tau_func"] = lambda _: value
+    return lambda run: _Drive(run, made, convention, config, in_step, exact).sample()
 
-    def sample(run: Run) -> Any:
-        return _Drive(run, made, convention, config, in_step, exact).sample()
 
-    return sample
+GIVEN = ("self", "model_output", "timestep", "sample", "return_dict", "generator", "variance_noise")
+
+
+def _parameters(function: Any) -> dict[str, inspect.Parameter]:
+    return {key: p for key, p in inspect.signature(function).parameters.items() if key not in GIVEN}
 
 
 def _class(scheduler: Any) -> Any:
     if isinstance(scheduler, type):
         return scheduler
+    listed = (*CONVENTIONS, *REFUSED)
+    if not isinstance(scheduler, str) or scheduler not in listed:
+        hint = nearest(scheduler, listed)
+        raise ValueError(f"scheduler must be one of diffusers.schedulers, got {shown(scheduler)}{hint}")
+    if scheduler in REFUSED:
+        raise ValueError(f"{scheduler} cannot be driven: {REFUSED[scheduler]}")
     from diffusers import schedulers
 
-    if scheduler in REFUSED or scheduler in CONVENTIONS:
-        return getattr(schedulers, scheduler)
-    listed = (*CONVENTIONS, *REFUSED)
-    raise ValueError(
-        f"scheduler must be one of diffusers.schedulers, got {shown(scheduler)}{nearest(scheduler, listed)}"
-    )
+    return getattr(schedulers, scheduler)
 
 
 def _convention(made: type) -> Convention:
-    for parent in made.__mro__:
-        if parent.__name__ in REFUSED:
-            raise ValueError(f"{made.__name__} cannot be driven: {REFUSED[parent.__name__]}")
-        if parent.__name__ in CONVENTIONS:
-            return CONVENTIONS[parent.__name__]
+    for name in (parent.__name__ for parent in made.__mro__):
+        if name in REFUSED:
+            raise ValueError(f"{made.__name__} cannot be driven: {REFUSED[name]}")
+        if name in CONVENTIONS:
+            return CONVENTIONS[name]
     raise ValueError(
         f"scheduler must be, or derive from, one of {', '.join(CONVENTIONS)}, got {made.__name__}"
     )
@@ -408,15 +413,6 @@ def _convention(made: type) -> Convention:
 def _stepper(made: Any) -> Callable[..., Any]:
     found: Callable[..., Any] = getattr(made, "step_pred", None) or made.step
     return found
-
-
-def _check_settings(name: str, given: Settings) -> None:
-    if name == "TCDScheduler" and given["eta"] != 0:
-        raise ValueError(f"eta must be 0 for {name} on a free grid: it is a fraction of training timesteps")
-    if name == "PNDMScheduler" and not given["skip_prk_steps"]:
-        raise ValueError(
-            f"skip_prk_steps must be True for {name}: its Runge-Kutta steps need the table's middles"
-        )
 
 
 class _Drive:

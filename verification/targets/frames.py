@@ -57,7 +57,10 @@ class Levels:
         value = float(rho)
         place = bisect.bisect_left(self._rhos, value)
         for near in (place - 1, place):
-            if 0 <= near < len(self._rhos) and abs(self._rhos[near] - value) <= NEAR * unit * value:
+            if (
+                0 <= near < len(self._rhos)
+                and abs(self._rhos[near] - value) <= NEAR * unit * self._rhos[near]
+            ):
                 return self._times[near]
         time = float(self.schedule.t_of_rho(value))
         self._rhos.insert(place, value)

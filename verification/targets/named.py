@@ -164,6 +164,21 @@ def target(text: str, *, settings: Settings | None = None, convention: str | Non
     return _of_ours(text, given)
 
 
+def targets(
+    text: str, *, settings: Settings | None = None, convention: str | None = None
+) -> tuple[Target, ...]:
+    """What a text names: all of a package for PACKAGE:*, as `everything` lists it, or the one `target`.
+
+    Raises ValueError for settings or a convention of many, and as these do.
+    """
+    package, star, rest = str(text).partition(":*")
+    if not star or rest:
+        return (target(text, settings=settings, convention=convention),)
+    if settings or convention:
+        raise ValueError(f"settings are for one target, got {shown(text)}")
+    return everything(package)
+
+
 def everything(package: str) -> tuple[Target, ...]:
     """All targets of a package, in their usual configurations.
 
