@@ -154,9 +154,7 @@ def identify(trace: Trace, names: Sequence[str] | None = None) -> list[Candidate
     names: among which; all of them when absent.  A start of lower order, a last step that is lowered and a
     correction are told apart by the rows alone.
     """
-    found = [
-        Candidate(name, final, compare(trace, other)) for name, final, other in candidates(trace, names)
-    ]
+    found = [Candidate(name, final, compare(trace, other)) for name, final, other in candidates(trace, names)]
     same = [c for c in found if c.difference.same]
     others = [c for c in found if not c.difference.same]
     return [*same, *sorted(others, key=lambda c: (-(c.difference.first or 0), c.difference.value))]

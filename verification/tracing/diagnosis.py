@@ -32,7 +32,7 @@ from semilinear.integrators.forms.form import (
 )
 from semilinear.integrators.forms.reverse import sde_data, sde_noise
 
-from .local import Local, Steps, suited
+from .local import Local, Steps, steps_of, suited
 from .trace import Trace
 
 FORMS: dict[str, tuple[FormOf, ...]] = {
@@ -89,24 +89,45 @@ def row_moments(steps: Steps, form: FormOf | None) -> tuple[RowMoments, ...]:
     return tuple(found)
 
 
-def _reverse(schedule: Schedule, prediction: str, local: Local, t0: float, t1: float) -> Form | None:
-    """The reverse SDE of the level that the row's noise has: 2 tau^2 h = -log(1 - w^2/sigma_1^2) in data
-    prediction, w^2 = alpha_1^2 tau^2 (rho_0^2 - rho_1^2) in noise prediction.
+def level(steps: Steps) -> Fraction | None:
+    """tau^2 of the reverse SDE whose noise every row has; None where they do not agree on one."""
+    schedule, prediction = steps.trace.schedule, steps.trace.prediction
+    found = set()
+    for local in steps.locals:
+        t0, t1 = steps.times[local.base], steps.times[local.state]
+        if t0 != t1:
+            found.add(_level(schedule, prediction, local, t0, t1))
+    return found.pop() if len(found) == 1 else None
+
+
+def _level(schedule: Schedule, prediction: str, local: Local, t0: float, t1: float) -> Fraction | None:
+    """tau^2 by the noise of a row: 2 tau^2 h = -log(1 - w^2/sigma_1^2) in data prediction, and in noise
+    prediction w^2 = alpha_1^2 tau^2 (rho_0^2 - rho_1^2).
     """
     f = schedule.formulas
     variance = sum(w * w for _, w in local.noise)
     h = float(f.lam(t1) - f.lam(t0))
     if prediction == "x0":
         kept = 1 - variance / float(f.sigma(t1)) ** 2
-        level = -math.log(kept) / (2 * h) if kept > 0 and h > 0 else math.nan
+        square = -math.log(kept) / (2 * h) if kept > 0 and h > 0 else math.nan
     else:
         gap = float(f.rho(t0)) ** 2 - float(f.rho(t1)) ** 2
-        level = variance / float(f.alpha(t1)) ** 2 / gap if gap > 0 else math.nan
-    if not math.isfinite(level):
+        square = variance / float(f.alpha(t1)) ** 2 / gap if gap > 0 else math.nan
+    if not math.isfinite(square):
         return None
-    near = Fraction(level).limit_denominator(64)
-    square = near if abs(near - level) < 1e-6 * max(level, 1) else Fraction(level).limit_denominator(10**9)
-    return REVERSE[prediction](sympy.sqrt(sympy.Rational(square.numerator, square.denominator)))(schedule)
+    near = Fraction(square).limit_denominator(64)
+    return near if abs(near - square) < 1e-6 * max(square, 1) else Fraction(square).limit_denominator(10**9)
+
+
+def reverse(prediction: str, square: Fraction) -> FormOf:
+    """The reverse SDE of a level tau^2 in a prediction."""
+    return REVERSE[prediction](sympy.sqrt(sympy.Rational(square.numerator, square.denominator)))
+
+
+def _reverse(schedule: Schedule, prediction: str, local: Local, t0: float, t1: float) -> Form | None:
+    """The reverse SDE of the level that the row's noise has."""
+    square = _level(schedule, prediction, local, t0, t1)
+    return None if square is None else reverse(prediction, square)(schedule)
 
 
 def _moments(form: Form, local: Local, t0: float, t1: float, nodes: Sequence[float]) -> RowMoments | None:
@@ -202,8 +223,7 @@ def _listed(numbers: Sequence[int]) -> str:
 class Diagnosis:
     """A sampler's steps in the form that explains them best.
 
-    form: its name.  level: tau^2 of the noise, where all rows agree on one.  formulas: the kinds of rows, in
-    the order in which they first run.
+    form: its name.  formulas: the kinds of rows, in the order in which they first run.
     """
 
     form: str
@@ -229,11 +249,7 @@ def diagnose(traced: Callable[[int], Trace], counts: tuple[int, int, int] = (20,
     prediction = finest.trace.prediction
     if prediction not in FORMS:
         raise ValueError(f"prediction must be one of {', '.join(FORMS)} to be explained, got {prediction}")
-    every = [suited(t, (prediction,)) for t in traces]
-    every = [
-        s if s.trace.prediction == prediction else suited(t.predicting(prediction), ())
-        for s, t in zip(every, traces, strict=True)
-    ]
+    every = [*(steps_of(t.predicting(prediction)) for t in traces[:-1]), finest]
     stochastic = any(local.noise for local in finest.locals)
     forms: tuple[FormOf | None, ...] = (None, *FORMS[prediction]) if stochastic else FORMS[prediction]
     found = []

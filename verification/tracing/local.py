@@ -25,6 +25,10 @@ FAINT = 1e-8
 """Below this multiple of a state's largest coefficient the start's own no longer tells the ratio."""
 
 
+class NoExactStart(ValueError):
+    """A sampler whose formula cannot be told from its start."""
+
+
 @dataclass(frozen=True)
 class Local:
     """state = ratio * base + sum of coefficients * outputs + noise.
@@ -91,15 +95,15 @@ class Steps:
         """The same from exact values: the states before the first step of the usual formula are inputs.
 
         until: a time of a step at which to end, before steps that a release lowers.
-        Raises ValueError where steps are not separate, where none ends at that time, or where the formula
-        uses states inside of the start's steps, which are on no solution.
+        Raises NoExactStart (a ValueError) where steps are not separate, where none ends at that time, or
+        where the formula uses states inside of the start's steps, which are on no solution.
         """
         times = [self.times[c] for c in self.cuts]
         if not _monotone(times):
-            raise ValueError("no exact start: times go back between the steps")
+            raise NoExactStart("no exact start: times go back between the steps")
         last = len(times) - 1 if until is None else _place(times, until)
         if last <= self.start:
-            raise ValueError(f"no exact start: the start takes {self.start} steps of {last}")
+            raise NoExactStart(f"no exact start: the start takes {self.start} steps of {last}")
         first = self.cuts[self.start]
         later = [local for local in self.locals if local.state > first]
         read = {self.evaluated[call] for local in later for call, _ in local.outputs} | {
@@ -107,8 +111,12 @@ class Steps:
         }
         inner = sorted(state for state in read - set(self.cuts) if state < first)
         if inner:
-            raise ValueError(f"no exact start: the formula uses states inside of its start, {inner}")
+            raise NoExactStart(f"no exact start: the formula uses states inside of its start, {inner}")
         return self._plan(solver, self.cuts[: last + 1], self.start)
+
+    def tail(self, count: int = 4) -> tuple[object, ...]:
+        """Which formulas the last steps run: the end of a run, whatever went before."""
+        return tuple(self._kind(a, b) for a, b in itertools.pairwise(self.cuts[-1 - count :]))
 
     def _kind(self, a: int, b: int) -> tuple[object, ...]:
         """Which formula the step between two states runs."""
@@ -163,7 +171,7 @@ def _place(times: Sequence[float], t: float) -> int:
     for index, time in enumerate(times):
         if abs(time - t) <= 1e-9 * abs(t):
             return index
-    raise ValueError(f"no exact start: no step ends at t = {t:.6g}")
+    raise NoExactStart(f"no exact start: no step ends at t = {t:.6g}")
 
 
 def _monotone(times: Sequence[float]) -> bool:
@@ -174,8 +182,9 @@ def _monotone(times: Sequence[float]) -> bool:
 def steps_of(trace: Trace) -> Steps:
     """The local rows of a trace: each from the base that leaves the fewest outputs.
 
-    Of bases that leave as many, one at another time than the state's own, at a time of the grid, and then the
-    latest is taken.
+    Of bases that leave as many, one at another time than the state's own, then at a time of the grid is
+    taken.  What is then still open is a matter of view (two steps of two stages, or one of four): the latest
+    base where other rows use outputs from before their base, as multistep methods do, else the earliest.
     """
     calls, rows = trace.nfe, trace.rows
     start = np.eye(1, rows.shape[1])[0]
@@ -184,35 +193,55 @@ def steps_of(trace: Trace) -> Steps:
     evaluated = tuple(k + own for k in range(calls))
     times = (trace.grid[0], *trace.times) if own else trace.times
     grid = set(trace.grid)
-    before = [sum(1 for e in evaluated if e < s) for s in range(len(states))]
-    locals_ = []
-    for state in range(1, len(states)):
-        best: tuple[tuple[int, bool, bool, int], Local] | None = None
-        for base in range(state - 1, max(state - 1 - REACH, -1), -1):
-            local = _from(trace, states, state, base, before[base])
-            rank = (len(local.outputs), times[base] == times[state], times[base] not in grid, -base)
-            if best is None or rank < best[0]:
-                best = rank, local
-        assert best is not None
-        locals_.append(best[1])
-    return Steps(trace, times, evaluated, tuple(locals_))
+    found = [_views(trace, states, times, grid, evaluated, state) for state in range(1, len(states))]
+    multistep = any(_looks_back(views[0], evaluated) for views in found if len(views) == 1)
+    return Steps(trace, times, evaluated, tuple(views[-1 if multistep else 0] for views in found))
 
 
-def _from(trace: Trace, states: np.ndarray, state: int, base: int, shared: int) -> Local:
-    """A state written from another.  shared: how many calls the base itself may contain."""
-    row, other = states[state], states[base]
-    largest = float(np.max(np.abs(other)))
-    ratio = row[0] / other[0] if abs(other[0]) > FAINT * largest else _ratio(row, other, shared)
-    rest = row - ratio * other
-    scale = np.abs(row) + np.abs(ratio * other)
+def _looks_back(local: Local, evaluated: Sequence[int]) -> bool:
+    """Whether a row uses outputs from before its base."""
+    return any(evaluated[call] < local.base for call, _ in local.outputs)
+
+
+def _views(
+    trace: Trace,
+    states: np.ndarray,
+    times: Sequence[float],
+    grid: set[float],
+    evaluated: Sequence[int],
+    state: int,
+) -> list[Local]:
+    """A state written from each of the bases that suit it equally well, the earliest first."""
+    bases = np.arange(max(state - REACH, 0), state)
+    row, others = states[state], states[bases]
+    largest = np.max(np.abs(others), axis=1)
+    plain = np.abs(others[:, 0]) > FAINT * largest
+    ratios = np.divide(row[0], others[:, 0], out=np.zeros(len(bases)), where=plain)
+    for index in np.flatnonzero(~plain).tolist():
+        shared = sum(1 for e in evaluated if e < bases[index])
+        ratios[index] = _ratio(row, others[index], shared)
+    moved = ratios[:, None] * others
+    rest = row - moved
     depth = SLACK * trace.unit * (1 + state) ** 0.5
-    error = depth * max(float(np.max(np.abs(row))), abs(ratio) * largest)
-    kept = np.abs(rest) > depth * scale + 0.01 * error
-    kept[0] = False
+    errors = depth * np.maximum(np.max(np.abs(row)), np.abs(ratios) * largest)
+    kept = np.abs(rest) > depth * (np.abs(row) + np.abs(moved)) + 0.01 * errors[:, None]
+    kept[:, 0] = False
     calls = trace.nfe
-    outputs = tuple((int(j) - 1, float(rest[j])) for j in np.flatnonzero(kept) if 0 < j <= calls)
-    noise = tuple((int(j) - 1 - calls, float(rest[j])) for j in np.flatnonzero(kept) if j > calls)
-    return Local(state, base, float(ratio), outputs, noise, error)
+    counts = np.sum(kept[:, 1 : 1 + calls], axis=1)
+    ranks = [
+        (int(count), times[base] == times[state], times[base] not in grid)
+        for count, base in zip(counts, bases.tolist(), strict=True)
+    ]
+    best = min(ranks)
+    views = []
+    for index, base in enumerate(range(max(state - REACH, 0), state)):
+        if ranks[index] == best:
+            used = np.flatnonzero(kept[index])
+            outputs = tuple((int(j) - 1, float(rest[index, j])) for j in used if j <= calls)
+            noise = tuple((int(j) - 1 - calls, float(rest[index, j])) for j in used if j > calls)
+            local = Local(state, base, float(ratios[index]), outputs, noise, float(errors[index]))
+            views.append(local)
+    return views
 
 
 def _ratio(row: np.ndarray, other: np.ndarray, shared: int) -> float:

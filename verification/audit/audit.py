@@ -1,0 +1,351 @@
+"""One verdict on any sampler: its order as run and of its formula, what it is, and what else is to be said.
+
+Whatever is asked for is computed once, and only then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from semilinear.analysis.convergence import Verdict
+from semilinear.integrators.diffusion.prediction import convert
+from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.files import json_number
+from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.run.sampler import sample
+
+from ..studies import flow, gaussian
+from ..studies.flow import Study
+from ..studies.gaussian import StochasticStudy
+from ..studies.ladders import half_octaves
+from ..targets.named import Target
+from ..targets.named import target as named_target
+from ..targets.run import Run
+from ..tracing.compare import Candidate, identify
+from ..tracing.diagnosis import Diagnosis, diagnose, level, reverse
+from ..tracing.local import NoExactStart
+from .checks import CHECKS, Finding, Severity, findings, named
+from .subject import FORMULA, LADDER, SMOOTH, Subject
+
+IDENTIFIED = 14
+"""Steps of the run by which a sampler is identified: short enough for every policy at the end to show."""
+ONLY = (*CHECKS, "orders", "identity", "diagnosis")
+"""What an audit can be asked for."""
+WEAK = half_octaves(8, 128)
+RANK: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent", "higher")
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order as measured.
+
+    observed, low, high: with its 95 % interval, NaN where there is none.  verdict: on the claim, None where
+    nothing is claimed.  reason: why it is inconclusive.  where: which grid and step counts.
+    """
+
+    observed: float
+    low: float
+    high: float
+    verdict: Verdict | None
+    reason: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which listed solver a sampler is, or is nearest to.
+
+    solver, final: the listed name, and how its run ends.  same: whether no coefficient differs.  others:
+    other names of the same run.  difference: the largest of a coefficient, relative.  first_row: the first
+    evaluation that differs, None where none does.  what: differs there.
+    """
+
+    solver: str
+    final: str
+    same: bool
+    others: tuple[str, ...]
+    difference: float
+    first_row: int | None
+    what: str
+
+
+class Audit:
+    """A target under audit; it prints as its table.  Made by `audit`."""
+
+    def __init__(self, target: Target, claimed: float | None, wanted: Iterable[str] = ONLY) -> None:
+        self.target, self.claimed, self.wanted = target, claimed, tuple(wanted)
+        self.subject = Subject(target)
+        self._said: dict[Finding, None] = {}
+
+    # --- orders ---
+
+    @cached_property
+    def as_run(self) -> Order | None:
+        """The order of the method as it is run, the lowest over smooth grids and residues of N; None for a
+        sampler with noise.
+        """
+        with self._noting("order as run"):
+            runs = [self._runs(grid, residue) for grid in SMOOTH for residue in self._residues]
+            if len(self._residues) > 1:
+                orders = "; ".join(f"{o.observed:.2f} ({o.where})" for o in runs if o)
+                self._say("noted", f"the order depends on the number of steps: {orders}")
+            return self._lowest(runs)
+        return None
+
+    @cached_property
+    def not_smooth(self) -> Order | None:
+        """The same on a grid whose steps alternate."""
+        with self._noting("order on alternating steps"):
+            return self._lowest([self._runs("alternating", residue) for residue in self._residues])
+        return None
+
+    @cached_property
+    def formula(self) -> Order | None:
+        """The order of the formula, from exact starting values and before steps that are lowered at the end;
+        None for a sampler with noise, and where the formula cannot be told from its start.
+        """
+        with self._noting("order of the formula"):
+            return self._lowest([self._formula(grid) for grid in SMOOTH])
+        return None
+
+    @cached_property
+    def stochastic(self) -> StochasticStudy | None:
+        """Exact orders on Gaussian data of a sampler with noise: of its reverse SDE, where all steps have the
+        noise of one and every increment its times, else of the marginals alone.
+        """
+        with self._noting("weak"):
+            if self.subject.noisy:
+                return self._stochastic()
+        return None
+
+    def _stochastic(self) -> StochasticStudy:
+        subject, experiment = self.subject, self.subject.gaussian
+        steps = subject.steps(WEAK[0])
+        square, law = level(steps), None
+        if square is not None and all(pair is not None for pair in steps.trace.increments):
+            law = experiment.law(reverse(steps.trace.prediction, square))
+        return gaussian.of_plans(
+            self.target.name,
+            lambda n: subject.steps(n).plan(),
+            WEAK,
+            experiment,
+            law=law,
+            marginal=law is None,
+            on_path=law is not None,
+        )
+
+    @property
+    def weak(self) -> Order | None:
+        """The weak order of a sampler with noise."""
+        study = self.stochastic
+        if study is None:
+            return None
+        what = "marginals" if study.marginal else "the SDE from a point"
+        e, claimed = study.weak, self.claimed
+        verdict = None if claimed is None else study.against(claimed)
+        reason = "" if claimed is None else study.reason(claimed)
+        return Order(e.order, e.low, e.high, verdict, reason, f"{what}, Gaussian data, karras grid")
+
+    @property
+    def strong(self) -> Order | None:
+        """The strong order of a sampler with noise; None where it says no times of its increments."""
+        study = self.stochastic
+        if study is None or study.marginal:
+            return None
+        e = study.strong
+        verdict = None if self.claimed is None else study.strong_verdict(self.claimed)
+        return Order(e.order, e.low, e.high, verdict, "", "on the path, Gaussian data, karras grid")
+
+    @property
+    def _residues(self) -> list[tuple[int, int]]:
+        period, _ = self.subject.residues
+        return [(period, r) for r in range(period)]
+
+    def _runs(self, grid: str, residue: tuple[int, int]) -> Order | None:
+        if self.subject.noisy:
+            return None
+        least = self.subject.residues[1]
+        experiment = self.subject.experiment(grid, [n for n in LADDER if n >= least])
+        sampler = self.target.sampler
+        study = flow.measure(self.target.name, self._judged, sampler, experiment, residue=residue)
+        of = f", N = {residue[1]} mod {residue[0]}" if residue[0] > 1 else ""
+        self._note(study, f"{grid} grid{of}")
+        return self._order(study, f"{grid} grid{of}")
+
+    def _formula(self, grid: str) -> Order | None:
+        subject = self.subject
+        if subject.noisy or not subject.linear:
+            return None
+        experiment = subject.experiment(grid, FORMULA)
+
+        def sampler(run: Any) -> Any:
+            plan = subject.formula(tuple(float(t) for t in run.times))
+            model = convert(run.schedule, run.model, "eps", plan.prediction)
+            return sample(plan, model, [run.exact(t) for t in plan.inputs]).x
+
+        study = flow.measure(
+            self.target.name, self._judged, sampler, experiment, residue=(subject.residues[0], 0)
+        )
+        return self._order(study, f"{grid} grid, exact start")
+
+    @property
+    def _judged(self) -> float:
+        return 1 if self.claimed is None else self.claimed
+
+    def _order(self, study: Study, where: str) -> Order:
+        e = study.estimate
+        verdict = None if self.claimed is None else study.against(self.claimed)
+        reason = "" if self.claimed is None else study.reason(self.claimed)
+        return Order(e.order, e.low, e.high, verdict, reason, where)
+
+    def _lowest(self, found: Iterable[Order | None]) -> Order | None:
+        """The order that speaks most against the claim."""
+        rank = {None: 0} | {v: i for i, v in enumerate(RANK)}
+        return min((o for o in found if o), key=lambda o: (rank[o.verdict], o.observed), default=None)
+
+    def _say(self, verdict: Severity, message: str) -> None:
+        line = f"semilinear audit '{self.target.name}' --only orders"
+        self._said[Finding("orders", verdict, message, line)] = None
+
+    @contextmanager
+    def _noting(self, what: str) -> Iterator[None]:
+        """The audit goes on: what is raised is a finding, and what cannot be had is said."""
+        try:
+            yield
+        except NoExactStart as error:
+            self._say("noted", str(error))
+        except Exception as error:  # whatever it is, it is said
+            self._say("raised", f"{what}: {named(error)}")
+
+    def _note(self, study: Study, where: str) -> None:
+        for f in study.findings:
+            if f.kind != "rounding":
+                bad = f.kind in ("raised", "not finite", "samples", "evaluations")
+                self._say("failed" if bad else "noted", f"{where}: {f}")
+
+    # --- what it is ---
+
+    @cached_property
+    def identified(self) -> Identity | None:
+        """The listed solver that it is, or the nearest; None where it cannot be read off or none is near."""
+        if not self._linear:
+            return None
+        found = identify(self.subject.steps(IDENTIFIED).trace)
+        return _identity(found) if found else None
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis | None:
+        """The moments of its steps' weights; None where it cannot be read off."""
+        if not self._linear:
+            return None
+        try:
+            return diagnose(self.subject.traced)
+        except ValueError:
+            return None
+
+    @cached_property
+    def nfe(self) -> int | None:
+        """Evaluations of a run with 20 steps; None where they depend on the values."""
+        return self.subject.traced(20).nfe if self._linear else None
+
+    @cached_property
+    def _linear(self) -> bool:
+        try:
+            return self.subject.linear
+        except Exception:  # said by the check of that name
+            return False
+
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the checks found, and what orders raised."""
+        _ = self.orders  # what is said of them is a finding
+        found = [f for check in self.wanted if check in CHECKS for f in findings(self.subject, check)]
+        return (*found, *self._said)
+
+    @property
+    def orders(self) -> dict[str, Order | None]:
+        """By the names of the JSON data; none where they are not wanted."""
+        if "orders" not in self.wanted:
+            return dict.fromkeys(("as_run", "formula", "weak", "strong"))
+        return {"as_run": self.as_run, "formula": self.formula, "weak": self.weak, "strong": self.strong}
+
+    @property
+    def holds(self) -> bool:
+        """Whether the claimed order is what runs have, and no check failed."""
+        orders = self.orders
+        run = orders["weak"] if orders["as_run"] is None else orders["as_run"]
+        judged = self.claimed is not None and "orders" in self.wanted
+        order = not judged or (run is not None and run.verdict in ("consistent", "higher"))
+        return order and not any(f.verdict in ("failed", "raised") for f in self.findings)
+
+    def json(self) -> dict[str, Any]:
+        """The audit as JSON data."""
+        orders = {key: None if o is None else _order_json(o) for key, o in self.orders.items()}
+        identified = self.identified if "identity" in self.wanted else None
+        diagnosis = self.diagnosis if "diagnosis" in self.wanted else None
+        return {
+            "target": self.target.name,
+            "package": self.target.package,
+            "version": self.target.version,
+            "claimed": self.claimed,
+            **orders,
+            "identified": None if identified is None else _identity_json(identified),
+            "diagnosis": None if diagnosis is None else str(diagnosis),
+            "nfe": self.nfe,
+            "findings": [asdict(f) for f in self.findings],
+            "holds": self.holds,
+        }
+
+
+def _order_json(order: Order) -> dict[str, Any]:
+    numbers = {key: json_number(getattr(order, key)) for key in ("observed", "low", "high")}
+    return numbers | {"verdict": order.verdict, "reason": order.reason, "where": order.where}
+
+
+def _identity_json(identity: Identity) -> dict[str, Any]:
+    return asdict(identity) | {"difference": json_number(identity.difference)}
+
+
+def _identity(found: list[Candidate]) -> Identity:
+    best = found[0]
+    others = tuple(dict.fromkeys(c.solver for c in found if c.difference.same and c.solver != best.solver))
+    d = best.difference
+    return Identity(best.solver, best.final, d.same, others, d.value, d.first, d.what)
+
+
+def audit(
+    target: str | Target | Callable[[Run], Any],
+    claimed: float | None = None,
+    *,
+    convention: str | None = None,
+    settings: dict[str, Any] | None = None,
+    only: Iterable[str] | None = None,
+) -> Audit:
+    """Audit a sampler.
+
+    target: a text as `targets.named.target` reads it (PACKAGE:NAME, FILE.py:function, a listed solver, a
+    file), a `Target`, or a function of a run.  claimed: the order to judge against; what the source claims
+    where absent.  convention, settings: of a text, as there.  only: which checks to make; all when absent.
+    Nothing is computed before it is asked for.
+    Raises TypeError or ValueError for what is none of these.
+    """
+    if claimed is not None:
+        checks.number("claimed", claimed, above=0)
+    wanted = ONLY if only is None else tuple(only)
+    for name in wanted:
+        checks.one_of("only", name, ONLY)
+    if isinstance(target, str):
+        chosen = named_target(target, settings=settings, convention=convention)
+    elif convention is not None or settings:
+        raise ValueError("convention and settings are for targets by name")
+    elif isinstance(target, Target):
+        chosen = target
+    elif callable(target):
+        chosen = Target(getattr(target, "__name__", "sampler"), target, None, "")
+    else:
+        raise TypeError(f"target must be a text, a Target or a function of a run, got {shown(target)}")
+    return Audit(chosen, chosen.claimed if claimed is None else claimed, wanted)

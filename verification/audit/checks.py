@@ -1,0 +1,234 @@
+"""What a sampler must do besides converging: each check by itself, on one subject.
+
+A check yields findings; none means that it holds.  What a sampler raises is a finding of the check.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from semilinear.integrators.diffusion.grids import karras
+
+from ..problems.named import marginal_samples, problem
+from ..studies.experiment import MAIN_PROBLEM
+from ..targets.run import Run
+from ..tracing.compare import compare
+from ..tracing.linearity import AGREE, apart, batched, reasons, repeats
+from ..tracing.trace import NotLinearError, trace
+from ..tracing.witness import Scene, Witness
+from .subject import Subject
+
+Severity = Literal["failed", "noted", "raised"]
+REFUSALS = (ValueError, TypeError, NotImplementedError)
+"""What a sampler raises where it refuses; anything else is a crash."""
+FEW = range(1, 21)
+"""Step counts at which runs must be finite."""
+LARGEST, SMALLEST = 80.0, 0.002
+"""Noise levels of a whole run, from noise to data."""
+DIGITS = {20: 1e-4, 100: 1e-3}
+"""By number of steps, how far float32 coefficients may be from exact ones, relative: a thousand units and
+more."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something seen.  check: which one saw it.  message: a sentence.  repeat: the line that repeats it."""
+
+    check: str
+    verdict: Severity
+    message: str
+    repeat: str
+
+
+def linear(s: Subject) -> Iterator[tuple[Severity, str]]:
+    """Whether the sampler is linear in its start, the model's outputs and its noise."""
+    try:
+        s.traced(20)
+    except NotLinearError as error:
+        why = "; ".join(reasons(s.target.sampler, s.schedule, s.grid("karras", 20), error))
+        yield "noted", f"not linear, so not read off: {why} ({error})"
+
+
+def noise(s: Subject) -> Iterator[tuple[Severity, str]]:
+    """Draws whose weight is zero."""
+    if s.linear:
+        found = s.traced(20)
+        none = int(np.sum(~np.any(found.rows[:, 1 + found.nfe :], axis=0)))
+        if none:
+            yield "noted", f"{none} of {len(found.increments)} draws of a run with 20 steps have no weight"
+
+
+def batch(s: Subject) -> Iterator[tuple[Severity, str]]:
+    """A sample must not depend on the others of its batch."""
+    away = batched(s.target.sampler, _scene(s))
+    if not away <= AGREE:
+        yield "failed", f"a sample in a batch of 2 and the same alone differ by {away:.1e}, relative"
+
+
+def repeat(s: Subject) -> Iterator[tuple[Severity, str]]:
+    """A second run from the same start and noise must be the first, and so one in another thread."""
+    scene = _scene(s)
+    away = repeats(s.target.sampler, scene)
+    if not away <= AGREE:
+        yield "failed", f"two runs from one start and noise differ by {away:.1e}, relative"
+    found: list[Witness] = []
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            found.append(scene.run(s.target.sampler))
+        except Exception as error:  # it is raised again where it is seen
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if errors:
+        yield "failed", f"in another thread it raises {named(errors[0])}"
+    elif not (away := apart(scene.run(s.target.sampler), found[0])) <= AGREE:
+        yield "failed", f"a run in another thread differs by {away:.1e}, relative"
+
+
+def finite(s: Subject) -> Iterator[tuple[Severity, str]]:
+    """Runs from noise to data with 1 to 20 steps, down to sigma = 0, to sigma_min, and to sigma_min twice."""
+    for name, end in (("0", (0.0,)), ("sigma_min", ()), ("sigma_min twice", (SMALLEST,))):
+        bad: dict[str, list[int]] = {}
+        crashed: dict[str, list[int]] = {}
+        refused: dict[str, list[int]] = {}
+        for n in FEW:
+            times = _whole(s, n, end)
+            try:
+                states = _final(s, times)
+            except REFUSALS as error:
+                refused.setdefault(_kind(error), []).append(n)
+            except Exception as error:  # a crash is what is looked for
+                crashed.setdefault(_kind(error), []).append(n)
+            else:
+                if not np.all(np.isfinite(states)):
+                    bad.setdefault("states are not finite", []).append(n)
+        where = f"from sigma = {LARGEST:g} to {name}"
+        for text, counts in bad.items():
+            yield "failed", f"{text} {where} in {_counts(counts)} steps"
+        for text, counts in crashed.items():
+            yield "raised", f"{text} {where} in {_counts(counts)} steps"
+        for text, counts in refused.items():
+            if len(counts) < len(FEW) or name == "0":
+                yield "noted", f"refuses runs {where} in {_counts(counts)} steps: {text}"
+
+
+def dtype(s: Subject) -> Iterator[tuple[Severity, str]]:
+    """States keep their dtype and shape."""
+    for kind in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        name = str(kind).removeprefix("torch.")
+        try:
+            scene = replace(_scene(s), dtype=kind)
+            given = scene.start()
+            final = _run(s, scene.grid, given, scene.model)
+        except Exception as error:  # whatever it is, it is said
+            yield "raised", f"{name} states raise {named(error)}"
+            continue
+        if final.dtype != kind:
+            yield "noted", f"{name} states become {str(final.dtype).removeprefix('torch.')}"
+        if final.shape != given.shape:
+            yield "failed", f"states of shape {tuple(given.shape)} become {tuple(final.shape)}"
+
+
+def float32(s: Subject) -> Iterator[tuple[Severity, str]]:
+    """Coefficients as the package computes them for float32 states, against exact ones."""
+    if not s.linear:
+        return
+    for n, allowed in DIGITS.items():
+        times = s.grid("karras", n)
+        try:
+            rounded = trace(s.own.sampler, s.schedule, times, dtype=torch.float32)
+        except NotLinearError as error:
+            yield "noted", f"in float32 with {n} steps: {error}"
+            continue
+        difference = compare(rounded, s.traced(n), allowed)
+        if not difference.same:
+            yield (
+                "noted",
+                f"in float32 coefficients are off by up to {difference.value:.1e} with {n} steps, first at "
+                f"evaluation {difference.first}: {difference.what}",
+            )
+
+
+CHECKS: dict[str, Callable[[Subject], Iterator[tuple[Severity, str]]]] = {
+    "linear": linear,
+    "noise": noise,
+    "batch": batch,
+    "repeat": repeat,
+    "finite": finite,
+    "dtype": dtype,
+    "float32": float32,
+}
+
+
+def findings(s: Subject, check: str) -> tuple[Finding, ...]:
+    """What a check finds; an exception is a finding of its own."""
+    line = f"semilinear audit '{s.target.name}' --only {check}"
+    found: list[Finding] = []
+    try:
+        for verdict, message in CHECKS[check](s):
+            found.append(Finding(check, verdict, message, line))
+    except Exception as error:  # the audit goes on
+        found.append(Finding(check, "raised", named(error), line))
+    return tuple(found)
+
+
+def named(error: BaseException) -> str:
+    """An exception with the line that raised it."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = (
+        ""
+        if place is None
+        else f" ({place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno})"
+    )
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:120]}{where}"
+
+
+def _kind(error: Exception) -> str:
+    """An exception without its numbers, by which those of several runs are told to be one."""
+    return re.sub(r"[-+]?\d[\d.e+-]*(, )?(?![^()]*\)$)", "..", named(error))
+
+
+def _scene(s: Subject) -> Scene:
+    return Scene(s.schedule, s.grid("karras", 10), torch.float64)
+
+
+def _whole(s: Subject, n: int, end: tuple[float, ...]) -> tuple[float, ...]:
+    """n + 1 noise levels from noise to data, the last ones `end`."""
+    inner = n - len(end)
+    if inner < 1:
+        return (LARGEST, *end)[: n + 1]
+    return (*(float(t) for t in karras()(s.schedule, LARGEST, SMALLEST, inner)), *end)
+
+
+def _final(s: Subject, times: tuple[float, ...]) -> np.ndarray:
+    chosen = problem(MAIN_PROBLEM)
+    x = torch.from_numpy(marginal_samples(chosen, s.schedule, times[0], 4, 0)).reshape(4, 1, 1, -1)
+    model = chosen.model(s.schedule)
+    final = _run(s, times, x, lambda y, t: model(y.reshape(4, -1), t).reshape(y.shape))
+    return np.asarray(final.double().numpy())
+
+
+def _run(s: Subject, times: tuple[float, ...], x: torch.Tensor, eps: Any) -> torch.Tensor:
+    with torch.no_grad():
+        given = s.own.sampler(Run(s.schedule, times, x, eps))
+    final: torch.Tensor = given[0] if isinstance(given, tuple) else given
+    return final
+
+
+def _counts(counts: list[int]) -> str:
+    if len(counts) > 3 and counts == list(range(counts[0], counts[-1] + 1)):
+        return f"{counts[0]} to {counts[-1]}"
+    return ", ".join(map(str, counts))

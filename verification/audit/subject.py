@@ -1,0 +1,146 @@
+"""A sampler under audit: its traces and runs, each made once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from semilinear.integrators.diffusion.grids import Grid, alternating, karras, uniform_lambda
+from semilinear.integrators.diffusion.schedule import Schedule, edm
+from semilinear.integrators.plans.program import Plan
+
+from ..studies.experiment import Experiment
+from ..studies.gaussian import StochasticExperiment
+from ..studies.ladders import half_octaves
+from ..targets.named import Target, target
+from ..tracing.local import Steps, steps_of, suited
+from ..tracing.trace import NotLinearError, Trace, read, trace
+from ..tracing.witness import Scene
+
+SIGMA_START, SIGMA_END = 2.0, 0.15
+"""The noise levels between which orders are measured, where the state is informative."""
+GRIDS: dict[str, Callable[[], Grid]] = {
+    "lambda": uniform_lambda,
+    "karras": karras,
+    "alternating": lambda: alternating(uniform_lambda()),
+}
+"""Uniform in lambda, smooth and warped, and not smooth: every second step is twice as long."""
+SMOOTH = ("lambda", "karras")
+COUNTS = tuple(range(4, 25))
+"""Step counts at which the ends of runs are compared."""
+PERIODS = (1, 2, 3, 4)
+BEYOND = 8
+"""Steps that runs go on beyond the end, where what a release lowers at the end must not count."""
+LADDER = half_octaves(4, 192)
+FORMULA = half_octaves(4, 128)
+
+
+@dataclass(eq=False)
+class Subject:
+    """What is known of a target, computed when it is asked for.
+
+    Traces are in float64, on the VE schedule (t = sigma) from sigma = 2 to 0.15.
+    """
+
+    target: Target
+    schedule: Schedule = field(default_factory=edm)
+    _traces: dict[tuple[str, int], Trace] = field(default_factory=dict)
+    _formulas: dict[tuple[float, ...], Plan] = field(default_factory=dict)
+
+    @cached_property
+    def own(self) -> Target:
+        """The target in its package's own arithmetic, where it is otherwise made to compute in float64."""
+        if not self.target.package:
+            return self.target
+        try:
+            return target(self.target.name, settings={"exact": False})
+        except ValueError:
+            return self.target
+
+    def grid(self, name: str, n: int) -> tuple[float, ...]:
+        """n + 1 times of a grid of `GRIDS`."""
+        return tuple(float(t) for t in GRIDS[name]()(self.schedule, SIGMA_START, SIGMA_END, n))
+
+    def traced(self, n: int, grid: str = "karras") -> Trace:
+        """The trace of a run with n steps.  Raises what `trace` does, and what the sampler raises."""
+        key = grid, n
+        if key not in self._traces:
+            self._traces[key] = trace(self.target.sampler, self.schedule, self.grid(grid, n))
+        return self._traces[key]
+
+    def steps(self, n: int, grid: str = "karras") -> Steps:
+        """The same, as steps in the prediction that suits it."""
+        return suited(self.traced(n, grid))
+
+    @cached_property
+    def linear(self) -> bool:
+        """Whether the sampler can be read off at all."""
+        try:
+            self.traced(20)
+        except NotLinearError:
+            return False
+        return True
+
+    @cached_property
+    def noisy(self) -> bool:
+        """Whether noise has a weight in it: of what cannot be read off, whether two runs differ."""
+        return self.linear and self.traced(20).noisy
+
+    @cached_property
+    def ends(self) -> dict[int, tuple[object, ...]]:
+        """By number of steps, which formulas the last steps run."""
+        found = {}
+        for n in COUNTS:
+            scene = Scene(self.schedule, self.grid("karras", n), torch.float64)
+            found[n] = steps_of(read(self.target.sampler, scene)[0]).tail()
+        return found
+
+    @cached_property
+    def residues(self) -> tuple[int, int]:
+        """(m, n_0): from n_0 steps on, runs end alike where their numbers of steps differ by m.
+
+        (1, 1) where nothing is known, or where runs end in yet another way.
+        """
+        if not self.linear:
+            return 1, 1
+        for period in PERIODS:
+            for least in COUNTS[: len(COUNTS) // 2 + 1]:
+                later = [n for n in COUNTS if n >= least and n + period in self.ends]
+                if all(self.ends[n] == self.ends[n + period] for n in later):
+                    return period, least
+        return 1, 1
+
+    def experiment(self, grid: str, ladder: Sequence[int] = LADDER, **options: Any) -> Experiment:
+        """The main problem on a grid."""
+        lams = [float(-math.log(s)) for s in (SIGMA_START, SIGMA_END)]
+        return Experiment(
+            schedule=self.schedule,
+            grid=GRIDS[grid](),
+            lam_start=lams[0],
+            lam_end=lams[1],
+            ladder=tuple(ladder),
+            **options,
+        )
+
+    @cached_property
+    def gaussian(self) -> StochasticExperiment:
+        """Gaussian data on the smooth and warped grid."""
+        lams = [float(-math.log(s)) for s in (SIGMA_START, SIGMA_END)]
+        return StochasticExperiment(schedule=self.schedule, grid=karras(), lam_start=lams[0], lam_end=lams[1])
+
+    def formula(self, times: tuple[float, ...]) -> Plan:
+        """The formula between times from exact values, as a plan: read off on times that go on beyond.
+
+        Raises ValueError where it has no exact start.
+        """
+        if times not in self._formulas:
+            ratio = times[-1] / times[-2]
+            beyond = [times[-1] * ratio**k for k in range(1, BEYOND + 1)]
+            scene = Scene(self.schedule, (*times, *beyond), torch.float64)
+            found = read(self.target.sampler, scene)[0].predicting(self.steps(20).trace.prediction)
+            self._formulas[times] = steps_of(found).formula(self.target.name, until=times[-1])
+        return self._formulas[times]
