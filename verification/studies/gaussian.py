@@ -19,14 +19,14 @@ principal axes, one on independent components, whose covariances stay 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from semilinear.analysis.convergence import OrderEstimate, Verdict, extrapolate_order
 from semilinear.integrators.diffusion.grids import Grid, uniform_t
-from semilinear.integrators.diffusion.prediction import Model
+from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.forms.form import FormOf
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.plans.program import Plan, Row
@@ -216,9 +216,9 @@ class StochasticExperiment(Setup):
         """The exact law of a form's SDE."""
         return LinearLaw(form(self.schedule), self.data, *self.times)
 
-    def exact(self, law: LinearLaw, marginal: bool) -> Exact:
+    def exact(self, law: LinearLaw | None, marginal: bool) -> Exact:
         """What runs must give: the moments of a law, or the marginals from the exact one at the start."""
-        if marginal:
+        if marginal or law is None:
             start, end = (self.data.marginal(self.schedule, t) for t in self.times)
             return Exact(start, end, 0.0)
         point = self.xp.number(self.data.start)
@@ -290,23 +290,56 @@ def study(
     form = solver.sde if form is None else form
     marginal, on_path = solver.noising is not None and form is None, solver.noising is None
     law = e.law(solver.form if form is None else form)
+    found = of_plans(
+        solver.name,
+        lambda n: e.plan(solver, n, final),
+        settled(e.ladder, solver, final),
+        e,
+        law=law,
+        marginal=marginal,
+        on_path=on_path,
+        progress=progress,
+    )
+    return replace(found, claimed=solver.claimed)
+
+
+def of_plans(
+    name: str,
+    planned: Callable[[int], Plan],
+    ladder: Sequence[int],
+    experiment: StochasticExperiment,
+    *,
+    law: LinearLaw | None = None,
+    marginal: bool = False,
+    on_path: bool = False,
+    progress: Progress | None = None,
+) -> StochasticStudy:
+    """The orders of plans with n steps between the experiment's times, wherever they are from.
+
+    law: that the runs approximate; not needed for marginals.  marginal: compare those from the exact one at
+    the start, instead of moments from a point.  on_path: whether increments are those of the law's path.
+    Raises ValueError where there is nothing to compare with.
+    """
+    e = experiment
+    if law is None and (on_path or not marginal):
+        raise ValueError("law must be given, unless marginals are compared and no paths")
     exact = e.exact(law, marginal)
     start = exact.start[0]
     errors: list[dict[str, np.ndarray]] = []
     floors: list[float] = []
     nfe: list[int] = []
-    ladder = settled(e.ladder, solver, final)
     for n in counted(ladder, progress):
-        plan = e.plan(solver, n, final)
-        response = respond(plan, e.model, start)
-        apart = strong_error(law, plan, response) if on_path else np.full(len(start), np.inf)
-        errors.append(exact.errors(response) | {"strong": apart})
+        plan = planned(n)
+        model = convert(e.schedule, e.model, "eps", plan.prediction)
+        response = respond(plan, model, start)
+        away = np.full(len(start), np.inf)
+        strong = away if law is None or not on_path else strong_error(law, plan, response)
+        errors.append(exact.errors(response) | {"strong": strong})
         floors.append(e.floor(n, exact))
         nfe.append(plan.nfe)
     found, none = estimates(ladder, errors, floors, known_floors=True)
-    mean, variance, strong = (found[kind] for kind in ("mean", "variance", "strong"))
-    bound, calls = exact.bound, tuple(nfe)
-    return StochasticStudy(solver.name, mean, variance, strong, none, bound, calls, marginal, solver.claimed)
+    mean, variance, strong_order = (found[kind] for kind in ("mean", "variance", "strong"))
+    return StochasticStudy(name, mean, variance, strong_order, none, exact.bound, tuple(nfe), marginal)
 
 
 def estimates(

@@ -24,7 +24,7 @@ def estimate_json(e: OrderEstimate) -> dict[str, float | None]:
 def _points(e: OrderEstimate, nfe: Sequence[int]) -> list[dict[str, Any]]:
     return [
         {"N": p.n, "NFE": calls, "error": json_number(p.error), "floor": p.floor, "usable": p.usable}
-        for p, calls in zip(e.points, nfe, strict=True)
+        for p, calls in zip(e.points, nfe if e.points else (), strict=True)
     ]
 
 

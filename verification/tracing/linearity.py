@@ -58,7 +58,7 @@ def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearEr
     """
     scene = Scene(schedule, tuple(float(t) for t in times), torch.float64)
     if not repeats(sampler, scene) <= AGREE:
-        return ("two runs from one start and noise differ: it keeps something between runs, or draws elsewhere",)
+        return ("two runs from one start differ: it keeps something between runs, or draws elsewhere",)
     found = []
     if error.kind == "evaluations":
         found.append("the steps follow the values: step-size control")
