@@ -132,7 +132,7 @@ def test_a_level_outside_of_the_schedule_is_refused() -> None:
 
 
 def test_float32_is_float64_while_it_lasts() -> None:
-    module = sys.modules[__name__]
+    module = (sys.modules[__name__],)
     before = torch.get_default_dtype()
 
     def look() -> tuple[Any, Any, Any]:

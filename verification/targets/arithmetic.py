@@ -8,7 +8,8 @@ float64; outside they are what they were.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -29,27 +30,28 @@ class Proxy:
 
 
 @contextmanager
-def replaced(module: ModuleType | None, names: Mapping[str, Any]) -> Iterator[None]:
-    """Names of a module stand for other things while this lasts; only those that it has."""
-    if module is None:
-        yield
-        return
-    before = {name: vars(module)[name] for name in names if name in vars(module)}
-    vars(module).update({name: names[name] for name in before})
+def replaced(modules: Iterable[ModuleType], names: Mapping[str, Any]) -> Iterator[None]:
+    """Names of modules stand for other things while this lasts; in each only those that it has."""
+    before = []
     try:
+        for module in modules:
+            own = {name: vars(module)[name] for name in names if name in vars(module)}
+            before.append((module, own))
+            vars(module).update({name: names[name] for name in own})
         yield
     finally:
-        vars(module).update(before)
+        for module, own in reversed(before):
+            vars(module).update(own)
 
 
 @contextmanager
 def widened(
-    module: ModuleType | None, exact: bool = True, numpy: Mapping[str, Any] | None = None
+    modules: Iterable[ModuleType], exact: bool = True, numpy: Mapping[str, Any] | None = None
 ) -> Iterator[None]:
-    """Float64 for float32 in a module, and for new tensors everywhere, while this lasts.
+    """Float64 for float32 in modules, and for new tensors everywhere, while this lasts.
 
-    exact: False leaves the arithmetic as it is.  numpy: functions of numpy that are replaced in the module in
-    any case.
+    exact: False leaves the arithmetic as it is.  numpy: functions of numpy that are replaced in the modules
+    in any case.
     """
     wide = {"float32": torch.float64} if exact else {}
     names = {
@@ -57,10 +59,17 @@ def widened(
         "np": Proxy(np, dict.fromkeys(wide, np.float64) | dict(numpy or {})),
     }
     default = torch.get_default_dtype()
-    if exact:
-        torch.set_default_dtype(torch.float64)
     try:
-        with replaced(module, names):
+        if exact:
+            torch.set_default_dtype(torch.float64)
+        with replaced(modules, names):
             yield
     finally:
         torch.set_default_dtype(default)
+
+
+def modules_of(*things: Any) -> tuple[ModuleType, ...]:
+    """Where functions and classes, and what these derive from, are written."""
+    parents = [c for thing in things for c in (thing.__mro__ if isinstance(thing, type) else (thing,))]
+    found = dict.fromkeys(parent.__module__ for parent in parents)
+    return tuple(sys.modules[name] for name in found if name in sys.modules and name != "builtins")

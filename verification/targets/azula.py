@@ -6,7 +6,6 @@ Its samplers step uniformly in t; here they are given the run's times.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from semilinear.integrators.numerics.constructors import refuse_unknown
 
-from .arithmetic import Proxy, replaced
+from .arithmetic import Proxy, modules_of, replaced
 from .run import Run, Sampler
 
 GIVEN = ("self", "denoiser", "start", "stop", "steps", "silent", "dtype", "device", "kwargs")
@@ -45,7 +44,7 @@ def _step(made: Any, run: Run) -> Any:
     def step(self: Any, x: Any, t: Any, s: Any, **kwargs: Any) -> Any:
         drawn = {"randn_like": lambda like: run.increment(float(t), float(s), like)}
         names = {} if hasattr(self, "corrections") else {"torch": Proxy(torch, drawn)}
-        with replaced(sys.modules.get(made.__module__), names):
+        with replaced(modules_of(made), names):
             return made.step(self, x, t, s, **kwargs)
 
     return step

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from semilinear.integrators.numerics.constructors import refuse_unknown
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.names import nearest
 
-from .arithmetic import replaced, widened
+from .arithmetic import modules_of, replaced, widened
 from .frames import Frame, Name
 from .run import Run, Sampler
 
@@ -422,7 +421,7 @@ class _Drive:
         self, run: Run, made: Any, convention: Convention, config: Settings, in_step: Settings, exact: bool
     ) -> None:
         self.run, self.made, self.convention, self.exact = run, made, convention, exact
-        self.in_step = in_step
+        self.in_step, self.modules = in_step, modules_of(made)
         flow = bool(config.get("use_flow_sigmas"))
         frame: Name = "flow" if flow else convention.frame
         self.frame = Frame(run, frame)
@@ -453,10 +452,9 @@ class _Drive:
 
         span: of the increment that its noise is.  levels: np.interp finds the grid's in its table.
         """
-        module = sys.modules.get(self.made.__module__)
         numpy = {"interp": lambda *_: np.array([r for r in self.grid if r > 0])} if levels else {}
         noise = {} if span is None else {"randn_tensor": self._increment(span)}
-        with widened(module, self.exact, numpy), replaced(module, noise):
+        with widened(self.modules, self.exact, numpy), replaced(self.modules, noise):
             yield
 
     def _increment(self, span: tuple[float, float]) -> Callable[..., Any]:
@@ -493,6 +491,7 @@ class _Drive:
             told = timestep.expand(len(y)) if self.convention.times_per_sample else timestep
             with self._alone():
                 given = s.scale_model_input(y, told) if hasattr(s, "scale_model_input") else y
+            # rho is the state's own level; a network would be told `timestep`, rounded as the scheduler does.
             output = self.convention.ask(s, self.inputs, given, rho, prediction)
             with self._alone(None if self.convention.renoises else span):
                 y, *more = step(output, timestep=told, sample=y, return_dict=False, **memory, **self.in_step)

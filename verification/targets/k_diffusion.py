@@ -9,7 +9,6 @@ are of the same convention; they find the noise levels at `model.inner_model.mod
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from semilinear.integrators.numerics.constructors import refuse_unknown
 
-from .arithmetic import widened
+from .arithmetic import modules_of, widened
 from .frames import Frame
 from .loading import alone
 from .run import Run, Sampler
@@ -74,7 +73,7 @@ def sampler(
             "noise_sampler": lambda sigma, sigma_next: frame.increment(sigma, sigma_next, run.x),
         }
         given = {key: value for key, value in offered.items() if key in taken}
-        with widened(sys.modules.get(function.__module__), exact):
+        with widened(modules_of(function), exact):
             final = function(Denoiser(frame), frame.enter(), **given, **settings)
         return frame.leave(final)
 

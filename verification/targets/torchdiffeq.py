@@ -44,7 +44,7 @@ def sampler(
         taus = torch.tensor(
             [there(r) for r in frame.levels.grid], dtype=torch.float64 if exact else run.x.dtype
         )
-        with widened(None, exact):
+        with widened((), exact):
             states = odeint(
                 lambda tau, y: slope(y, back(tau)), frame.enter(), taus, method=method, **dict(settings or {})
             )
