@@ -293,7 +293,7 @@ def test_a_formula_ends_before_steps_that_a_release_lowers() -> None:
         suited(listed("dpm-solver++-3m-corrected", times=times, final=f)) for f in ("lower", "full")
     )
     assert files.difference(lowered.formula(until=TIMES[-1]), full.formula(until=TIMES[-1])).value < 1e-10
-    with pytest.raises(ValueError, match="no step ends at t = 0.14"):
+    with pytest.raises(ValueError, match=r"no step ends at t = 0\.14"):
         full.formula(until=0.14)
 
 
