@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: verify test check bench reports inverse-problems clean
+.PHONY: verify test check bench audit reports inverse-problems clean
 
 verify: $(INSTALLED)
 	$(BIN)/semilinear verify
@@ -22,6 +22,16 @@ bench: $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt --group bench
 	$(BIN)/pip install -q --no-deps k-diffusion==0.1.1.post1
 	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts= --throughput reports
+
+# The samplers of the field as installed from PyPI: without dependencies, of which their sampling files need few.
+audit: $(INSTALLED)
+	$(BIN)/pip install -q -c constraints.txt --group bench einops
+	$(BIN)/pip install -q --no-deps k-diffusion==0.1.1.post1 azula==0.11.1 deepinv==0.5.0 smalldiffusion==0.5.0 \
+	  flow_matching==1.0.10
+	$(BIN)/semilinear audit 'diffusers:*' 'k_diffusion:*' 'azula:*' 'deepinv:*' 'smalldiffusion:*' \
+	  torchdiffeq:euler torchdiffeq:midpoint torchdiffeq:heun2 torchdiffeq:heun3 torchdiffeq:rk4 \
+	  torchdiffeq:explicit_adams flow_matching:euler flow_matching:midpoint flow_matching:heun2 \
+	  flow_matching:heun3 flow_matching:rk4 --workers 2 --out reports || test $$? = 1
 
 # The committed reports and the README's table, from a full run.
 reports: $(INSTALLED)

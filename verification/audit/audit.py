@@ -86,7 +86,7 @@ class Audit:
     @cached_property
     def as_run(self) -> Order | None:
         """The order of the method as it is run, the lowest over smooth grids and residues of N; None for a
-        sampler with noise.
+        sampler with noise, or one whose steps follow a tolerance.
         """
         with self._noting("order as run"):
             runs = [self._runs(grid, residue) for grid in SMOOTH for residue in self._residues]
@@ -166,7 +166,8 @@ class Audit:
         return [(period, r) for r in range(period)]
 
     def _runs(self, grid: str, residue: tuple[int, int]) -> Order | None:
-        if self.subject.noisy:
+        bent = self.subject.bent
+        if self.subject.noisy or (bent is not None and bent.kind == "evaluations"):
             return None
         least = self.subject.residues[1]
         experiment = self.subject.experiment(grid, [n for n in LADDER if n >= least])
@@ -207,9 +208,9 @@ class Audit:
         rank = {None: 0} | {v: i for i, v in enumerate(RANK)}
         return min((o for o in found if o), key=lambda o: (rank[o.verdict], o.observed), default=None)
 
-    def _say(self, verdict: Severity, message: str) -> None:
-        line = f"semilinear audit '{self.target.name}' --only orders"
-        self._said[Finding("orders", verdict, message, line)] = None
+    def _say(self, verdict: Severity, message: str, check: str = "orders") -> None:
+        line = f"semilinear audit '{self.target.name}' --only {check}"
+        self._said[Finding(check, verdict, message, line)] = None
 
     @contextmanager
     def _noting(self, what: str) -> Iterator[None]:
@@ -239,12 +240,13 @@ class Audit:
 
     @cached_property
     def diagnosis(self) -> Diagnosis | None:
-        """The moments of its steps' weights; None where it cannot be read off."""
+        """The moments of its steps' weights; None where it cannot be read off, or no form explains it."""
         if not self._linear:
             return None
         try:
             return diagnose(self.subject.traced)
-        except ValueError:
+        except ValueError as error:
+            self._say("noted", f"no diagnosis: {error}", "diagnosis")
             return None
 
     @cached_property
@@ -262,7 +264,7 @@ class Audit:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What the checks found, and what orders raised."""
-        _ = self.orders  # what is said of them is a finding
+        _ = self.orders, "diagnosis" in self.wanted and self.diagnosis  # what is said of them is a finding
         found = [f for check in self.wanted if check in CHECKS for f in findings(self.subject, check)]
         return (*found, *self._said)
 
@@ -270,8 +272,14 @@ class Audit:
     def orders(self) -> dict[str, Order | None]:
         """By the names of the JSON data; none where they are not wanted."""
         if "orders" not in self.wanted:
-            return dict.fromkeys(("as_run", "formula", "weak", "strong"))
-        return {"as_run": self.as_run, "formula": self.formula, "weak": self.weak, "strong": self.strong}
+            return dict.fromkeys(("as_run", "not_smooth", "formula", "weak", "strong"))
+        return {
+            "as_run": self.as_run,
+            "not_smooth": self.not_smooth,
+            "formula": self.formula,
+            "weak": self.weak,
+            "strong": self.strong,
+        }
 
     @property
     def holds(self) -> bool:
@@ -311,7 +319,7 @@ def _identity_json(identity: Identity) -> dict[str, Any]:
 
 
 def _identity(found: list[Candidate]) -> Identity:
-    best = found[0]
+    best = found[0]  # the others are farther
     others = tuple(dict.fromkeys(c.solver for c in found if c.difference.same and c.solver != best.solver))
     d = best.difference
     return Identity(best.solver, best.final, d.same, others, d.value, d.first, d.what)

@@ -36,6 +36,11 @@ DIGITS = {20: 1e-4, 100: 1e-3}
 more."""
 
 
+LONGEST = 120
+"""Of what an exception says."""
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d.]*(e[-+]?\d+)?(, )?")
+
+
 @dataclass(frozen=True)
 class Finding:
     """Something seen.  check: which one saw it.  message: a sentence.  repeat: the line that repeats it."""
@@ -48,11 +53,9 @@ class Finding:
 
 def linear(s: Subject) -> Iterator[tuple[Severity, str]]:
     """Whether the sampler is linear in its start, the model's outputs and its noise."""
-    try:
-        s.traced(20)
-    except NotLinearError as error:
-        why = "; ".join(reasons(s.target.sampler, s.schedule, s.grid("karras", 20), error))
-        yield "noted", f"not linear, so not read off: {why} ({error})"
+    if s.bent is not None:
+        why = "; ".join(reasons(s.target.sampler, s.schedule, s.grid("karras", 20), s.bent))
+        yield "noted", f"not linear, so not read off: {why} ({s.bent})"
 
 
 def noise(s: Subject) -> Iterator[tuple[Severity, str]]:
@@ -68,7 +71,8 @@ def batch(s: Subject) -> Iterator[tuple[Severity, str]]:
     """A sample must not depend on the others of its batch."""
     away = batched(s.target.sampler, _scene(s))
     if not away <= AGREE:
-        yield "failed", f"a sample in a batch of 2 and the same alone differ by {away:.1e}, relative"
+        how = f"differ by {away:.1e}, relative" if np.isfinite(away) else "are evaluated at other times"
+        yield "failed", f"a sample in a batch of 2 and the same alone {how}"
 
 
 def repeat(s: Subject) -> Iterator[tuple[Severity, str]]:
@@ -118,7 +122,7 @@ def finite(s: Subject) -> Iterator[tuple[Severity, str]]:
         for text, counts in crashed.items():
             yield "raised", f"{text} {where} in {_counts(counts)} steps"
         for text, counts in refused.items():
-            if len(counts) < len(FEW) or name == "0":
+            if name != "sigma_min twice":  # a level that repeats may be refused
                 yield "noted", f"refuses runs {where} in {_counts(counts)} steps: {text}"
 
 
@@ -187,18 +191,15 @@ def named(error: BaseException) -> str:
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
-    where = (
-        ""
-        if place is None
-        else f" ({place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno})"
-    )
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:120]}{where}"
+    code = None if place is None else place.tb_frame.f_code.co_filename.rpartition("/")[2]
+    where = "" if place is None else f" ({code}:{place.tb_lineno})"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}{where}"
 
 
 def _kind(error: Exception) -> str:
     """An exception without its numbers, by which those of several runs are told to be one."""
-    return re.sub(r"[-+]?\d[\d.e+-]*(, )?(?![^()]*\)$)", "..", named(error))
+    text = NUMBER.sub("..", " ".join(str(error).split()))[:LONGEST].rstrip("., ")
+    return named(type(error)(text).with_traceback(error.__traceback__))
 
 
 def _scene(s: Subject) -> Scene:

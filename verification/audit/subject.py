@@ -77,13 +77,18 @@ class Subject:
         return suited(self.traced(n, grid))
 
     @cached_property
-    def linear(self) -> bool:
-        """Whether the sampler can be read off at all."""
+    def bent(self) -> NotLinearError | None:
+        """Why the sampler cannot be read off; None where it can."""
         try:
             self.traced(20)
-        except NotLinearError:
-            return False
-        return True
+        except NotLinearError as error:
+            return error
+        return None
+
+    @property
+    def linear(self) -> bool:
+        """Whether the sampler can be read off at all."""
+        return self.bent is None
 
     @cached_property
     def noisy(self) -> bool:

@@ -1,4 +1,5 @@
-"""The command line: `semilinear list | derive | order | prove | replay | stability | verify | completion`.
+"""The command line: `semilinear audit | completion | derive | list | order | prove | replay | same |
+stability | verify`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
 takes --json.
@@ -18,11 +19,13 @@ from typing import Any, NoReturn
 
 from semilinear.integrators.numerics.names import UnknownTableau
 
+from . import audit as audit_command
 from . import completion as completion_command
 from . import derive as derive_command
 from . import listing as listing_command
 from . import order as order_command
 from . import prove as prove_command
+from . import same as same_command
 from . import stability as stability_command
 from . import verify as verify_command
 from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, print_json
@@ -82,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (
         listing_command.add(commands),
+        audit_command.add(commands),
+        same_command.add(commands),
         derive_command.add(commands),
         order_command.add(commands),
         prove_command.add(commands),

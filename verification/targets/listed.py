@@ -156,6 +156,7 @@ USUAL: dict[str, tuple[Settings, ...]] = {
     ),
     "diffusers:DPMSolverSinglestepScheduler": (
         *_orders(1, 2, 3),
+        *_orders(2, 3, lower_order_final=True),  # as runs that end at sigma = 0 have it, the default
         *_orders(2, 3, **_HEUN_TYPE),
         *_orders(2, use_flow_sigmas=True),
         *_orders(1, 2, 3, algorithm_type=_NOISE),

@@ -204,14 +204,15 @@ def _settings(text: str) -> tuple[str, dict[str, Any]]:
     """NAME and the values of NAME:KEY=VALUE,.. ."""
     name, colon, listed = text.partition(":")
     found = pairs("a setting", listed.split(",")) if colon else {}
-    return name, {key: _value(value) for key, value in found.items()}
+    return name, {key: value(given) for key, given in found.items()}
 
 
-def _value(text: str) -> Any:
-    value = value_of(text)
-    if isinstance(value, Rational):
-        return float(value)
-    return None if value == "none" else value
+def value(text: str) -> Any:
+    """A setting's value: a number, true, false, none, or a word."""
+    found = value_of(text)
+    if isinstance(found, Rational):
+        return float(found)
+    return None if found == "none" else found
 
 
 def _written(name: str, settings: Settings) -> str:

@@ -7,6 +7,7 @@ is its own affair).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -157,4 +158,10 @@ def identify(trace: Trace, names: Sequence[str] | None = None) -> list[Candidate
     found = [Candidate(name, final, compare(trace, other)) for name, final, other in candidates(trace, names)]
     same = [c for c in found if c.difference.same]
     others = [c for c in found if not c.difference.same]
-    return [*same, *sorted(others, key=lambda c: (-(c.difference.first or 0), c.difference.value))]
+    return [*same, *sorted(others, key=_distance)]
+
+
+def _distance(candidate: Candidate) -> tuple[bool, int, float]:
+    """Farthest are those of other evaluations, then by the first row that differs, then by how much."""
+    d = candidate.difference
+    return math.isinf(d.value), -(d.first or 0), d.value

@@ -45,6 +45,7 @@ REVERSE = {"x0": sde_data, "eps": sde_noise}
 CLOSE = 0.02
 """Quotients of two step counts that differ by less tend to what they are."""
 MOMENTS = 8
+"""Outputs of a row, at most: wider ones are of a prediction or a variable that no form here has."""
 
 State = Literal["right", "right in the limit", "wrong", "not resolved"]
 
@@ -197,21 +198,21 @@ class Formula:
 
     @property
     def right(self) -> int:
-        """How many moments are right or right in the limit, from the first on."""
-        states = [m.state in ("right", "right in the limit") for m in self.moments]
-        return next((k for k, good in enumerate(states) if not good), len(states))
+        """How many moments are right to rounding, from the first on."""
+        return next((k for k, m in enumerate(self.moments) if m.state != "right"), len(self.moments))
 
     def __str__(self) -> str:
-        good = self.right
-        parts = [f"moments {_listed(range(good))} right"] if good else []
-        for k, moment in enumerate(self.moments[good:], good):
-            if moment.state == "wrong":
-                parts.append(f"moment {k} {moment.limit:.4g} of what it must be")
-            elif moment.state == "not resolved":
-                parts.append(f"moment {k} not resolved")
-            else:
-                parts.append(f"moment {k} {moment.state}")
+        parts = []
+        for said, numbered in itertools.groupby(enumerate(self.moments), lambda pair: _said(pair[1])):
+            numbers = [k for k, _ in numbered]
+            parts.append(f"moment{'s' if len(numbers) > 1 else ''} {_listed(numbers)} {said}")
         return ", ".join(parts)
+
+
+def _said(moment: Moment) -> str:
+    if moment.state == "wrong":
+        return f"{moment.limit:.4g} of what it must be"
+    return "right in the limit only" if moment.state == "right in the limit" else moment.state
 
 
 def _listed(numbers: Sequence[int]) -> str:
@@ -249,6 +250,11 @@ def diagnose(traced: Callable[[int], Trace], counts: tuple[int, int, int] = (20,
     prediction = finest.trace.prediction
     if prediction not in FORMS:
         raise ValueError(f"prediction must be one of {', '.join(FORMS)} to be explained, got {prediction}")
+    widest = max(len(local.outputs) for local in finest.locals)
+    if widest > MOMENTS:
+        raise ValueError(
+            f"rows take up to {widest} outputs in {prediction} prediction: no form here explains them"
+        )
     every = [*(steps_of(t.predicting(prediction)) for t in traces[:-1]), finest]
     stochastic = any(local.noise for local in finest.locals)
     forms: tuple[FormOf | None, ...] = (None, *FORMS[prediction]) if stochastic else FORMS[prediction]

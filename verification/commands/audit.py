@@ -1,0 +1,192 @@
+"""`semilinear audit`: any sampler's order as run and of its formula, what it is, and what else is to be said.
+
+JSON: audits, a list of {target, package, version, claimed, as_run, not_smooth, formula, weak, strong,
+identified, diagnosis, nfe, findings, holds}; orders (not_smooth: as run on steps that alternate) are null or
+{observed, low, high, verdict, reason, where}, identified is null or {solver, final, same, others, difference,
+first_row, what}, findings are {check, verdict, message, repeat}; failed, how many do not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from .terminal import FAILED, OK, UsageError, console, positive, print_json, progress_bar, writable_folder
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser."""
+    audit: argparse.ArgumentParser = commands.add_parser(
+        "audit",
+        help="any sampler, of a package or your own: order, formula, identity, findings",
+        description="Reads a sampler off as a plan where it is linear, and judges it.  Exit code 1 if a "
+        "claimed order does not hold, or a check fails.",
+    )
+    audit.add_argument(
+        "targets",
+        nargs="+",
+        metavar="TARGET",
+        help="PACKAGE:NAME[:KEY=VALUE,..] (diffusers, k_diffusion, azula, deepinv, smalldiffusion, "
+        "torchdiffeq, flow_matching), 'PACKAGE:*', FILE.py:function, process:COMMAND, a listed solver, or a "
+        "file of a tableau or a plan",
+    )
+    audit.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="settings of the sampler",
+    )
+    audit.add_argument(
+        "--as",
+        dest="convention",
+        metavar="CONVENTION",
+        help="of a file's function: k-diffusion, plain, run, ..",
+    )
+    audit.add_argument("--claimed", type=positive, metavar="P", help="the order to judge against")
+    audit.add_argument(
+        "--only",
+        nargs="+",
+        metavar="CHECK",
+        help="orders, identity, diagnosis, linear, noise, batch, repeat, finite, dtype, float32",
+    )
+    audit.add_argument("--save", type=Path, metavar="FILE", help="the run with 20 steps as a plan file")
+    audit.add_argument("--out", type=Path, metavar="DIR", help="write audit.json and audit.md there")
+    audit.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s)")
+    audit.set_defaults(run=run)
+    return audit
+
+
+def run(options: argparse.Namespace) -> int:
+    """Audit, print, save."""
+    names = _names(options)
+    if options.save is not None:
+        if len(names) > 1:
+            raise UsageError(f"--save is for one target, got {len(names)}")
+        writable_folder(options.save.parent, "--save")
+    if options.out is not None:
+        writable_folder(options.out, "--out")
+    found = []
+    with progress_bar("audit") as progress:
+        for row in _rows(names, options):
+            found.append(row)
+            progress(len(found), len(names))
+            if not options.json:
+                _print(row)
+    if options.save is not None:
+        _save(names[0], options)
+    if options.out is not None:
+        _write(found, options.out)
+    failed = sum(not row["holds"] for row in found)
+    if options.json:
+        print_json({"audits": found, "failed": failed})
+    elif len(found) > 1:
+        print(f"{len(found) - failed} of {len(found)} hold")
+    return FAILED if failed else OK
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    """The targets by name, `*` written out; each is made once, so that what is none is refused at once."""
+    from ..audit.audit import audit
+    from ..targets.named import targets
+
+    names = []
+    try:
+        for text in options.targets:
+            if text.endswith(":*"):
+                names += [target.name for target in targets(text)]
+            else:
+                audit(text, options.claimed, only=options.only, **_how(options))
+                names.append(text)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error.name} is not installed: {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:  # what the text stands for is no argument
+        raise UsageError(str(error)) from error
+    return names
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    from semilinear.analysis.text.named_parts import pairs
+
+    from ..targets.named import value
+
+    given = {key: value(text) for key, text in pairs("--set", options.settings).items()}
+    return {"convention": options.convention, "settings": given}
+
+
+def _rows(names: list[str], options: argparse.Namespace) -> Iterable[dict[str, Any]]:
+    from ..audit.field import rows
+
+    return rows(names, options.claimed, only=options.only, workers=options.workers, **_how(options))
+
+
+def _save(name: str, options: argparse.Namespace) -> None:
+    from semilinear.integrators.plans import files
+
+    from ..audit.audit import audit
+
+    files.save(audit(name, **_how(options)).subject.steps(20).plan(name), options.save)
+
+
+def _write(found: list[dict[str, Any]], folder: Path) -> None:
+    from semilinear.integrators.numerics.files import write_atomically
+
+    from ..reporting.audit import markdown
+
+    data = {"audits": found}
+    write_atomically(folder / "audit.json", json.dumps(data, indent=1, allow_nan=False) + "\n")
+    write_atomically(folder / "audit.md", markdown(data))
+
+
+def _print(row: dict[str, Any]) -> None:
+    screen = console()
+    version = f" ({row['package']} {row['version']})" if row["package"] else ""
+    screen.print(f"[bold]{escape(row['target'])}[/bold]{escape(version)}")
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
+    for name, text in _lines(row):
+        table.add_row(name, escape(text))
+    screen.print(table)
+
+
+def _lines(row: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    yield "claimed", "nothing" if row["claimed"] is None else f"{row['claimed']:g}"
+    for key in ("as_run", "not_smooth", "formula", "weak", "strong"):
+        if row[key] is not None:
+            yield key.replace("_", " "), _order(row[key])
+    if row["identified"] is not None:
+        yield "identified", _identity(row["identified"])
+    if row["diagnosis"] is not None:
+        yield "diagnosis", row["diagnosis"]
+    if row["nfe"] is not None:
+        yield "evaluations", f"{row['nfe']} in 20 steps"
+    for finding in row["findings"]:
+        yield finding["verdict"], f"{finding['message']}\n  {finding['repeat']}"
+
+
+def _order(order: dict[str, Any]) -> str:
+    if order["observed"] is None or order["low"] is None:
+        text = f"no order ({order['where']})"
+    else:
+        text = f"{order['observed']:.3f} [{order['low']:.3f}, {order['high']:.3f}] ({order['where']})"
+    verdict = f": {order['verdict']}" if order["verdict"] else ""
+    reason = f" ({order['reason']})" if order["reason"] else ""
+    return text + verdict + reason
+
+
+def _identity(identity: dict[str, Any]) -> str:
+    name = f"{identity['solver']}, final={identity['final']!r}"
+    if identity["same"]:
+        others = f" (also {', '.join(identity['others'])})" if identity["others"] else ""
+        return f"{name}, to {identity['difference']:.0e}{others}"
+    if identity["difference"] is None:
+        return "none listed makes these evaluations"
+    place = f"from evaluation {identity['first_row']} on"
+    return f"none listed; the nearest, {name}, differs {place}: {identity['what']}"

@@ -1,0 +1,81 @@
+"""`semilinear same A B`: whether two samplers are one method, with the first row that differs.
+
+JSON: a, b; same; difference, the largest of a coefficient, relative (null where they make other evaluations);
+bound, what counts as none; first_row, the first evaluation that differs (as many as there are: the end), null
+where none does; what differs there; steps, grid: of the runs that were compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .terminal import FAILED, OK, UsageError, print_json
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser."""
+    same: argparse.ArgumentParser = commands.add_parser(
+        "same",
+        help="whether two samplers are one method, with the first row that differs",
+        description="Reads both off and compares their coefficients.  Exit code 1 if they differ.",
+    )
+    same.add_argument("a", metavar="A", help="a target, as `semilinear audit` takes them")
+    same.add_argument("b", metavar="B", help="another")
+    same.add_argument("--steps", type=int, default=20, metavar="N", help="(default: %(default)s)")
+    same.add_argument(
+        "--as",
+        dest="convention",
+        metavar="CONVENTION",
+        help="of files' functions: k-diffusion, plain, run, ..",
+    )
+    same.set_defaults(run=run)
+    return same
+
+
+def run(options: argparse.Namespace) -> int:
+    """Read off, compare, print."""
+    from semilinear.integrators.numerics.files import json_number
+
+    from ..audit.subject import Subject
+    from ..targets.named import target
+    from ..tracing.compare import compare
+    from ..tracing.trace import NotLinearError
+
+    if options.steps < 1:
+        raise UsageError(f"--steps must be a positive integer, got {options.steps}")
+    traces = []
+    for text in (options.a, options.b):
+        convention = options.convention if ".py:" in text else None
+        try:
+            traces.append(Subject(target(text, convention=convention)).steps(options.steps).trace)
+        except ModuleNotFoundError as error:
+            raise UsageError(f"{error.name} is not installed: {error}") from error
+        except NotLinearError as error:
+            raise UsageError(f"{text} cannot be read off: {error}") from error
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{text}: {error}") from error
+    try:
+        found = compare(traces[0], traces[1])
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if options.json:
+        print_json(
+            {
+                "a": options.a,
+                "b": options.b,
+                "same": found.same,
+                "difference": json_number(found.value),
+                "bound": found.bound,
+                "first_row": found.first,
+                "what": found.what,
+                "steps": options.steps,
+                "grid": "karras",
+            }
+        )
+    elif found.same:
+        print(f"the same in {options.steps} steps, to {found.value:.0e}")
+    else:
+        end = " (the end)" if found.first == traces[0].nfe else ""
+        print(f"they differ from evaluation {found.first}{end} on: {found.what}")
+    return OK if found.same else FAILED
