@@ -12,10 +12,12 @@ from types import ModuleType
 from typing import Any
 
 from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_rho, noise_in_time
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.names import UnknownTableau, nearest
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.solvers.classical import with_tableau
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.integrators.tableaux.tableau import Tableau
 
@@ -68,7 +70,7 @@ def solver_of(text: str, **parameters: Any) -> Solver:
     if not is_program(text):
         check_solver(text)
         return make(text, **parameters) if text in SOLVERS else _with_parameters(text, parameters)
-    build = getattr(_module(path), name, None)
+    build = getattr(module_of(path), name, None)
     if not callable(build):
         raise UnknownTableau(f"{path} must define the function {name!r}")
     try:
@@ -111,7 +113,7 @@ def check_solver(text: str) -> None:
         )
 
 
-def _module(path: str) -> ModuleType:
+def module_of(path: str) -> ModuleType:
     """The module of a file as it is now; run once for each of its contents."""
     try:
         source = Path(path).read_bytes()
@@ -131,6 +133,25 @@ def _module(path: str) -> ModuleType:
         del sys.modules[name]
         raise UnknownTableau(f"{path} raised {type(error).__name__}: {error}") from error
     return module
+
+
+FORMS: dict[str, FormOf] = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}
+"""The forms that a tableau runs in, by the variable of the integral."""
+
+
+def in_form(found: Found, form: FormOf) -> Solver:
+    """The solver that a tableau is in a form; without a claim it starts as one of the highest order that is
+    thinkable would.
+
+    Raises ValueError for a tableau of Rosenbrock type, whose linear part is the Jacobian.
+    """
+    if found.linearised:
+        raise ValueError(
+            f"{found.name} is of Rosenbrock type: its linear part is the Jacobian, it has no form"
+        )
+    thinkable = found.tableau.past + len(found.tableau.stages) + 1
+    solver = with_tableau(found.name, found.tableau, form, found.claimed or thinkable, found.source)
+    return replace(solver, rounding=found.rounding)
 
 
 def prove(target: str | Solver | Tableau, **options: Any) -> Proof | SolverProof:

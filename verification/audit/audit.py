@@ -29,7 +29,8 @@ from ..tracing.compare import Candidate, identify
 from ..tracing.diagnosis import Diagnosis, diagnose, level, reverse
 from ..tracing.local import NoExactStart
 from .checks import CHECKS, Finding, Severity, findings, named
-from .subject import FORMULA, LADDER, SMOOTH, Subject
+from .subject import FORMULA, LADDER, SMOOTH, Subject, experiment
+from .subject import gaussian as gaussian_data
 
 IDENTIFIED = 14
 """Steps of the run by which a sampler is identified: short enough for every policy at the end to show."""
@@ -123,16 +124,16 @@ class Audit:
         return None
 
     def _stochastic(self) -> StochasticStudy:
-        subject, experiment = self.subject, self.subject.gaussian
+        subject, where = self.subject, gaussian_data()
         steps = subject.steps(WEAK[0])
         square, law = level(steps), None
         if square is not None and all(pair is not None for pair in steps.trace.increments):
-            law = experiment.law(reverse(steps.trace.prediction, square))
+            law = where.law(reverse(steps.trace.prediction, square))
         return gaussian.of_plans(
             self.target.name,
             lambda n: subject.steps(n).plan(),
             WEAK,
-            experiment,
+            where,
             law=law,
             marginal=law is None,
             on_path=law is not None,
@@ -170,9 +171,9 @@ class Audit:
         if self.subject.noisy or (bent is not None and bent.kind == "evaluations"):
             return None
         least = self.subject.residues[1]
-        experiment = self.subject.experiment(grid, [n for n in LADDER if n >= least])
-        sampler = self.target.sampler
-        study = flow.measure(self.target.name, self._judged, sampler, experiment, residue=residue)
+        ladder = [n for n in LADDER if n >= least]
+        sampler, where = self.target.sampler, experiment(grid)
+        study = flow.measure(self.target.name, self._judged, sampler, where, ladder=ladder, residue=residue)
         of = f", N = {residue[1]} mod {residue[0]}" if residue[0] > 1 else ""
         self._note(study, f"{grid} grid{of}")
         return self._order(study, f"{grid} grid{of}")
@@ -181,15 +182,15 @@ class Audit:
         subject = self.subject
         if subject.noisy or not subject.linear:
             return None
-        experiment = subject.experiment(grid, FORMULA)
 
         def sampler(run: Any) -> Any:
             plan = subject.formula(tuple(float(t) for t in run.times))
             model = convert(run.schedule, run.model, "eps", plan.prediction)
             return sample(plan, model, [run.exact(t) for t in plan.inputs]).x
 
+        residue = subject.residues[0], 0
         study = flow.measure(
-            self.target.name, self._judged, sampler, experiment, residue=(subject.residues[0], 0)
+            self.target.name, self._judged, sampler, experiment(grid), ladder=FORMULA, residue=residue
         )
         return self._order(study, f"{grid} grid, exact start")
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
 
 import torch
 from semilinear.integrators.diffusion.grids import Grid, alternating, karras, uniform_lambda
@@ -37,6 +36,21 @@ BEYOND = 8
 """Steps that runs go on beyond the end, where what a release lowers at the end must not count."""
 LADDER = half_octaves(4, 192)
 FORMULA = half_octaves(4, 128)
+
+
+LAMBDAS = -math.log(SIGMA_START), -math.log(SIGMA_END)
+
+
+@cache
+def experiment(grid: str) -> Experiment:
+    """The main problem on a grid; all subjects share its exact states."""
+    return Experiment(schedule=edm(), grid=GRIDS[grid](), lam_start=LAMBDAS[0], lam_end=LAMBDAS[1])
+
+
+@cache
+def gaussian() -> StochasticExperiment:
+    """Gaussian data on the smooth and warped grid."""
+    return StochasticExperiment(schedule=edm(), grid=karras(), lam_start=LAMBDAS[0], lam_end=LAMBDAS[1])
 
 
 @dataclass(eq=False)
@@ -118,24 +132,6 @@ class Subject:
                 if all(self.ends[n] == self.ends[n + period] for n in later):
                     return period, least
         return 1, 1
-
-    def experiment(self, grid: str, ladder: Sequence[int] = LADDER, **options: Any) -> Experiment:
-        """The main problem on a grid."""
-        lams = [float(-math.log(s)) for s in (SIGMA_START, SIGMA_END)]
-        return Experiment(
-            schedule=self.schedule,
-            grid=GRIDS[grid](),
-            lam_start=lams[0],
-            lam_end=lams[1],
-            ladder=tuple(ladder),
-            **options,
-        )
-
-    @cached_property
-    def gaussian(self) -> StochasticExperiment:
-        """Gaussian data on the smooth and warped grid."""
-        lams = [float(-math.log(s)) for s in (SIGMA_START, SIGMA_END)]
-        return StochasticExperiment(schedule=self.schedule, grid=karras(), lam_start=lams[0], lam_end=lams[1])
 
     def formula(self, times: tuple[float, ...]) -> Plan:
         """The formula between times from exact values, as a plan: read off on times that go on beyond.

@@ -8,19 +8,23 @@ import argparse
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from semilinear.analysis.lookup import Found, check_name, is_program, is_solver, solver_of, tableau_of
+from semilinear.analysis.lookup import (
+    FORMS,
+    Found,
+    check_name,
+    in_form,
+    is_program,
+    is_solver,
+    solver_of,
+    tableau_of,
+)
 from semilinear.analysis.orders.proof import prove
 from semilinear.analysis.text.named_parts import pairs, solver_parameters, value_of
-from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_rho, noise_in_time
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import make
-from semilinear.integrators.solvers.classical import with_tableau
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 
 from .terminal import UsageError
-
-FORMS: dict[str, FormOf] = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}
-"""The forms that a tableau runs in, by the variable of the integral."""
 
 
 @dataclass(frozen=True)
@@ -60,19 +64,10 @@ def target_of(options: argparse.Namespace) -> Target:
         raise UsageError(f"--form does not apply to {found.name}: it is of Rosenbrock type")
     if options.form is not None and on_system:
         raise UsageError(f"--form is for problems of diffusion, {options.problem} is a semilinear system")
-    measured = found if options.form is None else _in_form(found, FORMS[options.form])
+    measured = found if options.form is None else in_form(found, FORMS[options.form])
     if found.claimed is not None or claim == "given":
         return Target(measured, claim)
     return Target(replace(measured, claimed=_proved(measured)), "proved")
-
-
-def _in_form(found: Found, form: FormOf) -> Solver:
-    """The solver that a tableau is in a form; without a claim it starts as one of the highest thinkable order
-    would.
-    """
-    thinkable = found.tableau.past + len(found.tableau.stages) + 1
-    solver = with_tableau(found.name, found.tableau, form, found.claimed or thinkable, found.source)
-    return replace(solver, rounding=found.rounding)
 
 
 def _proved(measured: Solver | Found) -> int:

@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from semilinear.analysis.lookup import Found, _module, check_name, is_solver, solver_of, tableau_of
+from semilinear.analysis.lookup import FORMS, check_name, in_form, is_solver, module_of, solver_of, tableau_of
 from semilinear.analysis.text.named_parts import pairs, value_of
-from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_rho, noise_in_time
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.names import nearest
 from semilinear.integrators.plans import files
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS
-from semilinear.integrators.solvers.classical import with_tableau
 from sympy import Rational
 
 from . import azula, deepinv, diffusers, flow_matching, k_diffusion, ours, plain, process, smalldiffusion
@@ -33,8 +31,6 @@ from .loading import version
 from .run import Sampler
 
 Settings = Mapping[str, Any]
-FORMS: dict[str, FormOf] = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}
-"""The forms that a tableau runs in, by the variable of the integral."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +245,7 @@ def _of_package(package: str, name: str, settings: Settings) -> Target:
 
 
 def _of_file(path: str, name: str, settings: Settings, convention: str) -> Target:
-    function = getattr(_module(path), name, None)
+    function = getattr(module_of(path), name, None)
     if not callable(function):
         raise ValueError(f"{path} must define the function {name!r}")
     adapt = CONVENTIONS[convention]
@@ -271,7 +267,7 @@ def _of_ours(text: str, settings: Settings) -> Target:
         written = _written(text, parameters) if ":" not in text else text
     else:
         parameters, found = {}, tableau_of(text)
-        solver, written = _in_form(found, FORMS[form]), found.name
+        solver, written = in_form(found, FORMS[form]), found.name
     options = {k: v for k, v in given.items() if k not in parameters}
     return Target(
         written,
@@ -298,13 +294,3 @@ def _check_ours(text: str) -> None:
 
 def _holds_a_plan(path: str) -> bool:
     return f'"{files.SCHEMA}"' in Path(path).read_text(errors="replace")[:200]
-
-
-def _in_form(found: Found, form: FormOf) -> Solver:
-    """The solver that a tableau is in a form; without a claim it starts as one of the
-    highest thinkable order.
-    """
-    if found.linearised:
-        raise ValueError(f"{found.name} is of Rosenbrock type: its linear part is the Jacobian")
-    thinkable = found.tableau.past + len(found.tableau.stages) + 1
-    return with_tableau(found.name, found.tableau, form, found.claimed or thinkable, found.source)
