@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -28,7 +31,21 @@ def rows(
 
 
 def _row(name: str, claimed: float | None, how: dict[str, Any]) -> Row:
-    return audit(name, claimed, **how).json()
+    with _quiet():
+        return audit(name, claimed, **how).json()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what packages log and warn of, run after run; what an audit finds is in its findings."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _one_thread() -> None:

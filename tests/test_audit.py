@@ -1,0 +1,307 @@
+"""An audit finds what is wrong with a sampler, and nothing where nothing is."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from semilinear.integrators.plans import files
+from semilinear.verification.audit.audit import audit
+from semilinear.verification.audit.checks import CHECKS
+from semilinear.verification.commands.cli import main
+from semilinear.verification.reporting.audit import markdown
+
+
+def two_step(run: Any, halve: float = 1.0, low_end: bool = False) -> Any:
+    """The exponential Adams method with two outputs in data prediction, exact weights."""
+    x, model, old, slope = run.x, run.predict("x0"), None, 0.0
+    times = [float(t) for t in run.times]
+    for k, (a, b) in enumerate(itertools.pairwise(times)):
+        d, h = model(x, a), math.log(a / b)
+        z = -h
+        phi1 = math.expm1(z) / z
+        phi2 = (phi1 - 1) / z
+        if old is not None and not (low_end and k == len(times) - 2):
+            slope = halve * (d - old) / math.log(times[k - 1] / a) * h
+        else:
+            slope = 0 * d
+        x, old = b / a * x + h * (phi1 * d + phi2 * slope), d
+    return x
+
+
+def noisy(run: Any) -> Any:
+    """The reverse SDE in data prediction, first order."""
+    x, model = run.x, run.predict("x0")
+    for a, b in itertools.pairwise(float(t) for t in run.times):
+        x = (b / a) ** 2 * x + (1 - (b / a) ** 2) * model(x, a)
+        x = x + math.sqrt(b * b * (1 - (b / a) ** 2)) * run.increment(a, b, x)
+    return x
+
+
+FAST = ("linear", "noise", "batch", "repeat", "finite", "dtype", "float32")
+
+
+def messages(target: Any, *only: str) -> list[str]:
+    return [f"{f.check} {f.verdict}: {f.message}" for f in audit(target, 1, only=only).findings]
+
+
+def test_a_sound_sampler_is_what_it_is() -> None:
+    found = audit(two_step, 2)
+    assert found.as_run is not None
+    assert found.as_run.verdict == "consistent"
+    assert found.as_run.low <= 2 <= found.as_run.high
+    assert found.formula is not None
+    assert found.formula.verdict == "consistent"
+    assert (found.weak, found.strong) == (None, None)
+    assert found.identified is not None
+    assert (found.identified.solver, found.identified.same) == ("ab-norsett2", True)
+    assert "moments 0 and 1 right" in str(found.diagnosis)
+    assert found.nfe == 20
+    assert [f for f in found.findings if f.check != "finite"] == []  # log 0 where runs end at sigma = 0
+
+
+def test_an_end_of_lower_order_lowers_the_order_as_run_not_that_of_the_formula() -> None:
+    def sampler(run: Any) -> Any:
+        return two_step(run, low_end=True)
+
+    found = audit(sampler, 3)
+    assert found.as_run is not None
+    assert found.formula is not None
+    assert (found.as_run.verdict, found.formula.verdict) == ("lower", "lower")
+    assert found.identified is not None
+    assert (found.identified.solver, found.identified.final) == ("ab-norsett2", "last")
+    assert not found.holds
+
+
+def test_a_halved_difference_is_diagnosed() -> None:
+    found = audit(lambda run: two_step(run, halve=0.5), 2, only=["orders", "diagnosis"])
+    assert found.as_run is not None
+    assert found.as_run.verdict == "lower"
+    assert "moment 1 0.5 of what it must be" in str(found.diagnosis)
+    assert not found.holds
+
+
+def test_a_sampler_with_noise_has_weak_and_strong_orders_and_is_known() -> None:
+    found = audit(noisy, 1)
+    assert found.as_run is None
+    assert found.weak is not None
+    assert found.strong is not None
+    assert (found.weak.verdict, found.strong.verdict) == ("consistent", "consistent")
+    assert found.identified is not None
+    assert found.identified.same
+    assert "ddpm" in (found.identified.solver, *found.identified.others)
+
+
+def test_an_order_that_depends_on_the_number_of_steps_is_told_by_residue() -> None:
+    """Two-stage steps over two intervals; an odd interval is left to Euler's method."""
+
+    def sampler(run: Any) -> Any:
+        x, model, times = run.x, run.predict("x0"), [float(t) for t in run.times]
+        k = 0
+        while k < len(times) - 1:
+            a, b = times[k], times[min(k + 2, len(times) - 1)]
+            d = model(x, a)
+            if k + 2 < len(times):
+                m = times[k + 1]
+                middle = m / a * x + (1 - m / a) * d
+                d = d + (model(middle, m) - d) * math.log(a / b) / math.log(a / m) / 2
+            x, k = b / a * x + (1 - b / a) * d, k + 2
+        return x
+
+    found = audit(sampler, 2, only=["orders"])
+    assert found.subject.residues[0] == 2
+    assert any("the order depends on the number of steps" in f.message for f in found.findings)
+
+
+# --- checks ---
+
+
+def test_checks_find_nothing_on_a_listed_solver() -> None:
+    found = audit("ddim", only=[c for c in FAST if c != "finite"])
+    assert found.findings == ()
+
+
+def test_a_draw_without_weight_is_found() -> None:
+    assert messages(lambda run: two_step(run) + 0.0 * torch.randn_like(run.x), "noise") == [
+        "noise noted: 1 of 1 draws of a run with 20 steps have no weight"
+    ]
+
+
+def test_dependence_on_the_batch_is_found() -> None:
+    (found,) = messages(lambda run: two_step(run) + 0.1 * run.x.mean(0, keepdim=True), "batch")
+    assert "a sample in a batch of 2 and the same alone differ" in found
+
+
+def test_memory_between_runs_is_found() -> None:
+    runs = []
+
+    def sampler(run: Any) -> Any:
+        runs.append(1)
+        return two_step(run) * (1 + 0.01 * len(runs))
+
+    assert "two runs from one start and noise differ" in messages(sampler, "repeat")[0]
+
+
+def test_a_sampler_of_one_thread_is_found() -> None:
+    import threading
+
+    def sampler(run: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("no event loop")
+        return two_step(run)
+
+    (found,) = messages(sampler, "repeat")
+    assert "in another thread it raises RuntimeError: no event loop" in found
+
+
+def test_crashes_refusals_and_runs_that_are_not_finite_are_told_apart() -> None:
+    def sampler(run: Any) -> Any:
+        n = int(run)
+        if n == 1:
+            return [][n]
+        if n == 2:
+            raise ValueError(f"{n} steps are too few")
+        return run.x / (float(run.times[-1]) - float(run.times[-2]))
+
+    found = messages(sampler, "finite")
+    assert any("raised: IndexError" in m and "in 1 steps" in m for m in found)
+    assert any(
+        "noted: refuses runs" in m and ".. steps are too few" in m and "in 2 steps" in m for m in found
+    )
+    assert any(
+        "failed: states are not finite" in m and "sigma_min twice in 3 to 20 steps" in m for m in found
+    )
+
+
+def test_other_dtypes_and_shapes_are_found() -> None:
+    assert messages(lambda run: run.x.float(), "dtype") == [
+        f"dtype noted: {name} states become float32" for name in ("float64", "float16", "bfloat16")
+    ]
+    (shape, *_) = messages(lambda run: run.x.flatten(1), "dtype")
+    assert shape == "dtype failed: states of shape (2, 1, 2, 3) become (2, 6)"
+
+
+def test_coefficients_that_float32_spoils_are_found() -> None:
+    """A weight that is the difference of two large numbers."""
+
+    def sampler(run: Any) -> Any:
+        x, model = run.x, run.predict("x0")
+        times = torch.tensor([float(t) for t in run.times], dtype=run.x.dtype)
+        for a, b in itertools.pairwise(times):
+            weight = ((1 - b / a) + 1e4) - 1e4
+            x = b / a * x + weight * model(x, float(a))
+        return x
+
+    (first, *_) = messages(sampler, "float32")
+    assert "in float32 coefficients are off by up to" in first
+    assert "with 20 steps" in first
+
+
+def test_what_a_sampler_raises_is_a_finding_and_the_audit_goes_on() -> None:
+    def sampler(run: Any) -> Any:
+        raise KeyError("sigmas")
+
+    found = audit(sampler, 1)
+    data = found.json()
+    assert data["as_run"] is None
+    assert not data["holds"]
+    assert {f["check"] for f in data["findings"] if f["verdict"] == "raised"} >= {"linear", "orders", "batch"}
+    assert all("KeyError" in f["message"] for f in data["findings"] if f["verdict"] == "raised")
+
+
+# --- refusals, commands, reports ---
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        (3, {}, "target must be a text"),
+        ("ddim", {"claimed": 0}, "claimed must be"),
+        ("ddim", {"only": ["speed"]}, "only must be one of linear"),
+        ("dimm", {}, "the nearest"),
+        (noisy, {"convention": "plain"}, "convention and settings are for targets by name"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused(target: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        audit(target, **options)
+
+
+def command(capsys: Any, *arguments: str) -> tuple[int, Any, str]:
+    code = main([*arguments, "--json"])
+    out, err = capsys.readouterr()
+    return code, json.loads(out) if out else None, err
+
+
+SAMPLER = """
+def euler(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    for i in range(len(sigmas) - 1):
+        d = (x - model(x, sigmas[i] * x.new_ones([x.shape[0]]))) / sigmas[i]
+        x = x + d * (sigmas[i + 1] - sigmas[i])
+    return x
+"""
+
+
+def test_the_command_audits_a_file_in_its_convention(capsys: Any, tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(SAMPLER)
+    arguments = ["audit", f"{path}:euler", "--as", "k-diffusion", "--claimed", "1", "--save"]
+    code, data, _ = command(capsys, *arguments, str(tmp_path / "plan.json"), "--out", str(tmp_path))
+    (row,) = data["audits"]
+    assert (code, data["failed"]) == (0, 0), row["findings"]
+    assert set(row) >= {"target", "claimed", "as_run", "formula", "weak", "strong", "identified", "findings"}
+    assert row["as_run"]["verdict"] == "consistent"
+    assert row["identified"]["solver"] == "ddim"
+    assert files.load(tmp_path / "plan.json").nfe == 20
+    assert json.loads((tmp_path / "audit.json").read_text())["audits"] == data["audits"]
+    assert (tmp_path / "audit.md").read_text() == markdown(data)
+    refuted, data, _ = command(capsys, "audit", f"{path}:euler", "--as", "k-diffusion", "--claimed", "2")
+    assert (refuted, data["audits"][0]["as_run"]["verdict"]) == (1, "lower")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["audit", "dimm"], "nearest"),
+        (["audit", "ddim", "ddpm", "--save", "plan.json"], "--save is for one target"),
+        (["audit", "ddim", "--only", "speed"], "only must be one of"),
+        (["audit", "ddim", "--as", "plain"], "convention is for FILE.py:function"),
+        (["audit", "ddim", "--out", "/nowhere"], "--out"),
+        (["same", "ddim", "ddim", "--steps", "0"], "--steps must be"),
+        (["same", "ddim", "dimm"], "nearest"),
+    ],
+)
+def test_commands_refuse_what_is_none(capsys: Any, arguments: list[str], message: str) -> None:
+    code, _, err = command(capsys, *arguments)
+    assert code == 2
+    assert message in json.loads(err)["error"]
+
+
+def test_two_names_of_one_method_are_the_same_and_others_differ_at_a_row(capsys: Any) -> None:
+    code, data, _ = command(capsys, "same", "deis-rhoab3", "lms-4")
+    assert (code, data["same"], data["first_row"]) == (0, True, None)
+    code, data, _ = command(capsys, "same", "dpm-solver++-3m-released", "dpm-solver++-3m-corrected")
+    assert (code, data["same"], data["first_row"]) == (1, False, 3)
+    assert data["what"].startswith("output ")
+
+
+def test_text_and_json_say_the_same(capsys: Any) -> None:
+    code = main(["audit", "ddim", "--only", "orders", "identity"])
+    text = capsys.readouterr().out
+    assert code == 0
+    assert "ddim" in text
+    assert "consistent" in text
+    assert "identified" in text
+    main(["same", "ddim", "dpm-solver-2m"])
+    assert "they differ from evaluation 2 on" in capsys.readouterr().out
+
+
+def test_every_check_is_one_that_the_documentation_names() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "audit.md").read_text()
+    for check in (*CHECKS, "orders", "identity", "diagnosis"):
+        assert f"| `{check}` |" in text
