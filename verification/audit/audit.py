@@ -29,7 +29,7 @@ from ..tracing.compare import Candidate, identify
 from ..tracing.diagnosis import Diagnosis, diagnose, level, reverse
 from ..tracing.local import NoExactStart
 from .checks import CHECKS, Finding, Severity, findings, named
-from .subject import FORMULA, LADDER, SMOOTH, Subject, experiment
+from .subject import FORMULA, LADDER, SMOOTH, WARPED, Subject, experiment
 from .subject import gaussian as gaussian_data
 
 IDENTIFIED = 14
@@ -86,31 +86,33 @@ class Audit:
 
     @cached_property
     def as_run(self) -> Order | None:
-        """The order of the method as it is run, the lowest over smooth grids and residues of N; None for a
-        sampler with noise, or one whose steps follow a tolerance.
+        """The order of the method as it is run: the lower of those on smooth grids, or the lowest over the
+        residues of N, on the warped one, where the end of runs depends on it.  None for a sampler with noise,
+        or one whose steps follow a tolerance.
         """
         with self._noting("order as run"):
-            runs = [self._runs(grid, residue) for grid in SMOOTH for residue in self._residues]
-            if len(self._residues) > 1:
-                orders = "; ".join(f"{o.observed:.2f} ({o.where})" for o in runs if o)
-                self._say("noted", f"the order depends on the number of steps: {orders}")
+            if len(self._residues) == 1:
+                return self._lowest([self._runs(grid, (1, 0)) for grid in SMOOTH])
+            runs = [self._runs(WARPED, residue) for residue in self._residues]
+            orders = "; ".join(f"{o.observed:.2f} ({o.where})" for o in runs if o)
+            self._say("noted", f"the order depends on the number of steps: {orders}")
             return self._lowest(runs)
         return None
 
     @cached_property
     def not_smooth(self) -> Order | None:
-        """The same on a grid whose steps alternate."""
+        """The same on a grid whose steps alternate, at multiples of the period of the ends of runs."""
         with self._noting("order on alternating steps"):
-            return self._lowest([self._runs("alternating", residue) for residue in self._residues])
+            return self._runs("alternating", self._residues[0])
         return None
 
     @cached_property
     def formula(self) -> Order | None:
-        """The order of the formula, from exact starting values and before steps that are lowered at the end;
-        None for a sampler with noise, and where the formula cannot be told from its start.
+        """The order of the formula on the warped grid, from exact starting values and before steps that are
+        lowered at the end; None for a sampler with noise, and where it cannot be told from its start.
         """
         with self._noting("order of the formula"):
-            return self._lowest([self._formula(grid) for grid in SMOOTH])
+            return self._formula(WARPED)
         return None
 
     @cached_property

@@ -28,7 +28,8 @@ GRIDS: dict[str, Callable[[], Grid]] = {
     "alternating": lambda: alternating(uniform_lambda()),
 }
 """Uniform in lambda, smooth and warped, and not smooth: every second step is twice as long."""
-SMOOTH = ("lambda", "karras")
+WARPED = "karras"
+SMOOTH = ("lambda", WARPED)
 COUNTS = tuple(range(4, 25))
 """Step counts at which the ends of runs are compared."""
 PERIODS = (1, 2, 3, 4)
