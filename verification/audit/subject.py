@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -35,8 +35,25 @@ COUNTS = tuple(range(4, 25))
 PERIODS = (1, 2, 3, 4)
 BEYOND = 8
 """Steps that runs go on beyond the end, where what a release lowers at the end must not count."""
-LADDER = half_octaves(4, 192)
-FORMULA = half_octaves(4, 128)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much is run for an order.
+
+    grids: names of `GRIDS`.  ladder, formula, weak: step counts of runs from the sampler's own start, from
+    exact values, and of runs with noise.
+    """
+
+    grids: tuple[str, ...]
+    ladder: tuple[int, ...]
+    formula: tuple[int, ...]
+    weak: tuple[int, ...]
+
+
+FULL = Profile(SMOOTH, half_octaves(4, 192), half_octaves(4, 128), half_octaves(8, 128))
+FAST = Profile(("karras",), half_octaves(6, 64), half_octaves(4, 32), half_octaves(8, 48))
+"""One grid and short ladders: refutes what is refuted in full, and leaves more undecided."""
 
 
 @dataclass(eq=False)
@@ -54,6 +71,8 @@ class Subject:
     @cached_property
     def own(self) -> Target:
         """The target in its package's own arithmetic, where it is otherwise made to compute in float64."""
+        if self.target.own is not None:
+            return replace(self.target, sampler=self.target.own)
         if not self.target.package:
             return self.target
         try:
@@ -114,7 +133,7 @@ class Subject:
                     return period, least
         return 1, 1
 
-    def experiment(self, grid: str, ladder: Sequence[int] = LADDER, **options: Any) -> Experiment:
+    def experiment(self, grid: str, ladder: Sequence[int] = FULL.ladder, **options: Any) -> Experiment:
         """The main problem on a grid."""
         lams = [float(-math.log(s)) for s in (SIGMA_START, SIGMA_END)]
         return Experiment(
