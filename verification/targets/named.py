@@ -187,7 +187,8 @@ def of_function(
     own = None
     if "exact" in inspect.signature(adapt).parameters and "exact" not in given:
         own = _adapted(adapt, function, given | {"exact": False})
-    written = _written(name or getattr(function, "__name__", type(function).__name__), given)
+    own_name: str = getattr(function, "__name__", type(function).__name__)
+    written = _written(own_name if name is None else name, given)
     return Target(written, _adapted(adapt, function, given), None, source, own=own)
 
 

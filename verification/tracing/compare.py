@@ -158,8 +158,8 @@ def identify(
     """Listed solvers: those that are the same as they are listed, then the others, the nearest first: by the
     first row that differs, then by how much.
 
-    names: among which; all of them when absent.  finals: as of `candidates`.  A start of lower order, a last step that is lowered and a
-    correction are told apart by the rows alone.
+    names: among which; all of them when absent.  finals: as of `candidates`.  A start of lower order, a last
+    step that is lowered and a correction are told apart by the rows alone.
     """
     found = [
         Candidate(name, final, compare(trace, other))
