@@ -62,7 +62,7 @@ class Audited:
                 of, found = "weak order", weak
         said = "; ".join(dict.fromkeys(f.message for f in audit.said))
         if found is None:
-            why = said or "the sampler draws noise, or cannot be read off"
+            why = said or ("it draws noise" if audit.subject.noisy else "it cannot be read off")
             self._judge(of, f"{order:g}", "none", "none", False, f"claimed {order:g}, no {of}: {why}")
             return
         verdict = found.verdict or "inconclusive"
@@ -80,7 +80,7 @@ class Audited:
         if final is not None:
             checks.one_of("final", final, FINALS)
         of = f"is {solver}"
-        trace = self._trace(of, IDENTIFIED)
+        trace = self._trace(IDENTIFIED, of)
         found = identify(trace, [solver], FINALS if final is None else (final,))
         if not found:
             noise = "with" if trace.noisy else "without"
@@ -145,7 +145,7 @@ class Audited:
         __tracebackhide__ = True
         checks.number("bound", bound, above=0)
         of, claimed = "float32 coefficients", f"<= {bound:.0e}"
-        self._trace(of, DIGITS)
+        self._trace(DIGITS, of, claimed)
         try:
             difference = rounded(self.audit.subject, DIGITS, bound)
         except Exception as error:  # a sampler may do anything to float32 states
@@ -171,7 +171,7 @@ class Audited:
         checks.integer("steps", steps, 1)
         path = self.pins.path(name)
         of, claimed, pin = f"pin {name}", f"<= {bound.shown(bound.most)}", str(path)
-        trace = self._trace(of, steps, pin)
+        trace = self._trace(steps, of, claimed, pin)
         try:
             found = self.pins.hold(name, trace, self._name, bound)
         except FileNotFoundError:
@@ -192,7 +192,7 @@ class Audited:
     def _name(self) -> str:
         return self.audit.target.name
 
-    def _trace(self, of: str, steps: int, pin: str = "") -> Trace:
+    def _trace(self, steps: int, of: str, claimed: str = "", pin: str = "") -> Trace:
         """A run as its coefficients; it fails where there are none."""
         __tracebackhide__ = True
         try:
@@ -201,7 +201,7 @@ class Audited:
             why = f"cannot be read off as coefficients: {error}"
         except Exception as error:  # whatever the sampler raises, it is said
             why = f"raises {type(error).__name__}: {error}"
-        self._judge(of, "", "none", "fails", False, why, pin)
+        self._judge(of, claimed, "none", "fails", False, why, pin)
         raise AssertionError(why)
 
     def _holds(self, of: str, claimed: str, found: list[str]) -> None:
