@@ -1,13 +1,14 @@
-"""The plugin of pytest, in a repository of its own: what passes, what fails and what it says, pins, the table."""
+"""The plugin of pytest, in a repository of its own: what passes, what fails and says so, pins, the table."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import json
 import math
 import re
-import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.verification.audit.audit import audit as audit_of
+from semilinear.verification.audit.subject import FAST
 from semilinear.verification.plugin import assertions, hooks, pins, table
 from semilinear.verification.plugin.folder import FOLDER
 from semilinear.verification.plugin.pins import Bound, Pin, PinError
@@ -26,9 +28,9 @@ pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "pytest.md").read_text()
 PLUGIN = "semilinear.verification.plugin.hooks"
+QUIET = "filterwarnings = ignore:Module already imported:pytest.PytestAssertRewriteWarning"
 SAMPLERS = '''
 """A folder that has the name of one of ours."""
-import torch
 
 def steps(model, x, sigmas, weight=lambda h, before: h / (2 * before), floor=0.0):
     old = None
@@ -58,7 +60,10 @@ def mixing(model, x, sigmas):
     return steps(lambda y, s: model(y, s) + 1e-3 * y.mean(), x, sigmas)
 
 def coarse(model, x, sigmas):
-    return steps(model, x, sigmas.half().to(sigmas.dtype) if x.dtype == torch.float32 else sigmas)
+    def rounded(h, before):
+        found = h / (2 * before)
+        return found.half().to(found.dtype) if found.element_size() == 4 else found
+    return steps(model, x, sigmas, rounded)
 
 def crashing(model, x, sigmas):
     raise RuntimeError("out of order")
@@ -76,7 +81,9 @@ def repository(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> py
     """Another's repository, in which the plugin is loaded once, whether it is installed or not."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("PYTHONPATH", str(Path(sys.modules["semilinear"].__file__ or "").parents[1]))
-    pytester.makeini(f"[pytest]\npythonpath = .\naddopts = -p {PLUGIN} -p no:cacheprovider --strict-markers")
+    pytester.makeini(
+        f"[pytest]\npythonpath = .\naddopts = -p {PLUGIN} -p no:cacheprovider --strict-markers\n{QUIET}"
+    )
     write(pytester, "analysis/__init__.py", "")
     write(pytester, "analysis/samplers.py", SAMPLERS)
     return pytester
@@ -89,10 +96,10 @@ def write(pytester: pytest.Pytester, name: str, text: str) -> Path:
     return path
 
 
-def tests(pytester: pytest.Pytester, *bodies: str, name: str = "tests/test_mine.py") -> Path:
+def mine(pytester: pytest.Pytester, *bodies: str, file: str = "tests/test_mine.py") -> Path:
     """A file of tests, one for each body."""
     made = [f"def test_{k}(audit):\n    {body}\n" for k, body in enumerate(bodies)]
-    return write(pytester, name, "\n".join(["from analysis import samplers", *made]))
+    return write(pytester, file, "\n".join(["from analysis import samplers", *made]))
 
 
 def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
@@ -114,7 +121,7 @@ def closing(result: pytest.RunResult) -> list[str]:
 
 def test_a_right_sampler_passes_and_is_in_the_table(repository: pytest.Pytester) -> None:
     right = AUDIT.format(name="right")
-    tests(
+    mine(
         repository,
         f"{right}.assert_order(2)",
         f"{right}.assert_order(1)",
@@ -144,14 +151,14 @@ WRONG = {
         "output 1: 0.197* against 0.223*"
     ),
     'slightly.assert_same("dpm-solver++-2m")': "the first row that differs is 2*",
-    'right.assert_same("dpm-solver++-2m", final="lower")': "the first row that differs is 14, the final state*",
-    'right.assert_same("dpm-solver-2")': "dpm-solver-2 has no run of 14 steps, 14 evaluations and without noise",
+    'right.assert_same("dpm-solver++-2m", final="lower")': "the first row that differs is 14, the final *",
+    'right.assert_same("dpm-solver-2")': "has no run of 14 steps, 14 evaluations and without noise",
     "nan.assert_finite([3, 5])": "finite: states are not finite from sigma = 80 to 0 in 3, 5 steps",
-    "short.assert_finite([1, 2, 3])": "refuses runs from sigma = 80 to 0 in 1, 2 steps*at least 3 steps*",
+    "short.assert_finite([1, 2, 3])": "refuses runs from sigma = 80 to 0 in 1, 2 steps*at least .. steps*",
     'short.assert_finite([2], ends=["sigma_min"])': "refuses runs from sigma = 80 to sigma_min in 2 steps*",
     "crashing.assert_finite([3])": "RuntimeError: out of order*",
     "mixing.assert_batch_independent()": "a sample in a batch of 2 and the same alone differ by *",
-    "coarse.assert_float32(1e-5)": "in float32 coefficients are off by up to * with 20 steps, 1.0e-05 is allowed*",
+    "coarse.assert_float32(1e-5)": "in float32 coefficients are off by up to * with 20 steps, 1.0e-05 is *",
     "mixing.assert_float32(1e-5)": "cannot be read off as coefficients: *",
     'crashing.assert_pinned("a", ulp=1)': "crashing: raises RuntimeError: out of order",
     "crashing.assert_order(1)": "crashing: claimed 1, no order as run: *out of order*",
@@ -161,7 +168,7 @@ WRONG = {
 @pytest.mark.parametrize("assertion", WRONG)
 def test_what_does_not_hold_fails_with_a_sentence(repository: pytest.Pytester, assertion: str) -> None:
     name, _, call = assertion.partition(".")
-    tests(repository, f"{AUDIT.format(name=name)}.{call}")
+    mine(repository, f"{AUDIT.format(name=name)}.{call}")
     result = run(repository, "--semilinear-fast")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines([f"E *AssertionError: {name}: *"])
@@ -171,7 +178,7 @@ def test_what_does_not_hold_fails_with_a_sentence(repository: pytest.Pytester, a
 
 
 def test_an_order_that_is_left_undecided_fails(repository: pytest.Pytester) -> None:
-    tests(repository, 'audit("deis-tab3").assert_order(4, start="exact")')
+    mine(repository, 'audit("deis-tab3").assert_order(4, start="exact")')
     result = run(repository, "--semilinear-fast")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
@@ -180,7 +187,7 @@ def test_an_order_that_is_left_undecided_fails(repository: pytest.Pytester) -> N
 
 
 def test_a_sampler_with_noise_has_a_weak_order_and_no_formula(repository: pytest.Pytester) -> None:
-    tests(
+    mine(
         repository,
         'audit("euler-ancestral").assert_order(1)',
         'audit("euler-ancestral").assert_order(3)',
@@ -231,8 +238,6 @@ def test_what_cannot_be_asked_is_named_before_any_run(call: str, tmp_path: Path)
 
 def parsed(arguments: str) -> tuple[list[Any], dict[str, Any]]:
     """Literal arguments as they are written."""
-    import ast
-
     call = ast.parse(f"f({arguments})", mode="eval").body
     assert isinstance(call, ast.Call)
     return (
@@ -323,7 +328,7 @@ def pin(pytester: pytest.Pytester, name: str = "right") -> Path:
 @pytest.fixture
 def pinned(repository: pytest.Pytester) -> pytest.Pytester:
     """The repository with one pin."""
-    tests(repository, PINNED)
+    mine(repository, PINNED)
     run(repository, "--semilinear-update-new-only").assert_outcomes(passed=1)
     return repository
 
@@ -333,7 +338,7 @@ def edited(path: Path, **changes: Any) -> None:
 
 
 def test_a_missing_pin_fails_and_is_written_where_it_is_asked_for(repository: pytest.Pytester) -> None:
-    tests(repository, PINNED)
+    mine(repository, PINNED)
     result = run(repository)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*no pin right: * is missing; --semilinear-update-new-only writes it"])
@@ -344,7 +349,7 @@ def test_a_missing_pin_fails_and_is_written_where_it_is_asked_for(repository: py
     assert json.loads(pin(repository).read_text())["test"] == "test_mine.py::test_0"
     result = run(repository)
     result.assert_outcomes(passed=1)
-    assert closing(result)[1].split()[-4:] == ["4", "ULP", "0", "ULP"] or "pinned" in closing(result)[1]
+    assert closing(result)[1].split()[-3:] == ["0", "ULP", "pinned"]
 
 
 def test_a_changed_coefficient_fails_with_its_place(pinned: pytest.Pytester) -> None:
@@ -356,7 +361,7 @@ def test_a_changed_coefficient_fails_with_its_place(pinned: pytest.Pytester) -> 
     result.stdout.fnmatch_lines(
         ["*pin right: evaluation 3 (t = *), output 1: * ULP apart; 4 ULP is allowed (*"]
     )
-    tests(pinned, PINNED.replace("ulp=4", "relative=1e-9"))
+    mine(pinned, PINNED.replace("ulp=4", "relative=1e-9"))
     run(pinned).assert_outcomes(passed=1)
 
 
@@ -375,7 +380,7 @@ def test_another_formula_changes_its_pin(pinned: pytest.Pytester) -> None:
 
 
 def test_another_number_of_steps_is_another_run(pinned: pytest.Pytester) -> None:
-    tests(pinned, PINNED.replace("ulp=4", "ulp=4, steps=6"))
+    mine(pinned, PINNED.replace("ulp=4", "ulp=4, steps=6"))
     result = run(pinned)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
@@ -398,14 +403,14 @@ def test_unused_pins_are_listed_of_files_that_ran_as_a_whole(pinned: pytest.Pyte
     line = "unused pin: tests/semilinear-pins/stale.json (pinned by test_mine.py::test_0)"
     assert closing(run(pinned))[-1] == line
     assert line not in closing(run(pinned, "tests/test_mine.py::test_0"))
-    tests(pinned, PINNED, "pass")
+    mine(pinned, PINNED, "pass")
     assert closing(run(pinned))[-1] == line
     assert line not in closing(run(pinned, "-k", "test_0"))
-    tests(pinned, PINNED, "assert False")
+    mine(pinned, PINNED, "assert False")
     assert line not in closing(run(pinned))
-    tests(pinned, PINNED, '__import__("pytest").skip()')
+    mine(pinned, PINNED, '__import__("pytest").skip()')
     assert line not in closing(run(pinned))
-    tests(pinned, "pass", name="tests/test_other.py")
+    mine(pinned, "pass", file="tests/test_other.py")
     assert line not in closing(run(pinned, "tests/test_other.py"))
     edited(stale, test="test_gone.py::test_0")
     assert closing(run(pinned))[-1] == line.replace("test_mine", "test_gone")
@@ -471,11 +476,11 @@ def test_a_difference_is_in_its_unit(bound: Bound, number: float, pinned: float,
     assert bound.differences([number], [pinned])[0] == difference
 
 
-def test_a_change_names_the_first_number_above_the_bound() -> None:
-    rows = ((1.0, 0.0, 0.0), (0.5, 0.1 + 1e-9, 0.3))
+def test_a_change_names_the_largest_difference_of_the_first_row_above_the_bound() -> None:
+    rows = ((1.0, 1e-9, 0.0), (0.5, 0.1 + 1e-9, 0.3))
     found = pins.change(made(rows=rows), made(), Bound("relative", 1e-12))
     assert found.worst == pytest.approx(0.2)
-    assert found.what.startswith("the final state (t = 1), output 0: 0.10000000")
+    assert found.what == "evaluation 0 (t = 2), output 0: 1e-09, pinned 0.0, 1.0e-09 relative apart"
     noise = pins.change(made(rows=rows), made(), Bound("relative", 1e-6))
     assert noise.what == "the final state (t = 1), increment 0: 0.3, pinned 0.2, 2.0e-01 relative apart"
     other = pins.change(made(prediction="eps"), made(), Bound("ulp", 1))
@@ -487,21 +492,29 @@ def test_a_change_names_the_first_number_above_the_bound() -> None:
 # --- the run as a whole ---
 
 
-def test_nothing_is_printed_and_no_page_written_where_nothing_was_audited(
+def test_nothing_is_printed_where_nothing_was_audited(
     repository: pytest.Pytester,
 ) -> None:
-    tests(repository, "pass")
+    mine(repository, "pass")
     result = run(repository)
     result.assert_outcomes(passed=1)
     assert closing(result) == []
     result.stdout.no_fnmatch_line("*semilinear*")
 
 
+ROW = """
+import pytest
+
+@pytest.fixture(autouse=True)
+def row(request):
+    text = '{"target": "<b>&", "of": "a", "claimed": "", "measured": "", "verdict": "v", "passed": true}'
+    request.node.user_properties.append(("semilinear", text))
+"""
+
+
 def test_the_page_is_escaped(repository: pytest.Pytester) -> None:
-    tests(repository, f"{AUDIT.format(name='nan')}.assert_finite([2])")
-    evil = '{"target": "<b>&", "of": "a", "claimed": "", "measured": "", "verdict": "v", "passed": true}'
-    write(repository, "tests/conftest.py", f"import pytest\n@pytest.fixture(autouse=True)\n"
-          f"def row(request):\n    request.node.user_properties.append(('semilinear', '{evil}'))\n")  # fmt: skip
+    mine(repository, f"{AUDIT.format(name='nan')}.assert_finite([2])")
+    write(repository, "tests/conftest.py", ROW)
     result = run(repository, "--semilinear-html", "out/page.html")
     result.assert_outcomes(failed=1)
     text = (repository.path / "out" / "page.html").read_text()
@@ -533,12 +546,12 @@ def test_a_run_that_audits_nothing_imports_nothing_that_computes(repository: pyt
 def test_workers_of_xdist_send_rows_pins_and_what_they_deselect(pinned: pytest.Pytester) -> None:
     pytest.importorskip("xdist")
     pin(pinned, "stale").write_text(pin(pinned).read_text())
-    tests(pinned, PINNED, f"{AUDIT.format(name='nan')}.assert_finite([2])", name="tests/test_mine.py")
+    mine(pinned, PINNED, f"{AUDIT.format(name='nan')}.assert_finite([2])", file="tests/test_mine.py")
     spread = ("-p", "xdist.plugin", "-n1")
     both = pinned.runpytest_subprocess(*spread)
     both.assert_outcomes(passed=1, failed=1)
     assert [row.split()[0] for row in closing(both)[1:]] == ["right", "nan"]
-    tests(pinned, PINNED, "pass")
+    mine(pinned, PINNED, "pass")
     assert "stale.json" in closing(pinned.runpytest_subprocess(*spread))[-1]
     assert "stale.json" not in closing(pinned.runpytest_subprocess(*spread, "-k", "test_0"))[-1]
 
@@ -591,10 +604,6 @@ def test_the_document_names_all_assertions_options_and_keys(repository: pytest.P
 
 @pytest.mark.parametrize("name", ["ddim", "dpm-solver++-2m", "dpm-solver-2"])
 def test_the_fast_profile_is_fast_and_agrees_with_what_is_claimed(name: str) -> None:
-    import time
-
-    from semilinear.verification.audit.subject import FAST
-
     found = audit_of(name, profile=FAST)
     start = time.process_time()
     assert found.as_run is not None

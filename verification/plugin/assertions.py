@@ -146,10 +146,13 @@ class Audited:
         checks.number("bound", bound, above=0)
         of, claimed = "float32 coefficients", f"<= {bound:.0e}"
         self._trace(DIGITS, of, claimed)
+        difference, text = None, ""
         try:
             difference = rounded(self.audit.subject, DIGITS, bound)
         except Exception as error:  # a sampler may do anything to float32 states
-            self._judge(of, claimed, "none", "fails", False, f"in float32: {error}")
+            text = f"in float32: {error}"
+        if difference is None:
+            self._judge(of, claimed, "none", "fails", False, text)
             return
         text = (
             f"in float32 coefficients are off by up to {difference.value:.1e} with {DIGITS} steps, "
@@ -172,21 +175,23 @@ class Audited:
         path = self.pins.path(name)
         of, claimed, pin = f"pin {name}", f"<= {bound.shown(bound.most)}", str(path)
         trace = self._trace(steps, of, claimed, pin)
+        measured, passed, text = "", False, ""
         try:
             found = self.pins.hold(name, trace, self._name, bound)
         except FileNotFoundError:
-            text = f"no pin {name}: {path} is missing; --semilinear-update-new-only writes it"
-            self._judge(of, claimed, "none", "missing", False, text, pin)
+            verdict, text = (
+                "missing",
+                f"no pin {name}: {path} is missing; --semilinear-update-new-only writes it",
+            )
         except PinError as error:
-            text = f"{error}; --semilinear-update rewrites it"
-            self._judge(of, claimed, "none", "unreadable", False, text, pin)
+            verdict, text = "unreadable", f"{error}; --semilinear-update rewrites it"
         else:
-            if found is None:
-                self._judge(of, claimed, "", "written", True, "", pin)
-                return
-            text = f"pin {name}: {found.what}; {bound.shown(bound.most)} is allowed ({path})"
-            verdict = "differs" if found.what else "pinned"
-            self._judge(of, claimed, bound.shown(found.worst), verdict, not found.what, text, pin)
+            verdict, passed = "written", True
+            if found is not None:
+                measured, passed = bound.shown(found.worst), not found.what
+                verdict = "pinned" if passed else "differs"
+                text = f"pin {name}: {found.what}; {bound.shown(bound.most)} is allowed ({path})"
+        self._judge(of, claimed, measured, verdict, passed, text, pin)
 
     @property
     def _name(self) -> str:

@@ -219,7 +219,7 @@ class Summary:
         table = list(lines([row for found in self.rows.values() for row in found]))
         if not table and not self.unused:
             return
-        terminalreporter.section("semilinear")
+        terminalreporter.write_sep("=", "semilinear")
         for line, passed in table:
             terminalreporter.write_line(line, red=not passed)
         for line in self.unused:

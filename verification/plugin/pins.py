@@ -152,8 +152,10 @@ class Bound:
 
 @dataclass(frozen=True)
 class Change:
-    """How far a run is from its pin.  worst: the largest difference.  what: the first above the bound, ""
-    where there is none.
+    """How far a run is from its pin.
+
+    worst: the largest difference.  what: the largest of the first row above the bound, "" where there is
+    none.
     """
 
     worst: float
