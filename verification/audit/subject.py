@@ -53,7 +53,7 @@ class Profile:
 
 FULL = Profile(SMOOTH, half_octaves(4, 192), half_octaves(4, 128), half_octaves(8, 128))
 FAST = Profile(("karras",), half_octaves(6, 64), half_octaves(4, 32), half_octaves(8, 48))
-"""One grid and short ladders: refutes what is refuted in full, and leaves more undecided."""
+"""One grid and short ladders, which leave more undecided."""
 
 
 @dataclass(eq=False)

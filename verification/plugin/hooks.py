@@ -7,7 +7,7 @@ asks for it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--semilinear-fast",
         action="store_true",
-        help="run few steps on one grid: under 2 s a sampler, and more left undecided",
+        help="run few steps on one grid: under 2 s a sampler, and more is left undecided",
     )
     group.addoption("--semilinear-html", metavar="FILE", help="write the closing table as a page of HTML")
     group.addoption(
@@ -68,8 +68,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(
                 f"{item.nodeid}: the mark semilinear takes {allowed}, got {', '.join(wrong)}"
             )
-        if isinstance(mark.kwargs.get("checks", ()), str):
-            raise pytest.UsageError(f"{item.nodeid}: checks must be several names, got a text")
+        checks = mark.kwargs.get("checks", ())
+        if not isinstance(checks, tuple | list):
+            raise pytest.UsageError(f"{item.nodeid}: checks must be a tuple of names, got {checks!r}")
 
 
 @pytest.fixture
@@ -140,12 +141,17 @@ def _failures(
     sampler: Any,
     claimed: float | None = None,
     start: str = "own",
-    checks: tuple[str, ...] = (),
+    checks: Sequence[str] = (),
     **options: Any,
 ) -> Generator[str]:
     """The sentences of what does not hold: the order, where one is claimed or nothing else is asked, and the
     checks.
     """
+    from semilinear.integrators.numerics.checks import one_of
+    from semilinear.verification.audit.checks import CHECKS
+
+    for name in checks:
+        one_of("checks", name, tuple(CHECKS))
     audited = _audited(item, sampler, claimed, **options)
     if audited.audit.claimed is not None or not checks:
         try:
