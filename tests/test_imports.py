@@ -33,7 +33,7 @@ FLOORS = {
         ("claims", "problems", "reporting", "systems", "targets"),
         ("inverse", "replay", "studies", "tracing"),
         ("audit", "predictions"),
-        ("campaign",),
+        ("campaign", "plugin"),
         ("commands", "front-door"),
     ),
 }

@@ -21,22 +21,20 @@ from semilinear.integrators.run.sampler import sample
 from ..studies import flow, gaussian
 from ..studies.flow import Study
 from ..studies.gaussian import StochasticStudy
-from ..studies.ladders import half_octaves
-from ..targets.named import Target
+from ..targets.named import Target, of_function
 from ..targets.named import target as named_target
 from ..targets.run import Run
 from ..tracing.compare import Candidate, identify
 from ..tracing.diagnosis import Diagnosis, diagnose, level, reverse
 from ..tracing.local import NoExactStart
 from .checks import CHECKS, Finding, Severity, findings, named
-from .subject import FORMULA, LADDER, SMOOTH, WARPED, Subject, experiment
+from .subject import FULL, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
 
 IDENTIFIED = 14
 """Steps of the run by which a sampler is identified: short enough for every policy at the end to show."""
 ONLY = (*CHECKS, "orders", "identity", "diagnosis")
 """What an audit can be asked for."""
-WEAK = half_octaves(8, 128)
 RANK: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent", "higher")
 
 
@@ -77,10 +75,24 @@ class Identity:
 class Audit:
     """A target under audit; it prints as its table.  Made by `audit`."""
 
-    def __init__(self, target: Target, claimed: float | None, wanted: Iterable[str] = ONLY) -> None:
-        self.target, self.claimed, self.wanted = target, claimed, tuple(wanted)
-        self.subject = Subject(target)
+    def __init__(
+        self,
+        target: Target,
+        claimed: float | None,
+        wanted: Iterable[str] = ONLY,
+        *,
+        profile: Profile = FULL,
+        subject: Subject | None = None,
+    ) -> None:
+        self.target, self.claimed, self.wanted, self.profile = target, claimed, tuple(wanted), profile
+        self.subject = Subject(target) if subject is None else subject
         self._said: dict[Finding, None] = {}
+
+    def claiming(self, claimed: float | None) -> Audit:
+        """The same audit, judged against another order; traces are shared."""
+        if claimed == self.claimed:
+            return self
+        return Audit(self.target, claimed, self.wanted, profile=self.profile, subject=self.subject)
 
     # --- orders ---
 
@@ -92,7 +104,7 @@ class Audit:
         """
         with self._noting("order as run"):
             if len(self._residues) == 1:
-                return self._lowest([self._runs(grid, (1, 0)) for grid in SMOOTH])
+                return self._lowest([self._runs(grid, (1, 0)) for grid in self.profile.grids])
             runs = [self._runs(WARPED, residue) for residue in self._residues]
             orders = "; ".join(f"{o.observed:.2f} ({o.where})" for o in runs if o)
             self._say("noted", f"the order depends on the number of steps: {orders}")
@@ -127,14 +139,14 @@ class Audit:
 
     def _stochastic(self) -> StochasticStudy:
         subject, where = self.subject, gaussian_data()
-        steps = subject.steps(WEAK[0])
+        steps = subject.steps(self.profile.weak[0])
         square, law = level(steps), None
         if square is not None and all(pair is not None for pair in steps.trace.increments):
             law = where.law(reverse(steps.trace.prediction, square))
         return gaussian.of_plans(
             self.target.name,
             lambda n: subject.steps(n).plan(),
-            WEAK,
+            self.profile.weak,
             where,
             law=law,
             marginal=law is None,
@@ -173,7 +185,7 @@ class Audit:
         if self.subject.noisy or (bent is not None and bent.kind == "evaluations"):
             return None
         least = self.subject.residues[1]
-        ladder = [n for n in LADDER if n >= least]
+        ladder = [n for n in self.profile.ladder if n >= least]
         sampler, where = self.target.sampler, experiment(grid)
         study = flow.measure(self.target.name, self._judged, sampler, where, ladder=ladder, residue=residue)
         of = f", N = {residue[1]} mod {residue[0]}" if residue[0] > 1 else ""
@@ -192,7 +204,12 @@ class Audit:
 
         residue = subject.residues[0], 0
         study = flow.measure(
-            self.target.name, self._judged, sampler, experiment(grid), ladder=FORMULA, residue=residue
+            self.target.name,
+            self._judged,
+            sampler,
+            experiment(grid),
+            ladder=self.profile.formula,
+            residue=residue,
         )
         return self._order(study, f"{grid} grid, exact start")
 
@@ -272,6 +289,11 @@ class Audit:
         return (*found, *self._said)
 
     @property
+    def said(self) -> tuple[Finding, ...]:
+        """What the orders that were asked for so far raised, or left to say."""
+        return tuple(self._said)
+
+    @property
     def orders(self) -> dict[str, Order | None]:
         """By the names of the JSON data; none where they are not wanted."""
         if "orders" not in self.wanted:
@@ -335,12 +357,14 @@ def audit(
     convention: str | None = None,
     settings: dict[str, Any] | None = None,
     only: Iterable[str] | None = None,
+    profile: Profile = FULL,
 ) -> Audit:
     """Audit a sampler.
 
     target: a text as `targets.named.target` reads it (PACKAGE:NAME, FILE.py:function, a listed solver, a
     file), a `Target`, or a function of a run.  claimed: the order to judge against; what the source claims
-    where absent.  convention, settings: of a text, as there.  only: which checks to make; all when absent.
+    where absent.  convention, settings: of a text, as there, or of a function (`of_function`).  only: which
+    checks to make; all when absent.  profile: how much is run for an order.
     Nothing is computed before it is asked for.
     Raises TypeError or ValueError for what is none of these.
     """
@@ -351,12 +375,12 @@ def audit(
         checks.one_of("only", name, ONLY)
     if isinstance(target, str):
         chosen = named_target(target, settings=settings, convention=convention)
-    elif convention is not None or settings:
-        raise ValueError("convention and settings are for targets by name")
     elif isinstance(target, Target):
+        if convention is not None or settings:
+            raise ValueError("convention and settings are for texts and functions, got a Target")
         chosen = target
     elif callable(target):
-        chosen = Target(getattr(target, "__name__", "sampler"), target, None, "")
+        chosen = of_function(target, settings=settings, convention=convention or "run")
     else:
         raise TypeError(f"target must be a text, a Target or a function of a run, got {shown(target)}")
-    return Audit(chosen, chosen.claimed if claimed is None else claimed, wanted)
+    return Audit(chosen, chosen.claimed if claimed is None else claimed, wanted, profile=profile)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,13 +18,14 @@ from semilinear.integrators.diffusion.grids import karras
 from ..problems.named import marginal_samples, problem
 from ..studies.experiment import MAIN_PROBLEM
 from ..targets.run import Run
-from ..tracing.compare import compare
+from ..tracing.compare import Difference, compare
 from ..tracing.linearity import AGREE, apart, batched, reasons, repeats
 from ..tracing.trace import NotLinearError, trace
 from ..tracing.witness import Scene, Witness
 from .subject import Subject
 
-Severity = Literal["failed", "noted", "raised"]
+Severity = Literal["failed", "raised", "noted"]
+SEVERITIES: tuple[Severity, ...] = ("failed", "raised", "noted")
 REFUSALS = (ValueError, TypeError, NotImplementedError)
 """What a sampler raises where it refuses; anything else is a crash."""
 FEW = range(1, 21)
@@ -99,31 +100,42 @@ def repeat(s: Subject) -> Iterator[tuple[Severity, str]]:
         yield "failed", f"a run in another thread differs by {away:.1e}, relative"
 
 
+ENDS: dict[str, tuple[float, ...]] = {"0": (0.0,), "sigma_min": (), "sigma_min twice": (SMALLEST,)}
+"""The last noise levels of runs from noise to data, by name."""
+
+
+def outcomes(s: Subject, end: str, counts: Iterable[int]) -> dict[tuple[Severity, str], list[int]]:
+    """What goes wrong in runs from noise to data, and the step counts at which it does: a refusal is noted.
+
+    end: one of `ENDS`.
+    """
+    found: dict[tuple[Severity, str], list[int]] = {}
+    for n in counts:
+        try:
+            states = _final(s, _whole(s, n, ENDS[end]))
+        except REFUSALS as error:
+            found.setdefault(("noted", _kind(error)), []).append(n)
+        except Exception as error:  # a crash is what is looked for
+            found.setdefault(("raised", _kind(error)), []).append(n)
+        else:
+            if not np.all(np.isfinite(states)):
+                found.setdefault(("failed", "states are not finite"), []).append(n)
+    return found
+
+
+def sentence(verdict: Severity, text: str, end: str, counts: list[int]) -> str:
+    """An outcome in words."""
+    runs = f"from sigma = {LARGEST:g} to {end} in {_counts(counts)} steps"
+    return f"refuses runs {runs}: {text}" if verdict == "noted" else f"{text} {runs}"
+
+
 def finite(s: Subject) -> Iterator[tuple[Severity, str]]:
     """Runs from noise to data with 1 to 20 steps, down to sigma = 0, to sigma_min, and to sigma_min twice."""
-    for name, end in (("0", (0.0,)), ("sigma_min", ()), ("sigma_min twice", (SMALLEST,))):
-        bad: dict[str, list[int]] = {}
-        crashed: dict[str, list[int]] = {}
-        refused: dict[str, list[int]] = {}
-        for n in FEW:
-            times = _whole(s, n, end)
-            try:
-                states = _final(s, times)
-            except REFUSALS as error:
-                refused.setdefault(_kind(error), []).append(n)
-            except Exception as error:  # a crash is what is looked for
-                crashed.setdefault(_kind(error), []).append(n)
-            else:
-                if not np.all(np.isfinite(states)):
-                    bad.setdefault("states are not finite", []).append(n)
-        where = f"from sigma = {LARGEST:g} to {name}"
-        for text, counts in bad.items():
-            yield "failed", f"{text} {where} in {_counts(counts)} steps"
-        for text, counts in crashed.items():
-            yield "raised", f"{text} {where} in {_counts(counts)} steps"
-        for text, counts in refused.items():
-            if name != "sigma_min twice":  # a level that repeats may be refused
-                yield "noted", f"refuses runs {where} in {_counts(counts)} steps: {text}"
+    for end in ENDS:
+        found = sorted(outcomes(s, end, FEW).items(), key=lambda item: SEVERITIES.index(item[0][0]))
+        for (verdict, text), counts in found:
+            if verdict != "noted" or end != "sigma_min twice":  # a level that repeats may be refused
+                yield verdict, sentence(verdict, text, end, counts)
 
 
 def dtype(s: Subject) -> Iterator[tuple[Severity, str]]:
@@ -143,18 +155,26 @@ def dtype(s: Subject) -> Iterator[tuple[Severity, str]]:
             yield "failed", f"states of shape {tuple(given.shape)} become {tuple(final.shape)}"
 
 
+def rounded(s: Subject, n: int, allowed: float) -> Difference:
+    """Coefficients of a run with n steps for float32 states, as the package computes them, against exact
+    ones.
+
+    Raises NotLinearError where they cannot be read off.
+    """
+    own = trace(s.own.sampler, s.schedule, s.grid("karras", n), dtype=torch.float32)
+    return compare(own, s.traced(n), allowed)
+
+
 def float32(s: Subject) -> Iterator[tuple[Severity, str]]:
     """Coefficients as the package computes them for float32 states, against exact ones."""
     if not s.linear:
         return
     for n, allowed in DIGITS.items():
-        times = s.grid("karras", n)
         try:
-            rounded = trace(s.own.sampler, s.schedule, times, dtype=torch.float32)
+            difference = rounded(s, n, allowed)
         except NotLinearError as error:
             yield "noted", f"in float32 with {n} steps: {error}"
             continue
-        difference = compare(rounded, s.traced(n), allowed)
         if not difference.same:
             yield (
                 "noted",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 import torch
@@ -35,8 +35,25 @@ COUNTS = tuple(range(4, 25))
 PERIODS = (1, 2, 3, 4)
 BEYOND = 8
 """Steps that runs go on beyond the end, where what a release lowers at the end must not count."""
-LADDER = half_octaves(4, 192)
-FORMULA = half_octaves(4, 128)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much is run for an order.
+
+    grids: names of `GRIDS`.  ladder, formula, weak: step counts of runs from the sampler's own start, from
+    exact values, and of runs with noise.
+    """
+
+    grids: tuple[str, ...]
+    ladder: tuple[int, ...]
+    formula: tuple[int, ...]
+    weak: tuple[int, ...]
+
+
+FULL = Profile(SMOOTH, half_octaves(4, 192), half_octaves(4, 128), half_octaves(8, 128))
+FAST = Profile((WARPED,), half_octaves(6, 64), half_octaves(4, 32), half_octaves(8, 48))
+"""One grid and short ladders, which leave more undecided."""
 
 
 LAMBDAS = -math.log(SIGMA_START), -math.log(SIGMA_END)
@@ -69,6 +86,8 @@ class Subject:
     @cached_property
     def own(self) -> Target:
         """The target in its package's own arithmetic, where it is otherwise made to compute in float64."""
+        if self.target.own is not None:
+            return replace(self.target, sampler=self.target.own)
         if not self.target.package:
             return self.target
         try:

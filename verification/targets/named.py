@@ -38,7 +38,9 @@ class Target:
     """A sampler and what is said of it.
 
     name: as it is found again (`target`).  claimed: the order that its source claims, None where it claims
-    none.  source: of the claim.  package, version: of whose it is, "" where it is a file's.
+    none.  source: of the claim.  package, version: of whose it is, "" where it is a file's.  own: of a
+    function, the same sampler in the arithmetic that it is written in, where `sampler` makes it compute in
+    float64.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Target:
     source: str
     package: str = ""
     version: str = ""
+    own: Sampler | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,31 @@ def target(text: str, *, settings: Settings | None = None, convention: str | Non
     return _of_ours(text, given)
 
 
+def of_function(
+    function: Callable[..., Any],
+    *,
+    name: str | None = None,
+    settings: Settings | None = None,
+    convention: str = "run",
+    source: str = "",
+) -> Target:
+    """The target that a function or class is.
+
+    name: its own when absent.  settings, convention: as of `target`.  source: where it is from.
+    Raises TypeError for what cannot be called, ValueError for settings and conventions that do not fit.
+    """
+    if not callable(function):
+        raise TypeError(f"function must be callable, got {shown(function)}")
+    checks.one_of("convention", convention, tuple(CONVENTIONS))
+    adapt, given = CONVENTIONS[convention], dict(settings or {})
+    own = None
+    if "exact" in inspect.signature(adapt).parameters and "exact" not in given:
+        own = _adapted(adapt, function, given | {"exact": False})
+    own_name: str = getattr(function, "__name__", type(function).__name__)
+    written = _written(own_name if name is None else name, given)
+    return Target(written, _adapted(adapt, function, given), None, source, own=own)
+
+
 def targets(
     text: str, *, settings: Settings | None = None, convention: str | None = None
 ) -> tuple[Target, ...]:
@@ -248,9 +276,7 @@ def _of_file(path: str, name: str, settings: Settings, convention: str) -> Targe
     function = getattr(module_of(path), name, None)
     if not callable(function):
         raise ValueError(f"{path} must define the function {name!r}")
-    adapt = CONVENTIONS[convention]
-    written = _written(f"{path}:{name}", settings)
-    return Target(written, _adapted(adapt, function, settings), None, path)
+    return of_function(function, name=f"{path}:{name}", settings=settings, convention=convention, source=path)
 
 
 def _of_ours(text: str, settings: Settings) -> Target:

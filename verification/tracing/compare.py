@@ -107,13 +107,18 @@ class Candidate:
     difference: Difference
 
 
-def candidates(trace: Trace, names: Sequence[str] | None = None) -> Iterator[tuple[str, Final, Trace]]:
-    """Traces of listed solvers that make as many evaluations on the same grid, and draw noise if it does."""
+def candidates(
+    trace: Trace, names: Sequence[str] | None = None, finals: Sequence[Final] = FINALS
+) -> Iterator[tuple[str, Final, Trace]]:
+    """Traces of listed solvers that make as many evaluations on the same grid, and draw noise if it does.
+
+    finals: how runs may end; of several that are one, the first.
+    """
     for name in names or SOLVERS:
         if make(name).stochastic != trace.noisy:
             continue
         seen: list[tuple[Tableau, ...]] = []
-        for final in FINALS:
+        for final in finals:
             budget = _budget(make(name), trace, final)
             if budget is None or (run := make(name).sequence.at(budget, final)) in seen:
                 continue
@@ -148,14 +153,19 @@ def _budget(solver: Solver, trace: Trace, final: Final) -> int | None:
     return None
 
 
-def identify(trace: Trace, names: Sequence[str] | None = None) -> list[Candidate]:
+def identify(
+    trace: Trace, names: Sequence[str] | None = None, finals: Sequence[Final] = FINALS
+) -> list[Candidate]:
     """Listed solvers: those that are the same as they are listed, then the others, the nearest first: by the
     first row that differs, then by how much.
 
-    names: among which; all of them when absent.  A start of lower order, a last step that is lowered and a
-    correction are told apart by the rows alone.
+    names: among which; all of them when absent.  finals: as of `candidates`.  A start of lower order, a last
+    step that is lowered and a correction are told apart by the rows alone.
     """
-    found = [Candidate(name, final, compare(trace, other)) for name, final, other in candidates(trace, names)]
+    found = [
+        Candidate(name, final, compare(trace, other))
+        for name, final, other in candidates(trace, names, finals)
+    ]
     same = [c for c in found if c.difference.same]
     others = [c for c in found if not c.difference.same]
     return [*same, *sorted(others, key=_distance)]

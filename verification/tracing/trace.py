@@ -160,7 +160,8 @@ def departures(found: Trace, scene: Scene, witness: Witness) -> Array:
         raise NotLinearError("evaluations", _counts(found.nfe, len(witness.script.asked)))
     basis = scene.basis(witness, found.prediction, len(found.increments))
     made, scale = found.rows @ basis, np.abs(found.rows) @ np.abs(basis)
-    error = np.max(np.abs(made - witness.states) / np.max(scale, axis=1, keepdims=True), axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a state without terms has no size
+        error = np.max(np.abs(made - witness.states) / np.max(scale, axis=1, keepdims=True), axis=1)
     return np.asarray(np.where(np.isfinite(error), error, np.inf))
 
 

@@ -1,0 +1,1 @@
+"""Audits as tests: a plugin of pytest with which a repository keeps its samplers right (docs/pytest.md)."""
