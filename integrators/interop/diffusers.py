@@ -8,7 +8,7 @@ here.  States are alpha x_0 + sigma eps, unscaled, from standard normal noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -43,7 +43,8 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     """A solver of this package as a scheduler.
 
     solver, solver_parameters: what `make` takes.  grid: what the levels of n steps are uniform in: "t" (flow:
-    t before the shift), "lambda", "karras" or "nsr".  start, final: as `compile_plan` takes them, but no exact start.
+    t before the shift), "lambda", "karras" or "nsr".  start, final: as `compile_plan` takes them; no start is
+    exact.
     The others are diffusers' and have its defaults, so that `from_config` of another scheduler's config
     means the same schedule: num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas;
     prediction_type "epsilon", "sample", "v_prediction" or "flow_prediction"; final_sigmas_type "zero" (the
@@ -53,7 +54,7 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     rescale_betas_zero_snr and variance_type, which are diffusers' but not taken.
     """
 
-    _compatibles = [scheduler.name for scheduler in KarrasDiffusionSchedulers]  # noqa: RUF012 (diffusers' own)
+    _compatibles = [scheduler.name for scheduler in KarrasDiffusionSchedulers]  # noqa: RUF012
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -76,19 +77,24 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         rescale_betas_zero_snr: bool = False,
         variance_type: str | None = None,
     ) -> None:
-        for name, value, allowed in (
-            ("grid", grid, GRIDS),
-            ("start", start, STARTS),
-            ("final", final, FINAL_CHOICES),
-            ("beta_schedule", beta_schedule, BETAS),
-            ("prediction_type", prediction_type, PREDICTIONS),
-            ("final_sigmas_type", final_sigmas_type, ENDINGS),
-        ):
-            checks.one_of(name, value, allowed)  # type: ignore[arg-type]
+        named: dict[str, tuple[str, Collection[str]]] = {
+            "grid": (grid, GRIDS),
+            "start": (start, STARTS),
+            "final": (final, FINAL_CHOICES),
+            "beta_schedule": (beta_schedule, BETAS),
+            "prediction_type": (prediction_type, PREDICTIONS),
+            "final_sigmas_type": (final_sigmas_type, ENDINGS),
+        }
+        for name, (value, allowed) in named.items():
+            checks.one_of(name, value, allowed)
         refused = {"thresholding": thresholding, "rescale_betas_zero_snr": rescale_betas_zero_snr}
-        for name, value in {**refused, "variance_type": variance_type}.items():
-            if value and value not in ("fixed_small", "fixed_large"):  # DDPM's own noise
-                raise ValueError(f"{name} must not be set, it is not taken here, got {shown(value)}")
+        if variance_type not in ("fixed_small", "fixed_large"):  # DDPM's: of its noise, not of the model
+            refused["variance_type"] = variance_type is not None
+        for name, is_set in refused.items():
+            if is_set:
+                raise ValueError(
+                    f"{name} must not be set, it is not taken here, got {shown(self.config[name])}"
+                )
         if prediction_type == "flow_prediction" and not use_flow_sigmas:
             raise ValueError("use_flow_sigmas must be True where prediction_type is 'flow_prediction'")
         checks.number("flow_shift", flow_shift, above=0)
@@ -157,19 +163,20 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         given = {name: value for name, value in given.items() if value is not None}
         named = given.keys() - {"num_inference_steps"} or given.keys()
         if len(named) != 1:
-            raise ValueError(
-                f"one of num_inference_steps, timesteps and sigmas must be given, got {', '.join(given) or 'none'}"
-            )
-        budget = None
-        shift = float(self.config.flow_shift if mu is None else math.exp(checks.number("mu", mu)))
+            got = ", ".join(given) or "none"
+            raise ValueError(f"one of num_inference_steps, timesteps, sigmas must be given, got {got}")
         if mu is not None and not self.config.use_flow_sigmas:
             raise ValueError(f"mu must be given with use_flow_sigmas alone, got {shown(mu)}")
+        shift = float(self.config.flow_shift if mu is None else math.exp(checks.number("mu", mu)))
+        times: Sequence[Value]
+        budget = None
         if timesteps is not None:
             times = [self._time(float(label)) for label in timesteps]
         elif sigmas is not None:
             times = self._times_of(sigmas, shift)
         else:
-            times, budget = self._spaced(checks.integer("num_inference_steps", num_inference_steps, 1), shift)
+            n = checks.integer("num_inference_steps", num_inference_steps, 1)
+            times, budget = self._spaced(n, shift)
         self.plan = self._compiled(times, budget)
         self._labels = [self._label(part.evaluation.t) for part in cut(self.plan)]
         self.num_inference_steps = len(self.plan.steps)
@@ -214,7 +221,7 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         )
 
     def index_for_timestep(self, timestep: Any, schedule_timesteps: Any = None) -> int:
-        """The last place in `timesteps` (or those given) of the nearest one, which may be rounded to an integer.
+        """The last place in `timesteps` (or those given) of the nearest one: it may have been rounded.
 
         Raises ValueError for a timestep that is further than 1 from all of them.
         """
@@ -262,15 +269,15 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     ) -> SchedulerOutput | tuple[torch.Tensor]:
         """The state at the next of `timesteps`, from the model's output at this one.
 
-        timestep: says where a run begins, if `set_begin_index` did not.  sample: the state at which the model
-        was called; one that is not what the last step returned takes its place.  Half precision is accumulated
-        in float32 as long as it is.  generator: torch's, or a list with one for each sample; of stochastic
-        solvers.
+        timestep: says where a run begins if `set_begin_index` did not.  sample: the state at which the model
+        was called; one that is not what the last step returned takes its place, and as long as it is, half
+        precision is accumulated in float32.  generator: torch's, or a list with one for each sample, for
+        stochastic solvers.
         A run that begins inside the grid is the plan of the timesteps that are left.
         Raises ValueError before `set_timesteps`, after the last timestep, and where no run can begin.
         """
         if self.plan is None:
-            raise ValueError("set_timesteps must be called before step")
+            raise ValueError("set_timesteps must be called before step: there is no plan")
         self._generator = generator
         if self._run is None:
             begin = self.index_for_timestep(timestep) if self._begin_index is None else self._begin_index
@@ -287,15 +294,19 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         if begin == 0:
             return self.plan
         times, left = self.plan.times, self._labels[begin:]
-        if left:
-            starts = [i for i, t in enumerate(times) if self._label(t) == left[0]]
-            for i in starts:
+        reason = "no step begins there"
+        for i in [i for i, t in enumerate(times) if left and self._label(t) == left[0]]:
+            try:
                 plan = self._compiled(times[i:])
-                if [self._label(part.evaluation.t) for part in cut(plan)] == left:
-                    return plan
+            except ValueError as error:
+                reason = str(error)
+                continue
+            if [self._label(part.evaluation.t) for part in cut(plan)] == left:
+                return plan
+            reason = "a run from there has other timesteps"
         raise ValueError(
-            f"begin_index must be where a step of {self.config.solver} begins that can be the first of a run "
-            f"(start={self.config.start!r}), got {begin} of {len(self._labels)}"
+            f"begin_index must be where a run of {self.config.solver} with start={self.config.start!r} can "
+            f"begin, got {begin} of {len(self._labels)}: {reason}"
         )
 
     def _drawn(self, which: int, like: torch.Tensor) -> torch.Tensor:
@@ -314,7 +325,8 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             f(t).to(original_samples).reshape(-1, *(1,) * (original_samples.ndim - 1))
             for f in (formulas.alpha, formulas.sigma)
         )
-        return alpha * original_samples + sigma * noise
+        noisy: torch.Tensor = alpha * original_samples + sigma * noise
+        return noisy
 
     def scale_noise(self, sample: torch.Tensor, timestep: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """`add_noise` by the name that pipelines of flow models call."""

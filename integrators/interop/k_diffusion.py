@@ -25,7 +25,7 @@ from .stepwise import cut, drawn_once
 Denoiser = Callable[..., torch.Tensor]
 """denoiser(x, sigma, **extra_args) -> data: x of shape (batch, ..), sigma of shape (batch,)."""
 NoiseSampler = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(sigma, sigma_next) -> standard normal numbers of the shape of x, for the increment between these levels."""
+"""(sigma, sigma_next) -> standard normal numbers like x, for the increment between these levels."""
 STARTS: tuple[Start, ...] = ("own", "high-order")
 
 
@@ -38,7 +38,7 @@ def as_k_diffusion(
     check: Check = "end",
     **parameters: Any,
 ) -> Callable[..., torch.Tensor]:
-    """A solver as `sampler(model, x, sigmas, extra_args=None, callback=None, disable=None, noise_sampler=None)`.
+    """A solver as `sampler(model, x, sigmas, extra_args, callback, disable, noise_sampler)`.
 
     solver: a name, with its parameters, or a `Solver`.  start, final, grid: as `compile_plan` takes them; the
     grid only places stages.  check: as `sample` takes it.
@@ -48,12 +48,10 @@ def as_k_diffusion(
     each of the sigmas.  A stochastic solver draws by `noise_sampler`, torch.randn_like where there is none:
     for each increment once, between the levels of which it is the noise.  `disable` is of no effect: there is
     no progress bar.
-    Raises ValueError or TypeError for arguments that do not fit, here and, for sigmas, x and the model, there.
+    Raises ValueError or TypeError for arguments that do not fit; the sampler, too, and NonFiniteError.
     """
     if isinstance(solver, Solver) and parameters:
-        raise ValueError(
-            f"parameters must be those of a named solver, got {', '.join(parameters)} for a Solver"
-        )
+        raise ValueError(f"solver must be a name where it takes {', '.join(parameters)}, got a Solver")
     made = solver if isinstance(solver, Solver) else make(solver, **parameters)
     checks.one_of("start", start, STARTS)
     checks.one_of("final", final, FINAL_CHOICES)
@@ -119,7 +117,7 @@ def _last_at(plan: Plan, times: list[float]) -> dict[int, int]:
 
 
 def _noise(plan: Plan, noise_sampler: NoiseSampler | None, x: torch.Tensor) -> Noise:
-    """The increments by a noise sampler; one that is no increment of the path is told the ends of its step."""
+    """The increments by a noise sampler, which is told the ends of its step where one is not of the path."""
     steps = {
         which: (step.t0, step.t1)
         for step in plan.steps

@@ -120,7 +120,9 @@ def _version(x: State) -> int | None:
 
 
 def drawn_once(plan: Plan, draw: Noise) -> Noise:
-    """Noise of a source that gives new numbers at every call: each increment is kept for all rows that add it."""
+    """Noise from a source that gives new numbers at every call: an increment is kept for all rows that add
+    it.
+    """
     rows = [op for step in plan.steps for op in step.operations if isinstance(op, Row)]
     left = Counter(which for row in rows for which, _ in row.noise)
     kept: dict[int, State] = {}
