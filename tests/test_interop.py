@@ -16,6 +16,7 @@ from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.boundary import NonFiniteError
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
+from semilinear.verification.targets.k_diffusion import release
 
 SOLVERS = (
     "dpm-solver++-3m-corrected",
@@ -81,8 +82,8 @@ def test_a_state_that_was_changed_on_the_way_is_gone_on_with(dtype: torch.dtype,
     by_hand = start(dtype).to(wide)
     for k, (a, b) in enumerate(pairwise(plan.times)):
         output = model(x, a)
-        one = compile_plan(make("ddim"), vp_linear(), times=[a, b])
-        by_hand = sample(one, lambda _, t, given=output: given.to(wide), by_hand).x
+        one = Stepwise(compile_plan(make("ddim"), vp_linear(), times=[a, b]), by_hand)
+        by_hand = one.advance(output.to(wide))
         x = run.advance(output, x)
         if k == 3 and in_place:
             x.mul_(0.5)
@@ -218,6 +219,42 @@ def test_noise_is_torchs_where_no_sampler_is_given() -> None:
 
     assert torch.equal(run(1), run(1))
     assert not torch.equal(run(1), run(2))
+
+
+SAME = {
+    "sample_euler": "ddim",
+    "sample_heun": "edm-heun",
+    "sample_dpm_2": "dpm-solver-2",
+    "sample_lms": "lms-4",
+    "sample_dpmpp_2m": "dpm-solver++-2m",
+    "sample_euler_ancestral": "euler-ancestral",
+    "sample_dpm_2_ancestral": "dpm-2-ancestral",
+    "sample_dpmpp_2s_ancestral": "dpm++-2s-ancestral",
+    "sample_dpmpp_2m_sde": "k-diffusion-2m-sde",
+    "sample_dpmpp_3m_sde": "k-diffusion-3m-sde-released",
+}
+
+
+@pytest.mark.parametrize("to_data", [True, False])
+@pytest.mark.parametrize("function", SAME)
+def test_k_diffusions_own_functions_give_the_same(function: str, to_data: bool) -> None:
+    if function == "sample_lms" and to_data:
+        pytest.skip("its last step to 0 is of full order, and not the data")
+    levels = sigmas() if to_data else sigmas()[:-1]
+    try:
+        theirs = getattr(release(), function)
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
+
+    def noise_sampler(sigma: torch.Tensor, sigma_next: torch.Tensor) -> torch.Tensor:
+        return increments(round(1e6 * float(sigma)), start())
+
+    options: dict[str, Any] = {"disable": True, "extra_args": {"shift": 0.25}}
+    ours = as_k_diffusion(SAME[function], final="full")
+    if make(SAME[function]).stochastic:
+        options["noise_sampler"] = noise_sampler
+    found = ours(denoiser, start(), levels, **options)
+    assert torch.allclose(found, theirs(denoiser, start(), levels, **options), rtol=1e-9, atol=1e-9)
 
 
 def test_what_does_not_fit_is_refused_by_name() -> None:

@@ -266,8 +266,9 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         sample: torch.Tensor,
         generator: Any = None,
         return_dict: bool = True,
-    ) -> SchedulerOutput | tuple[torch.Tensor]:
-        """The state at the next of `timesteps`, from the model's output at this one.
+    ) -> Any:
+        """The state at the next of `timesteps`, from the model's output at this one: a SchedulerOutput, or a
+        tuple of one where return_dict is False.
 
         timestep: says where a run begins if `set_begin_index` did not.  sample: the state at which the model
         was called; one that is not what the last step returned takes its place, and as long as it is, half
