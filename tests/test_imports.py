@@ -22,6 +22,7 @@ FLOORS = {
         ("solver",),
         ("plans", "solvers"),
         ("run",),
+        ("interop",),
     ),
     "analysis": (
         ("algebra", "extrapolation", "stability"),
