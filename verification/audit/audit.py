@@ -18,6 +18,7 @@ from semilinear.integrators.numerics.files import json_number
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.run.sampler import sample
 
+from ..reporting.audit import text
 from ..studies import flow, gaussian
 from ..studies.flow import Study
 from ..studies.gaussian import StochasticStudy
@@ -73,7 +74,7 @@ class Identity:
 
 
 class Audit:
-    """A target under audit; it prints as its table.  Made by `audit`."""
+    """A target under audit, made by `audit`; printing it makes all that it was asked for."""
 
     def __init__(
         self,
@@ -93,6 +94,13 @@ class Audit:
         if claimed == self.claimed:
             return self
         return Audit(self.target, claimed, self.wanted, profile=self.profile, subject=self.subject)
+
+    def __str__(self) -> str:
+        """All of it (`reporting.audit.text`)."""
+        return text(self.json())
+
+    def __repr__(self) -> str:
+        return f"Audit({self.target.name!r}, claimed={self.claimed})"
 
     # --- orders ---
 

@@ -147,46 +147,12 @@ def _write(found: list[dict[str, Any]], folder: Path) -> None:
 
 
 def _print(row: dict[str, Any]) -> None:
+    from ..reporting.audit import lines
+
     screen = console()
     version = f" ({row['package']} {row['version']})" if row["package"] else ""
     screen.print(f"[bold]{escape(row['target'])}[/bold]{escape(version)}")
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 2))
-    for name, text in _lines(row):
+    for name, text in lines(row):
         table.add_row(name, escape(text))
     screen.print(table)
-
-
-def _lines(row: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    yield "claimed", "nothing" if row["claimed"] is None else f"{row['claimed']:g}"
-    for key in ("as_run", "not_smooth", "formula", "weak", "strong"):
-        if row[key] is not None:
-            yield key.replace("_", " "), _order(row[key])
-    if row["identified"] is not None:
-        yield "identified", _identity(row["identified"])
-    if row["diagnosis"] is not None:
-        yield "diagnosis", row["diagnosis"]
-    if row["nfe"] is not None:
-        yield "evaluations", f"{row['nfe']} in 20 steps"
-    for finding in row["findings"]:
-        yield finding["verdict"], f"{finding['message']}\n  {finding['repeat']}"
-
-
-def _order(order: dict[str, Any]) -> str:
-    if order["observed"] is None or order["low"] is None:
-        text = f"no order ({order['where']})"
-    else:
-        text = f"{order['observed']:.3f} [{order['low']:.3f}, {order['high']:.3f}] ({order['where']})"
-    verdict = f": {order['verdict']}" if order["verdict"] else ""
-    reason = f" ({order['reason']})" if order["reason"] else ""
-    return text + verdict + reason
-
-
-def _identity(identity: dict[str, Any]) -> str:
-    name = f"{identity['solver']}, final={identity['final']!r}"
-    if identity["same"]:
-        others = f" (also {', '.join(identity['others'])})" if identity["others"] else ""
-        return f"{name}, to {identity['difference']:.0e}{others}"
-    if identity["difference"] is None:
-        return "none listed makes these evaluations"
-    place = f"from evaluation {identity['first_row']} on"
-    return f"none listed; the nearest, {name}, differs {place}: {identity['what']}"

@@ -61,7 +61,9 @@ from .integrators.tableaux.tableau import (
 from .integrators.tableaux.tableau import (
     z as z,
 )
+from .verification.audit.audit import audit as audit
 from .verification.problems.named import problem as problem
 from .verification.replay.golden import replay as replay
 from .verification.studies.experiment import Experiment as Experiment
 from .verification.studies.measure import measure as measure
+from .verification.tracing.trace import trace as trace

@@ -81,3 +81,46 @@ def _sentence(key: str, order: Data) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def lines(row: Data) -> Iterable[tuple[str, str]]:
+    """An audit as (what, text): for a terminal."""
+    yield "claimed", "nothing" if row["claimed"] is None else f"{row['claimed']:g}"
+    for key in ("as_run", "not_smooth", "formula", "weak", "strong"):
+        if row[key] is not None:
+            yield key.replace("_", " "), _measured(row[key])
+    if row["identified"] is not None:
+        yield "identified", _named(row["identified"])
+    if row["diagnosis"] is not None:
+        yield "diagnosis", row["diagnosis"]
+    if row["nfe"] is not None:
+        yield "evaluations", f"{row['nfe']} in 20 steps"
+    for finding in row["findings"]:
+        yield finding["verdict"], f"{finding['message']}\n  {finding['repeat']}"
+
+
+def _measured(order: Data) -> str:
+    if order["observed"] is None or order["low"] is None:
+        text = f"no order ({order['where']})"
+    else:
+        text = f"{order['observed']:.3f} [{order['low']:.3f}, {order['high']:.3f}] ({order['where']})"
+    verdict = f": {order['verdict']}" if order["verdict"] else ""
+    reason = f" ({order['reason']})" if order["reason"] else ""
+    return text + verdict + reason
+
+
+def _named(identity: Data) -> str:
+    name = f"{identity['solver']}, final={identity['final']!r}"
+    if identity["same"]:
+        others = f" (also {', '.join(identity['others'])})" if identity["others"] else ""
+        return f"{name}, to {identity['difference']:.0e}{others}"
+    if identity["difference"] is None:
+        return "none listed makes these evaluations"
+    place = f"from evaluation {identity['first_row']} on"
+    return f"none listed; the nearest, {name}, differs {place}: {identity['what']}"
+
+
+def text(row: Data) -> str:
+    """An audit as text, a line for each part."""
+    parts = (f"{name:>12}  {said.replace(chr(10), chr(10) + ' ' * 14)}" for name, said in lines(row))
+    return "\n".join([row["target"], *parts])
