@@ -612,8 +612,9 @@ def test_the_fast_profile_decides_what_is_plain(name: str) -> None:
     assert found.as_run is not None
     assert found.formula is not None
     assert (found.as_run.verdict, found.formula.verdict) == ("consistent", "consistent")
-    assert found.claiming(3).as_run is not None
-    assert found.claiming(3).as_run.verdict == "lower"
+    higher = found.claiming(3).as_run
+    assert higher is not None
+    assert higher.verdict == "lower"
 
 
 def test_the_document_says_what_the_profiles_run() -> None:
