@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -123,7 +124,7 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         else:
             build = {"linear": discrete.linear_betas, "scaled_linear": discrete.scaled_linear_betas}
             betas = build[c.beta_schedule](c.beta_start, c.beta_end, count)
-        return discrete.discrete(betas, clip_lambda=None), len(betas)
+        return _through(betas), len(betas)
 
     # --- timesteps and times ---
 
@@ -335,6 +336,12 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
 
     def __len__(self) -> int:
         return self._count
+
+
+@lru_cache(maxsize=8)
+def _through(betas: tuple[float, ...]) -> Schedule:
+    """The whole table's schedule, whose knots take a moment in multiprecision."""
+    return discrete.discrete(betas, clip_lambda=None)
 
 
 def _shift(t: Value, shift: float) -> Value:
