@@ -481,7 +481,7 @@ def test_schedulers_are_refused_with_the_reason(scheduler: Any, settings: Any, w
 
 
 def test_schedulers_go_down() -> None:
-    with pytest.raises(ValueError, match="times must go down for DDIMScheduler"):
+    with pytest.raises(ValueError, match="times must not go up for DDIMScheduler"):
         trace(diffusers.sampler(DDIMScheduler), edm(), grid(edm())[::-1])
 
 

@@ -224,7 +224,8 @@ def test_what_a_sampler_raises_is_a_finding_and_the_audit_goes_on() -> None:
         ("ddim", {"claimed": 0}, "claimed must be"),
         ("ddim", {"only": ["speed"]}, "only must be one of linear"),
         ("dimm", {}, "the nearest"),
-        (noisy, {"convention": "plain"}, "convention and settings are for targets by name"),
+        (noisy, {"convention": "julia"}, "convention must be one of"),
+        (noisy, {"settings": {"order": 3}}, "order"),
     ],
 )
 def test_what_cannot_be_audited_is_refused(target: Any, options: dict[str, Any], message: str) -> None:

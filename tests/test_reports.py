@@ -170,7 +170,7 @@ def test_a_text_without_the_block_is_refused() -> None:
 EXAMPLES = {
     ("README.md", 0): ("dpm-solver++-3m-released", "d(x/sigma) = e^lambda", ": lower", "as it is run 2"),
     ("README.md", 1): ("stiff order 2", "must not vanish"),
-    ("README.md", 2): ("euler: claimed 1, observed order 1.0", ": consistent"),
+    ("README.md", 2): ("as run", ": consistent", "ddim"),
     ("README.md", 3): ("64, 2", "20"),
     ("docs/python.md", 0): ("True",),
     ("docs/python.md", 1): ("ddpm: claimed 1, observed weak order 1.0", ": consistent"),

@@ -17,6 +17,7 @@ from typing import Any
 from semilinear.analysis.lookup import FORMS, check_name, in_form, is_solver, module_of, solver_of, tableau_of
 from semilinear.analysis.text.named_parts import pairs, value_of
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.constructors import refuse_unknown
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.names import nearest
 from semilinear.integrators.plans import files
@@ -105,6 +106,8 @@ PACKAGES: dict[str, Package] = {
 def _run(function: Any, settings: Settings) -> Sampler:
     if not settings:
         return function  # type: ignore[no-any-return]
+    taken = list(inspect.signature(function).parameters.items())[1:]
+    refuse_unknown(f"function {getattr(function, '__name__', 'sampler')}", settings, dict(taken))
     return lambda run: function(run, **settings)
 
 
