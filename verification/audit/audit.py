@@ -5,6 +5,7 @@ Whatever is asked for is computed once, and only then.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,13 +22,14 @@ from semilinear.integrators.run.sampler import sample
 from ..reporting.audit import text
 from ..studies import flow, gaussian
 from ..studies.flow import Study
-from ..studies.gaussian import StochasticStudy
+from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..targets.named import Target, of_function
 from ..targets.named import target as named_target
 from ..targets.run import Run
 from ..tracing.compare import Candidate, identify
 from ..tracing.diagnosis import Diagnosis, diagnose, level, reverse
 from ..tracing.local import NoExactStart
+from ..tracing.trace import Trace
 from .checks import CHECKS, Finding, Severity, findings, named
 from .subject import FULL, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
@@ -148,9 +150,8 @@ class Audit:
     def _stochastic(self) -> StochasticStudy:
         subject, where = self.subject, gaussian_data()
         steps = subject.steps(self.profile.weak[0])
-        square, law = level(steps), None
-        if square is not None and all(pair is not None for pair in steps.trace.increments):
-            law = where.law(reverse(steps.trace.prediction, square))
+        square = level(steps) if _whole(steps.trace, where) else None
+        law = None if square is None else where.law(reverse(steps.trace.prediction, square))
         return gaussian.of_plans(
             self.target.name,
             lambda n: subject.steps(n).plan(),
@@ -340,6 +341,15 @@ class Audit:
             "findings": [asdict(f) for f in self.findings],
             "holds": self.holds,
         }
+
+
+def _whole(trace: Trace, where: StochasticExperiment) -> bool:
+    """Whether the increments make up the path: every one has its times, and they fill the interval."""
+    lam = where.schedule.lam
+    spans = [abs(float(lam(b) - lam(a))) for a, b in (pair for pair in trace.increments if pair is not None)]
+    return len(spans) == len(trace.increments) and math.isclose(
+        sum(spans), where.lam_end - where.lam_start, rel_tol=1e-9
+    )
 
 
 def _order_json(order: Order) -> dict[str, Any]:
