@@ -15,6 +15,7 @@ from semilinear.verification.audit.audit import audit
 from semilinear.verification.audit.checks import CHECKS
 from semilinear.verification.commands.cli import main
 from semilinear.verification.reporting.audit import markdown
+from semilinear.verification.tracing.compare import compare
 
 
 def two_step(run: Any, halve: float = 1.0, low_end: bool = False) -> Any:
@@ -82,7 +83,7 @@ def test_a_halved_difference_is_diagnosed() -> None:
     found = audit(lambda run: two_step(run, halve=0.5), 2, only=["orders", "diagnosis"])
     assert found.as_run is not None
     assert found.as_run.verdict == "lower"
-    assert "moment 1 0.5 of what it must be" in str(found.diagnosis)
+    assert "moment 1 0.5 of the exact one" in str(found.diagnosis)
     assert not found.holds
 
 
@@ -97,7 +98,7 @@ def test_a_sampler_with_noise_has_weak_and_strong_orders_and_is_known() -> None:
     assert "ddpm" in (found.identified.solver, *found.identified.others)
 
 
-def test_an_order_that_depends_on_the_number_of_steps_is_told_by_residue() -> None:
+def test_an_end_that_depends_on_the_number_of_steps_need_not_cost_order() -> None:
     """Two-stage steps over two intervals; an odd interval is left to Euler's method."""
 
     def sampler(run: Any) -> Any:
@@ -115,7 +116,18 @@ def test_an_order_that_depends_on_the_number_of_steps_is_told_by_residue() -> No
 
     found = audit(sampler, 2, only=["orders"])
     assert found.subject.residues[0] == 2
-    assert any("the order depends on the number of steps" in f.message for f in found.findings)
+    (said,) = [f.message for f in found.findings if "depends on the number of steps" in f.message]
+    assert said.startswith("the end of runs, not the order,")  # one step of Euler costs nothing here
+
+
+def test_an_order_that_depends_on_the_number_of_steps_is_told_by_residue() -> None:
+    def sampler(run: Any) -> Any:
+        return two_step(run, halve=0.0 if int(run) % 2 else 1.0)
+
+    found = audit(sampler, 2, only=["orders"])
+    assert found.as_run is not None
+    assert (found.as_run.verdict, found.as_run.where) == ("lower", "karras grid, N = 1 mod 2")
+    assert any(f.message.startswith("the order depends on the number of steps") for f in found.findings)
 
 
 # --- checks ---
@@ -212,6 +224,149 @@ def test_what_a_sampler_raises_is_a_finding_and_the_audit_goes_on() -> None:
     assert not data["holds"]
     assert {f["check"] for f in data["findings"] if f["verdict"] == "raised"} >= {"linear", "orders", "batch"}
     assert all("KeyError" in f["message"] for f in data["findings"] if f["verdict"] == "raised")
+
+
+def euler(run: Any) -> Any:
+    x = run.x
+    for a, b in itertools.pairwise(float(t) for t in run.times):
+        x = x + (b - a) * run.model(x, a)
+    return x
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda x: torch.empty_like(x).normal_(0.0, std=0.5),
+        lambda x: torch.empty_like(x).normal_(mean=0.0, std=0.5),
+        lambda x: 0.5 * torch.randn(x.shape, out=torch.empty_like(x)),
+        lambda x: 0.5 * torch.randn_like(input=x),
+        lambda x: torch.normal(0.0, 0.5, x.shape, out=torch.empty_like(x)),
+    ],
+    ids=["normal_", "normal_ by name", "randn out", "randn_like by name", "normal out"],
+)
+def test_noise_is_seen_however_it_is_drawn(draw: Any) -> None:
+    found = audit(lambda run: euler(run) + draw(run.x), 1)
+    assert found.subject.noisy
+    assert found.subject.traced(20).rows[-1, -1] == 0.5
+
+
+def test_a_sampler_that_tells_samples_different_levels_is_found(tmp_path: Path) -> None:
+    def told(model: Any, x: Any, sigmas: Any) -> Any:
+        for a, b in itertools.pairwise(sigmas):
+            levels = a * x.new_ones(len(x))
+            levels[1:] = sigmas[0]
+            x = x + (b - a) * (x - model(x, levels)) / a
+        return x
+
+    found = audit(told, 1, convention="k-diffusion", only=["linear", "batch"])
+    assert any("samples of a batch must be at one noise level" in f.message for f in found.findings)
+
+
+def test_a_name_is_that_of_more_than_one_run() -> None:
+    found = audit(lambda run: euler(run) if int(run) < 15 else run.x, 1, only=["identity"])
+    assert found.identified is not None
+    assert not found.identified.same
+
+
+def test_every_sample_is_looked_at_alone() -> None:
+    def sampler(run: Any) -> Any:
+        x = euler(run).clone()
+        x[1:] += 0.1 * x[:1]
+        return x
+
+    assert messages(sampler, "batch") != []
+
+
+def test_a_crash_in_a_library_is_no_refusal() -> None:
+    (found,) = messages(lambda run: euler(run) + math.log(float(run.times[-1])), "finite")
+    assert found.startswith("finite raised: ValueError")
+
+
+def test_an_exception_at_one_number_of_steps_does_not_end_the_audit() -> None:
+    def sampler(run: Any) -> Any:
+        return euler(run) if int(run) != 14 else [][0]
+
+    data = audit(sampler, 1, only=["identity", "diagnosis"]).json()
+    assert data["identified"] is None
+    assert any(f["check"] == "identity" and "IndexError" in f["message"] for f in data["findings"])
+
+
+def test_a_sampler_may_refuse_few_steps() -> None:
+    def sampler(run: Any) -> Any:
+        if int(run) < 6:
+            raise ValueError("at least 6 steps")
+        return euler(run)
+
+    found = audit(sampler, 1, only=["orders"])
+    assert found.as_run is not None
+    assert found.as_run.verdict == "consistent"
+
+
+def test_lines_repeat_what_a_text_names(tmp_path: Path) -> None:
+    path = tmp_path / "own file.py"
+    path.write_text(SAMPLER.replace("return x", "return x.mean(0, keepdim=True) + 0 * x"))
+    found = audit(f"{path}:euler", 1, convention="k-diffusion", only=["batch"])
+    assert found.findings[0].repeat == f"semilinear audit '{path}:euler' --only batch --as k-diffusion"
+    assert audit(lambda run: run.x.mean(0), 1, only=["batch"]).findings[0].repeat == ""
+
+
+def test_no_moment_is_asked_of_stages_nor_beyond_the_order() -> None:
+    for name in ("lawson4-three-eighths", "lawson3-ssp"):
+        found = audit(name, only=["diagnosis"]).json()
+        assert found["diagnosis"] is not None
+        assert "diagnosis:" not in markdown({"audits": [found]})
+
+
+@pytest.mark.parametrize(
+    ("sampler", "says"),
+    [
+        (lambda run: euler(run) + 1e-6 * run.x.abs(), "none of the known ones"),
+        (
+            lambda run: euler(run) + torch.randn(1, 1, 1, 1, dtype=torch.float64),
+            "noise is drawn in the shape",
+        ),
+    ],
+    ids=["small nonlinearity", "broadcast noise"],
+)
+def test_reasons_are_true(sampler: Any, says: str) -> None:
+    assert any(says in m for m in messages(sampler, "linear"))
+
+
+def test_a_state_of_zeros_and_an_empty_interval_are_linear() -> None:
+    def sampler(run: Any) -> Any:
+        empty = run.increment(run.times[0], run.times[0], run.x)
+        return euler(run) + 0 * run.model(0 * run.x, run.times[0]) + 0 * empty
+
+    assert messages(sampler, "linear") == []
+
+
+def test_an_exception_of_two_arguments_is_told_as_it_is() -> None:
+    class OddError(RuntimeError):
+        def __init__(self, a: int, b: int) -> None:
+            super().__init__(f"{a} and {b}")
+
+    def sampler(run: Any) -> Any:
+        if int(run) == 1:
+            raise OddError(1, 2)
+        return euler(run)
+
+    assert any("OddError: .. and" in m for m in messages(sampler, "finite"))
+
+
+def test_one_evaluation_more_differs_at_the_end() -> None:
+    one = audit(euler, 1).subject.traced(20)
+    more = audit(lambda run: euler(run) + 0 * run.model(run.x, run.times[-1]), 1).subject.traced(20)
+    assert compare(one, more).first == 20
+
+
+def test_times_that_are_nearly_right_are_wrong() -> None:
+    def sampler(run: Any) -> Any:
+        x = run.x
+        for a, b in itertools.pairwise(float(t) for t in run.times):
+            x = x + (b - a) * run.model(x, a * (1 + 9e-7))
+        return x
+
+    assert not compare(audit(euler, 1).subject.traced(20), audit(sampler, 1).subject.traced(20)).same
 
 
 # --- refusals, commands, reports ---

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sympy
 from semilinear.analysis.text.named_parts import GRIDS as NAMED_GRIDS
 from semilinear.analysis.text.named_parts import SCHEDULES as NAMED_SCHEDULES
 from semilinear.integrators.diffusion import grids
@@ -202,3 +203,13 @@ def test_statistics_travel_with_their_solver() -> None:
         solver = make("dpm-solver-v3-2m", statistics=given)
         plans = [compile_plan(s, VP, steps=3, t_start=0.9, t_end=0.2) for s in (solver, sent(solver))]
         assert plans[0].digest == plans[1].digest
+
+
+def test_symbols_of_a_solver_that_was_sent_are_told_by_what_they_say() -> None:
+    """sympy forgets the symbols that it made: another process, or a later time, makes another `z`."""
+    sent = pickle.dumps(make("etdrk4"))
+    sympy.core.cache.clear_cache()
+    solver = pickle.loads(sent)
+    assert solver.sequence.tableaux[-1].parameters == frozenset()
+    again = compile_plan(solver, vp_linear(), steps=3, t_start=0.9, t_end=0.1)
+    assert again == compile_plan(make("etdrk4"), vp_linear(), steps=3, t_start=0.9, t_end=0.1)

@@ -254,7 +254,7 @@ def test_the_halved_second_difference_of_a_released_solver_is_found() -> None:
     usual = max(diagnosed("dpm-solver++-3m-released").formulas, key=lambda formula: formula.rows)
     assert usual.moments[2].state == "wrong"
     assert usual.moments[2].limit == pytest.approx(0.5, abs=1e-6)
-    assert str(usual) == "moments 0 and 1 right, moment 2 0.5 of what it must be"
+    assert str(usual) == "moments 0 and 1 right, moment 2 0.5 of the exact one"
 
 
 def test_weights_that_are_right_for_small_steps_only_are_said_to_be() -> None:

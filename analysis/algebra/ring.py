@@ -54,7 +54,7 @@ class Field:
                 if exponent.is_Rational and not exponent.is_Integer:
                     if base.is_Rational:
                         numbers.add(power)
-                    elif base.is_Symbol and base is not z:
+                    elif base.is_Symbol and base != z:
                         degrees[base] = math.lcm(degrees.get(base, 1), exponent.q)
         roots = {q: Symbol(f"{q}^(1/{n})", positive=True) for q, n in degrees.items()}
         self._powers = {q: r ** degrees[q] for q, r in roots.items()}
@@ -216,7 +216,7 @@ class Ring:
         return self._known[expression]
 
     def _convert(self, e: Expr) -> Element:
-        if e is z:
+        if e == z:
             return Element(self.field, {(1, self.field.zero): self.field.one})
         if isinstance(e, phi):
             return self.phi(int(e.args[0]), self.field(e.args[1]))

@@ -110,7 +110,7 @@ class Ansatz:
         found = {s for row in self.rows for s in row.c.free_symbols}
         found |= {s for row in self.rows for x in row.terms.values() for s in x.free_symbols}
         found |= {s for row in self.rows for w in (row.given or {}).values() for s in w.free_symbols}
-        return frozenset(s for s in found if s is not z and ratio_of(s) is None)
+        return frozenset(s for s in found if s != z and ratio_of(s) is None)
 
     @property
     def names(self) -> tuple[str, ...]:

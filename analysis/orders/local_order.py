@@ -176,7 +176,7 @@ class _Point:
         self._problem, self._h, self._rate = problem, h, rate
 
     def symbol(self, symbol: Symbol) -> Any:
-        if symbol is z:
+        if symbol == z:
             return self._h * self._rate
         number = self._problem.number
         if (j := ratio_of(symbol)) is not None:

@@ -70,7 +70,7 @@ class Amplification:
         lengths = tuple(_exact("steps", s) for s in self.steps)
         if not lengths or not all(s > 0 for s in lengths):
             raise ValueError(f"steps must be positive numbers, at least one, got {shown(list(self.steps))}")
-        needed = {s for s in self._symbols if s is not z and not s.name.startswith("omega")}
+        needed = {s for s in self._symbols if s != z and not s.name.startswith("omega")}
         if self.parameters.keys() != needed:
             names = ", ".join(sorted(s.name for s in needed)) or "none"
             given = ", ".join(sorted(str(s) for s in self.parameters)) or "none"

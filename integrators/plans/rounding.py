@@ -95,7 +95,7 @@ class RationalScope:
 
     def symbol(self, symbol: Symbol) -> Fraction:
         """z, a step ratio or a parameter."""
-        return self._z if symbol is z else Fraction(float(self._scope.symbol(symbol)))
+        return self._z if symbol == z else Fraction(float(self._scope.symbol(symbol)))
 
     def phi(self, k: int, c: Fraction) -> Fraction:
         """phi_k(c z).  Raises TypeError for an irrational c, a root of a fraction."""

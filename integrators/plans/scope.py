@@ -26,7 +26,7 @@ class Scope:
 
     def symbol(self, symbol: Symbol) -> Value:
         """The value of z, omega(j) or a parameter."""
-        if symbol is z:
+        if symbol == z:
             return self.step.z
         j = ratio_of(symbol)
         if j is None:

@@ -44,7 +44,7 @@ class AtZ:
 
     def symbol(self, symbol: Symbol) -> Value:
         """z, or a step ratio; raises ValueError for a parameter."""
-        if symbol is z:
+        if symbol == z:
             return self.z
         j = ratio_of(symbol)
         if j is None:

@@ -226,7 +226,7 @@ class Tableau:
         """Symbols that the solver must set at every step."""
         symbols = {s for row in self._weights() for w in row.values() for s in w.free_symbols}
         symbols |= {s for c in self.c for s in c.free_symbols}
-        return frozenset(s for s in symbols if s is not z and ratio_of(s) is None)
+        return frozenset(s for s in symbols if s != z and ratio_of(s) is None)
 
     @cached_property
     def quadrature_order(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -25,17 +25,18 @@ from ..studies.flow import Study
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..targets.named import Target, of_function
 from ..targets.named import target as named_target
-from ..targets.run import Run
 from ..tracing.compare import Candidate, identify
-from ..tracing.diagnosis import Diagnosis, diagnose, level, reverse
+from ..tracing.diagnosis import Diagnosis, Unexplained, diagnose, level, reverse
 from ..tracing.local import NoExactStart
 from ..tracing.trace import Trace
-from .checks import CHECKS, Finding, Severity, findings, named
+from .checks import CHECKS, Finding, Severity, findings, named, repeated
 from .subject import FULL, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
 
-IDENTIFIED = 14
-"""Steps of the run by which a sampler is identified: short enough for every policy at the end to show."""
+IDENTIFIED, CONFIRMED = 14, 20
+"""Steps of the run by which a sampler is identified, short enough for every policy at the end to show, and of
+another that must agree.
+"""
 ONLY = (*CHECKS, "orders", "identity", "diagnosis")
 """What an audit can be asked for."""
 RANK: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent", "higher")
@@ -117,7 +118,9 @@ class Audit:
                 return self._lowest([self._runs(grid, (1, 0)) for grid in self.profile.grids])
             runs = [self._runs(WARPED, residue) for residue in self._residues]
             orders = "; ".join(f"{o.observed:.2f} ({o.where})" for o in runs if o)
-            self._say("noted", f"the order depends on the number of steps: {orders}")
+            apart = max(o.low for o in runs if o) > min(o.high for o in runs if o) if any(runs) else False
+            what = "order" if apart else "end of runs, not the order,"
+            self._say("noted", f"the {what} depends on the number of steps: {orders}")
             return self._lowest(runs)
         return None
 
@@ -143,7 +146,7 @@ class Audit:
         noise of one and every increment its times, else of the marginals alone.
         """
         with self._noting("weak"):
-            if self.subject.noisy:
+            if self.subject.noisy and self.subject.linear:
                 return self._stochastic()
         return None
 
@@ -238,18 +241,17 @@ class Audit:
         return min((o for o in found if o), key=lambda o: (rank[o.verdict], o.observed), default=None)
 
     def _say(self, verdict: Severity, message: str, check: str = "orders") -> None:
-        line = f"semilinear audit '{self.target.name}' --only {check}"
-        self._said[Finding(check, verdict, message, line)] = None
+        self._said[Finding(check, verdict, message, repeated(self.target, check, self.claimed))] = None
 
     @contextmanager
-    def _noting(self, what: str) -> Iterator[None]:
+    def _noting(self, what: str, check: str = "orders") -> Iterator[None]:
         """The audit goes on: what is raised is a finding, and what cannot be had is said."""
         try:
             yield
         except NoExactStart as error:
             self._say("noted", str(error))
         except Exception as error:  # whatever it is, it is said
-            self._say("raised", f"{what}: {named(error)}")
+            self._say("raised", f"{what}: {named(error)}", check)
 
     def _note(self, study: Study, where: str) -> None:
         for f in study.findings:
@@ -262,21 +264,35 @@ class Audit:
     @cached_property
     def identified(self) -> Identity | None:
         """The listed solver that it is, or the nearest; None where it cannot be read off or none is near."""
-        if not self._linear:
-            return None
+        with self._noting("identity", "identity"):
+            if self._linear:
+                return self._identify()
+        return None
+
+    def _identify(self) -> Identity | None:
+        """A listed name is given where a second run has its coefficients too."""
         found = identify(self.subject.steps(IDENTIFIED).trace)
-        return _identity(found) if found else None
+        names = [c.solver for c in found if c.difference.same]
+        if not names:
+            return _identity(found) if found else None
+        again = identify(self.subject.steps(CONFIRMED).trace, names)
+        kept = {c.solver for c in again if c.difference.same}
+        same = [c for c in found if c.difference.same and c.solver in kept]
+        if same or again:
+            return _identity(same or again)
+        what = f"the run with {IDENTIFIED} steps is one of it, that with {CONFIRMED} makes other evaluations"
+        return replace(_identity(found), same=False, others=(), first_row=0, what=what)
 
     @cached_property
     def diagnosis(self) -> Diagnosis | None:
         """The moments of its steps' weights; None where it cannot be read off, or no form explains it."""
-        if not self._linear:
-            return None
-        try:
-            return diagnose(self.subject.traced)
-        except ValueError as error:
-            self._say("noted", f"no diagnosis: {error}", "diagnosis")
-            return None
+        with self._noting("diagnosis", "diagnosis"):
+            if self._linear:
+                try:
+                    return diagnose(self.subject.traced)
+                except Unexplained as error:
+                    self._say("noted", f"no diagnosis: {error}", "diagnosis")
+        return None
 
     @cached_property
     def nfe(self) -> int | None:
@@ -293,7 +309,8 @@ class Audit:
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What the checks found, and what orders raised."""
-        _ = self.orders, "diagnosis" in self.wanted and self.diagnosis  # what is said of them is a finding
+        _ = self.orders, "identity" in self.wanted and self.identified  # they have a say too
+        _ = "diagnosis" in self.wanted and self.diagnosis
         found = [f for check in self.wanted if check in CHECKS for f in findings(self.subject, check)]
         return (*found, *self._said)
 
@@ -336,7 +353,7 @@ class Audit:
             "claimed": self.claimed,
             **orders,
             "identified": None if identified is None else _identity_json(identified),
-            "diagnosis": None if diagnosis is None else str(diagnosis),
+            "diagnosis": None if diagnosis is None else _diagnosis_json(diagnosis),
             "nfe": self.nfe,
             "findings": [asdict(f) for f in self.findings],
             "holds": self.holds,
@@ -357,6 +374,19 @@ def _order_json(order: Order) -> dict[str, Any]:
     return numbers | {"verdict": order.verdict, "reason": order.reason, "where": order.where}
 
 
+def _diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    formulas = [
+        {
+            "first": f.first,
+            "rows": f.rows,
+            "outputs": f.width,
+            "moments": [{"state": m.state, "quotient": json_number(m.limit)} for m in f.moments],
+        }
+        for f in diagnosis.formulas
+    ]
+    return {"form": diagnosis.form, "formulas": formulas, "text": str(diagnosis)}
+
+
 def _identity_json(identity: Identity) -> dict[str, Any]:
     return asdict(identity) | {"difference": json_number(identity.difference)}
 
@@ -369,7 +399,7 @@ def _identity(found: list[Candidate]) -> Identity:
 
 
 def audit(
-    target: str | Target | Callable[[Run], Any],
+    target: str | Target | Callable[..., Any],
     claimed: float | None = None,
     *,
     convention: str | None = None,

@@ -5,10 +5,13 @@ A check yields findings; none means that it holds.  What a sampler raises is a f
 
 from __future__ import annotations
 
+import dis
 import re
+import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +20,7 @@ from semilinear.integrators.diffusion.grids import karras
 
 from ..problems.named import marginal_samples, problem
 from ..studies.experiment import MAIN_PROBLEM
+from ..targets.named import Target
 from ..targets.run import Run
 from ..tracing.compare import Difference, compare
 from ..tracing.linearity import AGREE, apart, batched, reasons, repeats
@@ -27,7 +31,7 @@ from .subject import Subject
 Severity = Literal["failed", "raised", "noted"]
 SEVERITIES: tuple[Severity, ...] = ("failed", "raised", "noted")
 REFUSALS = (ValueError, TypeError, NotImplementedError)
-"""What a sampler raises where it refuses; anything else is a crash."""
+"""What a sampler raises by a statement of its own where it refuses; anything else is a crash."""
 FEW = range(1, 21)
 """Step counts at which runs must be finite."""
 LARGEST, SMALLEST = 80.0, 0.002
@@ -113,10 +117,9 @@ def outcomes(s: Subject, end: str, counts: Iterable[int]) -> dict[tuple[Severity
     for n in counts:
         try:
             states = _final(s, _whole(s, n, ENDS[end]))
-        except REFUSALS as error:
-            found.setdefault(("noted", _kind(error)), []).append(n)
         except Exception as error:  # a crash is what is looked for
-            found.setdefault(("raised", _kind(error)), []).append(n)
+            verdict: Severity = "noted" if _refused(error) else "raised"
+            found.setdefault((verdict, _kind(error)), []).append(n)
         else:
             if not np.all(np.isfinite(states)):
                 found.setdefault(("failed", "states are not finite"), []).append(n)
@@ -196,7 +199,7 @@ CHECKS: dict[str, Callable[[Subject], Iterator[tuple[Severity, str]]]] = {
 
 def findings(s: Subject, check: str) -> tuple[Finding, ...]:
     """What a check finds; an exception is a finding of its own."""
-    line = f"semilinear audit '{s.target.name}' --only {check}"
+    line = repeated(s.target, check)
     found: list[Finding] = []
     try:
         for verdict, message in CHECKS[check](s):
@@ -206,20 +209,43 @@ def findings(s: Subject, check: str) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-def named(error: BaseException) -> str:
-    """An exception with the line that raised it."""
+def repeated(target: Target, check: str, claimed: float | None = None) -> str:
+    """The line that repeats a check; empty for a target that no text names."""
+    if not target.named:
+        return ""
+    words = ["semilinear", "audit", target.name, "--only", check]
+    words += ["--as", target.convention] if target.convention else []
+    words += ["--claimed", f"{claimed:g}"] if claimed is not None and claimed != target.claimed else []
+    return shlex.join(words)
+
+
+def named(error: BaseException, text: str | None = None) -> str:
+    """An exception with the line that raised it; text: in place of its own."""
+    place = _innermost(error)
+    code = None if place is None else place.tb_frame.f_code.co_filename.rpartition("/")[2]
+    where = "" if place is None else f" ({code}:{place.tb_lineno})"
+    said = " ".join(str(error).split()) if text is None else text
+    return f"{type(error).__name__}: {said[:LONGEST]}{where}"
+
+
+def _innermost(error: BaseException) -> TracebackType | None:
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next
-    code = None if place is None else place.tb_frame.f_code.co_filename.rpartition("/")[2]
-    where = "" if place is None else f" ({code}:{place.tb_lineno})"
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST]}{where}"
+    return place
+
+
+def _refused(error: Exception) -> bool:
+    """Whether a raise statement said so, and not a function of C that was given what it cannot take."""
+    place = _innermost(error)
+    if place is None or not isinstance(error, REFUSALS):
+        return False
+    return place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _kind(error: Exception) -> str:
     """An exception without its numbers, by which those of several runs are told to be one."""
-    text = NUMBER.sub("..", " ".join(str(error).split()))[:LONGEST].rstrip("., ")
-    return named(type(error)(text).with_traceback(error.__traceback__))
+    return named(error, NUMBER.sub("..", " ".join(str(error).split()))[:LONGEST].rstrip("., "))
 
 
 def _scene(s: Subject) -> Scene:

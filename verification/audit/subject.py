@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
@@ -126,16 +127,20 @@ class Subject:
 
     @cached_property
     def noisy(self) -> bool:
-        """Whether noise has a weight in it: of what cannot be read off, whether two runs differ."""
-        return self.linear and self.traced(20).noisy
+        """Whether noise has a weight in it; of what cannot be read off, whether it draws any."""
+        if self.linear:
+            return self.traced(20).noisy
+        scene = Scene(self.schedule, self.grid(WARPED, 20), torch.float64)
+        return bool(scene.run(self.target.sampler).script.requests)
 
     @cached_property
     def ends(self) -> dict[int, tuple[object, ...]]:
-        """By number of steps, which formulas the last steps run."""
+        """By number of steps, which formulas the last steps run; without counts that the sampler refuses."""
         found = {}
         for n in COUNTS:
             scene = Scene(self.schedule, self.grid("karras", n), torch.float64)
-            found[n] = steps_of(read(self.target.sampler, scene)[0]).tail()
+            with suppress(Exception):  # which `measure` finds, and says
+                found[n] = steps_of(read(self.target.sampler, scene)[0]).tail()
         return found
 
     @cached_property
@@ -148,8 +153,8 @@ class Subject:
             return 1, 1
         for period in PERIODS:
             for least in COUNTS[: len(COUNTS) // 2 + 1]:
-                later = [n for n in COUNTS if n >= least and n + period in self.ends]
-                if all(self.ends[n] == self.ends[n + period] for n in later):
+                later = [n for n in self.ends if n >= least and n + period in self.ends]
+                if later and all(self.ends[n] == self.ends[n + period] for n in later):
                     return period, least
         return 1, 1
 

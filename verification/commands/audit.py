@@ -1,7 +1,8 @@
 """`semilinear audit`: any sampler's order as run and of its formula, what it is, and what else is to be said.
 
 JSON: audits, a list of {target, package, version, claimed, as_run, not_smooth, formula, weak, strong,
-identified, diagnosis, nfe, findings, holds}; orders (not_smooth: as run on steps that alternate) are null or
+identified, diagnosis, nfe, findings, holds}; diagnosis is null or {form, formulas, text}, orders (not_smooth:
+as run on steps that alternate) are null or
 {observed, low, high, verdict, reason, where}, identified is null or {solver, final, same, others, difference,
 first_row, what}, findings are {check, verdict, message, repeat}; failed, how many do not hold.
 """
@@ -72,6 +73,8 @@ def run(options: argparse.Namespace) -> int:
         if len(names) > 1:
             raise UsageError(f"--save is for one target, got {len(names)}")
         writable_folder(options.save.parent, "--save")
+    if options.workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {options.workers}")
     if options.out is not None:
         writable_folder(options.out, "--out")
     found = []
@@ -101,11 +104,11 @@ def _names(options: argparse.Namespace) -> list[str]:
     names = []
     try:
         for text in options.targets:
-            if text.endswith(":*"):
-                names += [target.name for target in targets(text)]
-            else:
-                audit(text, options.claimed, only=options.only, **_how(options))
-                names.append(text)
+            found = (
+                [target.name for target in targets(text, **_how(options))] if text.endswith(":*") else [text]
+            )
+            audit(found[0], options.claimed, only=options.only, **_how(options))
+            names += found
     except ModuleNotFoundError as error:
         raise UsageError(f"{error.name} is not installed: {error}") from error
     except (ValueError, TypeError, AttributeError) as error:  # what the text stands for is no argument
@@ -133,7 +136,11 @@ def _save(name: str, options: argparse.Namespace) -> None:
 
     from ..audit.audit import audit
 
-    files.save(audit(name, **_how(options)).subject.steps(20).plan(name), options.save)
+    try:
+        plan = audit(name, **_how(options)).subject.steps(20).plan(name)
+    except Exception as error:  # it is no plan, whatever else it is
+        raise UsageError(f"--save: {name} cannot be read off: {error}") from error
+    files.save(plan, options.save)
 
 
 def _write(found: list[dict[str, Any]], folder: Path) -> None:

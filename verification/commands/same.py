@@ -53,8 +53,8 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"{error.name} is not installed: {error}") from error
         except NotLinearError as error:
             raise UsageError(f"{text} cannot be read off: {error}") from error
-        except (ValueError, TypeError) as error:
-            raise UsageError(f"{text}: {error}") from error
+        except Exception as error:  # whatever the sampler raises: nothing was compared
+            raise UsageError(f"{text}: {type(error).__name__}: {error}") from error
     try:
         found = compare(traces[0], traces[1])
     except ValueError as error:
@@ -76,6 +76,6 @@ def run(options: argparse.Namespace) -> int:
     elif found.same:
         print(f"the same in {options.steps} steps, to {found.value:.0e}")
     else:
-        end = " (the end)" if found.first == traces[0].nfe else ""
+        end = " (the end)" if found.first == traces[0].nfe == traces[1].nfe else ""
         print(f"they differ from evaluation {found.first}{end} on: {found.what}")
     return OK if found.same else FAILED

@@ -7,6 +7,7 @@ asks for it.
 from __future__ import annotations
 
 import functools
+import unittest
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,11 +58,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse marks with arguments that there are not, before any test runs."""
+    """Refuse marks with arguments that there are not, or where nothing would be judged, before any test
+    runs.
+    """
     for item in items:
         mark = item.get_closest_marker("semilinear")
         if mark is None:
             continue
+        if not isinstance(item, pytest.Function) or issubclass(item.cls or object, unittest.TestCase):
+            raise pytest.UsageError(
+                f"{item.nodeid}: the mark semilinear is for functions, and methods of pytest"
+            )
         wrong = [*map(repr, mark.args), *(key for key in mark.kwargs if key not in KEYS)]
         if wrong:
             allowed = ", ".join(KEYS)

@@ -58,12 +58,24 @@ def _identity(identity: Data | None) -> str:
 def _findings(rows: Iterable[Data]) -> Iterable[str]:
     for row in rows:
         lines = [_sentence(key, row[key]) for key in ("as_run", "formula", "weak") if _against(row[key])]
-        lines += [f"{f['verdict']}: {_cell(f['message'])}  \n  `{f['repeat']}`" for f in row["findings"]]
-        wrong = row["diagnosis"] is not None and "of what it must be" in row["diagnosis"]
-        if wrong:
-            lines += [" ".join(row["diagnosis"].split())]
+        lines += [_finding(f) for f in row["findings"]]
+        if _owes(row):
+            lines += [f"diagnosis: {' '.join(row['diagnosis']['text'].split())}"]
         if lines:
             yield f"**{_cell(row['target'])}**\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _finding(finding: Data) -> str:
+    line = f"  \n  `{finding['repeat']}`" if finding["repeat"] else ""
+    return f"{finding['verdict']}: {_cell(finding['message'])}{line}"
+
+
+def _owes(row: Data) -> bool:
+    """Whether a moment below the claimed order is another than the exact one in the formula of most steps."""
+    if row["diagnosis"] is None or row["claimed"] is None or not row["diagnosis"]["formulas"]:
+        return False
+    usual = max(row["diagnosis"]["formulas"], key=lambda f: f["rows"])
+    return any(m["state"] == "wrong" for m in usual["moments"][: int(row["claimed"])])
 
 
 def _against(order: Data | None) -> bool:
@@ -92,11 +104,12 @@ def lines(row: Data) -> Iterable[tuple[str, str]]:
     if row["identified"] is not None:
         yield "identified", _named(row["identified"])
     if row["diagnosis"] is not None:
-        yield "diagnosis", row["diagnosis"]
+        yield "diagnosis", row["diagnosis"]["text"]
     if row["nfe"] is not None:
         yield "evaluations", f"{row['nfe']} in 20 steps"
     for finding in row["findings"]:
-        yield finding["verdict"], f"{finding['message']}\n  {finding['repeat']}"
+        line = f"\n  {finding['repeat']}" if finding["repeat"] else ""
+        yield finding["verdict"], finding["message"] + line
 
 
 def _measured(order: Data) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -68,8 +69,14 @@ def widened(
         torch.set_default_dtype(default)
 
 
+def unwrapped(thing: Any) -> Any:
+    """What a partial function is a part of."""
+    return unwrapped(thing.func) if isinstance(thing, partial) else thing
+
+
 def modules_of(*things: Any) -> tuple[ModuleType, ...]:
     """Where functions and classes, and what these derive from, are written."""
+    things = tuple(unwrapped(thing) for thing in things)
     parents = [c for thing in things for c in (thing.__mro__ if isinstance(thing, type) else (thing,))]
     found = dict.fromkeys(parent.__module__ for parent in parents)
     return tuple(sys.modules[name] for name in found if name in sys.modules and name != "builtins")

@@ -31,26 +31,43 @@ class TakenOver(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """What torch calls instead of `func`."""
         kwargs = kwargs or {}
-        if func is torch.randn_like:
-            return self.source(torch.empty_like(args[0], **_placed(kwargs)))
-        if func is torch.randn:
-            return self.source(torch.empty(*args, **_placed(kwargs)))
-        if func is torch.Tensor.normal_:
-            mean, std = (*args[1:], *(kwargs.get(k, v) for k, v in (("mean", 0.0), ("std", 1.0))))[:2]
-            return args[0].copy_(mean + std * self.source(args[0]))
-        if func is torch.normal:
-            return self._normal(*args, **kwargs)
+        if func in self._instead:
+            return self._instead[func](*args, **kwargs)
         if func in OTHERS:
             raise ValueError(f"sampler must draw standard normal numbers, got a call of {func.__name__}")
         return func(*args, **kwargs)
 
-    def _normal(self, mean: Any = 0.0, std: Any = 1.0, size: Any = (), **options: Any) -> torch.Tensor:
-        parts = [torch.as_tensor(v) for v in (mean, std)]
-        shape = size or (parts[0] + parts[1]).shape
+    @property
+    def _instead(self) -> dict[Any, Any]:
+        return {
+            torch.randn: self._randn,
+            torch.randn_like: self._randn_like,
+            torch.normal: self._normal,
+            torch.Tensor.normal_: self._fill,
+        }
+
+    def _randn(self, *size: Any, out: Any = None, **options: Any) -> torch.Tensor:
+        like = torch.empty(*size, **_placed(options)) if out is None else out
+        return self._given(self.source(like), out)
+
+    def _randn_like(self, input: torch.Tensor, **options: Any) -> torch.Tensor:
+        return self.source(torch.empty_like(input, **_placed(options)))
+
+    def _fill(self, x: torch.Tensor, mean: Any = 0.0, std: Any = 1.0, **_: Any) -> torch.Tensor:
+        return x.copy_(mean + std * self.source(x))
+
+    def _normal(
+        self, mean: Any = 0.0, std: Any = 1.0, size: Any = (), *, out: Any = None, **options: Any
+    ) -> torch.Tensor:
+        shape = size or (torch.as_tensor(mean) + torch.as_tensor(std)).shape
         tensors = [v for v in (mean, std) if isinstance(v, torch.Tensor)]
         place = _placed(options) if not tensors else {"dtype": tensors[0].dtype, "device": tensors[0].device}
-        drawn: torch.Tensor = mean + std * self.source(torch.empty(shape, **place))
-        return drawn
+        like = torch.empty(shape, **place) if out is None else out
+        return self._given(mean + std * self.source(like), out)
+
+    @staticmethod
+    def _given(drawn: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor:
+        return drawn if out is None else out.copy_(drawn)
 
 
 def _placed(options: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
+from semilinear.integrators.numerics.messages import shown
 
 from .run import Run
 
@@ -46,14 +47,17 @@ class Levels:
         self._rhos, self._times = [r for r, _ in known], [t for _, t in known]
 
     def time(self, rho: Any) -> float:
-        """The time at which sigma/alpha is rho: a number, or a tensor of which the first entry counts.
+        """The time at which sigma/alpha is rho: a number, or a tensor with an entry for each sample.
 
-        Raises ValueError for a level that the schedule does not reach.
+        Raises ValueError for a level that the schedule does not reach, and for samples at different levels.
         """
         unit = torch.finfo(torch.float64).eps
         if isinstance(rho, torch.Tensor):
             unit = torch.finfo(rho.dtype).eps
-            rho = rho.reshape(-1)[0]
+            levels = rho.reshape(-1)
+            if not bool((levels == levels[0]).all()):
+                raise ValueError(f"samples of a batch must be at one noise level, got {shown(rho.tolist())}")
+            rho = levels[0]
         value = float(rho)
         place = bisect.bisect_left(self._rhos, value)
         for near in (place - 1, place):
@@ -71,7 +75,7 @@ class Levels:
 class Frame:
     """States y of one frame, and the model that is asked at them.
 
-    rho is given as a number or as a tensor of which the first entry counts.
+    rho is given as a number, or as a tensor with one value.
     """
 
     def __init__(self, run: Run, name: Name, levels: Levels | None = None) -> None:

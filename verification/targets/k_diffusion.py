@@ -54,11 +54,12 @@ def sampler(
     neither `sigmas` nor `sigma_min` and `sigma_max`.
     """
     taken = inspect.signature(function).parameters
+    name = getattr(function, "__name__", type(function).__name__)
     own = {key: p for key, p in taken.items() if key not in (*GIVEN, "noise_sampler")}
     settings = dict(settings or {})
-    refuse_unknown(f"function {function.__name__}", settings, own)
+    refuse_unknown(f"function {name}", settings, own)
     if "sigmas" not in taken and not {"sigma_min", "sigma_max"} <= set(taken):
-        got = f"{function.__name__}({', '.join(taken)})"
+        got = f"{name}({', '.join(taken)})"
         raise ValueError(f"function must take sigmas, or sigma_min and sigma_max, got {got}")
 
     def sample(run: Run) -> Any:

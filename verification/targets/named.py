@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class Target:
     name: as it is found again (`target`).  claimed: the order that its source claims, None where it claims
     none.  source: of the claim.  package, version: of whose it is, "" where it is a file's.  own: of a
     function, the same sampler in the arithmetic that it is written in, where `sampler` makes it compute in
-    float64.
+    float64.  convention: of a file's function, None where it is that of runs.  named: whether `target` finds
+    it by its name.
     """
 
     name: str
@@ -51,6 +52,8 @@ class Target:
     package: str = ""
     version: str = ""
     own: Sampler | None = None
+    convention: str | None = None
+    named: bool = True
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,8 @@ def of_function(
         own = _adapted(adapt, function, given | {"exact": False})
     own_name: str = getattr(function, "__name__", type(function).__name__)
     written = _written(own_name if name is None else name, given)
-    return Target(written, _adapted(adapt, function, given), None, source, own=own)
+    adapted = _adapted(adapt, function, given)
+    return Target(written, adapted, None, source, own=own, named=False)
 
 
 def targets(
@@ -279,7 +283,10 @@ def _of_file(path: str, name: str, settings: Settings, convention: str) -> Targe
     function = getattr(module_of(path), name, None)
     if not callable(function):
         raise ValueError(f"{path} must define the function {name!r}")
-    return of_function(function, name=f"{path}:{name}", settings=settings, convention=convention, source=path)
+    found = of_function(
+        function, name=f"{path}:{name}", settings=settings, convention=convention, source=path
+    )
+    return replace(found, named=True, convention=None if convention == "run" else convention)
 
 
 def _of_ours(text: str, settings: Settings) -> Target:

@@ -58,12 +58,11 @@ def compare(a: Trace, b: Trace, bound: float | None = None) -> Difference:
         raise ValueError("traces must be of one schedule and grid to be compared")
     bound = bound or (SAME if max(a.unit, b.unit) < 1e-10 else ROUNDED)
     if a.nfe != b.nfe:
-        where = next(
-            (k for k, (s, t) in enumerate(zip(a.times, b.times, strict=False)) if not _close(s, t)), 0
-        )
+        pairs = enumerate(zip(a.times[:-1], b.times[:-1], strict=False))
+        where = next((k for k, (s, t) in pairs if _apart(s, t) > bound), min(a.nfe, b.nfe))
         return Difference(float("inf"), bound, where, f"{a.nfe} evaluations against {b.nfe}")
     for k, (s, t) in enumerate(zip(a.times, b.times, strict=True)):
-        if not _close(s, t):
+        if _apart(s, t) > bound:
             return Difference(float("inf"), bound, k, f"evaluation {k} at t = {s:.6g} against {t:.6g}")
     b = b.predicting(a.prediction)
     calls, worst, what = a.nfe, 0.0, ""
@@ -83,12 +82,12 @@ def compare(a: Trace, b: Trace, bound: float | None = None) -> Difference:
                 if value > bound
                 else f"variance of the noise: {noise[0][-1]:.9g} against {noise[1][-1]:.9g}"
             )
-        worst = max(worst, value, spread)
+        worst = max(worst, value, spread, _apart(a.times[k], b.times[k]))
     return Difference(worst, bound, first, what)
 
 
-def _close(s: float, t: float) -> bool:
-    return abs(s - t) <= 1e-6 * max(abs(s), abs(t))
+def _apart(s: float, t: float) -> float:
+    return abs(s - t) / max(abs(s), abs(t)) if s != t else 0.0
 
 
 def _covariance(trace: Trace, k: int) -> np.ndarray:
@@ -144,7 +143,7 @@ def _listed(
 
 def _budget(solver: Solver, trace: Trace, final: Final) -> int | None:
     """Steps (or evaluations) for which the run has the grid's steps and the trace's evaluations."""
-    for budget in dict.fromkeys((len(trace.grid) - 1, trace.nfe)):
+    for budget in dict.fromkeys((len(trace.grid) - 1, trace.nfe or 1)):
         if solver.sequence.steps(budget) != len(trace.grid) - 1:
             continue
         made = sum(tableau.evaluations for tableau in solver.sequence.at(budget, final))

@@ -5,7 +5,8 @@ In a form (`integrators/forms`) a step from t_0 to t_1 is exact for N = s^k/k!, 
     sum_j b_j (tau_j - tau_0)^k/k! = weight h^k phi_(k+1),
 
 the k-th moment of its weights over its nodes.  The quotient of both sides is 1 where the moment is right,
-tends to 1 where it is right in the limit of small steps, and to another number where the formula is wrong.
+tends to 1 where it is right in the limit of small steps, and else to another number.  A method of order p
+owes the moments below p; a row has as many as it has outputs: what the others are is said, not asked for.
 The prediction and the variable in which the most moments are right, over all steps, explain the sampler best.
 """
 
@@ -47,6 +48,11 @@ CLOSE = 0.02
 MOMENTS = 8
 """Outputs of a row, at most: wider ones are of a prediction or a variable that no form here has."""
 
+
+class Unexplained(ValueError):
+    """A sampler whose rows no form here explains."""
+
+
 State = Literal["right", "right in the limit", "wrong", "not resolved"]
 
 
@@ -73,15 +79,17 @@ class RowMoments:
 
 
 def row_moments(steps: Steps, form: FormOf | None) -> tuple[RowMoments, ...]:
-    """The moments of every row, in a form of the flow, or (form None) in the reverse SDE whose noise level
-    each row's own noise gives.
+    """The moments of the rows that end a step, in a form of the flow, or (form None) in the reverse SDE whose
+    noise level each row's own noise gives.
+
+    Stages are left out: what they owe to a step is not what integrates it.
     """
     schedule, nodes = steps.trace.schedule, steps.trace.times
     flow = None if form is None else form(schedule)
-    found = []
+    found, ends = [], set(steps.cuts)
     for local in steps.locals:
         t0, t1 = steps.times[local.base], steps.times[local.state]
-        if t0 == t1 or not local.outputs:
+        if t0 == t1 or not local.outputs or local.state not in ends:
             continue
         chosen = _reverse(schedule, steps.trace.prediction, local, t0, t1) if flow is None else flow
         row = None if chosen is None else _moments(chosen, local, t0, t1, nodes)
@@ -211,7 +219,7 @@ class Formula:
 
 def _said(moment: Moment) -> str:
     if moment.state == "wrong":
-        return f"{moment.limit:.4g} of what it must be"
+        return f"{moment.limit:.4g} of the exact one"
     return "right in the limit only" if moment.state == "right in the limit" else moment.state
 
 
@@ -241,7 +249,7 @@ def diagnose(traced: Callable[[int], Trace], counts: tuple[int, int, int] = (20,
     """Take a sampler's steps apart.
 
     traced: the number of steps -> its trace, on grids of one family.  counts: each twice the one before.
-    Raises ValueError for other counts, and for a sampler without any row that a form describes.
+    Raises ValueError for other counts, Unexplained (a ValueError) for a sampler whose rows no form describes.
     """
     if len(counts) != 3 or any(b != 2 * a for a, b in itertools.pairwise(counts)):
         raise ValueError(f"counts must be three, each twice the one before, got {counts}")
@@ -249,10 +257,10 @@ def diagnose(traced: Callable[[int], Trace], counts: tuple[int, int, int] = (20,
     finest = suited(traces[-1])
     prediction = finest.trace.prediction
     if prediction not in FORMS:
-        raise ValueError(f"prediction must be one of {', '.join(FORMS)} to be explained, got {prediction}")
+        raise Unexplained(f"prediction must be one of {', '.join(FORMS)} to be explained, got {prediction}")
     widest = max(len(local.outputs) for local in finest.locals)
     if widest > MOMENTS:
-        raise ValueError(
+        raise Unexplained(
             f"rows take up to {widest} outputs in {prediction} prediction: no form here explains them"
         )
     every = [*(steps_of(t.predicting(prediction)) for t in traces[:-1]), finest]
@@ -267,7 +275,7 @@ def diagnose(traced: Callable[[int], Trace], counts: tuple[int, int, int] = (20,
     form = forms[index]
     name = f"sde_{'data' if prediction == 'x0' else 'noise'}" if form is None else form.__name__
     if not rows[-1]:
-        raise ValueError("no row of the sampler is one that a form describes")
+        raise Unexplained("no row of the sampler is one that a form describes")
     return Diagnosis(name, prediction, _formulas(rows))
 
 

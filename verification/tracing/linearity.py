@@ -35,10 +35,11 @@ def repeats(sampler: Sampler, scene: Scene) -> float:
 
 
 def batched(sampler: Sampler, scene: Scene) -> float:
-    """How far a sample in a batch is from the same sample alone."""
+    """How far samples in a batch are from the same samples alone, at most."""
     together = scene.run(sampler)
-    alone = replace(scene, sample=0).run(sampler)
-    return apart(alone, Witness(together.script, together.states[:, : alone.states.shape[1]]))
+    parts = np.split(together.states, len(scene.start()), axis=1)
+    runs = (replace(scene, sample=i).run(sampler) for i in range(len(parts)))
+    return max(apart(alone, Witness(together.script, part)) for alone, part in zip(runs, parts, strict=True))
 
 
 def mixed(sampler: Sampler, scene: Scene) -> float:
@@ -70,9 +71,15 @@ def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearEr
         return tuple(found)
     if _departs(sampler, replace(scene, scale=SMALL)) <= 1:
         return ("values are clipped or thresholded: small ones pass unchanged",)
-    if _departs(sampler, scene, SINGLE) <= 1:
+    if _cast(sampler, scene) and _departs(sampler, scene, SINGLE) <= 1:
         return ("float64 states are cast to float32 on the way",)
     return ("none of the known ones: no dependence on the batch, clipping, cast or memory was seen",)
+
+
+def _cast(sampler: Sampler, scene: Scene) -> bool:
+    """Whether a state of a run is one that float32 holds, although it is not that of the start."""
+    states = torch.from_numpy(scene.run(sampler).states)
+    return any(bool((x.float().double() == x).all()) for x in states)
 
 
 def _departs(sampler: Sampler, scene: Scene, bound: float | None = None) -> float:

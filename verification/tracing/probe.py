@@ -26,6 +26,17 @@ Outputs = Callable[[torch.Tensor, float, int], torch.Tensor]
 Draws = Callable[[int, tuple[int, ...]], torch.Tensor]
 
 
+class NotLinearError(ValueError):
+    """A sampler that no rows describe.
+
+    kind: "evaluations" or "values".  evaluation: where it shows, or None.
+    """
+
+    def __init__(self, kind: str, message: str, evaluation: int | None = None) -> None:
+        super().__init__(message)
+        self.kind, self.evaluation = kind, evaluation
+
+
 @dataclass
 class Script:
     """What a run was asked, in order.
@@ -60,7 +71,7 @@ class Increments:
         place: dict[Pair, int] = {}
         parts: list[tuple[tuple[int, float], ...]] = []
         for pair in requests:
-            if pair is None:
+            if pair is None or pair[0] == pair[1]:
                 parts.append(((len(intervals), 1.0),))
                 intervals.append(None)
                 continue

@@ -21,22 +21,13 @@ from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Evaluation, Plan, Row
 
 from ..targets.run import Sampler
-from .probe import Increments, Pair, Probe
+from .probe import Increments, NotLinearError, Pair, Probe
 from .witness import Scene, Witness
 
 Array = np.ndarray
+__all__ = ["NotLinearError", "Trace", "departure", "departures", "of_plan", "read", "tolerance", "trace"]
+
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
-
-
-class NotLinearError(ValueError):
-    """A sampler that no rows describe.
-
-    kind: "evaluations" or "values".  evaluation: where it shows, or None.
-    """
-
-    def __init__(self, kind: str, message: str, evaluation: int | None = None) -> None:
-        super().__init__(message)
-        self.kind, self.evaluation = kind, evaluation
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +153,8 @@ def departures(found: Trace, scene: Scene, witness: Witness) -> Array:
     made, scale = found.rows @ basis, np.abs(found.rows) @ np.abs(basis)
     with np.errstate(divide="ignore", invalid="ignore"):  # a state without terms has no size
         error = np.max(np.abs(made - witness.states) / np.max(scale, axis=1, keepdims=True), axis=1)
-    return np.asarray(np.where(np.isfinite(error), error, np.inf))
+    exact = np.all(made == witness.states, axis=1)
+    return np.asarray(np.where(exact, 0.0, np.where(np.isfinite(error), error, np.inf)))
 
 
 def _says(found: Trace, errors: Array, where: int) -> str:

@@ -16,7 +16,7 @@ from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 
 from ..targets.run import Sampler
-from .probe import Increments, Probe, Script
+from .probe import Increments, NotLinearError, Probe, Script
 
 SHAPE = (2, 1, 2, 3)
 """Of the states: (batch, channels, height, width)."""
@@ -82,10 +82,11 @@ class Scene:
         """A run.  increments: of which requests are made; without them every request is one of its own."""
 
         def noise(number: int, shape: tuple[int, ...]) -> torch.Tensor:
+            if shape != tuple(self.start().shape):
+                raise NotLinearError("values", f"noise is drawn in the shape {shape}, not that of the states")
             if increments is None or number >= len(increments.parts):
-                return self.noise(number).reshape(shape)
-            parts = [w * self.noise(i) for i, w in increments.parts[number]]
-            return torch.stack(parts).sum(0).reshape(shape)
+                return self.noise(number)
+            return torch.stack([w * self.noise(i) for i, w in increments.parts[number]]).sum(0)
 
         probe = Probe(self.schedule, self.grid, self.start(), lambda x, t, _: self.model(x, t), noise)
         final = probe.end(sampler)
