@@ -152,13 +152,15 @@ class Audit:
 
     def _stochastic(self) -> StochasticStudy:
         subject, where = self.subject, gaussian_data()
-        steps = subject.steps(self.profile.weak[0])
+        period, least = subject.residues
+        ladder = sorted({n - n % period for n in self.profile.weak if n - n % period >= least})
+        steps = subject.steps(ladder[0])
         square = level(steps) if _whole(steps.trace, where) else None
         law = None if square is None else where.law(reverse(steps.trace.prediction, square))
         return gaussian.of_plans(
             self.target.name,
             lambda n: subject.steps(n).plan(),
-            self.profile.weak,
+            ladder,
             where,
             law=law,
             marginal=law is None,
