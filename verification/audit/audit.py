@@ -23,6 +23,7 @@ from ..reporting.audit import text
 from ..studies import flow, gaussian
 from ..studies.flow import Study
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
+from ..studies.ladders import restricted
 from ..targets.named import Target, of_function
 from ..targets.named import target as named_target
 from ..tracing.compare import Candidate, identify
@@ -116,9 +117,11 @@ class Audit:
         with self._noting("order as run"):
             if len(self._residues) == 1:
                 return self._lowest([self._runs(grid, (1, 0)) for grid in self.profile.grids])
-            runs = [self._runs(WARPED, residue) for residue in self._residues]
-            orders = "; ".join(f"{o.observed:.2f} ({o.where})" for o in runs if o)
-            apart = max(o.low for o in runs if o) > min(o.high for o in runs if o) if any(runs) else False
+            runs = [o for o in (self._runs(WARPED, residue) for residue in self._residues) if o]
+            if not runs:
+                return None
+            orders = "; ".join(f"{o.observed:.2f} ({o.where})" for o in runs)
+            apart = max(o.low for o in runs) > min(o.high for o in runs)
             what = "order" if apart else "end of runs, not the order,"
             self._say("noted", f"the {what} depends on the number of steps: {orders}")
             return self._lowest(runs)
@@ -153,7 +156,7 @@ class Audit:
     def _stochastic(self) -> StochasticStudy:
         subject, where = self.subject, gaussian_data()
         period, least = subject.residues
-        ladder = sorted({n - n % period for n in self.profile.weak if n - n % period >= least})
+        ladder = restricted(self.profile.weak, (period, 0), least)
         steps = subject.steps(ladder[0])
         square = level(steps) if _whole(steps.trace, where) else None
         law = None if square is None else where.law(reverse(steps.trace.prediction, square))

@@ -8,7 +8,6 @@ against a run on a model that is not.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -80,12 +79,6 @@ class Trace:
             rows[k] += (outputs * p[:k]) @ rows[:k]
             rows[k, 1 : 1 + k] += outputs * q[:k]
         return replace(self, prediction=prediction, rows=rows)
-
-    @cached_property
-    def size(self) -> Array:
-        """The largest coefficient of every column: what rounding is measured by."""
-        largest: Array = np.max(np.abs(self.rows), axis=0)
-        return largest
 
 
 def _between(schedule: Schedule, prediction: str, target: str, t: float) -> tuple[float, float]:
