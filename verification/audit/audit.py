@@ -122,7 +122,7 @@ class Audit:
                 return None
             orders = "; ".join(f"{o.observed:.2f} ({o.where})" for o in runs)
             apart = max(o.low for o in runs) > min(o.high for o in runs)
-            what = "order" if apart else "end of runs, not the order,"
+            what = "order" if apart else "end of runs, and not visibly the order,"
             self._say("noted", f"the {what} depends on the number of steps: {orders}")
             return self._lowest(runs)
         return None
