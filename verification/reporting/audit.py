@@ -14,7 +14,7 @@ driven in float64 on the noise levels that they are given (sigma from 2 to 0.15;
 an exact score, and read off as linear programs where they are linear; how stands in `verification/tracing/`.
 
 - **as run**: the lower of the orders on a grid uniform in lambda and on a warped one, or the lowest over the residues of the number of steps, where the end of runs depends on it. **formula**: on the warped grid, from exact starting values, before steps that are lowered at the end. **weak**, **strong**: of samplers with noise, exactly, on Gaussian data: of their reverse SDE, or of the marginals alone where the steps are not of one.
-- A number in bold is a verdict against the claim; in italics: not decided. A dash: not of this kind, or the reason stands below.
+- A number in bold is a verdict against the claim; in italics: not decided. A claim on a sampler with noise is one on its weak order; no source claims a strong one, which is given without a verdict. A dash: not of this kind, or the reason stands below.
 - **is**: the listed solver whose coefficients it has, all of them, to rounding; the way in which a run of 14 steps ends in brackets.
 - A statement is one about the version that is named. Lines in code repeat it.
 """
@@ -36,16 +36,18 @@ def _table(rows: Iterable[Data]) -> str:
     lines = [head, "|---|---|---|---|---|---|---|"]
     for row in rows:
         name = row["target"].partition(":")[2] or row["target"]
-        orders = [_order(row[key]) for key in ("as_run", "formula", "weak", "strong")]
+        orders = [_order(row[key], judged=key != "strong") for key in ("as_run", "formula", "weak", "strong")]
         claimed = "–" if row["claimed"] is None else f"{row['claimed']:g}"
         lines.append(f"| {' | '.join([_cell(name), claimed, *orders, _identity(row['identified'])])} |")
     return "\n".join(lines)
 
 
-def _order(order: Data | None) -> str:
+def _order(order: Data | None, *, judged: bool) -> str:
     if order is None or order["observed"] is None or order["low"] is None:
         return "–"
     text = f"{order['observed']:.2f}"
+    if not judged:
+        return text
     return {"lower": f"**{text}**", "inconclusive": f"*{text}*"}.get(order["verdict"], text)
 
 
@@ -117,7 +119,7 @@ def _measured(order: Data) -> str:
         text = f"no order ({order['where']})"
     else:
         text = f"{order['observed']:.3f} [{order['low']:.3f}, {order['high']:.3f}] ({order['where']})"
-    verdict = f": {order['verdict']}" if order["verdict"] else ""
+    verdict = f": {order['verdict']}" if order["verdict"] else ", not claimed"
     reason = f" ({order['reason']})" if order["reason"] else ""
     return text + verdict + reason
 
