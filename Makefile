@@ -24,14 +24,24 @@ bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts= --throughput reports
 
 # The samplers of the field as installed from PyPI: without dependencies, of which their sampling files need few.
+# An old diffusers, in an environment of its own over this one, is audited first and stands beside the newest.
+OLD := .old
+OLD_DIFFUSERS := diffusers==0.29.2 huggingface_hub==0.25.2
 audit: $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt --group bench einops
 	$(BIN)/pip install -q --no-deps k-diffusion==0.1.1.post1 azula==0.11.1 deepinv==0.5.0 smalldiffusion==0.5.0 \
 	  flow_matching==1.0.10
+	mkdir -p $(OLD)/audits/plans
+	$(BIN)/python -m venv $(OLD)/venv
+	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > \
+	  $$($(OLD)/venv/bin/python -c "import site; print(site.getsitepackages()[0])")/newer.pth
+	$(OLD)/venv/bin/pip install -q --no-deps $(OLD_DIFFUSERS) requests urllib3 idna certifi charset_normalizer pyyaml
+	$(OLD)/venv/bin/python -m semilinear.verification.commands.cli audit 'diffusers:*' --workers 2 \
+	  --only orders identity diagnosis noise float32 --out $(OLD)/audits --save $(OLD)/audits/plans || test $$? = 1
 	$(BIN)/semilinear audit 'diffusers:*' 'k_diffusion:*' 'azula:*' 'deepinv:*' 'smalldiffusion:*' \
 	  torchdiffeq:euler torchdiffeq:midpoint torchdiffeq:heun2 torchdiffeq:heun3 torchdiffeq:rk4 \
 	  torchdiffeq:explicit_adams flow_matching:euler flow_matching:midpoint flow_matching:heun2 \
-	  flow_matching:heun3 flow_matching:rk4 --workers 2 --out reports || test $$? = 1
+	  flow_matching:heun3 flow_matching:rk4 --workers 2 --against $(OLD)/audits --out reports || test $$? = 1
 
 # The committed reports and the README's table, from a full run.
 reports: $(INSTALLED)
@@ -56,4 +66,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	cd .typing/semilinear && ln -sf ../../verification/front-door/*.py* ../../verification/front-door/py.typed .
 
 clean:
-	rm -rf $(VENV) .typing build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .old .typing build *.egg-info .pytest_cache .mypy_cache .ruff_cache

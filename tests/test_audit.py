@@ -437,7 +437,8 @@ def test_the_command_audits_a_file_in_its_convention(capsys: Any, tmp_path: Path
     ("arguments", "message"),
     [
         (["audit", "dimm"], "nearest"),
-        (["audit", "ddim", "ddpm", "--save", "plan.json"], "--save is for one target"),
+        (["audit", "ddim", "ddpm", "--save", "plan.json"], "--save: plan.json cannot be written to"),
+        (["audit", "ddim", "--against", "/nowhere"], "--against: /nowhere must hold audit.json"),
         (["audit", "ddim", "--only", "speed"], "only must be one of"),
         (["audit", "ddim", "--as", "plain"], "convention is for FILE.py:function"),
         (["audit", "ddim", "--out", "/nowhere"], "--out"),
@@ -449,6 +450,26 @@ def test_commands_refuse_what_is_none(capsys: Any, arguments: list[str], message
     code, _, err = command(capsys, *arguments)
     assert code == 2
     assert message in json.loads(err)["error"]
+
+
+def test_what_changed_between_two_versions_is_told_in_coefficients(capsys: Any, tmp_path: Path) -> None:
+    (tmp_path / "old" / "plans").mkdir(parents=True)
+    path = tmp_path / "own.py"
+    path.write_text(SAMPLER + SAMPLER.replace("def euler", "def other"))
+    names = [f"{path}:euler", f"{path}:other", "--as", "k-diffusion", "--only", "noise"]
+    old = str(tmp_path / "old")
+    command(capsys, "audit", *names, "--out", old, "--save", f"{old}/plans")
+    path.write_text(
+        path.read_text().replace("+ d * (sigmas[i + 1]", "+ d * (1 + (i == 3) * 1e-6) * (sigmas[i + 1]", 1)
+    )
+    code, data, _ = command(capsys, "audit", *names, "--against", old, "--out", str(tmp_path))
+    changed = [row["changed"] for row in data["audits"]]
+    assert code == 0
+    assert [c["same"] for c in changed] == [False, True]
+    assert changed[0]["first_row"] == 4  # the state that the fourth step makes
+    report = json.loads((tmp_path / "audit.json").read_text())
+    assert len(report["audits"]) == 4  # those of the other version stand behind
+    assert "**no**" in markdown(report)
 
 
 def test_two_names_of_one_method_are_the_same_and_others_differ_at_a_row(capsys: Any) -> None:

@@ -8,21 +8,30 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from . import versions
 from .audit import audit
 
 Row = dict[str, Any]
 
 
 def rows(
-    names: Sequence[str], claimed: float | None = None, *, workers: int = 1, **how: Any
+    names: Sequence[str],
+    claimed: float | None = None,
+    *,
+    workers: int = 1,
+    plans: Path | None = None,
+    against: Path | None = None,
+    **how: Any,
 ) -> Iterator[Row]:
     """The audits of targets by name, as JSON data.
 
-    claimed, how: as `audit` takes them.  workers: processes, each with one thread.
+    claimed, how: as `audit` takes them.  workers: processes, each with one thread.  plans: a folder for the
+    runs with 20 steps, of what can be read off.  against: a folder that `versions` compares with.
     """
-    work = partial(_row, claimed=claimed, how=how)
+    work = partial(_row, claimed=claimed, plans=plans, against=against, how=how)
     if workers <= 1 or len(names) == 1:
         yield from map(work, names)
         return
@@ -30,9 +39,18 @@ def rows(
         yield from pool.map(work, names)
 
 
-def _row(name: str, claimed: float | None, how: dict[str, Any]) -> Row:
+def _row(
+    name: str, claimed: float | None, plans: Path | None, against: Path | None, how: dict[str, Any]
+) -> Row:
     with _quiet():
-        return audit(name, claimed, **how).json()
+        made = audit(name, claimed, **how)
+        row = made.json()
+        read_off = made.nfe is not None
+        if plans is not None and read_off:
+            versions.save(made.subject, plans / versions.file_of(name))
+        if against is not None:
+            row["changed"] = versions.changed(made.subject, against) if read_off else None
+        return row
 
 
 @contextmanager

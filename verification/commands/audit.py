@@ -2,9 +2,9 @@
 
 JSON: audits, a list of {target, package, version, claimed, as_run, not_smooth, formula, weak, strong,
 identified, diagnosis, nfe, findings, holds}; diagnosis is null or {form, formulas, text}, orders (not_smooth:
-as run on steps that alternate) are null or
-{observed, low, high, verdict, reason, where}, identified is null or {solver, final, same, others, difference,
-first_row, what}, findings are {check, verdict, message, repeat}; failed, how many do not hold.
+as run on steps that alternate) are null or {observed, low, high, verdict, reason, where}, identified is null
+or {solver, final, same, others, difference, first_row, what}, findings are {check, verdict, message, repeat};
+failed, how many do not hold.  With --against also changed, null or {from, same, difference, first_row, what}.
 """
 
 from __future__ import annotations
@@ -59,7 +59,15 @@ def add(commands: Any) -> argparse.ArgumentParser:
         metavar="CHECK",
         help="orders, identity, diagnosis, linear, noise, batch, repeat, finite, dtype, float32",
     )
-    audit.add_argument("--save", type=Path, metavar="FILE", help="the run with 20 steps as a plan file")
+    audit.add_argument(
+        "--save", type=Path, metavar="FILE", help="the run with 20 steps as a plan file; of several, a folder"
+    )
+    audit.add_argument(
+        "--against",
+        type=Path,
+        metavar="DIR",
+        help="what `--out DIR --save DIR/plans` left of another version: what changed, in coefficients",
+    )
     audit.add_argument("--out", type=Path, metavar="DIR", help="write audit.json and audit.md there")
     audit.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s)")
     audit.set_defaults(run=run)
@@ -69,14 +77,13 @@ def add(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Audit, print, save."""
     names = _names(options)
-    if options.save is not None:
-        if len(names) > 1:
-            raise UsageError(f"--save is for one target, got {len(names)}")
-        writable_folder(options.save.parent, "--save")
+    before = [] if options.against is None else _before(options.against)
     if options.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {options.workers}")
     if options.out is not None:
         writable_folder(options.out, "--out")
+    if options.save is not None:
+        writable_folder(options.save if len(names) > 1 else options.save.parent, "--save")
     found = []
     with progress_bar("audit") as progress:
         for row in _rows(names, options):
@@ -84,10 +91,10 @@ def run(options: argparse.Namespace) -> int:
             progress(len(found), len(names))
             if not options.json:
                 _print(row)
-    if options.save is not None:
+    if options.save is not None and len(names) == 1:
         _save(names[0], options)
     if options.out is not None:
-        _write(found, options.out)
+        _write([*found, *before], options.out)
     failed = sum(not row["holds"] for row in found)
     if options.json:
         print_json({"audits": found, "failed": failed})
@@ -128,19 +135,34 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
 def _rows(names: list[str], options: argparse.Namespace) -> Iterable[dict[str, Any]]:
     from ..audit.field import rows
 
-    return rows(names, options.claimed, only=options.only, workers=options.workers, **_how(options))
+    return rows(
+        names,
+        options.claimed,
+        only=options.only,
+        workers=options.workers,
+        plans=options.save if len(names) > 1 else None,
+        against=options.against,
+        **_how(options),
+    )
+
+
+def _before(folder: Path) -> list[dict[str, Any]]:
+    from ..audit.versions import audits
+
+    try:
+        return audits(folder)
+    except ValueError as error:
+        raise UsageError(f"--against: {error}") from error
 
 
 def _save(name: str, options: argparse.Namespace) -> None:
-    from semilinear.integrators.plans import files
-
     from ..audit.audit import audit
+    from ..audit.versions import save
 
     try:
-        plan = audit(name, **_how(options)).subject.steps(20).plan(name)
+        save(audit(name, **_how(options)).subject, options.save)
     except Exception as error:  # it is no plan, whatever else it is
         raise UsageError(f"--save: {name} cannot be read off: {error}") from error
-    files.save(plan, options.save)
 
 
 def _write(found: list[dict[str, Any]], folder: Path) -> None:

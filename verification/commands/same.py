@@ -38,17 +38,18 @@ def run(options: argparse.Namespace) -> int:
     from semilinear.integrators.numerics.files import json_number
 
     from ..audit.subject import Subject
+    from ..audit.versions import apart
     from ..targets.named import target
-    from ..tracing.compare import compare
     from ..tracing.trace import NotLinearError
 
     if options.steps < 1:
         raise UsageError(f"--steps must be a positive integer, got {options.steps}")
-    traces = []
+    subjects = []
     for text in (options.a, options.b):
         convention = options.convention if ".py:" in text else None
         try:
-            traces.append(Subject(target(text, convention=convention)).steps(options.steps).trace)
+            subjects.append(Subject(target(text, convention=convention)))
+            subjects[-1].steps(options.steps)
         except ModuleNotFoundError as error:
             raise UsageError(f"{error.name} is not installed: {error}") from error
         except NotLinearError as error:
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         except Exception as error:  # whatever the sampler raises: nothing was compared
             raise UsageError(f"{text}: {type(error).__name__}: {error}") from error
     try:
-        found = compare(traces[0], traces[1])
+        found = apart(subjects[0], subjects[1], options.steps)
     except ValueError as error:
         raise UsageError(str(error)) from error
     if options.json:
@@ -76,6 +77,6 @@ def run(options: argparse.Namespace) -> int:
     elif found.same:
         print(f"the same in {options.steps} steps, to {found.value:.0e}")
     else:
-        end = " (the end)" if found.first == traces[0].nfe == traces[1].nfe else ""
+        end = " (the end)" if all(s.traced(options.steps).nfe == found.first for s in subjects) else ""
         print(f"they differ from evaluation {found.first}{end} on: {found.what}")
     return OK if found.same else FAILED

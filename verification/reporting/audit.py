@@ -15,7 +15,7 @@ an exact score, and read off as linear programs where they are linear; how stand
 
 - **as run**: the lower of the orders on a grid uniform in lambda and on a warped one, or the lowest over the residues of the number of steps, where the end of runs depends on it. **formula**: on the warped grid, from exact starting values, before steps that are lowered at the end. **weak**, **strong**: of samplers with noise, exactly, on Gaussian data: of their reverse SDE, or of the marginals alone where the steps are not of one.
 - A number in bold is a verdict against the claim; in italics: not decided. A claim on a sampler with noise is one on its weak order; no source claims a strong one, which is given without a verdict. A dash: not of this kind, or the reason stands below.
-- **is**: the listed solver whose coefficients it has, all of them, to rounding; the way in which a run of 14 steps ends in brackets.
+- **is**: the listed solver whose coefficients it has, all of them, to rounding; the way in which a run of 14 steps ends in brackets. **as in**: whether a run of 20 steps has the coefficients that it has in another version, a dash where that has no such sampler, or one that cannot be read off.
 - A statement is one about the version that is named. Lines in code repeat it.
 """
 
@@ -32,14 +32,30 @@ def markdown(data: Data) -> str:
 
 
 def _table(rows: Iterable[Data]) -> str:
-    head = "| sampler | claimed | as run | formula | weak | strong | is |"
-    lines = [head, "|---|---|---|---|---|---|---|"]
+    rows = list(rows)
+    before = {_version(row["changed"]["from"]) for row in rows if row.get("changed")}
+    heads = ["sampler", "claimed", "as run", "formula", "weak", "strong", "is"]
+    heads += [f"as in {', '.join(sorted(before))}"] if before else []
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         name = row["target"].partition(":")[2] or row["target"]
         orders = [_order(row[key], judged=key != "strong") for key in ("as_run", "formula", "weak", "strong")]
         claimed = "–" if row["claimed"] is None else f"{row['claimed']:g}"
-        lines.append(f"| {' | '.join([_cell(name), claimed, *orders, _identity(row['identified'])])} |")
+        cells = [_cell(name), claimed, *orders, _identity(row["identified"])]
+        cells += [_kept(row.get("changed"))] if before else []
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _kept(changed: Data | None) -> str:
+    if changed is None:
+        return "–"
+    return "yes" if changed["same"] else "**no**"
+
+
+def _version(name: str) -> str:
+    """Of "target (package version)", the part in brackets."""
+    return name.rpartition(" (")[2].removesuffix(")") or name
 
 
 def _order(order: Data | None, *, judged: bool) -> str:
@@ -61,6 +77,7 @@ def _findings(rows: Iterable[Data]) -> Iterable[str]:
     for row in rows:
         lines = [_sentence(key, row[key]) for key in ("as_run", "formula", "weak") if _against(row[key])]
         lines += [_finding(f) for f in row["findings"]]
+        lines += [_changed(row["changed"])] if row.get("changed") and not row["changed"]["same"] else []
         if _owes(row):
             lines += [f"diagnosis: {' '.join(row['diagnosis']['text'].split())}"]
         if lines:
@@ -70,6 +87,13 @@ def _findings(rows: Iterable[Data]) -> Iterable[str]:
 def _finding(finding: Data) -> str:
     line = f"  \n  `{finding['repeat']}`" if finding["repeat"] else ""
     return f"{finding['verdict']}: {_cell(finding['message'])}{line}"
+
+
+def _changed(changed: Data) -> str:
+    if changed["same"]:
+        return f"not, from {_version(changed['from'])}: the same coefficients"
+    place = f"from evaluation {changed['first_row']} on"
+    return f"changed from {_cell(_version(changed['from']))}, {place}: {_cell(changed['what'])}"
 
 
 def _owes(row: Data) -> bool:
@@ -107,6 +131,8 @@ def lines(row: Data) -> Iterable[tuple[str, str]]:
         yield "identified", _named(row["identified"])
     if row["diagnosis"] is not None:
         yield "diagnosis", row["diagnosis"]["text"]
+    if row.get("changed"):
+        yield "changed", _changed(row["changed"])
     if row["nfe"] is not None:
         yield "evaluations", f"{row['nfe']} in 20 steps"
     for finding in row["findings"]:
