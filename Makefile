@@ -33,7 +33,7 @@ audit: $(INSTALLED)
 	  flow_matching==1.0.10
 	mkdir -p $(OLD)/audits/plans
 	$(BIN)/python -m venv $(OLD)/venv
-	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > \
+	$(BIN)/python -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" > \
 	  $$($(OLD)/venv/bin/python -c "import site; print(site.getsitepackages()[0])")/newer.pth
 	$(OLD)/venv/bin/pip install -q --no-deps $(OLD_DIFFUSERS) requests urllib3 idna certifi charset_normalizer pyyaml
 	$(OLD)/venv/bin/python -m semilinear.verification.commands.cli audit 'diffusers:*' --workers 2 \
