@@ -362,6 +362,15 @@ def test_noise_is_added_and_the_public_interface_is_there() -> None:
     assert copy.deepcopy(s).config == s.config
 
 
+@pytest.mark.parametrize("betas", [STABLE_DIFFUSION, {"trained_betas": [0.1, 0.3]}], ids=["named", "trained"])
+def test_its_table_is_diffusers_own(betas: dict[str, Any]) -> None:
+    s, other = PlanScheduler(**betas), diffusers.DPMSolverMultistepScheduler(**betas)
+    assert torch.allclose(s.betas, other.betas, rtol=1e-6, atol=0)  # theirs are computed in float32
+    assert torch.allclose(
+        s.alphas_cumprod, other.alphas_cumprod, rtol=1e-4, atol=0
+    )  # a product of 1000 of them
+
+
 # --- in a pipeline ---
 
 

@@ -51,6 +51,7 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     prediction_type "epsilon", "sample", "v_prediction" or "flow_prediction"; final_sigmas_type "zero" (the
     last of n steps returns the data that are predicted) or "sigma_min" (it ends at timestep 0);
     use_flow_sigmas (alpha = 1 - t, sigma = t) with flow_shift.
+    betas, alphas_cumprod: the table in float32, (num_train_timesteps,), where there is one.
     The configuration is JSON.  Raises ValueError for values that do not fit, and for thresholding,
     rescale_betas_zero_snr and variance_type, which are diffusers' but not taken.
     """
@@ -117,14 +118,19 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         count = checks.integer("num_train_timesteps", c.num_train_timesteps, 2)
         if c.use_flow_sigmas:
             return rectified_flow(), count
-        if c.trained_betas is not None:
-            betas = tuple(float(b) for b in c.trained_betas)
-        elif c.beta_schedule == "squaredcos_cap_v2":
-            betas = discrete.cosine_betas(count)
-        else:
-            build = {"linear": discrete.linear_betas, "scaled_linear": discrete.scaled_linear_betas}
-            betas = build[c.beta_schedule](c.beta_start, c.beta_end, count)
+        betas = self._table(count)
+        self.betas = torch.tensor(betas, dtype=torch.float32)
+        self.alphas_cumprod = torch.cumprod(1 - torch.tensor(betas, dtype=torch.float64), 0).float()
         return _through(betas), len(betas)
+
+    def _table(self, count: int) -> tuple[float, ...]:
+        c = self.config
+        if c.trained_betas is not None:
+            return tuple(float(b) for b in c.trained_betas)
+        if c.beta_schedule == "squaredcos_cap_v2":
+            return discrete.cosine_betas(count)
+        build = {"linear": discrete.linear_betas, "scaled_linear": discrete.scaled_linear_betas}
+        return build[c.beta_schedule](c.beta_start, c.beta_end, count)
 
     # --- timesteps and times ---
 
