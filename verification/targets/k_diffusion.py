@@ -3,7 +3,8 @@
 The denoiser is told sigma as a tensor of shape (batch,).  Samplers that ask for `sigma_min` and `sigma_max`
 (`sample_dpm_fast`, `sample_dpm_adaptive`) are given the grid's ends, and `n`, their evaluations, as its
 number of steps.  A `noise_sampler` gets the increments between the levels that it names.  ComfyUI's samplers
-are of the same convention; they find the noise levels at `model.inner_model.model_sampling`.
+are of the same convention; they find the noise levels at `model.inner_model.model_sampling`, or one
+`inner_model` deeper.
 """
 
 from __future__ import annotations
@@ -36,8 +37,13 @@ class Denoiser:
             sigma_max=ends[-1],
             sigma=lambda t: (4 * torch.as_tensor(t)).exp(),
             timestep=lambda sigma: 0.25 * torch.as_tensor(sigma).log(),
+            noise_scale=1.0,
+            noise_scaling=lambda sigma, noise, x, max_denoise=False: x + sigma * noise,
         )
-        self.inner_model = SimpleNamespace(model_sampling=levels, inner_model=None)
+        self.inner_model = SimpleNamespace(
+            model_sampling=levels, model_patcher=SimpleNamespace(get_model_object=lambda name: levels)
+        )
+        self.inner_model.inner_model = self.inner_model
 
     def __call__(self, y: Any, sigma: Any, **_: Any) -> Any:
         """Data at states and noise levels, those of a batch all alike."""
