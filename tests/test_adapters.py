@@ -199,7 +199,11 @@ def kd_fast(model: Any, x: Any, sigma_min: float, sigma_max: float, n: int) -> A
 
 
 def kd_half(model: Any, x: Any, sigmas: Any) -> Any:
-    ms = model.inner_model.model_sampling
+    """As ComfyUI's look for the noise levels."""
+    ms = model.inner_model.inner_model.model_sampling
+    assert ms is model.inner_model.model_sampling
+    assert ms is model.inner_model.model_patcher.get_model_object("model_sampling")
+    assert float(ms.noise_scaling(2.0, 0.5, 3.0)) == 4.0  # x + sigma eps
     assert float(ms.sigma_max) == pytest.approx(float(sigmas[0]))
     assert float(ms.sigma(ms.timestep(sigmas[1]))) == pytest.approx(float(sigmas[1]))
     return kd_euler(model, x, sigmas)
