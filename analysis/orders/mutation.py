@@ -180,9 +180,11 @@ def listed() -> list[Case]:
         cases.append(Case(name, solver.sequence.tableaux[-1], form_name(form)))
     found: dict[tuple[Tableau, FormName, bool], Case] = {}
     for case in cases:
-        with suppress(NotInRing):
-            case.expansion(case.tableau, 1)
-            found.setdefault((case.tableau, case.form, case.linearised), case)
+        key = (case.tableau, case.form, case.linearised)
+        if key not in found:
+            with suppress(NotInRing):
+                case.expansion(case.tableau, 1)
+                found[key] = case
     return list(found.values())
 
 
