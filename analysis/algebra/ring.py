@@ -104,7 +104,8 @@ class Field:
         """
         if self._ambiguous or not self.symbols:
             return sum((a * b / n for a, b, n in terms), self.zero)
-        zero, over = self.domain.field.ring.zero, {}
+        zero = self.domain.field.ring.zero
+        over: dict[Any, Any] = {}
         for a, b, n in terms:
             top, bottom = a.numer * b.numer, a.denom * b.denom
             unit = bottom.LC

@@ -163,7 +163,8 @@ def _local_error(form: FormName, linearised: bool) -> LocalError:
     return LocalError(form, linearised=linearised)
 
 
-def listed() -> list[Case]:
+@cache
+def listed() -> tuple[Case, ...]:
     """The full-order tableaux of the listed solvers of ODEs and of the catalogue's Rosenbrock-type methods,
     each tableau once for each equation, under the first name that has it.
 
@@ -185,7 +186,7 @@ def listed() -> list[Case]:
             with suppress(NotInRing):
                 case.expansion(case.tableau, 1)
                 found[key] = case
-    return list(found.values())
+    return tuple(found.values())
 
 
 # --- mutants ---
