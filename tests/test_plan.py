@@ -28,6 +28,8 @@ from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi, phi1
 from semilinear.integrators.tableaux.tableau import N as NN
 from semilinear.verification.studies.own_statistics import generic
 
+from tests.roundings import SOME_ULP, THIRTY_DIGITS, ULP
+
 VP = vp_linear()
 NONSENSE: Any = "nonsense"
 RANGE: dict[str, Any] = {"t_start": 1.0, "t_end": 1e-3}
@@ -53,12 +55,12 @@ def plan(name: str = "dpm-solver++-2m", steps: int = 8, **options: Any) -> Plan:
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
 def test_every_first_order_solver_is_ddim(name: str, prediction: str) -> None:
     """Equality of plans, to rounding: the form in which a solver is written leaves no trace."""
-    assert difference(plan(name, prediction=prediction), plan("ddim", prediction=prediction)).value < 1e-14
+    assert difference(plan(name, prediction=prediction), plan("ddim", prediction=prediction)).value < SOME_ULP
 
 
 @pytest.mark.parametrize("name", FIRST_ORDER)
 def test_every_first_order_solver_is_ddim_in_40_digits(name: str) -> None:
-    assert difference(plan(name, digits=40), plan("ddim", digits=40)).value < 1e-38
+    assert difference(plan(name, digits=40), plan("ddim", digits=40)).value < 1e-38  # some ulp
 
 
 def test_on_sigma_equal_t_the_time_form_is_the_rho_form() -> None:
@@ -111,7 +113,7 @@ def test_float64_plans_are_the_multiprecision_plans_rounded(name: str) -> None:
     times: dict[str, Any] = {"times": rounded.times, "t_start": None, "t_end": None, "steps": 7}
     if "fast" in name:
         times["steps"] = 7
-    assert difference(rounded, plan(name, **times, digits=30)).value < 3e-14
+    assert difference(rounded, plan(name, **times, digits=30)).value < 3 * SOME_ULP  # of a few steps
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_float64_plans_are_the_multiprecision_plans_rounded(name: str) -> None:
 def test_multiprecision_plans_have_all_their_digits(name: str, prediction: str) -> None:
     times: dict[str, Any] = {"times": plan(steps=5).times, "t_start": None, "t_end": None, "steps": 5}
     a, b = (plan(name, **times, prediction=prediction, digits=d) for d in (30, 45))
-    assert difference(a, b).value < 1e-27
+    assert difference(a, b).value < THIRTY_DIGITS
 
 
 # --- structure ---
@@ -195,7 +197,7 @@ def test_denoising_appends_the_first_order_step_to_lambda_infinity() -> None:
     assert last.t1 is None
     ((_, _, p), (_, _, q)) = last.operations[-1].terms  # type: ignore[union-attr]
     alpha, sigma = VP.alpha(1e-3), VP.sigma(1e-3)
-    assert (p, q) == pytest.approx((1 / alpha, -sigma / alpha), rel=1e-15)
+    assert (p, q) == pytest.approx((1 / alpha, -sigma / alpha), rel=4 * ULP, abs=0)  # of a quotient
 
 
 @pytest.mark.parametrize(
@@ -293,7 +295,7 @@ def test_free_symbols_are_set_per_step() -> None:
     for i, step in enumerate(made.steps):
         t = step.operations[2].t  # type: ignore[union-attr]
         fraction = (VP.lam(t) - VP.lam(step.t0)) / (VP.lam(step.t1) - VP.lam(step.t0))
-        assert fraction == pytest.approx(0.5 + 0.1 * i, rel=1e-12)
+        assert fraction == pytest.approx(0.5 + 0.1 * i, rel=1e-12)  # an ulp of lambda over the step
     missing = dataclasses.replace(solver, parameters=None)
     with pytest.raises(ValueError, match="no value for r1"):
         compile_plan(missing, VP, steps=3, **RANGE)
@@ -386,7 +388,7 @@ def test_rectified_flow_starts_at_pure_noise(prediction: str, digits: int | None
         compile_plan(make(name), rectified_flow(), times=[1.0, 0.5], prediction=prediction, digits=digits)
         for name in ("ddim", "dpm-solver++-1")
     )
-    assert difference(one, other).value < 1e-15
+    assert difference(one, other).value < 4 * ULP
 
 
 def test_a_step_on_which_the_schedule_is_flat_is_refused() -> None:
@@ -707,7 +709,7 @@ def test_abscissae_from_the_grid_have_all_their_digits() -> None:
     solver = dpm_solver.singlestep(3, abscissae="grid")
     times = compile_plan(solver, VP, steps=3, t_start=1.0, t_end=0.1).times
     a, b = (compile_plan(solver, VP, times=times, grid=grids.uniform_t(), digits=d) for d in (30, 45))
-    assert difference(a, b).value < 1e-27
+    assert difference(a, b).value < THIRTY_DIGITS
 
 
 def test_degrees_above_eight_are_refused() -> None:
@@ -754,7 +756,7 @@ def test_abscissae_are_positive(r: int) -> None:
 
 def test_irrational_numbers_have_all_their_digits() -> None:
     xp = multiprecision(40)
-    assert abs(xp.number(sympy.sqrt(2)) - xp.sqrt(xp.number(2))) < 1e-38
+    assert abs(xp.number(sympy.sqrt(2)) - xp.sqrt(xp.number(2))) < 1e-38  # an ulp or two of 40 digits
 
 
 @pytest.mark.parametrize("name", ["dpm-solver++-3m-released", "deis-tab3", "deis-ipndm"])

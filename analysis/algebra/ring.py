@@ -96,6 +96,23 @@ class Field:
             known.append(known[-1] * value)
         return known[exponent]
 
+    def combination(self, terms: Iterable[tuple[Scalar, Scalar, int]]) -> Scalar:
+        """The sum of  a b/n  over terms (a, b, n).
+
+        Numerators over one denominator are added before anything is cancelled: the greatest common divisors
+        are what arithmetic of fractions takes its time for.
+        """
+        if self._ambiguous or not self.symbols:
+            return sum((a * b / n for a, b, n in terms), self.zero)
+        zero = self.domain.field.ring.zero
+        over: dict[Any, Any] = {}
+        for a, b, n in terms:
+            top, bottom = a.numer * b.numer, a.denom * b.denom
+            unit = bottom.LC
+            bottom = bottom.quo_ground(unit)
+            over[bottom] = over.get(bottom, zero) + top.quo_ground(unit * n)
+        return sum((self.domain.field.new(top, bottom) for bottom, top in over.items()), self.zero)
+
     def expression(self, value: Scalar) -> Expr:
         """An element as a sympy expression."""
         return self.domain.to_sympy(value).xreplace({EULER: sympy.E} | self._roots)
@@ -164,13 +181,12 @@ class Element:
 
     def taylor(self, m: int) -> Scalar:
         """[z^m], exact; for negative m the coefficient of a pole."""
-        total = self.field.zero
-        for (p, q), v in self.terms.items():
-            if m == p:
-                total += v
-            elif m > p and q:
-                total += v * self.field.power(q, m - p) / math.factorial(m - p)
-        return total
+        power = self.field.power
+        return self.field.combination(
+            (v, power(q, m - p), math.factorial(m - p))
+            for (p, q), v in self.terms.items()
+            if m == p or (m > p and q)
+        )
 
     @property
     def pole(self) -> int:

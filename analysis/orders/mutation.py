@@ -163,7 +163,8 @@ def _local_error(form: FormName, linearised: bool) -> LocalError:
     return LocalError(form, linearised=linearised)
 
 
-def listed() -> list[Case]:
+@cache
+def listed() -> tuple[Case, ...]:
     """The full-order tableaux of the listed solvers of ODEs and of the catalogue's Rosenbrock-type methods,
     each tableau once for each equation, under the first name that has it.
 
@@ -180,10 +181,12 @@ def listed() -> list[Case]:
         cases.append(Case(name, solver.sequence.tableaux[-1], form_name(form)))
     found: dict[tuple[Tableau, FormName, bool], Case] = {}
     for case in cases:
-        with suppress(NotInRing):
-            case.expansion(case.tableau, 1)
-            found.setdefault((case.tableau, case.form, case.linearised), case)
-    return list(found.values())
+        key = (case.tableau, case.form, case.linearised)
+        if key not in found:
+            with suppress(NotInRing):
+                case.expansion(case.tableau, 1)
+                found[key] = case
+    return tuple(found.values())
 
 
 # --- mutants ---

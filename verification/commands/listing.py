@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -37,8 +38,9 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             print_json(lists)
             return OK
+        screen = console()
         for kind, rows in lists.items():
-            console().print(_table(kind, rows))
+            screen.print(_table(kind, rows, screen.width))
         for line in _choices(row for rows in lists.values() for row in rows):
             print(line)
     return OK
@@ -121,23 +123,38 @@ LISTS: dict[str, Callable[[], dict[str, Rows]]] = {
 """What there is to list, by the word of --of."""
 
 
-def _table(kind: str, rows: Rows) -> Table:
-    """A table of rows; choices, which would not fit in a column, stand below it (`_choices`)."""
+def _table(kind: str, rows: Rows, room: int) -> Table:
+    """A table of rows in `room` characters; choices, which would not fit in a column, stand below it
+    (`_choices`).
+
+    The widths are given: to measure every cell takes rich longer than to print it.
+    """
     title = f"{len(rows)} {'more tableaux' if kind == 'tableaux' else kind}"
     columns = [column for column in rows[0] if column not in ("choices", "stochastic")]
+    cells = [[_cell(row[column]) for column in columns] for row in rows]
+    natural = [max(map(cell_len, column)) for column in zip(columns, *cells)]
+    edges = 3 * len(columns) + 1  # a rule and two blanks a column
     table = Table(title=title)
-    table.add_column(columns[0], no_wrap=True, min_width=max(len(row[columns[0]]) for row in rows))
-    for column in columns[1:]:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
+    widths = [natural[0], *_fitted(natural[1:], room - edges - natural[0])]
+    for column, width in zip(columns, widths):
+        table.add_column(column, width=width, no_wrap=column == columns[0])
+    for row in cells:
+        table.add_row(*map(Text, row))
     return table
 
 
-def _cell(value: Any) -> Text:
+def _fitted(natural: Sequence[int], room: int) -> list[int]:
+    """Widths of columns: their own, or where that is more than there is room, the widest made equal."""
+    widest = max(natural)
+    while widest > 1 and sum(min(width, widest) for width in natural) > room:
+        widest -= 1
+    return [min(width, widest) for width in natural]
+
+
+def _cell(value: Any) -> str:
     from semilinear.integrators.numerics.constructors import written
 
-    return Text(written(value) if isinstance(value, dict) else str(value))
+    return written(value) if isinstance(value, dict) else str(value)
 
 
 def _choices(rows: Iterable[dict[str, Any]]) -> list[str]:
