@@ -20,10 +20,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
     distance: argparse.ArgumentParser = commands.add_parser(
         "distance",
         help="how far samples lie from the exact law, at few evaluations",
-        description="Draw samples from pure noise to data, and measure how far they lie from the exact law: sliced "
-        "Wasserstein and energy distance, a Frechet distance on fixed features, moments, weights of modes; each "
-        "beside what exact samples show.  On a Gaussian problem the law is computed, without samples.  Exit code "
-        "1 if a run gives no finite samples.",
+        description="Draw samples from pure noise to data, and measure how far they lie from the exact law: "
+        "sliced Wasserstein and energy distance, a Frechet distance on fixed features, moments, weights of "
+        "modes; each beside what exact samples show.  On a Gaussian problem the law is computed, without "
+        "samples.  Exit code 1 if a run gives no finite samples.",
     )
     distance.add_argument(
         "solver",
@@ -148,12 +148,12 @@ def _print(found: tuple[SampledStudy, ...], metric: str) -> None:
     table = Table("solver", *header(drawn), title=escape(drawn.place))
     for study in found:
         for row in study.rows:
-            table.add_row(escape(study.solver), *map(escape, cells(study, row)))
+            table.add_row(escape(study.solver), *map(escape, cells(study, row, metric)))
         table.add_section()
     for line in least(drawn):
         table.add_row(line[0], "", *line[1:])
     console().print(table)
-    print(explanation(drawn))
+    print(explanation(drawn, metric))
     if len(found) > 1:
         for sentence in _orders(found, metric):
             print(sentence)

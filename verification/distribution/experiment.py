@@ -121,8 +121,9 @@ class SampledExperiment:
         return metrics(self.law)
 
     def floors(self, drawn: Iterable[dict[str, float]] | None = None) -> Mapping[str, Floor]:
-        """What exact samples show, by metric; computed once.  drawn: `exact_squares` of every replicate, where
-        others have them.
+        """What exact samples show, by metric; computed once.
+
+        drawn: `exact_squares` of every replicate, where they are at hand.
         """
         if self._floors is None:
             squared = list(map(self.exact_squares, range(REPLICATES)) if drawn is None else drawn)
@@ -168,7 +169,8 @@ class SampledExperiment:
     def states_of(self, sampler: Sampler, steps: int, samples: int | None = None) -> tuple[np.ndarray, int]:
         """What a function of a run makes of pure noise, and its evaluations, as `states`.
 
-        samples: how many, of those that the experiment has.  Its draws from torch and from `run.noise` are the experiment's.
+        samples: how many, of those that the experiment has.  The sampler's draws from torch and from
+        `run.noise` are the experiment's.
         Raises ValueError for states of another shape, and NonFiniteError.
         """
         times = self.grid(self.schedule, *self.times, steps)

@@ -1,4 +1,4 @@
-"""What chance does to a distance: the floor that exact samples show, and the least difference seen above it."""
+"""What chance does to a distance: the floor that exact samples show, and the least difference above it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Floor:
 
 
 NOTHING = Floor(0.0, 0.0, 2.0**-44, {})
-"""Of laws that are known: their squared distance is a difference of numbers of size 1, to 256 units of rounding."""
+"""Of laws that are known: a square is a difference of numbers of size 1, to 256 units of rounding."""
 
 Difference = Callable[[float], MixtureLaw]
 """size -> the law that differs by it."""
@@ -92,8 +92,8 @@ def squares(
 def floor_of(metric: Metric, found: np.ndarray, law: MixtureLaw, n: int, seed: int) -> Floor:
     """The floor of a metric.
 
-    found: the squared distances of exact samples.  Such a square is nearly a sum of squares of normal numbers;
-    its quantile is that of the gamma law of the same mean and variance (Satterthwaite 1946).
+    found: the squared distances of exact samples.  Such a square is nearly a sum of squares of normal
+    numbers; its quantile is that of the gamma law of the same mean and variance (Satterthwaite 1946).
     """
     mean, deviation = float(found.mean()), float(found.std(ddof=1))
     most = float(scipy.stats.gamma.isf(LEVEL, (mean / deviation) ** 2, scale=deviation**2 / mean))
@@ -129,7 +129,7 @@ def _shown(metric: Metric, floor: Floor, law: MixtureLaw, n: int, seed: int) -> 
 
 
 def _ratio(floor: Floor, excess: float, variance: float) -> float:
-    """r with  mean + r^2 excess - z sqrt(deviation^2 + r^2 variance) = most,  z the normal quantile of POWER."""
+    """r with  mean + r^2 excess - z sqrt(deviation^2 + r^2 variance) = most,  z the quantile of POWER."""
     z = float(scipy.stats.norm.isf(1 - POWER))
 
     def short(r: float) -> float:

@@ -34,8 +34,9 @@ MODES = 16
 
 @dataclass(frozen=True)
 class Squared:
-    """A squared distance of n samples from the law, and their influences on it, (n,), whose mean is 0; of a law
-    that is known there are none.
+    """A squared distance of n samples from the law, and their influences on it, (n,), whose mean is 0.
+
+    Of a law that is known there are none.
     """
 
     value: float
@@ -161,7 +162,8 @@ class Features:
         pairs = PAIRS if len(along) >= PAIRS else len(FREQUENCIES)
         theta = along[np.arange(pairs) % len(along)]
         deviation = np.sqrt(np.einsum("ji,ik,jk->j", theta, self.law.covariance, theta))
-        return theta * (np.resize(FREQUENCIES, pairs) / deviation)[:, None]
+        frequencies: np.ndarray = theta * (np.resize(FREQUENCIES, pairs) / deviation)[:, None]
+        return frequencies
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """(n, d) -> (n, 2 J)."""

@@ -11,7 +11,7 @@ from typing import Any
 from semilinear.integrators.numerics.files import json_number, write_atomically
 
 from .floor import LEVEL, POWER, Floor
-from .study import Comparison, Distance, Row, SampledStudy
+from .study import MAIN_METRIC, Comparison, Distance, Row, SampledStudy
 
 Data = dict[str, Any]
 
@@ -90,11 +90,11 @@ def write(path: str | Path, studies: Sequence[SampledStudy]) -> None:
 # --- text ---
 
 
-def cell(distance: Distance) -> str:
-    """A distance and the interval; in brackets where exact samples show as much."""
+def cell(distance: Distance, interval: bool) -> str:
+    """A distance, with the interval perhaps; in parentheses where exact samples show as much."""
     low, high = distance.interval
     value = f"{distance.value:.3g}" if distance.seen else f"({distance.value:.3g})"
-    return value if distance.chance.mean == 0 else f"{value} [{low:.3g}, {high:.3g}]"
+    return f"{value} [{low:.3g}, {high:.3g}]" if interval and low < high else value
 
 
 def header(study: SampledStudy) -> list[str]:
@@ -102,9 +102,10 @@ def header(study: SampledStudy) -> list[str]:
     return ["NFE", "steps", *study.floors]
 
 
-def cells(study: SampledStudy, row: Row) -> list[str]:
-    """A run as a line of a table."""
-    shown = [row.failed] if row.failed else [cell(distance) for distance in row.distances.values()]
+def cells(study: SampledStudy, row: Row, metric: str) -> list[str]:
+    """A run as a line of a table; the interval of one metric."""
+    found = row.distances.items()
+    shown = [row.failed] if row.failed else [cell(distance, name == metric) for name, distance in found]
     return [str(row.made), str(row.steps), *shown]
 
 
@@ -119,20 +120,21 @@ def least(study: SampledStudy) -> list[list[str]]:
     return lines if kinds else []
 
 
-def explanation(study: SampledStudy) -> str:
+def explanation(study: SampledStudy, metric: str = MAIN_METRIC) -> str:
     """How a table is to be read."""
     if study.exact:
         return "Computed from the law that each plan gives: no samples."
     return (
-        f"Distances in units of the law's deviation, with the 95 % interval of the laws' distance; in brackets where "
-        f"exact samples show as much (level {LEVEL:g}). floor: of exact samples. Below it the least difference that is "
-        f"seen with probability {POWER:g}."
+        f"Distances in units of the law's deviation, of {metric} with the 95 % "
+        "interval of the laws' distance; in parentheses where exact samples show as much "
+        f"(level {LEVEL:g}). floor: of exact samples. Below it the least difference that is seen with "
+        f"probability {POWER:g}."
     )
 
 
 def text(study: SampledStudy) -> str:
     """A study as a table."""
-    table = [header(study), *(cells(study, row) for row in study.rows), *least(study)]
+    table = [header(study), *(cells(study, row, MAIN_METRIC) for row in study.rows), *least(study)]
     widths = [max(len(line[i]) for line in table if i < len(line)) for i in range(len(table[0]))]
     lines = [
         "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=False)) for line in table

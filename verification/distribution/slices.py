@@ -77,7 +77,8 @@ class Line:
 
     def quantiles(self, u: np.ndarray) -> np.ndarray:
         """The points where the distribution function is u, linear between nodes."""
-        return np.interp(u, self.cumulative, self.nodes)
+        found: np.ndarray = np.interp(u, self.cumulative, self.nodes)
+        return found
 
     @cached_property
     def _spline(self) -> CubicHermiteSpline:

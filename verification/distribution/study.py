@@ -131,7 +131,8 @@ class Comparison:
         a, b = self.values
         between = "not distinguishable from" if self.order == "not distinguishable" else f"{self.order} than"
         apart = f", {self.deviations:+.1f} standard errors" if math.isfinite(self.deviations) else ""
-        return f"{self.nfe} evaluations, {self.metric}: {self.first} ({a:.3g}) {between} {self.second} ({b:.3g}){apart}"
+        both = f"{self.first} ({a:.3g}) {between} {self.second} ({b:.3g})"
+        return f"{self.nfe} evaluations, {self.metric}: {both}{apart}"
 
 
 @dataclass(frozen=True)
