@@ -40,7 +40,7 @@ def ode_against_sde(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> tuple[Comparison, ...]:
-    """ "ODE solvers beat SDE solvers at few evaluations": each pair at each number of evaluations.
+    """Do ODE solvers beat SDE solvers at few evaluations: each pair at each number of them.
 
     pairs: (of the flow, stochastic).  The rest as in `study.studies`; raises what it does.
     """

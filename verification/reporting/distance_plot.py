@@ -34,6 +34,9 @@ def plot_distances(data: Mapping[str, Any], metric: str, path: Path) -> None:
     floor = data["floors"][metric]
     if floor["power"]:  # samples were drawn
         axes.axhspan(floor["floor"], floor["most"], color="0.85", zorder=0, label="exact samples")
+    ticks = sorted({n for points in lines.values() for n, _ in points})
+    axes.set_xticks(ticks, [str(n) for n in ticks])
+    axes.set_xticks([], minor=True)
     axes.set_xlabel("evaluations (NFE)")
     axes.set_ylabel(f"distance from the exact law ({metric})")
     axes.set_title(data["place"], fontsize=9)
