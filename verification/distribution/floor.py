@@ -42,8 +42,8 @@ class Floor:
     power: Mapping[str, float]
 
 
-NOTHING = Floor(0.0, 0.0, 2.0**-44, {})
-"""Of laws that are known: a square is a difference of numbers of size 1, to 256 units of rounding."""
+NOTHING = Floor(0.0, 0.0, 2.0**-42, {})
+"""Of laws that are known: a square is a difference of numbers up to 32, to 64 units of their rounding."""
 
 Difference = Callable[[float], MixtureLaw]
 """size -> the law that differs by it."""

@@ -24,6 +24,7 @@ from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.run.sampler import NonFiniteError
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 
+from ..claims.stochastic import UNMEASURED
 from ..studies.own_statistics import for_problem, takes_statistics
 from ..studies.progress import Progress
 from ..targets.run import Sampler
@@ -381,16 +382,23 @@ def _budgets(nfe: Any) -> tuple[int, ...]:
 
 def _made(target: Any, e: SampledExperiment) -> Solver | Sampler:
     if isinstance(target, str):
-        if takes_statistics(target):
-            listed, parameters = solver_parameters(target)
-            low, high = (float(e.schedule.lam(t)) for t in e.times)
-            return for_problem(listed, e.problem, low, high, **parameters)
-        return solver_of(target)
+        return _named(target, e)
     if isinstance(target, Solver):
         return target
     if callable(target):
         return cast(Sampler, target)
     raise TypeError(f"target must be a name, a Solver or a function of a run, got {shown(target)}")
+
+
+def _named(text: str, e: SampledExperiment) -> Solver:
+    if takes_statistics(text):
+        listed, parameters = solver_parameters(text)
+        low, high = (float(e.schedule.lam(t)) for t in e.times)
+        return for_problem(listed, e.problem, low, high, **parameters)
+    solver = solver_of(text)
+    if solver.name in UNMEASURED:
+        raise ValueError(f"target must be a solver of any grid, got {text!r}: {UNMEASURED[solver.name]}")
+    return solver
 
 
 def _label(target: Any, made: Solver | Sampler) -> str:
