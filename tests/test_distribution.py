@@ -19,6 +19,7 @@ from semilinear.verification.distribution.contests import ode_against_sde, vp_ag
 from semilinear.verification.distribution.experiment import SampledExperiment
 from semilinear.verification.distribution.floor import LEVEL, NOTHING, differences
 from semilinear.verification.distribution.metrics import Features, metrics
+from semilinear.verification.distribution.runs import most_steps
 from semilinear.verification.distribution.slices import (
     Line,
     Samples,
@@ -26,7 +27,7 @@ from semilinear.verification.distribution.slices import (
     directions,
     mean_projection,
 )
-from semilinear.verification.distribution.study import in_distribution, most_steps, studies
+from semilinear.verification.distribution.study import in_distribution, studies
 from semilinear.verification.problems.law import MixtureLaw, law_of
 from semilinear.verification.problems.named import problem
 

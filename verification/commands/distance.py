@@ -83,8 +83,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"solvers must be given once each, got {' '.join(options.solver)}")
 
     from ..distribution.experiment import SampledExperiment
-    from ..distribution.records import comparison_json, studies_json
-    from ..distribution.study import studies
+    from ..distribution.records import comparison_json
+    from ..distribution.study import studies, studies_json
     from ..problems.named import PROBLEMS, problem
 
     known("problem", options.problem, PROBLEMS)
@@ -145,15 +145,15 @@ def _print(found: tuple[SampledStudy, ...], metric: str) -> None:
     from ..distribution.records import cells, explanation, header, least
 
     drawn = next((study for study in found if not study.exact), found[0])
-    table = Table("solver", *header(drawn), title=escape(drawn.place))
+    table = Table("solver", *header(drawn.floors), title=escape(drawn.place))
     for study in found:
         for row in study.rows:
-            table.add_row(escape(study.solver), *map(escape, cells(study, row, metric)))
+            table.add_row(escape(study.solver), *map(escape, cells(row, metric)))
         table.add_section()
-    for line in least(drawn):
+    for line in least(drawn.floors):
         table.add_row(line[0], "", *line[1:])
     console().print(table)
-    print(explanation(drawn, metric))
+    print(explanation(drawn.exact, metric))
     if len(found) > 1:
         for sentence in _orders(found, metric):
             print(sentence)

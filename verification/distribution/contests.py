@@ -11,7 +11,8 @@ from semilinear.integrators.numerics import checks
 
 from ..studies.progress import Progress
 from .experiment import SampledExperiment
-from .study import MAIN_METRIC, Comparison, studies
+from .results import Comparison
+from .study import MAIN_METRIC, studies
 
 FEW = (5, 10, 20)
 """Evaluations."""

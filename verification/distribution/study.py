@@ -7,133 +7,40 @@ chance.  Two solvers see the same starts and the same draws.
 from __future__ import annotations
 
 import itertools
-import math
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
-import numpy as np
 from semilinear.analysis.lookup import solver_of
 from semilinear.analysis.text.named_parts import solver_parameters
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.files import write_atomically
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.run.sampler import NonFiniteError
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 
 from ..claims.stochastic import UNMEASURED
+from ..reporting.distance_plot import plot_distances
 from ..studies.own_statistics import for_problem, takes_statistics
 from ..studies.progress import Progress
 from ..targets.run import Sampler
-from .experiment import SampledExperiment, one_thread
-from .floor import NOTHING, REPLICATES, Floor
-from .metrics import Squared, Weights, has_modes
-from .slices import Samples
+from .experiment import SampledExperiment
+from .floor import LEVEL, NOTHING, POWER, REPLICATES, Floor
+from .metrics import has_modes
+from .records import aligned, explanation, floors_json, rows_json, table
+from .results import Comparison, Distance, Row, compared
+from .runs import Outcome, Task, mapping, run
 
 NFE = (5, 10, 20, 50)
 """Evaluations, unless others are asked for."""
-INTERVAL = 1.96
-SIGNIFICANT = 3.0
-"""Standard errors from which on two distances are in order."""
 MAIN_METRIC = "energy"
 """By which solvers are put in order, unless another is asked for: zero for the exact law alone, whatever part
 of it is missed.
 """
 
-Order = Literal["closer", "further", "not distinguishable"]
 Target = str | Solver | Sampler
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Distance:
-    """One distance of one run, squared, and what chance does to it.
-
-    squared: with the influence of every sample; of an exact law none.  chance: the floor.
-    """
-
-    squared: Squared
-    chance: Floor
-
-    @property
-    def value(self) -> float:
-        """As the samples show it."""
-        return _root(self.squared.value)
-
-    @property
-    def floor(self) -> float:
-        """What exact samples show, root mean square."""
-        return _root(self.chance.mean)
-
-    @property
-    def error(self) -> float:
-        """The standard error of the square."""
-        return math.hypot(self.squared.error, self.chance.deviation)
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Of the distance of the laws, 95 %: without what chance adds."""
-        middle = self.squared.value - self.chance.mean
-        return _root(middle - INTERVAL * self.error), _root(middle + INTERVAL * self.error)
-
-    @property
-    def seen(self) -> bool:
-        """Whether it is more than exact samples show by chance, but once in a hundred times."""
-        return self.squared.value > self.chance.most
-
-
-def _root(square: float) -> float:
-    return math.sqrt(max(square, 0.0))
-
-
-@dataclass(frozen=True)
-class Row:
-    """One run.
-
-    nfe: evaluations that were asked for; made: those that a run of so many steps makes, no more.  distances:
-    by metric; none where the run failed.  weights: of the modes that the samples show, where the law has
-    some.  failed: why there are no samples.
-    """
-
-    nfe: int
-    made: int
-    steps: int
-    distances: Mapping[str, Distance]
-    weights: tuple[float, ...] = ()
-    failed: str = ""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two solvers at as many evaluations: which lies closer to the exact law.
-
-    values: their distances.  deviations: the difference of the squares, in standard errors; negative where
-    the first is smaller; infinite where both laws are known, or a run failed.
-    """
-
-    first: str
-    second: str
-    nfe: int
-    metric: str
-    values: tuple[float, float]
-    deviations: float
-
-    @property
-    def order(self) -> Order:
-        """What the first is, of the two."""
-        if not abs(self.deviations) > SIGNIFICANT:
-            return "not distinguishable"
-        return "closer" if self.deviations < 0 else "further"
-
-    def __str__(self) -> str:
-        a, b = self.values
-        between = "not distinguishable from" if self.order == "not distinguishable" else f"{self.order} than"
-        apart = f", {self.deviations:+.1f} standard errors" if math.isfinite(self.deviations) else ""
-        both = f"{self.first} ({a:.3g}) {between} {self.second} ({b:.3g})"
-        return f"{self.nfe} evaluations, {self.metric}: {both}{apart}"
 
 
 @dataclass(frozen=True)
@@ -169,48 +76,40 @@ class SampledStudy:
         theirs = {row.nfe: row for row in other.rows}
         pairs = [(row, theirs[row.nfe]) for row in self.rows if row.nfe in theirs]
         return tuple(
-            Comparison(self.solver, other.solver, a.nfe, metric, *_compared(a, b, metric)) for a, b in pairs
+            Comparison(self.solver, other.solver, a.nfe, metric, *compared(a, b, metric)) for a, b in pairs
         )
 
     @property
     def data(self) -> list[dict[str, Any]]:
-        """The rows as JSON data (`records.rows_json`)."""
-        from .records import rows_json
-
-        return rows_json(self)
+        """The rows as JSON data."""
+        return rows_json(self.solver, self.rows)
 
     def write(self, path: str | Path) -> None:
         """Write the study as JSON; the file is replaced whole."""
-        from .records import write
-
-        write(path, [self])
+        write_atomically(Path(path), json.dumps(studies_json([self]), indent=1, allow_nan=False) + "\n")
 
     def plot(self, path: str | Path, metric: str = MAIN_METRIC) -> None:
         """Draw distances over evaluations, with the floor (PNG or SVG)."""
-        from ..reporting.distance_plot import plot_distances
-        from .records import studies_json
-
         checks.one_of("metric", metric, self.floors)
         plot_distances(studies_json([self]), metric, Path(path))
 
     def __str__(self) -> str:
-        from .records import text
+        lines = table(self.rows, self.floors, MAIN_METRIC)
+        reading = explanation(self.exact, MAIN_METRIC)
+        return "\n".join([f"{self.solver} on {self.place}", *aligned(lines), reading])
 
-        return text(self)
 
-
-def _compared(a: Row, b: Row, metric: str) -> tuple[tuple[float, float], float]:
-    """The distances of two rows, and the difference of their squares in standard errors."""
-    x, y = (None if row.failed else row.distances[metric] for row in (a, b))
-    values = (math.inf if x is None else x.value, math.inf if y is None else y.value)
-    if x is None or y is None:
-        return values, 0.0 if x is y else math.copysign(math.inf, values[0] - values[1])
-    difference = x.squared - y.squared
-    error = math.hypot(difference.error, x.chance.deviation, y.chance.deviation)
-    if error == 0:  # both laws are known
-        apart = abs(difference.value) > NOTHING.most
-        return values, math.copysign(math.inf, difference.value) if apart else 0.0
-    return values, difference.value / error
+def studies_json(studies: Sequence[SampledStudy]) -> dict[str, Any]:
+    """Studies on one experiment: the keys of `semilinear distance --json`."""
+    drawn = next((study for study in studies if not study.exact), studies[0])
+    return {
+        "place": drawn.place,
+        "level": LEVEL,
+        "power": POWER,
+        "weights": list(drawn.weights),
+        "floors": floors_json(drawn.floors),
+        "rows": [row for study in studies for row in study.data],
+    }
 
 
 # --- measuring ---
@@ -262,11 +161,11 @@ def studies(
     made = [_made(target, e) for target in targets]
     if names is None:
         names = [_label(target, one) for target, one in zip(targets, made, strict=True)]
-    tasks = [_Task(one, budget, final) for one in made for budget in budgets]
+    tasks = [Task(one, budget, final) for one in made for budget in budgets]
     drawn = e.gaussian is None or not all(isinstance(one, Solver) for one in made)
-    with _mapped(e, workers) as mapped:
+    with mapping(e, workers) as mapped:
         tell = _counting(progress, len(tasks) + (REPLICATES if drawn else 0))
-        found = list(tell(mapped(_run, tasks)))
+        found = list(tell(mapped(run, tasks)))
         if not all(raw.exact for raw in found):
             e.floors(tell(mapped(SampledExperiment.exact_squares, range(REPLICATES))))
     weights = tuple(map(float, e.law.weights)) if has_modes(e.law) else ()
@@ -277,7 +176,7 @@ def studies(
 
 
 def _study(
-    label: str, e: SampledExperiment, found: Sequence[_Raw], weights: tuple[float, ...]
+    label: str, e: SampledExperiment, found: Sequence[Outcome], weights: tuple[float, ...]
 ) -> SampledStudy:
     exact = all(raw.exact for raw in found)
     floors = dict.fromkeys(e.metrics, NOTHING) if exact else e.floors()
@@ -293,80 +192,6 @@ def _study(
         for raw in found
     )
     return SampledStudy(label, e.place, exact, rows, floors, weights)
-
-
-@dataclass(frozen=True)
-class _Task:
-    made: Solver | Sampler
-    nfe: int
-    final: FinalChoice
-
-
-@dataclass(frozen=True)
-class _Raw:
-    """A run, before it is known what chance does.  exact: the law was computed."""
-
-    nfe: int
-    made: int
-    steps: int
-    exact: bool
-    squares: Mapping[str, Squared]
-    weights: tuple[float, ...] = ()
-    failed: str = ""
-
-
-def _run(e: SampledExperiment, task: _Task) -> _Raw:
-    if isinstance(task.made, Solver):
-        return _run_solver(e, task.made, task)
-    return _run_function(e, task.made, task)
-
-
-def _run_solver(e: SampledExperiment, solver: Solver, task: _Task) -> _Raw:
-    steps = most_steps(lambda n: e.plan(solver, n, task.final).nfe, task.nfe, solver.name)
-    plan = e.plan(solver, steps, task.final)
-    if e.gaussian is not None and not plan.arrays:
-        law = e.output(plan)
-        if np.all(np.isfinite(law.means)) and np.all(np.isfinite(law.covariances)):
-            squares = {name: Squared(m.gaussian(law)) for name, m in e.metrics.items()}
-            return _Raw(task.nfe, plan.nfe, steps, True, squares)
-        return _Raw(task.nfe, plan.nfe, steps, True, {}, failed="the law is not finite")
-    try:
-        x, made = e.states(plan)
-    except NonFiniteError as error:
-        return _Raw(task.nfe, plan.nfe, steps, False, {}, failed=str(error))
-    return _measured(e, x, task.nfe, made, steps)
-
-
-def _run_function(e: SampledExperiment, sampler: Sampler, task: _Task) -> _Raw:
-    label = str(getattr(sampler, "__name__", "sampler"))
-    steps = most_steps(lambda n: e.states_of(sampler, n, samples=1)[1], task.nfe, label)
-    x, made = e.states_of(sampler, steps)
-    if not np.all(np.isfinite(x)):
-        return _Raw(task.nfe, made, steps, False, {}, failed="a state is not finite")
-    return _measured(e, x, task.nfe, made, steps)
-
-
-def _measured(e: SampledExperiment, x: np.ndarray, nfe: int, made: int, steps: int) -> _Raw:
-    samples = Samples(x)
-    with one_thread():
-        squares = {name: metric.sample(samples) for name, metric in e.metrics.items()}
-        weights = tuple(map(float, Weights(e.law)(x).mean(0))) if has_modes(e.law) else ()
-    return _Raw(nfe, made, steps, False, squares, weights)
-
-
-def most_steps(evaluations: Callable[[int], int], nfe: int, name: str) -> int:
-    """The most steps whose run makes at most nfe evaluations.
-
-    evaluations: of a run with n steps; they grow with n, and are at least n.
-    Raises ValueError where one step makes more.
-    """
-    if (least := evaluations(1)) > nfe:
-        raise ValueError(f"nfe must be at least {least}, what one step of {name} makes, got {nfe}")
-    low, high = 1, nfe + 1
-    while high - low > 1:
-        middle = (low + high) // 2 if high <= nfe else nfe  # one evaluation a step is what most make
-        low, high = (middle, high) if evaluations(middle) <= nfe else (low, middle)
-    return low
 
 
 # --- targets ---
@@ -405,28 +230,6 @@ def _label(target: Any, made: Solver | Sampler) -> str:
     if isinstance(target, str):
         return target
     return made.name if isinstance(made, Solver) else str(getattr(made, "__name__", "sampler"))
-
-
-# --- processes ---
-
-Mapped = Callable[[Callable[[SampledExperiment, Any], Any], Sequence[Any]], Iterator[Any]]
-
-_experiment: list[SampledExperiment] = []
-"""Of a worker: sent once."""
-
-
-@contextmanager
-def _mapped(e: SampledExperiment, workers: int) -> Iterator[Mapped]:
-    """`map` over a function of the experiment and an item, here or in other processes."""
-    if workers == 1:
-        yield lambda function, items: map(partial(function, e), items)
-        return
-    with ProcessPoolExecutor(workers, initializer=_experiment.append, initargs=(e,)) as pool:
-        yield lambda function, items: pool.map(partial(_there, function), items)
-
-
-def _there(function: Callable[[SampledExperiment, Any], Any], item: Any) -> Any:
-    return function(_experiment[-1], item)
 
 
 def _counting(progress: Progress | None, total: int) -> Callable[[Iterable[T]], Iterator[T]]:
