@@ -119,6 +119,6 @@ def explanation(exact: bool, metric: str) -> str:
         return "Computed from the law that each plan gives: no samples."
     return (
         f"Distances in units of the law's deviation, of {metric} with the 95 % interval of the laws'\n"
-        f"distance; in parentheses where exact samples show as much (level {LEVEL:g}).  floor: of exact samples.\n"
-        f"Below it the least difference that is seen with probability {POWER:g}."
+        f"distance; in parentheses where exact samples show as much (level {LEVEL:g}).  floor: of exact\n"
+        f"samples.  Below it the least difference that is seen with probability {POWER:g}."
     )
