@@ -29,6 +29,7 @@ from semilinear.verification.distribution.slices import (
 )
 from semilinear.verification.distribution.study import in_distribution, studies
 from semilinear.verification.problems.law import MixtureLaw, law_of
+from semilinear.verification.problems.mixtures import EmpiricalMixture
 from semilinear.verification.problems.named import problem
 
 LINE = SampledExperiment(problem("mixture-1d"), samples=400)
@@ -337,12 +338,14 @@ def test_one_formula_makes_the_same_of_vp_and_ve_on_one_interval() -> None:
 
 
 def test_the_flow_lies_closer_at_five_evaluations_than_the_same_formula_with_noise() -> None:
-    (row,) = ode_against_sde([("ddim", "ddim-eta:eta=1")], PLANE, nfe=[5])
+    (row,) = ode_against_sde([("ddim", "ddim-eta:eta=1")], LINE, nfe=[5])
     assert (row.first, row.second, row.nfe, row.metric) == ("ddim", "ddim-eta:eta=1", 5, "energy")
     assert row.order == "closer"
 
 
 # --- what is refused ---
+
+POINTS = EmpiricalMixture(np.array([[-1.0], [1.0]]), 0.0)
 
 
 @pytest.mark.parametrize(
@@ -355,6 +358,7 @@ def test_the_flow_lies_closer_at_five_evaluations_than_the_same_formula_with_noi
         ({"grid": 3}, "grid must be a Grid, got 3"),
         ({"exact": 1}, "exact must be True or False"),
         ({"problem": 3}, "problem must be a Problem"),
+        ({"problem": POINTS, "t_end": 0.0}, "t_end must leave the law of 'empirical' a density"),
     ],
 )
 def test_bad_experiments_are_named(arguments: dict[str, Any], message: str) -> None:

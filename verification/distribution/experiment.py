@@ -76,7 +76,8 @@ class SampledExperiment:
         start, end = self.times
         if not end < start:
             raise ValueError(f"t_end must be below t_start = {start:g}, got {end:g}")
-        _ = self._law  # refuses a problem whose law is not known
+        if not np.linalg.eigvalsh(self._law.covariances).min() > 0:  # refuses a law that is not known, too
+            raise ValueError(f"t_end must leave the law of {self.problem.name!r} a density, got {end:g}")
 
     @cached_property
     def times(self) -> tuple[float, float]:
@@ -120,13 +121,13 @@ class SampledExperiment:
         """Distances from the law, by name."""
         return metrics(self.law)
 
-    def floors(self, drawn: Iterable[dict[str, float]] | None = None) -> Mapping[str, Floor]:
+    def floors(self, drawn: Callable[[], Iterable[dict[str, float]]] | None = None) -> Mapping[str, Floor]:
         """What exact samples show, by metric; computed once.
 
-        drawn: `exact_squares` of every replicate, where they are at hand.
+        drawn: gives `exact_squares` of every replicate, where other processes make them.
         """
         if self._floors is None:
-            squared = list(map(self.exact_squares, range(REPLICATES)) if drawn is None else drawn)
+            squared = list(map(self.exact_squares, range(REPLICATES)) if drawn is None else drawn())
             self._floors = {
                 name: floor_of(
                     metric, np.array([one[name] for one in squared]), self.law, self.samples, self.seed

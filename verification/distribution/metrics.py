@@ -293,7 +293,3 @@ def metrics(law: MixtureLaw) -> Mapping[str, Metric]:
     if has_modes(law):
         made.append(modes(law))
     return {metric.name: metric for metric in made}
-
-
-NAMES = ("sliced-wasserstein", "energy", "frechet", "mean", "covariance", "modes")
-"""Of all metrics; a law without modes lacks the last."""

@@ -130,7 +130,8 @@ def in_distribution(
     target: a listed name, NAME[:KEY=VALUE,..], FILE.py:function, a `Solver`, or a function of a run
     (`targets.run.Run`: its number of steps, run.x, run.times, run.model, run.noise).  nfe: evaluations; a run
     makes the most steps that need no more.  final: how a solver's runs end, as in `compile_plan`.  name: of a
-    function.  workers: processes; the numbers do not depend on them.  progress: called with (done, of all).
+    function.  workers: processes, to which what is your own must be picklable; no number depends on them.
+    progress: called with (done, of all).
     Raises TypeError for another kind of target or experiment, ValueError naming the argument.
     """
     names = None if name is None else [name]
@@ -167,7 +168,7 @@ def studies(
         tell = _counting(progress, len(tasks) + (REPLICATES if drawn else 0))
         found = list(tell(mapped(run, tasks)))
         if not all(raw.exact for raw in found):
-            e.floors(tell(mapped(SampledExperiment.exact_squares, range(REPLICATES))))
+            e.floors(lambda: tell(mapped(SampledExperiment.exact_squares, range(REPLICATES))))
     weights = tuple(map(float, e.law.weights)) if has_modes(e.law) else ()
     return tuple(
         _study(label, e, found[i * len(budgets) : (i + 1) * len(budgets)], weights)
