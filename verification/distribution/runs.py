@@ -18,6 +18,9 @@ from .experiment import SampledExperiment, one_thread
 from .metrics import Squared, Weights, has_modes
 from .slices import Samples
 
+FAR = 1e12
+"""Deviations of the law: a run that ends beyond has diverged."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -56,10 +59,10 @@ def _run_solver(e: SampledExperiment, solver: Solver, task: Task) -> Outcome:
     plan = e.plan(solver, steps, task.final)
     if e.gaussian is not None and not plan.arrays:
         law = e.output(plan)
-        if np.all(np.isfinite(law.means)) and np.all(np.isfinite(law.covariances)):
-            squares = {name: Squared(m.gaussian(law)) for name, m in e.metrics.items()}
-            return Outcome(task.nfe, plan.nfe, steps, True, squares)
-        return Outcome(task.nfe, plan.nfe, steps, True, {}, failed="the law is not finite")
+        if failed := _lost(np.concatenate([law.means.ravel(), np.sqrt(abs(law.covariances)).ravel()])):
+            return Outcome(task.nfe, plan.nfe, steps, True, {}, failed=failed)
+        squares = {name: Squared(m.gaussian(law)) for name, m in e.metrics.items()}
+        return Outcome(task.nfe, plan.nfe, steps, True, squares)
     try:
         x, made = e.states(plan)
     except NonFiniteError as error:
@@ -71,17 +74,25 @@ def _run_function(e: SampledExperiment, sampler: Sampler, task: Task) -> Outcome
     label = str(getattr(sampler, "__name__", "sampler"))
     steps = most_steps(lambda n: e.states_of(sampler, n, samples=1)[1], task.nfe, label)
     x, made = e.states_of(sampler, steps)
-    if not np.all(np.isfinite(x)):
-        return Outcome(task.nfe, made, steps, False, {}, failed="a state is not finite")
     return _measured(e, x, task.nfe, made, steps)
 
 
 def _measured(e: SampledExperiment, x: np.ndarray, nfe: int, made: int, steps: int) -> Outcome:
+    if failed := _lost(x):
+        return Outcome(nfe, made, steps, False, {}, failed=failed)
     samples = Samples(x)
     with one_thread():
         squares = {name: metric.sample(samples) for name, metric in e.metrics.items()}
         weights = tuple(map(float, Weights(e.law)(x).mean(0))) if has_modes(e.law) else ()
     return Outcome(nfe, made, steps, False, squares, weights)
+
+
+def _lost(x: np.ndarray) -> str:
+    """Why states are no samples: fourth powers of what is further off overflow, and tell nothing."""
+    if not np.all(np.isfinite(x)):
+        return "a state is not finite"
+    far = float(np.max(np.abs(x)))
+    return f"a state lies {far:.0e} deviations off" if far > FAR else ""
 
 
 def most_steps(evaluations: Callable[[int], int], nfe: int, name: str) -> int:
