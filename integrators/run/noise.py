@@ -41,18 +41,25 @@ def _draw(seed: int, index: int, like: State, first_sample: int, stream: int = 0
     return of(like).number(values) if like.dtype == object else values.astype(like.dtype)
 
 
-def per_sample(seed: int, *, first_sample: int = 0, stream: int = 0) -> Noise:
+def per_sample(seed: int, *, first_sample: int = 0, stream: int = 0, block: int = 1) -> Noise:
     """Noise for `sample`: sample i of the batch draws from place first_sample + i of the seed.
 
     stream: the plan's own noise is stream 0; whatever else draws with the same seed (correctors, projections)
-    takes another, so that their numbers are independent.
+    takes another, so that their numbers are independent.  block: how many samples share a generator, as of a
+    `BrownianPath`.
     Drawn in float64 on the host and rounded to the state's dtype: the same numbers on every device.
-    Raises ValueError for a seed or stream outside [0, 2^64).
+    Raises ValueError for a seed or stream outside [0, 2^64), and a first_sample that is no multiple of block.
     """
     seed = checks.integer("seed", seed, 0, LARGEST_SEED)
     first_sample = checks.integer("first_sample", first_sample, 0, LARGEST_SEED)
     stream = checks.integer("stream", stream, 0, LARGEST_SEED)
-    return lambda index, like: _draw(seed, index, like, first_sample, stream)
+    _check_block(first_sample, block := checks.integer("block", block, 1))
+    return lambda index, like: _draw(seed, index, like, first_sample, stream, block)
+
+
+def _check_block(first_sample: int, block: int) -> None:
+    if first_sample % block:
+        raise ValueError(f"first_sample must be a multiple of {block}, got {first_sample}")
 
 
 @dataclass(eq=False)
@@ -78,8 +85,7 @@ class BrownianPath:
         self.seed = checks.integer("seed", self.seed, 0, LARGEST_SEED)
         self.first_sample = checks.integer("first_sample", self.first_sample, 0, LARGEST_SEED)
         self.block = checks.integer("block", self.block, 1)
-        if self.first_sample % self.block:
-            raise ValueError(f"first_sample must be a multiple of {self.block}, got {self.first_sample}")
+        _check_block(self.first_sample, self.block)
         if self.form.std is None:
             raise ValueError(f"form must be that of an SDE, got {self.form.name!r}, which has no noise")
         self._nodes = sorted(set(self.times))

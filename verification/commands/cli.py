@@ -1,5 +1,5 @@
-"""The command line: `semilinear audit | completion | derive | list | order | prove | replay | same |
-stability | verify`.
+"""The command line: `semilinear audit | completion | derive | distance | list | order | prove | replay |
+same | stability | verify`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
 takes --json.
@@ -22,6 +22,7 @@ from semilinear.integrators.numerics.names import UnknownTableau
 from . import audit as audit_command
 from . import completion as completion_command
 from . import derive as derive_command
+from . import distance as distance_command
 from . import listing as listing_command
 from . import order as order_command
 from . import prove as prove_command
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         audit_command.add(commands),
         same_command.add(commands),
         derive_command.add(commands),
+        distance_command.add(commands),
         order_command.add(commands),
         prove_command.add(commands),
         replay,

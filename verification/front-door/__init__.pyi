@@ -62,6 +62,8 @@ from .integrators.tableaux.tableau import (
     z as z,
 )
 from .verification.audit.audit import audit as audit
+from .verification.distribution.experiment import SampledExperiment as SampledExperiment
+from .verification.distribution.study import in_distribution as in_distribution
 from .verification.problems.named import problem as problem
 from .verification.replay.golden import replay as replay
 from .verification.studies.experiment import Experiment as Experiment

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import logsumexp, ndtr
+from scipy.special import logsumexp
 from semilinear.integrators.diffusion.schedule import Schedule
 
+from ..problems.law import MixtureLaw
 from ..problems.mixtures import GaussianMixture
 
 
@@ -54,40 +55,13 @@ class Observation:
 
 
 @dataclass(frozen=True, eq=False)
-class Posterior:
-    """sum_k w_k N(m_k, C_k), C_k singular in the directions that exact data determine.
+class Posterior(MixtureLaw):
+    """The law of x given y; its covariances are singular in the directions that exact data determine.
 
-    weights: (K,).  means: (K, d).  covariances: (K, d, d).  log_evidence: log p(y).
+    log_evidence: log p(y).
     """
 
-    weights: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
     log_evidence: float
-
-    @property
-    def mean(self) -> np.ndarray:
-        """E[x | y]."""
-        average: np.ndarray = self.weights @ self.means
-        return average
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """Cov[x | y]."""
-        centred = self.means - self.mean
-        spread = self.covariances + centred[:, :, None] * centred[:, None, :]
-        total: np.ndarray = np.einsum("k,kij->ij", self.weights, spread)
-        return total
-
-    def along(self, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The law of direction . x: weights, means and variances of a mixture on the line."""
-        v = np.asarray(direction, float)
-        return self.weights, self.means @ v, np.einsum("i,kij,j->k", v, self.covariances, v)
-
-    def probability_above(self, direction: np.ndarray, threshold: float) -> float:
-        """P(direction . x > threshold)."""
-        w, m, variance = self.along(direction)
-        return float(w @ ndtr((m - threshold) / np.sqrt(variance)))
 
 
 def posterior(law: GaussianMixture, observation: Observation) -> Posterior:

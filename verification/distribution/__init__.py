@@ -1,0 +1,1 @@
+"""How far samples lie, as a whole, from the law that they should have."""
