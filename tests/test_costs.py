@@ -134,6 +134,14 @@ def test_levels_that_are_rounded_leave_a_floor_and_finer_steps_do_not_lower_it()
     assert said(exact, "shipped", grids(edm_grid(), exact, exact)) == []
 
 
+def test_a_model_that_is_told_nonsense_fails() -> None:
+    exact, off = told(lambda a: a), told(lambda a: math.inf)
+    (message,) = said(exact, "shipped", grids(edm_grid(), exact, off))
+    assert message.startswith(
+        "failed: on its own grid states are not finite with 20 steps if the model is told"
+    )
+
+
 def test_what_is_told_within_a_step_of_the_truth_is_no_floor() -> None:
     """Of a grid with twice as many steps it is twice as near."""
 

@@ -1,6 +1,6 @@
 """What parts of a run cost: how far its error falls where a part of it is made exact.
 
-All on data whose flow is known.  A part is told of where the error without it is less than half.
+All on data whose flow is known.  A part is told of where less than half of the error is left.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .subject import WARPED, Subject, experiment
 BATCH, SEED, DIGITS = 16, 0, 20
 """Samples, and digits of their exact flow."""
 SHARE = 0.5
-"""Of the error that is left without a part, below which the part is told of."""
+"""Of the error, what is left with a part exact, below which the part is told of."""
 SMALL = 1e-9
 """Errors below that are rounding."""
 COUNTS = (10, 20, 40)
@@ -142,16 +142,19 @@ def _on(
     for what, found in parts.items():
         if sentence := _most(what, found):
             yield "noted", f"on {name} {sentence}"
-    if finest.rounding > TOLD:
-        left = _Whole(grid(MANY)).rounding
-        if left > SHARE * finest.rounding:
-            yield (
-                "noted",
-                (
-                    f"on {name} the model is told other times than its states have, which moves the end by "
-                    f"{finest.rounding:.1e} with {max(runs)} steps and by {left:.1e} with {MANY}, relative"
-                ),
-            )
+    moved = {max(runs): finest.rounding}
+    if moved[max(runs)] > TOLD:
+        moved[MANY] = _Whole(grid(MANY)).rounding
+    bad = [n for n, by in moved.items() if not math.isfinite(by)]
+    if bad:
+        counts = ", ".join(map(str, bad))
+        yield "failed", f"on {name} states are not finite with {counts} steps if the model is told its times"
+    elif MANY in moved and moved[MANY] > SHARE * finest.rounding:
+        numbers = " and by ".join(f"{by:.1e} with {n} steps" for n, by in moved.items())
+        text = (
+            f"on {name} the model is told other times than its states have, which moves the end by {numbers}"
+        )
+        yield "noted", f"{text}, relative"
 
 
 class _Whole:
@@ -248,12 +251,12 @@ def _rms(x: np.ndarray) -> float:
 def _most(what: str, found: Mapping[int, tuple[float, float]]) -> str:
     """What is made exact makes most of the error, or "".
 
-    found: by number of steps, the error, and that without the part.
+    found: by number of steps, the error, and that with the part exact.
     """
     if not found:
         return ""
     whole, left = found[max(found)]
     if not whole > SMALL or not left < SHARE * whole:
         return ""
-    numbers = "; ".join(f"{n} steps: {a:.1e}, without it {b:.1e}" for n, (a, b) in found.items())
+    numbers = "; ".join(f"{n} steps: {a:.1e}, with it exact {b:.1e}" for n, (a, b) in found.items())
     return f"{what} makes most of the error ({numbers}, relative)"

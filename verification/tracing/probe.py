@@ -63,7 +63,7 @@ class Increments:
     parts: tuple[tuple[tuple[int, float], ...], ...]
 
     @property
-    def asked(self) -> bool:
+    def separate(self) -> bool:
         """Whether every request is an increment of its own, as in a run that is given none."""
         return all(parts == ((k, 1.0),) for k, parts in enumerate(self.parts))
 

@@ -110,7 +110,7 @@ def trace(sampler: Sampler, schedule: Schedule, times: Any, *, dtype: torch.dtyp
     scene = Scene(schedule, tuple(float(t) for t in user(schedule, times)), dtype, scales=(1.0, LARGE))
     witness = scene.run(sampler)
     found, increments = read(sampler, scene, witness.script)
-    if not increments.asked:
+    if not increments.separate:
         witness = scene.run(sampler, increments)
     errors = departures(found, scene, witness)
     bad = np.flatnonzero(~(errors <= tolerance(found)))
