@@ -63,7 +63,8 @@ def test_a_sound_sampler_is_what_it_is() -> None:
     assert (found.identified.solver, found.identified.same) == ("ab-norsett2", True)
     assert "moments 0 and 1 right" in str(found.diagnosis)
     assert found.nfe == 20
-    assert [f for f in found.findings if f.check != "finite"] == []  # log 0 where runs end at sigma = 0
+    # log 0 where runs end at sigma = 0; and in half precision every sampler has a best number of steps
+    assert [f for f in found.findings if f.check not in ("finite", "half")] == []
 
 
 def test_an_end_of_lower_order_lowers_the_order_as_run_not_that_of_the_formula() -> None:

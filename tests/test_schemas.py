@@ -1,4 +1,4 @@
-"""The published JSON Schemas of plans and tableaux are those of the readers."""
+"""The published JSON Schemas of plans, tableaux and pins are those of the readers."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ from semilinear.integrators.solver import FINALS, Solver
 from semilinear.integrators.solvers import dpm_solver, make
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.integrators.tableaux.tableau import MAX_STAGES
+from semilinear.verification.plugin import pins
+from semilinear.verification.plugin.pins import Pin, PinError
+from semilinear.verification.tracing.trace import of_plan
 
 from tests import test_plan, test_tableau_file
 from tests.test_form import affine_solver
@@ -43,7 +46,7 @@ def valid(name: str, data: Any) -> bool:
     return bool(validator(schema(name)).is_valid(data))
 
 
-@pytest.mark.parametrize("name", ["plan", "tableau"])
+@pytest.mark.parametrize("name", ["pin", "plan", "tableau"])
 def test_a_schema_is_one(name: str) -> None:
     pytest.importorskip("jsonschema").Draft202012Validator.check_schema(schema(name))
 
@@ -204,3 +207,41 @@ def test_of_a_tableau_wrong_types_and_missing_fields_are_refused() -> None:
         "b_low and low are one row, got both",
         "rounding must be a number such as",
     }
+
+
+def pinned(name: str = "sde-dpm-solver++-2m") -> Any:
+    """The data of a pin."""
+    plan = compile_plan(make(name), vp_linear(), steps=3, t_start=0.9, t_end=0.1)
+    return json.loads(Pin.of(of_plan(plan, vp_linear()), name, "test_a.py::test_b").text)
+
+
+@pytest.mark.parametrize("name", ["ddim", "sde-dpm-solver++-2m"])
+def test_pins_are_valid(name: str, tmp_path: Path) -> None:
+    data = pinned(name)
+    assert data["schema"] == schema("pin")["properties"]["schema"]["const"] == pins.SCHEMA
+    assert schema("pin")["properties"].keys() == data.keys() == set(schema("pin")["required"])
+    assert valid("pin", data)
+    assert valid("pin", data | {"increments": [[]] * len(data["increments"])})  # of draws that say no times
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.update(schema="semilinear-pin/2"),
+        lambda d: d.update(prediction=3),
+        lambda d: d.update(rows=7),
+        lambda d: d["rows"][0].__setitem__(0, "1"),
+        lambda d: d["rows"].__setitem__(0, 1.0),
+        lambda d: d["increments"].__setitem__(0, None),
+        lambda d: d.pop("grid"),
+        lambda d: d.update(note=""),
+    ],
+)
+def test_of_a_pin_wrong_types_and_missing_fields_are_refused(change: Any, tmp_path: Path) -> None:
+    data = pinned()
+    change(data)
+    assert not valid("pin", data)
+    path = tmp_path / "pin.json"
+    path.write_text(json.dumps(data))
+    with pytest.raises(PinError):
+        pins.read(path)

@@ -30,7 +30,8 @@ from ..tracing.compare import Candidate, identify
 from ..tracing.diagnosis import Diagnosis, Unexplained, diagnose, level, reverse
 from ..tracing.local import NoExactStart
 from ..tracing.trace import Trace
-from .checks import CHECKS, Finding, Severity, findings, named, repeated
+from .checks import CHECKS, findings, repeated
+from .finding import Finding, Severity, named
 from .subject import FULL, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
 

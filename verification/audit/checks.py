@@ -10,9 +10,8 @@ import re
 import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,38 +21,27 @@ from ..problems.named import marginal_samples, problem
 from ..studies.experiment import MAIN_PROBLEM
 from ..targets.named import Target
 from ..targets.run import Run
+from ..targets.shipped import LARGEST, SMALLEST
 from ..tracing.compare import Difference, compare
 from ..tracing.linearity import AGREE, apart, batched, reasons, repeats
 from ..tracing.trace import NotLinearError, trace
 from ..tracing.witness import Scene, Witness
+from . import costs
+from .finding import LONGEST, SEVERITIES, Finding, Severity, innermost, named
 from .subject import Subject
 
-Severity = Literal["failed", "raised", "noted"]
-SEVERITIES: tuple[Severity, ...] = ("failed", "raised", "noted")
 REFUSALS = (ValueError, TypeError, NotImplementedError)
 """What a sampler raises by a statement of its own where it refuses; anything else is a crash."""
 FEW = range(1, 21)
 """Step counts at which runs must be finite."""
-LARGEST, SMALLEST = 80.0, 0.002
-"""Noise levels of a whole run, from noise to data."""
 DIGITS = {20: 1e-4, 100: 1e-3}
 """By number of steps, how far float32 coefficients may be from exact ones, relative: a thousand units and
 more."""
-
-
-LONGEST = 120
-"""Of what an exception says."""
+HALVED = (4, 8, 16, 32, 64, 128, 256)
+"""Step counts of runs in half precision."""
+GROWN = 2.0
+"""By how much more than the least error is worse."""
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d.]*(e[-+]?\d+)?(, )?")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something seen.  check: which one saw it.  message: a sentence.  repeat: the line that repeats it."""
-
-    check: str
-    verdict: Severity
-    message: str
-    repeat: str
 
 
 def linear(s: Subject) -> Iterator[tuple[Severity, str]]:
@@ -186,6 +174,31 @@ def float32(s: Subject) -> Iterator[tuple[Severity, str]]:
             )
 
 
+def half(s: Subject) -> Iterator[tuple[Severity, str]]:
+    """The step count at which runs in half precision are best, where more steps make them worse."""
+    if s.noisy:
+        return
+    for kind in (torch.float16, torch.bfloat16):
+        name, found = str(kind).removeprefix("torch."), {}
+        for n in HALVED:
+            try:
+                found[n] = costs.coarse(s, n, kind)
+            except Exception as error:  # whatever it is, it is said
+                yield "raised", f"{name} states in {n} steps raise {named(error)}"
+                break
+        bad = [n for n, error in found.items() if not np.isfinite(error)]
+        if bad:
+            yield "failed", f"{name} states are not finite in {_counts(bad)} steps"
+            continue
+        best = min(found, key=lambda n: found[n], default=0)
+        if found and found[max(found)] > GROWN * found[best]:
+            last = f"{found[max(found)]:.1e} with {max(found)}"
+            yield (
+                "noted",
+                f"in {name} the error is least with {best} steps, {found[best]:.1e}; {last}, relative",
+            )
+
+
 CHECKS: dict[str, Callable[[Subject], Iterator[tuple[Severity, str]]]] = {
     "linear": linear,
     "noise": noise,
@@ -194,6 +207,9 @@ CHECKS: dict[str, Callable[[Subject], Iterator[tuple[Severity, str]]]] = {
     "finite": finite,
     "dtype": dtype,
     "float32": float32,
+    "half": half,
+    "ends": costs.ends,
+    "shipped": costs.shipped,
 }
 
 
@@ -219,25 +235,9 @@ def repeated(target: Target, check: str, claimed: float | None = None) -> str:
     return shlex.join(words)
 
 
-def named(error: BaseException, text: str | None = None) -> str:
-    """An exception with the line that raised it; text: in place of its own."""
-    place = _innermost(error)
-    code = None if place is None else place.tb_frame.f_code.co_filename.rpartition("/")[2]
-    where = "" if place is None else f" ({code}:{place.tb_lineno})"
-    said = " ".join(str(error).split()) if text is None else text
-    return f"{type(error).__name__}: {said[:LONGEST]}{where}"
-
-
-def _innermost(error: BaseException) -> TracebackType | None:
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    return place
-
-
 def _refused(error: Exception) -> bool:
     """Whether a raise statement said so, and not a function of C that was given what it cannot take."""
-    place = _innermost(error)
+    place = innermost(error)
     if place is None or not isinstance(error, REFUSALS):
         return False
     return place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]

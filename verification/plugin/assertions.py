@@ -11,7 +11,8 @@ from semilinear.integrators.solver import FINALS, Final
 from semilinear.integrators.solvers import make
 
 from ..audit.audit import IDENTIFIED, RANK, Audit, Order
-from ..audit.checks import CHECKS, ENDS, FEW, SEVERITIES, findings, outcomes, rounded, sentence
+from ..audit.checks import CHECKS, ENDS, FEW, findings, outcomes, rounded, sentence
+from ..audit.finding import SEVERITIES
 from ..tracing.compare import identify
 from ..tracing.trace import NotLinearError, Trace
 from .pins import Bound, PinError, Pins
@@ -129,7 +130,7 @@ class Audited:
 
     def assert_checks(self, *names: str) -> None:
         """Checks of an audit have no finding: "linear", "noise", "batch", "repeat", "finite", "dtype",
-        "float32".
+        "float32", "half", "ends", "shipped".
         """
         __tracebackhide__ = True
         for name in names:

@@ -8,8 +8,8 @@
 No `set_timesteps` takes an arbitrary grid in float64 that ends above 0: the levels are put in after it, where
 the scheduler keeps them (`sigmas`, a table of `alphas_cumprod`, ..), and what it derives from them it derives
 itself.  A grid that ends above 0 has `final_sigmas_type="sigma_min"`, one that ends at 0 "zero", unless that
-is set.  The model is asked for what the scheduler's `prediction_type` says, at the exact level of the state:
-not, as a network is, at a timestep.
+is set.  The model is asked for what the scheduler's `prediction_type` says, at the exact level of the state,
+or at another that it is told, as a network is (`Choice.sampler`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -40,8 +40,8 @@ Settings = Mapping[str, Any]
 class Path:
     """How a scheduler goes along the grid.
 
-    told: rho at every call of the model.  spans: between which levels the noise of that call's step is an
-    increment; None for noise that is drawn for itself.
+    told: rho of the state at every call of the model.  spans: between which levels the noise of that call's
+    step is an increment; None for noise that is drawn for itself.
     """
 
     told: Sequence[float]
@@ -176,6 +176,42 @@ def _in_discrete_sigmas(s: Any, grid: Sequence[float]) -> Path:
     s.discrete_sigmas = _tensor(list(reversed(grid)))
     s.timesteps = (torch.arange(n, -1, -1) + 0.25) / n
     return _one_a_step(grid)
+
+
+# --- and where those that set_timesteps chose are: (scheduler) -> rho, or s of the flow frame ---
+
+
+def _sigmas(s: Any) -> Any:
+    return s.sigmas
+
+
+def _every_second(s: Any) -> Any:
+    """Of sigmas that hold every inner one twice, or a middle between."""
+    return torch.cat([s.sigmas[:1], s.sigmas[1::2]])[: int(s.num_inference_steps) + 1]
+
+
+def _of_table(s: Any) -> Any:
+    """Those of the training timesteps, each once, and the last one."""
+    steps = torch.unique(s.timesteps.long()).flip(0)
+    alphas = torch.cat([s.alphas_cumprod[steps], s.final_alpha_cumprod.reshape(1)]).double()
+    return torch.sqrt((1 - alphas) / alphas)
+
+
+def _of_angles(s: Any) -> Any:
+    return s.betas.double() / s.alphas.double()
+
+
+CHOSEN: dict[Callable[[Any, Sequence[float]], Path], Callable[[Any], Any]] = {
+    _in_sigmas: _sigmas,
+    _in_flow_sigmas: _sigmas,
+    _in_flow_sigmas_from_data: _sigmas,
+    _in_double_sigmas: _every_second,
+    _in_double_flow_sigmas: _every_second,
+    _interpolated: _every_second,
+    _in_table: _of_table,
+    _in_plms: _of_table,
+    _in_angles: _of_angles,
+}
 
 
 # --- what the model is asked, at an input: (scheduler, frame, input, rho, prediction_type) -> output ---
@@ -357,6 +393,47 @@ def sampler(scheduler: Any, settings: Settings | None = None, *, exact: bool = T
     Raises ValueError for a scheduler that cannot be driven, with the reason, and for settings that it does
     not take.
     """
+    choice = choose(scheduler, settings)
+    return choice.sampler(exact=exact)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A scheduler in a configuration.
+
+    made: its class.  config: of its constructor.  in_step: of its `step`.
+    """
+
+    made: Any
+    convention: Convention
+    config: Settings
+    in_step: Settings
+
+    @property
+    def taken(self) -> Collection[str]:
+        """Which settings its constructor takes."""
+        return _parameters(self.made.__init__).keys()
+
+    @property
+    def flow(self) -> bool:
+        """Whether a scheduler of another frame is made to go along a flow."""
+        return bool(self.config.get("use_flow_sigmas"))
+
+    @property
+    def frame(self) -> Name:
+        """Of its states."""
+        return "flow" if self.flow else self.convention.frame
+
+    def sampler(self, told: Sequence[float] | None = None, *, exact: bool = True) -> Sampler:
+        """The sampler of runs.
+
+        told: rho of what the model is told at every call, in place of the state's own.
+        """
+        return lambda run: _Drive(run, self, exact, told).sample()
+
+
+def choose(scheduler: Any, settings: Settings | None = None) -> Choice:
+    """A scheduler and its settings, as `sampler` takes them.  Raises ValueError as it does."""
     made = _class(scheduler)
     convention = _convention(made)
     given = dict(convention.fixed) | dict(settings or {})
@@ -374,7 +451,7 @@ def sampler(scheduler: Any, settings: Settings | None = None, *, exact: bool = T
         )
     config = {key: value for key, value in given.items() if key in configured}
     in_step = {key: value for key, value in given.items() if key in stepped}
-    return lambda run: _Drive(run, made, convention, config, in_step, exact).sample()
+    return Choice(made, convention, config, in_step)
 
 
 GIVEN = ("self", "model_output", "timestep", "sample", "return_dict", "generator", "variance_noise")
@@ -417,19 +494,15 @@ def _stepper(made: Any) -> Callable[..., Any]:
 class _Drive:
     """One run of one scheduler."""
 
-    def __init__(
-        self, run: Run, made: Any, convention: Convention, config: Settings, in_step: Settings, exact: bool
-    ) -> None:
-        self.run, self.made, self.convention, self.exact = run, made, convention, exact
-        self.in_step, self.modules = in_step, modules_of(made)
-        flow = bool(config.get("use_flow_sigmas"))
-        frame: Name = "flow" if flow else convention.frame
-        self.frame = Frame(run, frame)
-        self.inputs = Frame(run, convention.inputs or frame, self.frame.levels)
+    def __init__(self, run: Run, choice: Choice, exact: bool, told: Sequence[float] | None) -> None:
+        self.run, self.made, self.convention, self.exact = run, choice.made, choice.convention, exact
+        self.in_step, self.told, self.modules = choice.in_step, told, modules_of(choice.made)
+        self.frame = Frame(run, choice.frame)
+        self.inputs = Frame(run, self.convention.inputs or choice.frame, self.frame.levels)
         self.grid = self.frame.levels.grid
         if not all(b <= a for a, b in pairwise(self.grid)):  # some grids that are shipped repeat a level
-            raise ValueError(f"times must not go up for {made.__name__}, got {shown(run.times)}")
-        self.config = self._config(config, flow)
+            raise ValueError(f"times must not go up for {self.made.__name__}, got {shown(run.times)}")
+        self.config = self._config(choice.config, choice.flow)
 
     def _config(self, config: Settings, flow: bool) -> dict[str, Any]:
         taken = inspect.signature(self.made.__init__).parameters
@@ -487,11 +560,11 @@ class _Drive:
         y, memory = self.frame.enter(), {}
         if remembers:
             memory = {"old_pred_original_sample": None, "timestep_back": None}
-        for timestep, rho, span in zip(s.timesteps, path.told, path.spans, strict=False):
+        levels = path.told if self.told is None else self.told
+        for timestep, rho, span in zip(s.timesteps, levels, path.spans, strict=False):
             told = timestep.expand(len(y)) if self.convention.times_per_sample else timestep
             with self._alone():
                 given = s.scale_model_input(y, told) if hasattr(s, "scale_model_input") else y
-            # rho is the state's own level; a network would be told `timestep`, rounded as the scheduler does.
             output = self.convention.ask(s, self.inputs, given, rho, prediction)
             with self._alone(None if self.convention.renoises else span):
                 y, *more = step(output, timestep=told, sample=y, return_dict=False, **memory, **self.in_step)

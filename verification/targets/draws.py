@@ -7,6 +7,7 @@ instead, generators and all: diffusers' randn_tensor and the default samplers of
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,24 +28,16 @@ class TakenOver(TorchFunctionMode):
     def __init__(self, source: Source) -> None:
         super().__init__()
         self.source = source
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """What torch calls instead of `func`."""
-        kwargs = kwargs or {}
-        if func in self._instead:
-            return self._instead[func](*args, **kwargs)
-        if func in OTHERS:
-            raise ValueError(f"sampler must draw standard normal numbers, got a call of {func.__name__}")
-        return func(*args, **kwargs)
-
-    @property
-    def _instead(self) -> dict[Any, Any]:
-        return {
+        self._instead = {
             torch.randn: self._randn,
             torch.randn_like: self._randn_like,
             torch.normal: self._normal,
             torch.Tensor.normal_: self._fill,
-        }
+        } | {func: partial(_refuse, func.__name__) for func in OTHERS}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What torch calls instead of `func`: of whatever it is asked, so it must cost little."""
+        return self._instead.get(func, func)(*args, **kwargs or {})
 
     def _randn(self, *size: Any, out: Any = None, **options: Any) -> torch.Tensor:
         like = torch.empty(*size, **_placed(options)) if out is None else out
@@ -68,6 +61,10 @@ class TakenOver(TorchFunctionMode):
     @staticmethod
     def _given(drawn: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor:
         return drawn if out is None else out.copy_(drawn)
+
+
+def _refuse(name: str, *_: Any, **__: Any) -> None:
+    raise ValueError(f"sampler must draw standard normal numbers, got a call of {name}")
 
 
 def _placed(options: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from . import torchdiffeq as ode
 from .listed import CLAIMS, NAMES, NONE, USUAL
 from .loading import version
 from .run import Sampler
+from .shipped import Choices, of_diffusers, of_k_diffusion
 
 Settings = Mapping[str, Any]
 
@@ -42,7 +44,7 @@ class Target:
     none.  source: of the claim.  package, version: of whose it is, "" where it is a file's.  own: of a
     function, the same sampler in the arithmetic that it is written in, where `sampler` makes it compute in
     float64.  convention: of a file's function, None where it is that of runs.  named: whether `target` finds
-    it by its name.
+    it by its name.  shipped: the grids that its package chooses for it, None where none is known here.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Target:
     own: Sampler | None = None
     convention: str | None = None
     named: bool = True
+    shipped: Callable[[], Choices] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,13 @@ class Package:
     """How the samplers of a package are got.
 
     distribution: its name where it is installed from.  find: the function or class of a name.  adapt: what
-    makes a sampler of it.
+    makes a sampler of it.  ship: the grids that are chosen for it.
     """
 
     distribution: str
     find: Callable[[str], Any]
     adapt: Callable[..., Sampler]
+    ship: Callable[[Any, Settings], Choices] | None = None
 
 
 def _of_module(load: Callable[[], Any]) -> Callable[[str], Any]:
@@ -96,8 +100,10 @@ def _flow_matching(method: str, settings: Settings, **options: Any) -> Sampler:
 
 
 PACKAGES: dict[str, Package] = {
-    "diffusers": Package("diffusers", _method, diffusers.sampler),
-    "k_diffusion": Package("k-diffusion", _of_module(k_diffusion.release), k_diffusion.sampler),
+    "diffusers": Package("diffusers", _method, diffusers.sampler, of_diffusers),
+    "k_diffusion": Package(
+        "k-diffusion", _of_module(k_diffusion.release), k_diffusion.sampler, of_k_diffusion
+    ),
     "azula": Package("azula", _of_module(_azula), azula.sampler),
     "deepinv": Package("deepinv", _of_module(deepinv.release), deepinv.sampler),
     "smalldiffusion": Package("smalldiffusion", _of_module(smalldiffusion.release), smalldiffusion.sampler),
@@ -271,11 +277,20 @@ def _of_package(package: str, name: str, settings: Settings) -> Target:
             f"{package} has no sampler {shown(name)} that is known here{nearest(name, names(package))}"
         )
     how = PACKAGES[package]
-    sampler = _adapted(how.adapt, how.find(name), settings)
+    found = how.find(name)
+    sampler = _adapted(how.adapt, found, settings)
+    own = {key: value for key, value in settings.items() if key != "exact"}
+    ship = None if how.ship is None else partial(how.ship, found, own)
     claim = CLAIMS.get(f"{package}:{name}", NONE)
     written = _written(f"{package}:{name}", settings)
     return Target(
-        written, sampler, claim.of(settings), claim.source, how.distribution, version(how.distribution)
+        written,
+        sampler,
+        claim.of(settings),
+        claim.source,
+        how.distribution,
+        version(how.distribution),
+        shipped=ship,
     )
 
 

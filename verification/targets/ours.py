@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from semilinear.integrators.diffusion.prediction import check_prediction
+from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.arithmetic import Value
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.sampler import sample
@@ -24,9 +26,16 @@ def of_solver(solver: Solver, *, prediction: str = "eps", final: FinalChoice = "
     check_prediction(prediction)
     checks.one_of("final", final, FINAL_CHOICES)
 
+    last: tuple[Schedule, tuple[Value, ...], Plan] | None = None
+
     def sample_run(run: Run) -> Any:
-        plan = compile_plan(solver, run.schedule, times=run.times, prediction=prediction, final=final)
-        return _run(plan, run)
+        """Several runs follow on the same times: the plan is kept until other ones come."""
+        nonlocal last
+        kept = last  # which another thread may replace
+        if kept is None or kept[0] is not run.schedule or kept[1] != run.times:
+            plan = compile_plan(solver, run.schedule, times=run.times, prediction=prediction, final=final)
+            last = kept = run.schedule, run.times, plan
+        return _run(kept[2], run)
 
     return sample_run
 

@@ -69,7 +69,7 @@ def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearEr
         found.append("components of a sample are mixed")
     if found:
         return tuple(found)
-    if _departs(sampler, replace(scene, scale=SMALL)) <= 1:
+    if _departs(sampler, replace(scene, scales=(SMALL,) * len(scene.scales))) <= 1:
         return ("values are clipped or thresholded: small ones pass unchanged",)
     if _cast(sampler, scene) and _departs(sampler, scene, SINGLE) <= 1:
         return ("float64 states are cast to float32 on the way",)

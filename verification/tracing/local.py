@@ -104,7 +104,21 @@ class Steps:
         last = len(times) - 1 if until is None else _place(times, until)
         if last <= self.start:
             raise NoExactStart(f"no exact start: the start takes {self.start} steps of {last}")
-        first = self.cuts[self.start]
+        return self._from(self.start, solver, last)
+
+    def after(self, count: int, solver: str = "traced") -> Plan:
+        """The plan whose first `count` steps are made exactly: the states at their ends are inputs.
+
+        Raises NoExactStart (a ValueError) where steps are not separate, or where a later one uses states
+        inside of the first ones.
+        """
+        if not _monotone([self.times[c] for c in self.cuts]):
+            raise NoExactStart("no exact start: times go back between the steps")
+        return self._from(count, solver, len(self.cuts) - 1)
+
+    def _from(self, given: int, solver: str, last: int) -> Plan:
+        """The plan from exact states to the end of a step."""
+        first = self.cuts[given]
         later = [local for local in self.locals if local.state > first]
         read = {self.evaluated[call] for local in later for call, _ in local.outputs} | {
             local.base for local in later
@@ -112,7 +126,7 @@ class Steps:
         inner = sorted(state for state in read - set(self.cuts) if state < first)
         if inner:
             raise NoExactStart(f"no exact start: the formula uses states inside of its start, {inner}")
-        return self._plan(solver, self.cuts[: last + 1], self.start)
+        return self._plan(solver, self.cuts[: last + 1], given)
 
     def tail(self, count: int = 4) -> tuple[object, ...]:
         """Which formulas the last steps run: the end of a run, whatever went before."""

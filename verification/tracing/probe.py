@@ -62,6 +62,11 @@ class Increments:
     intervals: tuple[Pair | None, ...]
     parts: tuple[tuple[tuple[int, float], ...], ...]
 
+    @property
+    def separate(self) -> bool:
+        """Whether every request is an increment of its own, as in a run that is given none."""
+        return all(parts == ((k, 1.0),) for k, parts in enumerate(self.parts))
+
     @staticmethod
     def of(requests: list[Pair | None], rho: Callable[[float], float]) -> Increments:
         """The increments for requests; a draw that says no times is one of its own."""

@@ -20,11 +20,11 @@ from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Evaluation, Plan, Row
 
 from ..targets.run import Sampler
-from .probe import Increments, NotLinearError, Pair, Probe
+from .probe import Increments, NotLinearError, Pair, Probe, Script
 from .witness import Scene, Witness
 
 Array = np.ndarray
-__all__ = ["NotLinearError", "Trace", "departure", "departures", "of_plan", "read", "tolerance", "trace"]
+__all__ = ["NotLinearError", "Trace", "departures", "of_plan", "read", "tolerance", "trace"]
 
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
 
@@ -107,9 +107,12 @@ def trace(sampler: Sampler, schedule: Schedule, times: Any, *, dtype: torch.dtyp
     checks.instance("schedule", schedule, Schedule)
     if dtype not in UNITS:
         raise ValueError(f"dtype must be torch.float64 or torch.float32, got {shown(dtype)}")
-    scene = Scene(schedule, tuple(float(t) for t in user(schedule, times)), dtype)
-    found, increments = read(sampler, scene)
-    errors = departure(found, sampler, scene, increments)
+    scene = Scene(schedule, tuple(float(t) for t in user(schedule, times)), dtype, scales=(1.0, LARGE))
+    witness = scene.run(sampler)
+    found, increments = read(sampler, scene, witness.script)
+    if not increments.separate:
+        witness = scene.run(sampler, increments)
+    errors = departures(found, scene, witness)
     bad = np.flatnonzero(~(errors <= tolerance(found)))
     if len(bad):
         raise NotLinearError("values", _says(found, errors, int(bad[0])), int(bad[0]))
@@ -117,16 +120,7 @@ def trace(sampler: Sampler, schedule: Schedule, times: Any, *, dtype: torch.dtyp
 
 
 LARGE = 32.0
-"""Scale of the values of a second run: what clips does so there."""
-
-
-def departure(found: Trace, sampler: Sampler, scene: Scene, increments: Increments) -> Array:
-    """The larger of the `departures` of runs with values as they are, and large ones."""
-    scenes = (scene, replace(scene, scale=LARGE * scene.scale))
-    worst: Array = np.max(
-        np.stack([departures(found, each, each.run(sampler, increments)) for each in scenes]), axis=0
-    )
-    return worst
+"""Scale of the values of the second sample of that run: what clips does so there."""
 
 
 def tolerance(found: Trace) -> float:
@@ -136,16 +130,18 @@ def tolerance(found: Trace) -> float:
 
 def departures(found: Trace, scene: Scene, witness: Witness) -> Array:
     """How far the states of a run are from what the rows make of its start, outputs and noise, relative to
-    the sizes of the terms, (evaluations + 1,).
+    the sizes of the terms of a sample, the farthest of the batch, (evaluations + 1,).
 
     Raises NotLinearError where the run makes another number of evaluations.
     """
     if len(witness.script.asked) != found.nfe:
         raise NotLinearError("evaluations", _counts(found.nfe, len(witness.script.asked)))
     basis = scene.basis(witness, found.prediction, len(found.increments))
-    made, scale = found.rows @ basis, np.abs(found.rows) @ np.abs(basis)
+    made, terms = found.rows @ basis, np.abs(found.rows) @ np.abs(basis)
+    shape = len(found.rows), len(scene.scale), -1
+    size = np.max(terms.reshape(shape), axis=2, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):  # a state without terms has no size
-        error = np.max(np.abs(made - witness.states) / np.max(scale, axis=1, keepdims=True), axis=1)
+        error = np.max(np.abs(made - witness.states).reshape(shape) / size, axis=(1, 2))
     exact = np.all(made == witness.states, axis=1)
     return np.asarray(np.where(exact, 0.0, np.where(np.isfinite(error), error, np.inf)))
 
@@ -155,12 +151,13 @@ def _says(found: Trace, errors: Array, where: int) -> str:
     return f"on a nonlinear model {place} differs from its row by {errors[where]:.1e}, relative"
 
 
-def read(sampler: Sampler, scene: Scene) -> tuple[Trace, Increments]:
+def read(sampler: Sampler, scene: Scene, script: Script | None = None) -> tuple[Trace, Increments]:
     """The rows, held against nothing, and what the requests of noise are made of.
 
+    script: of a run on that scene, where one was made.
     Raises NotLinearError where the number of evaluations depends on the values.
     """
-    script = scene.run(sampler).script
+    script = scene.run(sampler).script if script is None else script
     increments = Increments.of(script.requests, lambda t: float(scene.schedule.rho(t)))
     calls, width = len(script.asked), 1 + len(script.asked) + len(increments.intervals)
     asked = {prediction for prediction, _ in script.asked}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class Witness:
     states: np.ndarray
 
 
+@cache
 def _normal(seed: int) -> torch.Tensor:
     """Numbers that every precision holds, so that draws in a coarser one than the states' are the same."""
     return torch.from_numpy(np.random.default_rng([7, seed]).standard_normal(SHAPE)).bfloat16().double()
@@ -43,32 +45,38 @@ def _size(schedule: Schedule, t: float) -> float:
 class Scene:
     """What runs are made on.
 
-    scale: of start, outputs and noise together; small ones pass below every bound at which values are
-    clipped, large ones reach it.  sample: one of the batch alone, None for all of them.  columns: how many
-    of each sample's there are.  coupled: whether the model couples components.
+    scales: of start, outputs and noise together, for each sample of the batch; small ones pass below every
+    bound at which values are clipped, large ones reach it.  sample: one of the batch alone, None for all of
+    them.  columns: how many of each sample's there are.  coupled: whether the model couples components.
     """
 
     schedule: Schedule
     grid: tuple[float, ...]
     dtype: torch.dtype
-    scale: float = 1.0
+    scales: tuple[float, ...] = (1.0,) * SHAPE[0]
     sample: int | None = None
     columns: int = SHAPE[-1]
     coupled: bool = True
 
+    @cached_property
+    def scale(self) -> torch.Tensor:
+        """Of each sample."""
+        scales = torch.tensor(self.scales, dtype=torch.float64).reshape(-1, 1, 1, 1)
+        return scales if self.sample is None else scales[self.sample : self.sample + 1]
+
     def start(self) -> torch.Tensor:
         """Random states of the size of the marginal's."""
-        return self._chosen(self.scale * _size(self.schedule, self.grid[0]) * _normal(0)).to(self.dtype)
+        return (self.scale * self._chosen(_size(self.schedule, self.grid[0]) * _normal(0))).to(self.dtype)
 
     def noise(self, index: int) -> torch.Tensor:
         """An increment."""
-        return self._chosen(self.scale * _normal(1 + index))
+        return self.scale * self._chosen(_normal(1 + index))
 
     def model(self, x: torch.Tensor, t: float) -> torch.Tensor:
         """The noise prediction."""
         y = x.double() / (self.scale * _size(self.schedule, t))
         noise = torch.tanh(y) + 0.3 * torch.sin(2 * (y.roll(1, -1) if self.coupled else y)) + 0.1
-        return self.scale * noise.to(x.dtype)
+        return (self.scale * noise).to(x.dtype)
 
     def predicting(self, prediction: str) -> Model:
         """The model in another prediction."""

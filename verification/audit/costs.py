@@ -1,0 +1,262 @@
+"""What parts of a run cost: how far its error falls where a part of it is made exact.
+
+All on data whose flow is known.  A part is told of where less than half of the error is left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from semilinear.integrators.diffusion.prediction import Model, convert
+from semilinear.integrators.diffusion.schedule import Schedule, edm
+from semilinear.integrators.plans.program import Plan
+from semilinear.integrators.run.sampler import sample
+
+from ..problems.named import problem
+from ..studies.experiment import MAIN_PROBLEM
+from ..targets.run import Run, Sampler
+from ..targets.shipped import INFINITE, Shipped
+from ..tracing.local import NoExactStart
+from .finding import Severity, named
+from .subject import WARPED, Subject, experiment
+
+BATCH, SEED, DIGITS = 16, 0, 20
+"""Samples, and digits of their exact flow."""
+SHARE = 0.5
+"""Of the error, what is left with a part exact, below which the part is told of."""
+SMALL = 1e-9
+"""Errors below that are rounding."""
+COUNTS = (10, 20, 40)
+"""Step counts at which the first and the last step are made exact."""
+SHIPPED = (10, 20)
+"""Step counts of whole runs on grids that are shipped."""
+MANY = 80
+"""Steps with which, beside the last of these, what rounded times cost must fall."""
+TOLD = 1e-5
+"""Of states, relative: below that, they may be told of levels between two training times by another
+interpolation than ours.
+"""
+
+
+def ends(s: Subject) -> Iterator[tuple[Severity, str]]:
+    """The shares of the first and the last step in the error of runs from sigma = 2 to 0.15."""
+    if not s.linear or s.noisy:
+        return
+    first, last = {}, {}
+    for n in COUNTS:
+        try:
+            steps = s.steps(n)
+        except Exception:  # what a sampler raises in few steps, other checks find
+            continue
+        plan = steps.plan()
+        if len(plan.steps) < 3:
+            return
+        whole = _left(plan)
+        last[n] = whole, _left(replace(plan, steps=plan.steps[:-1]))
+        try:
+            first[n] = whole, _left(steps.after(1))
+        except NoExactStart:  # later steps use stages of the first
+            continue
+    for what, found in (("first", first), ("last", last)):
+        if sentence := _most(f"the {what} step", found):
+            yield "noted", sentence
+
+
+def _left(plan: Plan) -> float:
+    """The error of a plan at the end of the interval, relative, its own end taken there exactly."""
+    where = experiment(WARPED)
+    model = convert(where.schedule, where.model, "eps", plan.prediction)
+    inputs = [torch.from_numpy(where.states([t])[0][:BATCH].copy()) for t in plan.inputs]
+    x, at, end = sample(plan, model, inputs).x.numpy(), float(plan.times[-1]), where.times[1]
+    if not math.isclose(at, end, rel_tol=1e-9):
+        x = _flowed(where.schedule, x, at, end)
+    exact = where.states([end])[0][:BATCH]
+    return _rms(x - exact) / _rms(exact)
+
+
+def coarse(s: Subject, n: int, dtype: torch.dtype) -> float:
+    """The error of a run with n steps in another precision from sigma = 2 to 0.15, relative.
+
+    The model computes in float64, from states and to outputs of that precision.
+    """
+    where = experiment(WARPED)
+    x = torch.from_numpy(where.x[:BATCH].copy()).to(dtype).reshape(BATCH, 1, 1, -1)
+
+    def eps(y: torch.Tensor, t: Any) -> torch.Tensor:
+        output: torch.Tensor = where.model(y.double().reshape(BATCH, -1), float(t)).reshape(y.shape)
+        return output.to(y.dtype)
+
+    exact = _rounded(dtype)
+    final = _final(s.own.sampler, Run(where.schedule, where.nodes(n), x, eps))
+    return _rms(final.reshape(exact.shape) - exact) / _rms(exact)
+
+
+@cache
+def _rounded(dtype: torch.dtype) -> np.ndarray:
+    """The end of the flow through states rounded to a precision."""
+    where = experiment(WARPED)
+    x = torch.from_numpy(where.x[:BATCH].copy()).to(dtype).double().numpy()
+    return _flowed(where.schedule, x, *where.times)
+
+
+def _final(sampler: Sampler, run: Run) -> np.ndarray:
+    """The final states of a run, in float64."""
+    with torch.no_grad():
+        given = sampler(run)
+    final: torch.Tensor = given[0] if isinstance(given, tuple) else given
+    return np.asarray(final.double().numpy())
+
+
+def shipped(s: Subject) -> Iterator[tuple[Severity, str]]:
+    """What the last step, the start and told times cost on the grids that a package chooses itself."""
+    if s.noisy or s.target.shipped is None:
+        return
+    for name, grid in s.target.shipped().items():
+        try:
+            yield from _on(name, {n: _Whole(grid(n)) for n in SHIPPED}, grid)
+        except Exception as error:  # the next grid is another matter
+            yield "raised", f"on {name}: {named(error)}"
+
+
+def _on(
+    name: str, runs: Mapping[int, _Whole], grid: Callable[[int], Shipped]
+) -> Iterator[tuple[Severity, str]]:
+    bad = [n for n, run in runs.items() if not math.isfinite(run.error)]
+    if bad:
+        yield "failed", f"on {name} states are not finite with {', '.join(map(str, bad))} steps"
+        return
+    finest = runs[max(runs)]
+    first, *_, last = finest.grid.levels
+    parts = {
+        f"the last step, to sigma = {last:.3g},": {n: (run.error, run.last) for n, run in runs.items()},
+        f"the start from noise at sigma = {first:.4g}": {
+            n: (run.error, run.start) for n, run in runs.items()
+        },
+    }
+    for what, found in parts.items():
+        if sentence := _most(what, found):
+            yield "noted", f"on {name} {sentence}"
+    moved = {max(runs): finest.rounding}
+    if moved[max(runs)] > TOLD:
+        moved[MANY] = _Whole(grid(MANY)).rounding
+    bad = [n for n, by in moved.items() if not math.isfinite(by)]
+    if bad:
+        counts = ", ".join(map(str, bad))
+        yield "failed", f"on {name} states are not finite with {counts} steps if the model is told its times"
+    elif MANY in moved and moved[MANY] > SHARE * finest.rounding:
+        numbers = " and by ".join(f"{by:.1e} with {n} steps" for n, by in moved.items())
+        text = (
+            f"on {name} the model is told other times than its states have, which moves the end by {numbers}"
+        )
+        yield "noted", f"{text}, relative"
+
+
+class _Whole:
+    """Runs from noise to data on a shipped grid; errors are relative to the size of data."""
+
+    def __init__(self, grid: Shipped) -> None:
+        self.grid = grid
+
+    @cached_property
+    def _from_noise(self) -> tuple[np.ndarray, np.ndarray | None]:
+        return self._run(self.grid.sampler, self.grid.noise * _noise())
+
+    @property
+    def error(self) -> float:
+        """As shipped, but for what the model is told."""
+        return self._error(self._from_noise[0])
+
+    @property
+    def last(self) -> float:
+        """The error with the last step exact; NaN where nothing is evaluated at its start."""
+        before = self._from_noise[1]
+        first, end = self.grid.levels[-2:]
+        return math.nan if before is None else self._error(_flowed(_VE, before, first, end))
+
+    @property
+    def start(self) -> float:
+        """The error from a start on the flow that noise itself lies on."""
+        return self._error(self._from_flow)
+
+    @cached_property
+    def rounding(self) -> float:
+        """How far told times move the end of that run; 0 where they are those of its states."""
+        if self.grid.told is None:
+            return 0.0
+        told, _ = self._run(self.grid.told, _exact(self.grid.levels[0]))
+        return _rms(told - self._from_flow) / _rms(_exact(0.0))
+
+    @cached_property
+    def _from_flow(self) -> np.ndarray:
+        return self._run(self.grid.sampler, _exact(self.grid.levels[0]))[0]
+
+    def _error(self, states: np.ndarray) -> float:
+        return _rms(states - _exact(self.grid.levels[-1])) / _rms(_exact(0.0))
+
+    def _run(self, sampler: Sampler, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The final states, and the last that were evaluated at the start of the last step."""
+        before = None
+
+        def eps(y: torch.Tensor, t: Any) -> torch.Tensor:
+            nonlocal before
+            if float(t) == self.grid.levels[-2]:
+                before = y.reshape(x.shape).double().numpy()
+            output: torch.Tensor = _model()(y.reshape(x.shape), t).reshape(y.shape)
+            return output
+
+        given = torch.from_numpy(x.copy()).reshape(len(x), 1, 1, -1)
+        final = _final(sampler, Run(_VE, self.grid.levels, given, eps))
+        return final.reshape(x.shape), before
+
+
+_VE = edm(INFINITE)
+
+
+@cache
+def _model() -> Model:
+    model: Model = problem(MAIN_PROBLEM).model(_VE)
+    return model
+
+
+@cache
+def _noise() -> np.ndarray:
+    """Standard normal numbers, to start from."""
+    return np.random.default_rng(SEED).standard_normal((BATCH, problem(MAIN_PROBLEM).dimension))
+
+
+@cache
+def _exact(level: float) -> np.ndarray:
+    """The states at a level on the flow that begins as these."""
+    return _flowed(_VE, INFINITE * _noise(), INFINITE, level)
+
+
+def _flowed(schedule: Schedule, x: np.ndarray, t: float, end: float) -> np.ndarray:
+    if not np.all(np.isfinite(x)):
+        return np.full_like(x, np.nan)
+    found = problem(MAIN_PROBLEM).flow(schedule, x, t, end, DIGITS)
+    return np.asarray(found, dtype=np.float64)
+
+
+def _rms(x: np.ndarray) -> float:
+    """Of the samples' norms."""
+    return math.sqrt(float(np.mean(np.sum(x**2, axis=1))))
+
+
+def _most(what: str, found: Mapping[int, tuple[float, float]]) -> str:
+    """What is made exact makes most of the error, or "".
+
+    found: by number of steps, the error, and that with the part exact.
+    """
+    if not found:
+        return ""
+    whole, left = found[max(found)]
+    if not whole > SMALL or not left < SHARE * whole:
+        return ""
+    numbers = "; ".join(f"{n} steps: {a:.1e}, with it exact {b:.1e}" for n, (a, b) in found.items())
+    return f"{what} makes most of the error ({numbers}, relative)"

@@ -1,0 +1,39 @@
+"""What an audit says: findings, and exceptions in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+Severity = Literal["failed", "raised", "noted"]
+SEVERITIES: tuple[Severity, ...] = ("failed", "raised", "noted")
+LONGEST = 120
+"""Of what an exception says."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something seen.  check: which one saw it.  message: a sentence.  repeat: the line that repeats it."""
+
+    check: str
+    verdict: Severity
+    message: str
+    repeat: str
+
+
+def named(error: BaseException, text: str | None = None) -> str:
+    """An exception with the line that raised it; text: in place of its own."""
+    place = innermost(error)
+    code = None if place is None else place.tb_frame.f_code.co_filename.rpartition("/")[2]
+    where = "" if place is None else f" ({code}:{place.tb_lineno})"
+    said = " ".join(str(error).split()) if text is None else text
+    return f"{type(error).__name__}: {said[:LONGEST]}{where}"
+
+
+def innermost(error: BaseException) -> TracebackType | None:
+    """Where an exception was raised; None for one that was not."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place
