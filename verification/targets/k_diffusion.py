@@ -61,16 +61,18 @@ def sampler(
     """
     taken = inspect.signature(function).parameters
     name = getattr(function, "__name__", type(function).__name__)
-    own = {key: p for key, p in taken.items() if key not in (*GIVEN, "noise_sampler")}
+    further = {key: p for key, p in taken.items() if key not in (*GIVEN, "noise_sampler")}
     settings = dict(settings or {})
-    refuse_unknown(f"function {name}", settings, own)
+    refuse_unknown(f"function {name}", settings, further)
     if "sigmas" not in taken and not {"sigma_min", "sigma_max"} <= set(taken):
         got = f"{name}({', '.join(taken)})"
         raise ValueError(f"function must take sigmas, or sigma_min and sigma_max, got {got}")
 
     def sample(run: Run) -> Any:
         frame = Frame(run, "ve")
-        sigmas = torch.tensor(frame.levels.grid, dtype=torch.float64 if exact else run.x.dtype)
+        # Levels are float32 beside half-precision states, as grids are made: in bfloat16 neighbours coincide.
+        own = torch.promote_types(run.x.dtype, torch.float32)
+        sigmas = torch.tensor(frame.levels.grid, dtype=torch.float64 if exact else own)
         offered: dict[str, Any] = {
             "sigmas": sigmas,
             "sigma_min": min(frame.levels.grid),
