@@ -37,9 +37,16 @@ Norm = Callable[[State], State]
 
 
 def per_sample_norm(x: State) -> State:
-    """The 2-norm of every sample, shape (batch, 1, ..); each from its own components, to the last bit."""
-    rows = [(row * row).sum() for row in x.reshape(x.shape[0], -1)]
-    squares = torch.stack(rows) if isinstance(x, torch.Tensor) else np.array(rows, dtype=x.dtype)
+    """The 2-norm of every sample, shape (batch, 1, ..); each from its own components, to the last bit.
+
+    The squares are folded in halves, component by component: how a device's own sum groups them depends on
+    the batch.
+    """
+    squares = (x * x).reshape(x.shape[0], -1)
+    while (n := squares.shape[1]) > 1:
+        head, tail = squares[:, : n // 2], squares[:, n - n // 2 :]
+        head += tail
+        squares = squares[:, : n - n // 2]
     return of(x).sqrt(squares).reshape(-1, *(1,) * (x.ndim - 1))
 
 
