@@ -131,22 +131,17 @@ def states(dtype: torch.dtype) -> torch.Tensor:
 
 
 class Transfers(TorchDispatchMode):
-    """Counts what waits for a device: copies between two of them, and values read by the host."""
-
-    READS = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "_assert_async")
+    """Counts copies between two devices."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.transfers = self.reads = 0
+        self.count = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = function.overloadpacket.__name__
-        if name in self.READS:
-            self.reads += 1
         result = function(*args, **(kwargs or {}))
-        given = [v for v in [*args, *(kwargs or {}).values()] if isinstance(v, torch.Tensor)]
-        made = [v for v in [result, *given] if isinstance(v, torch.Tensor)]
-        self.transfers += name in ("_to_copy", "copy_") and len({v.device.type for v in made}) > 1
+        tensors = [v for v in [result, *args] if isinstance(v, torch.Tensor)]
+        copies = function.overloadpacket.__name__ in ("_to_copy", "copy_")
+        self.count += copies and len({v.device.type for v in tensors}) > 1
         return result
 
 
@@ -201,62 +196,40 @@ def test_constants_follow_the_state_to_another_device(name: str, on_cuda: FakeTe
 
 @pytest.mark.filterwarnings("ignore")
 def test_transfers_and_reads_are_seen(on_cuda: FakeTensorMode) -> None:
-    """The counter itself: a host's constant costs a copy each time, a float of a tensor a read."""
+    """A host's constant costs a copy each time; what the host would read of a fake tensor is not there."""
     x = torch.empty(SHAPE, device="cuda")
-    with Transfers() as count:
+    with Transfers() as transfers:
         x * torch.ones(4).to(x.device) + DATA.to(x)
         torch.empty(3, device="cuda").cpu()
-    assert count.transfers == 3
-    with Transfers() as count, pytest.raises(Exception, match="item|data"):
-        float(x.sum())
-    assert count.reads == 1
+    assert transfers.count == 3
+    for read in (float, bool, lambda v: v.item()):
+        with pytest.raises(RuntimeError):
+            read(x.sum())
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_solver_runs_on_a_device_without_a_word_to_the_host(name: str, on_cuda: FakeTensorMode) -> None:
-    """Noise per sample is drawn there; elementwise coefficients are copied by the first run alone."""
-    made = compile_plan(
-        generic(name), VP, steps=20 if name.startswith("score-sde") else 6, t_start=1.0, t_end=1e-3
-    )
+    """Elementwise coefficients are copied by the first run alone."""
+    steps = 24 if name.startswith("score-sde") else 6  # whose betas need so many
+    made = compile_plan(generic(name), VP, steps=steps, t_start=1.0, t_end=1e-3)
     x = torch.empty(4, 2, dtype=torch.float32, device="cuda")
     counts = []
     for _ in range(2):
-        with Transfers() as count:
-            value = sample(made, model, x, noise=per_sample(2), check="off").x
-        counts.append((count.transfers, count.reads))
+        with Transfers() as transfers:
+            value = sample(made, model, x, noise=lambda i, like: torch.ones_like(like), check="off").x
+        counts.append(transfers.count)
     assert value.device.type == "cuda"
     assert value.dtype == torch.float32
-    assert counts == [(len({id(a) for a in made.arrays}), 0), (0, 0)]
-
-
-SILENT = [
-    "langevin",
-    "annealed",
-    "langevin per sample",
-    "noise",
-    "path",
-    "statistics",
-    "thresholding",
-    "velocity",
-    "colorization",
-]
+    assert counts == [len({id(a) for a in made.arrays}), 0]
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", SILENT)
-def test_what_stands_around_the_loop_reads_nothing_back(name: str, on_cuda: FakeTensorMode) -> None:
-    with Transfers() as count:
-        LOOP[name](torch.empty(SHAPE, dtype=torch.float32, device="cuda"))
-    assert count.reads == 0
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["langevin per sample", "noise", "path"])
+@pytest.mark.parametrize("name", ["langevin per sample", "noise", "path", "thresholding", "velocity"])
 def test_noise_and_norms_are_made_where_the_state_is(name: str, on_cuda: FakeTensorMode) -> None:
-    with Transfers() as count:
+    with Transfers() as transfers:
         LOOP[name](torch.empty(SHAPE, dtype=torch.float32, device="cuda"))
-    assert count.transfers == 0
+    assert transfers.count == 0
 
 
 def test_operations_of_norms_and_noise_do_not_grow_with_the_batch() -> None:

@@ -59,7 +59,7 @@ def test_bits_do_not_depend_on_how_many_are_drawn_at_once() -> None:
 
 
 def test_moments_quarters_and_neighbours() -> None:
-    """Within five standard errors: moments to the eighth, the plane's octants, correlations of a counter's four."""
+    """Within five standard errors: moments to the eighth, octants, correlations of a counter's four."""
     z = normal(counters(1000, 100), split(2**40 + 7)).reshape(-1, 4)
     n = z.numel()
     for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96), (8, 105, 2027025 - 105**2)):

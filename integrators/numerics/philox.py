@@ -59,9 +59,9 @@ def split(value: int) -> tuple[int, int]:
 def normal(counter: Words, key: tuple[int, int]) -> torch.Tensor:
     """Four standard normal numbers for each counter, float64, along a last axis that is added.
 
-    counter: tensors of one shape.  Two words make a pair (Box & Muller 1958): sqrt(-2 log u) times the cosine and the sine of an angle, with u
-    and the angle at the middles of 2^32 equal parts, so |z| < 6.77.  Relative error below 1e-13 of the
-    radius.
+    counter: tensors of one shape.  Two words make a pair (Box & Muller 1958): sqrt(-2 log u) times the
+    cosine and the sine of an angle, with u and the angle at the middles of 2^32 equal parts, so |z| < 6.77;
+    exact to 1e-13 of the radius.
     """
     words = philox(counter, key)
     radius, turn = torch.stack(words[::2]), torch.stack(words[1::2])

@@ -161,7 +161,7 @@ class Plan:
 
     @cached_property
     def _last(self) -> dict[int, int]:
-        """For each key (see `Row.keyed`) the last step that makes or reads it; for the final state none does."""
+        """For each key (see `Row.keyed`) the last step that uses it; the final state outlives all."""
         last: dict[int, int] = {2 * i: 0 for i in range(len(self.inputs))}
         for index, step in enumerate(self.steps):
             for op in step.operations:

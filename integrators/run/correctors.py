@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..diffusion.prediction import check_prediction, conversion
@@ -44,10 +43,14 @@ def per_sample_norm(x: State) -> State:
     """
     squares = (x * x).reshape(x.shape[0], -1)
     while (n := squares.shape[1]) > 1:
-        head, tail = squares[:, : n // 2], squares[:, n - n // 2 :]
-        head += tail
-        squares = squares[:, : n - n // 2]
+        head = _columns(squares, 0, n // 2)
+        head += _columns(squares, n - n // 2, n // 2)
+        squares = _columns(squares, 0, n - n // 2)
     return of(x).sqrt(squares).reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def _columns(x: State, start: int, count: int) -> State:
+    return x.narrow(1, start, count) if isinstance(x, torch.Tensor) else x[:, start : start + count]
 
 
 def batch_mean_norm(x: State) -> State:

@@ -37,8 +37,8 @@ def _draw(
 ) -> Sequence[State]:
     """Increments first, .., first + count - 1, each of like's kind and shape, on its device.
 
-    The first axis of like is the batch.  A stream of a seed has a key of its own, itself made by Philox; every
-    four components of a sample have a counter, (their block, increment, place).
+    The first axis of like is the batch.  A stream of a seed has a key of its own, itself made by Philox;
+    every four components of a sample have a counter, (their block, increment, place).
     """
     if not like.shape:
         raise ValueError("noise per sample needs states of shape (batch, ...), got a scalar state")
@@ -48,11 +48,13 @@ def _draw(
     device = like.device if isinstance(like, torch.Tensor) else torch.device("cpu")
     low, high = split(first_sample)
     blocks = torch.arange(-(-size // 4), device=device)
-    increments = torch.arange(first, first + count, device=device)[:, None, None]
-    places = torch.arange(low, low + shape[0], device=device)[:, None]
-    words = torch.broadcast_tensors(blocks, increments, places & MASK, ((places >> 32) + high) & MASK)
+    increments = torch.arange(first, first + count, device=device).view(-1, 1, 1)
+    places = torch.arange(low, low + shape[0], device=device).view(-1, 1)
+    whole = count, shape[0], len(blocks)
+    counter = blocks, increments, places & MASK, ((places >> 32) + high) & MASK
+    a, b, c, d = (word.expand(whole) for word in counter)
     key = philox((*split(stream), 0, 0), split(seed))[:2]
-    values = normal(words, key).flatten(-2)[..., :size].reshape(count, *shape)
+    values = normal((a, b, c, d), key).flatten(-2).narrow(-1, 0, size).reshape(count, *shape)
     if isinstance(like, torch.Tensor):
         return values.to(like.dtype).unbind()
     drawn: np.ndarray = of(like).number(values.numpy()) if like.dtype == object else values.numpy()

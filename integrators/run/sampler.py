@@ -2,8 +2,8 @@
 
 It runs any plan over torch tensors of any batch shape, over numpy arrays, and over numpy object arrays of
 mpmath numbers.  Per row it multiplies once and adds once per further term: no other tensor operation, no
-tensor made from a Python number, no device-to-host synchronisation.  Its memory is laid out by the plan, which
-knows what dies when (`Plan.slots`).
+tensor made from a Python number, no device-to-host synchronisation.  Its memory is laid out by the plan,
+which knows what dies when (`Plan.slots`).
 """
 
 from __future__ import annotations

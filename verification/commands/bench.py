@@ -1,7 +1,8 @@
 """`semilinear bench`: what a step of the loop costs, beside a lower bound and other libraries.
 
 JSON: ratios, size -> candidate -> multiple of the in-place chain of the same run; microseconds per step
-likewise; skipped, candidate -> reason; device, date, versions; with --compare also worse, the ratios that grew.
+likewise; skipped, candidate -> reason; device, date, versions; with --compare also worse, the ratios that
+grew.
 """
 
 from __future__ import annotations

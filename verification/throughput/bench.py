@@ -57,9 +57,7 @@ def bench(
             x, output = (torch.randn(shape, generator=generator).to(device) for _ in range(2))
             runs, reasons = built(x, output)
             skipped |= reasons
-            times = interleaved(
-                runs, rounds, device, lambda done, total, k=k: progress(k * total + done, len(shapes) * total)
-            )
+            times = interleaved(runs, rounds, device, _part(progress, k, len(shapes)))
             bounds = {name: times[f"chain of {CANDIDATES[name].operations}"] for name in runs}
             ratios[key(shape)] = {name: ratio(times[name], bounds[name]) for name in runs}
             microseconds[key(shape)] = {
@@ -68,6 +66,11 @@ def bench(
     finally:
         torch.set_num_threads(threads)
     return record | {"ratios": ratios, "microseconds": microseconds, "skipped": skipped}
+
+
+def _part(progress: Progress, k: int, parts: int) -> Progress:
+    """Of one of several equal parts."""
+    return lambda done, total: progress(k * total + done, parts * total)
 
 
 def worse(
@@ -96,9 +99,8 @@ def record_of(data: Any) -> dict[str, Any]:
     """A record's JSON data, looked at.  Raises RecordError where it has no ratios."""
     ratios = data.get("ratios") if isinstance(data, dict) else None
     rows = list(ratios.values()) if isinstance(ratios, dict) else [None]
-    if not all(isinstance(row, dict) for row in rows) or not all(
-        checks.is_number(v) and v > 0 for row in rows for v in row.values()
-    ):
+    numbers = [v for row in rows for v in (row.values() if isinstance(row, dict) else [None])]
+    if not all(checks.is_number(v) and v > 0 for v in numbers):
         raise RecordError("no record of `semilinear bench`: ratios must be size -> candidate -> number")
     return dict(data)
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.plans.compile import compile_plan
-from semilinear.integrators.run.noise import Noise
+from semilinear.integrators.run.boundary import Noise
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
 
