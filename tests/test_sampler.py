@@ -264,6 +264,20 @@ def test_transforms_that_write_over_nothing_have_the_same_result() -> None:
     assert torch.equal(sample(sent, lambda x, t: torch.sin(x) * t, X).x, run(X))
 
 
+def test_states_that_a_model_keeps_are_its_own_where_it_asks_for_that() -> None:
+    kept, copies = [], []
+
+    def model(x: torch.Tensor, t: float) -> torch.Tensor:
+        kept.append(x)
+        copies.append(x.clone())
+        return x * 0.1
+
+    sample(plan(steps=12), model, BIG, reuse=False)
+    assert all(torch.equal(a, b) for a, b in zip(kept, copies, strict=True))
+    with pytest.raises(TypeError, match="reuse must be True or False"):
+        sample(plan(), model, X, reuse=1)  # type: ignore[arg-type]
+
+
 def test_a_model_may_return_its_input() -> None:
     made = plan(steps=12)
     aliased = sample(made, lambda x, t: x, BIG).x

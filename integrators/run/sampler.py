@@ -82,19 +82,21 @@ def sample(
     callback: Callback | None = None,
     between: Interlude | None = None,
     check: Check = "end",
+    reuse: bool = True,
 ) -> Sample:
     """Run a plan from x.
 
     plan: from `compile_plan`.  model: model(x, t) -> the plan's prediction type, with the shape of x; t is
     a float (an mpmath number in a multiprecision plan); it must not change its input, nor write into an
     output that it returned before.  Its input is the loop's memory, which later steps write over: a model
-    that keeps it for later copies it.
+    that keeps it copies it, or asks for reuse=False.
     x: the state at plan.inputs[0], of any shape; for an exact start a sequence of len(plan.inputs) states.
     Floating torch tensors (half precision is
     accumulated in float32 and the model still called in half), numpy float arrays, or object arrays of
     mpmath numbers. noise: for stochastic plans, a function of (step, like) or one increment per step.
     between: changes the state before and after steps; its evaluations are counted. It must give the same
     states when a run is repeated.  What a callback or `between` is given is never written over.
+    reuse: whether the memory of dead states is written again; False for a model that keeps its inputs.
     check: "end" looks at the final state once and, if it is not finite, repeats the run to find out where
     that began; "step" looks at every output, increment and state (a synchronisation each); "off" never.
     Returns a Sample.  Raises TypeError or ValueError for arguments that do not fit, NonFiniteError with the
@@ -104,13 +106,17 @@ def sample(
     xp = choose(plan.digits)
     source = check_noise(plan, noise, states[0])
     checks.one_of("check", check, CHECKS)
+    checks.flag("reuse", reuse)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable with a StepInfo, got {type(callback).__name__}")
     call = wrap_model(model, states[0], dtype)
     every_step = check == "step" or (xp.context is not None and check == "end")
-    result = _run(plan, call, states, source, callback, between, every_step)
+    slots = (
+        plan.slots if reuse and callback is None and between is None else {}
+    )  # those may keep what they see
+    result = _run(plan, call, states, source, callback, between, every_step, slots)
     if check == "end" and not every_step and not finite(result.x):
-        _run(plan, call, states, source, None, between, True)  # raises where it appeared
+        _run(plan, call, states, source, None, between, True, slots)  # raises where it appeared
         raise NonFiniteError(
             "the final state is not finite, but that of a second run was: "
             "the model or the noise is not deterministic"
@@ -131,6 +137,7 @@ def _run(
     callback: Callback | None,
     between: Interlude | None,
     check: bool,
+    slots: Mapping[int, int],
 ) -> Sample:
     machine = Machine(model, noise, check)
     for i, state in enumerate(states):
@@ -138,8 +145,7 @@ def _run(
             raise NonFiniteError(f"x is not finite at t = {plan.inputs[i]}", 0, plan.inputs[i], 0)
         machine.put(i, state)
     machine.prepare(plan.arrays, states[0], plan.placed)
-    if callback is None and between is None:  # they may keep what they see
-        machine.lay_out(plan.slots)
+    machine.lay_out(slots)
     base = len(states) - 1
     for index, step in enumerate(plan.steps):
         if between is not None:

@@ -100,7 +100,7 @@ def record_of(data: Any) -> dict[str, Any]:
     ratios = data.get("ratios") if isinstance(data, dict) else None
     rows = list(ratios.values()) if isinstance(ratios, dict) else [None]
     numbers = [v for row in rows for v in (row.values() if isinstance(row, dict) else [None])]
-    if not all(checks.is_number(v) and v > 0 for v in numbers):
+    if not all(v is not None and checks.is_number(v) and v > 0 for v in numbers):
         raise RecordError("no record of `semilinear bench`: ratios must be size -> candidate -> number")
     return dict(data)
 

@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +116,8 @@ def loop(s: Setting) -> Part:
         shape = (batch, 4, 8, 8) if s.small else (batch, 4, 128, 128)
         x, *outputs = (s.randn(*shape, seed=k) for k in range(4))
         target = torch.empty_like(x)
-        copied = s.seconds(lambda target=target, x=x: target.copy_(x), 10)
-        model = rotating(outputs)
-        took = s.seconds(lambda x=x, model=model: sample(made, model, x, check="off"))
+        copied = s.seconds(partial(target.copy_, x), 10)
+        took = s.seconds(partial(sample, made, rotating(outputs), x, check="off"))
         rate = passes * x.nbytes / took
         rows[key(shape)] = {
             "copy_bytes_per_second": 2 * x.nbytes / copied,
@@ -139,7 +139,7 @@ def graph(s: Setting) -> Part:
             x, output = s.randn(*shape), s.randn(*shape, seed=1)
             run = capturable(made, x, output)
             with torch.no_grad():
-                side = torch.cuda.Stream()
+                side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
                 side.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(side):
                     run(), run()
@@ -174,8 +174,8 @@ def noise_cost(s: Setting) -> Part:
     for shape in ((4, 16),) if s.small else (*SHAPES, (512, 3, 32, 32)):
         like, noise = torch.zeros(shape, device=s.device), per_sample(0)
         rows[key(shape)] = {
-            "per_sample": 1e6 * s.seconds(lambda like=like, noise=noise: noise(0, like)),
-            "torch": 1e6 * s.seconds(lambda like=like: torch.randn_like(like)),
+            "per_sample": 1e6 * s.seconds(partial(noise, 0, like)),
+            "torch": 1e6 * s.seconds(partial(torch.randn_like, like)),
         }
     return rows
 
@@ -203,7 +203,8 @@ class Block(nn.Module):
         )
         mixed = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         x = x + gate * self.out(mixed)
-        return x + gate_2 * self.mlp(self.norms[1](x) * (1 + scale_2) + shift_2)
+        out: torch.Tensor = x + gate_2 * self.mlp(self.norms[1](x) * (1 + scale_2) + shift_2)
+        return out
 
 
 class Transformer(nn.Module):
@@ -215,6 +216,7 @@ class Transformer(nn.Module):
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU())
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
         self.unpatch = nn.ConvTranspose2d(width, channels, 2, 2)
+        self.frequencies: torch.Tensor
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, -9, width // 2)))
 
     def forward(self, x: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -245,10 +247,8 @@ def network(s: Setting) -> Part:
         for name in ("dpm-solver++-2m", "unipc-2-bh2", "sde-dpm-solver++-2m"):
             made = plan(name, 4 if s.small else STEPS, "eps")
             noise = per_sample(0) if made.stochastic else None
-            whole = short.seconds(lambda made=made, noise=noise: sample(made, model, x, noise=noise))
-            alone = short.seconds(
-                lambda made=made, noise=noise: sample(made, lambda x, t: output, x, noise=noise)
-            )
+            whole = short.seconds(partial(sample, made, model, x, noise=noise))
+            alone = short.seconds(partial(sample, made, lambda x, t: output, x, noise=noise))
             rows[name] = {
                 "samples_per_second": batch / whole,
                 "seconds_per_run": whole,
@@ -283,10 +283,14 @@ def scores(s: Setting) -> Part:
         points = np.random.default_rng(0).standard_normal((n, d))
         model = EmpiricalMixture(points, 0.2).model(VP)
         x, p = s.randn(batch, d), torch.tensor(points, dtype=torch.float32, device=s.device)
-        took = s.seconds(lambda model=model, x=x: model(x, 0.5))
-        products = s.seconds(lambda x=x, p=p: (x @ p.T) @ p)
+        took = s.seconds(partial(model, x, 0.5))
+        products = s.seconds(partial(_products, x, p))
         rows[f"{n}x{d} at {batch}"] = {"microseconds": 1e6 * took, "over_two_products": took / products}
     return rows
+
+
+def _products(x: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+    return (x @ p.T) @ p
 
 
 def order(s: Setting) -> Part:
@@ -378,7 +382,8 @@ def measure(setting: Setting, out: Path | None = None, seconds: float = SECONDS)
     record: Part = circumstances(setting.device) | {"schema": SCHEMA, "rehearsal": setting.small}
     record["parts"] = {}
     for name, part in PARTS.items():
-        entry = record["parts"][name] = {}
+        entry: Part = {}
+        record["parts"][name] = entry
         with _timed(entry):
             if time.monotonic() - began > seconds:
                 entry["skipped"] = f"{seconds:g} seconds are over"
