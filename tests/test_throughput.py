@@ -93,6 +93,8 @@ def test_the_command_compares_writes_and_exits(
     record: dict[str, Any], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench, "SHAPES", ((4, 16),))
+    few = {name: candidates.CANDIDATES[name] for name in ("chain of 3", "semilinear 2M")}
+    monkeypatch.setattr(candidates, "CANDIDATES", few)
     before = tmp_path / "before.json"
     for ratio, code in ((1e-3, 1), (1e3, 0)):
         before.write_text(json.dumps({"ratios": {"4x16": {"semilinear 2M": ratio}}}))

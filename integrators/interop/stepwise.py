@@ -68,7 +68,7 @@ class Stepwise:
         model = wrap_model(lambda x, t: self._given, state, self._dtype)
         self._machine = Machine(model, check_noise(plan, noise, state))
         self._machine.put(0, state)
-        self._machine.prepare(plan.arrays, state)
+        self._machine.prepare(plan.arrays, state, plan.placed)
         self._shown, self._version = x, _version(x)
 
     @property

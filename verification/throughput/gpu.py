@@ -322,7 +322,7 @@ def correctness(s: Setting) -> Part:
     """(e) Every listed solver in float64 beside the CPU, to 1e-12 of the largest component; in half precision
     beside float64, to 16 roundings; noise to the bit.
     """
-    model, names = golden_mixture().model(VP), list(SOLVERS)[:: 30 if s.small else 1]
+    model, names = golden_mixture().model(VP), list(SOLVERS)[:: 60 if s.small else 1]
     x = s.randn(16, 2, dtype=torch.float64)
     largest: dict[str, float] = {}
     for name in names:
