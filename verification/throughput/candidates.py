@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.interop.stepwise import drawn_once
 from semilinear.integrators.plans.compile import compile_plan
-from semilinear.integrators.run.boundary import Noise
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
 
@@ -53,14 +53,20 @@ def chain(operations: int) -> Build:
 
 
 def ours(name: str, prediction: str, **parameters: Any) -> Build:
-    """A listed solver, with its default check of the final state; noise as cheap as the peers', torch's."""
+    """A listed solver, with its default check of the final state; noise as the peers have it, torch's, drawn
+    once for all rows that add it.
+    """
 
     def build(x: torch.Tensor, output: torch.Tensor) -> Run:
         plan = compile_plan(
             make(name, **parameters), vp_linear(), steps=STEPS, t_start=1.0, t_end=1e-3, prediction=prediction
         )
-        noise: Noise | None = (lambda index, like: torch.randn_like(like)) if plan.stochastic else None
-        return lambda: sample(plan, lambda x, t: output, x, noise=noise)
+
+        def run() -> Any:
+            noise = drawn_once(plan, lambda index, like: torch.randn_like(like)) if plan.stochastic else None
+            return sample(plan, lambda x, t: output, x, noise=noise)
+
+        return run
 
     return build
 
