@@ -211,17 +211,17 @@ def test_transfers_and_reads_are_seen(on_cuda: FakeTensorMode) -> None:
 @pytest.mark.parametrize("name", SOLVERS)
 def test_every_solver_runs_on_a_device_without_a_word_to_the_host(name: str, on_cuda: FakeTensorMode) -> None:
     """Elementwise coefficients are copied by the first run alone."""
-    steps = 24 if name.startswith("score-sde") else 6  # whose betas need so many
+    steps = 24 if name.startswith("score-sde") else 5  # whose betas need so many
     made = compile_plan(generic(name), VP, steps=steps, t_start=1.0, t_end=1e-3)
     x = torch.empty(4, 2, dtype=torch.float32, device="cuda")
     counts = []
-    for _ in range(2):
+    for _ in range(2 if made.arrays else 1):
         with Transfers() as transfers:
             value = sample(made, model, x, noise=lambda i, like: torch.ones_like(like), check="off").x
         counts.append(transfers.count)
     assert value.device.type == "cuda"
     assert value.dtype == torch.float32
-    assert counts == [len({id(a) for a in made.arrays}), 0]
+    assert counts == ([len({id(a) for a in made.arrays}), 0] if made.arrays else [0])
 
 
 @pytest.mark.filterwarnings("ignore")
