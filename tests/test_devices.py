@@ -44,6 +44,8 @@ from semilinear.verification.studies.own_statistics import generic
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.slow import slow
+
 VP, SDE = vp_linear(), vp()
 SHAPE = (2, 3, 4, 4)
 DATA = torch.full(SHAPE, 0.5, dtype=torch.float64)
@@ -153,6 +155,10 @@ def on_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
         yield mode
 
 
+FEW = {*list(SOLVERS)[::6], "dpm-solver-v3-2m", "dpm-solver-v3-3m"}
+"""With every commit: all of them take ten seconds."""
+
+
 def assert_follows(call: Call, dtype: torch.dtype, expected: torch.dtype) -> None:
     """The result's dtype, and float64's values to some 16 roundings of the states."""
     value, exact = call(states(dtype)), call(states(torch.float64))
@@ -208,7 +214,7 @@ def test_transfers_and_reads_are_seen(on_cuda: FakeTensorMode) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", slow(SOLVERS, lambda name: name not in FEW))
 def test_every_solver_runs_on_a_device_without_a_word_to_the_host(name: str, on_cuda: FakeTensorMode) -> None:
     """Elementwise coefficients are copied by the first run alone."""
     steps = 24 if name.startswith("score-sde") else 5  # whose betas need so many

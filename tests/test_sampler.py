@@ -27,6 +27,8 @@ from semilinear.verification.problems.named import mixture_1d, rotated_product
 from semilinear.verification.studies.own_statistics import generic
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.slow import slow
+
 VP = vp_linear()
 PROBLEM = rotated_product()
 X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
@@ -183,7 +185,7 @@ def test_the_input_and_the_models_outputs_are_left_alone() -> None:
 BIG = torch.randn(64, 128, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", slow(SOLVERS, lambda name: name not in list(SOLVERS)[::4]))
 def test_a_run_keeps_its_states_in_the_places_that_the_plan_laid_out(name: str) -> None:
     """And ends in the state of a run in which every state has its own memory, to the bit."""
     made = plan(name, 24 if name.startswith("score-sde") else 8)  # whose betas need so many

@@ -111,9 +111,8 @@ def sample(
         raise TypeError(f"callback must be callable with a StepInfo, got {type(callback).__name__}")
     call = wrap_model(model, states[0], dtype)
     every_step = check == "step" or (xp.context is not None and check == "end")
-    slots = (
-        plan.slots if reuse and callback is None and between is None else {}
-    )  # those may keep what they see
+    seen = callback is not None or between is not None  # by those who may keep it
+    slots = plan.slots if reuse and not seen else {}
     result = _run(plan, call, states, source, callback, between, every_step, slots)
     if check == "end" and not every_step and not finite(result.x):
         _run(plan, call, states, source, None, between, True, slots)  # raises where it appeared
