@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: verify test check bench audit reports inverse-problems clean
+.PHONY: verify test check bench gpu audit reports inverse-problems clean
 
 verify: $(INSTALLED)
 	$(BIN)/semilinear verify
@@ -19,9 +19,14 @@ check: $(INSTALLED) .typing
 
 # k-diffusion without its dependencies: only its sampling module is loaded.
 bench: $(INSTALLED)
-	$(BIN)/pip install -q -c constraints.txt --group bench
-	$(BIN)/pip install -q --no-deps k-diffusion==0.1.1.post1
-	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts= --throughput reports
+	$(BIN)/pip install -q -c constraints.txt --group bench einops
+	$(BIN)/pip install -q --no-deps k-diffusion==0.1.1.post1 azula==0.11.1
+	$(BIN)/semilinear bench --out reports
+	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts=
+
+# What a GPU is asked for, in one run of at most four minutes: docs/gpu.md.
+gpu: $(INSTALLED)
+	$(BIN)/python -m semilinear.verification.throughput.gpu --device cuda --out reports/gpu.json
 
 # The samplers of the field as installed from PyPI: without dependencies, of which their sampling files need few.
 # An old diffusers, in an environment of its own over this one, is audited first and stands beside the newest.

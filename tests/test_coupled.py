@@ -137,20 +137,14 @@ def test_a_study_is_a_function_of_its_seed(euler: CoupledStudy) -> None:
     assert errors[0] == errors[1] != errors[2]
 
 
-def test_blocks_of_samples_do_not_depend_on_the_batch() -> None:
+def test_a_path_does_not_depend_on_its_batch() -> None:
     form = sde_data_in_lambda(ON_LINE.schedule)
     plan = ON_LINE.plan(make("seeds-1"), 3)
-    wide, narrow = (
-        BrownianPath.through(form, [plan], 7, block=4).noise(plan)(1, np.zeros((m, 2))) for m in (12, 6)
-    )
-    later = BrownianPath.through(form, [plan], 7, 8, 4).noise(plan)(1, np.zeros((4, 2)))
+    wide, narrow = (BrownianPath.through(form, [plan], 7).noise(plan)(1, np.zeros((m, 2))) for m in (12, 6))
+    later = BrownianPath.through(form, [plan], 7, 8).noise(plan)(1, np.zeros((4, 2)))
     assert np.array_equal(wide[:6], narrow)
     assert np.array_equal(wide[8:], later)
     assert len(np.unique(wide)) == wide.size
-    with pytest.raises(ValueError, match="first_sample must be a multiple of 4"):
-        BrownianPath.through(form, [plan], 7, 2, 4)
-    with pytest.raises(ValueError, match="block must be"):
-        BrownianPath.through(form, [plan], block=0)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,16 +14,22 @@ from semilinear.integrators.diffusion.sde import vp
 from semilinear.integrators.plans.compile import Plan, compile_plan
 from semilinear.integrators.run.black_box import draw_probes, exact_divergence, hutchinson, log_likelihood
 from semilinear.integrators.run.conditioning import GREY_BASIS, Known, Replacement, ReplacementReleased
-from semilinear.integrators.run.correctors import Langevin, annealed_step, batch_mean_norm, langevin_step
+from semilinear.integrators.run.correctors import (
+    Langevin,
+    annealed_step,
+    batch_mean_norm,
+    langevin_step,
+    per_sample_norm,
+)
 from semilinear.integrators.run.models import (
     classifier,
     classifier_free_network,
     discrete_time,
     dynamic_thresholding,
 )
-from semilinear.integrators.run.noise import per_sample
+from semilinear.integrators.run.noise import BrownianPath, per_sample
 from semilinear.integrators.run.sampler import Interlude, sample
-from semilinear.integrators.solvers import make
+from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.solvers.dpm_solver_v3 import multistep
 from semilinear.integrators.statistics.estimation import (
     Derivatives,
@@ -33,7 +40,11 @@ from semilinear.integrators.statistics.estimation import (
     regress,
 )
 from semilinear.integrators.statistics.smooth import gaussian
+from semilinear.verification.studies.own_statistics import generic
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.slow import slow
 
 VP, SDE = vp_linear(), vp()
 SHAPE = (2, 3, 4, 4)
@@ -64,6 +75,12 @@ def between(interlude: Interlude) -> Call:
     return lambda x: sample(plan(), model, x, between=interlude, check="off").x
 
 
+def path_run(x: torch.Tensor) -> torch.Tensor:
+    made = plan("sde-dpm-solver++-2m")
+    noise = BrownianPath.through(make("sde-dpm-solver++-2m").form(VP), [made]).noise(made)
+    return sample(made, model, x, noise=noise, check="off").x
+
+
 def network(x: torch.Tensor, t: object, c: torch.Tensor) -> torch.Tensor:
     return x * c
 
@@ -76,6 +93,8 @@ LOOP: dict[str, Call] = {
     "a start": COLOURS.start,
     "langevin": between(Langevin(VP, langevin_step(0.1, batch_mean_norm), list(GIVEN))),
     "annealed": between(Langevin(VP, annealed_step(0.1), list(GIVEN))),
+    "langevin per sample": between(Langevin(VP, langevin_step(0.1), per_sample(3, stream=1))),
+    "path": lambda x: path_run(x),
     "given noise": lambda x: sample(plan("sde-dpm-solver++-2m"), model, x, noise=list(GIVEN), check="off").x,
     "noise": lambda x: sample(plan("er-sde-2-corrected"), model, x, noise=per_sample(2), check="off").x,
     "statistics": lambda x: (
@@ -113,6 +132,33 @@ def states(dtype: torch.dtype) -> torch.Tensor:
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
 
 
+class Transfers(TorchDispatchMode):
+    """Counts copies between two devices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        tensors = [v for v in [result, *args] if isinstance(v, torch.Tensor)]
+        copies = function.overloadpacket.__name__ in ("_to_copy", "copy_")
+        self.count += copies and len({v.device.type for v in tensors}) > 1
+        return result
+
+
+@pytest.fixture
+def on_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
+    """Tensors without data on "cuda": an operation on two devices raises as it would on a GPU."""
+    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)  # advice about fake tensors
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        yield mode
+
+
+FEW = {*list(SOLVERS)[::6], "dpm-solver-v3-2m", "dpm-solver-v3-3m"}
+"""With every commit: all of them take ten seconds."""
+
+
 def assert_follows(call: Call, dtype: torch.dtype, expected: torch.dtype) -> None:
     """The result's dtype, and float64's values to some 16 roundings of the states."""
     value, exact = call(states(dtype)), call(states(torch.float64))
@@ -146,15 +192,74 @@ def test_sums_over_many_components_do_not_stop_growing_in_half_precision() -> No
     assert found.latent.dtype == torch.bfloat16
 
 
-@pytest.mark.filterwarnings("ignore")  # the sampler's own advice about fake tensors
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", LOOP)
-def test_constants_follow_the_state_to_another_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CUDA state without data: an operation on two devices raises as it would on a GPU."""
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        value = LOOP[name](torch.empty(SHAPE, dtype=torch.float32, device="cuda"))
+def test_constants_follow_the_state_to_another_device(name: str, on_cuda: FakeTensorMode) -> None:
+    value = LOOP[name](torch.empty(SHAPE, dtype=torch.float32, device="cuda"))
     assert value.device.type == "cuda"
     assert value.dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_transfers_and_reads_are_seen(on_cuda: FakeTensorMode) -> None:
+    """A host's constant costs a copy each time; what the host would read of a fake tensor is not there."""
+    x = torch.empty(SHAPE, device="cuda")
+    with Transfers() as transfers:
+        x * torch.ones(4).to(x.device) + DATA.to(x)
+        torch.empty(3, device="cuda").cpu()
+    assert transfers.count == 3
+    for read in (float, bool, lambda v: v.item()):
+        with pytest.raises(RuntimeError):
+            read(x.sum())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", slow(SOLVERS, lambda name: name not in FEW))
+def test_every_solver_runs_on_a_device_without_a_word_to_the_host(name: str, on_cuda: FakeTensorMode) -> None:
+    """Elementwise coefficients are copied by the first run alone."""
+    steps = 24 if name.startswith("score-sde") else 5  # whose betas need so many
+    made = compile_plan(generic(name), VP, steps=steps, t_start=1.0, t_end=1e-3)
+    x = torch.empty(4, 2, dtype=torch.float32, device="cuda")
+    counts = []
+    for _ in range(2 if made.arrays else 1):
+        with Transfers() as transfers:
+            value = sample(made, model, x, noise=lambda i, like: torch.ones_like(like), check="off").x
+        counts.append(transfers.count)
+    assert value.device.type == "cuda"
+    assert value.dtype == torch.float32
+    assert counts == ([len({id(a) for a in made.arrays}), 0] if made.arrays else [0])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["langevin per sample", "noise", "path", "thresholding", "velocity"])
+def test_noise_and_norms_are_made_where_the_state_is(name: str, on_cuda: FakeTensorMode) -> None:
+    with Transfers() as transfers:
+        LOOP[name](torch.empty(SHAPE, dtype=torch.float32, device="cuda"))
+    assert transfers.count == 0
+
+
+def test_operations_of_norms_and_noise_do_not_grow_with_the_batch() -> None:
+    """A loop over samples made two for each of them."""
+    for call in (per_sample_norm, lambda x: per_sample(1)(0, x)):
+        counts = []
+        for batch in (2, 64):
+            with Operations() as count:
+                call(torch.ones(batch, 3, 4, 4))
+            counts.append(count.all)
+        assert counts[0] == counts[1]
+        assert counts[0] < 250
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.all += 1
+        return function(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("name", [*DERIVATIVES, *WIDE])

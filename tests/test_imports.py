@@ -33,7 +33,7 @@ FLOORS = {
     "verification": (
         ("claims", "problems", "reporting", "systems", "targets"),
         ("inverse", "replay", "studies", "tracing"),
-        ("audit", "distribution", "predictions"),
+        ("audit", "distribution", "predictions", "throughput"),
         ("campaign", "plugin"),
         ("commands", "front-door"),
     ),

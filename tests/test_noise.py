@@ -182,11 +182,3 @@ def test_deterministic_plans_ask_for_nothing() -> None:
         sample(made, lambda v, t: v, x, noise=path.noise(made)).x, sample(made, lambda v, t: v, x).x
     )
     assert compile_plan(sa_solver(1, tau=0), VP, steps=3, t_start=0.8, t_end=0.1).increments == ()
-
-
-def test_noise_of_a_block_is_that_of_its_samples_and_begins_where_blocks_do() -> None:
-    like = torch.empty(6, 3, dtype=torch.float64)
-    whole = per_sample(5, block=4)(2, like)
-    assert torch.equal(per_sample(5, first_sample=4, block=4)(2, like[:2]), whole[4:])
-    with pytest.raises(ValueError, match="first_sample must be a multiple of 4, got 2"):
-        per_sample(5, first_sample=2, block=4)

@@ -24,6 +24,7 @@ from semilinear.verification.commands.cli import main
 from semilinear.verification.predictions.quadrature_effect import RULES
 from semilinear.verification.replay.golden import CaseResult, agreement
 from semilinear.verification.reporting import proofs as proof_report
+from semilinear.verification.reporting import throughput
 from semilinear.verification.reporting.orders import (
     BEGIN,
     END,
@@ -234,10 +235,12 @@ def test_the_commands_that_are_documented_exist(capsys: Any) -> None:
 
 def test_the_throughput_report_names_its_circumstances() -> None:
     found = json.loads((ROOT / "reports" / "throughput.json").read_text())
-    assert found["schema"] == "semilinear-throughput/1"
-    assert {"date", "processor", "versions", "gpu", "load_before"} <= found.keys()
-    ours = [r for r in found["rows"] if r["candidate"].startswith("semilinear")]
-    assert {tuple(r["shape"]) for r in ours} == {(4, 16), (64, 3, 32, 32), (16, 4, 64, 64)}
+    assert found["schema"] == "semilinear-throughput/2"
+    assert {"date", "device", "versions", "load_before", "skipped"} <= found.keys()
+    assert list(found["ratios"]) == ["4x16", "64x3x32x32", "16x4x64x64"]
+    libraries = {"semilinear 2M", "diffusers 2M", "k-diffusion 2M", "azula 2M"}
+    assert all(libraries <= row.keys() for row in found["ratios"].values())
+    assert (ROOT / "reports" / "throughput.md").read_text() == throughput.markdown(found)
 
 
 def result(difference: float, ours: str = "a", **options: Any) -> CaseResult:

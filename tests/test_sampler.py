@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import threading
 from collections import Counter
 from typing import Any
@@ -18,11 +19,15 @@ from semilinear.integrators.run.noise import per_sample
 from semilinear.integrators.run.sampler import StepInfo, sample
 from semilinear.integrators.solver import Repeat, Solver
 from semilinear.integrators.solvers import SOLVERS, dpm_solver, make
+from semilinear.integrators.solvers.dpm_solver_v3 import multistep
+from semilinear.integrators.statistics.smooth import gaussian
 from semilinear.integrators.tableaux.tableau import N as NN
 from semilinear.integrators.tableaux.tableau import Tableau, phi1
 from semilinear.verification.problems.named import mixture_1d, rotated_product
 from semilinear.verification.studies.own_statistics import generic
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.slow import slow
 
 VP = vp_linear()
 PROBLEM = rotated_product()
@@ -177,33 +182,102 @@ def test_the_input_and_the_models_outputs_are_left_alone() -> None:
     assert all(torch.equal(a, b) for a, b in zip(outputs, again))
 
 
-BIG = torch.randn(
-    64, 128, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-)  # buffers are reused
+BIG = torch.randn(64, 128, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def test_buffers_are_reused_when_nothing_else_refers_to_them() -> None:
-    seen: set[int] = set()
+@pytest.mark.parametrize("name", slow(SOLVERS, lambda name: name not in list(SOLVERS)[::4]))
+def test_a_run_keeps_its_states_in_the_places_that_the_plan_laid_out(name: str) -> None:
+    """And ends in the state of a run in which every state has its own memory, to the bit."""
+    made = plan(name, 24 if name.startswith("score-sde") else 8)  # whose betas need so many
+    noise, seen = per_sample(3), set[int]()
 
     def model(x: torch.Tensor, t: float) -> torch.Tensor:
         seen.add(x.data_ptr())
-        return x * 0.1
+        return torch.sin(x) * t
 
-    sample(plan(steps=40), model, BIG)
-    assert len(seen) <= 5
+    laid_out = sample(made, model, X, noise=noise).x
+    assert len(seen - {X.data_ptr()}) <= max(made.slots.values()) + 1
+    assert torch.equal(laid_out, sample(made, model, X, noise=noise, callback=lambda info: None).x)
+    holds: dict[int, int] = {}
+    rows = [(step, op) for step in made.steps for op in step.operations if isinstance(op, Row)]
+    for place, (step, row) in enumerate(rows):
+        held = holds.get(made.slots[row.state], -1)  # what it overwrites is not read by it, or after it
+        assert held not in {state for _, later in rows[place:] for _, state, _ in later.terms}
+        assert held not in {step.output, step.low}
+        holds[made.slots[row.state]] = row.state
 
 
-@pytest.mark.parametrize("keep", [lambda x: x, lambda x: x.detach(), lambda x: x[0], lambda x: x.numpy()])
-def test_states_that_a_model_keeps_are_not_overwritten(keep: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "prediction", "places"),
+    [
+        ("ddim", "eps", 2),
+        ("dpm-solver++-2m", "x0", 3),
+        ("dpm-solver++-2m", "eps", 3),
+        ("dpm-solver++-3m-corrected", "eps", 4),
+        ("dpm-solver-3", "eps", 4),
+    ],
+)
+def test_memory_is_the_state_its_history_and_the_one_that_is_made(
+    name: str, prediction: str, places: int
+) -> None:
+    assert max(plan(name, 20, prediction=prediction).slots.values()) + 1 == places
+
+
+@pytest.mark.parametrize("name", ["dpm-solver++-2m", "dpm-solver-3", "unipc-3-bh2", "sde-dpm-solver++-2m"])
+def test_nothing_is_allocated_after_the_first_steps(name: str) -> None:
+    """Counted by results that are no argument: new tensors come from the model and the noise alone."""
+    output, z = torch.ones_like(BIG), [torch.ones_like(BIG)] * 40
+    made = []
+    for steps in (15, 30):
+        with Allocations() as count:
+            sample(plan(name, steps), lambda x, t: output, BIG, noise=z, check="off")
+        made.append(count.new)
+    assert made[0] == made[1] == max(plan(name, 30).slots.values()) + 1
+
+
+class Allocations(TorchDispatchMode):
+    """Counts operations whose result is not written into an argument."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.new = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        given = {id(v) for v in [*args, *(kwargs or {}).values()]}
+        self.new += isinstance(result, torch.Tensor) and id(result) not in given
+        return result
+
+
+def test_transforms_that_write_over_nothing_have_the_same_result() -> None:
+    """vmap and forward derivatives refuse to write into given memory; the run goes on without it."""
+    made = compile_plan(
+        multistep(2, statistics=gaussian(np.array([0.5, 2.0]))), VP, steps=6, t_start=0.8, t_end=0.1
+    )
+    run = lambda x: sample(made, lambda x, t: torch.sin(x) * t, x, check="off").x  # noqa: E731
+    torch.testing.assert_close(torch.func.vmap(run)(X), run(X), rtol=1e-14, atol=0)
+    jacobian = torch.func.jacrev(run)(X[:1])
+    torch.testing.assert_close(torch.func.jacfwd(run)(X[:1]), jacobian, rtol=1e-12, atol=1e-14)
+    with torch.inference_mode():
+        inside = run(X)
+    assert torch.equal(inside, run(X))
+    sent = pickle.loads(pickle.dumps(made))  # what was placed on a device stays behind
+    assert not sent.placed
+    assert torch.equal(sample(sent, lambda x, t: torch.sin(x) * t, X).x, run(X))
+
+
+def test_states_that_a_model_keeps_are_its_own_where_it_asks_for_that() -> None:
     kept, copies = [], []
 
     def model(x: torch.Tensor, t: float) -> torch.Tensor:
-        kept.append(keep(x))
-        copies.append(np.asarray(keep(x.clone())).copy())
+        kept.append(x)
+        copies.append(x.clone())
         return x * 0.1
 
-    sample(plan(steps=12), model, BIG)
-    assert all(np.array_equal(np.asarray(a), b) for a, b in zip(kept, copies))
+    sample(plan(steps=12), model, BIG, reuse=False)
+    assert all(torch.equal(a, b) for a, b in zip(kept, copies, strict=True))
+    with pytest.raises(TypeError, match="reuse must be True or False"):
+        sample(plan(), model, X, reuse=1)  # type: ignore[arg-type]
 
 
 def test_a_model_may_return_its_input() -> None:

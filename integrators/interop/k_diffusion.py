@@ -93,7 +93,9 @@ def as_k_diffusion(
             return denoised
 
         noise = _noise(plan, noise_sampler, x) if plan.stochastic else None
-        final_state: torch.Tensor = sample(plan, denoise, x, noise=noise, check=check).x
+        final_state: torch.Tensor = sample(
+            plan, denoise, x, noise=noise, check=check, reuse=callback is None
+        ).x
         return final_state
 
     sampler.__name__ = sampler.__qualname__ = f"sample_{made.name}"

@@ -68,7 +68,7 @@ class Stepwise:
         model = wrap_model(lambda x, t: self._given, state, self._dtype)
         self._machine = Machine(model, check_noise(plan, noise, state))
         self._machine.put(0, state)
-        self._machine.prepare(plan.arrays, state)
+        self._machine.prepare(plan.arrays, state, plan.placed)
         self._shown, self._version = x, _version(x)
 
     @property
@@ -93,7 +93,7 @@ class Stepwise:
         part, machine = self._parts[self._done], self._machine
         if x is not None and (x is not self._shown or _version(x) is None or _version(x) != self._version):
             self._put(part.evaluation.state, x)
-        self._given, self._shown = output, None  # what nobody sees may be written over
+        self._given = output
         for index, step, dead in part.pieces:
             machine.run(step, index)
             machine.forget(dead)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -159,10 +160,8 @@ class Plan:
         return sum(isinstance(op, Evaluation) for step in self.steps for op in step.operations)
 
     @cached_property
-    def dead(self) -> tuple[tuple[int, ...], ...]:
-        """For each step, the keys (see `Row.keyed`) that no later step reads; the final state is never
-        among them.
-        """
+    def _last(self) -> dict[int, int]:
+        """For each key (see `Row.keyed`) the last step that uses it; the final state outlives all."""
         last: dict[int, int] = {2 * i: 0 for i in range(len(self.inputs))}
         for index, step in enumerate(self.steps):
             for op in step.operations:
@@ -172,15 +171,50 @@ class Plan:
                 else:
                     last |= {key: index for key, _ in op.keyed}
         last[2 * self.steps[-1].output] = len(self.steps)
+        return last
+
+    @cached_property
+    def dead(self) -> tuple[tuple[int, ...], ...]:
+        """For each step, the keys (see `Row.keyed`) that no later step reads; the final state is never
+        among them.
+        """
         dead: list[list[int]] = [[] for _ in range(len(self.steps) + 1)]
-        for key, index in last.items():
+        for key, index in self._last.items():
             dead[index].append(key)
         return tuple(tuple(keys) for keys in dead[:-1])
+
+    @cached_property
+    def slots(self) -> dict[int, int]:
+        """Where in a run's memory each state that a row makes is kept: as many places as states live at once.
+
+        A state lives to the end of the last step that reads it or the model's output there, which may be a
+        view of it.  Inputs have no place: their memory is the caller's.
+        """
+        slots: dict[int, int] = {}
+        free: list[int] = []
+        ending: dict[int, list[int]] = defaultdict(list)
+        for index, step in enumerate(self.steps):
+            for op in step.operations:
+                if isinstance(op, Row):
+                    slots[op.state] = free.pop() if free else len(set(slots.values()))
+                    end = max(self._last[2 * op.state], self._last.get(2 * op.state + 1, 0))
+                    ending[end].append(slots[op.state])
+            free += ending.pop(index, [])
+        return slots
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """The coefficients that are arrays (elementwise operators)."""
         return tuple(array for step in self.steps for array in step.arrays)
+
+    @cached_property
+    def placed(self) -> dict[Any, dict[int, Any]]:
+        """What the loop made of `arrays`: tensors by identity, for each dtype and device where it ran."""
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: what was derived stays in its process, and on its device."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
     def stochastic(self) -> bool:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..diffusion.prediction import check_prediction, conversion
@@ -37,10 +36,21 @@ Norm = Callable[[State], State]
 
 
 def per_sample_norm(x: State) -> State:
-    """The 2-norm of every sample, shape (batch, 1, ..); each from its own components, to the last bit."""
-    rows = [(row * row).sum() for row in x.reshape(x.shape[0], -1)]
-    squares = torch.stack(rows) if isinstance(x, torch.Tensor) else np.array(rows, dtype=x.dtype)
+    """The 2-norm of every sample, shape (batch, 1, ..); each from its own components, to the last bit.
+
+    The squares are folded in halves, component by component: how a device's own sum groups them depends on
+    the batch.
+    """
+    squares = (x * x).reshape(x.shape[0], -1)
+    while (n := squares.shape[1]) > 1:
+        head = _columns(squares, 0, n // 2)
+        head += _columns(squares, n - n // 2, n // 2)
+        squares = _columns(squares, 0, n - n // 2)
     return of(x).sqrt(squares).reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def _columns(x: State, start: int, count: int) -> State:
+    return x.narrow(1, start, count) if isinstance(x, torch.Tensor) else x[:, start : start + count]
 
 
 def batch_mean_norm(x: State) -> State:

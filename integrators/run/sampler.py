@@ -2,12 +2,13 @@
 
 It runs any plan over torch tensors of any batch shape, over numpy arrays, and over numpy object arrays of
 mpmath numbers.  Per row it multiplies once and adds once per further term: no other tensor operation, no
-tensor made from a Python number, no device-to-host synchronisation.
+tensor made from a Python number, no device-to-host synchronisation.  Its memory is laid out by the plan,
+which knows what dies when (`Plan.slots`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,7 +30,6 @@ from .boundary import (
     finite,
     wrap_model,
 )
-from .buffers import SMALL, Buffers
 
 __all__ = ["Interlude", "Machine", "NonFiniteError", "Sample", "StepInfo", "sample"]
 
@@ -82,18 +82,21 @@ def sample(
     callback: Callback | None = None,
     between: Interlude | None = None,
     check: Check = "end",
+    reuse: bool = True,
 ) -> Sample:
     """Run a plan from x.
 
     plan: from `compile_plan`.  model: model(x, t) -> the plan's prediction type, with the shape of x; t is
     a float (an mpmath number in a multiprecision plan); it must not change its input, nor write into an
-    output that it returned before.
+    output that it returned before.  Its input is the loop's memory, which later steps write over: a model
+    that keeps it copies it, or asks for reuse=False.
     x: the state at plan.inputs[0], of any shape; for an exact start a sequence of len(plan.inputs) states.
     Floating torch tensors (half precision is
     accumulated in float32 and the model still called in half), numpy float arrays, or object arrays of
     mpmath numbers. noise: for stochastic plans, a function of (step, like) or one increment per step.
     between: changes the state before and after steps; its evaluations are counted. It must give the same
-    states when a run is repeated.
+    states when a run is repeated.  What a callback or `between` is given is never written over.
+    reuse: whether the memory of dead states is written again; False for a model that keeps its inputs.
     check: "end" looks at the final state once and, if it is not finite, repeats the run to find out where
     that began; "step" looks at every output, increment and state (a synchronisation each); "off" never.
     Returns a Sample.  Raises TypeError or ValueError for arguments that do not fit, NonFiniteError with the
@@ -103,13 +106,16 @@ def sample(
     xp = choose(plan.digits)
     source = check_noise(plan, noise, states[0])
     checks.one_of("check", check, CHECKS)
+    checks.flag("reuse", reuse)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable with a StepInfo, got {type(callback).__name__}")
     call = wrap_model(model, states[0], dtype)
     every_step = check == "step" or (xp.context is not None and check == "end")
-    result = _run(plan, call, states, source, callback, between, every_step)
+    seen = callback is not None or between is not None  # by those who may keep it
+    slots = plan.slots if reuse and not seen else {}
+    result = _run(plan, call, states, source, callback, between, every_step, slots)
     if check == "end" and not every_step and not finite(result.x):
-        _run(plan, call, states, source, None, between, True)  # raises where it appeared
+        _run(plan, call, states, source, None, between, True, slots)  # raises where it appeared
         raise NonFiniteError(
             "the final state is not finite, but that of a second run was: "
             "the model or the noise is not deterministic"
@@ -130,13 +136,15 @@ def _run(
     callback: Callback | None,
     between: Interlude | None,
     check: bool,
+    slots: Mapping[int, int],
 ) -> Sample:
     machine = Machine(model, noise, check)
     for i, state in enumerate(states):
         if check and not finite(state):
             raise NonFiniteError(f"x is not finite at t = {plan.inputs[i]}", 0, plan.inputs[i], 0)
         machine.put(i, state)
-    machine.prepare(plan.arrays, states[0])
+    machine.prepare(plan.arrays, states[0], plan.placed)
+    machine.lay_out(slots)
     base = len(states) - 1
     for index, step in enumerate(plan.steps):
         if between is not None:
@@ -162,18 +170,15 @@ class Machine:
         self.values: dict[int, State] = {}
         self.nfe = 0
         self._model, self._noise, self._check = model, noise, check
-        self._given = 0
-        self._buffers: Buffers | None = None
         self._tensors: dict[int, torch.Tensor] = {}
+        self._slots: dict[int, int] = {}
+        self._memory: dict[int, torch.Tensor] = {}
         self._versions: dict[int, int] = {}
         """How often each retained output had been written to when it was returned."""
 
     def put(self, state: int, x: State) -> None:
-        """Supply a state, before any is made here; its memory stays the caller's."""
+        """Supply a state; its memory stays the caller's."""
         self.values[2 * state] = x
-        self._given = max(self._given, 2 * state + 1)
-        if isinstance(x, torch.Tensor) and x.nbytes >= SMALL:
-            self._buffers = Buffers()
 
     def state(self, state: int) -> State:
         """A state by number."""
@@ -192,9 +197,12 @@ class Machine:
         self.nfe += 1
         return self._model(x, t)
 
-    def prepare(self, arrays: Sequence[np.ndarray], like: State) -> None:
+    def prepare(
+        self, arrays: Sequence[np.ndarray], like: State, placed: dict[Any, dict[int, Any]] | None = None
+    ) -> None:
         """Move elementwise coefficients to the state's device before the loop: no transfer while it runs.
 
+        placed: where they are kept for the next run (`Plan.placed`).
         Raises ValueError for a state whose trailing shape they do not have.
         """
         for array in arrays:
@@ -206,8 +214,18 @@ class Machine:
                     f"x must have the trailing shape {array.shape} of the plan's elementwise coefficients, "
                     f"got {tuple(like.shape)}"
                 )
-        if isinstance(like, torch.Tensor):
-            self._tensors = {id(a): torch.tensor(a, dtype=like.dtype, device=like.device) for a in arrays}
+        if not arrays or not isinstance(like, torch.Tensor):
+            return
+        placed = {} if placed is None else placed
+        place = type(like), like.dtype, like.device
+        if place not in placed:
+            with torch.inference_mode(False):  # a later run may be followed by autograd
+                placed[place] = {id(a): torch.tensor(a, dtype=like.dtype, device=like.device) for a in arrays}
+        self._tensors = placed[place]
+
+    def lay_out(self, slots: Mapping[int, int]) -> None:
+        """Make states in as many places as a plan needs (`Plan.slots`), each of them allocated once."""
+        self._slots = dict(slots)
 
     def run(self, step: PlanStep, index: int) -> None:
         """All operations of one step."""
@@ -225,6 +243,8 @@ class Machine:
             output = values[key + 1] = self._model(values[key], t)
             self.nfe += 1
             if type(output) is torch.Tensor:
+                if output.requires_grad:  # autograd keeps the states that it followed
+                    self._slots.clear()
                 for other in versions:
                     if values[other]._version != versions[other]:
                         raise ValueError(
@@ -239,15 +259,10 @@ class Machine:
                 raise NonFiniteError(message, index, t, self.nfe)
 
     def forget(self, keys: Iterable[int]) -> None:
-        """Drop values that nothing reads any more; the memory of states that were made here may be used
-        again.
-        """
+        """Drop values that nothing reads any more."""
         for key in keys:
-            value = self.values.pop(key)
-            if key & 1:
-                self._versions.pop(key, None)
-            elif self._buffers is not None and key > self._given:
-                self._buffers.give(value)
+            del self.values[key]
+            self._versions.pop(key, None)
 
     def keep(self, keys: Iterable[int]) -> None:
         """Drop everything but these values."""
@@ -262,8 +277,7 @@ class Machine:
         if not isinstance(first, torch.Tensor):
             return self._combine_arrays(row, index)
         factor = coefficient if type(coefficient) is float else self._operand(coefficient)
-        buffer = None if self._buffers is None else self._buffers.take(first)
-        total = first.mul(factor) if buffer is None else torch.mul(first, factor, out=buffer)
+        total = self._scaled(first, factor, self._slots.get(row.state))
         for key, coefficient in tail:
             if type(coefficient) is float:
                 total.add_(values[key], alpha=coefficient)
@@ -276,6 +290,19 @@ class Machine:
             else:
                 total.addcmul_(increments, self._operand(weight))
         return total if row.constant is None else total.add_(self._operand(row.constant))
+
+    def _scaled(self, first: torch.Tensor, factor: Any, slot: int | None) -> torch.Tensor:
+        """first times factor, in the memory of a slot: that of the first state that is made there."""
+        if slot is None:
+            return first.mul(factor)
+        if slot not in self._memory:
+            self._memory[slot] = first.mul(factor)
+            return self._memory[slot]
+        try:
+            return torch.mul(first, factor, out=self._memory[slot])
+        except RuntimeError:  # within vmap, and where derivatives are followed, nothing is written over
+            self._slots.clear()
+            return first.mul(factor)
 
     def _operand(self, coefficient: Value) -> Any:
         """A coefficient as torch takes it: floats as they are, arrays (elementwise operators) as prepared

@@ -1,4 +1,4 @@
-"""What noise costs per step: drawn per sample on the host, beside one call of torch's generator."""
+"""What noise costs per step: drawn per sample, beside one call of torch's generator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: `semilinear audit | completion | derive | distance | list | order | prove | replay |
+"""The command line: `semilinear audit | bench | completion | derive | distance | list | order | prove | replay |
 same | stability | verify`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from semilinear.integrators.numerics.names import UnknownTableau
 
 from . import audit as audit_command
+from . import bench as bench_command
 from . import completion as completion_command
 from . import derive as derive_command
 from . import distance as distance_command
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (
         listing_command.add(commands),
         audit_command.add(commands),
+        bench_command.add(commands),
         same_command.add(commands),
         derive_command.add(commands),
         distance_command.add(commands),

@@ -201,9 +201,7 @@ class SampledExperiment:
         with one_thread():
             for first in range(0, count, BLOCK):
                 like = torch.empty(min(BLOCK, count - first), self.problem.dimension, dtype=torch.float64)
-                start, noise = (
-                    per_sample(self.seed, first_sample=first, stream=stream, block=BLOCK) for stream in (1, 0)
-                )
+                start, noise = (per_sample(self.seed, first_sample=first, stream=stream) for stream in (1, 0))
                 x, nfe = run(sigma * torch.as_tensor(start(0, like)), noise)
                 parts.append(x.numpy())
         scale, shift = self._units

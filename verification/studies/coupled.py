@@ -50,8 +50,6 @@ REFINE = 16
 FINEST = 2**16
 """Most steps of a reference."""
 BATCHES = 64
-BLOCK = 64
-"""Paths that share a generator."""
 REPLICATES = 400
 TAIL = 0.01
 MAX_HALF_WIDTH = 0.25
@@ -223,7 +221,7 @@ def study(
         name="reference", form=sde, sequence=Ramp((adams(1), adams(2))), claimed=2, source="adams(2)"
     )
     fine, half = (e.plan(exact, n) for n in (e.fine, e.fine // 2))
-    path = BrownianPath.through(sde(e.schedule), [*plans, half, fine], e.seed, block=BLOCK)
+    path = BrownianPath.through(sde(e.schedule), [*plans, half, fine], e.seed)
     reference, *states = (_run(e, plan, path) for plan in counted((fine, half, *plans), progress))
     own, *errors = (_Errors(e, x, reference) for x in states)
     again = np.random.default_rng([e.seed, 2]).multinomial(

@@ -62,5 +62,7 @@ def _run(plan: Plan, run: Run) -> Any:
         span = plan.increments[index] if index < len(plan.increments) else None
         return torch.randn_like(like) if span is None else run.increment(*span, like)
 
-    result = sample(plan, run.predict(plan.prediction), run.x, noise=noise if plan.stochastic else None)
+    result = sample(
+        plan, run.predict(plan.prediction), run.x, noise=noise if plan.stochastic else None, reuse=False
+    )
     return result.x, result.nfe

@@ -1,0 +1,78 @@
+"""`semilinear bench`: what a step of the loop costs, beside a lower bound and other libraries.
+
+JSON: ratios, size -> candidate -> multiple of the in-place chain of the same run; microseconds per step
+likewise; skipped, candidate -> reason; device, date, versions; with --compare also worse, the ratios that
+grew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from .terminal import FAILED, OK, UsageError, positive, print_json, progress_bar, writable_folder
+
+FACTOR = 1.3
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser."""
+    bench: argparse.ArgumentParser = commands.add_parser(
+        "bench",
+        help="what a step of the loop costs, beside a lower bound and other libraries",
+        description="Times candidates side by side.  Exit code 1 if, with --compare, a ratio has got worse.",
+    )
+    bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
+    bench.add_argument("--rounds", type=int, default=40, metavar="N", help="(default: %(default)s)")
+    bench.add_argument("--compare", type=Path, metavar="FILE", help="an earlier record (--json, or --out's)")
+    bench.add_argument(
+        "--factor",
+        type=positive,
+        default=FACTOR,
+        metavar="X",
+        help="by which a ratio may grow (default: %(default)s)",
+    )
+    bench.add_argument("--out", type=Path, metavar="DIR", help="writes throughput.json, .md and .png there")
+    bench.set_defaults(run=run)
+    return bench
+
+
+def run(options: argparse.Namespace) -> int:
+    """Time, compare, print."""
+    from semilinear.integrators.numerics.files import read_json, write_atomically
+
+    from ..reporting.throughput import markdown, plot
+    from ..throughput.bench import SHAPES, RecordError, bench, record_of, worse
+
+    before = None
+    if options.compare is not None:
+        try:
+            before = read_json(options.compare, RecordError, record_of)
+        except (RecordError, OSError) as error:
+            raise UsageError(f"--compare: {error}") from error
+    if options.out is not None:
+        options.out.mkdir(parents=True, exist_ok=True)
+        writable_folder(options.out, "--out")
+    try:
+        with progress_bar("bench") as progress:
+            record = bench(SHAPES, options.device, options.rounds, progress)
+        grown = [] if before is None else worse(record, before, options.factor)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if options.out is not None:
+        write_atomically(options.out / "throughput.json", json.dumps(record, indent=1) + "\n")
+        write_atomically(options.out / "throughput.md", markdown(record))
+        plot(record, options.out / "throughput.png")
+    if options.json:
+        keys = ("size", "candidate", "before", "now")
+        compared = {} if before is None else {"worse": [dict(zip(keys, row, strict=True)) for row in grown]}
+        print_json(record | compared)
+    else:
+        print(markdown(record), end="")
+        for size, name, old, now in grown:
+            print(f"{name} at {size}: {now:.2f} times the chain, {old:.2f} before: WORSE")
+        if before is not None and not grown:
+            print(f"no ratio is more than {options.factor:g} times what it was")
+    return FAILED if grown else OK
