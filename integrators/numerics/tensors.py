@@ -15,6 +15,23 @@ def is_tensor(value: Any) -> TypeGuard[torch.Tensor]:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def dtype_of(model: Any) -> torch.dtype | None:
+    """What a torch module computes in: the dtype of its first floating parameter; None for anything else."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(model, torch.nn.Module):
+        return None
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+
+
+def is_transformed() -> bool:
+    """Whether a transform of torch.func is running; False where torch does not tell."""
+    torch = sys.modules.get("torch")
+    interpreter = getattr(
+        getattr(getattr(torch, "_C", None), "_functorch", None), "peek_interpreter_stack", None
+    )
+    return interpreter is not None and interpreter() is not None
+
+
 def is_half(dtype: torch.dtype) -> bool:
     """Whether a dtype is float16 or bfloat16: models run in them, sums of a plan's rows do not."""
     return dtype.itemsize == 2 and dtype.is_floating_point

@@ -4,7 +4,8 @@ A problem is a law of x_0; under any schedule, x_t = alpha x_0 + sigma eps has a
 eps(x, t) = -sigma grad log p_t(x), in torch and in multiprecision.  Some have an exact solution of the
 probability-flow ODE too: a Gaussian's flow is affine, and in one dimension the flow carries quantiles to
 quantiles, F_t(x_t) = const, so products of one-dimensional mixtures, turned by a rotation, have exact
-nonlinear flows in any dimension.
+nonlinear flows in any dimension.  One, `learned-digits`, has the score of a trained network in place of an
+exact one.
 """
 
 from __future__ import annotations
@@ -104,6 +105,13 @@ def digits(bandwidth: float = 0.8) -> EmpiricalMixture:
     return EmpiricalMixture(load_digits().data / 8.0 - 1.0, bandwidth, f"digits-{bandwidth:g}")
 
 
+def learned() -> Any:
+    """A network's score on the digits, whose weights `semilinear train` makes."""
+    from .learned_digits import learned_digits
+
+    return learned_digits()
+
+
 PROBLEMS: dict[str, Callable[[], Any]] = {
     "gaussian": gaussian,
     "mixture-1d": mixture_1d,
@@ -113,6 +121,7 @@ PROBLEMS: dict[str, Callable[[], Any]] = {
     "digits-0.8": digits,
     "digits-0.2": lambda: digits(0.2),
     "digits-0": lambda: digits(0.0),
+    "learned-digits": learned,
 }
 """Constructors by name."""
 
