@@ -33,7 +33,7 @@ FLOORS = {
     "verification": (
         ("claims", "problems", "reporting", "systems", "targets"),
         ("inverse", "replay", "studies", "tracing"),
-        ("audit", "predictions"),
+        ("audit", "learned", "predictions"),
         ("campaign", "plugin"),
         ("commands", "front-door"),
     ),

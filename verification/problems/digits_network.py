@@ -11,8 +11,8 @@ s the data's standard deviation, and F is a residual network of smooth functions
 of every order, as the orders of solvers need.  It knows the digit's class or none, so that one network is
 the conditional and the unconditional model of classifier-free guidance.
 
-The pixels are 0 .. 16, so the data are discrete: the network learns them dequantised, each value spread evenly
-over its bin, whose law has a density.
+The pixels are 0 .. 16, so the data are discrete: the network learns them dequantised, each value spread
+evenly over its bin, whose law has a density.
 """
 
 from __future__ import annotations

@@ -28,9 +28,9 @@ class NetworkProblem:
 
     network: model(x, t) of states (n, *shape) in `dtype` and a time t, a float or a tensor without
     dimensions where it is differentiated, returning `prediction`.  samples: data (n, *shape), from which the
-    initial states are drawn.  dtype: that the model computes in; a module of another one is copied to it, so that
-    float32 weights are measured as the smooth function that they stand for, in float64.  trained: the schedule
-    of its times; None for whichever a study runs on.
+    initial states are drawn.  dtype: that the model computes in; a module of another one is copied to it, so
+    that float32 weights are measured as the smooth function that they stand for, in float64.  trained: the
+    schedule of its times; None for whichever a study runs on.
     The model must be smooth for orders to show.
     Raises TypeError or ValueError, naming the argument.
     """
@@ -52,8 +52,8 @@ class NetworkProblem:
         check_prediction(self.prediction)
         if self.trained is not None:
             checks.instance("trained", self.trained, Schedule)
-        if dtype_of(self.network) not in (None, self.dtype):
-            object.__setattr__(self, "network", copy.deepcopy(self.network).to(self.dtype))  # type: ignore[attr-defined]
+        if isinstance(self.network, torch.nn.Module) and dtype_of(self.network) not in (None, self.dtype):
+            object.__setattr__(self, "network", copy.deepcopy(self.network).to(self.dtype))
 
     @property
     def exact_flow(self) -> bool:
