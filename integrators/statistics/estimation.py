@@ -81,15 +81,14 @@ class Draw(NamedTuple):
 
     def parts(self, batch: int) -> Iterator[tuple[Draw, float]]:
         """The states, at most `batch` of them at once, and what share of the whole each part is."""
-        n = len(self.x)
-        for first in range(0, n, batch):
+        for first in range(0, len(self.x), batch):
             cut = slice(first, first + batch)
-            probes = None if self.probes is None else self.probes[:, cut]
-            weights = None if self.weights is None else self.weights[cut]
-            share = (
-                len(self.x[cut]) / n if self.weights is None else float(weights.sum() / self.weights.sum())
-            )
-            yield Draw(self.x[cut], probes, weights), share
+            x, probes = self.x[cut], None if self.probes is None else self.probes[:, cut]
+            if self.weights is None:
+                yield Draw(x, probes), len(x) / len(self.x)
+            else:
+                weights = self.weights[cut]
+                yield Draw(x, probes, weights), float(weights.sum() / self.weights.sum())
 
 
 Draws = Callable[[int, float], Draw]
@@ -261,15 +260,12 @@ class _Moments(NamedTuple):
         """Over both shares: variances gain that of the means (Chan, Golub & LeVeque 1983)."""
         whole = self.share + other.share
         w, apart = other.share / whole, other.f - self.f
-        mean = [a + (b - a) * w for a, b in zip(self[1:], other[1:], strict=True)]
-        between = w * (1 - w) * apart
-        return _Moments(
-            whole,
-            *mean[:4],
-            mean[4] + between * apart,
-            mean[5] + between * (other.f_dot - self.f_dot),
-            mean[6],
+        f, f_dot, ff, ff_dot, variance, covariance, size = (
+            a + (b - a) * w for a, b in zip(self[1:], other[1:], strict=True)
         )
+        between = w * (1 - w) * apart
+        variance, covariance = variance + between * apart, covariance + between * (other.f_dot - self.f_dot)
+        return _Moments(whole, f, f_dot, ff, ff_dot, variance, covariance, size)
 
 
 class Regression(NamedTuple):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from .terminal import OK, UsageError, print_json, progress_bar
+from .terminal import OK, UsageError, print_json, progress_bar, writable_file
 
 OPTIONS = ("steps", "width", "seed")
 """Of the recipe, that the command line asks for; what differs from the default has weights of its own."""
@@ -26,6 +27,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     for name in OPTIONS:
         train.add_argument(f"--{name}", type=int, help="of the recipe (default: that of learned-digits)")
+    train.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw samples of every class, with guidance (PNG)"
+    )
     train.set_defaults(run=run)
     return train
 
@@ -35,6 +39,8 @@ def run(options: argparse.Namespace) -> int:
     from ..problems.digits_network import Recipe
     from ..problems.weights import NoWeights, made, path_of
 
+    if options.plot is not None:
+        writable_file(options.plot, (".png",))
     given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
     try:
         recipe = Recipe(**given)
@@ -46,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(f"--{error}") from error
     path = path_of(recipe)
+    if options.plot is not None:
+        _draw(recipe, options.plot)
     if options.json:
         print_json(
             {"weights": str(path), "digest": recipe.digest, "made": not there, "recipe": asdict(recipe)}
@@ -53,3 +61,12 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(f"{'found' if there else 'trained'}: {path}")
     return OK
+
+
+def _draw(recipe: Any, path: Path) -> None:
+    from semilinear.integrators.numerics.files import write_atomically
+
+    from ..learned.study import every_class
+    from ..reporting.learned import sheets_plot
+
+    write_atomically(path, sheets_plot([every_class(recipe)]))

@@ -216,7 +216,7 @@ def train(recipe: Recipe, progress: Callable[[int, int], None] | None = None) ->
             weight = (sigma**2 + DEVIATION**2) / (sigma * DEVIATION) ** 2
             loss = (weight * (found - clean) ** 2).mean()
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             falling.step()
             if progress is not None:

@@ -18,6 +18,7 @@ import numpy as np
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.messages import shown
 
 from .mixtures import EmpiricalMixture, GaussianMixture
 from .products import RotatedProduct, rational_rotation
@@ -126,8 +127,24 @@ PROBLEMS: dict[str, Callable[[], Any]] = {
 """Constructors by name."""
 
 
+def problem(target: Any, samples: Any = None, **options: Any) -> Any:
+    """A problem by name, or any torch model as one.
+
+    target: a listed name; or a model(x, t), a plain torch module among them, with samples (n, *shape), the
+    data that runs start from, and options of `NetworkProblem`: prediction, dtype, name, trained.
+    Raises ValueError, with the names, for an unknown one; TypeError for samples that a name does not take,
+    and as `NetworkProblem` does.
+    """
+    if callable(target):
+        from .network import NetworkProblem
+
+        return NetworkProblem(target, samples, **options)
+    if samples is not None or options:
+        raise TypeError(f"samples and options are for models, got a problem's name {shown(target)}")
+    checks.one_of("problem", target, PROBLEMS)
+    return _listed(target)
+
+
 @cache
-def problem(name: str) -> Any:
-    """A problem by name.  Raises ValueError, with the names, for an unknown one."""
-    checks.one_of("problem", name, PROBLEMS)
+def _listed(name: str) -> Any:
     return PROBLEMS[name]()
