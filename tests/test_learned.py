@@ -40,6 +40,7 @@ from semilinear.verification.problems.network import NetworkProblem
 from semilinear.verification.problems.weights import NoWeights, load, made, path_of, save
 from semilinear.verification.reporting.learned import markdown, sheet
 from semilinear.verification.studies.experiment import Experiment
+from semilinear.verification.studies.flow import run
 
 ROOT = Path(__file__).parents[1]
 VP = vp_linear()
@@ -309,7 +310,7 @@ def test_a_plain_module_is_measured() -> None:
     assert sl.measure("dpm-solver++-2m", e).verdict == "consistent"
     assert next(module.parameters()).dtype == torch.float32  # the caller's own is left alone
     coarse = Experiment(sl.problem(module, samples, dtype=torch.float32), batch=4, ladder=ladder)
-    found = sl.measure("dpm-solver++-2m", coarse)
+    found = run(make("dpm-solver++-2m"), coarse)
     assert found.verdict == "consistent"
     assert min(p.floor for p in found.estimate.points) > 1e-6
 
@@ -331,7 +332,7 @@ def test_a_module_alone_is_no_problem() -> None:
 @pytest.mark.parametrize("weighted", [False, True])
 def test_statistics_in_parts_are_those_of_the_whole(weighted: bool) -> None:
     law = golden_mixture()
-    data = torch.tensor(law.data(101, 0))
+    data = torch.tensor(law.data(41, 0))
     most: list[int] = []
 
     def model(x: torch.Tensor, t: Any) -> torch.Tensor:
@@ -339,18 +340,18 @@ def test_statistics_in_parts_are_those_of_the_whole(weighted: bool) -> None:
         found: torch.Tensor = law.model(VP)(x, t)
         return found
 
-    weights = torch.rand(101, generator=torch.Generator().manual_seed(1)).double() if weighted else None
+    weights = torch.rand(41, generator=torch.Generator().manual_seed(1)).double() if weighted else None
     given = noised(data, VP, 0, probes=3)
 
     def draws(i: int, t: float) -> Draw:
         return given(i, t)._replace(weights=weights)
 
-    whole = estimate(model, VP, draws, -1.0, 1.0, 4)
-    assert max(most) == 101
+    whole = estimate(model, VP, draws, -1.0, 1.0, 2)
+    assert max(most) == 41
     most.clear()
-    parts = estimate(model, VP, draws, -1.0, 1.0, 4, batch=17)
+    parts = estimate(model, VP, draws, -1.0, 1.0, 2, batch=17)
     assert max(most) == 17
-    for name in "lsb":  # the moments' own conditioning, of 101 states, is below 1e3
+    for name in "lsb":  # the moments' own conditioning, of 41 states, is below 1e3
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-11, atol=1e-12)
 
 
