@@ -18,6 +18,12 @@ from semilinear.integrators.diffusion.schedule import edm, rectified_flow, vp_li
 from semilinear.integrators.diffusion.sde import vp
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.black_box import flow, log_likelihood
+from semilinear.integrators.run.models import (
+    classifier,
+    classifier_free,
+    classifier_free_network,
+    discrete_time,
+)
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
 from semilinear.integrators.statistics.estimation import Derivatives, Draw, estimate, noised, regress
@@ -229,6 +235,21 @@ class Plain(torch.nn.Module):
         return found
 
 
+class Told(Plain):
+    """A module that is told a condition."""
+
+    def forward(self, x: torch.Tensor, t: Any, condition: Any = 0.0) -> torch.Tensor:
+        return super().forward(x, t) + torch.as_tensor(condition).to(x)[:, None]
+
+
+class Labelled(Plain):
+    """A module of discrete times."""
+
+    def forward(self, x: torch.Tensor, label: Any) -> torch.Tensor:
+        found: torch.Tensor = self.net(torch.cat([x, label[:, None] / 1000], 1))
+        return found
+
+
 X = torch.linspace(-1, 1, 8, dtype=torch.float64).reshape(4, 2)
 PLAN = compile_plan(make("dpm-solver++-2m"), VP, steps=6, t_start=0.9, t_end=0.1)
 
@@ -251,6 +272,14 @@ def test_a_module_is_taken_wherever_a_model_is() -> None:
     assert flow(sde, module, X, t_start=0.5, t_end=0.4).x.dtype == torch.float64
     assert log_likelihood(sde, module, X, t_start=0.4, t_end=0.5).log_density.shape == (4,)
     assert np.isfinite(estimate(module, VP, noised(X, VP, 0), -0.5, 0.5, 4).l).all()
+    made_of_modules = (
+        classifier_free(module, Plain(), 1.5),
+        classifier_free_network(Told(), torch.ones(4), torch.zeros(4), 1.5),
+        discrete_time(Labelled(), 1000),
+        classifier(module, VP, lambda x, t: -(x**2).sum(1)),
+    )
+    for model in made_of_modules:
+        assert sample(PLAN, model, X).x.dtype == torch.float64
 
 
 def test_nothing_requires_a_gradient_unless_told() -> None:

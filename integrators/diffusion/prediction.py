@@ -85,7 +85,7 @@ def time_like(t: Any, x: Any) -> Value:
     return float(t) if xp.context is None else xp.number(t)
 
 
-def in_own_dtype(model: Model) -> Model:
+def in_own_dtype(model: Callable[..., Any]) -> Callable[..., Any]:
     """A torch module called in its parameters' dtype, with outputs in that of the states; any other model as
     it is: what a function computes in is its own affair.
     """
@@ -93,10 +93,10 @@ def in_own_dtype(model: Model) -> Model:
     if dtype is None:
         return model
 
-    def called(x: Any, t: Any) -> Any:
+    def called(x: Any, *more: Any) -> Any:
         if not is_tensor(x) or x.dtype == dtype:
-            return model(x, t)
-        output = model(x.to(dtype), t)
+            return model(x, *more)
+        output = model(x.to(dtype), *more)
         return output.to(x.dtype) if is_tensor(output) else output
 
     return called

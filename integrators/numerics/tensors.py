@@ -16,11 +16,14 @@ def is_tensor(value: Any) -> TypeGuard[torch.Tensor]:
 
 
 def dtype_of(model: Any) -> torch.dtype | None:
-    """What a torch module computes in: the dtype of its first floating parameter; None for anything else."""
+    """What a torch module computes in: the dtype of its floating parameters; None where they are of several,
+    or of none, and for anything else.
+    """
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(model, torch.nn.Module):
         return None
-    return next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    return dtypes.pop() if len(dtypes) == 1 else None
 
 
 def is_transformed() -> bool:

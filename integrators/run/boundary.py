@@ -142,15 +142,17 @@ def wrap_model(model: Model, state: State, dtype: torch.dtype | None, gradients:
     if isinstance(state, np.ndarray):
         return _for_arrays(model, state)
     called = in_own_dtype(model)
-    recorded = called if gradients or is_transformed() else _unrecorded(called)
+    recorded = called if gradients else unrecorded(called)
     return _for_tensors(recorded, state, dtype if dtype_of(model) is None else state.dtype)
 
 
-def _unrecorded(model: Model) -> Model:
-    """A model whose parameters autograd does not see, but where the state that it is given is recorded."""
+def unrecorded(model: Model) -> Model:
+    """A model whose parameters autograd does not see, but where the state that it is given is recorded, or a
+    transform of torch.func runs: what that differentiates cannot be seen here.
+    """
 
     def call(x: torch.Tensor, t: Value) -> Any:
-        if x.requires_grad or not torch.is_grad_enabled():
+        if x.requires_grad or not torch.is_grad_enabled() or is_transformed():
             return model(x, t)
         with torch.no_grad():
             return model(x, t)

@@ -229,9 +229,10 @@ def diagonal_mean(derivatives: Derivatives, draw: Draw, t: float, batch: int = B
     """l at one node."""
     sigma = float(derivatives.schedule.sigma(t))
     means = (
-        (part.mean(derivatives.diagonal(part.x, t, part.probes)), share) for part, share in draw.parts(batch)
+        (part.mean(sigma * derivatives.diagonal(part.x, t, part.probes)), share)
+        for part, share in draw.parts(batch)
     )
-    return sigma * _mean_of_parts(means)
+    return _mean_of_parts(means)
 
 
 def _mean_of_parts(means: Iterator[tuple[Tensor, float]]) -> Tensor:

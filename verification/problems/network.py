@@ -19,7 +19,8 @@ from semilinear.integrators.diffusion.prediction import (
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.tensors import dtype_of
+from semilinear.integrators.numerics.tensors import dtype_of, is_tensor
+from semilinear.integrators.run.boundary import unrecorded
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +87,8 @@ class NetworkProblem:
         else:
             eps = rescheduled(network, self.trained, schedule, self.prediction)
 
-        def model(x: Any, t: Any) -> Any:
-            if isinstance(x, torch.Tensor):
-                return eps(x, t)
-            with torch.no_grad():
-                return eps(torch.as_tensor(np.asarray(x)), t).numpy()
-
-        return model
+        eps = unrecorded(eps)
+        return lambda x, t: eps(x, t) if is_tensor(x) else eps(torch.as_tensor(np.asarray(x)), t).numpy()
 
     def data(self, n: int, seed: int) -> np.ndarray:
         """n samples of x_0, (n, d), float64, drawn with replacement."""
