@@ -147,9 +147,14 @@ def test_weights_come_back_as_they_were(cache: Path, tmp_path: Path) -> None:
 def test_weights_that_are_not_there_are_asked_for(cache: Path) -> None:
     with pytest.raises(NoWeights, match="make them with `semilinear train`"):
         load(Recipe(seed=99))
-    x = torch.zeros(1, 64, dtype=torch.float64)
     with pytest.raises(NoWeights):
-        learned_digits(Recipe(seed=99)).model(VP)(x, 0.5)
+        learned_digits(Recipe(seed=99)).model(VP)
+
+
+def test_weights_are_read_before_a_transform_runs(cache: Path) -> None:
+    network_of.cache_clear()
+    model, x = learned_digits(TINY).model(VP), torch.zeros(2, 64, dtype=torch.float64)
+    assert torch.func.jvp(lambda x: model(x, 0.5), (x,), (x + 1,))[1].abs().sum() > 0
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", pickle.dumps({"a": 1}), b"\xff" * 64])
@@ -213,7 +218,7 @@ def test_orders_show_on_a_learned_score(cache: Path) -> None:
 
 @pytest.mark.slow
 def test_every_order_that_is_proved_shows_on_a_learned_score(cache: Path) -> None:
-    rows = study.orders(TINY, study.Size(batch=2, finest=128))["orders"]
+    rows = study.orders(TINY, study.Size(batch=2, finest=256))["orders"]
     assert {row["solver"]: row["verdict"] for row in rows} == dict.fromkeys(study.ORDERS, "consistent")
     assert any(row["source_claims"] > row["claimed"] for row in rows)
 

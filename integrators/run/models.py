@@ -95,7 +95,8 @@ def classifier_free_network(
     def model(x: torch.Tensor, t: Any) -> torch.Tensor:
         given = both.to(x.device, own or x.dtype) if both.is_floating_point() else both.to(x.device)
         base, guided = called(torch.cat([x, x]), t, given).chunk(2)
-        return base + weight * (guided - base)
+        mixed: torch.Tensor = base + weight * (guided - base)
+        return mixed
 
     return model
 

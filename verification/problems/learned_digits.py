@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
-from semilinear.integrators.diffusion.schedule import edm
+from semilinear.integrators.diffusion.prediction import Model
+from semilinear.integrators.diffusion.schedule import Schedule, edm
 
 from .digits_network import DigitsNetwork, Recipe, split
 from .network import NetworkProblem
@@ -24,11 +26,22 @@ def network_of(recipe: Recipe) -> DigitsNetwork:
     return load(recipe).double()
 
 
-def learned_digits(recipe: Recipe = DEFAULT, classes: Any = None) -> NetworkProblem:
+@dataclass(frozen=True, eq=False)
+class LearnedDigits(NetworkProblem):
+    """A `NetworkProblem` whose weights are read from the cache when its model is asked for."""
+
+    recipe: Recipe = DEFAULT
+
+    def model(self, schedule: Schedule) -> Model:
+        """As `NetworkProblem.model`.  Raises NoWeights before `semilinear train` has made them."""
+        network_of(self.recipe)  # not within the first call, which torch.func may transform
+        return super().model(schedule)
+
+
+def learned_digits(recipe: Recipe = DEFAULT, classes: Any = None) -> LearnedDigits:
     """The flow of the digits' network, of given classes (as `DigitsNetwork.forward` takes them) or of none.
 
-    Its data are the digits trained on, dequantised.  Weights are read when the model is first called, which
-    raises NoWeights before `semilinear train` has made them.
+    Its data are the digits trained on, dequantised.
     """
     train, _ = split(recipe)
 
@@ -37,4 +50,4 @@ def learned_digits(recipe: Recipe = DEFAULT, classes: Any = None) -> NetworkProb
         return found
 
     samples = torch.tensor(train.dequantised(recipe.seed))
-    return NetworkProblem(denoised, samples, "x0", name="learned-digits", trained=TRAINED)
+    return LearnedDigits(denoised, samples, "x0", name="learned-digits", trained=TRAINED, recipe=recipe)
