@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 if TYPE_CHECKING:
@@ -28,11 +30,14 @@ def dtype_of(model: Any) -> torch.dtype | None:
 
 def is_transformed() -> bool:
     """Whether a transform of torch.func is running; False where torch does not tell."""
-    torch = sys.modules.get("torch")
-    interpreter = getattr(
-        getattr(getattr(torch, "_C", None), "_functorch", None), "peek_interpreter_stack", None
-    )
-    return interpreter is not None and interpreter() is not None
+    asked = _interpreter()
+    return asked is not None and asked() is not None
+
+
+@cache
+def _interpreter() -> Callable[[], Any] | None:
+    functorch = getattr(getattr(sys.modules.get("torch"), "_C", None), "_functorch", None)
+    return getattr(functorch, "peek_interpreter_stack", None)
 
 
 def is_half(dtype: torch.dtype) -> bool:

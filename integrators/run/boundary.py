@@ -150,11 +150,12 @@ def unrecorded(model: Model) -> Model:
     """A model whose parameters autograd does not see, but where the state that it is given is recorded, or a
     transform of torch.func runs: what that differentiates cannot be seen here.
     """
+    guard, enabled = torch.no_grad(), torch.is_grad_enabled  # only entered where enabled: it may be shared
 
     def call(x: torch.Tensor, t: Value) -> Any:
-        if x.requires_grad or not torch.is_grad_enabled() or is_transformed():
+        if x.requires_grad or not enabled() or is_transformed():
             return model(x, t)
-        with torch.no_grad():
+        with guard:
             return model(x, t)
 
     return call
