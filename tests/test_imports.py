@@ -33,7 +33,7 @@ FLOORS = {
     "verification": (
         ("claims", "problems", "reporting", "systems", "targets"),
         ("inverse", "replay", "studies", "tracing"),
-        ("audit", "distribution", "predictions", "throughput"),
+        ("audit", "distribution", "learned", "predictions", "throughput"),
         ("campaign", "plugin"),
         ("commands", "front-door"),
     ),

@@ -627,7 +627,9 @@ def test_gradients_flow_through_a_run_that_reuses_buffers(part: str) -> None:
     def gradient(x: torch.Tensor) -> torch.Tensor:
         w = torch.tensor(0.1, dtype=torch.float64, requires_grad=part == "model")
         leaf = x.clone().requires_grad_(part == "x")
-        sample(made, lambda x, t: torch.sin(x) * w, leaf).x[:1, :2].sum().backward()
+        sample(made, lambda x, t: torch.sin(x) * w, leaf, gradients=part == "model").x[
+            :1, :2
+        ].sum().backward()
         found = leaf.grad if part == "x" else w.grad
         assert found is not None
         return found[:1, :2] if part == "x" else found
@@ -647,7 +649,7 @@ def test_a_model_that_needs_gradients_late_has_them_although_buffers_were_freed(
     made = compile_plan(make("dpm-solver++-2m"), VP, steps=8, t_start=1.0, t_end=1e-3)
 
     def total(w: Any) -> Any:
-        return sample(made, lambda x, t: torch.sin(x) * (w if t < 0.5 else 0.1), BIG).x.sum()
+        return sample(made, lambda x, t: torch.sin(x) * (w if t < 0.5 else 0.1), BIG, gradients=True).x.sum()
 
     w = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
     total(w).backward()

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..numerics import checks
 from ..numerics.arithmetic import Value, finite, of
-from ..numerics.tensors import is_tensor
+from ..numerics.tensors import dtype_of, is_tensor
 from .schedule import Formulas, Schedule
 
 Prediction = Literal["eps", "x0", "v", "score", "flow"]
@@ -85,12 +85,50 @@ def time_like(t: Any, x: Any) -> Value:
     return float(t) if xp.context is None else xp.number(t)
 
 
+def in_own_dtype(model: Callable[..., Any]) -> Callable[..., Any]:
+    """A torch module called in its parameters' dtype, with outputs in that of the states; any other model as
+    it is: what a function computes in is its own affair.
+    """
+    dtype = dtype_of(model)
+    if dtype is None:
+        return model
+
+    def called(x: Any, *more: Any) -> Any:
+        if not is_tensor(x) or x.dtype == dtype:
+            return model(x, *more)
+        output = model(x.to(dtype), *more)
+        return output.to(x.dtype) if is_tensor(output) else output
+
+    return called
+
+
+def rescheduled(model: Model, trained: Schedule, schedule: Schedule, prediction: str = "eps") -> Model:
+    """The noise prediction under another schedule than the one that a model was trained with.
+
+    A law's noise prediction is a function of x/alpha and lambda alone: at time t of `schedule` the model is
+    asked at the time of the same lambda, of the state scaled by the ratio of both alphas.  prediction: what
+    the model returns.  It follows derivatives in t.
+    """
+    eps = convert(trained, model, prediction, "eps")
+    if trained == schedule:
+        return eps
+    own, other = trained.formulas, schedule.formulas
+
+    def model_there(x: Any, t: Any) -> Any:
+        at = time_like(t, x)
+        there = own.t_of_lam(other.lam(at))
+        return eps(x * (own.alpha(there) / other.alpha(at)), there)
+
+    return model_there
+
+
 def convert(schedule: Schedule, model: Model, prediction: str, target: str) -> Model:
     """A model that returns `target` ("eps", "x0", "v", "score" or "flow"), from one that returns
-    `prediction`.
+    `prediction`; a module is called in its own dtype.
     """
     check_prediction(prediction)
     check_prediction(target)
+    model = in_own_dtype(model)
     if prediction == target:
         return model
 

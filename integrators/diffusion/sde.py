@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ..numerics import checks
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, of
 from . import schedule as schedules
-from .prediction import Model, convert
+from .prediction import Model, convert, in_own_dtype
 from .schedule import Schedule
 
 if TYPE_CHECKING:
@@ -77,9 +77,10 @@ class DiffusionSDE:
 
         It raises ValueError where the model's output has another shape than x.
         """
+        called = in_own_dtype(model)
 
         def checked(x: Any, t: Any) -> Any:
-            output = model(x, t)
+            output = called(x, t)
             if output.shape != x.shape:
                 raise ValueError(f"model must return shape {tuple(x.shape)}, got {tuple(output.shape)}")
             return output

@@ -65,7 +65,7 @@ class Stepwise:
         self._parts, self._final, self._done = cut(plan), plan.steps[-1].output, 0
         self._plan, self._given = plan, None
         (state,), self._dtype = check_states(x, plan.inputs, plan.digits)
-        model = wrap_model(lambda x, t: self._given, state, self._dtype)
+        model = wrap_model(lambda x, t: self._given, state, self._dtype, gradients=True)
         self._machine = Machine(model, check_noise(plan, noise, state))
         self._machine.put(0, state)
         self._machine.prepare(plan.arrays, state, plan.placed)

@@ -90,6 +90,7 @@ def sample_adaptive(
     denoise: bool = False,
     callback: Callable[[StepInfo], None] | None = None,
     recorded: Sequence[float] | None = None,
+    gradients: bool = False,
 ) -> AdaptiveSample:
     """Run an embedded one-step solver in lambda from t_start to t_end with step-size control.
 
@@ -104,6 +105,7 @@ def sample_adaptive(
     """
     controller = controller or Controller()
     check_prediction(prediction)
+    checks.flag("gradients", gradients)
     sequence = solver.sequence
     if not isinstance(sequence, Repeat) or sequence.tableau.low is None or solver.stochastic:
         raise ValueError(
@@ -128,7 +130,7 @@ def sample_adaptive(
         raise ValueError("t_start and t_end must have a finite lambda for steps in lambda")
 
     compiler = StepCompiler(solver, schedule, prediction, FLOAT64)
-    machine = Machine(wrap_model(model, state, dtype))
+    machine = Machine(wrap_model(model, state, dtype, gradients))
     machine.put(0, state)
     t, h, previous = float(t_start), controller.h_init, state
     times: list[float] = [t]

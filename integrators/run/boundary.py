@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from ..diffusion.prediction import Model
+from ..diffusion.prediction import Model, in_own_dtype
 from ..numerics.arithmetic import Value, choose, of
-from ..numerics.tensors import is_half
+from ..numerics.tensors import dtype_of, is_half, is_transformed
 from ..plans.program import Plan, Row
 
 State = Any
@@ -129,15 +129,36 @@ def check_noise(plan: Plan, noise: Noise | Sequence[State] | None, like: State) 
     return checked
 
 
-def wrap_model(model: Model, state: State, dtype: torch.dtype | None) -> Model:
-    """The model as the loop calls it: in the caller's dtype, its output checked and in the state's dtype.
+def wrap_model(model: Model, state: State, dtype: torch.dtype | None, gradients: bool = False) -> Model:
+    """The model as the loop calls it: in the caller's dtype, or its own where it is a torch module; its
+    output is checked, and in the state's dtype.
 
+    gradients: whether autograd records what the model is made of where the state does not ask for it.
     Raises TypeError for a model that cannot be called.  The wrapped model raises ValueError for an output of
     another kind, shape or device, and for a model that changes its input.
     """
     if not callable(model):
         raise TypeError(f"model must be callable as model(x, t), got {type(model).__name__}")
-    return _for_arrays(model, state) if isinstance(state, np.ndarray) else _for_tensors(model, state, dtype)
+    if isinstance(state, np.ndarray):
+        return _for_arrays(model, state)
+    called = in_own_dtype(model)
+    recorded = called if gradients else unrecorded(called)
+    return _for_tensors(recorded, state, dtype if dtype_of(model) is None else state.dtype)
+
+
+def unrecorded(model: Model) -> Model:
+    """A model whose parameters autograd does not see, but where the state that it is given is recorded, or a
+    transform of torch.func runs: what that differentiates cannot be seen here.
+    """
+    guard, enabled = torch.no_grad(), torch.is_grad_enabled  # only entered where enabled: it may be shared
+
+    def call(x: torch.Tensor, t: Value) -> Any:
+        if x.requires_grad or not enabled() or is_transformed():
+            return model(x, t)
+        with guard:
+            return model(x, t)
+
+    return call
 
 
 def _for_tensors(model: Model, state: torch.Tensor, dtype: torch.dtype | None) -> Model:

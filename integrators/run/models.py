@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from ..diffusion.prediction import Model, convert, time_like
+from ..diffusion.prediction import Model, convert, in_own_dtype, time_like
 from ..diffusion.schedule import Schedule
 from ..numerics import checks
+from ..numerics.tensors import dtype_of
 
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """network(x, label): x of shape (batch, ...), labels of shape (batch,), at least float32."""
@@ -39,15 +40,16 @@ def discrete_time(network: Network, n: int, *, labels: str = "offset") -> Model:
     """
     n = checks.integer("n", n, 1)
     checks.one_of("labels", labels, LABELS)
-    label_of = LABELS[labels]
+    label_of, own, called = LABELS[labels], dtype_of(network), in_own_dtype(network)
 
     def model(x: torch.Tensor, t: Any) -> torch.Tensor:
-        dtype = torch.promote_types(x.dtype, torch.float32)  # a half cannot tell 990 from 991
+        dtype = torch.promote_types(own or x.dtype, torch.float32)  # a half cannot tell 990 from 991
         label = label_of(time_like(t, x), n)
         if label < -1e-9 * n:
             raise ValueError(f"t must be at least 1/{n} for labels {labels!r}, got {t}")
         given = torch.as_tensor(label, dtype=dtype, device=x.device).clamp_min(0)
-        return network(x, given.expand(x.shape[0]))
+        found: torch.Tensor = called(x, given.expand(x.shape[0]))
+        return found
 
     return model
 
@@ -64,10 +66,11 @@ def classifier_free(conditional: Model, unconditional: Model, scale: float) -> M
         return conditional
     if weight == 0:
         return unconditional
+    told, untold = in_own_dtype(conditional), in_own_dtype(unconditional)
 
     def model(x: Any, t: Any) -> Any:
-        base = unconditional(x, t)
-        return base + weight * (conditional(x, t) - base)
+        base = untold(x, t)
+        return base + weight * (told(x, t) - base)
 
     return model
 
@@ -87,12 +90,13 @@ def classifier_free_network(
     weight = float(checks.number("scale", scale))
     if condition.shape != null.shape:
         raise ValueError(f"null must have the shape {tuple(condition.shape)}, got {tuple(null.shape)}")
-    both = torch.cat([null, condition])
+    both, own, called = torch.cat([null, condition]), dtype_of(network), in_own_dtype(network)
 
     def model(x: torch.Tensor, t: Any) -> torch.Tensor:
-        given = both.to(x) if both.is_floating_point() else both.to(x.device)
-        base, guided = network(torch.cat([x, x]), t, given).chunk(2)
-        return base + weight * (guided - base)
+        given = both.to(x.device, own or x.dtype) if both.is_floating_point() else both.to(x.device)
+        base, guided = called(torch.cat([x, x]), t, given).chunk(2)
+        mixed: torch.Tensor = base + weight * (guided - base)
+        return mixed
 
     return model
 

@@ -83,6 +83,7 @@ def sample(
     between: Interlude | None = None,
     check: Check = "end",
     reuse: bool = True,
+    gradients: bool = False,
 ) -> Sample:
     """Run a plan from x.
 
@@ -99,6 +100,9 @@ def sample(
     reuse: whether the memory of dead states is written again; False for a model that keeps its inputs.
     check: "end" looks at the final state once and, if it is not finite, repeats the run to find out where
     that began; "step" looks at every output, increment and state (a synchronisation each); "off" never.
+    gradients: whether autograd records the model's parameters.  Where x requires a gradient the run is
+    recorded anyway; elsewhere the model is called under torch.no_grad (one that calls torch.autograd.grad by
+    itself enables it there: torch.enable_grad; torch.func needs nothing).
     Returns a Sample.  Raises TypeError or ValueError for arguments that do not fit, NonFiniteError with the
     step.
     """
@@ -107,9 +111,10 @@ def sample(
     source = check_noise(plan, noise, states[0])
     checks.one_of("check", check, CHECKS)
     checks.flag("reuse", reuse)
+    checks.flag("gradients", gradients)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable with a StepInfo, got {type(callback).__name__}")
-    call = wrap_model(model, states[0], dtype)
+    call = wrap_model(model, states[0], dtype, gradients)
     every_step = check == "step" or (xp.context is not None and check == "end")
     seen = callback is not None or between is not None  # by those who may keep it
     slots = plan.slots if reuse and not seen else {}

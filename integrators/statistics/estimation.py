@@ -11,15 +11,17 @@ random signs v, E[(J v) v] = diag J; eps' is one forward-mode derivative along (
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..diffusion.prediction import Model, check_prediction, conversion
+from ..diffusion.prediction import Model, check_prediction, conversion, in_own_dtype
 from ..diffusion.schedule import Schedule
 from ..numerics import checks
 from ..numerics.tensors import is_half
@@ -77,6 +79,17 @@ class Draw(NamedTuple):
         weighted: Tensor = torch.tensordot((self.weights / self.weights.sum()).to(values), values, 1)
         return weighted
 
+    def parts(self, batch: int) -> Iterator[tuple[Draw, float]]:
+        """The states, at most `batch` of them at once, and what share of the whole each part is."""
+        for first in range(0, len(self.x), batch):
+            cut = slice(first, first + batch)
+            x, probes = self.x[cut], None if self.probes is None else self.probes[:, cut]
+            if self.weights is None:
+                yield Draw(x, probes), len(x) / len(self.x)
+            else:
+                weights = self.weights[cut]
+                yield Draw(x, probes, weights), float(weights.sum() / self.weights.sum())
+
 
 Draws = Callable[[int, float], Draw]
 """(index of the node, its time) -> the states there; asked twice for every node."""
@@ -123,6 +136,7 @@ class Derivatives:
     def __post_init__(self) -> None:
         check_prediction(self.prediction)
         checks.one_of("time", self.time, TIME_DERIVATIVES)
+        object.__setattr__(self, "model", in_own_dtype(self.model))
 
     def eps(self, x: Tensor, t: Any) -> Tensor:
         """The noise prediction at time t, a float or a tensor without dimensions.
@@ -141,16 +155,18 @@ class Derivatives:
         return output
 
     def diagonal(self, x: Tensor, t: float, probes: Tensor | None) -> Tensor:
-        """diag d eps/dx, (n, *shape): the mean of (J v) v over the probes, or exactly."""
+        """diag d eps/dx, (n, *shape): the mean of (J v) v over the probes, or exactly; one direction at a
+        time.
+        """
 
         def along(v: Tensor) -> Tensor:
             product: Tensor = torch.func.jvp(lambda x: self.eps(x, t), (x,), (v,))[1]
             return product * v
 
         if probes is not None:
-            return torch.stack([along(v) for v in probes]).mean(0)
+            return reduce(torch.add, (along(v) for v in probes)) / len(probes)
         basis = torch.eye(x[0].numel(), dtype=x.dtype, device=x.device)
-        return torch.stack([along(e.reshape(x.shape[1:]).expand_as(x)) for e in basis]).sum(0)
+        return reduce(torch.add, (along(e.reshape(x.shape[1:]).expand_as(x)) for e in basis))
 
     def total(self, x: Tensor, lam: float) -> tuple[Tensor, Tensor]:
         """eps, and eps' along the ODE.
@@ -172,8 +188,11 @@ class Derivatives:
             with _Unread(t):
                 return self.eps(x, t)
 
-        alone = torch.func.jvp(lambda lam: moving(x, lam), (at,), (torch.ones_like(at),))[1]
-        if not torch.any(alone != 0):
+        def depends(x: Tensor) -> bool:
+            alone = torch.func.jvp(lambda lam: moving(x, lam), (at,), (torch.ones_like(at),))[1]
+            return bool(torch.any(alone != 0))
+
+        if not depends(x[:1]) and not depends(x):  # one state tells, unless the model ignores t there alone
             raise ValueError(UNDIFFERENTIABLE.format("shows no dependence"))
         return eps, torch.func.jvp(moving, (x, at), (tangent, torch.ones_like(at)))[1]
 
@@ -202,10 +221,52 @@ def _steps(length: float) -> int:
     return int(np.floor(min(length / SPACING, 1e6)))
 
 
-def diagonal_mean(derivatives: Derivatives, draw: Draw, t: float) -> Tensor:
+BATCH = 512
+"""States at once: what an estimate needs of memory does not grow with their number beyond it."""
+
+
+def diagonal_mean(derivatives: Derivatives, draw: Draw, t: float, batch: int = BATCH) -> Tensor:
     """l at one node."""
     sigma = float(derivatives.schedule.sigma(t))
-    return draw.mean(sigma * derivatives.diagonal(draw.x, t, draw.probes))
+    means = (
+        (part.mean(sigma * derivatives.diagonal(part.x, t, part.probes)), share)
+        for part, share in draw.parts(batch)
+    )
+    return _mean_of_parts(means)
+
+
+def _mean_of_parts(means: Iterator[tuple[Tensor, float]]) -> Tensor:
+    total, whole = next(means)
+    for mean, share in means:
+        whole += share
+        total = total + (mean - total) * (share / whole)
+    return total
+
+
+class _Moments(NamedTuple):
+    """E[f], E[f'], E[f f], E[f f'], Var f, Cov(f, f'), and the size of the terms that f is a difference of,
+    squared; over a share of the states.
+    """
+
+    share: float
+    f: Tensor
+    f_dot: Tensor
+    ff: Tensor
+    ff_dot: Tensor
+    variance: Tensor
+    covariance: Tensor
+    size: Tensor
+
+    def __add__(self, other: Any) -> _Moments:
+        """Over both shares: variances gain that of the means (Chan, Golub & LeVeque 1983)."""
+        whole = self.share + other.share
+        w, apart = other.share / whole, other.f - self.f
+        f, f_dot, ff, ff_dot, variance, covariance, size = (
+            a + (b - a) * w for a, b in zip(self[1:], other[1:], strict=True)
+        )
+        between = w * (1 - w) * apart
+        variance, covariance = variance + between * apart, covariance + between * (other.f_dot - self.f_dot)
+        return _Moments(whole, f, f_dot, ff, ff_dot, variance, covariance, size)
 
 
 class Regression(NamedTuple):
@@ -220,13 +281,33 @@ class Regression(NamedTuple):
 
 
 def regress(
-    derivatives: Derivatives, draw: Draw, lam: float, l: Tensor, l_dot: Tensor, moments: Moments = "centred"
+    derivatives: Derivatives,
+    draw: Draw,
+    lam: float,
+    l: Tensor,
+    l_dot: Tensor,
+    moments: Moments = "centred",
+    batch: int = BATCH,
 ) -> Regression:
     """f' regressed on f at one node.  moments: "centred", or "uncentred", E[f f'] - E[f] E[f'], which loses
     digits where f hardly varies.
 
     Where f does not vary at all (a Gaussian) s is 0, and b = E[f'].
     """
+    parts = (_moments(derivatives, part, share, lam, l, l_dot) for part, share in draw.parts(batch))
+    found = reduce(operator.add, parts)
+    _, m, m_dot, mm, mm_dot, variance, covariance, size = found
+    if moments == "uncentred":
+        variance, covariance = mm - m * m, mm_dot - m * m_dot
+    rounding = ROUNDING * torch.finfo(m.dtype).eps
+    flat = variance <= rounding**2 * size
+    s = torch.where(flat, torch.zeros_like(m), covariance / torch.where(flat, torch.ones_like(m), variance))
+    return Regression(m, m_dot, mm, mm_dot, s, m_dot - s * m)
+
+
+def _moments(
+    derivatives: Derivatives, draw: Draw, share: float, lam: float, l: Tensor, l_dot: Tensor
+) -> _Moments:
     t = float(derivatives.schedule.t_of_lam(lam))
     alpha, rho = float(derivatives.schedule.alpha(t)), float(derivatives.schedule.rho(t))
     eps, eps_dot = derivatives.total(draw.x, lam)
@@ -234,14 +315,9 @@ def regress(
     f = noise - l * y
     f_dot = (l - 1) * noise + rho * eps_dot - l_dot * y
     m, m_dot, mm, mm_dot = (draw.mean(v) for v in (f, f_dot, f * f, f * f_dot))
-    if moments == "centred":
-        variance, covariance = draw.mean((f - m) ** 2), draw.mean((f - m) * (f_dot - m_dot))
-    else:
-        variance, covariance = mm - m * m, mm_dot - m * m_dot
-    rounding = ROUNDING * torch.finfo(f.dtype).eps
-    flat = variance <= rounding**2 * draw.mean(noise**2 + (l * y) ** 2)
-    s = torch.where(flat, torch.zeros_like(m), covariance / torch.where(flat, torch.ones_like(m), variance))
-    return Regression(m, m_dot, mm, mm_dot, s, m_dot - s * m)
+    variance, covariance = draw.mean((f - m) ** 2), draw.mean((f - m) * (f_dot - m_dot))
+    size = draw.mean(noise**2 + (l * y) ** 2)
+    return _Moments(share, m, m_dot, mm, mm_dot, variance, covariance, size)
 
 
 def slope_on_grid(l: np.ndarray, spacing: float, slope: Slope = "central") -> np.ndarray:
@@ -269,28 +345,32 @@ def estimate(
     time: TimeDerivative = "forward",
     slope: Slope = "central",
     moments: Moments = "centred",
+    batch: int = BATCH,
 ) -> Tabulated:
     """The statistics of a model on a uniform grid in lambda.
 
     draws: the states at every node (`noised` makes them from data).  prediction: what the model returns.
     time: see `Derivatives`.  slope: of l, "central", or "smoothed" by a moving average, and moments:
     "centred", or "uncentred", as in a public script of the method's authors; neither is in the paper.
+    batch: states that the model is given at once, which bounds the memory.
     Raises ValueError, naming the argument, before the model is called.
     """
     intervals = checks.integer("intervals", intervals, 1)
     checks.one_of("slope", slope, SLOPES)
     checks.one_of("moments", moments, MOMENTS)
+    batch = checks.integer("batch", batch, 1)
     if not lam_start < lam_end:
         raise ValueError(f"lam_end must exceed lam_start = {lam_start}, got {lam_end}")
     derivatives = Derivatives(model, schedule, prediction, time)
     nodes = np.linspace(float(lam_start), float(lam_end), intervals + 1)
     times = [float(schedule.t_of_lam(float(lam))) for lam in nodes]
     with torch.no_grad():
-        l = [diagonal_mean(derivatives, draws(i, t), t) for i, t in enumerate(times)]
+        l = [diagonal_mean(derivatives, draws(i, t), t, batch) for i, t in enumerate(times)]
         values = np.stack([v.double().cpu().numpy() for v in l])
         l_dot = slope_on_grid(values, (lam_end - lam_start) / intervals, slope)
+        slopes = torch.as_tensor(l_dot).to(l[0])
         fits = [
-            regress(derivatives, draws(i, t), float(lam), l[i], torch.as_tensor(l_dot[i]).to(l[i]), moments)
+            regress(derivatives, draws(i, t), float(lam), l[i], slopes[i], moments, batch)
             for i, (lam, t) in enumerate(zip(nodes, times, strict=True))
         ]
     s, b = (np.stack([getattr(fit, k).double().cpu().numpy() for fit in fits]) for k in ("s", "b"))

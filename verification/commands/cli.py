@@ -1,5 +1,5 @@
-"""The command line: `semilinear audit | bench | completion | derive | distance | list | order | prove | replay |
-same | stability | verify`.
+"""The command line: `semilinear audit | bench | completion | derive | distance | list | order | prove |
+replay | same | stability | train | verify`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
 takes --json.
@@ -29,6 +29,7 @@ from . import order as order_command
 from . import prove as prove_command
 from . import same as same_command
 from . import stability as stability_command
+from . import train as train_command
 from . import verify as verify_command
 from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, print_json
 
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         prove_command.add(commands),
         replay,
         stability_command.add(commands),
+        train_command.add(commands),
         verify_command.add(commands),
         completion_command.add(commands, parser),
     ):

@@ -4,7 +4,8 @@ A problem is a law of x_0; under any schedule, x_t = alpha x_0 + sigma eps has a
 eps(x, t) = -sigma grad log p_t(x), in torch and in multiprecision.  Some have an exact solution of the
 probability-flow ODE too: a Gaussian's flow is affine, and in one dimension the flow carries quantiles to
 quantiles, F_t(x_t) = const, so products of one-dimensional mixtures, turned by a rotation, have exact
-nonlinear flows in any dimension.
+nonlinear flows in any dimension.  One, `learned-digits`, has the score of a trained network in place of an
+exact one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.messages import shown
 
 from .mixtures import EmpiricalMixture, GaussianMixture
 from .products import RotatedProduct, rational_rotation
@@ -104,6 +106,13 @@ def digits(bandwidth: float = 0.8) -> EmpiricalMixture:
     return EmpiricalMixture(load_digits().data / 8.0 - 1.0, bandwidth, f"digits-{bandwidth:g}")
 
 
+def learned() -> Any:
+    """A network's score on the digits, whose weights `semilinear train` makes."""
+    from .learned_digits import learned_digits
+
+    return learned_digits()
+
+
 PROBLEMS: dict[str, Callable[[], Any]] = {
     "gaussian": gaussian,
     "mixture-1d": mixture_1d,
@@ -113,12 +122,29 @@ PROBLEMS: dict[str, Callable[[], Any]] = {
     "digits-0.8": digits,
     "digits-0.2": lambda: digits(0.2),
     "digits-0": lambda: digits(0.0),
+    "learned-digits": learned,
 }
 """Constructors by name."""
 
 
+def problem(target: Any, samples: Any = None, **options: Any) -> Any:
+    """A problem by name, or any torch model as one.
+
+    target: a listed name; or a model(x, t), a plain torch module among them, with samples (n, *shape), the
+    data that runs start from, and options of `NetworkProblem`: prediction, dtype, name, trained.
+    Raises ValueError, with the names, for an unknown one; TypeError for samples that a name does not take,
+    and as `NetworkProblem` does.
+    """
+    if callable(target):
+        from .network import NetworkProblem
+
+        return NetworkProblem(target, samples, **options)
+    if samples is not None or options:
+        raise TypeError(f"samples and options are for models, got a problem's name {shown(target)}")
+    checks.one_of("problem", target, PROBLEMS)
+    return _listed(target)
+
+
 @cache
-def problem(name: str) -> Any:
-    """A problem by name.  Raises ValueError, with the names, for an unknown one."""
-    checks.one_of("problem", name, PROBLEMS)
+def _listed(name: str) -> Any:
     return PROBLEMS[name]()

@@ -2,38 +2,59 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from semilinear.integrators.diffusion.prediction import Model, check_prediction, convert
+from semilinear.integrators.diffusion.prediction import (
+    Model,
+    check_prediction,
+    convert,
+    rescheduled,
+    time_like,
+)
 from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics.tensors import dtype_of, is_tensor
+from semilinear.integrators.run.boundary import unrecorded
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkProblem:
     """A torch model, which need not be exact for any law: solvers are judged by the flow of the model itself.
 
-    network: model(x, t) of states (n, *shape) in `dtype` and a float t, returning `prediction`.  samples:
-    data (n, *shape), from which the initial states are drawn.  The model must be smooth for orders to show.
+    network: model(x, t) of states (n, *shape) in `dtype` and a time t, a float or a tensor without
+    dimensions where it is differentiated, returning `prediction`.  samples: data (n, *shape), from which the
+    initial states are drawn.  dtype: that the model computes in; a module of another one is copied to it, so
+    that float32 weights are measured as the smooth function that they stand for, in float64.  trained: the
+    schedule of its times; None for whichever a study runs on.
+    The model must be smooth for orders to show.
     Raises TypeError or ValueError, naming the argument.
     """
 
-    network: Callable[[torch.Tensor, float], torch.Tensor]
+    network: Callable[[torch.Tensor, Any], torch.Tensor]
     samples: torch.Tensor
     prediction: str = "eps"
     dtype: torch.dtype = torch.float64
     name: str = "network"
+    trained: Schedule | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.network):
             raise TypeError(f"network must be a function of states and a time, got {shown(self.network)}")
         if not (isinstance(self.samples, torch.Tensor) and self.samples.ndim >= 2 and len(self.samples)):
             raise TypeError("samples must be a tensor (n, *shape) with n >= 1")
+        if not (isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point):
+            raise TypeError(f"dtype must be a floating dtype of torch, got {shown(self.dtype)}")
         check_prediction(self.prediction)
+        if self.trained is not None:
+            checks.instance("trained", self.trained, Schedule)
+        if isinstance(self.network, torch.nn.Module) and dtype_of(self.network) not in (None, self.dtype):
+            object.__setattr__(self, "network", copy.deepcopy(self.network).to(self.dtype))
 
     @property
     def exact_flow(self) -> bool:
@@ -41,23 +62,33 @@ class NetworkProblem:
         return False
 
     @property
+    def unit(self) -> float:
+        """Of the model's rounding: half its dtype's epsilon."""
+        return torch.finfo(self.dtype).eps / 2
+
+    @property
     def dimension(self) -> int:
         """Components of one state."""
         return int(self.samples[0].numel())
 
     def model(self, schedule: Schedule) -> Model:
-        """The noise prediction, for arrays or tensors (.., d): evaluated in the network's dtype and shape."""
-        shape = self.samples.shape[1:]
-        eps = convert(schedule, self.network, self.prediction, "eps")
+        """The noise prediction, for arrays or tensors (.., d): evaluated in the network's dtype and shape.
 
-        def model(x: Any, t: Any) -> Any:
-            given = torch.as_tensor(np.asarray(x) if not isinstance(x, torch.Tensor) else x)
-            with torch.no_grad():
-                out = eps(given.reshape(-1, *shape).to(self.samples.device, self.dtype), float(t))
-            found = out.reshape(given.shape).to(given)
-            return found if isinstance(x, torch.Tensor) else found.cpu().numpy()
+        Of tensors it can be differentiated, in t too.
+        """
+        shape, device = self.samples.shape[1:], self.samples.device
 
-        return model
+        def network(x: torch.Tensor, t: Any) -> torch.Tensor:
+            found = self.network(x.reshape(-1, *shape).to(device, self.dtype), time_like(t, x))
+            return found.reshape(x.shape).to(x)
+
+        if self.trained is None:
+            eps = convert(schedule, network, self.prediction, "eps")
+        else:
+            eps = rescheduled(network, self.trained, schedule, self.prediction)
+
+        eps = unrecorded(eps)
+        return lambda x, t: eps(x, t) if is_tensor(x) else eps(torch.as_tensor(np.asarray(x)), t).numpy()
 
     def data(self, n: int, seed: int) -> np.ndarray:
         """n samples of x_0, (n, d), float64, drawn with replacement."""

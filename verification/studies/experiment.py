@@ -28,6 +28,10 @@ from ..targets.run import Sampler as Sampler
 from .ladders import FLOW
 from .setup import UNITS, Dtype, Setup, check_problem
 
+MODEL_NOISE = 64
+"""Units of a model's own rounding that the tolerance of a numerical reference stays above: below, its error
+estimates are noise, and its steps shrink for nothing.  In float64 that is below the tightest tolerance.
+"""
 MAIN_PROBLEM = "rotated-product-2d"
 """Of a deterministic solver, unless another is asked for."""
 
@@ -139,12 +143,18 @@ class Experiment(Setup):
         """The reference states at some times, computed once each."""
         missing = [t for t in times if t not in self._references]
         if missing:
+            tolerance = max(self.tolerance, MODEL_NOISE * self._model_unit)
             found = reference(
-                self.problem, self.schedule, self.x, self.times[0], missing, self.digits, self.tolerance
+                self.problem, self.schedule, self.x, self.times[0], missing, self.digits, tolerance
             )
             self._references |= found.states
             self._bound = max(self._bound, found.bound)
         return [self._references[t] for t in times]
+
+    @property
+    def _model_unit(self) -> float:
+        """Of rounding of a model that computes in a dtype of its own (`NetworkProblem.unit`); else 0."""
+        return float(getattr(self.problem, "unit", 0.0))
 
     @cached_property
     def size(self) -> float:
@@ -153,7 +163,8 @@ class Experiment(Setup):
 
     def floor(self, n: int, dtype: Dtype | None = None) -> float:
         """The smallest meaningful RMS error after n steps in a dtype (the experiment's own when absent):
-        rounding, or ten times the reference's error.
+        rounding, of the model too where it is coarser, or ten times the reference's error.
         """
-        rounding = FLOORS * self.unit(dtype or self.dtype) * self.size * math.sqrt(n)
+        unit = max(self.unit(dtype or self.dtype), self._model_unit)
+        rounding = FLOORS * unit * self.size * math.sqrt(n)
         return max(rounding, 10 * self._bound * math.sqrt(self.problem.dimension))

@@ -96,4 +96,6 @@ class Setup:
 def check_problem(problem: Any) -> None:
     """Raise TypeError for what is no problem with an exact score."""
     if not all(hasattr(problem, part) for part in ("model", "data", "exact_flow", "dimension")):
-        raise TypeError(f"problem must be a Problem (see `problems.named.problem`), got {shown(problem)}")
+        hint = "; a model alone has no states to start from: sl.problem(model, samples)"
+        more = hint if callable(problem) else ""
+        raise TypeError(f"problem must be a Problem (see `sl.problem`), got {shown(problem)}{more}")

@@ -1,0 +1,1 @@
+"""Solvers on a learned score, where discretisation error and model error are told apart."""
