@@ -13,6 +13,7 @@ from functools import partial
 from sympy import Rational
 
 from ..forms.form import FormOf, noise_in_lambda, noise_in_rho, noise_in_time
+from ..forms.whole import score_in_time
 from ..numerics import checks
 from ..numerics.quadrature import LeftRiemann
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
@@ -91,6 +92,21 @@ def lambda_ab(degree: int) -> Solver:
     )
 
 
+def score_ab(degree: int) -> Solver:
+    """tAB with the score interpolated in place of eps: for degree 0 the exponential integrator that the paper
+    starts from, x_1 = Psi x_0 + (Psi - 1) s_0 on VP schedules, which is worse than Euler's method there.
+    """
+    degree = checks.integer("degree", degree, 0, 8)
+    return Solver(
+        name=f"deis-score-tab{degree}",
+        form=score_in_time,
+        sequence=_adams_ramp(degree),
+        claimed=degree + 1,
+        source="Sec. 3, the exponential integrator with the score held constant" if not degree else "Sec. 3",
+        paper=PAPER,
+    )
+
+
 EULER = Tableau((), phi1 * N(0))
 RUNGE_KUTTA: dict[str, tuple[int, Tableau]] = {
     "1euler": (1, BUTCHER["euler"]),
@@ -154,5 +170,6 @@ LISTED = (
     *(partial(lambda_ab, degree) for degree in range(4)),
     *(partial(rho_rk, method) for method in RUNGE_KUTTA),
     ipndm,
+    partial(score_ab, 0),
 )
 """Constructors of the solvers that have a name of their own."""
