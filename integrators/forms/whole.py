@@ -1,10 +1,10 @@
 """Forms that give up what a semilinear form has: the ablations that papers compare themselves with.
 
-| form               | tau    | Phi   | w              | N           | what is given up                        |
-|--------------------|--------|-------|----------------|-------------|-----------------------------------------|
-| velocity_in_time   | t      | 1     | 1              | dx/dt       | the linear part is not solved exactly   |
-| velocity_in_lambda | lambda | 1     | 1              | dx/dlambda  | the same                                |
-| score_in_time      | t      | alpha | -sigma drho/dt | score       | the integrand grows like 1/sigma        |
+| form               | tau    | Phi   | w              | N          | what is given up                    |
+|--------------------|--------|-------|----------------|------------|-------------------------------------|
+| velocity_in_time   | t      | 1     | 1              | dx/dt      | the linear part is not solved       |
+| velocity_in_lambda | lambda | 1     | 1              | dx/dlambda | the same                            |
+| score_in_time      | t      | alpha | -sigma drho/dt | score      | the integrand grows like 1/sigma    |
 
 dx/dt at fixed x_0 and eps is the model value "flow", the velocity that flow matching learns, so that
 `velocity_in_time` on `rectified_flow` is what its samplers integrate.  On every schedule it is the right-hand
