@@ -137,8 +137,13 @@ def rho_rk(method: str) -> Solver:
     )
 
 
-def _constant(weights: list[str]) -> Tableau:
-    evaluations = [N(0), *(P(j) for j in range(1, len(weights)))]
+def equal_steps(order: int) -> Tableau:
+    """The Adams-Bashforth weights of equal steps times the DDIM increment, on any grid; order: 1 .. 4."""
+    order = checks.integer("order", order, 1, 4)
+    weights = (["1"], ["3/2", "-1/2"], ["23/12", "-4/3", "5/12"], ["55/24", "-59/24", "37/24", "-3/8"])[
+        order - 1
+    ]
+    evaluations = [N(0), *(P(j) for j in range(1, order))]
     return Tableau((), phi1 * sum(Rational(w) * v for w, v in zip(weights, evaluations, strict=True)))
 
 
@@ -148,12 +153,7 @@ def ipndm() -> Solver:
 
     The weights are exact only where the grid is uniform in rho; elsewhere the method is second order.
     """
-    ramp = (
-        _constant(["1"]),
-        _constant(["3/2", "-1/2"]),
-        _constant(["23/12", "-4/3", "5/12"]),
-        _constant(["55/24", "-59/24", "37/24", "-3/8"]),
-    )
+    ramp = tuple(equal_steps(k) for k in (1, 2, 3, 4))
     return Solver(
         name="deis-ipndm",
         form=noise_in_rho,

@@ -32,12 +32,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ..diffusion.schedule import Schedule
+from ..forms.form import noise_in_rho
 from ..numerics import checks
 from ..numerics.arithmetic import Value, of
-from ..solver import FinalPolicy, Noising, Solver
+from ..solver import FinalPolicy, Noising, Ramp, Solver
+from ..tableaux.tableau import N, P, Tableau, phi1
 from . import deis, dpm_solver, edm
 
 DDIM = "DDIM (Song et al. 2021), arXiv:2010.02502"
+GRADIENT_ESTIMATION = "Gradient estimation (Permenter & Yuan 2024), arXiv:2306.04848"
 KD = "k-diffusion (Crowson et al. 2022)"
 SOURCE = "crowsonkb/k-diffusion"
 FINAL = FinalPolicy(at_zero="last", source=f"{SOURCE}, sampling.py: an Euler step where sigmas[i + 1] == 0")
@@ -199,6 +202,23 @@ def dpm_2_churn(
     return churned(base, "dpm-2-churn", s_churn, s_tmin, s_tmax, s_noise)
 
 
+def gradient_estimation(gamma: Value = 2) -> Solver:
+    """Euler's step along gamma N_0 + (1 - gamma) P_1, the noise prediction corrected by its last change.
+
+    gamma: >= 1; on equal steps 3/2 would be Adams-Bashforth's second order, every other value is first order.
+    """
+    gamma = checks.exact("gamma", gamma, least=1)
+    corrected = Tableau((), phi1 * (gamma * N(0) + (1 - gamma) * P(1)))
+    return Solver(
+        name="gradient-estimation",
+        form=noise_in_rho,
+        sequence=Ramp((deis.EULER, corrected)),
+        claimed=1,
+        source="yuanchenyang/smalldiffusion, samples: gam",
+        paper=GRADIENT_ESTIMATION,
+    )
+
+
 def lms(order: int = 4) -> Solver:
     """Linear multistep of order 1 .. 9: Adams-Bashforth with variable steps in rho, with lower orders at the
     start.
@@ -209,6 +229,7 @@ def lms(order: int = 4) -> Solver:
 
 LISTED: tuple[Callable[..., Solver], ...] = (
     partial(lms, 4),
+    gradient_estimation,
     euler_ancestral,
     ddim_eta,
     ddpm,
