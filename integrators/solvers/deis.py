@@ -137,12 +137,19 @@ def rho_rk(method: str) -> Solver:
     )
 
 
+ADAMS_BASHFORTH = (
+    ("1",),
+    ("3/2", "-1/2"),
+    ("23/12", "-4/3", "5/12"),
+    ("55/24", "-59/24", "37/24", "-3/8"),
+)
+"""Of equal steps, by order."""
+
+
 def equal_steps(order: int) -> Tableau:
     """The Adams-Bashforth weights of equal steps times the DDIM increment, on any grid; order: 1 .. 4."""
     order = checks.integer("order", order, 1, 4)
-    weights = (["1"], ["3/2", "-1/2"], ["23/12", "-4/3", "5/12"], ["55/24", "-59/24", "37/24", "-3/8"])[
-        order - 1
-    ]
+    weights = ADAMS_BASHFORTH[order - 1]
     evaluations = [N(0), *(P(j) for j in range(1, order))]
     return Tableau((), phi1 * sum(Rational(w) * v for w, v in zip(weights, evaluations, strict=True)))
 

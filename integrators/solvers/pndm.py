@@ -17,13 +17,18 @@ from ..numerics.arithmetic import Value
 from ..solver import Ramp, Solver, StepContext
 from ..tableaux.catalogue.butcher import BUTCHER
 from ..tableaux.tableau import N, Stage, Tableau, phi, phi1
-from .deis import equal_steps
+from .deis import EULER, equal_steps
 
 PAPER = "PNDM (Liu et al. 2022), arXiv:2202.09778"
 RELEASE = "luping-liu/PNDM, runner/method.py"
 MIDDLE = Symbol("c")
 """Where the middle of a step in t lies in rho."""
 TRAPEZOID = BUTCHER["trapezoid"]
+
+
+def _started(*ramp: Tableau) -> Ramp:
+    """A ramp whose last step, lowered all the way, is Euler's: a stage there would lie at the end."""
+    return Ramp(ramp, (EULER, *ramp[1:]))
 
 
 def _pseudo_runge_kutta() -> Tableau:
@@ -34,8 +39,6 @@ def _pseudo_runge_kutta() -> Tableau:
 
 def _middle(context: StepContext) -> Mapping[Symbol, Value]:
     step = context.step
-    if MIDDLE not in context.tableau.parameters:
-        return {}
     return {MIDDLE: (step.form.tau((step.t0 + step.t1) / 2) - step.tau0) / step.h}
 
 
@@ -44,7 +47,7 @@ def f_pndm() -> Solver:
 
     Second order is what the paper claims; the weights are those of order 4.
     """
-    ramp = Ramp((_pseudo_runge_kutta(),) * 3 + (equal_steps(4),))
+    ramp = _started(*[_pseudo_runge_kutta()] * 3, equal_steps(4))
     source = f"Alg. 2; {RELEASE}, gen_order_4"
     return Solver(
         name="f-pndm",
@@ -59,16 +62,14 @@ def f_pndm() -> Solver:
 
 def s_pndm() -> Solver:
     """S-PNDM: a step of the improved Euler method, then Adams-Bashforth weights of order 2."""
-    ramp = Ramp((TRAPEZOID, equal_steps(2)))
+    ramp = _started(TRAPEZOID, equal_steps(2))
     source = f"{RELEASE}, gen_order_2"
     return Solver(name="s-pndm", form=noise_in_rho, sequence=ramp, claimed=2, source=source, paper=PAPER)
 
 
 def plms() -> Solver:
-    """PLMS, the form in which Stable Diffusion had it: the improved Euler method, then Adams-Bashforth weights
-    of orders 2, 3 and 4.
-    """
-    ramp = Ramp((TRAPEZOID, *(equal_steps(k) for k in (2, 3, 4))))
+    """PLMS, Stable Diffusion's: the improved Euler method, then Adams-Bashforth weights of orders 2 to 4."""
+    ramp = _started(TRAPEZOID, *(equal_steps(k) for k in (2, 3, 4)))
     source = "huggingface/diffusers, PNDMScheduler, skip_prk_steps=True"
     return Solver(name="plms", form=noise_in_rho, sequence=ramp, claimed=4, source=source, paper=PAPER)
 

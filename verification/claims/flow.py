@@ -234,7 +234,7 @@ STATED: tuple[Expectation, ...] = (
             "deis-rhork-4rk": 4,
         }
     ),
-    Expectation("deis-ipndm", 2, 2, EQUAL_STEPS),
+    *(Expectation(name, 2, 2, EQUAL_STEPS) for name in ("deis-ipndm", "plms")),
     *_scire(),
     *_er_sde(),
     *_unipc(),
