@@ -97,7 +97,8 @@ def crossed(names: list[str]) -> list[Any]:
     solver, so that every form meets every schedule.
     """
     place = {name: i for i, name in enumerate([*names, *SCHEDULES])}
-    pairs = [(name, schedule) for name in names for schedule in SCHEDULES]
+    jumps = [(name, "discrete") for name in WHOLE]  # velocities jump at every node of a table of betas
+    pairs = [(name, schedule) for name in names for schedule in SCHEDULES if (name, schedule) not in jumps]
     return slow(pairs, lambda pair: (place[pair[0]] + place[pair[1]]) % len(SCHEDULES) > 1)
 
 
@@ -111,9 +112,7 @@ def test_every_solver_ends_at_the_point_when_sigma_is_zero_after_any_number_of_s
     solver = generic(name)
     end: dict[str, Any] = {"t_end": 0.0, "final": "lower"}
     if solver.form(VP).affine is not None:  # at finite lambda alone: denoised from there
-        with pytest.raises(
-            ValueError, match=r"statistics are not known at lambda = inf|has no step to lambda"
-        ):
+        with pytest.raises(ValueError, match=r"statistics are not known at lambda = inf|has no limit"):
             compile_plan(solver, VP, steps=2, grid=grids.karras(), t_start=1.0, **end)
         end = {"t_end": 1e-3, "denoise": True}
     twice = name.startswith(("sde-dpm-solver-", "seeds"))
