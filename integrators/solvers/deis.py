@@ -94,7 +94,7 @@ def lambda_ab(degree: int) -> Solver:
 
 def score_ab(degree: int) -> Solver:
     """tAB with the score interpolated in place of eps: for degree 0 the exponential integrator that the paper
-    starts from, x_1 = Psi x_0 + (Psi - 1) s_0 on VP schedules, which is worse than Euler's method there.
+    starts from, x_1 = Psi x_0 + (Psi - 1) s_0 on VP schedules, Psi = alpha_1/alpha_0.
     """
     degree = checks.integer("degree", degree, 0, 8)
     return Solver(
