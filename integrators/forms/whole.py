@@ -28,14 +28,16 @@ def _one(t: Value) -> Value:
 
 
 def velocity_in_time(schedule: Schedule) -> Form:
-    """dx = (alpha' x_0 + sigma' eps) dt.  Lipman et al. 2023; Lu et al. 2022 (DPM-Solver), eq. 2.7."""
+    """dx = (alpha' x_0 + sigma' eps) dt.  Lipman et al. 2023 (flow matching); Lu et al. 2022 (DPM-Solver),
+    Tab. 1: Runge-Kutta methods in t.
+    """
     weight = Exponential(_one, 0)
     equation = "dx = (alpha' x_0 + sigma' eps) dt"
     return Form("velocity_in_time", schedule, _same, _same, _one, weight, "flow", equation=equation)
 
 
 def velocity_in_lambda(schedule: Schedule) -> Form:
-    """dx = (dx/dlambda) dlambda.  Lu et al. 2022 (DPM-Solver), App. E: Runge-Kutta methods in lambda."""
+    """dx = (dx/dlambda) dlambda.  Lu et al. 2022 (DPM-Solver), Tab. 1: Runge-Kutta methods in lambda."""
     f = schedule.formulas
 
     def integrand(t: Value) -> tuple[Value, Value, Value]:

@@ -2,9 +2,10 @@
 
 Ancestral sampling goes down to rho_down < rho_next and back up by fresh noise; churn goes up first and down
 from there.  Both are a rule for the two times between which a step's formula runs (`Solver.noising`), so both
-can be put on any solver; k-diffusion puts them on three.  The exact flow and the added noise each
-take marginals to marginals, so that those of the samples converge with the order of the flow's solver, which
-is what is claimed here (S_noise other than 1 leaves a bias).  k-diffusion's variables are x/alpha and rho:
+can be put on any solver that carries no evaluation over; k-diffusion puts them on three.  The exact flow and
+the added noise each take marginals to marginals, so that those of the samples converge with the order of the
+flow's solver, where that is one-step, which is what is claimed here (S_noise other than 1 leaves a bias).
+k-diffusion's variables are x/alpha and rho:
 
 | crowsonkb/k-diffusion           | here                                                                    |
 |---------------------------------|-------------------------------------------------------------------------|
@@ -20,8 +21,8 @@ is what is claimed here (S_noise other than 1 leaves a bias).  k-diffusion's var
 | sample_dpmpp_2m_sde             | stochastic.k_diffusion(2, eta=...), listed as k-diffusion-2m-sde        |
 | sample_dpmpp_3m_sde             | stochastic.k_diffusion(3, eta=...): half the second difference          |
 
-From ComfyUI, whose lambda is that of the model (log((1 - s)/s) on a flow):
-
+| comfyanonymous/ComfyUI          | here                                                                    |
+|---------------------------------|-------------------------------------------------------------------------|
 | sample_euler_ancestral_RF       | euler-ancestral-rf                                                      |
 | sample_dpmpp_2s_ancestral_RF    | dpm++-2s-ancestral-rf                                                   |
 | sample_res_multistep_ancestral  | res-2m-ancestral                                                        |
@@ -165,7 +166,7 @@ def churned(
     s_tmax: Value = 50,
     s_noise: Value = 1.003,
 ) -> Solver:
-    """A one-step solver of the flow with EDM's churn; with s_churn = 0 it is the solver itself.
+    """A solver of the flow with EDM's churn; with s_churn = 0 it is the solver itself.
 
     s_churn, s_tmin, s_tmax: as in `Churn`, in units of rho; s_noise multiplies the noise.  EDM's values for
     ImageNet-64 when absent.  Raises ValueError as `ancestral` does.
