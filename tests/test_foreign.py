@@ -55,6 +55,8 @@ SAME = {
     "diffusers:FlowMapEulerDiscreteScheduler": "ddim",
     "diffusers:LTXEulerAncestralRFScheduler:eta=0": "ddim",
     "diffusers:MiniMaxH3Scheduler": "ddim",
+    "diffusers:PNDMScheduler": "plms",
+    "diffusers:UniPCMultistepScheduler:solver_order=3,use_flow_sigmas=true": "unipc-3-bh2",
     "diffusers:DDIMScheduler": "ddim",
     "diffusers:DDIMParallelScheduler": "ddim",
     "diffusers:CogVideoXDDIMScheduler": "ddim",
@@ -81,11 +83,25 @@ SAME = {
     "deepinv:DDIMSolver": "ddim",
     "smalldiffusion:samples": "ddim",
     "smalldiffusion:samples:mu=1/2": "euler-ancestral",
+    "smalldiffusion:samples:gam=2": "gradient-estimation",
     "torchdiffeq:euler": "ddim",
     "torchdiffeq:heun2": "edm-heun",
     "flow_matching:euler": "ddim",
 }
 """On a grid that is uniform in nothing."""
+
+
+ON_A_FLOW = {
+    "diffusers:FlowMatchEulerDiscreteScheduler": "euler-in-t",
+    "diffusers:FlowMatchHeunDiscreteScheduler": "heun-in-t",
+    "diffusers:LTXEulerAncestralRFScheduler": "euler-ancestral-rf",
+    "flow_matching:euler": "euler-in-t",
+    "flow_matching:heun2": "heun-in-t",
+    "flow_matching:midpoint": "rk2-in-t",
+    "flow_matching:heun3": "rk3-in-t",
+    "flow_matching:rk4": "three-eighths-in-t",
+}
+"""On rectified flow, whose velocity they integrate."""
 
 
 def needed(text: str) -> None:
@@ -114,6 +130,17 @@ def test_it_is_ours_on_other_schedules(text: str, schedule: Any) -> None:
     times = grid(schedule, N)
     found = trace(target(text).sampler, schedule, times)
     assert same(found, expected(SAME[text], schedule, times), within=1e-11)
+
+
+@pytest.mark.parametrize("text", ON_A_FLOW)
+@pytest.mark.filterwarnings("ignore")
+def test_it_is_ours_on_rectified_flow(text: str) -> None:
+    """1e-10: LTX's denominators are larger by 1e-12."""
+    needed(text)
+    schedule = rectified_flow()
+    times = grid(schedule, N)
+    found = trace(target(text).sampler, schedule, times)
+    assert same(found, expected(ON_A_FLOW[text], schedule, times), within=1e-10)
 
 
 @pytest.mark.parametrize(

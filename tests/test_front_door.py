@@ -33,7 +33,7 @@ def pndm(order: int = 4) -> Solver:
     )
     ramp = Ramp(tuple(Tableau((), phi1 * row) for row in rows[:order]))
     return Solver(
-        name="pndm", form=forms.noise_in_rho, sequence=ramp, claimed=order, source="eq. 12", paper="PNDM"
+        name="pndm", form=forms.noise_in_rho, sequence=ramp, claimed=order, source="eq. 12", paper="Mine"
     )
 
 def nothing():
@@ -204,7 +204,7 @@ def test_a_solver_of_ones_own_is_one_file(pndm: str, capsys: Any) -> None:
     assert main(["order", pndm, "--max-steps", "96", "--batch", "8"]) == 1
     assert "claimed 4, observed order 2.0" in capsys.readouterr().out
     assert main(["prove", pndm]) == 1
-    assert "PNDM, eq. 12" in capsys.readouterr().out
+    assert "Mine, eq. 12" in capsys.readouterr().out
     assert "as it is run 2" in str(sl.prove(pndm))
     assert sl.measure(pndm).verdict == "lower"
 
@@ -247,7 +247,7 @@ def test_one_file_in_the_package_is_known_to_everything(tmp_path: Path) -> None:
     assert lines[0] == "True 2 2 proved: order 2 as it is run, 2 from an exact start"
     assert lines[1] == "['rows', 'rows', 'solvers']"
     assert lines[2] == "others True"
-    assert "PNDM, eq. 12" in result.stdout
+    assert "Mine, eq. 12" in result.stdout
 
 
 def test_its_parameters_are_those_of_the_function(pndm: str, capsys: Any) -> None:

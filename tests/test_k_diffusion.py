@@ -264,8 +264,14 @@ def test_samplers_have_all_their_digits() -> None:
             lambda: k_diffusion.ancestral(make("ddpm"), "x"),
             "solver must be one of the probability flow, got ddpm",
         ),
-        (lambda: k_diffusion.churned(make("lms-4"), "x"), "solver must be a one-step method, got lms-4"),
-        (lambda: k_diffusion.ancestral(make("unipc-1-bh2"), "x"), "one-step method, got unipc-1-bh2"),
+        (
+            lambda: k_diffusion.ancestral(make("unipc-1-bh2"), "x"),
+            "solver must evaluate every step's start, got unipc-1-bh2, which carries an evaluation over",
+        ),
+        (
+            lambda: k_diffusion.churned(make("unipc-1-bh2"), "x"),
+            "solver must evaluate every step's start, got unipc-1-bh2",
+        ),
         (lambda: k_diffusion.lms(0), "order must be an integer from 1 to 9, got 0"),
         (
             lambda: Solver(

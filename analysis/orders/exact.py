@@ -23,6 +23,8 @@ from semilinear.integrators.plans.program import Evaluation, PlanStep, Row
 from semilinear.integrators.solver import Solver
 
 ALPHA = sympy.Function("alpha", positive=True)
+ALPHA_DOT = sympy.Function("alpha_dot", real=True)
+"""Its derivative, left open as well: what holds for any function holds for that one."""
 
 
 class OpenSchedule(Schedule):
@@ -38,6 +40,9 @@ def open_schedule(unit_alpha: bool = False) -> Schedule:
     def alpha(t: Any) -> Any:
         return sympy.Integer(1) if unit_alpha else ALPHA(t)
 
+    def alpha_dot(t: Any) -> Any:
+        return sympy.Integer(0) if unit_alpha else ALPHA_DOT(t)
+
     def rho(t: Any) -> Any:
         return sympy.exp(-t)
 
@@ -48,8 +53,8 @@ def open_schedule(unit_alpha: bool = False) -> Schedule:
         rho=rho,
         lam=lambda t: t,
         rho_dot=lambda t: -sympy.exp(-t),
-        alpha_dot=lambda t: sympy.diff(alpha(t), t),
-        sigma_dot=lambda t: sympy.diff(alpha(t) * rho(t), t),
+        alpha_dot=alpha_dot,
+        sigma_dot=lambda t: (alpha_dot(t) - alpha(t)) * rho(t),
         t_of_lam=lambda lam: lam,
         t_of_rho=lambda r: -sympy.log(r),
     )
@@ -72,6 +77,23 @@ def sigma_is_time() -> Schedule:
         t_of_rho=lambda r: r,
     )
     return OpenSchedule("sigma-is-time", (), 0, sympy.oo, formulas)
+
+
+def straight() -> Schedule:
+    """alpha = 1 - t, sigma = t: rectified flow."""
+    formulas = Formulas(
+        log_alpha=lambda t: sympy.log(1 - t),
+        alpha=lambda t: 1 - t,
+        sigma=lambda t: t,
+        rho=lambda t: t / (1 - t),
+        lam=lambda t: sympy.log((1 - t) / t),
+        rho_dot=lambda t: 1 / (1 - t) ** 2,
+        alpha_dot=lambda t: sympy.Integer(-1),
+        sigma_dot=lambda t: sympy.Integer(1),
+        t_of_lam=lambda lam: 1 / (1 + sympy.exp(lam)),
+        t_of_rho=lambda r: r / (1 + r),
+    )
+    return OpenSchedule("straight", (), 0, 1, formulas)
 
 
 @cache
@@ -130,8 +152,8 @@ def _canonical(expression: Any, root: int) -> Any:
     if not expression.args:
         return expression
     parts = [_canonical(a, root) for a in expression.args]
-    if isinstance(expression, ALPHA):
-        return ALPHA(sympy.factor_terms(sympy.expand(parts[0])))
+    if isinstance(expression, (ALPHA, ALPHA_DOT)):
+        return expression.func(sympy.factor_terms(sympy.expand(parts[0])))
     return expression.func(*parts)
 
 

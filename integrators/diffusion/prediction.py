@@ -26,7 +26,8 @@ from ..numerics.tensors import dtype_of, is_tensor
 from .schedule import Formulas, Schedule
 
 Prediction = Literal["eps", "x0", "v", "score", "flow"]
-Target = Literal["eps", "x0"]
+BASES: tuple[Prediction, ...] = ("x0", "eps")
+"""What every output is a combination of, a of the first and b of the second."""
 Model = Callable[[Any, Any], Any]
 """model(x, t) -> output: x of any batch shape, t a float (an mpmath number in multiprecision runs, a tensor
 without dimensions where it is differentiated in t)."""
@@ -45,18 +46,33 @@ def check_prediction(prediction: Any) -> None:
     checks.one_of("prediction", prediction, PREDICTIONS)
 
 
-def conversion(schedule: Schedule, prediction: str, target: Target, t: Value) -> tuple[Value, Value]:
+def conversion(schedule: Schedule, prediction: str, target: str, t: Value) -> tuple[Value, Value]:
     """(p, q) with target = p x + q m, for a model output m of the given type at time t.
 
     Raises ValueError where the output does not determine the target: noise or score at alpha = 0, data at
     sigma = 0.
     """
     check_prediction(prediction)
+    check_prediction(target)
     f = schedule.formulas
+    if target in BASES and prediction != target:
+        return _to_basis(f, prediction, target, t)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        zero = 0 * f.alpha(t)
+        if prediction == target:
+            return zero, 1 + zero
+        weights = PREDICTIONS[target](f, t)
+    p = q = zero
+    for basis, weight in zip(BASES, weights, strict=True):
+        if weight != 0:
+            basis_p, basis_q = conversion(schedule, prediction, basis, t)
+            p, q = p + weight * basis_p, q + weight * basis_q
+    return p, q
+
+
+def _to_basis(f: Formulas, prediction: str, target: str, t: Value) -> tuple[Value, Value]:
     with np.errstate(divide="ignore", invalid="ignore"):
         alpha, sigma = f.alpha(t), f.sigma(t)
-        if prediction == target:
-            return 0 * alpha, 1 + 0 * alpha
         try:
             a, b = PREDICTIONS[prediction](f, t)
             determinant = alpha * b - sigma * a
@@ -133,16 +149,7 @@ def convert(schedule: Schedule, model: Model, prediction: str, target: str) -> M
         return model
 
     def converted(x: Any, t: Any) -> Any:
-        value = time_like(t, x)
-        output = model(x, t)
-        parts: tuple[tuple[Target, Value], ...] = tuple(
-            zip(("x0", "eps"), PREDICTIONS[target](schedule.formulas, value))
-        )
-        p = q = 0 * value
-        for basis, weight in parts:
-            if weight != 0:
-                basis_p, basis_q = conversion(schedule, prediction, basis, value)
-                p, q = p + weight * basis_p, q + weight * basis_q
-        return x * p + output * q
+        p, q = conversion(schedule, prediction, target, time_like(t, x))
+        return x * p + model(x, t) * q
 
     return converted

@@ -6,7 +6,7 @@ step
     x(t_c) = Phi(t_c)/Phi(t_0) x(t_0) + Phi(t_c) int_{tau_0}^{tau_0 + c h} w(tau) (N + B) dtau + noise.
 
 `tau` is the variable in which the integrand N is interpolated, N = p x + q m + u is affine in the state and
-a model value m (noise or data prediction), and the weight w enters only through its moments.  They are
+a model value m (a `Prediction`: noise, data, ..), and the weight w enters only through its moments.  They are
 reported as phi-functions in the normalisation of exponential Runge-Kutta tableaux,
 
     Phi(t_c) int_0^{ch} w(tau_0 + s) s^(k-1)/(k-1)! ds = weight(c) h^(k-1) c^k phi(k, c),
@@ -23,7 +23,8 @@ Runge-Kutta, exponential Runge-Kutta and Adams methods share one language, whate
 | noise_in_time      | t      | alpha | d rho/dt    | eps |  - | DEIS t-AB                      |
 
 B is a known function of tau, integrated exactly (`forcing`), 0 in these; `model_statistics.py` has one.
-Reverse SDEs stand in `reverse.py`, the extended ones in `extended.py`.
+Reverse SDEs stand in `reverse.py`, the extended ones in `extended.py`, forms without a linear part in
+`whole.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ..diffusion.prediction import Target
+from ..diffusion.prediction import Prediction
 from ..diffusion.schedule import Schedule, edm, rectified_flow, ve, vp_linear
 from ..numerics.arithmetic import Arithmetic, Fn, Value, finite, of
 from ..numerics.phi import phi
@@ -161,7 +162,7 @@ class Form:
     time: Fn
     factor: Fn
     weight: Weight
-    target: Target
+    target: Prediction
     affine: Callable[[Value], tuple[Value, Value, Value]] | None = None
     std: Callable[[Value, Value], Value] | None = None
     linear: Callable[[Value, Value], Value] | None = None
@@ -334,13 +335,10 @@ def data_in_inverse_rho(schedule: Schedule) -> Form:
     return Form("data_in_inverse_rho", schedule, tau, time, f.sigma, weight, "x0", equation=equation)
 
 
-def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
-    """d(x/alpha) = (d rho/dt) eps dt, eps interpolated in t.  Zhang & Chen 2023 (DEIS, tAB).
-
-    The moments int (t - t_0)^(k-1) d rho are integrated over s = t - t_0, which has no rounding error; or
-    over log rho (rho, where it ends at 0) on a step that changes rho more than fourfold, because rho(t)
-    starts like sqrt t at t = 0 and has a pole at alpha = 0.
-    rule: integrate over t by this rule instead, for reproducing a release.
+def in_time(schedule: Schedule) -> Callable[[Value, Value], Variable]:
+    """The variable over which moments int (t - t_0)^(k-1) d rho are integrated: s = t - t_0, which has no
+    rounding error; or log rho (rho, where it ends at 0) on a step that changes rho more than fourfold,
+    because rho(t) starts like sqrt t at t = 0 and has a pole at alpha = 0.
     """
     f = schedule.formulas
 
@@ -355,11 +353,23 @@ def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
             return Variable(lambda t: xp.log(f.rho(t)), lambda s: f.t_of_rho(xp.exp(s)) - t0, xp.exp)
         return Variable(lambda t: t - t0, lambda s: s, lambda s: f.rho_dot(t0 + s))
 
+    return variable
+
+
+def noise_in_time(schedule: Schedule, rule: LeftRiemann | None = None) -> Form:
+    """d(x/alpha) = (d rho/dt) eps dt, eps interpolated in t.  Zhang & Chen 2023 (DEIS, tAB).
+
+    rule: integrate over t by this rule instead, for reproducing a release.
+    """
+    f = schedule.formulas
+
     def release(t0: Value, t1: Value) -> Variable:
         return Variable(lambda t: t, lambda t: t - t0, f.rho_dot)
 
     if rule is None:
-        weight = Measured(variable, GAUSS, schedule.breakpoints, lambda t0, t1: f.rho(t1) - f.rho(t0))
+        weight = Measured(
+            in_time(schedule), GAUSS, schedule.breakpoints, lambda t0, t1: f.rho(t1) - f.rho(t0)
+        )
     else:
         weight = Measured(release, rule)
     same, equation = lambda t: t, "d(x/alpha) = (d rho/dt) eps dt"

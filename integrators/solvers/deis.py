@@ -13,6 +13,7 @@ from functools import partial
 from sympy import Rational
 
 from ..forms.form import FormOf, noise_in_lambda, noise_in_rho, noise_in_time
+from ..forms.whole import score_in_time
 from ..numerics import checks
 from ..numerics.quadrature import LeftRiemann
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
@@ -91,6 +92,21 @@ def lambda_ab(degree: int) -> Solver:
     )
 
 
+def score_ab(degree: int) -> Solver:
+    """tAB with the score interpolated in place of eps: for degree 0 the exponential integrator that the paper
+    starts from, x_1 = Psi x_0 + (Psi - 1) s_0 on VP schedules, Psi = alpha_1/alpha_0.
+    """
+    degree = checks.integer("degree", degree, 0, 8)
+    return Solver(
+        name=f"deis-score-tab{degree}",
+        form=score_in_time,
+        sequence=_adams_ramp(degree),
+        claimed=degree + 1,
+        source="Sec. 3, the exponential integrator with the score held constant" if not degree else "Sec. 3",
+        paper=PAPER,
+    )
+
+
 EULER = Tableau((), phi1 * N(0))
 RUNGE_KUTTA: dict[str, tuple[int, Tableau]] = {
     "1euler": (1, BUTCHER["euler"]),
@@ -121,8 +137,20 @@ def rho_rk(method: str) -> Solver:
     )
 
 
-def _constant(weights: list[str]) -> Tableau:
-    evaluations = [N(0), *(P(j) for j in range(1, len(weights)))]
+ADAMS_BASHFORTH = (
+    ("1",),
+    ("3/2", "-1/2"),
+    ("23/12", "-4/3", "5/12"),
+    ("55/24", "-59/24", "37/24", "-3/8"),
+)
+"""Of equal steps, by order."""
+
+
+def equal_steps(order: int) -> Tableau:
+    """The Adams-Bashforth weights of equal steps times the DDIM increment, on any grid; order: 1 .. 4."""
+    order = checks.integer("order", order, 1, 4)
+    weights = ADAMS_BASHFORTH[order - 1]
+    evaluations = [N(0), *(P(j) for j in range(1, order))]
     return Tableau((), phi1 * sum(Rational(w) * v for w, v in zip(weights, evaluations, strict=True)))
 
 
@@ -132,12 +160,7 @@ def ipndm() -> Solver:
 
     The weights are exact only where the grid is uniform in rho; elsewhere the method is second order.
     """
-    ramp = (
-        _constant(["1"]),
-        _constant(["3/2", "-1/2"]),
-        _constant(["23/12", "-4/3", "5/12"]),
-        _constant(["55/24", "-59/24", "37/24", "-3/8"]),
-    )
+    ramp = tuple(equal_steps(k) for k in (1, 2, 3, 4))
     return Solver(
         name="deis-ipndm",
         form=noise_in_rho,
@@ -154,5 +177,6 @@ LISTED = (
     *(partial(lambda_ab, degree) for degree in range(4)),
     *(partial(rho_rk, method) for method in RUNGE_KUTTA),
     ipndm,
+    partial(score_ab, 0),
 )
 """Constructors of the solvers that have a name of their own."""

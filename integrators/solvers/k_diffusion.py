@@ -2,9 +2,10 @@
 
 Ancestral sampling goes down to rho_down < rho_next and back up by fresh noise; churn goes up first and down
 from there.  Both are a rule for the two times between which a step's formula runs (`Solver.noising`), so both
-can be put on any one-step solver; k-diffusion puts them on three.  The exact flow and the added noise each
-take marginals to marginals, so that those of the samples converge with the order of the flow's solver, which
-is what is claimed here (S_noise other than 1 leaves a bias).  k-diffusion's variables are x/alpha and rho:
+can be put on any solver that carries no evaluation over; k-diffusion puts them on three.  The exact flow and
+the added noise each take marginals to marginals, so that those of the samples converge with the order of the
+flow's solver, where that is one-step, which is what is claimed here (S_noise other than 1 leaves a bias).
+k-diffusion's variables are x/alpha and rho:
 
 | crowsonkb/k-diffusion           | here                                                                    |
 |---------------------------------|-------------------------------------------------------------------------|
@@ -20,6 +21,13 @@ is what is claimed here (S_noise other than 1 leaves a bias).  k-diffusion's var
 | sample_dpmpp_2m_sde             | stochastic.k_diffusion(2, eta=...), listed as k-diffusion-2m-sde        |
 | sample_dpmpp_3m_sde             | stochastic.k_diffusion(3, eta=...): half the second difference          |
 
+| comfyanonymous/ComfyUI          | here                                                                    |
+|---------------------------------|-------------------------------------------------------------------------|
+| sample_euler_ancestral_RF       | euler-ancestral-rf                                                      |
+| sample_dpmpp_2s_ancestral_RF    | dpm++-2s-ancestral-rf                                                   |
+| sample_res_multistep_ancestral  | res-2m-ancestral                                                        |
+| sample_gradient_estimation      | gradient-estimation                                                     |
+
 At rho = 0 all but LMS, which keeps its full order, take an Euler step: those named here by default (`FINAL`),
 DPM-Solver's with final="last", or to the last rho > 0 with denoise=True.
 """
@@ -31,15 +39,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from sympy import Symbol
+
 from ..diffusion.schedule import Schedule
+from ..forms.form import noise_in_rho
 from ..numerics import checks
 from ..numerics.arithmetic import Value, of
-from ..solver import FinalPolicy, Noising, Solver
-from . import deis, dpm_solver, edm
+from ..solver import FinalPolicy, Noising, Ramp, Solver, StepContext
+from ..tableaux.tableau import N, P, StepRatio, Tableau, phi1, phi2
+from . import deis, dpm_solver, edm, res
 
 DDIM = "DDIM (Song et al. 2021), arXiv:2010.02502"
+GRADIENT_ESTIMATION = "Gradient estimation (Permenter & Yuan 2024), arXiv:2306.04848"
 KD = "k-diffusion (Crowson et al. 2022)"
 SOURCE = "crowsonkb/k-diffusion"
+COMFY = "comfyanonymous/ComfyUI"
 FINAL = FinalPolicy(at_zero="last", source=f"{SOURCE}, sampling.py: an Euler step where sigmas[i + 1] == 0")
 
 
@@ -68,6 +82,34 @@ class Ancestral:
         kept = (1 - eta) * (1 + eta) + (eta * ratio) ** 2
         down = f.t_of_rho(low * xp.sqrt(kept))
         return t0, down if f.rho(down) < low else t1  # the noise of a tiny eta is below rounding
+
+
+@dataclass(frozen=True)
+class RectifiedAncestral:
+    """`Ancestral` for rectified flow: down to s_1 (1 - eta (1 - s_1/s_0)), s = sigma/(alpha + sigma), then up
+    to s_1 by fresh noise.
+
+    eta = 1 goes down to s_1^2/s_0; no eta makes it the reverse kernel for a known x_0.
+    comfyanonymous/ComfyUI, sample_euler_ancestral_RF; huggingface/diffusers, LTXEulerAncestralRFScheduler.
+    """
+
+    eta: Value = 1
+
+    def __post_init__(self) -> None:
+        checks.number("eta", self.eta, least=0, most=1)
+
+    def __call__(
+        self, schedule: Schedule, t0: Value, t1: Value, index: int, count: int
+    ) -> tuple[Value, Value]:
+        """The times between which the step's formula runs."""
+        f, xp = schedule.formulas, of(t0)
+        high, low = (f.sigma(t) / (f.alpha(t) + f.sigma(t)) for t in (t0, t1))
+        eta = xp.number(self.eta)
+        if low == 0 or eta == 0:
+            return t0, t1
+        s = low * (1 - eta * (high - low) / high)
+        down = f.t_of_rho(s / (1 - s))
+        return t0, down if f.rho(down) < f.rho(t1) else t1  # the noise of a tiny eta is below rounding
 
 
 @dataclass(frozen=True)
@@ -101,13 +143,18 @@ class Churn:
         return start, t1
 
 
-def ancestral(solver: Solver, name: str, eta: Value = 1, s_noise: Value = 1) -> Solver:
-    """A one-step solver of the flow with ancestral noise; with eta = 0 it is the solver itself.
+def ancestral(
+    solver: Solver, name: str, eta: Value = 1, s_noise: Value = 1, *, rectified: bool = False
+) -> Solver:
+    """A solver of the flow with ancestral noise; with eta = 0 it is the solver itself.
 
-    eta: in [0, 1].  s_noise: multiplies the noise, >= 0; the law is right for 1 alone.  Raises ValueError for
-    a solver that adds noise itself, or is not one-step.
+    eta: in [0, 1].  s_noise: multiplies the noise, >= 0; the law is right for 1 alone.  rectified: by
+    `RectifiedAncestral`.  A multistep solver takes its differences across the noise, so that its law is first
+    order, unless it is told (`res_2m_ancestral`).  Raises ValueError for a solver that adds noise itself, or
+    carries an evaluation over to the next step.
     """
-    noising = Ancestral(eta)
+    checks.flag("rectified", rectified)
+    noising: Noising = RectifiedAncestral(eta) if rectified else Ancestral(eta)
     return _with_noise(solver, name, noising if eta else None, s_noise)
 
 
@@ -119,7 +166,7 @@ def churned(
     s_tmax: Value = 50,
     s_noise: Value = 1.003,
 ) -> Solver:
-    """A one-step solver of the flow with EDM's churn; with s_churn = 0 it is the solver itself.
+    """A solver of the flow with EDM's churn; with s_churn = 0 it is the solver itself.
 
     s_churn, s_tmin, s_tmax: as in `Churn`, in units of rho; s_noise multiplies the noise.  EDM's values for
     ImageNet-64 when absent.  Raises ValueError as `ancestral` does.
@@ -131,8 +178,10 @@ def churned(
 def _with_noise(solver: Solver, name: str, noising: Noising | None, s_noise: Value) -> Solver:
     if solver.stochastic:
         raise ValueError(f"solver must be one of the probability flow, got {solver.name}, which adds noise")
-    if solver.history or any(t.carry is not None for t in solver.sequence.tableaux):
-        raise ValueError(f"solver must be a one-step method, got {solver.name}, which keeps evaluations")
+    if any(t.carry is not None for t in solver.sequence.tableaux):
+        raise ValueError(
+            f"solver must evaluate every step's start, got {solver.name}, which carries an evaluation over"
+        )
     return replace(
         solver,
         name=name,
@@ -175,6 +224,63 @@ def dpmpp_2s_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
     return ancestral(base, "dpm++-2s-ancestral", eta, s_noise)
 
 
+def euler_ancestral_rf(eta: Value = 1, s_noise: Value = 1) -> Solver:
+    """Euler steps with the ancestral noise of rectified flow."""
+    base = replace(
+        dpm_solver.singlestep(1, "dpm-solver++"),
+        source=f"{COMFY}, sample_euler_ancestral_RF; huggingface/diffusers, LTXEulerAncestralRFScheduler",
+        paper=KD,
+    )
+    return ancestral(base, "euler-ancestral-rf", eta, s_noise, rectified=True)
+
+
+def dpmpp_2s_ancestral_rf(eta: Value = 1, s_noise: Value = 1) -> Solver:
+    """DPM-Solver++ 2S with the ancestral noise of rectified flow."""
+    base = dpm_solver.singlestep(2, "dpm-solver++")
+    base = replace(base, source=f"{COMFY}, sample_dpmpp_2s_ancestral_RF", paper=KD, final=FINAL)
+    return ancestral(base, "dpm++-2s-ancestral-rf", eta, s_noise, rectified=True)
+
+
+def dpmpp_2m_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
+    """DPM-Solver++ 2M with ancestral noise, its past evaluation where it was made."""
+    base = dpm_solver.multistep(2, "dpm-solver++")
+    source = f"{SOURCE}, the rule of sample_dpmpp_2m after get_ancestral_step"
+    base = replace(base, source=source, paper=KD, final=FINAL)
+    return ancestral(base, "dpm++-2m-ancestral", eta, s_noise)
+
+
+def res_2m_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
+    """RES-2M with ancestral noise, as ComfyUI runs it: the past evaluation counts as lying as far back as the
+    last step went down, not as far as it got with its noise.
+
+    In data prediction that is right (docs/mathematics.md, 7): the mean of x_0's change across the noise is
+    1 + eta^2 times its change along the flow, and so is the step down, (1 + eta^2) h + O(h^2).
+    """
+    second = Tableau((), phi1 * N(0) + phi2 * (N(0) - P(1)) / WENT_DOWN)
+    base = replace(
+        res.multistep(2),
+        sequence=Ramp((deis.EULER, second)),
+        parameters=_WentDown(Ancestral(eta)),
+        source=f"{COMFY}, sample_res_multistep_ancestral",
+    )
+    return ancestral(base, "res-2m-ancestral", eta, s_noise)
+
+
+WENT_DOWN = StepRatio("w1")
+"""How far the last step went down, over this one."""
+
+
+@dataclass(frozen=True)
+class _WentDown:
+    noising: Noising
+
+    def __call__(self, context: StepContext) -> dict[Symbol, Value]:
+        step, schedule, index = context.step, context.schedule, context.index - 1
+        start, down = self.noising(schedule, context.past[0], step.t0, index, context.count)
+        lam = schedule.formulas.lam
+        return {WENT_DOWN: (lam(down) - lam(start)) / step.h}
+
+
 def euler_churn(
     s_churn: Value = 40, s_tmin: Value = 0.05, s_tmax: Value = 50, s_noise: Value = 1.003
 ) -> Solver:
@@ -199,6 +305,23 @@ def dpm_2_churn(
     return churned(base, "dpm-2-churn", s_churn, s_tmin, s_tmax, s_noise)
 
 
+def gradient_estimation(gamma: Value = 2) -> Solver:
+    """Euler's step along gamma N_0 + (1 - gamma) P_1, the noise prediction corrected by its last change.
+
+    gamma: >= 1; on equal steps 3/2 would be Adams-Bashforth's second order, every other value is first order.
+    """
+    gamma = checks.exact("gamma", gamma, least=1)
+    corrected = Tableau((), phi1 * (gamma * N(0) + (1 - gamma) * P(1)))
+    return Solver(
+        name="gradient-estimation",
+        form=noise_in_rho,
+        sequence=Ramp((deis.EULER, corrected)),
+        claimed=1,
+        source="yuanchenyang/smalldiffusion, samples: gam",
+        paper=GRADIENT_ESTIMATION,
+    )
+
+
 def lms(order: int = 4) -> Solver:
     """Linear multistep of order 1 .. 9: Adams-Bashforth with variable steps in rho, with lower orders at the
     start.
@@ -209,11 +332,16 @@ def lms(order: int = 4) -> Solver:
 
 LISTED: tuple[Callable[..., Solver], ...] = (
     partial(lms, 4),
+    gradient_estimation,
     euler_ancestral,
     ddim_eta,
     ddpm,
     dpm_2_ancestral,
     dpmpp_2s_ancestral,
+    euler_ancestral_rf,
+    dpmpp_2s_ancestral_rf,
+    dpmpp_2m_ancestral,
+    res_2m_ancestral,
     euler_churn,
     heun_churn,
     dpm_2_churn,

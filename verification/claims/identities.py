@@ -10,7 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from semilinear.analysis.orders.exact import ALPHA, equal_steps, exact_steps, open_schedule, sigma_is_time
+from semilinear.analysis.orders.exact import (
+    ALPHA,
+    equal_steps,
+    exact_steps,
+    open_schedule,
+    sigma_is_time,
+    straight,
+)
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.forms.form import noise_in_lambda
 from semilinear.integrators.solver import Solver
@@ -150,6 +157,25 @@ def _one_step() -> list[Identity]:
     ]
 
 
+def _whole() -> list[Identity]:
+    """Runge-Kutta on the velocity."""
+    flow: dict[str, Any] = {"schedule": straight}
+    sigma: dict[str, Any] = {"schedule": sigma_is_time}
+    return [
+        _same("euler-in-t", "score-sde-pf-em"),
+        _same("euler-in-t", "ddim", "euler-in-t = ddim on rectified flow", **flow),
+        *(
+            _same(a, b, f"{a} = {b} where sigma = t", **sigma)
+            for a, b in (
+                ("euler-in-t", "ddim"),
+                ("heun-in-t", "edm-heun"),
+                ("rk2-in-t", "deis-rhork-2midpoint"),
+                ("rk4-in-t", "deis-rhork-4rk"),
+            )
+        ),
+    ]
+
+
 def _stochastic() -> list[Identity]:
     return [
         _same("er-sde-reverse-sde-1", "sde-dpm-solver++-1"),
@@ -176,7 +202,14 @@ def _without_alpha() -> list[Identity]:
     return [Identity(statement.format(n), _listed(n), _listed(n), in_signal_units=True) for n in names]
 
 
-IDENTITIES: tuple[Identity, ...] = (*_ddim(), *_adams(), *_one_step(), *_stochastic(), *_without_alpha())
+IDENTITIES: tuple[Identity, ...] = (
+    *_ddim(),
+    *_adams(),
+    *_one_step(),
+    *_whole(),
+    *_stochastic(),
+    *_without_alpha(),
+)
 
 
 def proofs() -> list[dict[str, Any]]:

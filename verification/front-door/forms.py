@@ -16,6 +16,7 @@ from semilinear.integrators.forms.reverse import (
     sde_noise,
     sde_noise_in_lambda,
 )
+from semilinear.integrators.forms.whole import score_in_time, velocity_in_lambda, velocity_in_time
 
 __all__ = [
     "Form",
@@ -26,8 +27,11 @@ __all__ = [
     "noise_in_lambda",
     "noise_in_rho",
     "noise_in_time",
+    "score_in_time",
     "sde_data",
     "sde_data_in_lambda",
     "sde_noise",
     "sde_noise_in_lambda",
+    "velocity_in_lambda",
+    "velocity_in_time",
 ]

@@ -39,6 +39,14 @@ BUTCHER: dict[str, Tableau] = {
         "5/6: 65/432 -5/16 13/16 4/27 5/144",
         "47/450 0 12/25 32/225 1/30 6/25",
     ),
+    "dormand-prince5": explicit(
+        "1/5: 1/5",
+        "3/10: 3/40 9/40",
+        "4/5: 44/45 -56/15 32/9",
+        "8/9: 19372/6561 -25360/2187 64448/6561 -212/729",
+        "1: 9017/3168 -355/33 46732/5247 49/176 -5103/18656",
+        "35/384 0 500/1113 125/192 -2187/6784 11/84",
+    ),
     "butcher6": explicit(
         "1/3: 1/3",
         "2/3: 0 2/3",
@@ -50,6 +58,7 @@ BUTCHER: dict[str, Tableau] = {
     ),
 }
 """By name and order, 3 and below as in qsh-zh/deis (th_deis/rk.py) and RES4LYF (rk_coefficients_beta.py),
-fehlberg5 as the limit of EXPINT's etd5rkf.m at z = 0, butcher6 as in PaulZiebert672/Sandbox2
+fehlberg5 as the limit of EXPINT's etd5rkf.m at z = 0, dormand-prince5 as in torchdiffeq (dopri5.py) without
+its error estimate, butcher6 as in PaulZiebert672/Sandbox2
 (ode/shared/doc/rk-high.md).
 """
