@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -63,7 +64,7 @@ def minimised(guess: tuple[float, ...]) -> tuple[float, ...]:
     least = np.zeros(count + 1)
     least[0], least[-1] = ends[0], -ends[1]
 
-    def at(inner: np.ndarray) -> np.ndarray:
+    def at(inner: np.ndarray) -> Any:
         return bound(np.pad(inner, [(0, 0), (1, 1)], constant_values=[(0, 0), ends]))
 
     def gradient(inner: np.ndarray) -> np.ndarray:
@@ -84,7 +85,7 @@ def minimised(guess: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(float(v) for v in found.x)
 
 
-def bound(lams: np.ndarray) -> np.ndarray:
+def bound(lams: np.ndarray) -> Any:
     """The bound for lambdas (.., n + 1), shape (..)."""
     n = lams.shape[-1] - 1
     size = np.sqrt(1 + np.exp(-2 * lams)) / (1 + np.exp(2 * lams))  # sigma^2/alpha
@@ -101,7 +102,7 @@ def bound(lams: np.ndarray) -> np.ndarray:
     return total + np.abs(shared).sum(-1)
 
 
-def weights(nodes: np.ndarray, h: np.ndarray) -> np.ndarray:
+def weights(nodes: np.ndarray, h: np.ndarray) -> Any:
     """int_0^h e^(lambda + tau) l_j(tau) dtau: lambda the last of nodes (.., k), l_j Lagrange's polynomials.
 
     The moments are int_0^h e^tau tau^m dtau = e^h h^(m+1) m! phi_(m+1)(-h), m = 0, 1, 2.

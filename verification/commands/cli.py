@@ -1,5 +1,5 @@
 """The command line: `semilinear audit | completion | derive | list | order | prove | replay | same |
-stability | verify`.
+stability | verify | work-precision`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
 takes --json.
@@ -28,6 +28,7 @@ from . import prove as prove_command
 from . import same as same_command
 from . import stability as stability_command
 from . import verify as verify_command
+from . import work_precision as work_precision_command
 from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, print_json
 
 
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         replay,
         stability_command.add(commands),
         verify_command.add(commands),
+        work_precision_command.add(commands),
         completion_command.add(commands, parser),
     ):
         command.add_argument("--json", action="store_true", help="print JSON on standard output")

@@ -4,6 +4,7 @@
     sl.compile_plan(..), sl.sample(..)   its numbers on a schedule and a grid, and a run
     sl.prove(..)                         orders proved from exact coefficients
     sl.measure(..)                       orders measured where the solution is known
+    sl.work_precision(..)                errors from noise to data at equal evaluations
     sl.derive(..)                        coefficients from order conditions
     sl.estimate_order(..)                the order of any ladder of errors
     sl.audit(..), sl.trace(..)           any sampler: its orders, what it is, what is wrong; its coefficients
