@@ -16,7 +16,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import scipy.optimize
 
 from ..numerics.arithmetic import Value, of
 from ..numerics.phi import phi
@@ -56,6 +55,8 @@ def _inner(schedule: Schedule, t_start: Value, t_end: Value, n: int) -> Sequence
 @lru_cache(maxsize=256)
 def minimised(guess: tuple[float, ...]) -> tuple[float, ...]:
     """The inner lambdas of the smallest bound that is found, increasing, from a guess with its ends."""
+    from scipy.optimize import LinearConstraint, minimize  # whoever lists grids needs none of it
+
     ends, inner = (guess[0], guess[-1]), guess[1:-1]
     if not inner:
         return ()
@@ -74,12 +75,12 @@ def minimised(guess: tuple[float, ...]) -> tuple[float, ...]:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "delta_grad == 0.0")  # between kinks the bound may be linear
-        found = scipy.optimize.minimize(
+        found = minimize(
             lambda x: float(at(x[None])[0]),
             np.array(inner),
             jac=gradient,
             method="trust-constr",
-            constraints=[scipy.optimize.LinearConstraint(steps, least, np.inf)],
+            constraints=[LinearConstraint(steps, least, np.inf)],
             options={"maxiter": ITERATIONS},
         )
     return tuple(float(v) for v in found.x)

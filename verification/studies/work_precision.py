@@ -315,6 +315,8 @@ def entrants(target: Any, experiment: NoiseToData, convention: str | None = None
     Raises TypeError for anything else, ValueError for names that name nothing and for stochastic solvers,
     whose runs follow no path of the flow.
     """
+    if isinstance(target, Ours | Saved | Theirs):
+        return (target,)
     if isinstance(target, Plan):
         return (_saved(target.solver, target, experiment),)
     if isinstance(target, Solver):
@@ -368,11 +370,11 @@ def work_precision(
     convention: str | None = None,
     progress: Progress | None = None,
 ) -> WorkPrecision:
-    """Errors of samplers from noise to data at budgets of model evaluations; the study prints and plots itself.
+    """Errors of samplers from noise to data at budgets of evaluations; the study prints and plots itself.
 
     targets: one or several: a listed name with parameters, FILE.py:function, a .json file of a tableau or a
-    plan, PACKAGE:NAME, PACKAGE:*, a `Solver`, a `Plan`, or a function of a run (`flow.measure` says what that
-    holds).
+    plan, PACKAGE:NAME, PACKAGE:*, a `Solver`, a `Plan`, a function of a run (`flow.measure` says what that
+    holds), or an entrant of an earlier study (`entrants`).
     experiment: problem, schedule, batch and interval; golden-mixture on vp_linear from noise to 1e-3 where
     absent.  nfe: budgets.  grids: names with parameters; that of the experiment where absent.  finals: how
     runs of our solvers end (`compile_plan`).  as_released: besides, or where no grids are given instead, on
@@ -452,31 +454,21 @@ def _curve(
         if n not in made:
             try:
                 made[n] = entrant.run(where, n, final)
-            except ValueError as error:
-                made[n] = str(error)
+            except ValueError as refusal:
+                made[n] = str(refusal)
         ran = made[n]
         if isinstance(ran, str):
             yield Row(entrant.name, None, None, None, None, text, asked, budget, n, asked, ran)
             continue
         error, low, high, note = _errors(ran, exact, where, resamples)
-        yield Row(
-            entrant.name,
-            ran.nfe,
-            error,
-            low,
-            high,
-            text,
-            ran.final,
-            budget,
-            ran.steps,
-            asked,
-            ran.note or note,
-        )
+        note = ran.note or note
+        yield Row(entrant.name, ran.nfe, error, low, high, text, ran.final, budget, ran.steps, asked, note)
 
 
 def _errors(
     ran: Ran, exact: np.ndarray, experiment: NoiseToData, resamples: np.ndarray
-) -> tuple[float | None, float | None, float | None, str]:
+) -> tuple[Any, Any, Any, str]:
+    """Error, low and high, None where there is none, and what is to be said."""
     if ran.states is None:
         return None, None, None, ""
     squares = norms(ran.states, exact) ** 2
