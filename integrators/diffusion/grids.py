@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 from ..numerics import checks
 from ..numerics.arithmetic import Fn, Value, choose, of
@@ -334,11 +333,18 @@ def beta(base: Grid, a: float = 0.6, b: float = 0.6) -> Grid:
     _check_uniform(base)
 
     def fractions(n: int, number: Fn) -> list[Value]:
-        quantiles = scipy.special.betaincinv(second, first, np.arange(1, n) / n)  # 1 - that of 1 - i/n
+        quantiles = beta_quantiles(second, first, np.arange(1, n) / n)  # 1 - those of 1 - i/n
         return [number(float(q)) for q in quantiles]
 
     parameters = (*base.parameters, ("a", first), ("b", second))
     return replace(base, name=f"beta-{base.name}", parameters=parameters, fractions=fractions)
+
+
+def beta_quantiles(a: float, b: float, at: np.ndarray) -> Any:
+    """The quantiles of a Beta law."""
+    from scipy.special import betaincinv  # whoever lists grids needs none of it
+
+    return betaincinv(a, b, at)
 
 
 def _check_uniform(base: Grid) -> None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import scipy.special
 
 from ..numerics import checks
 from ..numerics.arithmetic import Value, of
 from ..numerics.remaking import remade
 from .grid_tables import TABLES, Levels
-from .grids import Placed
+from .grids import Placed, beta_quantiles
 from .schedule import Schedule
 
 COUNT = 1000
@@ -120,7 +119,7 @@ def comfyui_beta(count: int = COUNT, a: float = 0.6, b: float = 0.6) -> Placed:
     first, second = float(checks.number("a", a, above=0)), float(checks.number("b", b, above=0))
 
     def rule(n: int, c: int) -> np.ndarray:
-        found: np.ndarray = np.rint(scipy.special.betaincinv(first, second, 1 - np.arange(n) / n) * (c - 1))
+        found: np.ndarray = np.rint(beta_quantiles(first, second, 1 - np.arange(n) / n) * (c - 1))
         return found
 
     return _at_indices("comfyui-beta", rule, count)
