@@ -12,11 +12,10 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from semilinear.integrators.solver import FinalChoice
-from semilinear.integrators.solvers import make
 
 from ..claims.expectations import EXPECTATIONS
 from ..problems.named import problem
-from ..studies.own_statistics import takes_statistics
+from ..studies.own_statistics import generic, takes_statistics
 from ..studies.released import released
 from ..studies.work_precision import NoiseToData, Row, entrants, work_precision
 from .runner import Row as Decided
@@ -81,7 +80,7 @@ class WorkTask:
         default = released(self.name)
         return {
             "solver": self.name,
-            "policy": str(make(self.name).final) if not takes_statistics(self.name) else "down the orders",
+            "policy": str(generic(self.name).final),
             "default": None if default is None else asdict(default),
             "rows": rows,
         }
