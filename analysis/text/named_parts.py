@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from semilinear.integrators.diffusion import discrete, grids, schedule
+from semilinear.integrators.diffusion import discrete, grids, optimised_grid, released_grids, schedule
 from semilinear.integrators.diffusion.grids import Grid
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.forms import form
@@ -34,12 +34,19 @@ from sympy import Rational
 
 Constructors = Mapping[str, Callable[..., Any]]
 
-LAMBDA = grids.uniform_lambda()
+LAMBDA, TIME = grids.uniform_lambda(), grids.uniform_t()
 
 
 def _alternating(base: Grid = LAMBDA, ratio: float = 2.0) -> Grid:
     """Steps of the base's spacing variable that alternate in length 1 : ratio."""
     return grids.alternating(base, ratio)
+
+
+def _beta(base: Grid = TIME, a: float = 0.6, b: float = 0.6) -> Grid:
+    """The base's spacing variable at the quantiles of a Beta law: in t Lee et al. 2024 (arXiv:2407.12173), in
+    rho (base=karras,power=1) diffusers, _convert_to_beta.
+    """
+    return grids.beta(base, a, b)
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
@@ -52,13 +59,49 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "discrete": discrete.discrete,
     "discrete-alpha-squared": discrete.discrete_alpha_squared,
 }
-GRIDS: dict[str, Callable[..., Grid]] = {
+UNIFORM: dict[str, Callable[..., Grid]] = {
     "t": grids.uniform_t,
     "t-quadratic": partial(grids.uniform_t, 2.0),
     "lambda": grids.uniform_lambda,
     "karras": grids.karras,
     "rho": grids.karras,
+    "exponential": grids.uniform_lambda,
+    "lu-lambda": grids.uniform_lambda,
+    "polyexponential": grids.polyexponential,
+    "kl-optimal": grids.kl_optimal,
     "nsr": grids.nsr,
+    "shift": grids.shift,
+}
+"""Of equal steps in a spacing variable.  exponential (k-diffusion) and lu-lambda (diffusers, use_lu_lambdas)
+are other names of lambda, rho of karras.
+"""
+GRIDS: dict[str, Callable[..., Grid]] = UNIFORM | {
+    "dynamic-shift": grids.dynamic_shift,
+    "beta": _beta,
+    "linear-quadratic": grids.linear_quadratic,
+    **{
+        made.__name__.replace("_", "-"): made
+        for made in (
+            released_grids.diffusers_leading,
+            released_grids.diffusers_trailing,
+            released_grids.diffusers_linspace,
+            released_grids.diffusers_leading_ddim,
+            released_grids.diffusers_linspace_ddim,
+            released_grids.comfyui_simple,
+            released_grids.comfyui_normal,
+            released_grids.comfyui_sgm_uniform,
+            released_grids.comfyui_ddim_uniform,
+            released_grids.comfyui_beta,
+            released_grids.ays_sd1,
+            released_grids.ays_sdxl,
+            released_grids.ays_svd,
+            released_grids.gits,
+            released_grids.optimal_steps_flux,
+            released_grids.optimal_steps_wan,
+            released_grids.optimal_steps_chroma,
+            optimised_grid.optimised,
+        )
+    },
     "alternating": _alternating,
 }
 BETAS: dict[str, Callable[..., tuple[float, ...]]] = {
@@ -66,7 +109,7 @@ BETAS: dict[str, Callable[..., tuple[float, ...]]] = {
     "scaled-linear": discrete.scaled_linear_betas,
     "cosine": discrete.cosine_betas,
 }
-PARTS: dict[str, Constructors] = {"base": GRIDS, "betas": BETAS}
+PARTS: dict[str, Constructors] = {"base": UNIFORM, "betas": BETAS}
 """Parameters that are parts themselves, by name."""
 WORDS: dict[str, dict[str, Any]] = {
     "scale": {scale.name: scale for scale in NOISE_SCALES},

@@ -2,7 +2,8 @@
 
 A `Grid` spaces the times uniformly in some increasing or decreasing function of t; the rule can be asked
 for any interval, so that a singlestep solver may place its stages by the same rule (as DPM-Solver does).
-`user` checks times given by hand.
+A `Placed` grid says the inner times themselves (`released_grids`, `optimised_grid`).  `user` checks times
+given by hand.
 """
 
 from __future__ import annotations
@@ -75,13 +76,39 @@ class Grid(Remade):
                 raise ValueError(
                     f"{name} = {t} has no place on the grid {self.name!r}: its spacing variable is {value}"
                 )
-        xp = of(t_start)
-        inner = [
-            self.backward(schedule, first + (last - first) * f, t_end) for f in self.fractions(n, xp.number)
-        ]
+        fractions = self.fractions(n, of(t_start).number)
+        inner = [self.backward(schedule, first + (last - first) * f, t_end) for f in fractions]
+        return self._whole(t_start, inner, t_end, n)
+
+    def _whole(self, t_start: Value, inner: Sequence[Value], t_end: Value, n: int) -> Times:
         times = (t_start, *inner, t_end)
         check_monotone(times, f"grid {self.name!r} with n = {n}")
-        return times if xp.context is not None else tuple(float(t) for t in times)
+        return times if of(t_start).context is not None else tuple(float(t) for t in times)
+
+
+Inner = Callable[[Schedule, Value, Value, int], Sequence[Value]]
+"""(schedule, t_start, t_end, n) -> the n - 1 times between the ends."""
+
+
+@dataclass(frozen=True)
+class Placed(Grid):
+    """Inner times by any rule: rounded, tabulated, optimised.  The ends are those of the run."""
+
+    inner: Inner = field(compare=False, repr=False, kw_only=True)
+
+    def divide(self, schedule: Schedule, t_start: Value, t_end: Value, n: int) -> Times:
+        """The rule alone, for an interval that has been checked.
+
+        Raises ValueError for inner times that the interval does not hold, or that are not in order.
+        """
+        inner = self.inner(schedule, t_start, t_end, n)
+        low, high = sorted((t_start, t_end))
+        if outside := [t for t in inner if not low < t < high]:
+            raise ValueError(
+                f"grid {self.name!r} with n = {n} stops at t = {float(outside[0]):g}, which does not lie "
+                f"inside of the run from {float(t_start):g} to {float(t_end):g}"
+            )
+        return self._whole(t_start, inner, t_end, n)
 
 
 def check_monotone(times: Sequence[Value], name: str) -> None:
@@ -173,12 +200,168 @@ def nsr(k: float = 3.1) -> Grid:
     return Grid("nsr", (("k", number),), forward, backward)
 
 
+def _flow_time(s: Schedule, t: Value) -> Value:
+    """sigma/(alpha + sigma): the time of a rectified flow at the same noise level; 1 at alpha = 0."""
+    alpha, sigma = s.formulas.alpha(t), s.formulas.sigma(t)
+    return sigma / (alpha + sigma)
+
+
+def _of_flow_time(s: Schedule, tau: Value) -> Value:
+    return s.formulas.t_of_rho(tau / (1 - tau))
+
+
+@remade
+def shift(shift: float = 3.0) -> Grid:
+    """Flow times s u/(1 + (s - 1) u) of uniform u: uniform in sigma/(sigma + s alpha).
+
+    Esser et al. 2024 (Stable Diffusion 3), eq. 23; what the flow schedulers of diffusers and ComfyUI do.
+    """
+    number = float(checks.number("shift", shift, above=0))
+
+    def forward(s: Schedule, t: Value, end: Value) -> Value:
+        alpha, sigma = s.formulas.alpha(t), s.formulas.sigma(t)
+        return sigma / (sigma + of(t).number(number) * alpha)
+
+    def backward(s: Schedule, v: Value, end: Value) -> Value:
+        return s.formulas.t_of_rho(of(v).number(number) * v / (1 - v))
+
+    return Grid("shift", (("shift", number),), forward, backward)
+
+
+@remade
+def dynamic_shift(mu: float = 1.15, exponent: float = 1.0, terminal: float | None = None) -> Grid:
+    """Flow times e^mu/(e^mu + (1/u - 1)^exponent) of uniform u.
+
+    mu: 1.15 is Flux's at 4096 tokens; with exponent = 1 this is `shift` by e^mu.  terminal: the last inner
+    time after 1 - tau has been stretched, 0.1 for LTX-Video; ends other than 1 and 0 stretch tau evenly.
+    Source: black-forest-labs/flux, sampling.py, time_shift; Lightricks/LTX-Video, schedulers/rf.py.
+    """
+    number, power = float(checks.number("mu", mu)), float(checks.number("exponent", exponent, above=0))
+    parameters = (("mu", number), ("exponent", power))
+    if terminal is None:
+
+        def forward(s: Schedule, t: Value, end: Value) -> Value:
+            xp = of(t)
+            p = 1 / xp.number(power)
+            sigma, alpha = s.formulas.sigma(t) ** p, (xp.exp(xp.number(number)) * s.formulas.alpha(t)) ** p
+            return sigma / (sigma + alpha)
+
+        def backward(s: Schedule, v: Value, end: Value) -> Value:
+            xp = of(v)
+            return s.formulas.t_of_rho(xp.exp(xp.number(number)) * (v / (1 - v)) ** xp.number(power))
+
+        return Grid("dynamic-shift", parameters, forward, backward)
+    last = float(checks.number("terminal", terminal, above=0, below=1))
+
+    def fractions(n: int, to: Fn) -> list[Value]:
+        odds = [to(n - i) / i for i in range(1, n)]
+        shifted = [of(r).exp(to(number)) * r ** to(power) for r in odds]
+        below = [1 / (1 + r) for r in shifted]  # 1 - tau
+        return [b * (1 - to(last)) / below[-1] for b in below]
+
+    return Grid("dynamic-shift", (*parameters, ("terminal", last)), _in_flow_time, _from_flow_time, fractions)
+
+
+def _in_flow_time(s: Schedule, t: Value, end: Value) -> Value:
+    return _flow_time(s, t)
+
+
+def _from_flow_time(s: Schedule, v: Value, end: Value) -> Value:
+    return _of_flow_time(s, v)
+
+
+@remade
+def linear_quadratic(threshold: float = 0.025) -> Grid:
+    """Flow times from 1 in n // 2 equal steps to 1 - threshold, then quadratic: smooth but for one kink.
+
+    Mochi's grid, after Movie Gen (Polyak et al. 2024).  Source: genmoai/mochi, pipelines.py,
+    linear_quadratic_schedule.
+    """
+    number = float(checks.number("threshold", threshold, above=0, below=1))
+
+    def fractions(n: int, to: Fn) -> list[Value]:
+        linear, drop = n // 2, to(number)
+        left = n - linear
+        # c + b j + a j^2 with the slope of the linear part at its end, and 1 after the steps that are left
+        slope = drop / max(linear, 1)
+        curve = (1 - drop - slope * left) / left**2
+        quadratic = [drop + slope * j + curve * j * j for j in range(left)]
+        return [*(slope * i for i in range(1, linear)), *quadratic] if linear else []
+
+    return Grid("linear-quadratic", (("threshold", number),), _in_flow_time, _from_flow_time, fractions)
+
+
+@remade
+def polyexponential(power: float = 1.0) -> Grid:
+    """log rho falls to its end like (1 - i/n)^power; 1 is uniform in lambda.
+
+    Source: crowsonkb/k-diffusion, get_sigmas_polyexponential.
+    """
+    p = float(checks.number("power", power, above=0))
+
+    def forward(s: Schedule, t: Value, end: Value) -> Value:
+        distance = s.formulas.lam(end) - s.formulas.lam(t)
+        return distance ** (1 / of(t).number(p))
+
+    def backward(s: Schedule, v: Value, end: Value) -> Value:
+        return s.formulas.t_of_lam(s.formulas.lam(end) - v ** of(v).number(p))
+
+    return Grid("polyexponential", (("power", p),), forward, backward)
+
+
+@remade
+def kl_optimal() -> Grid:
+    """Uniform in atan rho.  Sabour et al. 2024 (Align Your Steps), the optimum for Gaussian data."""
+
+    def backward(s: Schedule, v: Value, end: Value) -> Value:
+        xp = of(v)
+        return s.formulas.t_of_rho(xp.sin(v) / xp.cos(v))
+
+    return Grid(
+        "kl-optimal", (), lambda s, t, end: of(t).arctan2(s.formulas.sigma(t), s.formulas.alpha(t)), backward
+    )
+
+
+@remade
+def beta(base: Grid, a: float = 0.6, b: float = 0.6) -> Grid:
+    """`base`'s spacing variable at the quantiles of a Beta law: dense at both ends.
+
+    Lee et al. 2024 (arXiv:2407.12173): in t; huggingface/diffusers, _convert_to_beta: in rho.  The quantiles
+    are float64 numbers in any arithmetic.  Raises ValueError for a base that is not uniform.
+    """
+    first, second = float(checks.number("a", a, above=0)), float(checks.number("b", b, above=0))
+    _check_uniform(base)
+
+    def fractions(n: int, number: Fn) -> list[Value]:
+        quantiles = beta_quantiles(second, first, np.arange(1, n) / n)  # 1 - those of 1 - i/n
+        return [number(float(q)) for q in quantiles]
+
+    parameters = (*base.parameters, ("a", first), ("b", second))
+    return replace(base, name=f"beta-{base.name}", parameters=parameters, fractions=fractions)
+
+
+def beta_quantiles(a: float, b: float, at: np.ndarray) -> Any:
+    """The quantiles of a Beta law."""
+    from scipy.special import betaincinv  # whoever lists grids needs none of it
+
+    return betaincinv(a, b, at)
+
+
+def _check_uniform(base: Grid) -> None:
+    """Raise ValueError unless a grid's steps are equal in its spacing variable."""
+    checks.instance("base", base, Grid)
+    if isinstance(base, Placed) or base.fractions is not _evenly:
+        raise ValueError(f"base must be uniform in a spacing variable, got {base.name!r}")
+
+
 @remade
 def alternating(base: Grid, ratio: float = 2.0) -> Grid:
     """Steps of `base`'s spacing variable that alternate in length 1 : ratio.
 
     Not smooth on purpose: constant or smoothly varying steps hide wrong step ratios in a multistep formula.
+    Raises ValueError for a base that is not uniform.
     """
+    _check_uniform(base)
     r = float(checks.number("ratio", ratio, above=0))
 
     def fractions(n: int, number: Fn) -> list[Value]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from semilinear.integrators.numerics.files import read_json
 
 from ..replay.golden import DATA, case_json, replay_file
-from . import measure, prove
+from . import measure, prove, work
 from .records import environment
 from .runner import Row, Task
 
@@ -31,7 +31,7 @@ class ReplayTask:
 def tasks(quick: bool) -> list[Task]:
     """Everything that a run decides, in the order in which it is begun."""
     files = [ReplayTask(path.name) for path in sorted(DATA.glob("*.json"))]
-    return [*measure.tasks(quick), *files, *prove.tasks(quick)]
+    return [*measure.tasks(quick), *files, *prove.tasks(quick), *work.tasks(quick)]
 
 
 def about(planned: Sequence[Task], names: Collection[str], reports: Reports) -> list[Task]:
@@ -57,9 +57,9 @@ class Reports:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.orders, self.proofs = (
+        self.orders, self.proofs, self.work = (
             read_json(path, ReportError, _report) if path.exists() else {}
-            for path in (folder / "orders.json", folder / "proofs.json")
+            for path in (folder / f"{name}.json" for name in ("orders", "proofs", "work-precision"))
         )
         if self.orders.get("quick"):
             raise ReportError(f"{folder}/orders.json is of a quick run: full reports are needed")
@@ -102,6 +102,8 @@ class Reports:
         for part, key in prove.KEYS.items():
             for row in self.proofs.get(part, ()):
                 yield (part, key(row)), row
+        for row in self.work.get("rows", ()):
+            yield (work.PART, row["solver"]), row
 
 
 def _report(data: Any) -> dict[str, Any]:

@@ -234,7 +234,7 @@ STATED: tuple[Expectation, ...] = (
             "deis-rhork-4rk": 4,
         }
     ),
-    *(Expectation(name, 2, 2, EQUAL_STEPS) for name in ("deis-ipndm", "plms")),
+    Expectation("deis-ipndm", 2, 2, EQUAL_STEPS),
     # On the general mixture its errors oscillate before they settle: the main setting alone.
     Expectation("dormand-prince-in-t", 5, 5, long=True),
     *_scire(),

@@ -1,5 +1,5 @@
 """The command line: `semilinear audit | bench | completion | derive | distance | list | order | prove |
-replay | same | stability | train | verify`.
+replay | same | stability | train | verify | work-precision`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
 takes --json.
@@ -31,6 +31,7 @@ from . import same as same_command
 from . import stability as stability_command
 from . import train as train_command
 from . import verify as verify_command
+from . import work_precision as work_precision_command
 from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, print_json
 
 
@@ -99,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         stability_command.add(commands),
         train_command.add(commands),
         verify_command.add(commands),
+        work_precision_command.add(commands),
         completion_command.add(commands, parser),
     ):
         command.add_argument("--json", action="store_true", help="print JSON on standard output")

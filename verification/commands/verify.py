@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
     from ..campaign import prove as proofs
     from ..campaign.records import orders_json, unexpected
     from ..campaign.runner import Store
+    from ..campaign.work import work_json
 
     planned = plan.tasks(options.quick)
     kind = "-quick" if options.quick else "-only" if options.only else ""
@@ -87,7 +88,8 @@ def run(options: argparse.Namespace) -> int:
         rows = dict(reports.rows(planned)) | rows
     decided = [(task, rows[task]) for task in planned if task in rows]
     data, proved = orders_json(decided, options.quick), proofs.proofs_json(decided)
-    paths = [] if reports is not None and not reports.orders else _write(options, data, proved)
+    written = reports is None or bool(reports.orders)
+    paths = _write(options, data, proved, work_json(decided)) if written else []
     store.remove()
     if options.json:
         print_json(data)
@@ -129,17 +131,20 @@ def _decided(options: argparse.Namespace, chosen: Any, store: Any, screen: Any) 
     return rows
 
 
-def _write(options: argparse.Namespace, data: Any, proved: Any) -> list[Path]:
+def _write(options: argparse.Namespace, data: Any, proved: Any, work: Any) -> list[Path]:
     from ..campaign import prove as proofs
     from ..campaign.selection import DRAWN
     from ..reporting import orders as report
     from ..reporting import proofs as proof_report
+    from ..reporting import work_precision as work_report
     from ..reporting.stability_plot import plot_panels
 
     paths = report.write(options.out, data)
     if options.quick:
         return paths
     paths += proof_report.write(options.out, proved)
+    if work["rows"]:
+        paths += work_report.write(options.out, work)
     if not options.only or set(options.only) & set(DRAWN):
         paths.append(options.out / "stability.png")
         plot_panels(proofs.drawn_regions(), paths[-1])

@@ -5,6 +5,7 @@
     sl.prove(..)                         orders proved from exact coefficients
     sl.measure(..)                       orders measured where the solution is known
     sl.in_distribution(..)               how far samples lie from the exact law, at few evaluations
+    sl.work_precision(..)                errors from noise to data at equal evaluations
     sl.derive(..)                        coefficients from order conditions
     sl.estimate_order(..)                the order of any ladder of errors
     sl.audit(..), sl.trace(..)           any sampler: its orders, what it is, what is wrong; its coefficients

@@ -68,4 +68,6 @@ from .verification.problems.named import problem as problem
 from .verification.replay.golden import replay as replay
 from .verification.studies.experiment import Experiment as Experiment
 from .verification.studies.measure import measure as measure
+from .verification.studies.work_precision import NoiseToData as NoiseToData
+from .verification.studies.work_precision import work_precision as work_precision
 from .verification.tracing.trace import trace as trace

@@ -26,6 +26,8 @@ def line(part: str, row: Mapping[str, Any]) -> str:
     if part == "solvers":
         found = row["refused"] or f"formula {row['formula']['smooth']}, as it is run {row['run']}"
         return f"{'proved':<18} {row['solver']:<34} claimed {row['claimed']}  {found}"
+    if part == "work_precision":
+        return f"{'work-precision':<18} {row['solver']:<34} {len(row['rows'])} rows"
     if part == "replay":
         agree = sum(case["ok"] for case in row["cases"])
         name = row["cases"][0]["file"].rpartition("/")[2] if row["cases"] else ""

@@ -84,7 +84,7 @@ CLAIMS: dict[str, Claim] = {
     "diffusers:KDPM2AncestralDiscreteScheduler": Claim(2, "DPM2 of k-diffusion, its docstring"),
     "diffusers:CogVideoXDPMScheduler": Claim(2, "DPM-Solver++(2M) SDE"),
     "diffusers:IPNDMScheduler": Claim(4, "fourth-order, its docstring"),
-    "diffusers:PNDMScheduler": Claim(4, "pndm_order = 4 in its constructor"),
+    "diffusers:PNDMScheduler": Claim(2, "second-order convergent, arXiv:2202.09778"),
     "diffusers:DDIMScheduler": _DDIM,
     "diffusers:DDIMParallelScheduler": _DDIM,
     "diffusers:CogVideoXDDIMScheduler": _DDIM,

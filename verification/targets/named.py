@@ -22,6 +22,7 @@ from semilinear.integrators.numerics.constructors import refuse_unknown
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.names import nearest
 from semilinear.integrators.plans import files
+from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS
 from sympy import Rational
@@ -44,7 +45,8 @@ class Target:
     none.  source: of the claim.  package, version: of whose it is, "" where it is a file's.  own: of a
     function, the same sampler in the arithmetic that it is written in, where `sampler` makes it compute in
     float64.  convention: of a file's function, None where it is that of runs.  named: whether `target` finds
-    it by its name.  shipped: the grids that its package chooses for it, None where none is known here.
+    it by its name.  shipped: the grids that its package chooses for it, None where none is known here.  made:
+    the solver or plan that the sampler runs, None where it is another's.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Target:
     convention: str | None = None
     named: bool = True
     shipped: Callable[[], Choices] | None = None
+    made: Solver | Plan | None = None
 
 
 @dataclass(frozen=True)
@@ -310,7 +313,8 @@ def _of_ours(text: str, settings: Settings) -> Target:
     given = {key: value for key, value in settings.items() if key != "form"}
     if text.lower().endswith(".json") and Path(text).is_file() and _holds_a_plan(text):
         plan = files.load(text)
-        return Target(text, ours.of_plan(plan, **given), None, f"{plan.solver}, {os.path.basename(text)}")
+        source = f"{plan.solver}, {os.path.basename(text)}"
+        return Target(text, ours.of_plan(plan, **given), None, source, made=plan)
     _check_ours(text)
     if is_solver(text) and "form" not in settings:
         parameters = {k: v for k, v in given.items() if k not in ("prediction", "final")}
@@ -327,6 +331,7 @@ def _of_ours(text: str, settings: Settings) -> Target:
         ", ".join(filter(None, (solver.paper, solver.source))),
         "semilinear",
         version("semilinear"),
+        made=solver,
     )
 
 

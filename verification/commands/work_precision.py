@@ -1,0 +1,146 @@
+"""`semilinear work-precision`: errors of samplers from noise to data over their model evaluations."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from .terminal import FAILED, OK, UsageError, console, finite, print_json, progress_bar, writable_file
+
+BUDGETS = (5, 6, 8, 10, 12, 15, 20, 50, 100)
+MOST_NFE, MOST_STATES = 10**4, 10**6
+
+
+def budgets(text: str) -> tuple[int, ...]:
+    """Numbers of evaluations, for argparse."""
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= MOST_NFE for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"must be numbers of evaluations from 1 to {MOST_NFE} such as 5,10,20, got {text!r}"
+        )
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def add(commands: Any) -> argparse.ArgumentParser:
+    """Add the command's parser."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        "work-precision",
+        help="errors of samplers from noise to data at equal numbers of evaluations",
+        description="Errors against the exact flow from a schedule's own start to almost data, at budgets of "
+        "model evaluations; a sampler takes the most steps that a budget affords. Intervals are 95 percent "
+        "bootstrap intervals over the batch. Exit code 1 where nothing could be measured.",
+    )
+    command.add_argument(
+        "solvers",
+        nargs="+",
+        metavar="SOLVER",
+        help="NAME[:KEY=VALUE,..], FILE.json of a tableau or a plan, FILE.py:function, PACKAGE:NAME|*",
+    )
+    command.add_argument(
+        "--nfe",
+        type=budgets,
+        default=BUDGETS,
+        metavar="N,N,..",
+        help=f"budgets of evaluations (default: {','.join(map(str, BUDGETS))})",
+    )
+    command.add_argument("--problem", default="golden-mixture", help="(default: %(default)s)")
+    command.add_argument(
+        "--schedule",
+        default="vp-linear",
+        metavar="NAME[:KEY=VALUE,..]",
+        help="one of `semilinear list --of schedules` with parameters (default: %(default)s)",
+    )
+    command.add_argument(
+        "--grid",
+        action="append",
+        metavar="NAME[:KEY=VALUE,..]",
+        help="one of `semilinear list --of grids` with parameters; may be given again (default: t)",
+    )
+    command.add_argument(
+        "--final",
+        action="append",
+        choices=("released", "full", "last", "lower"),
+        help="how runs of our solvers end; may be given again (default: released)",
+    )
+    command.add_argument(
+        "--as-released", action="store_true", help="on the grid that each solver's release has by default"
+    )
+    command.add_argument(
+        "--best-grid", action="store_true", help="on every grid by name; the best one of each is shown"
+    )
+    command.add_argument(
+        "--convention", "--as", dest="convention", help="of a file's function, as in `semilinear audit`"
+    )
+    command.add_argument("--t-start", type=finite, help="(default: the schedule's last time)")
+    command.add_argument("--t-end", type=finite, default=1e-3, help="(default: %(default)s)")
+    command.add_argument("--batch", type=int, default=256, help="initial states (default: %(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="of the initial states (default: %(default)s)")
+    command.add_argument("--plot", type=Path, metavar="FILE", help="write a plot (PNG or SVG)")
+    command.set_defaults(run=run)
+    return command
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and print."""
+    if not 2 <= options.batch <= MOST_STATES:
+        raise UsageError(f"--batch must be from 2 to {MOST_STATES}, got {options.batch}")
+    if options.best_grid and options.grid:
+        raise UsageError("--best-grid tries every grid, got --grid")
+    if options.plot is not None:
+        writable_file(options.plot, (".png", ".svg"))
+
+    from semilinear.analysis.text.named_parts import schedule_of
+
+    from ..problems.named import problem
+    from ..studies.work_precision import SEARCHED, NoiseToData, work_precision
+
+    try:
+        experiment = NoiseToData(
+            problem(options.problem),
+            schedule=schedule_of(options.schedule, "--schedule"),
+            batch=options.batch,
+            seed=options.seed,
+            t_start=options.t_start,
+            t_end=options.t_end,
+        )
+        with progress_bar("running") as progress:
+            study = work_precision(
+                options.solvers,
+                experiment,
+                nfe=options.nfe,
+                grids=SEARCHED if options.best_grid else options.grid,
+                finals=options.final or ("released",),
+                as_released=options.as_released,
+                convention=options.convention,
+                progress=progress,
+            )
+    except (ValueError, TypeError, ModuleNotFoundError) as error:
+        raise UsageError(str(error)) from error
+    if options.plot is not None:
+        study.plot(options.plot, best=options.best_grid)
+    if options.json:
+        print_json(study.data)
+    else:
+        shown = study.best if options.best_grid else study.rows
+        title = f"{study.place}{', best of all grids' if options.best_grid else ''}"
+        console().print(_table(shown, title))
+        print(f"error: RMS over {options.batch} states; interval: {study.interval}")
+        if options.best_grid:
+            print("the best grid is chosen on the states that its error is measured on")
+    return OK if any(row.error is not None for row in study.rows) else FAILED
+
+
+def _table(rows: Iterable[Any], title: str) -> Table:
+    table = Table(
+        "solver", "grid", "final", "budget", "NFE", "steps", "error", "95 % interval", "", title=escape(title)
+    )
+    for r in rows:
+        counts = ["" if n is None else str(n) for n in (r.nfe, r.steps)]
+        error = ["", ""] if r.error is None else [f"{r.error:.3g}", f"{r.low:.3g} to {r.high:.3g}"]
+        table.add_row(*map(escape, (r.solver, r.grid, r.final, str(r.budget), *counts, *error, r.note)))
+    return table
