@@ -31,9 +31,9 @@ FLOORS = {
         ("derivation", "lookup"),
     ),
     "verification": (
-        ("claims", "problems", "reporting", "systems", "targets"),
+        ("problems", "reporting", "systems", "targets"),
         ("inverse", "replay", "studies", "tracing"),
-        ("audit", "predictions"),
+        ("audit", "claims", "predictions"),
         ("campaign", "plugin"),
         ("commands", "front-door"),
     ),

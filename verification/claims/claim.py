@@ -1,11 +1,11 @@
 """A claim of a paper as a record: what is said, what decides it, and the verdict that stands.
 
-    proved        follows from exact coefficients or exact mathematics
-    confirmed     holds wherever it was looked at, beyond the intervals
-    conditional   holds under a condition that the claim does not name, and fails without it
-    refuted       fails where the claim says that it holds: the evidence names the counterexample
-    inconclusive  neither holds nor fails beyond the intervals
-    untestable    needs what is not here; the record says what
+proved        follows from exact coefficients or exact mathematics
+confirmed     holds wherever it was looked at, beyond the intervals
+conditional   holds under a condition that the claim does not name, and fails without it
+refuted       fails where the claim says that it holds: the evidence names the counterexample
+inconclusive  neither holds nor fails beyond the intervals
+untestable    needs what is not here; the record says what
 """
 
 from __future__ import annotations

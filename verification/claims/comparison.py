@@ -7,6 +7,7 @@ interval is a counterexample.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,8 +22,9 @@ from .claim import Decision, Kind, rounded
 from .samplers import sampler
 
 PROBLEMS = ("golden-mixture", "rotated-product-2d", "digits-0.2")
-"""Separate modes; data of unit variance, where the drift of a variance-preserving flow nearly vanishes; and data
-near a few hundred points, as images are."""
+"""Separate modes; data of unit variance, where the drift of a variance-preserving flow nearly vanishes; and
+data near many points, as images are.
+"""
 FEW = (5, 6, 8, 10, 12, 15, 20)
 """Evaluations of the papers' tables."""
 
@@ -155,17 +157,13 @@ def _say(cell: dict[str, Any]) -> str:
     grids = cell["grids"][0] if len(set(cell["grids"])) == 1 else " against ".join(cell["grids"])
     errors = cell["errors"]
     return (
-        f"{cell['problem']}, {cell['nfe']} evaluations, grid {grids}: {cell['better']} {errors[0]:.3g}, "
-        f"{cell['worse']} {errors[1]:.3g}, ratio {cell['ratio']:.3g} in [{cell['low']:.3g}, {cell['high']:.3g}]"
+        f"{cell['problem']}, {cell['nfe']} evaluations, grid {grids}: "
+        f"{cell['better']} {errors[0]:.3g}, {cell['worse']} {errors[1]:.3g}, "
+        f"ratio {cell['ratio']:.3g} in [{cell['low']:.3g}, {cell['high']:.3g}]"
     )
-
-
-def budgets(*counts: int) -> tuple[int, ...]:
-    """Budgets that all samplers of a comparison can meet exactly."""
-    return tuple(sorted(counts))
 
 
 def chain(names: Iterable[str], *grids: str) -> tuple[Pair, ...]:
     """Every sampler claimed to be better than the one before it."""
     listed = list(names)
-    return tuple(p for worse, better in zip(listed, listed[1:]) for p in pairs(better, worse, *grids))
+    return tuple(p for worse, better in itertools.pairwise(listed) for p in pairs(better, worse, *grids))

@@ -46,7 +46,9 @@ def chosen(patterns: Iterable[str] = (), quick: bool = False) -> tuple[Claim, ..
     for pattern in patterns:
         checks.instance("pattern", pattern, str)
         if not any(fnmatchcase(name, pattern) for name in ledger()):
-            raise ValueError(f"no claim has an id like {shown(pattern)}: `semilinear claims --list` shows all")
+            raise ValueError(
+                f"no claim has an id like {shown(pattern)}: `semilinear claims --list` shows all"
+            )
     return tuple(
         claim
         for name, claim in ledger().items()

@@ -94,8 +94,7 @@ def _measured(solver: Solver, label: str) -> Decision:
 
 def _weak(expectation: StochasticExpectation) -> Decision:
     solver = expectation.build()
-    experiment = StochasticExperiment(ladder=gaussian.GAUSSIAN)
-    study = gaussian.study(solver, experiment)
+    study = gaussian.study(solver, StochasticExperiment())
     verdict = study.against(solver.claimed)
     kind = "of the marginals" if study.marginal else "weak"
     text = f"{solver.name}: claimed {solver.claimed}, measured {study.weak.order:.2f} ({kind})"

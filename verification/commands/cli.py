@@ -1,4 +1,4 @@
-"""The command line: `semilinear audit | completion | derive | list | order | prove | replay | same |
+"""The command line: `semilinear audit | claims | completion | derive | list | order | prove | replay | same |
 stability | verify`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from semilinear.integrators.numerics.names import UnknownTableau
 
 from . import audit as audit_command
+from . import claims as claims_command
 from . import completion as completion_command
 from . import derive as derive_command
 from . import listing as listing_command
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (
         listing_command.add(commands),
         audit_command.add(commands),
+        claims_command.add(commands),
         same_command.add(commands),
         derive_command.add(commands),
         order_command.add(commands),

@@ -62,6 +62,7 @@ from .integrators.tableaux.tableau import (
     z as z,
 )
 from .verification.audit.audit import audit as audit
+from .verification.claims.ledger import claims as claims
 from .verification.problems.named import problem as problem
 from .verification.replay.golden import replay as replay
 from .verification.studies.experiment import Experiment as Experiment

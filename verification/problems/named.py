@@ -98,9 +98,7 @@ def golden_mixture() -> GaussianMixture:
 
 
 def narrow_mixture() -> GaussianMixture:
-    """The golden mixture at 0.15 of its size: data near one point, seen from the prior, as a solver that splits
-    off the linear part takes for granted.
-    """
+    """The golden mixture at 0.15 of its size: seen from the prior, data near one point."""
     wide = golden_mixture()
     return GaussianMixture(wide.weights, wide.means * 0.15, wide.covariances * 0.15**2, "narrow-mixture")
 

@@ -31,7 +31,7 @@ RESAMPLED, LEVEL = 4000, 0.999
 
 @lru_cache(maxsize=32)
 def setting(name: str, schedule: str, grid: str) -> Experiment:
-    """A named problem from a schedule's own start to `T_END`; schedule, grid: texts as `named_parts` reads."""
+    """A named problem from a schedule's own start to `T_END`; schedule, grid: texts for `named_parts`."""
     s, law = schedule_of(schedule), problem(name)
     return Experiment(
         law,

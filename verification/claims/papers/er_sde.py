@@ -82,7 +82,7 @@ def flow_is_best() -> Decision:
 
 
 def marginals_kept() -> Decision:
-    """The drift (phi'/phi)(y - D) is the flow's, and h^2/2 times the score: Langevin's balance, for every phi."""
+    """The drift (phi'/phi)(y - D) is the flow's and -h^2/2 times the score, for every phi."""
     rho, score = sympy.symbols("rho s")
     phi = sympy.Function("phi")(rho)
     growth = phi.diff(rho) / phi
@@ -136,7 +136,8 @@ CLAIMS = (
         "ER-SDE-Solver-k, as released with SDE_5, is of order k",
         orders("er-sde-1-released", "er-sde-2-released", "er-sde-3-released"),
         "refuted",
-        "the left Riemann sums with 100 points leave a second moment of O(h^2)/100 in every step: weak order 1",
+        "the left Riemann sums with 100 points leave a second moment of O(h^2)/100 in every step: weak "
+        "order 1",
         "weak order",
         quick=False,
     ),
@@ -147,7 +148,8 @@ CLAIMS = (
         "With phi(x) = x, ER-SDE-Solver-k as released is of order k",
         orders("er-sde-ode-1", "er-sde-ode-2-released", "er-sde-ode-3-released"),
         "refuted",
-        "the same sums: order 1; with exact integrals -2 is of order 2, and -3 too, whose slope is a backward "
+        "the same sums: order 1; with exact integrals -2 is of order 2, and -3 too, whose slope is a "
+        "backward "
         "difference",
     ),
     Claim(
@@ -195,7 +197,8 @@ CLAIMS = (
         "VP and VE models of one data set are sampled equally well at equal evaluations",
         None,
         "untestable",
-        "with an exact score the two are one map (er-sde-vp-is-ve) on the same noise levels; what two trained "
+        "with an exact score the two are one map (er-sde-vp-is-ve) on the same noise levels; what two "
+        "trained "
         "networks do is not seen",
     ),
     Claim(
@@ -205,7 +208,8 @@ CLAIMS = (
         f"At equal evaluations the noise scales rank {' < '.join(RANKED)} by their errors",
         statistic(ranking),
         "conditional",
-        "for order 1; of orders 2 and 3 the leading errors of mean and spread change sign, and noisier scales "
+        "for order 1; of orders 2 and 3 the leading errors of mean and spread change sign, and noisier "
+        "scales "
         "can be ahead",
         "Gaussian data, exact laws; the rank is by how fast phi(x)/x grows",
     ),

@@ -7,12 +7,13 @@ from semilinear.integrators.solvers.scire import PAPER
 from semilinear.integrators.solvers.scire_snapshots import LIMIT, phi_1
 
 from ..claim import Claim, Decision, proof
-from ..comparison import PROBLEMS, EqualNfe, Side, Where, budgets, pairs
+from ..comparison import PROBLEMS, EqualNfe, Side, Where, pairs
 from ..orders import orders
 
 NSR = "nsr:k=3.1"
 RECURSIVE = (
-    "the recursive difference drops (1/phi_1 - 1) N', at least half of what it estimates: a local error O(h^2) "
+    "the recursive difference drops (1/phi_1 - 1) N', at least half of what it estimates: a local error "
+    "O(h^2) "
     "in every step unless phi_1 = 1"
 )
 
@@ -96,7 +97,8 @@ CLAIMS = (
         "scire-recursive-difference-kept",
         PAPER,
         "recursive difference (as reported)",
-        "Before truncation, D/phi_1 - (1/phi_1 - 1) N'(t) estimates N'(s) with an error O(h), for every phi_1",
+        "Before truncation, D/phi_1 - (1/phi_1 - 1) N'(t) estimates N'(s) with an error O(h), for every "
+        "phi_1",
         proof(kept),
         "proved",
     ),
@@ -116,10 +118,11 @@ CLAIMS = (
         "At equal evaluations the NSR grid (k = 3.1) is more accurate than steps uniform in log-SNR",
         EqualNfe(
             tuple((Side(s, NSR), Side(s, "lambda")) for s in ("scire-v1-2-released", "scire-v1-2m-released")),
-            budgets(6, 8, 10, 12, 20, 50),
+            (6, 8, 10, 12, 20, 50),
         ),
         "refuted",
-        "the errors of two steps of order 1 have signs of their own and cancel on either grid at some budgets; "
+        "the errors of two steps of order 1 have signs of their own and cancel on either grid at some "
+        "budgets; "
         "from 20 evaluations on NSR is ahead by 2 to 18 %",
         quick=False,
     ),
@@ -139,10 +142,11 @@ CLAIMS = (
         "At equal evaluations the recursive difference lowers the error of SciRE-Solver-2",
         EqualNfe(
             pairs("scire-v1-2-released", "scire-v1-2-corrected", NSR, "lambda"),
-            budgets(6, 8, 10, 12, 20, 50),
+            (6, 8, 10, 12, 20, 50),
         ),
         "refuted",
-        "against the same formula with phi_1 = 1, the midpoint rule: at 6 evaluations it helps, from 12 on it "
+        "against the same formula with phi_1 = 1, the midpoint rule: at 6 evaluations it helps, from 12 "
+        "on it "
         "costs a factor of 2 to 50",
         quick=False,
     ),
@@ -153,7 +157,7 @@ CLAIMS = (
         "At equal evaluations the recursive difference lowers the error of SciRE-Solver-3",
         EqualNfe(
             pairs("scire-v1-3-released", "scire-v1-3-corrected", NSR, "lambda"),
-            budgets(6, 9, 12, 18, 24, 48),
+            (6, 9, 12, 18, 24, 48),
         ),
         "refuted",
         "against phi_1 = 1 with the consistent stage weight, Heun's third-order rule: it helps nowhere",
@@ -171,7 +175,8 @@ CLAIMS = (
             where=Where(most=10),
         ),
         "conditional",
-        "up to 10 evaluations: Adams-Bashforth 2 on these grids weighs the past too little for so long a step, "
+        "up to 10 evaluations: Adams-Bashforth 2 on these grids weighs the past too little for so long a "
+        "step, "
         "and a larger weight makes up for it; from 50 on its first order shows",
         quick=False,
     ),
@@ -182,7 +187,7 @@ CLAIMS = (
         "At equal evaluations SciRE-Solver-2 is more accurate than DPM-Solver-2",
         EqualNfe(
             ((Side("scire-v1-2-released", NSR), Side("dpm-solver-2", "lambda")),),
-            budgets(6, 8, 10, 20, 50),
+            (6, 8, 10, 20, 50),
             where=Where(most=8),
         ),
         "conditional",
@@ -197,7 +202,7 @@ CLAIMS = (
         "At equal evaluations SciRE-Solver-3 is more accurate than DPM-Solver-3",
         EqualNfe(
             ((Side("scire-v1-3-released", NSR), Side("dpm-solver-3", "lambda")),),
-            budgets(6, 9, 12, 18, 24, 48),
+            (6, 9, 12, 18, 24, 48),
         ),
         "refuted",
         "it is ahead at 9 evaluations on two problems only, and of order 1 against 3",
@@ -209,7 +214,7 @@ CLAIMS = (
         PAPER,
         "Tables (as reported)",
         "At equal evaluations SciRE-Solver-2 is more accurate than DDIM",
-        EqualNfe(pairs("scire-v1-2-released", "ddim", NSR), budgets(6, 8, 10, 12, 20, 50)),
+        EqualNfe(pairs("scire-v1-2-released", "ddim", NSR), (6, 8, 10, 12, 20, 50)),
         "refuted",
         "its h^2 term is half of Euler's with a step twice as long: at equal evaluations the two are level",
         quick=False,

@@ -68,7 +68,8 @@ def corrector_helps() -> Decision:
     inside = [r for r in condition if r["nfe"] >= 400]
 
     def say(r: dict[str, Any]) -> str:
-        return f"{r['sde']}, {r['predictor']}, {r['nfe']}: {r['alone']:.2g} alone, {r['corrected']:.2g} corrected"
+        where = f"{r['sde']}, {r['predictor']}, {r['nfe']}"
+        return f"{where}: {r['alone']:.2g} alone, {r['corrected']:.2g} corrected"
 
     text = f"{len(good)} of {len(table)} hold; "
     if len(good) == len(table):
@@ -84,7 +85,7 @@ def _golden(equation: sde.DiffusionSDE, t: float, n: int) -> torch.Tensor:
 
 def likelihood() -> Decision:
     """Log-likelihoods by the flow against exact ones, with the exact terminal density and with the prior."""
-    law, table = problem("golden-mixture"), []
+    law, table = problem("golden-mixture"), list[dict[str, Any]]()
     for name, equation in (("vp", sde.vp()), ("sub-vp", sde.sub_vp()), ("ve", sde.ve())):
         schedule, start = equation.schedule, 1e-5
         x, end = _golden(equation, start, 32), schedule.t_max
@@ -95,18 +96,22 @@ def likelihood() -> Decision:
 
         tight = black_box.Solve(rtol=1e-9, atol=1e-9)
         exact = density(start, x)
-        model, row = law.model(schedule), {"sde": name}
+        model, row = law.model(schedule), dict[str, Any](sde=name)
         for key, terminal in (("true end", lambda z, end=end, d=density: d(end, z)), ("prior", None)):
-            found = black_box.log_likelihood(equation, model, x, t_start=start, terminal=terminal, solve=tight)
+            found = black_box.log_likelihood(
+                equation, model, x, t_start=start, terminal=terminal, solve=tight
+            )
             row |= {key: rounded(float((found.log_density - exact).abs().max()), 2), "nfe": found.nfe}
         table.append(row)
     good = all(row["true end"] < 1e-6 for row in table)
-    text = "; ".join(f"{r['sde']}: {r['true end']:.0e}, with the prior for p_T {r['prior']:.0e}" for r in table)
+    text = "; ".join(
+        f"{r['sde']}: {r['true end']:.0e}, with the prior for p_T {r['prior']:.0e}" for r in table
+    )
     return Decision("confirmed" if good else "refuted", f"largest error in nats: {text}", tuple(table))
 
 
 def encoding() -> Decision:
-    """Codes of one batch by two models of one law that share no code: a product and a mixture of Gaussians."""
+    """Codes by two models of one law that share no code: a product, and a mixture of Gaussians."""
     equation, law = sde.vp(), problem("rotated-product-2d")
     x = torch.tensor(marginal_samples(law, equation.schedule, 1e-3, 64, 0))
     tight = black_box.Solve(rtol=1e-10, atol=1e-10)
@@ -130,9 +135,12 @@ def hutchinson() -> Decision:
     velocity = equation.probability_flow(problem("golden-mixture").model(equation.schedule))
 
     def field(at: torch.Tensor) -> torch.Tensor:
-        return velocity(at, 0.3)
+        found: torch.Tensor = velocity(at, 0.3)
+        return found
 
-    signs = [torch.tensor(s, dtype=torch.float64).expand(16, 2) for s in itertools.product((-1.0, 1.0), repeat=2)]
+    signs = [
+        torch.tensor(s, dtype=torch.float64).expand(16, 2) for s in itertools.product((-1.0, 1.0), repeat=2)
+    ]
     mean = black_box.hutchinson(torch.stack(signs))(field, x)[1]
     single = black_box.hutchinson(signs[0][None])(field, x)[1]
     exact = black_box.exact_divergence(field, x)[1]
@@ -202,7 +210,8 @@ CLAIMS = (
         "score-sde-ancestral-is-ddpm",
         PAPER,
         "Appendix E",
-        "Ancestral sampling of DDPM, with the posterior's variance, is a first-order solver of the reverse SDE",
+        "Ancestral sampling of DDPM, with the posterior's variance, is a first-order solver of the "
+        "reverse SDE",
         same("er-sde-reverse-sde-1 = ancestral DDPM (posterior variance)"),
         "proved",
         "it is exponential Euler in data prediction for the plain reverse SDE",
@@ -226,7 +235,8 @@ CLAIMS = (
         "The flow gives exact log-likelihoods",
         statistic(likelihood),
         "confirmed",
-        "what is left is the solver's tolerance; with the prior in place of p_T, as released, the difference of "
+        "what is left is the solver's tolerance; with the prior in place of p_T, as released, the "
+        "difference of "
         "the two is left as well",
         "exact divergence, tolerance 1e-9",
         quick=False,

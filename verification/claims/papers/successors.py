@@ -1,4 +1,4 @@
-"""What the successors claim: DPM-Solver++, UniPC, SA-Solver, SEEDS, RES and EDM, and what packages say of them."""
+"""What the successors claim, and packages of them: DPM-Solver++, UniPC, SA-Solver, SEEDS, RES and EDM."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from semilinear.integrators.solvers.dpm_solver import PLUS_PLUS
 from semilinear.integrators.solvers.unipc import PAPER as UNIPC
 
 from ..claim import Claim, Decision, proof
-from ..comparison import PROBLEMS, EqualNfe, Where, budgets, pairs
+from ..comparison import PROBLEMS, EqualNfe, Where, pairs
 from ..identity_rows import same
 from ..orders import orders
 
@@ -63,7 +63,7 @@ _PLUS_PLUS = (
         "At equal evaluations multistep (2M) is more accurate than singlestep (2S)",
         EqualNfe(
             pairs("dpm-solver++-2m", "dpm-solver++-2s", *GRIDS),
-            budgets(6, 8, 10, 12, 20, 50),
+            (6, 8, 10, 12, 20, 50),
             PROBLEMS[:2],
             where=Where(GRIDS[:2]),
         ),
@@ -76,10 +76,9 @@ _PLUS_PLUS = (
         "dpm-solver++-beats-dpm-solver",
         PLUS_PLUS,
         "Sec. 5 (as reported)",
-        "Without guidance, too, data prediction (2S) is more accurate than noise prediction at equal evaluations",
-        EqualNfe(
-            pairs("dpm-solver++-2s", "dpm-solver-2", *GRIDS), budgets(6, 8, 10, 12, 20), PROBLEMS[:2]
-        ),
+        "Without guidance, too, data prediction (2S) is more accurate than noise prediction at equal "
+        "evaluations",
+        EqualNfe(pairs("dpm-solver++-2s", "dpm-solver-2", *GRIDS), (6, 8, 10, 12, 20), PROBLEMS[:2]),
         "inconclusive",
         quick=False,
     ),
@@ -170,7 +169,8 @@ _UNIPC = (
         "UniPC-p is of order p + 1, as it is run, for p = 1, 2, 3",
         orders("unipc-1-bh2", "unipc-2-bh2", "unipc-3-bh2"),
         "conditional",
-        "from exact starting values and at full order to the end; the release ends with a first-order step at "
+        "from exact starting values and at full order to the end; the release ends with a first-order "
+        "step at "
         "any number of steps, which caps p = 2 and 3 at order 2",
     ),
     Claim(
@@ -205,7 +205,10 @@ _UNIPC = (
         "Tables 1, 4 (as reported)",
         "At 5 to 10 evaluations UniPC (p = 2) is more accurate than DPM-Solver++(2M)",
         EqualNfe(
-            pairs("unipc-2-bh2", "dpm-solver++-2m", *GRIDS), (5, 6, 8, 10), PROBLEMS[:2], where=Where(least=10)
+            pairs("unipc-2-bh2", "dpm-solver++-2m", *GRIDS),
+            (5, 6, 8, 10),
+            PROBLEMS[:2],
+            where=Where(least=10),
         ),
         "refuted",
         "at 6 and 8 evaluations the errors of 2M change sign on the rotated product, and UniPC is behind",
@@ -216,9 +219,7 @@ _UNIPC = (
         UNIPC,
         "Tables 1, 4 (as reported)",
         "From 12 evaluations on UniPC (p = 2) is more accurate than DPM-Solver++(2M)",
-        EqualNfe(
-            pairs("unipc-2-bh2", "dpm-solver++-2m", *GRIDS), (12, 15, 20, 50, 100), PROBLEMS[:2]
-        ),
+        EqualNfe(pairs("unipc-2-bh2", "dpm-solver++-2m", *GRIDS), (12, 15, 20, 50, 100), PROBLEMS[:2]),
         "inconclusive",
         "it holds but for cells on the golden mixture where a few paths decide",
         quick=False,
@@ -252,7 +253,8 @@ _OTHERS = (
         "Single-step DPM-Solver++ loses its order, because it lacks order conditions",
         proof(degenerate),
         "refuted",
-        "the condition sum b_i c_i = phi_2 fails but at h = 0; the linear part is a number, +-1, so that this "
+        "the condition sum b_i c_i = phi_2 fails but at h = 0; the linear part is a number, +-1, so that "
+        "this "
         "costs a constant and not the order",
     ),
     Claim(
@@ -260,9 +262,7 @@ _OTHERS = (
         res.PAPER,
         "Abstract",
         "At equal evaluations RES-2S is more accurate than DPM-Solver++(2S)",
-        EqualNfe(
-            pairs("res-2s", "dpm-solver++-2s", *GRIDS), budgets(6, 8, 10, 12, 20), PROBLEMS[:2]
-        ),
+        EqualNfe(pairs("res-2s", "dpm-solver++-2s", *GRIDS), (6, 8, 10, 12, 20), PROBLEMS[:2]),
         "inconclusive",
         quick=False,
     ),
