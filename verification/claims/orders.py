@@ -17,6 +17,7 @@ from semilinear.integrators.solver import Solver
 from ..studies import flow, gaussian
 from ..studies.experiment import Experiment
 from ..studies.gaussian import StochasticExperiment
+from ..studies.ladders import GAUSSIAN, GAUSSIAN_LONG
 from ..studies.own_statistics import generic
 from .claim import Claim, Decision, Kind, Verdict, weakest
 from .expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS
@@ -94,8 +95,11 @@ def _measured(solver: Solver, label: str) -> Decision:
 
 def _weak(expectation: StochasticExpectation) -> Decision:
     solver = expectation.build()
-    study = gaussian.study(solver, StochasticExperiment())
-    verdict = study.against(solver.claimed)
+    for ladder in (GAUSSIAN, GAUSSIAN_LONG):
+        study = gaussian.study(solver, StochasticExperiment(ladder=ladder))
+        verdict = study.against(solver.claimed)
+        if verdict != "inconclusive" or not expectation.long:
+            break
     kind = "of the marginals" if study.marginal else "weak"
     text = f"{solver.name}: claimed {solver.claimed}, measured {study.weak.order:.2f} ({kind})"
     if verdict == "inconclusive":

@@ -263,7 +263,7 @@ _OTHERS = (
         "Abstract",
         "At equal evaluations RES-2S is more accurate than DPM-Solver++(2S)",
         EqualNfe(pairs("res-2s", "dpm-solver++-2s", *GRIDS), (6, 8, 10, 12, 20), PROBLEMS[:2]),
-        "inconclusive",
+        "confirmed",
         quick=False,
     ),
     Claim(
