@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from semilinear.analysis.orders.solver_proof import FormulaProof, prove_solver
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.adaptive import Controller, sample_adaptive
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Repeat
 from semilinear.integrators.solvers import dpm_solver
 from semilinear.integrators.tableaux.tableau import Tableau
@@ -143,16 +146,12 @@ def speed_up() -> Decision:
     below = [r for r in found if r["times"] < SPEED_UP[0]]
     if not below:
         return Decision("confirmed", text, tuple(found))
-    part: Verdict = "conditional" if len(below) < len(found) else "refuted"
+    part: Verdict = "refuted" if any(r["problem"] == PROBLEMS[1] for r in below) else "conditional"
     return Decision(part, f"DDIM's evaluations over DPM-Solver-fast-3's: {text}", tuple(found))
 
 
 def point_mass() -> Decision:
     """One DDIM step on data at one point, whose noise prediction is constant along the flow."""
-    from semilinear.integrators.diffusion.schedule import vp_linear
-    from semilinear.integrators.plans.compile import compile_plan
-    from semilinear.integrators.run.sampler import sample
-
     schedule, where = vp_linear(), torch.tensor([0.7, -1.1], dtype=torch.float64)
     plan = compile_plan(dpm_solver.singlestep(1), schedule, steps=1, t_start=1.0, t_end=1e-3)
 
@@ -166,8 +165,8 @@ def point_mass() -> Decision:
     return Decision("confirmed" if error < 1e-12 else "refuted", f"error {error:.0e} after one step")
 
 
-SECOND, THIRD = (6, 10, 12, 18, 24, 48), (6, 9, 12, 18, 24, 48)
-"""Evaluations that methods with two and three stages can make."""
+SECOND = (6, 10, 12, 18, 24, 48)
+"""Evaluations that methods with two stages can make."""
 ALL = (*PROBLEMS, *NARROW)
 
 CLAIMS = (
@@ -329,8 +328,8 @@ CLAIMS = (
             PROBLEMS[:2],
         ),
         "refuted",
-        "at 6 evaluations the first step in lambda is too long for DPM-Solver-2; with more, lambda is ahead on "
-        "the rotated product and level on the golden mixture",
+        "at 6 evaluations the first step in lambda is too long for DPM-Solver-2; with more, lambda is ahead "
+        "on the rotated product and level on the golden mixture",
         quick=False,
     ),
     Claim(

@@ -27,6 +27,8 @@ from ..orders import orders
 
 LAMBDAS = (-2.0, -1.0, 0.0, 0.5, 1.0, 2.0)
 LOW, HIGH = -3.0, 3.0
+PARTING = 0.5
+"""Of these, where the modes part."""
 SPACING = 0.2
 """Of the quadrature, in standard deviations."""
 
@@ -98,7 +100,9 @@ def against_other_choices() -> Decision:
     if not worse:
         return Decision("confirmed", text, tuple(table))
     best = min(table, key=lambda row: row["own"] / row["prediction"])
-    return Decision("conditional", f"{text}, such as {say(best)}; not {say(worse[0])}", tuple(table))
+    parting = all(row["lambda"] == PARTING for row in worse)
+    verdict: Verdict = "conditional" if parting else "refuted"
+    return Decision(verdict, f"{text}, such as {say(best)}; not {say(worse[0])}", tuple(table))
 
 
 def unbiased() -> Decision:
