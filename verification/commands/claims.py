@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -104,8 +103,8 @@ def _decided(options: argparse.Namespace, ids: list[str]) -> dict[str, dict[str,
 
 def _executor(workers: int) -> Any:
     """Processes, or this one: a single claim should not wait for another interpreter."""
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
     if workers == 1:
         return ThreadPoolExecutor(1)
-    from concurrent.futures import ProcessPoolExecutor
-
     return ProcessPoolExecutor(min(workers, os.cpu_count() or 1))
