@@ -24,7 +24,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         description="Decide the ledger's claims: proofs, orders, identities, comparisons at equal "
         "evaluations, "
         "statistics.  Exit code 1 if a verdict is not the recorded one.  Claims that take longer are marked "
-        "in --list; all of them take some 20 minutes of one core.",
+        "in --list; all of them take about ten minutes of one core.",
     )
     claims.add_argument("ids", nargs="*", metavar="ID", help="ids or globs such as 'scire-*' (default: all)")
     claims.add_argument("--quick", action="store_true", help="only claims that take seconds")

@@ -141,7 +141,7 @@ CLAIMS = (
         ),
         "conditional",
         "data near one point, whose noise prediction is constant; of standard normal data the score is "
-        "-x, and freezing it is exact: on data of unit variance the score wins by a factor of 2",
+        "-x, and freezing it is exact: on data of unit variance the score wins",
         quick=False,
     ),
     Claim(
