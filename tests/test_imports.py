@@ -31,9 +31,9 @@ FLOORS = {
         ("derivation", "lookup"),
     ),
     "verification": (
-        ("claims", "problems", "reporting", "systems", "targets"),
+        ("problems", "reporting", "systems", "targets"),
         ("inverse", "replay", "studies", "tracing"),
-        ("audit", "distribution", "learned", "predictions", "throughput"),
+        ("audit", "claims", "distribution", "learned", "predictions", "throughput"),
         ("campaign", "plugin"),
         ("commands", "front-door"),
     ),

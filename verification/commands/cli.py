@@ -1,5 +1,5 @@
-"""The command line: `semilinear audit | bench | completion | derive | distance | list | order | prove |
-replay | same | stability | train | verify | work-precision`.
+"""The command line: `semilinear audit | bench | claims | completion | derive | distance | list | order |
+prove | replay | same | stability | train | verify | work-precision`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
 takes --json.
@@ -21,6 +21,7 @@ from semilinear.integrators.numerics.names import UnknownTableau
 
 from . import audit as audit_command
 from . import bench as bench_command
+from . import claims as claims_command
 from . import completion as completion_command
 from . import derive as derive_command
 from . import distance as distance_command
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         listing_command.add(commands),
         audit_command.add(commands),
         bench_command.add(commands),
+        claims_command.add(commands),
         same_command.add(commands),
         derive_command.add(commands),
         distance_command.add(commands),

@@ -9,6 +9,7 @@
     sl.derive(..)                        coefficients from order conditions
     sl.estimate_order(..)                the order of any ladder of errors
     sl.audit(..), sl.trace(..)           any sampler: its orders, what it is, what is wrong; its coefficients
+    sl.claims(..)                        what papers claim, each claim decided anew
     sl.replay(..)                        numbers of released code, made again
 
 and the words in which a solver is written: Solver, Tableau, Stage, N, P, omega, phi, phi1, phi2, ..  Names

@@ -62,6 +62,7 @@ from .integrators.tableaux.tableau import (
     z as z,
 )
 from .verification.audit.audit import audit as audit
+from .verification.claims.ledger import claims as claims
 from .verification.distribution.experiment import SampledExperiment as SampledExperiment
 from .verification.distribution.study import in_distribution as in_distribution
 from .verification.problems.named import problem as problem

@@ -99,6 +99,12 @@ def golden_mixture() -> GaussianMixture:
     )
 
 
+def narrow_mixture() -> GaussianMixture:
+    """The golden mixture at 0.15 of its size: seen from the prior, data near one point."""
+    wide = golden_mixture()
+    return GaussianMixture(wide.weights, wide.means * 0.15, wide.covariances * 0.15**2, "narrow-mixture")
+
+
 def digits(bandwidth: float = 0.8) -> EmpiricalMixture:
     """scikit-learn's handwritten digits (1797 x 64, scaled to [-1, 1]), smoothed by `bandwidth`."""
     from sklearn.datasets import load_digits
@@ -119,6 +125,7 @@ PROBLEMS: dict[str, Callable[[], Any]] = {
     "rotated-product-2d": rotated_product,
     "rotated-product-8d": lambda: rotated_product(8),
     "golden-mixture": golden_mixture,
+    "narrow-mixture": narrow_mixture,
     "digits-0.8": digits,
     "digits-0.2": lambda: digits(0.2),
     "digits-0": lambda: digits(0.0),

@@ -1,0 +1,169 @@
+"""Claims of the form "A is more accurate than B at equal evaluations", on problems with an exact flow.
+
+Every cell, a problem and a budget, is decided by itself: the claim holds where the interval of the errors'
+ratio lies above the factor, fails where it lies below, and is open between.  One cell that fails beyond its
+interval is a counterexample.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+from semilinear.integrators.solver import FinalChoice
+
+from ..studies.equal_nfe import final_errors, ratio, rms, setting
+from .claim import Decision, Kind, rounded
+from .samplers import sampler
+
+PROBLEMS = ("golden-mixture", "rotated-product-2d", "digits-0.2")
+"""Separate modes; data of unit variance, where the drift of a variance-preserving flow nearly vanishes; and
+data near many points, as images are.
+"""
+FEW = (5, 6, 8, 10, 12, 15, 20)
+"""Evaluations of the papers' tables."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A solver or baseline by name, the grid it runs on, and how it ends."""
+
+    name: str
+    grid: str
+    final: FinalChoice = "released"
+
+    def __str__(self) -> str:
+        return self.name + ("" if self.final == "released" else f" ({self.final})")
+
+
+Pair = tuple[Side, Side]
+"""(better, worse), as the claim has it."""
+
+
+def pairs(better: str, worse: str, *grids: str, final: FinalChoice = "released") -> tuple[Pair, ...]:
+    """Two samplers on the same grid, for every grid."""
+    return tuple((Side(better, grid, final), Side(worse, grid, final)) for grid in grids)
+
+
+@dataclass(frozen=True)
+class Where:
+    """Cells: those of some grids and problems (all, where empty) and of budgets from `least` to `most`.
+
+    names: of the samplers that the claim says are better.
+    """
+
+    grids: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    least: float = 0
+    most: float = math.inf
+    names: tuple[str, ...] = ()
+
+    def holds(self, cell: dict[str, Any]) -> bool:
+        """Whether a cell is one of them."""
+        return (
+            (not self.grids or cell["grids"][0] in self.grids)
+            and (not self.problems or cell["problem"] in self.problems)
+            and (not self.names or cell["better"] in self.names)
+            and self.least <= cell["nfe"] <= self.most
+        )
+
+
+@lru_cache(maxsize=4096)
+def _errors(side: Side, problem: str, schedule: str, nfe: int) -> np.ndarray:
+    experiment = setting(problem, schedule, side.grid)
+    errors, made = final_errors(sampler(side.name, experiment), experiment, nfe, side.final)
+    if made != nfe:
+        raise ValueError(f"{side.name} makes {made} evaluations, not {nfe}: no equal budget")
+    return errors
+
+
+@dataclass(frozen=True)
+class EqualNfe:
+    """For every pair, problem and budget: error(worse) > factor error(better).
+
+    where: the cells to which the claim is confined if it does not hold on all; a claim that holds on these
+    and fails elsewhere is conditional.
+    """
+
+    pairs: tuple[Pair, ...]
+    budgets: tuple[int, ...] = FEW
+    problems: tuple[str, ...] = PROBLEMS
+    schedule: str = "vp-linear"
+    factor: float = 1.0
+    where: Where | None = None
+    kind: ClassVar[Kind] = "equal NFE"
+
+    def decide(self) -> Decision:
+        """All cells, and the verdict that follows from them."""
+        cells = [
+            self._cell(better, worse, problem, nfe)
+            for better, worse in self.pairs
+            for problem in self.problems
+            for nfe in self.budgets
+        ]
+        return self.judge(cells)
+
+    def judge(self, cells: list[dict[str, Any]]) -> Decision:
+        """The verdict on cells."""
+        table, holds = tuple(cells), [c for c in cells if c["holds"] == "yes"]
+        fails = sorted((c for c in cells if c["holds"] == "no"), key=lambda c: c["high"])
+        count = f"{len(holds)} of {len(cells)} cells hold, {len(fails)} fail"
+        if len(holds) == len(cells):
+            low, high = min(c["ratio"] for c in cells), max(c["ratio"] for c in cells)
+            return Decision("confirmed", f"{count}: error ratios {low:.3g} to {high:.3g}", table)
+        if not fails:
+            least = min(cells, key=lambda c: c["low"])
+            return Decision("inconclusive", f"{count}; open: {_say(least)}", table)
+        if self.where is not None:
+            inside = [c for c in cells if self.where.holds(c)]
+            if inside and all(c["holds"] == "yes" for c in inside):
+                least = min(inside, key=lambda c: c["ratio"])
+                text = f"{count}; under the condition all {len(inside)} hold, the least: {_say(least)}"
+                return Decision("conditional", f"{text}; without it: {_say(fails[0])}", table)
+        return Decision("refuted", f"{count}; counterexample: {_say(fails[0])}", table)
+
+    def _cell(self, better: Side, worse: Side, problem: str, nfe: int) -> dict[str, Any]:
+        a, b = (_errors(side, problem, self.schedule, nfe) for side in (worse, better))
+        found = ratio(a, b)
+        holds = "yes" if found.low > self.factor else "no" if found.high < self.factor else "open"
+        return {
+            "problem": problem,
+            "nfe": nfe,
+            "better": str(better),
+            "worse": str(worse),
+            "grids": [better.grid, worse.grid],
+            "errors": [_finite(rms(b)), _finite(rms(a))],
+            "ratio": _finite(found.value),
+            "low": _finite(found.low),
+            "high": _finite(found.high),
+            "holds": holds,
+        }
+
+
+HUGE = 1e300
+"""For an error that left the numbers, which JSON has no word for."""
+
+
+def _finite(value: float) -> float:
+    return rounded(value) if math.isfinite(value) else HUGE
+
+
+def _say(cell: dict[str, Any]) -> str:
+    grids = cell["grids"][0] if len(set(cell["grids"])) == 1 else " against ".join(cell["grids"])
+    errors = cell["errors"]
+    return (
+        f"{cell['problem']}, {cell['nfe']} evaluations, grid {grids}: "
+        f"{cell['better']} {errors[0]:.3g}, {cell['worse']} {errors[1]:.3g}, "
+        f"ratio {cell['ratio']:.3g} in [{cell['low']:.3g}, {cell['high']:.3g}]"
+    )
+
+
+def chain(names: Iterable[str], *grids: str) -> tuple[Pair, ...]:
+    """Every sampler claimed to be better than the one before it."""
+    listed = list(names)
+    return tuple(p for worse, better in itertools.pairwise(listed) for p in pairs(better, worse, *grids))

@@ -1,0 +1,141 @@
+"""The ledger: every claim by its id, and what deciding them again gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.messages import shown
+
+from ..studies.progress import Progress
+from . import identity_rows, orders
+from .claim import Claim, Decision
+from .papers import deis, dpm_solver, dpm_solver_v3, er_sde, scire, score_sde, successors
+from .reported import REPORTED
+
+SCHEMA = "semilinear-claims/1"
+PAPERS = (dpm_solver, deis, scire, er_sde, dpm_solver_v3, score_sde, successors)
+
+
+@cache
+def ledger() -> dict[str, Claim]:
+    """Every claim: those written by hand, paper by paper, then those made from lists.
+
+    Raises ValueError for an id that occurs twice.
+    """
+    written = [claim for paper in PAPERS for claim in paper.CLAIMS]
+    found: dict[str, Claim] = {}
+    for claim in (*written, *orders.rows(), *identity_rows.rows()):
+        if claim.id in found:
+            raise ValueError(f"two claims have the id {claim.id!r}")
+        found[claim.id] = claim
+    return found
+
+
+def chosen(patterns: Iterable[str] = (), quick: bool = False) -> tuple[Claim, ...]:
+    """The claims whose ids match one of the patterns (all, where there are none), in the ledger's order.
+
+    patterns: ids, or globs such as "scire-*".  quick: of these only the quick ones.
+    Raises ValueError for a pattern that matches none.
+    """
+    patterns = tuple(patterns)
+    for pattern in patterns:
+        checks.instance("pattern", pattern, str)
+        if not any(fnmatchcase(name, pattern) for name in ledger()):
+            raise ValueError(
+                f"no claim has an id like {shown(pattern)}: `semilinear claims --list` shows all"
+            )
+    return tuple(
+        claim
+        for name, claim in ledger().items()
+        if (not patterns or any(fnmatchcase(name, pattern) for pattern in patterns))
+        and (claim.quick or not quick)
+    )
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A claim and what deciding it gave; error: what was raised instead of a decision."""
+
+    claim: Claim
+    decision: Decision | None
+    error: str = ""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the verdict is the one that is recorded."""
+        return self.decision is not None and self.decision.verdict == self.claim.verdict
+
+    def __str__(self) -> str:
+        found = self.error or f"{self.verdict}: {self.evidence}"
+        differs = "" if self.agrees else f" (recorded: {self.claim.verdict})"
+        return f"{self.claim.id}: {found}{differs}"
+
+    @property
+    def verdict(self) -> str:
+        """The verdict that was found; "failed" where none was."""
+        return "failed" if self.decision is None else self.decision.verdict
+
+    @property
+    def evidence(self) -> str:
+        """What it rests on."""
+        return self.error if self.decision is None else self.decision.evidence
+
+    def row(self) -> dict[str, Any]:
+        """As JSON data."""
+        return record(self.claim) | {
+            "found": self.verdict,
+            "agrees": self.agrees,
+            "evidence": self.evidence,
+            "table": [] if self.decision is None else list(self.decision.table),
+            "error": self.error,
+        }
+
+
+def decide(claim: Claim) -> Decided:
+    """Decide a claim; whatever is raised meanwhile is a failed check with its message."""
+    try:
+        return Decided(claim, claim.decide())
+    except Exception as error:
+        return Decided(claim, None, f"{type(error).__name__}: {error}")
+
+
+def record(claim: Claim) -> dict[str, Any]:
+    """What is recorded of a claim, as JSON data."""
+    return {
+        "id": claim.id,
+        "paper": claim.paper,
+        "place": claim.place,
+        "statement": claim.statement,
+        "assumes": claim.assumes,
+        "by": claim.kind,
+        "verdict": claim.verdict,
+        "why": claim.why,
+        "quick": claim.quick,
+        "listed": claim.listed,
+    }
+
+
+def claims(*patterns: str, quick: bool = False, progress: Progress | None = None) -> tuple[Decided, ...]:
+    """Decide claims of the ledger anew: each with its verdict, its evidence, and whether it `agrees`.
+
+    patterns: ids, or globs such as "deis-*"; all claims where there are none.  quick: only those that take
+    no more than seconds.  progress: called with (claims decided, claims in all).
+    Raises ValueError for a pattern that matches none.
+    """
+    selected, found = chosen(patterns, quick), []
+    for claim in selected:
+        found.append(decide(claim))
+        if progress is not None:
+            progress(len(found), len(selected))
+    return tuple(found)
+
+
+def claims_json(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """A report of decided rows, with the figures that are not reproduced."""
+    reported = [r._asdict() | {"figures": {str(k): v for k, v in r.figures.items()}} for r in REPORTED]
+    return {"schema": SCHEMA, "claims": list(rows), "not_reproduced": reported}

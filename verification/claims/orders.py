@@ -1,0 +1,165 @@
+"""Claims of order: every listed solver's, made from what it claims and what is expected of it.
+
+A solver of the probability flow is decided by the proof of its order, as it is run and from exact starting
+values; one that has no formula to prove is measured, and a stochastic one by its weak order on Gaussian data,
+without Monte Carlo.  `semilinear verify` measures all of them (reports/orders.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar
+
+from semilinear.analysis.orders.solver_proof import prove_solver
+from semilinear.integrators.solver import Solver
+
+from ..studies import flow, gaussian
+from ..studies.experiment import Experiment
+from ..studies.gaussian import StochasticExperiment
+from ..studies.ladders import GAUSSIAN, GAUSSIAN_LONG
+from ..studies.own_statistics import generic
+from .claim import Claim, Decision, Kind, Verdict, weakest
+from .expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS
+from .flow import Expectation
+from .stochastic import UNMEASURED, StochasticExpectation
+
+AnyExpectation = Expectation | StochasticExpectation
+ASSUMES = {
+    False: "an exact score, smooth along the solution; steps that are a smooth image of equal ones",
+    True: "weak order, on Gaussian data, which see the linear part of an order condition only",
+}
+"""By whether the solver is stochastic."""
+RUNS_OTHERWISE = "as it is run, not from exact starting values and at full order to the end"
+PAPERS = ("DDIM", "DPM-Solver", "DEIS", "SciRE", "ER-SDE", "UniPC", "Score-SDE", "EDM", "RES", "SA-Solver")
+"""Whose proofs are made again among the quick claims; the exponential integrators before them are not."""
+KERNELS = "score-sde-pf-"
+"""Discretised kernels of the flow, which have no formula to prove and are measured."""
+SLOW = ("unipc-4-bh2", "unipc-5-bh2")
+"""Proofs that take several seconds."""
+
+
+@cache
+def expectations() -> dict[str, AnyExpectation]:
+    """What is expected of every listed solver, by its label."""
+    return {e.label: e for e in EXPECTATIONS} | {e.solver: e for e in STOCHASTIC_EXPECTATIONS}
+
+
+@dataclass(frozen=True)
+class Orders:
+    """The claimed orders of solvers, by the labels of their expectations, all of which must hold."""
+
+    labels: tuple[str, ...]
+    kind: ClassVar[Kind] = "order"
+
+    def decide(self) -> Decision:
+        """The weakest of the verdicts on each."""
+        found = [_decide(expectations()[label], label) for label in self.labels]
+        return Decision(weakest(d.verdict for d in found), "; ".join(d.evidence for d in found))
+
+
+def orders(*labels: str) -> Orders:
+    """Decided by what is proved or measured of these solvers."""
+    return Orders(labels)
+
+
+def judged(claimed: float, own: float | None, exact: float | None, holds: Verdict) -> Verdict:
+    """The verdict on a claimed order from that of the method as it is run and from exact starting values."""
+    if own is not None and own >= claimed:
+        return holds
+    return "conditional" if exact is not None and exact >= claimed else "refuted"
+
+
+def _decide(expectation: AnyExpectation, label: str) -> Decision:
+    if isinstance(expectation, StochasticExpectation):
+        return _weak(expectation)
+    solver = generic(expectation.solver)
+    try:
+        proof = prove_solver(solver, residue=expectation.residue)
+        own, exact = proof.run(), proof.exact_start()
+    except ValueError:  # a discretised kernel: no formula
+        return _measured(solver, label)
+    text = f"{label}: claimed {solver.claimed}, proved {own} as it is run, {exact} from an exact start"
+    leading = proof.leading_error
+    if exact < solver.claimed and leading:
+        text += f"; leading local error {leading[0]}"
+    return Decision(judged(solver.claimed, own, exact, "proved"), text)
+
+
+def _measured(solver: Solver, label: str) -> Decision:
+    study = flow.run(solver, Experiment())
+    verdict = study.against(solver.claimed)
+    text = f"{label}: claimed {solver.claimed}, measured {study.estimate.order:.2f}"
+    if verdict == "inconclusive":
+        return Decision("inconclusive", text)
+    return Decision("refuted" if verdict == "lower" else "confirmed", text)
+
+
+def _weak(expectation: StochasticExpectation) -> Decision:
+    solver = expectation.build()
+    for ladder in (GAUSSIAN, GAUSSIAN_LONG):
+        study = gaussian.study(solver, StochasticExperiment(ladder=ladder))
+        verdict = study.against(solver.claimed)
+        if verdict != "inconclusive" or not expectation.long:
+            break
+    kind = "of the marginals" if study.marginal else "weak"
+    text = f"{solver.name}: claimed {solver.claimed}, measured {study.weak.order:.2f} ({kind})"
+    if verdict == "inconclusive":
+        return Decision("inconclusive", text)
+    return Decision("refuted" if verdict == "lower" else "confirmed", text)
+
+
+def recorded(expectation: AnyExpectation, claimed: int) -> Verdict:
+    """The verdict that follows from an expectation."""
+    if isinstance(expectation, StochasticExpectation):
+        if expectation.weak is None:
+            return "inconclusive"
+        return "confirmed" if expectation.weak >= claimed else "refuted"
+    return judged(claimed, expectation.own, expectation.exact, "proved")
+
+
+def _claim(label: str, expectation: AnyExpectation) -> Claim:
+    solver = expectation.build()
+    stochastic = isinstance(expectation, StochasticExpectation)
+    verdict = recorded(expectation, solver.claimed)
+    kernel = label.startswith(KERNELS)
+    if kernel:
+        verdict = "confirmed" if verdict == "proved" else verdict
+    why = expectation.reason
+    if verdict == "conditional":
+        why = f"not {RUNS_OTHERWISE.partition(',')[0]}: {why}"
+    quick = not stochastic and not kernel and label not in SLOW and solver.paper.startswith(PAPERS)
+    words = label.replace(", NFE ", "-nfe-").replace(" ", "-")
+    return Claim(
+        f"{words}-order",
+        solver.paper,
+        solver.source,
+        f"{label} is of order {solver.claimed}",
+        orders(label),
+        verdict,
+        why,
+        ASSUMES[stochastic],
+        quick,
+        listed=True,
+    )
+
+
+def rows() -> tuple[Claim, ...]:
+    """A claim of order for every listed solver; of those that cannot be measured, why."""
+    found = [_claim(label, e) for label, e in expectations().items()]
+    for name, reason in UNMEASURED.items():
+        solver = generic(name)
+        found.append(
+            Claim(
+                f"{name}-order",
+                solver.paper,
+                solver.source,
+                f"{name} is of order {solver.claimed}",
+                None,
+                "untestable",
+                reason,
+                ASSUMES[True],
+                listed=True,
+            )
+        )
+    return tuple(found)

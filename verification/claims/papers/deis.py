@@ -1,0 +1,218 @@
+"""What DEIS (Zhang & Chen 2023) claims."""
+
+from __future__ import annotations
+
+import sympy
+from semilinear.integrators.solvers.deis import PAPER
+
+from ..claim import Claim, Decision, proof
+from ..comparison import PROBLEMS, EqualNfe, Side, Where, chain, pairs
+from ..identity_rows import same
+from ..orders import orders
+
+GRIDS = ("t-quadratic", "t", "lambda")
+"""The first is the release's default."""
+TAB = tuple(f"deis-tab{degree}" for degree in range(4))
+RHO = tuple(f"deis-rhoab{degree}" for degree in range(4))
+NARROW = ("narrow-mixture",)
+
+
+def semilinear() -> Decision:
+    """(x/alpha)' = eps rho' from x' = f x + g^2/(2 sigma) eps, for every schedule."""
+    t = sympy.Symbol("t")
+    alpha, sigma, eps, x = (sympy.Function(n)(t) for n in ("alpha", "sigma", "eps", "x"))
+    rho = sigma / alpha
+    drift = alpha.diff(t) / alpha * x + alpha**2 * (rho**2).diff(t) / (2 * sigma) * eps
+    left = (x / alpha).diff(t).subs(x.diff(t), drift)
+    zero = sympy.simplify(left - eps * rho.diff(t)) == 0
+    return Decision("proved" if zero else "refuted", "d(x/alpha)/dt - eps d(rho)/dt is 0 identically")
+
+
+CLAIMS = (
+    Claim(
+        "deis-semilinear",
+        PAPER,
+        "Proposition 3 (as reported)",
+        "In v = x/alpha the probability flow is dv = eps drho: no linear part is left",
+        proof(semilinear),
+        "proved",
+        assumes="f = d log alpha/dt, g^2 = alpha^2 d(rho^2)/dt",
+    ),
+    Claim(
+        "deis-ddim-is-degree-0",
+        PAPER,
+        "Sec. 3 (as reported)",
+        "Degree 0 of every variant is DDIM, whatever the variable of interpolation",
+        same("ddim = deis-tab0", "ddim = deis-rhoab0", "ddim = deis-lambdaab0", "ddim = deis-rhork-1euler"),
+        "proved",
+    ),
+    Claim(
+        "deis-tab-is-rhoab-where-sigma-is-t",
+        PAPER,
+        "Sec. 4 (as reported)",
+        "Where sigma = t, as in EDM, tAB and rhoAB are one method",
+        same(*(f"deis-tab{k} = deis-rhoab{k} where sigma = t" for k in (1, 2, 3))),
+        "proved",
+    ),
+    Claim(
+        "deis-heun-is-edm",
+        PAPER,
+        "project page",
+        "rho2Heun is EDM's deterministic sampler",
+        same("edm-heun = deis-rhork-2heun"),
+        "proved",
+        assumes="up to EDM's last step, Euler's to sigma = 0",
+    ),
+    Claim(
+        "deis-degree-gives-order",
+        PAPER,
+        "Sec. 3 (as reported)",
+        "A polynomial of degree r gives order r + 1, as the method is run",
+        orders(*TAB, *RHO),
+        "conditional",
+        "from exact starting values; as it is run the first step is DDIM's, whose local error caps degrees 2 "
+        "and 3 at order 2",
+    ),
+    Claim(
+        "deis-released-order",
+        PAPER,
+        "qsh-zh/deis",
+        "The released coefficients keep the order r + 1",
+        orders(*(f"{name}-released" for name in (*TAB[1:], *RHO[1:]))),
+        "refuted",
+        "the left Riemann sum with 10,000 points leaves a relative error in every weight that does not "
+        "vanish "
+        "with h: order 1 in the limit, which a few hundred steps do not show",
+    ),
+    Claim(
+        "deis-degree-helps",
+        PAPER,
+        "Tables 2-4 and project page",
+        "At equal evaluations a higher degree of tAB is more accurate",
+        EqualNfe(chain(TAB, *GRIDS), where=Where(("t-quadratic",), PROBLEMS[1:2])),
+        "conditional",
+        "on the grid quadratic in t, the release's default, and smooth data; on the grid uniform in t degree "
+        "3 is worse than 2 up to a dozen evaluations, because rho starts like sqrt t",
+        quick=False,
+    ),
+    Claim(
+        "deis-first-degree-helps",
+        PAPER,
+        "Tables 2-4 and project page",
+        "At equal evaluations tAB of degree 1 is more accurate than DDIM",
+        EqualNfe(pairs(TAB[1], TAB[0], *GRIDS), problems=PROBLEMS[:2]),
+        "confirmed",
+        quick=False,
+    ),
+    Claim(
+        "deis-rho-degree-helps",
+        PAPER,
+        "project page",
+        "At equal evaluations a higher degree of rhoAB is more accurate",
+        EqualNfe(chain(RHO, *GRIDS), where=Where(GRIDS[::2], PROBLEMS[1:2])),
+        "conditional",
+        "on the grids quadratic in t and uniform in lambda, and smooth data; elsewhere degree 3 gains "
+        "nothing "
+        "over 2 below 10 evaluations, or loses a little",
+        quick=False,
+    ),
+    Claim(
+        "deis-tab-beats-rhoab",
+        PAPER,
+        "project page",
+        "At few evaluations tAB is more accurate than rhoAB",
+        EqualNfe(pairs(TAB[3], RHO[3], *GRIDS), where=Where(("t-quadratic",))),
+        "conditional",
+        "on the grid quadratic in t; on one uniform in t the polynomial in t is the worse one, since eps is "
+        "not smooth in t at its end",
+        quick=False,
+    ),
+    Claim(
+        "deis-eps-beats-score",
+        PAPER,
+        "Ingredient 2, Fig. 3",
+        "With the linear part integrated exactly, a frozen noise prediction is more accurate than a "
+        "frozen score",
+        EqualNfe(
+            pairs("ddim", "frozen-score", *GRIDS),
+            (5, 10, 20, 50),
+            (*PROBLEMS, *NARROW),
+            where=Where(problems=NARROW),
+        ),
+        "conditional",
+        "data near one point, whose noise prediction is constant; of standard normal data the score is "
+        "-x, and freezing it is exact: on data of unit variance the score wins",
+        quick=False,
+    ),
+    Claim(
+        "deis-frozen-score-loses-to-euler",
+        PAPER,
+        "Ingredient 1, Fig. 3",
+        "The exponential integrator with a frozen score is worse than Euler's method",
+        EqualNfe(pairs("euler-in-t", "frozen-score", "t"), (10, 20, 50, 100), PROBLEMS[:2]),
+        "inconclusive",
+        "it holds on the rotated product; on the golden mixture a few paths that change mode decide the "
+        "error",
+        quick=False,
+    ),
+    Claim(
+        "deis-frozen-eps-beats-euler",
+        PAPER,
+        "Ingredient 2, Fig. 3",
+        "The exponential integrator with a frozen noise prediction (DDIM) is more accurate than Euler's "
+        "method",
+        EqualNfe(pairs("ddim", "euler-in-t", *GRIDS), (5, 10, 20, 50), (*PROBLEMS, *NARROW)),
+        "refuted",
+        "Euler's method sees the whole drift, which nearly vanishes where the second moment of the data is 1",
+        quick=False,
+    ),
+    Claim(
+        "deis-ipndm-is-fourth-order",
+        PAPER,
+        "Appendix (iPNDM)",
+        "iPNDM, with the weights of Adams-Bashforth 4, is of order 4",
+        orders("deis-ipndm"),
+        "refuted",
+        "the weights are those of equal steps in rho, and the grid is uniform in t: order 2, from an exact "
+        "start too",
+    ),
+    Claim(
+        "deis-ipndm-beats-ddim",
+        PAPER,
+        "Appendix (iPNDM)",
+        "At equal evaluations iPNDM is more accurate than DDIM, on its own grid and on others",
+        EqualNfe(pairs("deis-ipndm", "ddim", *GRIDS), problems=PROBLEMS[:2], where=Where(GRIDS[::2])),
+        "conditional",
+        "on grids quadratic in t and uniform in lambda; uniform in t, its own, DDIM is ahead at 5 "
+        "evaluations on the golden mixture",
+        quick=False,
+    ),
+    Claim(
+        "deis-heun-loses-at-few-evaluations",
+        PAPER,
+        "project page",
+        "At 6 to 10 evaluations rho2Heun is less accurate than rhoAB of degree 1",
+        EqualNfe(pairs(RHO[1], "deis-rhork-2heun", *GRIDS), (6, 8, 10)),
+        "inconclusive",
+        "it holds in every cell but one of the digits, which a few paths decide",
+        quick=False,
+    ),
+    Claim(
+        "deis-quadratic-grid",
+        PAPER,
+        "Sec. 5 (as reported)",
+        "Steps quadratic in t suit tAB better than steps uniform in t",
+        EqualNfe(tuple((Side(name, "t-quadratic"), Side(name, "t")) for name in TAB[1:])),
+        "inconclusive",
+        quick=False,
+    ),
+    Claim(
+        "deis-fid",
+        PAPER,
+        "Abstract",
+        "FID 4.17 in 10 and 2.86 in 20 evaluations on CIFAR-10",
+        None,
+        "untestable",
+        "needs the network and its data set: kept in the table of reported figures",
+    ),
+)

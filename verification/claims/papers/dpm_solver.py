@@ -1,0 +1,361 @@
+"""What DPM-Solver (Lu et al. 2022) claims."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import torch
+from semilinear.analysis.orders.solver_proof import FormulaProof, prove_solver
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.run.adaptive import Controller, sample_adaptive
+from semilinear.integrators.run.sampler import sample
+from semilinear.integrators.solver import Repeat
+from semilinear.integrators.solvers import dpm_solver
+from semilinear.integrators.tableaux.tableau import Tableau
+from sympy import Rational
+
+from ...studies.equal_nfe import final_errors, rms
+from ...studies.equal_nfe import setting as experiment_of
+from ...studies.experiment import Experiment
+from ..claim import Claim, Decision, Verdict, proof, rounded, statistic
+from ..comparison import PROBLEMS, EqualNfe, Side, Where, pairs
+from ..identity_rows import same
+from ..orders import orders
+from ..samplers import sampler
+
+PAPER = dpm_solver.FAMILY["dpm-solver"][1]
+NARROW = ("narrow-mixture",)
+SPREAD = (
+    "data near one point: there the noise prediction hardly changes along a path, which the split off linear "
+    "part exploits; where the second moment is near 1, the whole drift of a variance-preserving flow nearly "
+    "vanishes, and a method that splits it loses to one that does not"
+)
+
+
+def abscissae() -> Decision:
+    """The orders of DPM-Solver-3 with r2 = 2/3 and with another r2, for several r1."""
+    found = []
+    for r1, r2 in (("1/4", "2/3"), ("1/3", "2/3"), ("1/2", "2/3"), ("2/5", "4/5"), ("1/4", "1/2")):
+        for kind in dpm_solver.TYPES:
+            solver = dpm_solver.singlestep(3, "dpm-solver", kind, r1=Rational(r1), r2=Rational(r2))
+            found.append({"r1": r1, "r2": r2, "type": kind, "order": prove_solver(solver).run()})
+    good = all((row["order"] == 3) == (row["r2"] == "2/3") for row in found)
+    text = "; ".join(f"r1 = {r['r1']}, r2 = {r['r2']}: {r['order']}" for r in found[::2])
+    return Decision("proved" if good else "refuted", f"order {text}, of either type", tuple(found))
+
+
+def fast_budget() -> Decision:
+    """Whether DPM-Solver-fast makes exactly the evaluations that it is given."""
+    wrong = [(k, n) for k in (2, 3) for n in range(1, 1001) if sum(dpm_solver.fast_orders(k, n)) != n]
+    verdict: Verdict = "refuted" if wrong else "confirmed"
+    return Decision(verdict, f"budgets 1 to 1000, orders 2 and 3: {len(wrong)} of 2000 are not met")
+
+
+def pairs_of_orders() -> Decision:
+    """The orders of the embedded rows that control the step."""
+    found = []
+    for order in (2, 3):
+        solver = dpm_solver.singlestep(order, low=True)
+        assert isinstance(solver.sequence, Repeat)
+        tableau, full = solver.sequence.tableau, prove_solver(solver)
+        assert tableau.low is not None
+        used = Tableau(tableau.stages[: order - 2], tableau.low)
+        low = FormulaProof(used, full.setting, order).order("smooth")
+        found.append({"pair": f"{order - 1}{order}", "high": full.run(), "low": low})
+    good = all((r["low"], r["high"]) == (i + 1, i + 2) for i, r in enumerate(found))
+    text = "; ".join(f"DPM-Solver-{r['pair']}: {r['low']} and {r['high']}" for r in found)
+    return Decision("proved" if good else "refuted", text, tuple(found))
+
+
+TOLERANCES = (5e-2, 1e-2, 1e-3, 1e-4)
+
+
+def tolerance() -> Decision:
+    """Whether smaller tolerances of the adaptive solvers give smaller errors, for more evaluations."""
+    found: list[dict[str, Any]] = []
+    for name in PROBLEMS[:2]:
+        e = experiment_of(name, "vp-linear", "lambda")
+        (exact,) = e.states([e.times[1]])
+        for order in (2, 3):
+            solver = dpm_solver.singlestep(order, r1=None if order == 2 else Rational(1, 3), low=True)
+            for rtol in TOLERANCES:
+                result = sample_adaptive(
+                    solver,
+                    e.schedule,
+                    e.model,
+                    torch.tensor(e.x),
+                    t_start=float(e.times[0]),
+                    t_end=float(e.times[1]),
+                    controller=Controller(rtol=rtol, atol=0.156 * rtol),
+                )
+                errors = np.linalg.norm(result.x.numpy() - exact, axis=1)
+                row = {"problem": name, "pair": f"{order - 1}{order}", "rtol": rtol, "nfe": result.nfe}
+                found.append(row | {"error": rounded(rms(errors))})
+    runs = [found[i : i + len(TOLERANCES)] for i in range(0, len(found), len(TOLERANCES))]
+    good = all(
+        a["error"] > b["error"] and a["nfe"] < b["nfe"] for run in runs for a, b in itertools.pairwise(run)
+    )
+    text = "; ".join(
+        f"{run[0]['problem']} {run[0]['pair']}: " + ", ".join(f"{r['error']:.1e} ({r['nfe']})" for r in run)
+        for run in runs
+    )
+    return Decision(
+        "confirmed" if good else "refuted", f"errors (evaluations) by tolerance: {text}", tuple(found)
+    )
+
+
+SPEED_UP = (4.0, 16.0)
+SPEED_BUDGETS = (10, 12, 15, 20)
+MOST = 400
+
+
+def _needed(e: Experiment, error: float) -> int:
+    """How many evaluations DDIM needs for an error, at most `MOST`."""
+    low, high = 1, MOST
+    while low < high:
+        middle = (low + high) // 2
+        found, _ = final_errors(sampler("ddim", e), e, middle)
+        low, high = (low, middle) if rms(found) <= error else (middle + 1, high)
+    return low
+
+
+def speed_up() -> Decision:
+    """DDIM's evaluations over those of DPM-Solver-fast-3 at the same error, each on its better grid."""
+    found: list[dict[str, Any]] = []
+    for name in PROBLEMS[:2]:
+        grids = [experiment_of(name, "vp-linear", g) for g in ("lambda", "t-quadratic")]
+        for nfe in SPEED_BUDGETS:
+            error = min(rms(final_errors(sampler("dpm-solver-fast-3", e), e, nfe)[0]) for e in grids)
+            needed = min(_needed(e, error) for e in grids)
+            found.append(
+                {
+                    "problem": name,
+                    "nfe": nfe,
+                    "error": rounded(error),
+                    "ddim": needed,
+                    "times": rounded(needed / nfe, 3),
+                    "at_least": needed == MOST,
+                }
+            )
+    text = "; ".join(
+        f"{r['problem']} {r['nfe']}: {r['times']:g}{' or more' if r['at_least'] else ''}" for r in found
+    )
+    below = [r for r in found if r["times"] < SPEED_UP[0]]
+    if not below:
+        return Decision("confirmed", text, tuple(found))
+    part: Verdict = "refuted" if any(r["problem"] == PROBLEMS[1] for r in below) else "conditional"
+    return Decision(part, f"DDIM's evaluations over DPM-Solver-fast-3's: {text}", tuple(found))
+
+
+def point_mass() -> Decision:
+    """One DDIM step on data at one point, whose noise prediction is constant along the flow."""
+    schedule, where = vp_linear(), torch.tensor([0.7, -1.1], dtype=torch.float64)
+    plan = compile_plan(dpm_solver.singlestep(1), schedule, steps=1, t_start=1.0, t_end=1e-3)
+
+    def eps(x: torch.Tensor, t: float) -> torch.Tensor:
+        return (x - float(schedule.alpha(t)) * where) / float(schedule.sigma(t))
+
+    x = torch.tensor([[1.5, -0.3], [-2.0, 0.4]], dtype=torch.float64)
+    noise = eps(x, 1.0)
+    exact = float(schedule.alpha(1e-3)) * where + float(schedule.sigma(1e-3)) * noise
+    error = float((sample(plan, eps, x).x - exact).abs().max())
+    return Decision("confirmed" if error < 1e-12 else "refuted", f"error {error:.0e} after one step")
+
+
+SECOND = (6, 10, 12, 18, 24, 48)
+"""Evaluations that methods with two stages can make."""
+ALL = (*PROBLEMS, *NARROW)
+
+CLAIMS = (
+    Claim(
+        "dpm-solver-theorem-3.2",
+        PAPER,
+        "Theorem 3.2 (as reported)",
+        "DPM-Solver-k converges with order k, k = 1, 2, 3",
+        orders("dpm-solver-1", "dpm-solver-2", "dpm-solver-3"),
+        "proved",
+        assumes="total derivatives of eps in lambda up to order k + 1, Lipschitz in x, steps O(1/n)",
+    ),
+    Claim(
+        "dpm-solver-first-is-ddim",
+        PAPER,
+        "Sec. 4.1 (as reported)",
+        "DPM-Solver-1 is DDIM with eta = 0",
+        same("ddim = dpm-solver-1"),
+        "proved",
+    ),
+    Claim(
+        "dpm-solver-r2-is-two-thirds",
+        PAPER,
+        "Algorithm 2",
+        "The third order rests on r2 = 2/3; r1 is free",
+        proof(abscissae),
+        "proved",
+        "the release takes any r2 and says nothing: with another one the method is of order 2",
+    ),
+    Claim(
+        "dpm-solver-linear-part-exact",
+        PAPER,
+        "Sec. 3.1",
+        "The linear part is solved exactly: where eps is constant along a path, one step has no error",
+        statistic(point_mass),
+        "confirmed",
+        assumes="data at one point, the law for which eps is constant",
+    ),
+    Claim(
+        "dpm-solver-fast-budget",
+        PAPER,
+        "DPM-Solver-fast",
+        "DPM-Solver-fast makes exactly as many evaluations as it is given, whatever the number",
+        statistic(fast_budget),
+        "confirmed",
+    ),
+    Claim(
+        "dpm-solver-fast-third-order",
+        PAPER,
+        "DPM-Solver-fast",
+        "DPM-Solver-fast is third order at any budget, as most of its steps are",
+        orders(
+            "dpm-solver-fast-3, NFE 0 mod 3",
+            "dpm-solver-fast-3, NFE 1 mod 3",
+            "dpm-solver-fast-3, NFE 2 mod 3",
+        ),
+        "refuted",
+        "a first-order last step caps budgets of 3 k and 3 k + 1 evaluations at order 2; 3 k + 2 keep "
+        "order 3",
+    ),
+    Claim(
+        "dpm-solver-2-beats-rk2-in-t",
+        PAPER,
+        "Table 1 (as reported)",
+        "At equal evaluations DPM-Solver-2 is more accurate than Runge-Kutta of order 2 in t on the "
+        "whole drift",
+        EqualNfe(
+            ((Side("dpm-solver-2", "lambda"), Side("rk2-in-t", "t")),),
+            SECOND,
+            ALL,
+            where=Where(problems=NARROW),
+        ),
+        "conditional",
+        SPREAD,
+        "each on the grid of its table: uniform in lambda, uniform in t",
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-3-beats-rk3-in-t",
+        PAPER,
+        "Table 1 (as reported)",
+        "At equal evaluations DPM-Solver-3 is more accurate than Runge-Kutta of order 3 in t on the "
+        "whole drift",
+        EqualNfe(
+            ((Side("dpm-solver-3", "lambda"), Side("rk3-in-t", "t")),),
+            (6, 12, 18, 24, 48),
+            ALL,
+            where=Where(problems=NARROW, least=12),
+        ),
+        "conditional",
+        f"from 12 evaluations on, and {SPREAD}",
+        "each on the grid of its table",
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-2-beats-rk2-in-lambda",
+        PAPER,
+        "Table 1 (as reported)",
+        "At equal evaluations DPM-Solver-2 is more accurate than Runge-Kutta of order 2 in lambda",
+        EqualNfe(
+            pairs("dpm-solver-2", "rk2-in-lambda", "lambda"),
+            SECOND,
+            ALL,
+            where=Where(problems=NARROW, most=12),
+        ),
+        "conditional",
+        f"up to 12 evaluations, and {SPREAD}",
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-3-beats-rk3-in-lambda",
+        PAPER,
+        "Table 1 (as reported)",
+        "At equal evaluations DPM-Solver-3 is more accurate than Runge-Kutta of order 3 in lambda",
+        EqualNfe(
+            pairs("dpm-solver-3", "rk3-in-lambda", "lambda"),
+            (6, 9, 12, 18, 24, 48),
+            ALL,
+            where=Where(problems=NARROW),
+        ),
+        "conditional",
+        SPREAD,
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-beats-ddim",
+        PAPER,
+        "Sec. 5 (as reported)",
+        "DPM-Solver-fast-3 is more accurate than DDIM at equal evaluations",
+        EqualNfe(
+            pairs("dpm-solver-fast-3", "ddim", "lambda", "t-quadratic"), where=Where(("lambda",), least=12)
+        ),
+        "conditional",
+        "from 12 evaluations on, with steps uniform in lambda; at 5 and 6 a step of order 2 or 3 spans "
+        "half of "
+        "lambda's range, and e^h is above 20",
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-speed-up",
+        PAPER,
+        "Abstract",
+        "At equal quality DPM-Solver needs a fourth to a sixteenth of the evaluations of DDIM",
+        statistic(speed_up),
+        "conditional",
+        "at every budget on the rotated product, where it is more from 20 evaluations on; on the golden "
+        "mixture not at 10 to 15",
+        "quality is the error against the exact flow; each solver on the better of two grids",
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-grid-lambda",
+        PAPER,
+        "Sec. 3 (as reported)",
+        "Steps uniform in lambda suit DPM-Solver better than steps uniform in t",
+        EqualNfe(
+            tuple((Side(s, "lambda"), Side(s, "t")) for s in ("dpm-solver-2", "dpm-solver-3")),
+            (6, 12, 18, 24, 48),
+            PROBLEMS[:2],
+        ),
+        "refuted",
+        "at 6 evaluations the first step in lambda is too long for DPM-Solver-2; with more, lambda is ahead "
+        "on the rotated product and level on the golden mixture",
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-adaptive-pairs",
+        PAPER,
+        "Appendix C (as reported)",
+        "The adaptive solvers DPM-Solver-12 and -23 compare orders 1 with 2 and 2 with 3",
+        proof(pairs_of_orders),
+        "proved",
+    ),
+    Claim(
+        "dpm-solver-adaptive-tolerance",
+        PAPER,
+        "Appendix C (as reported)",
+        "A smaller tolerance of the adaptive solvers gives a smaller error",
+        statistic(tolerance),
+        "confirmed",
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-fid",
+        PAPER,
+        "Abstract",
+        "FID 4.70 in 10 and 2.87 in 20 evaluations on CIFAR-10",
+        None,
+        "untestable",
+        "needs the network and its data set: kept in the table of reported figures",
+    ),
+)

@@ -1,0 +1,362 @@
+"""What DPM-Solver-v3 (Zheng et al. 2023) claims."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from semilinear.integrators.diffusion.schedule import edm, vp_linear
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.run.sampler import sample
+from semilinear.integrators.solvers import make
+from semilinear.integrators.solvers.dpm_solver_v3 import PAPER
+from semilinear.integrators.statistics.estimation import Derivatives
+from semilinear.integrators.statistics.smooth import gaussian
+
+from ...problems.mixture_statistics import exact_series, exact_statistics, quadrature
+from ...problems.mixtures import GaussianMixture
+from ...problems.named import golden_mixture, marginal_samples
+from ...problems.reference import reference
+from ..claim import Claim, Decision, Verdict, rounded, statistic
+from ..comparison import PROBLEMS, EqualNfe, Where, pairs
+from ..identity_rows import same
+from ..orders import orders
+
+LAMBDAS = (-2.0, -1.0, 0.0, 0.5, 1.0, 2.0)
+LOW, HIGH = -3.0, 3.0
+PARTING = 0.5
+"""Of these, where the modes part."""
+SPACING = 0.2
+"""Of the quadrature, in standard deviations."""
+
+
+@cache
+def _series() -> tuple[Any, Any, Any]:
+    return exact_series(golden_mixture(), LOW, HIGH, 80, SPACING)
+
+
+def _residuals(lam: float) -> dict[str, list[float]]:
+    """The mean squares of f' - s f - b over the law at lambda, for several choices of (l, s, b)."""
+    mixture, schedule = golden_mixture(), edm(math.exp(-LOW))
+    draw = quadrature(mixture, lam, SPACING)
+    rho = math.exp(-lam)
+    with torch.no_grad():
+        eps, eps_dot = Derivatives(mixture.model(schedule), schedule).total(draw.x, lam)
+
+    def square(l: Any, l_dot: Any, s: Any, b: Any) -> list[float]:
+        l, l_dot, s, b = (torch.as_tensor(v, dtype=torch.float64) for v in (l, l_dot, s, b))
+        f = rho * eps - l * draw.x
+        f_dot = (l - 1) * rho * eps + rho * eps_dot - l_dot * draw.x
+        return [float(v) for v in draw.mean((f_dot - s * f - b) ** 2)]
+
+    l, s, b = (series(lam) for series in _series())
+    l_dot, step = _series()[0].slope(lam), 0.02
+    return {
+        "own": square(l, l_dot, s, b),
+        "data": square(1.0, 0.0, 0.0, 0.0),
+        "noise": square(0.0, 0.0, -1.0, 0.0),
+        "beside": [
+            min(values)
+            for values in zip(
+                *(
+                    square(l, l_dot, s + sign * step * (k == 0), b + sign * step * (k == 1))
+                    for sign in (-1, 1)
+                    for k in (0, 1)
+                )
+            )
+        ],
+    }
+
+
+def minimum() -> Decision:
+    """Whether no s or b beside s*, b* gives a smaller mean square of f' - s f - b, l being l*."""
+    table: tuple[dict[str, Any], ...] = tuple({"lambda": lam, **_residuals(lam)} for lam in LAMBDAS)
+    good = all(a < b for row in table for a, b in zip(row["own"], row["beside"]))
+    least = min(b / a for row in table for a, b in zip(row["own"], row["beside"]))
+    text = f"at {len(table)} values of lambda a change of 0.02 in s or b raises it, by {least:.6f} or more"
+    return Decision("confirmed" if good else "refuted", text, table)
+
+
+def against_other_choices() -> Decision:
+    """The same mean squares against those of data and noise prediction, other choices of (l, s, b)."""
+    table = []
+    for lam in LAMBDAS:
+        found = _residuals(lam)
+        for i in range(2):
+            own, other = math.sqrt(found["own"][i]), math.sqrt(min(found["data"][i], found["noise"][i]))
+            table.append(
+                {"lambda": lam, "component": i + 1, "own": rounded(own), "prediction": rounded(other)}
+            )
+    worse = [row for row in table if row["own"] > row["prediction"]]
+
+    def say(row: dict[str, Any]) -> str:
+        where = f"lambda = {row['lambda']:g}, component {row['component']}"
+        return f"{where}: {row['own']:.3g} against {row['prediction']:.3g}"
+
+    text = f"golden mixture, {len(table) - len(worse)} of {len(table)} hold"
+    if not worse:
+        return Decision("confirmed", text, tuple(table))
+    best = min(table, key=lambda row: row["own"] / row["prediction"])
+    parting = all(row["lambda"] == PARTING for row in worse)
+    verdict: Verdict = "conditional" if parting else "refuted"
+    return Decision(verdict, f"{text}, such as {say(best)}; not {say(worse[0])}", tuple(table))
+
+
+def unbiased() -> Decision:
+    """The mean error of one first-order step over the exact marginal, by 40,000 samples."""
+    law, schedule, count = golden_mixture(), vp_linear(), 40_000
+    start, end = (float(schedule.t_of_lam(v)) for v in (-1.0, -0.5))
+    x = marginal_samples(law, schedule, start, count, 3)
+    exact = reference(law, schedule, x, start, [end], tolerance=1e-9).states[end]
+    table: list[dict[str, Any]] = []
+    solvers = (
+        make("dpm-solver-v3-1", statistics=exact_statistics(law, -1.01, -0.49, 40, SPACING)),
+        make("ddim"),
+    )
+    for solver in solvers:
+        plan = compile_plan(solver, schedule, steps=1, t_start=start, t_end=end)
+        errors = sample(plan, law.model(schedule), torch.tensor(x)).x.numpy() - exact
+        mean, spread = errors.mean(axis=0), errors.std(axis=0) / math.sqrt(count)
+        row = {"solver": solver.name, "mean": [rounded(float(v)) for v in mean]}
+        row |= {"standard_error": [rounded(float(v)) for v in spread]}
+        table.append(row | {"rms": rounded(float(np.sqrt(np.mean(errors**2))))})
+    far = max(abs(m) / e for m, e in zip(table[0]["mean"], table[0]["standard_error"]))
+    verdict: Verdict = "confirmed" if far < 3.5 else "refuted"
+    text = "; ".join(
+        f"{r['solver']}: mean {r['mean'][0]:.1e}, {r['mean'][1]:.1e} with standard errors "
+        f"{r['standard_error'][0]:.1e}, {r['standard_error'][1]:.1e}, rms {r['rms']:.2g}"
+        for r in table
+    )
+    return Decision(verdict, f"golden mixture, one step from lambda -1 to -0.5: {text}", tuple(table))
+
+
+def exact_on_gaussians() -> Decision:
+    """One step from the schedule's start to 1e-3 on independent Gaussian data, with their own statistics."""
+    mean, variance = np.array([0.7, -0.4]), np.array([0.25, 0.6])
+    law = GaussianMixture(np.ones(1), mean[None], np.diag(variance)[None])
+    schedule = vp_linear()
+    x = marginal_samples(law, schedule, 1.0, 16, 0)
+    exact = reference(law, schedule, x, 1.0, [1e-3]).states[1e-3].astype(float)
+    solver = make("dpm-solver-v3-1", statistics=gaussian(variance, mean))
+    plan = compile_plan(solver, schedule, steps=1, t_start=1.0, t_end=1e-3)
+    error = float(np.abs(sample(plan, law.model(schedule), torch.tensor(x)).x.numpy() - exact).max())
+    return Decision("confirmed" if error < 1e-9 else "refuted", f"error {error:.0e} after one step")
+
+
+BEST = "dpm-solver-v3-3m-c3"
+GRIDS = ("lambda", "t")
+"""Those of its scripts: low-resolution data, and all others."""
+SMOOTH = PROBLEMS[:2]
+"""Whose statistics are exact."""
+AT = "exact statistics of the problem, exact integrals"
+
+CLAIMS = (
+    Claim(
+        "dpm-solver-v3-special-cases",
+        PAPER,
+        "Appendix A.2",
+        "Data and noise prediction are the choices (1, 0, 0) and (0, -1, 0) of the statistics",
+        same(
+            "ddim = DPM-Solver-v3-1 with (l, s, b) = (1, 0, 0)",
+            "ddim = DPM-Solver-v3-1 with (l, s, b) = (0, -1, 0)",
+            "dpm-solver-v3-2 with (1, 0, 0) = exponential Adams-2 in data prediction",
+            "dpm-solver-v3-2 with (0, -1, 0) = exponential Adams-2 in noise prediction",
+        ),
+        "proved",
+    ),
+    Claim(
+        "dpm-solver-v3-exact-on-gaussians",
+        PAPER,
+        "Sec. 3.1",
+        "On Gaussian data with a diagonal covariance one step of order 1 has no error",
+        statistic(exact_on_gaussians),
+        "confirmed",
+        assumes="l in closed form, s = 0, b = -l' m",
+    ),
+    Claim(
+        "dpm-solver-v3-optimal-given-l",
+        PAPER,
+        "eqs 10-11",
+        "Given l*, the coefficients s* and b* minimise the mean square of f' - s f - b",
+        statistic(minimum),
+        "confirmed",
+        "they are a linear regression",
+        AT,
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-v3-optimal",
+        PAPER,
+        "Sec. 3.1, eqs 5-11",
+        "The statistics make the first-order discretisation error smaller than noise or data prediction do",
+        statistic(against_other_choices),
+        "conditional",
+        "at most noise levels; l* comes from another criterion than s* and b*, so that the three "
+        "together are "
+        "no minimum: where the golden mixture's modes part, data prediction has the smaller error",
+        f"{AT}; the error's leading term is f' - s f - b",
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-v3-unbiased",
+        PAPER,
+        "Theorem 3.2",
+        "With s* and b* the local error has mean 0",
+        statistic(unbiased),
+        "confirmed",
+        "it does not tell the method apart: on an exact score DDIM's mean error is 0 as well",
+        AT,
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-v3-theorem-3.3",
+        PAPER,
+        "Theorem 3.3",
+        "The predictor with n + 1 nodes converges with order n + 1, as it is run",
+        orders("dpm-solver-v3-1", "dpm-solver-v3-2m", "dpm-solver-v3-3m"),
+        "conditional",
+        "from starting values of that order and at full order to the end, which the theorem takes for "
+        "granted "
+        "and the release does not do: order 2 as it is run",
+        "B.6: starting values of order n + 1",
+    ),
+    Claim(
+        "dpm-solver-v3-corrector-order",
+        PAPER,
+        "Sec. 3.3, by reference to UniPC",
+        "A corrector with one node more than the predictor raises the order by one",
+        orders("dpm-solver-v3-2m-c3", "dpm-solver-v3-3m-c4"),
+        "conditional",
+        "of the formula; as it is run the first-order last step caps it at order 2",
+    ),
+    Claim(
+        "dpm-solver-v3-pseudo-order",
+        PAPER,
+        "Theorem 3.4 and its remark",
+        "The pseudo-order predictor with 3 nodes keeps order 3",
+        orders("dpm-solver-v3-3m-pseudo"),
+        "refuted",
+        "divided differences stand for derivatives: order 2 for any number of nodes (the paper "
+        "guarantees none)",
+    ),
+    Claim(
+        "dpm-solver-v3-pseudo-helps-at-5",
+        PAPER,
+        "Sec. 3.3, Table 10",
+        "At 5 to 10 evaluations the pseudo-order predictor is more accurate than the one of order 3",
+        EqualNfe(pairs("dpm-solver-v3-3m-pseudo", "dpm-solver-v3-3m", *GRIDS), (5, 6, 8, 10), SMOOTH),
+        "inconclusive",
+        assumes=AT,
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-v3-corrector-helps",
+        PAPER,
+        "Sec. 3.3",
+        "At equal evaluations the corrector (order 2) lowers the error of the predictor of order 2",
+        EqualNfe(pairs("dpm-solver-v3-2m-c2", "dpm-solver-v3-2m", *GRIDS), problems=SMOOTH),
+        "confirmed",
+        assumes=AT,
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-v3-beats-dpm-solver++",
+        PAPER,
+        "Tables 1-4",
+        "At 5 to 10 evaluations it is more accurate than DPM-Solver++(2M)",
+        EqualNfe(pairs(BEST, "dpm-solver++-2m", *GRIDS), (5, 6, 8, 10), SMOOTH, where=Where(least=8)),
+        "conditional",
+        "from 8 evaluations on; at 5, uniform in lambda, DPM-Solver++(2M) is ahead on the golden mixture",
+        AT,
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-v3-beats-unipc",
+        PAPER,
+        "Tables 1-4",
+        "At 5 to 10 evaluations it is more accurate than UniPC",
+        EqualNfe(pairs(BEST, "unipc-2-bh2", *GRIDS), (5, 6, 8, 10), SMOOTH, where=Where(least=8)),
+        "conditional",
+        "from 8 evaluations on; at 5, uniform in lambda, UniPC is ahead on the golden mixture",
+        AT,
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-v3-first-order-beats-ddim",
+        PAPER,
+        "Appendix (first order)",
+        "Of order 1 it is more accurate than DDIM at equal evaluations",
+        EqualNfe(pairs("dpm-solver-v3-1", "ddim", *GRIDS), (5, 6, 8, 10, 12, 15), SMOOTH),
+        "confirmed",
+        assumes=AT,
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-v3-multistep-beats-singlestep",
+        PAPER,
+        "Appendix (singlestep)",
+        "At equal evaluations multistep is more accurate than singlestep",
+        EqualNfe(pairs("dpm-solver-v3-2m", "dpm-solver-v3-2s", *GRIDS), (6, 8, 10, 12, 20), SMOOTH),
+        "refuted",
+        "on the rotated product singlestep is ahead at most budgets, uniform in lambda even at 20",
+        assumes=AT,
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-v3-singlestep-order",
+        PAPER,
+        "Algorithm 3",
+        "Singlestep with k evaluations a step is of order k",
+        orders("dpm-solver-v3-2s", "dpm-solver-v3-3s"),
+        "proved",
+    ),
+    Claim(
+        "dpm-solver-v3-half-corrector",
+        PAPER,
+        "Sec. 3.3 and README",
+        "With large guidance a corrector for t <= 0.5 alone is better than one for all steps",
+        None,
+        "untestable",
+        "needs guidance of a trained network; the released code corrects for t > 0.5, the other half",
+    ),
+    Claim(
+        "dpm-solver-v3-half-as-written",
+        PAPER,
+        "Sec. 3.3 and README",
+        "A corrector for t <= 0.5, as written, is more accurate than one for t > 0.5, as the code has it",
+        EqualNfe(
+            pairs("dpm-solver-v3-2m-pc3-half", "dpm-solver-v3-2m-pc3-half-released", *GRIDS), problems=SMOOTH
+        ),
+        "confirmed",
+        "without guidance",
+        AT,
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-v3-pseudo-corrector-helps",
+        PAPER,
+        "Table 10",
+        "At equal evaluations the pseudo corrector with 3 nodes is more accurate than the one of order 2",
+        EqualNfe(
+            pairs("dpm-solver-v3-2m-pc3", "dpm-solver-v3-2m-c2", *GRIDS),
+            problems=SMOOTH,
+            where=Where(("t",), most=6),
+        ),
+        "conditional",
+        "at 5 and 6 evaluations uniform in t; its h^3 term is three times the other's",
+        AT,
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver-v3-fid",
+        PAPER,
+        "Tables 1-2",
+        "FID 12.21 in 5 and 2.51 in 10 evaluations on CIFAR-10 (EDM)",
+        None,
+        "untestable",
+        "needs the network and its data set: kept in the table of reported figures",
+    ),
+)

@@ -1,0 +1,266 @@
+"""What ER-SDE-Solver (Cui et al. 2025) claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import mpmath
+import numpy as np
+import sympy
+from semilinear.analysis.text.named_parts import grid_of, schedule_of
+from semilinear.integrators.forms import noise_scale
+from semilinear.integrators.forms.noise_scale import NOISE_SCALES, SDE_4, x
+from semilinear.integrators.solver import Solver
+from semilinear.integrators.solvers.er_sde import PAPER, Scale, er_sde, released
+
+from ..claim import Claim, Decision, Verdict, proof, rounded, statistic
+from ..comparison import PROBLEMS, EqualNfe, Where, pairs
+from ..identity_rows import same
+from ..marginals import distance
+from ..orders import orders
+
+SETTINGS = (("edm:sigma_max=80", "karras", 0.002), ("vp-linear", "lambda", 1e-3), ("vp-linear", "t", 1e-3))
+"""Schedule, grid and end: the release's two examples, and steps uniform in t."""
+BUDGETS = (10, 20, 50)
+RANKED = ("ode", "sde-1", "sde-5", "sde-4", "sde-2", "reverse-sde", "sde-3")
+"""By how fast phi(x)/x grows where it matters: the probability flow first."""
+BUILDS: dict[str, Callable[[Scale], Solver]] = {
+    "order 1": partial(er_sde, 1),
+    "order 2": partial(er_sde, 2),
+    "order 3": partial(er_sde, 3),
+    "order 3 as released": partial(released, 3),
+}
+
+
+@cache
+def _errors(build: str) -> tuple[dict[str, Any], ...]:
+    found = []
+    for schedule, grid, t_end in SETTINGS:
+        for n in BUDGETS:
+            at = schedule_of(schedule), grid_of(grid), n, t_end
+            row = {s.name: rounded(distance(BUILDS[build](s), *at)) for s in NOISE_SCALES}
+            found.append({"solver": build, "schedule": schedule, "grid": grid, "nfe": n, "errors": row})
+    return tuple(found)
+
+
+def _say(row: dict[str, Any], *names: str) -> str:
+    errors = ", ".join(f"{name} {row['errors'][name]:.2g}" for name in names)
+    return f"{row['solver']}, {row['schedule']}, grid {row['grid']}, {row['nfe']} evaluations: {errors}"
+
+
+def _judged(
+    table: list[dict[str, Any]], good: Callable[[dict[str, Any]], bool], say: Callable[[Any], str]
+) -> Decision:
+    """Confirmed where all rows are good, conditional where those of order 1 are."""
+    bad = [row for row in table if not good(row)]
+    count = f"{len(table) - len(bad)} of {len(table)} hold"
+    if not bad:
+        return Decision("confirmed", f"{count}, such as {say(table[0])}", tuple(table))
+    first = [row for row in table if row["solver"] == "order 1"]
+    verdict: Verdict = "conditional" if all(row not in bad for row in first) else "refuted"
+    return Decision(verdict, f"{count}; such as {say(first[0])}; not {say(bad[0])}", tuple(table))
+
+
+def ranking() -> Decision:
+    """The order of the noise scales by their errors at equal evaluations."""
+    table = [row for build in BUILDS for row in _errors(build)]
+    ordered = [sorted(row["errors"], key=row["errors"].__getitem__) for row in table]
+    ranked = {id(row): tuple(names) == RANKED for row, names in zip(table, ordered)}
+    return _judged(table, lambda row: ranked[id(row)], lambda row: _say(row, *RANKED))
+
+
+def flow_is_best() -> Decision:
+    """Whether no noise scale is more accurate than the probability flow at 20 evaluations."""
+    table = [row for build in BUILDS for row in _errors(build) if row["nfe"] == 20]
+
+    def say(row: dict[str, Any]) -> str:
+        return _say(row, "ode", min(row["errors"], key=row["errors"].__getitem__))
+
+    return _judged(table, lambda row: min(row["errors"].values()) == row["errors"]["ode"], say)
+
+
+def marginals_kept() -> Decision:
+    """The drift (phi'/phi)(y - D) is the flow's and -h^2/2 times the score, for every phi."""
+    rho, score = sympy.symbols("rho s")
+    phi = sympy.Function("phi")(rho)
+    growth = phi.diff(rho) / phi
+    h2 = 2 * rho**2 * (growth - 1 / rho)
+    drift = growth * (-(rho**2) * score)  # y - D = -rho^2 s, by Tweedie's formula
+    zero = sympy.simplify(drift - (-rho * score - h2 / 2 * score)) == 0
+    text = "(phi'/phi)(y - D) = -rho s - (h^2/2) s with h^2 = 2 rho^2 (phi'/phi - 1/rho), identically"
+    return Decision("proved" if zero else "refuted", text)
+
+
+RANGE = (0.002, 80.0)
+
+
+def admissible() -> Decision:
+    """Whether phi(x)/x grows on EDM's range of noise levels, for every released scale."""
+    at = np.geomspace(*RANGE, 4001)
+    found = {s.name: float(np.min(_growth(s)(at) + 0 * at)) for s in NOISE_SCALES}
+    text = ", ".join(f"{name} {value:.2g}" for name, value in found.items())
+    good = all(value >= 0 for value in found.values())
+    return Decision("confirmed" if good else "refuted", f"smallest dln(phi/x)/dln x on [0.002, 80]: {text}")
+
+
+def _growth(scale: noise_scale.NoiseScale) -> Any:
+    return sympy.lambdify(x, scale.growth, ["numpy", {"log1p": np.log1p}])
+
+
+def admissible_everywhere() -> Decision:
+    """Where phi(x)/x of SDE_4 begins to fall."""
+    growth = sympy.lambdify(x, SDE_4.growth, ["mpmath", {"log1p": mpmath.log1p}])
+    at = float(mpmath.findroot(growth, 1000))
+    beyond = float(growth(2 * at))
+    verdict: Verdict = "refuted" if beyond < 0 else "inconclusive"
+    text = f"{SDE_4.phi}: dln(phi/x)/dln x changes sign at x = {at:.2f} and is {beyond:.2g} at twice that"
+    return Decision(verdict, text)
+
+
+CLAIMS = (
+    Claim(
+        "er-sde-marginals",
+        PAPER,
+        "extended reverse SDE",
+        "Every noise scale phi gives a reverse SDE with the marginals of the forward one",
+        proof(marginals_kept),
+        "proved",
+        assumes="phi(rho)/rho does not decrease, so that h^2 >= 0",
+    ),
+    Claim(
+        "er-sde-order-k",
+        PAPER,
+        "Algorithms 1-3 (as reported)",
+        "ER-SDE-Solver-k, as released with SDE_5, is of order k",
+        orders("er-sde-1-released", "er-sde-2-released", "er-sde-3-released"),
+        "refuted",
+        "the left Riemann sums with 100 points leave a second moment of O(h^2)/100 in every step: weak "
+        "order 1",
+        "weak order",
+        quick=False,
+    ),
+    Claim(
+        "er-sde-order-k-on-the-flow",
+        PAPER,
+        "Algorithms 1-3 (as reported)",
+        "With phi(x) = x, ER-SDE-Solver-k as released is of order k",
+        orders("er-sde-ode-1", "er-sde-ode-2-released", "er-sde-ode-3-released"),
+        "refuted",
+        "the same sums: order 1; with exact integrals -2 is of order 2, and -3 too, whose slope is a "
+        "backward "
+        "difference",
+    ),
+    Claim(
+        "er-sde-arbitrary-order",
+        PAPER,
+        "Abstract of v1; Propositions 3 and 5 (as reported)",
+        "Arbitrarily high orders are reached by more terms of the Taylor formula",
+        orders("er-sde-1", "er-sde-2-corrected", "er-sde-3-corrected"),
+        "refuted",
+        "along a path of an SDE the integrand has no derivatives: the variance of its integral is not "
+        "reproduced, and weak order 2 is the most, with exact integrals and slope",
+        "weak order",
+        quick=False,
+    ),
+    Claim(
+        "er-sde-ode-is-ddim",
+        PAPER,
+        "Sec. 3 (as reported)",
+        "Of order 1 with phi(x) = x it is DDIM, with phi(x) = x^2 ancestral sampling of DDPM",
+        same(
+            "ddim = er-sde-ode-1",
+            "er-sde-reverse-sde-1 = ancestral DDPM (posterior variance)",
+            "er-sde-reverse-sde-1 = sde-dpm-solver++-1",
+        ),
+        "proved",
+        assumes="the posterior variance of DDPM",
+    ),
+    Claim(
+        "er-sde-vp-is-ve",
+        PAPER,
+        "Sec. 3 (as reported)",
+        "The solvers for VP are those for VE applied to x/alpha",
+        same(
+            *(
+                f"{name} in x/alpha does not depend on alpha: VP = VE"
+                for name in ("er-sde-ode-1", "er-sde-reverse-sde-1", "er-sde-reverse-sde-2-corrected")
+            )
+        ),
+        "proved",
+    ),
+    Claim(
+        "er-sde-vp-on-par-with-ve",
+        PAPER,
+        "Tables (as reported)",
+        "VP and VE models of one data set are sampled equally well at equal evaluations",
+        None,
+        "untestable",
+        "with an exact score the two are one map (er-sde-vp-is-ve) on the same noise levels; what two "
+        "trained "
+        "networks do is not seen",
+    ),
+    Claim(
+        "er-sde-noise-scales-ranked",
+        PAPER,
+        "FEI coefficients, Fig. 2 (as reported)",
+        f"At equal evaluations the noise scales rank {' < '.join(RANKED)} by their errors",
+        statistic(ranking),
+        "conditional",
+        "for order 1; of orders 2 and 3 the leading errors of mean and spread change sign, and noisier "
+        "scales "
+        "can be ahead",
+        "Gaussian data, exact laws; the rank is by how fast phi(x)/x grows",
+    ),
+    Claim(
+        "er-sde-ode-best-at-20",
+        PAPER,
+        "FEI coefficients, Tables (as reported)",
+        "At 20 evaluations the probability flow is the most accurate of the noise scales",
+        statistic(flow_is_best),
+        "conditional",
+        "for order 1; of orders 2 and 3 some noise takes a part of the error away on Gaussian data",
+        "Gaussian data, exact laws, Wasserstein distance",
+    ),
+    Claim(
+        "er-sde-admissible",
+        PAPER,
+        "condition on phi",
+        "The released noise scales have h^2 >= 0 on EDM's noise levels",
+        statistic(admissible),
+        "confirmed",
+    ),
+    Claim(
+        "er-sde-admissible-everywhere",
+        PAPER,
+        "condition on phi",
+        "The released noise scales have h^2 >= 0 at every noise level",
+        proof(admissible_everywhere),
+        "refuted",
+        "phi(x)/x of SDE_4 falls from there on: the release takes the root of a negative number",
+    ),
+    Claim(
+        "er-sde-higher-order-helps",
+        PAPER,
+        "ablation of the order (as reported)",
+        "At equal evaluations -2 is more accurate than -1 and -3 more than -2, as released, on the flow",
+        EqualNfe(
+            pairs("er-sde-ode-2-released", "er-sde-ode-1", "lambda", "t-quadratic")
+            + pairs("er-sde-ode-3-released", "er-sde-ode-2-released", "lambda", "t-quadratic"),
+            problems=PROBLEMS[:2],
+            where=Where(names=("er-sde-ode-2-released",)),
+        ),
+        "inconclusive",
+        quick=False,
+    ),
+    Claim(
+        "er-sde-fid",
+        PAPER,
+        "Abstract",
+        "FID 3.45 in 20 and 2.24 in 50 evaluations on ImageNet 64",
+        None,
+        "untestable",
+        "needs the network and its data set: kept in the table of reported figures",
+    ),
+)

@@ -1,0 +1,336 @@
+"""What the successors claim, and packages of them: DPM-Solver++, UniPC, SA-Solver, SEEDS, RES and EDM."""
+
+from __future__ import annotations
+
+from semilinear.analysis.orders.solver_proof import prove_solver
+from semilinear.integrators.solvers import deis, edm, make, res, stochastic
+from semilinear.integrators.solvers.dpm_solver import PLUS_PLUS
+from semilinear.integrators.solvers.unipc import PAPER as UNIPC
+
+from ..claim import Claim, Decision, proof
+from ..comparison import PROBLEMS, EqualNfe, Where, pairs
+from ..identity_rows import same
+from ..orders import orders
+
+DIFFUSERS = "huggingface/diffusers, documentation"
+GRIDS = ("lambda", "t-quadratic", "t")
+SECOND_INTEGRAL = (
+    "one increment of noise a step does not reproduce the variance of the integral of the model along the "
+    "path: weak order 2 is the most"
+)
+
+
+def degenerate() -> Decision:
+    """The orders of the single-step methods, where a lost one would show."""
+    found = {name: prove_solver(make(name)).run() for name in ("dpm-solver++-2s", "dpm-solver++-3s")}
+    kept = all(order >= make(name).claimed for name, order in found.items())
+    text = "; ".join(f"{name}: proved order {order}" for name, order in found.items())
+    return Decision("refuted" if kept else "proved", text)
+
+
+def any_b() -> Decision:
+    """The proved orders of UniPC with either B(h): of the formula, and as it is run."""
+    found = {}
+    for p in (1, 2, 3):
+        proofs = [prove_solver(make(f"unipc-{p}-{b}")) for b in ("bh1", "bh2")]
+        found[p] = [(q.exact_start(), q.run()) for q in proofs]
+    text = "; ".join(f"p = {p}: formula {of[0][0]}, as it is run {of[0][1]}" for p, of in found.items())
+    alike = all(a == b for a, b in found.values())
+    return Decision("proved" if alike else "refuted", f"B_1 and B_2 alike: {text}")
+
+
+_PLUS_PLUS = (
+    Claim(
+        "dpm-solver++-second-order",
+        PLUS_PLUS,
+        "Theorems for 2S and 2M (as reported)",
+        "DPM-Solver++(2S) and (2M) are of order 2",
+        orders("dpm-solver++-2s", "dpm-solver++-2m"),
+        "proved",
+    ),
+    Claim(
+        "dpm-solver++-2m-is-unip-2",
+        PLUS_PLUS,
+        "Algorithm 2; UniPC, Sec. 3.4 (as reported)",
+        "DPM-Solver++(2M) is the predictor of UniPC with B_2, order 2",
+        same("dpm-solver++-2m = UniP-2 (B2)"),
+        "proved",
+    ),
+    Claim(
+        "dpm-solver++-multistep-beats-singlestep",
+        PLUS_PLUS,
+        "Sec. 4 (as reported)",
+        "At equal evaluations multistep (2M) is more accurate than singlestep (2S)",
+        EqualNfe(
+            pairs("dpm-solver++-2m", "dpm-solver++-2s", *GRIDS),
+            (6, 8, 10, 12, 20, 50),
+            PROBLEMS[:2],
+            where=Where(GRIDS[:2]),
+        ),
+        "conditional",
+        "on grids uniform in lambda and quadratic in t; on one uniform in t the last step in lambda is many "
+        "times the one before, and from 10 evaluations on the release extrapolates over it",
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver++-beats-dpm-solver",
+        PLUS_PLUS,
+        "Sec. 5 (as reported)",
+        "Without guidance, too, data prediction (2S) is more accurate than noise prediction at equal "
+        "evaluations",
+        EqualNfe(pairs("dpm-solver++-2s", "dpm-solver-2", *GRIDS), (6, 8, 10, 12, 20), PROBLEMS[:2]),
+        "inconclusive",
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver++-sde-order",
+        PLUS_PLUS,
+        "SDE-DPM-Solver++(2M) (as reported)",
+        "SDE-DPM-Solver++(2M) is of second order",
+        orders("sde-dpm-solver++-2m"),
+        "confirmed",
+        assumes="weak order",
+        quick=False,
+    ),
+    Claim(
+        "dpm-solver++-guided-sampling",
+        PLUS_PLUS,
+        "Abstract",
+        "With large guidance good samples take 15 to 20 steps",
+        None,
+        "untestable",
+        "needs guidance of a trained network, and an eye",
+    ),
+    Claim(
+        "diffusers-third-order-multistep",
+        PLUS_PLUS,
+        f"{DIFFUSERS}, DPMSolverMultistepScheduler, solver_order=3",
+        "The multistep scheduler with solver_order=3 is third-order DPM-Solver++",
+        orders("dpm-solver++-3m-released"),
+        "refuted",
+        "its second difference is half of h^2 N'': order 2 from exact starting values too",
+    ),
+    Claim(
+        "diffusers-third-order-multistep-mended",
+        PLUS_PLUS,
+        f"{DIFFUSERS}, DPMSolverMultistepScheduler, solver_order=3",
+        "With that factor put right it is third order",
+        orders("dpm-solver++-3m-corrected"),
+        "conditional",
+        "of the formula; as it is run the DDIM start caps it at order 2",
+    ),
+    Claim(
+        "diffusers-third-order-sde",
+        PLUS_PLUS,
+        f"{DIFFUSERS}, algorithm_type='sde-dpmsolver++', solver_order=3",
+        "The stochastic scheduler with solver_order=3 is third order",
+        orders("sde-dpm-solver++-3m-released"),
+        "refuted",
+        "a part of phi_2 has the wrong sign, so that the second difference has a weight that does not vanish",
+        "weak order",
+        quick=False,
+    ),
+    Claim(
+        "diffusers-deis-orders",
+        deis.PAPER,
+        f"{DIFFUSERS}, DEISMultistepScheduler, solver_order=1, 2, 3",
+        "Its orders are 1, 2 and 3",
+        orders("deis-lambdaab0", "deis-lambdaab1", "deis-lambdaab2"),
+        "conditional",
+        "of the formulas; as it is run the DDIM start caps order 3 at 2",
+    ),
+    Claim(
+        "k-diffusion-3m-sde",
+        PLUS_PLUS,
+        "crowsonkb/k-diffusion, sample_dpmpp_3m_sde",
+        "DPM-Solver++(3M) SDE is third order",
+        orders("k-diffusion-3m-sde-released"),
+        "refuted",
+        f"half the second difference makes the formula second order; and {SECOND_INTEGRAL}",
+        "weak order",
+        quick=False,
+    ),
+)
+
+_UNIPC = (
+    Claim(
+        "unipc-predictor-order",
+        UNIPC,
+        "Corollary 3.2 (as reported)",
+        "UniP-p is of order p, as it is run",
+        orders("unip-2-bh1", "unip-3-bh2"),
+        "conditional",
+        "for p = 2; for p = 3 from exact starting values and at full order to the end",
+    ),
+    Claim(
+        "unipc-corrector-order",
+        UNIPC,
+        "Theorem 3.1 (as reported)",
+        "UniPC-p is of order p + 1, as it is run, for p = 1, 2, 3",
+        orders("unipc-1-bh2", "unipc-2-bh2", "unipc-3-bh2"),
+        "conditional",
+        "from exact starting values and at full order to the end; the release ends with a first-order "
+        "step at "
+        "any number of steps, which caps p = 2 and 3 at order 2",
+    ),
+    Claim(
+        "unipc-any-b",
+        UNIPC,
+        "Sec. 3 (as reported)",
+        "The orders do not depend on B(h)",
+        proof(any_b),
+        "proved",
+    ),
+    Claim(
+        "unipc-varying-coefficients",
+        UNIPC,
+        "UniPC_v, wl-zhao/UniPC variant='vary_coeff'",
+        "UniPC with varying coefficients is of order p + 1",
+        orders("unipc-2-vary-released", "unipc-3-vary-released"),
+        "refuted",
+        "the released corrector takes the weight of another row: order 1",
+    ),
+    Claim(
+        "unipc-corrector-helps-ddim",
+        UNIPC,
+        "Table 2 (as reported)",
+        "UniC raises the accuracy of DDIM at no further evaluation (UniPC-1 against DDIM)",
+        EqualNfe(pairs("unipc-1-bh2", "ddim", *GRIDS)),
+        "confirmed",
+        quick=False,
+    ),
+    Claim(
+        "unipc-beats-dpm-solver++",
+        UNIPC,
+        "Tables 1, 4 (as reported)",
+        "At 5 to 10 evaluations UniPC (p = 2) is more accurate than DPM-Solver++(2M)",
+        EqualNfe(
+            pairs("unipc-2-bh2", "dpm-solver++-2m", *GRIDS),
+            (5, 6, 8, 10),
+            PROBLEMS[:2],
+        ),
+        "refuted",
+        "at 6 and 8 evaluations the errors of 2M change sign on the rotated product, and UniPC is behind",
+        quick=False,
+    ),
+    Claim(
+        "unipc-beats-dpm-solver++-from-12",
+        UNIPC,
+        "Tables 1, 4 (as reported)",
+        "From 12 evaluations on UniPC (p = 2) is more accurate than DPM-Solver++(2M)",
+        EqualNfe(pairs("unipc-2-bh2", "dpm-solver++-2m", *GRIDS), (12, 15, 20, 50, 100), PROBLEMS[:2]),
+        "inconclusive",
+        "it holds but for cells on the golden mixture where a few paths decide",
+        quick=False,
+    ),
+    Claim(
+        "unipc-bh1-for-few-steps",
+        UNIPC,
+        "Sec. 3 and README (B_1 for unconditional sampling)",
+        "At 5 to 10 evaluations B_1 is more accurate than B_2 (p = 3)",
+        EqualNfe(pairs("unipc-3-bh1", "unipc-3-bh2", *GRIDS), (5, 6, 8, 10)),
+        "refuted",
+        "on grids uniform in lambda and quadratic in t B_2 is ahead; uniform in t B_1 is, slightly",
+        quick=False,
+    ),
+    Claim(
+        "unipc-fid",
+        UNIPC,
+        "Abstract",
+        "FID 3.87 in 10 evaluations on CIFAR-10",
+        None,
+        "untestable",
+        "needs the network and its data set: kept in the table of reported figures",
+    ),
+)
+
+_OTHERS = (
+    Claim(
+        "res-order-conditions",
+        res.PAPER,
+        "Abstract",
+        "Single-step DPM-Solver++ loses its order, because it lacks order conditions",
+        proof(degenerate),
+        "refuted",
+        "the condition sum b_i c_i = phi_2 fails but at h = 0; the linear part is a number, +-1, so that "
+        "this "
+        "costs a constant and not the order",
+    ),
+    Claim(
+        "res-2s-beats-2s",
+        res.PAPER,
+        "Abstract",
+        "At equal evaluations RES-2S is more accurate than DPM-Solver++(2S)",
+        EqualNfe(pairs("res-2s", "dpm-solver++-2s", *GRIDS), (6, 8, 10, 12, 20), PROBLEMS[:2]),
+        "confirmed",
+        quick=False,
+    ),
+    Claim(
+        "res-2m-is-2m-taylor",
+        res.PAPER,
+        "RES-2M (as reported)",
+        "RES-2M is exponential Adams-Bashforth 2",
+        same("res-2m = dpm-solver++-2m-taylor"),
+        "proved",
+    ),
+    Claim(
+        "res4lyf-res-3m",
+        res.PAPER,
+        "ClownsharkBatwing/RES4LYF, calculate_gamma",
+        "RES-3M as ported to RES4LYF is third order",
+        orders("res-3m-released"),
+        "refuted",
+        "gamma holds c_3^3 where c_3^2 is due: order 2",
+    ),
+    Claim(
+        "edm-heun-is-second-order",
+        edm.PAPER,
+        "Algorithm 1",
+        "EDM's deterministic sampler is of order 2",
+        orders("edm-heun"),
+        "proved",
+    ),
+    Claim(
+        "edm-churn-keeps-marginals",
+        edm.PAPER,
+        "Algorithm 2, S_noise = 1.003",
+        "Churn with the released S_noise is of order 2",
+        orders("edm-heun-churn"),
+        "refuted",
+        "more noise is added than the step takes away: the marginals converge to another law",
+        "order of the marginals",
+        quick=False,
+    ),
+    Claim(
+        "seeds-1-is-sde-dpm-solver-1",
+        stochastic.SEEDS,
+        "SEEDS-1",
+        "SEEDS-1 is SDE-DPM-Solver-1",
+        same("seeds-1 = sde-dpm-solver-1"),
+        "proved",
+    ),
+    Claim(
+        "seeds-3-is-third-order",
+        stochastic.SEEDS,
+        "its name (theorems not read)",
+        "SEEDS-3 is of order 3 as a solver of the SDE",
+        orders("seeds-3"),
+        "refuted",
+        SECOND_INTEGRAL,
+        "weak order",
+        quick=False,
+    ),
+    Claim(
+        "sa-solver-order",
+        stochastic.SA_SOLVER,
+        "the order that its steps have without noise (theorems not read)",
+        "SA-Solver with s predictor steps is of order s, with its full noise too",
+        orders("sa-solver-2-2", "sa-solver-3", "sa-solver-3-4"),
+        "refuted",
+        SECOND_INTEGRAL,
+        "weak order, for noise that does not vanish with h",
+        quick=False,
+    ),
+)
+
+CLAIMS = (*_PLUS_PLUS, *_UNIPC, *_OTHERS)
