@@ -8,9 +8,10 @@ from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
 
+from ..studies.unmeasured import UNMEASURED
 from . import flow, stochastic
 from .flow import Expectation
-from .stochastic import UNMEASURED, StochasticExpectation
+from .stochastic import StochasticExpectation
 
 _SAID = {*(e.solver for e in flow.STATED), *(e.solver for e in stochastic.STATED), *UNMEASURED}
 _OTHERS = [make(name) for name in SOLVERS if name not in _SAID]

@@ -19,10 +19,11 @@ from ..studies.experiment import Experiment
 from ..studies.gaussian import StochasticExperiment
 from ..studies.ladders import GAUSSIAN, GAUSSIAN_LONG
 from ..studies.own_statistics import generic
+from ..studies.unmeasured import UNMEASURED
 from .claim import Claim, Decision, Kind, Verdict, weakest
 from .expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS
 from .flow import Expectation
-from .stochastic import UNMEASURED, StochasticExpectation
+from .stochastic import StochasticExpectation
 
 AnyExpectation = Expectation | StochasticExpectation
 ASSUMES = {

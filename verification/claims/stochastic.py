@@ -127,12 +127,3 @@ STATED: tuple[StochasticExpectation, ...] = (
     *_renoised(),
     *_score_sde(),
 )
-
-ONE_GRID = (
-    "its step is 1/N whatever the grid and its tables hold N entries, so that it runs on its own grid alone, "
-    "where the gap at the end leaves an error of the size of eps"
-)
-UNMEASURED: dict[str, str] = {
-    f"score-sde-{v}-released": ONE_GRID for v in ("em", "reverse-diffusion", "ancestral")
-}
-"""Listed solvers whose orders are not measured, and why."""

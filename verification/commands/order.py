@@ -186,11 +186,11 @@ def _on_problem(options: argparse.Namespace, solver: Any) -> _Found:
     """A solver, on a problem of diffusion."""
     from semilinear.analysis.text.named_parts import solver_parameters
 
-    from ..claims.stochastic import UNMEASURED
     from ..studies.experiment import Experiment
     from ..studies.measure import measure
     from ..studies.own_statistics import on_experiment, takes_statistics
     from ..studies.records import ladder_json, study_json
+    from ..studies.unmeasured import UNMEASURED
 
     if solver.name in UNMEASURED:
         raise UsageError(f"{solver.name} is not measured: {UNMEASURED[solver.name]}")

@@ -20,10 +20,10 @@ from semilinear.integrators.numerics.files import write_atomically
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 
-from ..claims.stochastic import UNMEASURED
 from ..reporting.distance_plot import plot_distances
 from ..studies.own_statistics import for_problem, takes_statistics
 from ..studies.progress import Progress
+from ..studies.unmeasured import UNMEASURED
 from ..targets.run import Sampler
 from .experiment import SampledExperiment
 from .floor import LEVEL, NOTHING, POWER, REPLICATES, Floor

@@ -84,7 +84,7 @@ class Trace:
 def _between(schedule: Schedule, prediction: str, target: str, t: float) -> tuple[float, float]:
     """(p, q) with target = p x + q m, m the prediction, for any two predictions."""
     if target in ("eps", "x0"):
-        p, q = conversion(schedule, prediction, target, t)  # type: ignore[arg-type]
+        p, q = conversion(schedule, prediction, target, t)
         return float(p), float(q)
     p, q = conversion(schedule, target, "eps", t)  # eps = p x + q target
     if prediction == "eps":
