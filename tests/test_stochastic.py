@@ -24,7 +24,6 @@ from semilinear.integrators.solvers.stochastic import sa_solver, seeds
 from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi, phi1
 from semilinear.verification.campaign.measure import StochasticMeasured
 from semilinear.verification.claims.expectations import STOCHASTIC_EXPECTATIONS
-from semilinear.verification.claims.stochastic import UNMEASURED
 from semilinear.verification.problems.linear_law import Gaussians, LinearLaw
 from semilinear.verification.studies.gaussian import (
     CASES,
@@ -35,6 +34,7 @@ from semilinear.verification.studies.gaussian import (
     study,
 )
 from semilinear.verification.studies.ladders import GAUSSIAN_LONG
+from semilinear.verification.studies.unmeasured import UNMEASURED
 
 from tests.slow import slow
 
