@@ -23,10 +23,9 @@ from semilinear.verification.claims.expectations import EXPECTATIONS, STOCHASTIC
 from semilinear.verification.claims.identities import IDENTITIES
 from semilinear.verification.claims.ledger import chosen, claims, decide, ledger, record
 from semilinear.verification.claims.marginals import distance
-from semilinear.verification.claims.samplers import BASELINES
 from semilinear.verification.commands.cli import main
 from semilinear.verification.reporting.claims import line, markdown
-from semilinear.verification.studies.equal_nfe import final_errors, ratio, rms, setting
+from semilinear.verification.studies.equal_nfe import final_errors, ratio, setting
 from semilinear.verification.studies.gaussian import CASES, respond
 
 ROOT = Path(__file__).parents[1]
@@ -72,7 +71,7 @@ def test_claims_point_at_what_there_is() -> None:
             assert set(claim.by.labels) <= orders.expectations().keys()
         if isinstance(claim.by, EqualNfe):
             names = {side.name for pair in claim.by.pairs for side in pair}
-            assert names <= SOLVERS.keys() | BASELINES.keys()
+            assert names <= SOLVERS.keys()
 
 
 def test_a_record_says_what_its_verdict_rests_on() -> None:
@@ -202,27 +201,6 @@ def test_ratios_are_resampled_in_pairs() -> None:
     other = ratio(errors, errors[::-1].copy())
     assert other.low < 1 < other.high
     assert ratio(np.full(3, np.inf), np.ones(3)).value == np.inf
-
-
-ORDERS = {
-    "euler-in-t": 1,
-    "frozen-score": 1,
-    "rk2-in-t": 2,
-    "rk2-in-lambda": 2,
-    "rk3-in-t": 3,
-    "rk3-in-lambda": 3,
-}
-
-
-@pytest.mark.parametrize(("name", "order"), ORDERS.items())
-def test_the_baselines_have_their_orders(name: str, order: int) -> None:
-    """The slope over one halving of the steps, which is within 0.25 of the order at these errors (1e-2 to
-    1e-6): the next term of the expansion is that much smaller.
-    """
-    e = setting("rotated-product-2d", "vp-linear", "lambda")
-    stages = order if order > 1 else 1
-    coarse, fine = (rms(final_errors(BASELINES[name], e, n * stages)[0]) for n in (96, 192))
-    assert np.log2(coarse / fine) == pytest.approx(order, abs=0.25)
 
 
 def test_the_error_is_that_of_the_exact_flow_at_the_budget() -> None:

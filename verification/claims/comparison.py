@@ -18,8 +18,8 @@ import numpy as np
 from semilinear.integrators.solver import FinalChoice
 
 from ..studies.equal_nfe import final_errors, ratio, rms, setting
+from ..studies.own_statistics import on_experiment
 from .claim import Decision, Kind, rounded
-from .samplers import sampler
 
 PROBLEMS = ("golden-mixture", "rotated-product-2d", "digits-0.2")
 """Separate modes; data of unit variance, where the drift of a variance-preserving flow nearly vanishes; and
@@ -76,7 +76,7 @@ class Where:
 @lru_cache(maxsize=4096)
 def _errors(side: Side, problem: str, schedule: str, nfe: int) -> np.ndarray:
     experiment = setting(problem, schedule, side.grid)
-    errors, made = final_errors(sampler(side.name, experiment), experiment, nfe, side.final)
+    errors, made = final_errors(on_experiment(side.name, experiment), experiment, nfe, side.final)
     if made != nfe:
         raise ValueError(f"{side.name} makes {made} evaluations, not {nfe}: no equal budget")
     return errors

@@ -13,6 +13,7 @@ import numpy as np
 from semilinear.integrators.run.sampler import NonFiniteError
 from semilinear.integrators.solver import FinalChoice, Solver
 
+from ..studies.work_precision import most
 from ..targets.run import Sampler
 from .experiment import SampledExperiment, one_thread
 from .metrics import Squared, Weights, has_modes
@@ -101,13 +102,9 @@ def most_steps(evaluations: Callable[[int], int], nfe: int, name: str) -> int:
     evaluations: of a run with n steps; they grow with n, and are at least n.
     Raises ValueError where one step makes more.
     """
-    if (least := evaluations(1)) > nfe:
-        raise ValueError(f"nfe must be at least {least}, what one step of {name} makes, got {nfe}")
-    low, high = 1, nfe + 1
-    while high - low > 1:
-        middle = (low + high) // 2 if high <= nfe else nfe  # one evaluation a step is what most make
-        low, high = (middle, high) if evaluations(middle) <= nfe else (low, middle)
-    return low
+    if not (steps := most(evaluations, nfe)):
+        raise ValueError(f"nfe must be at least {evaluations(1)}, what one step of {name} makes, got {nfe}")
+    return steps
 
 
 # --- processes ---

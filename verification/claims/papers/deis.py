@@ -134,7 +134,7 @@ CLAIMS = (
         "With the linear part integrated exactly, a frozen noise prediction is more accurate than a "
         "frozen score",
         EqualNfe(
-            pairs("ddim", "frozen-score", *GRIDS),
+            pairs("ddim", "deis-score-tab0", *GRIDS),
             (5, 10, 20, 50),
             (*PROBLEMS, *NARROW),
             where=Where(problems=NARROW),
@@ -149,7 +149,7 @@ CLAIMS = (
         PAPER,
         "Ingredient 1, Fig. 3",
         "The exponential integrator with a frozen score is worse than Euler's method",
-        EqualNfe(pairs("euler-in-t", "frozen-score", "t"), (10, 20, 50, 100), PROBLEMS[:2]),
+        EqualNfe(pairs("euler-in-t", "deis-score-tab0", "t"), (10, 20, 50, 100), PROBLEMS[:2]),
         "inconclusive",
         "it holds on the rotated product; on the golden mixture a few paths that change mode decide the "
         "error",

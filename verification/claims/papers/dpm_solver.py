@@ -20,11 +20,11 @@ from sympy import Rational
 from ...studies.equal_nfe import final_errors, rms
 from ...studies.equal_nfe import setting as experiment_of
 from ...studies.experiment import Experiment
+from ...studies.own_statistics import on_experiment
 from ..claim import Claim, Decision, Verdict, proof, rounded, statistic
 from ..comparison import PROBLEMS, EqualNfe, Side, Where, pairs
 from ..identity_rows import same
 from ..orders import orders
-from ..samplers import sampler
 
 PAPER = dpm_solver.FAMILY["dpm-solver"][1]
 NARROW = ("narrow-mixture",)
@@ -117,7 +117,7 @@ def _needed(e: Experiment, error: float) -> int:
     low, high = 1, MOST
     while low < high:
         middle = (low + high) // 2
-        found, _ = final_errors(sampler("ddim", e), e, middle)
+        found, _ = final_errors(on_experiment("ddim", e), e, middle)
         low, high = (low, middle) if rms(found) <= error else (middle + 1, high)
     return low
 
@@ -128,7 +128,7 @@ def speed_up() -> Decision:
     for name in PROBLEMS[:2]:
         grids = [experiment_of(name, "vp-linear", g) for g in ("lambda", "t-quadratic")]
         for nfe in SPEED_BUDGETS:
-            error = min(rms(final_errors(sampler("dpm-solver-fast-3", e), e, nfe)[0]) for e in grids)
+            error = min(rms(final_errors(on_experiment("dpm-solver-fast-3", e), e, nfe)[0]) for e in grids)
             needed = min(_needed(e, error) for e in grids)
             found.append(
                 {
