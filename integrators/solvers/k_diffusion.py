@@ -242,10 +242,12 @@ def dpmpp_2s_ancestral_rf(eta: Value = 1, s_noise: Value = 1) -> Solver:
 
 
 def dpmpp_2m_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
-    """DPM-Solver++ 2M with ancestral noise, its past evaluation where it was made."""
+    """DPM-Solver++ 2M with ancestral noise, its past evaluation where it was made: first order, and nobody's
+    release, beside `res_2m_ancestral`, which is second order (docs/mathematics.md, 7).
+    """
     base = dpm_solver.multistep(2, "dpm-solver++")
-    source = f"{SOURCE}, the rule of sample_dpmpp_2m after get_ancestral_step"
-    base = replace(base, source=source, paper=KD, final=FINAL)
+    source = "no release: the rule of sample_dpmpp_2m after get_ancestral_step"
+    base = replace(base, source=source, claimed=1, paper=KD, final=FINAL)
     return ancestral(base, "dpm++-2m-ancestral", eta, s_noise)
 
 

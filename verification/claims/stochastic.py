@@ -63,11 +63,6 @@ CLIPPED = (
 HALF_D2 = "half the second difference makes the formula itself second order; and "
 BIASED = "S_noise = 1.003 adds more noise than the step takes away: the marginals converge to another law"
 
-ACROSS = (
-    "the difference to the past evaluation is taken across the noise that was added in between, whose mean, "
-    "given the state, is another multiple of h N': a local error O(h^2) of the law"
-)
-
 
 def _er_sde() -> list[StochasticExpectation]:
     rows = [StochasticExpectation("er-sde-1-released", 1, 1, CLIPPED)]
@@ -89,7 +84,7 @@ def _renoised() -> list[StochasticExpectation]:
     return [
         *(StochasticExpectation(v, 1, None) for v in euler),
         *(StochasticExpectation(v, 2, None) for v in second),
-        StochasticExpectation("dpm++-2m-ancestral", 1, None, ACROSS),
+        StochasticExpectation("dpm++-2m-ancestral", 1, None),
         StochasticExpectation("res-2m-ancestral", 2, None),
         StochasticExpectation("euler-churn", None, None, BIASED + ", which shows beyond 1536 steps only"),
         *(StochasticExpectation(v, 0, None, BIASED, long=True) for v in churned),
