@@ -62,7 +62,7 @@ def test_the_audit_of_the_field_is_generated_from_its_data() -> None:
 
 
 def test_a_row_of_the_field_says_what_a_maintainer_would_read() -> None:
-    """Known from the packages' sources: the third-order multistep method takes half of a second difference."""
+    """Known from the packages' sources: the third-order methods take half of a second difference."""
     found = json.loads((ROOT / "reports" / "audit.json").read_text())["audits"]
     for target in (
         "diffusers:DPMSolverMultistepScheduler:solver_order=3",
