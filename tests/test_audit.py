@@ -469,7 +469,7 @@ def test_what_changed_between_two_versions_is_told_in_coefficients(capsys: Any, 
     assert [c["same"] for c in changed] == [False, True]
     assert changed[0]["first_row"] == 4  # the state that the fourth step makes
     report = json.loads((tmp_path / "audit.json").read_text())
-    assert len(report["audits"]) == 4  # those of the other version stand behind
+    assert len(report["audits"]) == 3  # behind them, of the other version, what is not the same
     assert "**no**" in markdown(report)
 
 

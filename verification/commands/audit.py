@@ -95,7 +95,8 @@ def run(options: argparse.Namespace) -> int:
     if options.save is not None and len(names) == 1:
         _save(names[0], options)
     if options.out is not None:
-        _write([*found, *before], options.out)
+        same = {row["target"] for row in found if (row.get("changed") or {}).get("same")}
+        _write([*found, *(row for row in before if row["target"] not in same)], options.out)
     failed = sum(not row["holds"] for row in found)
     if options.json:
         print_json({"audits": found, "failed": failed})

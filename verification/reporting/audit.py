@@ -15,7 +15,7 @@ an exact score, and read off as linear programs where they are linear; how stand
 
 - **as run**: the lower of the orders on a grid uniform in lambda and on a warped one, or the lowest over the residues of the number of steps, where the end of runs depends on it. **formula**: on the warped grid, from exact starting values, before steps that are lowered at the end. **weak**, **strong**: of samplers with noise, exactly, on Gaussian data: of their reverse SDE, or of the marginals alone where the steps are not of one.
 - A number in bold is a verdict against the claim; in italics: not decided. A claim on a sampler with noise is one on its weak order; no source claims a strong one, which is given without a verdict. A dash: not of this kind, or the reason stands below.
-- **is**: the listed solver whose coefficients it has, all of them, to rounding; the way in which a run of 14 steps ends in brackets. **as in**: whether a run of 20 steps has the coefficients that it has in another version, a dash where that has no such sampler, or one that cannot be read off.
+- **is**: the listed solver whose coefficients it has, all of them, to rounding; the way in which a run of 14 steps ends in brackets. **as in**: whether a run of 20 steps has the coefficients that it has in another version, a dash where that has no such sampler, or one that cannot be read off; of that version a table shows what is not the same.
 - A statement is one about the version that is named. Lines in code repeat it.
 """
 
