@@ -265,6 +265,17 @@ def test_the_command_lists_and_decides(capsys: pytest.CaptureFixture[str], tmp_p
     assert all(c["quick"] and c["id"].startswith("deis-") for c in listed["claims"])
 
 
+def test_claims_are_decided_into_the_report_that_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "claims.json"
+    stale = [r | {"evidence": "an older one"} for r in REPORT["claims"] if r["id"] != "scire-phi1-limit"]
+    path.write_text(json.dumps(REPORT | {"claims": stale}))
+    assert main(["claims", "deis-fid", "--out", str(tmp_path)]) == 2  # a claim is in neither
+    assert main(["claims", "scire-phi1-limit", "--out", str(tmp_path)]) == 0
+    rows = {row["id"]: row for row in json.loads(path.read_text())["claims"]}
+    assert list(rows) == list(ledger())
+    assert rows["scire-phi1-limit"]["evidence"] != "an older one" == rows["deis-fid"]["evidence"]
+
+
 def test_the_command_exits_with_1_where_a_verdict_differs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

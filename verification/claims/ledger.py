@@ -135,6 +135,25 @@ def claims(*patterns: str, quick: bool = False, progress: Progress | None = None
     return tuple(found)
 
 
+def whole(rows: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of all claims of the ledger: those decided now, and of the others those of an earlier report.
+
+    Raises ValueError where a claim is in neither, or was stated otherwise there.
+    """
+    decided, known = ({row["id"]: row for row in each} for each in (rows, before))
+    found, missing = [], []
+    for claim in ledger().values():
+        told = record(claim)
+        row = decided.get(claim.id) or known.get(claim.id)
+        if row is None or any(row[key] != told[key] for key in ("statement", "assumes", "by", "paper")):
+            missing.append(claim.id)
+        else:
+            found.append(row | told | {"agrees": row["found"] == claim.verdict})
+    if missing:
+        raise ValueError(f"claims must be decided that the earlier report does not hold: {' '.join(missing)}")
+    return found
+
+
 def claims_json(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """A report of decided rows, with the figures that are not reproduced."""
     reported = [r._asdict() | {"figures": {str(k): v for k, v in r.figures.items()}} for r in REPORTED]

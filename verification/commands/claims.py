@@ -8,6 +8,7 @@ With --list: claims without the last five.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from contextlib import closing
 from pathlib import Path
@@ -29,7 +30,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
     claims.add_argument("ids", nargs="*", metavar="ID", help="ids or globs such as 'scire-*' (default: all)")
     claims.add_argument("--quick", action="store_true", help="only claims that take seconds")
     claims.add_argument("--list", action="store_true", help="print the claims, and decide nothing")
-    claims.add_argument("--out", type=Path, metavar="DIR", help="write claims.json and claims.md there")
+    claims.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write claims.json and claims.md there; of some claims, into the report that is there",
+    )
     claims.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s)"
     )
@@ -65,12 +71,26 @@ def run(options: argparse.Namespace) -> int:
     if options.out is not None:
         from ..reporting.claims import write
 
-        paths = write(options.out, data)
+        paths = write(options.out, _whole(options.out, data) if options.ids or options.quick else data)
         console(stderr=options.json).print(f"wrote {', '.join(map(str, paths))}", highlight=False)
     differing = [row["id"] for row in data["claims"] if not row["agrees"]]
     if not options.json:
         print(f"{len(selected) - len(differing)} of {len(selected)} verdicts are as recorded")
     return FAILED if differing else OK
+
+
+def _whole(folder: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """Those decided now among all that the folder's report holds, where there is one."""
+    from ..claims.ledger import claims_json, whole
+
+    path = folder / "claims.json"
+    if not path.is_file():
+        return data
+    before = json.loads(path.read_text())["claims"]
+    try:
+        return claims_json(whole(data["claims"], before))
+    except ValueError as error:
+        raise UsageError(f"--out: {error}") from error
 
 
 def _show(selected: Any) -> None:
