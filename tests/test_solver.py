@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -178,7 +179,11 @@ def test_a_schedule_that_was_sent_is_the_same(name: str) -> None:
 def test_a_grid_that_was_sent_is_the_same(name: str) -> None:
     grid, theirs = GRIDS[name], sent(GRIDS[name])
     assert theirs == grid
-    assert theirs(VP, 0.9, 0.1, 7) == grid(VP, 0.9, 0.1, 7)
+    for n in (7, 8, 10, 20):  # a published table has one number of steps, and its own first and last times
+        with suppress(ValueError):
+            times = grid(VP, 1.0, 1e-4, n)
+            break
+    assert theirs(VP, 1.0, 1e-4, n) == times
 
 
 def test_what_was_changed_is_not_sent_as_what_it_was() -> None:

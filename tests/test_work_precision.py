@@ -51,7 +51,8 @@ COUNTED = (
 @pytest.mark.parametrize("name", COUNTED)
 def test_evaluations_are_counted_as_plans_make_them(name: str, final: Any) -> None:
     solver = make(name)
-    for n in (1, 2, 7):
+    released = name == "scire-v1-agile-3-released"  # lists no phi_1 for so few steps
+    for n in (6, 7) if released else (1, 2, 7):
         assert evaluations(solver, n, final) == SMALL.plan(solver, n, final).nfe
 
 

@@ -8,6 +8,7 @@ FILE.py:function   process:./program   dpm-solver++-2m   FILE.json
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from .run import Sampler
 from .shipped import Choices, of_diffusers, of_k_diffusion
 
 Settings = Mapping[str, Any]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,8 @@ def targets(
 
 
 def everything(package: str) -> tuple[Target, ...]:
-    """All targets of a package, in their usual configurations.
+    """All targets of a package, in their usual configurations; what the installed version does not take of
+    these is left out, and logged.
 
     package: one of `PACKAGES`, or "semilinear" for our own listed solvers.  Raises ValueError for another,
     ModuleNotFoundError where it is not installed.
@@ -228,11 +231,14 @@ def everything(package: str) -> tuple[Target, ...]:
     checks.one_of("package", package, (*PACKAGES, "semilinear"))
     if package == "semilinear":
         return tuple(target(name) for name in SOLVERS)
-    return tuple(
-        _of_package(package, name, settings)
-        for name in names(package)
-        for settings in USUAL.get(f"{package}:{name}", ({},))
-    )
+    found = []
+    for name in names(package):
+        for settings in USUAL.get(f"{package}:{name}", ({},)):
+            try:
+                found.append(_of_package(package, name, settings))
+            except ValueError as error:  # another version, with other parameters
+                logger.warning("%s:%s is left out: %s", package, name, str(error).partition(";")[0])
+    return tuple(found)
 
 
 def names(package: str) -> tuple[str, ...]:
