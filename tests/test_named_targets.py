@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from semilinear.integrators.diffusion.schedule import edm
 from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.verification.targets import named
 from semilinear.verification.targets.listed import CLAIMS, USUAL
 from semilinear.verification.targets.named import PACKAGES, everything, names, target, targets
 from semilinear.verification.tracing.trace import trace
@@ -181,3 +182,15 @@ def test_configurations_differ() -> None:
 def test_a_program_by_name() -> None:
     found = target("process:./port --order 3", settings={"seconds": 5.0})
     assert (found.name, found.claimed, found.package) == ("process:./port --order 3", None, "")
+
+
+def test_what_another_version_does_not_take_is_left_out_and_said(monkeypatch: Any, caplog: Any) -> None:
+    def made(package: str, name: str, settings: Any) -> Any:
+        if "newer" in settings:
+            raise ValueError(f"{name} does not take newer; its parameters are: none")
+        return f"{package}:{name}"
+
+    monkeypatch.setattr(named, "_of_package", made)
+    monkeypatch.setitem(cast(dict[str, Any], USUAL), "azula:EulerSampler", ({}, {"newer": True}))
+    assert named.everything("azula").count("azula:EulerSampler") == 1
+    assert "azula:EulerSampler is left out: EulerSampler does not take newer" in caplog.text

@@ -236,7 +236,7 @@ def everything(package: str) -> tuple[Target, ...]:
         for settings in USUAL.get(f"{package}:{name}", ({},)):
             try:
                 found.append(_of_package(package, name, settings))
-            except ValueError as error:  # another version, with other parameters
+            except (ValueError, AttributeError) as error:  # another version, with others or other parameters
                 logger.warning("%s:%s is left out: %s", package, name, str(error).partition(";")[0])
     return tuple(found)
 
