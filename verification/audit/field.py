@@ -7,12 +7,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from . import versions
 from .audit import audit
+from .finding import Finding, named
 
 Row = dict[str, Any]
 
@@ -49,7 +51,12 @@ def _row(
         if plans is not None and read_off:
             versions.save(made.subject, plans / versions.file_of(name))
         if against is not None:
-            row["changed"] = versions.changed(made.subject, against) if read_off else None
+            try:
+                row["changed"] = versions.changed(made.subject, against) if read_off else None
+            except Exception as error:  # the audits of the others go on
+                row["changed"] = None
+                message = f"not compared with the other version: {named(error)}"
+                row["findings"].append(asdict(Finding("versions", "noted", message, "")))
         return row
 
 

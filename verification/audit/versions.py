@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from semilinear.integrators.numerics.files import json_number
 from semilinear.integrators.plans import files
 
-from ..targets.named import target
 from ..tracing.compare import Difference, compare
+from ..tracing.trace import of_plan
 from .subject import Subject
 
 STEPS = 20
@@ -61,9 +62,13 @@ def changed(subject: Subject, folder: Path) -> dict[str, Any] | None:
     path = folder / PLANS / file_of(subject.target.name)
     if not path.is_file():
         return None
-    found = apart(Subject(target(str(path))), subject, STEPS)
+    plan, now = files.load(path), subject.steps(STEPS).trace
+    kept = replace(
+        of_plan(plan, subject.schedule), grid=now.grid
+    )  # a plan's steps may be several of the grid's
+    found = compare(kept, now)
     return {
-        "from": files.load(path).solver,
+        "from": plan.solver,
         "same": found.same,
         "difference": json_number(found.value),
         "first_row": found.first,
