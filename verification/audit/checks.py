@@ -5,7 +5,6 @@ A check yields findings; none means that it holds.  What a sampler raises is a f
 
 from __future__ import annotations
 
-import dis
 import re
 import shlex
 import threading
@@ -27,11 +26,9 @@ from ..tracing.linearity import AGREE, apart, batched, reasons, repeats
 from ..tracing.trace import NotLinearError, trace
 from ..tracing.witness import Scene, Witness
 from . import costs
-from .finding import LONGEST, SEVERITIES, Finding, Severity, innermost, named
+from .finding import LONGEST, SEVERITIES, Finding, Severity, named, refused
 from .subject import Subject
 
-REFUSALS = (ValueError, TypeError, NotImplementedError)
-"""What a sampler raises by a statement of its own where it refuses; anything else is a crash."""
 FEW = range(1, 21)
 """Step counts at which runs must be finite."""
 DIGITS = {20: 1e-4, 100: 1e-3}
@@ -106,7 +103,7 @@ def outcomes(s: Subject, end: str, counts: Iterable[int]) -> dict[tuple[Severity
         try:
             states = _final(s, _whole(s, n, ENDS[end]))
         except Exception as error:  # a crash is what is looked for
-            verdict: Severity = "noted" if _refused(error) else "raised"
+            verdict: Severity = "noted" if refused(error) else "raised"
             found.setdefault((verdict, _kind(error)), []).append(n)
         else:
             if not np.all(np.isfinite(states)):
@@ -233,14 +230,6 @@ def repeated(target: Target, check: str, claimed: float | None = None) -> str:
     words += ["--as", target.convention] if target.convention else []
     words += ["--claimed", f"{claimed:g}"] if claimed is not None and claimed != target.claimed else []
     return shlex.join(words)
-
-
-def _refused(error: Exception) -> bool:
-    """Whether a raise statement said so, and not a function of C that was given what it cannot take."""
-    place = innermost(error)
-    if place is None or not isinstance(error, REFUSALS):
-        return False
-    return place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _kind(error: Exception) -> str:

@@ -23,7 +23,7 @@ from ..studies.experiment import MAIN_PROBLEM
 from ..targets.run import Run, Sampler
 from ..targets.shipped import INFINITE, Shipped
 from ..tracing.local import NoExactStart
-from .finding import Severity, named
+from .finding import Severity, named, refused
 from .subject import WARPED, Subject, experiment
 
 BATCH, SEED, DIGITS = 16, 0, 20
@@ -121,7 +121,10 @@ def shipped(s: Subject) -> Iterator[tuple[Severity, str]]:
         try:
             yield from _on(name, {n: _Whole(grid(n)) for n in SHIPPED}, grid)
         except Exception as error:  # the next grid is another matter
-            yield "raised", f"on {name}: {named(error)}"
+            if refused(error):
+                yield "noted", f"refuses runs on {name}: {named(error)}"
+            else:
+                yield "raised", f"on {name}: {named(error)}"
 
 
 def _on(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dis
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
 Severity = Literal["failed", "raised", "noted"]
 SEVERITIES: tuple[Severity, ...] = ("failed", "raised", "noted")
+REFUSALS = (ValueError, TypeError, NotImplementedError)
+"""What a sampler raises by a statement of its own where it refuses; anything else is a crash."""
 LONGEST = 120
 """Of what an exception says."""
 
@@ -37,3 +40,11 @@ def innermost(error: BaseException) -> TracebackType | None:
     while place is not None and place.tb_next is not None:
         place = place.tb_next
     return place
+
+
+def refused(error: BaseException) -> bool:
+    """Whether a raise statement said so, and not a function of C that was given what it cannot take."""
+    place = innermost(error)
+    if place is None or not isinstance(error, REFUSALS):
+        return False
+    return place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]
