@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +14,27 @@ import pytest
 from semilinear.integrators.diffusion.grids import karras
 from semilinear.integrators.diffusion.schedule import edm
 from semilinear.integrators.plans.compile import compile_plan
-from semilinear.integrators.solvers import SOLVERS, er_sde, make
+from semilinear.integrators.solvers import SOLVERS, er_sde
 from semilinear.verification.campaign.claims import ClaimTask
 from semilinear.verification.claims import ledger as book
 from semilinear.verification.claims import orders
 from semilinear.verification.claims.claim import VERDICTS, Claim, Decision, proof, weakest
-from semilinear.verification.claims.comparison import EqualNfe, Side, Where, chain, pairs
+from semilinear.verification.claims.comparison import (
+    EqualNfe,
+    Side,
+    Where,
+    chain,
+    errors_of,
+    experiment_of,
+    pairs,
+)
 from semilinear.verification.claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS, unmeasured
 from semilinear.verification.claims.identities import IDENTITIES
 from semilinear.verification.claims.ledger import chosen, claims, decide, ledger, record
 from semilinear.verification.claims.marginals import distance
 from semilinear.verification.commands.cli import main
+from semilinear.verification.equal_nfe.errors import ratio
 from semilinear.verification.reporting.claims import line, markdown
-from semilinear.verification.studies.equal_nfe import final_errors, ratio, setting
 from semilinear.verification.studies.gaussian import CASES, respond
 
 ROOT = Path(__file__).parents[1]
@@ -201,16 +210,21 @@ def test_ratios_are_resampled_in_pairs() -> None:
     assert (found.low, found.value, found.high) == pytest.approx((2, 2, 2))
     other = ratio(errors, errors[::-1].copy())
     assert other.low < 1 < other.high
-    assert ratio(np.full(3, np.inf), np.ones(3)).value == np.inf
+    lost, fine = np.full(3, np.inf), np.ones(3)
+    assert ratio(lost, fine).low == math.inf
+    assert ratio(fine, lost).high == 0
+    both = ratio(lost, lost)
+    assert math.isnan(both.value)
+    assert (both.low, both.high) == (0, math.inf)  # two runs that diverged say nothing of each other
 
 
 def test_the_error_is_that_of_the_exact_flow_at_the_budget() -> None:
-    e = setting("rotated-product-2d", "vp-linear", "lambda")
-    errors, made = final_errors(make("dpm-solver-2"), e, 9)
+    e = experiment_of("rotated-product-2d", "vp-linear", "lambda")
+    errors, made = errors_of("dpm-solver-2", e, 9)
     assert made == 8
     assert errors.shape == (len(e.x),)
-    with pytest.raises(ValueError, match="nfe must be at least what one step takes, got 1"):
-        final_errors(make("dpm-solver-2"), e, 1)
+    with pytest.raises(ValueError, match="nfe must be at least what one step of dpm-solver-2 takes, got 1"):
+        errors_of("dpm-solver-2", e, 1)
 
 
 # --- exact laws of runs ---

@@ -33,6 +33,7 @@ FLOORS = {
     "verification": (
         ("problems", "reporting", "systems", "targets"),
         ("inverse", "replay", "studies", "tracing"),
+        ("equal_nfe",),
         ("audit", "claims", "distribution", "learned", "predictions", "throughput"),
         ("campaign", "plugin"),
         ("commands", "front-door"),

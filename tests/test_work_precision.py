@@ -11,17 +11,12 @@ import semilinear as sl
 from semilinear.integrators.plans import files
 from semilinear.integrators.solvers import make
 from semilinear.verification.commands.cli import main
+from semilinear.verification.equal_nfe.entrants import evaluations, most
+from semilinear.verification.equal_nfe.experiment import NoiseToData
+from semilinear.verification.equal_nfe.released import RELEASED, released
+from semilinear.verification.equal_nfe.study import SEARCHED, WorkPrecision, work_precision
 from semilinear.verification.reporting.work_precision import curves
 from semilinear.verification.studies.flow import norms
-from semilinear.verification.studies.released import RELEASED, released
-from semilinear.verification.studies.work_precision import (
-    SEARCHED,
-    NoiseToData,
-    WorkPrecision,
-    evaluations,
-    most,
-    work_precision,
-)
 
 SMALL = NoiseToData(sl.problem("rotated-product-2d"), batch=64)
 

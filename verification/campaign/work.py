@@ -14,10 +14,12 @@ from typing import Any, ClassVar
 from semilinear.integrators.solver import FinalChoice
 
 from ..claims.expectations import EXPECTATIONS
+from ..equal_nfe.entrants import entrants
+from ..equal_nfe.experiment import NoiseToData
+from ..equal_nfe.released import released
+from ..equal_nfe.study import Row, work_precision
 from ..problems.named import problem
 from ..studies.own_statistics import generic, takes_statistics
-from ..studies.released import released
-from ..studies.work_precision import NoiseToData, Row, entrants, work_precision
 from .runner import Row as Decided
 from .runner import Task
 

@@ -16,10 +16,14 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
+from semilinear.analysis.text.named_parts import grid_of, schedule_of
 from semilinear.integrators.solver import FinalChoice
 
-from ..studies.equal_nfe import final_errors, ratio, rms, setting
-from ..studies.own_statistics import on_experiment
+from ..equal_nfe.entrants import entrants
+from ..equal_nfe.errors import final_errors, rms
+from ..equal_nfe.errors import ratio as ratio_of
+from ..equal_nfe.experiment import NoiseToData
+from ..problems.named import problem
 from .claim import Decision, Kind, Verdict, rounded
 
 PROBLEMS = ("golden-mixture", "rotated-product-2d", "digits-0.2")
@@ -28,6 +32,8 @@ data near many points, as images are.
 """
 FEW = (5, 6, 8, 10, 12, 15, 20)
 """Evaluations of the papers' tables."""
+BATCH, LARGE = 256, 64
+"""States of a batch, fewer where they have as many components."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,25 @@ class Where:
         )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=32)
+def experiment_of(name: str, schedule: str, grid: str) -> NoiseToData:
+    """A named problem from a schedule's own start to almost data; schedule, grid: texts for `named_parts`."""
+    law = problem(name)
+    batch = BATCH if law.dimension < LARGE else LARGE
+    return NoiseToData(law, schedule=schedule_of(schedule), grid=grid_of(grid), batch=batch)
+
+
+@lru_cache(maxsize=512)
+def errors_of(
+    name: str, experiment: NoiseToData, nfe: int, final: FinalChoice = "released"
+) -> tuple[np.ndarray, int]:
+    """`final_errors` of a sampler by name, on the statistics of the problem where it takes some."""
+    (entrant,) = entrants(name, experiment)
+    return final_errors(entrant, experiment, nfe, final)
+
+
 def _errors(side: Side, problem: str, schedule: str, nfe: int) -> np.ndarray:
-    experiment = setting(problem, schedule, side.grid)
-    errors, made = final_errors(on_experiment(side.name, experiment), experiment, nfe, side.final)
+    errors, made = errors_of(side.name, experiment_of(problem, schedule, side.grid), nfe, side.final)
     if made != nfe:
         raise ValueError(f"{side.name} makes {made} evaluations, not {nfe}: no equal budget")
     return errors
@@ -131,7 +152,7 @@ class EqualNfe:
 
     def _cell(self, better: Side, worse: Side, problem: str, nfe: int) -> dict[str, Any]:
         a, b = (_errors(side, problem, self.schedule, nfe) for side in (worse, better))
-        found = ratio(a, b)
+        found = ratio_of(a, b)
         holds = "yes" if found.low > self.factor else "no" if found.high < self.factor else "open"
         return {
             "problem": problem,
@@ -151,17 +172,17 @@ HUGE = 1e300
 """For an error that left the numbers, which JSON has no word for."""
 
 
-def _finite(value: float) -> float:
-    return rounded(value) if math.isfinite(value) else HUGE
+def _finite(value: float) -> float | None:
+    return None if math.isnan(value) else rounded(value) if math.isfinite(value) else HUGE
 
 
 def _say(cell: dict[str, Any]) -> str:
     grids = cell["grids"][0] if len(set(cell["grids"])) == 1 else " against ".join(cell["grids"])
-    errors = cell["errors"]
+    errors, ratio = cell["errors"], cell["ratio"]
     return (
         f"{cell['problem']}, {cell['nfe']} evaluations, grid {grids}: "
         f"{cell['better']} {errors[0]:.3g}, {cell['worse']} {errors[1]:.3g}, "
-        f"ratio {cell['ratio']:.3g} in [{cell['low']:.3g}, {cell['high']:.3g}]"
+        f"ratio {'unknown' if ratio is None else f'{ratio:.3g}'} in [{cell['low']:.3g}, {cell['high']:.3g}]"
     )
 
 

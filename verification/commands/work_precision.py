@@ -96,8 +96,9 @@ def run(options: argparse.Namespace) -> int:
 
     from semilinear.analysis.text.named_parts import schedule_of
 
+    from ..equal_nfe.experiment import NoiseToData
+    from ..equal_nfe.study import SEARCHED, work_precision
     from ..problems.named import problem
-    from ..studies.work_precision import SEARCHED, NoiseToData, work_precision
 
     try:
         experiment = NoiseToData(

@@ -13,7 +13,7 @@ import numpy as np
 from semilinear.integrators.run.sampler import NonFiniteError
 from semilinear.integrators.solver import FinalChoice, Solver
 
-from ..studies.work_precision import most
+from ..equal_nfe.entrants import most
 from ..targets.run import Sampler
 from .experiment import SampledExperiment, one_thread
 from .metrics import Squared, Weights, has_modes

@@ -65,10 +65,10 @@ from .verification.audit.audit import audit as audit
 from .verification.claims.ledger import claims as claims
 from .verification.distribution.experiment import SampledExperiment as SampledExperiment
 from .verification.distribution.study import in_distribution as in_distribution
+from .verification.equal_nfe.experiment import NoiseToData as NoiseToData
+from .verification.equal_nfe.study import work_precision as work_precision
 from .verification.problems.named import problem as problem
 from .verification.replay.golden import replay as replay
 from .verification.studies.experiment import Experiment as Experiment
 from .verification.studies.measure import measure as measure
-from .verification.studies.work_precision import NoiseToData as NoiseToData
-from .verification.studies.work_precision import work_precision as work_precision
 from .verification.tracing.trace import trace as trace

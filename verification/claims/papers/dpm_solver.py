@@ -17,12 +17,10 @@ from semilinear.integrators.solvers import dpm_solver
 from semilinear.integrators.tableaux.tableau import Tableau
 from sympy import Rational
 
-from ...studies.equal_nfe import final_errors, rms
-from ...studies.equal_nfe import setting as experiment_of
-from ...studies.experiment import Experiment
-from ...studies.own_statistics import on_experiment
+from ...equal_nfe.errors import rms
+from ...equal_nfe.experiment import NoiseToData
 from ..claim import Claim, Decision, Verdict, proof, rounded, statistic
-from ..comparison import PROBLEMS, EqualNfe, Side, Where, pairs
+from ..comparison import PROBLEMS, EqualNfe, Side, Where, errors_of, experiment_of, pairs
 from ..identity_rows import same
 from ..orders import orders
 
@@ -112,12 +110,12 @@ SPEED_BUDGETS = (10, 12, 15, 20)
 MOST = 400
 
 
-def _needed(e: Experiment, error: float) -> int:
+def _needed(e: NoiseToData, error: float) -> int:
     """How many evaluations DDIM needs for an error, at most `MOST`."""
     low, high = 1, MOST
     while low < high:
         middle = (low + high) // 2
-        found, _ = final_errors(on_experiment("ddim", e), e, middle)
+        found, _ = errors_of("ddim", e, middle)
         low, high = (low, middle) if rms(found) <= error else (middle + 1, high)
     return low
 
@@ -128,7 +126,7 @@ def speed_up() -> Decision:
     for name in PROBLEMS[:2]:
         grids = [experiment_of(name, "vp-linear", g) for g in ("lambda", "t-quadratic")]
         for nfe in SPEED_BUDGETS:
-            error = min(rms(final_errors(on_experiment("dpm-solver-fast-3", e), e, nfe)[0]) for e in grids)
+            error = min(rms(errors_of("dpm-solver-fast-3", e, nfe)[0]) for e in grids)
             needed = min(_needed(e, error) for e in grids)
             found.append(
                 {

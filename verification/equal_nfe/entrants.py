@@ -1,0 +1,204 @@
+"""Samplers that take part: each says how many steps a budget of evaluations affords it, and makes a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from semilinear.analysis.lookup import is_program, is_solver, solver_of
+from semilinear.analysis.text.named_parts import solver_parameters
+from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.plans.program import Plan
+from semilinear.integrators.run.sampler import NonFiniteError, sample
+from semilinear.integrators.solver import FinalChoice, Solver
+
+from ..studies.experiment import Sampler
+from ..studies.findings import Outcome, repeated, run_once
+from ..studies.own_statistics import on_experiment, takes_statistics
+from ..targets import named
+from .experiment import NoiseToData
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run: final states or None, evaluations, steps, how it ended, what went wrong."""
+
+    states: np.ndarray | None
+    nfe: int
+    steps: int
+    final: str
+    note: str = ""
+
+
+class Entrant(Protocol):
+    """A sampler that takes part."""
+
+    @property
+    def name(self) -> str:
+        """As it was asked for."""
+
+    def most(self, experiment: NoiseToData, budget: int, final: FinalChoice) -> int:
+        """The most steps (or evaluations, of a solver made to a number of them) within a budget; 0: none."""
+
+    def run(self, experiment: NoiseToData, n: int, final: FinalChoice) -> Ran:
+        """A run.  Raises ValueError for one that cannot be made."""
+
+
+def most(cost: Callable[[int], int], budget: int) -> int:
+    """The largest n with cost(n) <= budget, 0 where there is none; cost(n) >= n/2, and never falls."""
+    n = budget
+    while n and (made := cost(n)) > budget:
+        n = min(n - 1, n * budget // made)
+    while cost(n + 1) <= budget and n < 2 * budget:
+        n += 1
+    return n
+
+
+def evaluations(solver: Solver, n: int, final: FinalChoice) -> int:
+    """Of a run of n steps that ends above sigma = 0; N(0) is one unless the step before carries it over."""
+    ending = solver.final.final(solver.sequence.steps(n), False) if final == "released" else final
+    tableaux = solver.sequence.at(n, ending)
+    return 1 + sum(len(t.stages) for t in tableaux) + sum(t.carry is None for t in tableaux[:-1])
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A solver of the project's kind; its plans serve every problem."""
+
+    name: str
+    solver: Solver
+    _plans: dict[Any, Plan] = field(default_factory=dict, compare=False, repr=False)
+
+    def most(self, experiment: NoiseToData, budget: int, final: FinalChoice) -> int:
+        """As counted from the tableaux."""
+        return most(lambda n: evaluations(self.solver, n, final), budget)
+
+    def run(self, experiment: NoiseToData, n: int, final: FinalChoice) -> Ran:
+        """Compiled, and run in the one loop."""
+        key = experiment.schedule, experiment.grid, experiment.times, n, final
+        if key not in self._plans:
+            self._plans[key] = experiment.plan(self.solver, n, final)
+        return _planned(self._plans[key], experiment)
+
+
+def _planned(plan: Plan, experiment: NoiseToData) -> Ran:
+    try:
+        result = sample(plan, experiment.model, experiment.given(experiment.x))
+        states = np.asarray(result.x.double().numpy()).reshape(experiment.x.shape)
+        return Ran(states, result.nfe, len(plan.steps), plan.final)
+    except NonFiniteError as error:
+        return Ran(None, plan.nfe, len(plan.steps), plan.final, f"not finite: {error}")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A plan of a file: it has its own grid, end and number of steps."""
+
+    name: str
+    plan: Plan
+
+    def most(self, experiment: NoiseToData, budget: int, final: FinalChoice) -> int:
+        """Its own number, where the budget affords it."""
+        return len(self.plan.steps) if self.plan.nfe <= budget else 0
+
+    def run(self, experiment: NoiseToData, n: int, final: FinalChoice) -> Ran:
+        """In the one loop."""
+        return _planned(self.plan, experiment)
+
+    def check(self, experiment: NoiseToData) -> None:
+        """Raise ValueError for a plan of another schedule or interval."""
+        where = experiment.schedule.kind, experiment.schedule.parameters
+        ends = tuple(float(t) for t in (self.plan.inputs[0], self.plan.times[-1]))
+        if self.plan.schedule != where or ends != experiment.times or len(self.plan.inputs) > 1:
+            raise ValueError(
+                f"plan {self.name} must start from one state and run on {where[0]} from t = "
+                f"{experiment.times[0]:g} to {experiment.times[1]:g}, got {self.plan.schedule[0]} from "
+                f"{ends[0]:g} to {ends[1]:g}"
+            )
+        if self.plan.prediction != "eps" or self.plan.stochastic:
+            raise ValueError(f"plan {self.name} must be deterministic and for noise prediction")
+
+
+OWN_END = "own"
+"""How another's sampler ends a run."""
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """Any function of a run; what it costs is seen when it is run."""
+
+    name: str
+    sampler: Sampler
+    _made: dict[tuple[int, int], Outcome] = field(default_factory=dict, compare=False, repr=False)
+
+    def most(self, experiment: NoiseToData, budget: int, final: FinalChoice) -> int:
+        """As counted in runs; one that raises costs more than the budget."""
+
+        def cost(n: int) -> int:
+            outcome = self._run(experiment, n)
+            return outcome.nfe if outcome.states is not None else budget + 1
+
+        return most(cost, budget)
+
+    def run(self, experiment: NoiseToData, n: int, final: FinalChoice) -> Ran:
+        """As a study runs it, twice: one that draws noise has no error against a flow."""
+        outcome = self._run(experiment, n)
+        noise = repeated(self.sampler, experiment, outcome)
+        if noise is not None:
+            return Ran(None, outcome.nfe, n, OWN_END, str(noise))
+        return Ran(outcome.states, outcome.nfe, n, OWN_END, outcome.error)
+
+    def _run(self, experiment: NoiseToData, n: int) -> Outcome:
+        key = id(experiment), n
+        if key not in self._made:
+            self._made[key] = run_once(self.sampler, experiment.run(n), experiment.x.shape)
+        return self._made[key]
+
+
+def entrants(target: Any, experiment: NoiseToData, convention: str | None = None) -> tuple[Entrant, ...]:
+    """What a name, a solver, a plan or a function of a run stands for; PACKAGE:* is all of a package.
+
+    Raises TypeError for anything else, ValueError for names that name nothing and for stochastic solvers,
+    whose runs follow no path of the flow.
+    """
+    if isinstance(target, Ours | Saved | Theirs):
+        return (target,)
+    if isinstance(target, Plan):
+        return (_saved(target.solver, target, experiment),)
+    if isinstance(target, Solver):
+        return (_ours(target.name, target),)
+    if callable(target):
+        return (Theirs(str(getattr(target, "__name__", "sampler")), target),)
+    if not isinstance(target, str):
+        raise TypeError(
+            f"target must be a name, a Solver, a Plan or a function of a run, got {shown(target)}"
+        )
+    if is_solver(target) and (not is_program(target) or convention == "solver"):
+        if takes_statistics(target):
+            listed, parameters = solver_parameters(target)
+            return (_ours(target, on_experiment(listed, experiment, **parameters)),)
+        return (_ours(target, solver_of(target)),)
+    return tuple(_named(found, experiment) for found in named.targets(target, convention=convention))
+
+
+def _named(found: named.Target, experiment: NoiseToData) -> Entrant:
+    made = found.made
+    if isinstance(made, Solver):
+        return _ours(found.name, made)
+    if isinstance(made, Plan):
+        return _saved(found.name, made, experiment)
+    return Theirs(found.name, found.sampler)
+
+
+def _ours(name: str, solver: Solver) -> Ours:
+    if solver.stochastic:
+        raise ValueError(f"solver {name!r} is stochastic: its runs follow no path of the probability flow")
+    return Ours(name, solver)
+
+
+def _saved(name: str, plan: Plan, experiment: NoiseToData) -> Saved:
+    made = Saved(name, plan)
+    made.check(experiment)
+    return made

@@ -1,0 +1,63 @@
+"""From a schedule's own noise to almost data: where samplers are compared at equal evaluations."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+from semilinear.analysis.text.named_parts import grid_of
+from semilinear.integrators.diffusion.grids import Grid
+from semilinear.integrators.numerics import checks
+
+from ..problems.named import problem
+from ..studies.experiment import Experiment
+
+BUDGETS = (5, 6, 8, 10, 12, 15, 20, 50, 100)
+PROBLEM = "golden-mixture"
+GRID = "t"
+"""Uniform in time, on which most released pipelines run."""
+INSIDE = 1e-3
+"""Of the interval of times: where a run starts on a schedule that has no signal at all at its end."""
+
+
+@dataclass(eq=False, kw_only=True)
+class NoiseToData(Experiment):
+    """An experiment from a schedule's own start, or the times given, to almost data.
+
+    t_start: the last time of the schedule; where alpha is 0 there, a thousandth of the interval before.
+    t_end: 1e-3, the first index of a thousand training steps.  `lam_start` and `lam_end` follow.  The
+    reference is integrated to 1e-10 where there is no exact flow.
+    """
+
+    grid: Grid = field(default_factory=lambda: grid_of(GRID))
+    problem: Any = field(default_factory=lambda: problem(PROBLEM), kw_only=False)
+    ladder: tuple[int, ...] = BUDGETS
+    batch: int = 256
+    tolerance: float = 1e-10
+    t_start: float | None = None
+    t_end: float = 1e-3
+
+    def __post_init__(self) -> None:
+        s = self.schedule
+        if self.t_start is None:
+            silent = not float(s.alpha(s.t_max)) > 0
+            self.t_start = s.t_max - (INSIDE * (s.t_max - s.t_min) if silent else 0.0)
+        for name in ("t_start", "t_end"):
+            checks.number(name, getattr(self, name))
+            s.check_time(getattr(self, name), name)
+        self.lam_start, self.lam_end = float(s.lam(self.t_start)), float(s.lam(self.t_end))
+        super().__post_init__()
+
+    @cached_property
+    def times(self) -> tuple[float, float]:
+        """Start and end of the runs, as they are given."""
+        assert self.t_start is not None
+        return float(self.t_start), float(self.t_end)
+
+    def on(self, grid: Grid) -> Self:
+        """The same on another grid; what is computed once is shared."""
+        other = copy.copy(self)
+        other.grid = grid
+        return other
