@@ -81,11 +81,18 @@ class Where:
 
 
 @lru_cache(maxsize=32)
-def experiment_of(name: str, schedule: str, grid: str) -> NoiseToData:
-    """A named problem from a schedule's own start to almost data; schedule, grid: texts for `named_parts`."""
+def _from_noise(name: str, schedule: str) -> NoiseToData:
     law = problem(name)
     batch = BATCH if law.dimension < LARGE else LARGE
-    return NoiseToData(law, schedule=schedule_of(schedule), grid=grid_of(grid), batch=batch)
+    return NoiseToData(law, schedule=schedule_of(schedule), batch=batch)
+
+
+@lru_cache(maxsize=128)
+def experiment_of(name: str, schedule: str, grid: str) -> NoiseToData:
+    """A named problem from a schedule's own start to almost data; schedule, grid: texts for `named_parts`.
+    All grids share the initial states and the reference.
+    """
+    return _from_noise(name, schedule).on(grid_of(grid))
 
 
 @lru_cache(maxsize=512)
