@@ -41,7 +41,7 @@ from functools import partial
 
 from sympy import Symbol
 
-from ..diffusion.schedule import Schedule
+from ..diffusion.schedule import Formulas, Schedule
 from ..forms.form import noise_in_rho
 from ..numerics import checks
 from ..numerics.arithmetic import Value, of
@@ -74,42 +74,33 @@ class Ancestral:
         self, schedule: Schedule, t0: Value, t1: Value, index: int, count: int
     ) -> tuple[Value, Value]:
         """The times between which the step's formula runs."""
-        f, xp = schedule.formulas, of(t0)
-        high, low = f.rho(t0), f.rho(t1)
-        eta, ratio = xp.number(self.eta), low / high
+        f, eta = schedule.formulas, of(t0).number(self.eta)
+        low = f.rho(t1)
         if low == 0 or eta == 0:
             return t0, t1
-        kept = (1 - eta) * (1 + eta) + (eta * ratio) ** 2
-        down = f.t_of_rho(low * xp.sqrt(kept))
+        down = f.t_of_rho(self.rho_down(f, t0, t1, eta))
         return t0, down if f.rho(down) < low else t1  # the noise of a tiny eta is below rounding
+
+    def rho_down(self, f: Formulas, t0: Value, t1: Value, eta: Value) -> Value:
+        """Where the step's formula ends; 0 < eta, rho_1."""
+        low, ratio = f.rho(t1), f.rho(t1) / f.rho(t0)
+        return low * of(t0).sqrt((1 - eta) * (1 + eta) + (eta * ratio) ** 2)
 
 
 @dataclass(frozen=True)
-class RectifiedAncestral:
-    """`Ancestral` for rectified flow: down to s_1 (1 - eta (1 - s_1/s_0)), s = sigma/(alpha + sigma), then up
-    to s_1 by fresh noise.
+class RectifiedAncestral(Ancestral):
+    """For rectified flow: down to s_1 (1 - eta (1 - s_1/s_0)), s = sigma/(alpha + sigma), then up to s_1 by
+    fresh noise.
 
     eta = 1 goes down to s_1^2/s_0; no eta makes it the reverse kernel for a known x_0.
     comfyanonymous/ComfyUI, sample_euler_ancestral_RF; huggingface/diffusers, LTXEulerAncestralRFScheduler.
     """
 
-    eta: Value = 1
-
-    def __post_init__(self) -> None:
-        checks.number("eta", self.eta, least=0, most=1)
-
-    def __call__(
-        self, schedule: Schedule, t0: Value, t1: Value, index: int, count: int
-    ) -> tuple[Value, Value]:
-        """The times between which the step's formula runs."""
-        f, xp = schedule.formulas, of(t0)
+    def rho_down(self, f: Formulas, t0: Value, t1: Value, eta: Value) -> Value:
+        """Where the step's formula ends; 0 < eta, s_1."""
         high, low = (f.sigma(t) / (f.alpha(t) + f.sigma(t)) for t in (t0, t1))
-        eta = xp.number(self.eta)
-        if low == 0 or eta == 0:
-            return t0, t1
         s = low * (1 - eta * (high - low) / high)
-        down = f.t_of_rho(s / (1 - s))
-        return t0, down if f.rho(down) < f.rho(t1) else t1  # the noise of a tiny eta is below rounding
+        return s / (1 - s)
 
 
 @dataclass(frozen=True)
