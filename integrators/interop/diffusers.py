@@ -22,7 +22,8 @@ from diffusers.schedulers.scheduling_utils import (
 from diffusers.utils.torch_utils import randn_tensor
 
 from ..diffusion import discrete
-from ..diffusion.grids import Grid, karras, nsr, uniform_lambda, uniform_t
+from ..diffusion.grids import karras, nsr, uniform_lambda, uniform_t
+from ..diffusion.grids import shift as shifted
 from ..diffusion.schedule import Schedule, rectified_flow
 from ..numerics import checks
 from ..numerics.arithmetic import Value
@@ -197,7 +198,7 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         """Times of n steps on the grid, and the budget that the solver counts in."""
         flow, to_data = self.config.use_flow_sigmas, self.config.final_sigmas_type == "zero"
         if self.config.grid == "t" and flow:
-            self._grid = _shifted(shift)
+            self._grid = shifted(shift)
         top, low = (1 - 1 / self._count, 1 / self._count) if flow else (1.0, 1 / self._count)
         if flow:
             top, low = (_shift(t, shift) for t in (top, low))
@@ -351,14 +352,5 @@ def _through(betas: tuple[float, ...]) -> Schedule:
 
 
 def _shift(t: Value, shift: float) -> Value:
+    """Esser et al. 2024, eq. 23."""
     return shift * t / (1 + (shift - 1) * t)
-
-
-def _shifted(shift: float) -> Grid:
-    """Uniform in the t that is shifted.  Esser et al. 2024, eq. 23."""
-    return Grid(
-        "t-shifted",
-        (("shift", shift),),
-        lambda schedule, t, end: t / (shift - (shift - 1) * t),
-        lambda schedule, t, end: _shift(t, shift),
-    )
