@@ -18,8 +18,8 @@ from ..problems.named import problem
 from ..studies.own_statistics import generic, takes_statistics
 from ..studies.released import released
 from ..studies.work_precision import NoiseToData, Row, entrants, work_precision
+from .runner import Named, Task
 from .runner import Row as Decided
-from .runner import Task
 
 SCHEMA = "semilinear-work-precision/1"
 PART = "work_precision"
@@ -58,21 +58,10 @@ TRAP_GRIDS = ("t", "lambda")
 
 
 @dataclass(frozen=True)
-class WorkTask:
+class WorkTask(Named):
     """One solver at all places."""
 
-    name: str
     part: ClassVar[str] = PART
-
-    @property
-    def key(self) -> str:
-        """The solver."""
-        return self.name
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The solver."""
-        return frozenset({self.name})
 
     def run(self) -> Decided:
         """Its rows, as JSON data."""
