@@ -6,20 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..claims.ledger import decide, ledger
-from .runner import Row
+from .runner import Named, Row
 
 
 @dataclass(frozen=True)
-class ClaimTask:
+class ClaimTask(Named):
     """One claim of the ledger, by its id."""
 
-    key: str
     part: ClassVar[str] = "claims"
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The claim."""
-        return frozenset({self.key})
 
     def run(self) -> Row:
         """The decided claim, as JSON data; an exception while deciding is in it."""

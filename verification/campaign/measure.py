@@ -23,6 +23,7 @@ from ..studies.ladders import FLOW, FLOW_LONG, GAUSSIAN, GAUSSIAN_LONG
 from ..studies.own_statistics import on_experiment
 from ..studies.records import estimate_json, ladder_json, study_json
 from ..studies.setting import Setting
+from .runner import Expected
 
 MAIN = Setting("main", MAIN_PROBLEM, "vp-linear", "t-quadratic")
 SECOND = Setting("general mixture", "golden-mixture", "vp-cosine", "karras")
@@ -72,7 +73,7 @@ IN_FIFTY = (
 
 
 @dataclass(frozen=True)
-class OrderTask:
+class OrderTask(Expected):
     """One solver under one setting: its own start and, where it has one, an exact one."""
 
     setting: Setting
@@ -84,11 +85,6 @@ class OrderTask:
     def key(self) -> str:
         """Setting and solver."""
         return f"{self.setting.name}: {self.expectation.label}" + ("" if self.long else ", quick")
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The solver."""
-        return frozenset({self.expectation.solver})
 
     @property
     def starts(self) -> tuple[Start, ...]:
@@ -117,7 +113,7 @@ class OrderTask:
 
 
 @dataclass(frozen=True)
-class StochasticTask:
+class StochasticTask(Expected):
     """One stochastic solver's weak and strong orders."""
 
     expectation: StochasticExpectation
@@ -128,11 +124,6 @@ class StochasticTask:
     def key(self) -> str:
         """The solver."""
         return self.expectation.solver + ("" if self.long else ", quick")
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The solver."""
-        return frozenset({self.expectation.solver})
 
     def run(self) -> dict[str, Any]:
         """What was measured, as JSON data (`StochasticMeasured.row`)."""

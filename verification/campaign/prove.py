@@ -29,7 +29,7 @@ from ..studies.records import estimate_json
 from ..systems.orders import MeasuredOrders, measure_entry
 from ..systems.parabolic import POINTS
 from ..systems.parabolic import STEPS as STIFF_STEPS
-from .runner import Row, Task
+from .runner import Expected, Named, Row, Task
 from .selection import CONSTANTS, DRAWN, SCHEMA, STABILITY
 
 
@@ -58,7 +58,7 @@ def solver_proof(solver: Solver, residue: tuple[int, int] | None = None) -> dict
 
 
 @dataclass(frozen=True)
-class ProofTask:
+class ProofTask(Expected):
     """One solver's proof."""
 
     expectation: Expectation
@@ -68,11 +68,6 @@ class ProofTask:
     def key(self) -> str:
         """The solver."""
         return self.expectation.label
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The solver."""
-        return frozenset({self.expectation.solver})
 
     def run(self) -> dict[str, Any]:
         """The proof as JSON data (`solver_proof`), and whether its orders are those of the claims (for an
@@ -133,21 +128,10 @@ def effect_tasks() -> list[EffectTask]:
 
 
 @dataclass(frozen=True)
-class ConstantTask:
+class ConstantTask(Named):
     """One solver's error constant."""
 
-    name: str
     part: ClassVar[str] = "constants"
-
-    @property
-    def key(self) -> str:
-        """The name."""
-        return self.name
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The solver."""
-        return frozenset({self.name})
 
     def run(self) -> dict[str, Any]:
         """The final error predicted from the proof and measured, as JSON data."""
@@ -170,21 +154,10 @@ STEPS = (24, 48)
 
 
 @dataclass(frozen=True)
-class CatalogueTask:
+class CatalogueTask(Named):
     """One tableau of the catalogue: proved, and measured on problems of its own kind."""
 
-    name: str
     part: ClassVar[str] = "catalogue"
-
-    @property
-    def key(self) -> str:
-        """The name."""
-        return self.name
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The tableau."""
-        return frozenset({self.name})
 
     def run(self) -> dict[str, Any]:
         """The orders as JSON data.
@@ -246,10 +219,9 @@ def agrees(classical: int, weak_stiff: int, slopes: Iterable[OrderEstimate]) -> 
 
 
 @dataclass(frozen=True)
-class MutationTask:
+class MutationTask(Named):
     """Mutants of one tableau, evenly spread over all that it has."""
 
-    name: str
     most: int
     part: ClassVar[str] = "mutations"
 
@@ -257,11 +229,6 @@ class MutationTask:
     def key(self) -> str:
         """The tableau, and how many mutants of it."""
         return f"{self.name}, {self.most} mutants"
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The tableau."""
-        return frozenset({self.name})
 
     def run(self) -> dict[str, Any]:
         """The counts (`analysis.orders.mutation.Campaign.counts`) with the tableau's name."""
@@ -274,21 +241,10 @@ def _cases() -> dict[str, Case]:
 
 
 @dataclass(frozen=True)
-class StabilityTask:
+class StabilityTask(Named):
     """One method's stability at several z."""
 
-    name: str
     part: ClassVar[str] = "stability"
-
-    @property
-    def key(self) -> str:
-        """The name."""
-        return self.name
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The method."""
-        return frozenset({self.name})
 
     def run(self) -> dict[str, Any]:
         """The sections (`analysis.stability.region.sections_json`) at z = 0, L and 5 L, as JSON data."""

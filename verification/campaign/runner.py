@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Generator, Sequence
 from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TextIO
@@ -38,6 +39,42 @@ class Task(Protocol):
 
     def run(self) -> Row:
         """The row, as JSON data."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A task about one solver, tableau or claim, by its name."""
+
+    name: str
+
+    @property
+    def key(self) -> str:
+        """The name."""
+        return self.name
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The name."""
+        return frozenset({self.name})
+
+
+class Expectation(Protocol):
+    """What is expected of a solver."""
+
+    @property
+    def solver(self) -> str:
+        """Its name."""
+
+
+class Expected:
+    """A task about the solver of an expectation."""
+
+    expectation: Expectation
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The solver."""
+        return frozenset({self.expectation.solver})
 
 
 def run(task: Task) -> Row:

@@ -20,8 +20,8 @@ from ..equal_nfe.released import released
 from ..equal_nfe.study import Row, work_precision
 from ..problems.named import problem
 from ..studies.own_statistics import generic, takes_statistics
+from .runner import Named, Task
 from .runner import Row as Decided
-from .runner import Task
 
 SCHEMA = "semilinear-work-precision/1"
 PART = "work_precision"
@@ -60,21 +60,10 @@ TRAP_GRIDS = ("t", "lambda")
 
 
 @dataclass(frozen=True)
-class WorkTask:
+class WorkTask(Named):
     """One solver at all places."""
 
-    name: str
     part: ClassVar[str] = PART
-
-    @property
-    def key(self) -> str:
-        """The solver."""
-        return self.name
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The solver."""
-        return frozenset({self.name})
 
     def run(self) -> Decided:
         """Its rows, as JSON data."""
