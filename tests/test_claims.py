@@ -27,6 +27,7 @@ from semilinear.verification.claims.comparison import (
     errors_of,
     experiment_of,
     pairs,
+    widest,
 )
 from semilinear.verification.claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS, unmeasured
 from semilinear.verification.claims.identities import IDENTITIES
@@ -157,15 +158,17 @@ def test_claims_are_chosen_by_globs_and_progress_is_told() -> None:
 def cell(nfe: int, holds: str, problem: str = "a", grid: str = "t") -> dict[str, Any]:
     low, high = {"yes": (1.5, 3.0), "no": (0.2, 0.8), "open": (0.5, 2.0)}[holds]
     shared = {"problem": problem, "better": "A", "worse": "B", "grids": [grid, grid], "errors": [1.0, 2.0]}
-    return shared | {"nfe": nfe, "ratio": (low + high) / 2, "low": low, "high": high, "holds": holds}
+    ratio = {"ratio": (low + high) / 2, "low": low, "high": high, "typical": [(low + high) / 2, low, high]}
+    return shared | ratio | {"nfe": nfe, "holds": holds}
 
 
 @pytest.mark.parametrize(
     ("cells", "where", "verdict"),
     [
         ([cell(5, "yes"), cell(10, "yes")], None, "confirmed"),
-        ([cell(5, "no"), cell(10, "yes")], None, "conditional"),
-        ([cell(5, "no"), cell(8, "no"), cell(10, "yes")], None, "refuted"),
+        ([cell(5, "no"), cell(10, "yes")], None, "refuted"),
+        ([cell(5, "no"), *(cell(n, "yes") for n in (10, 12, 15))], None, "conditional"),
+        ([cell(5, "yes"), cell(10, "no"), *(cell(n, "open") for n in (12, 15, 20))], None, "refuted"),
         ([cell(5, "open"), cell(10, "yes")], None, "inconclusive"),
         ([cell(5, "no"), cell(10, "yes")], Where(least=10), "conditional"),
         ([cell(5, "no"), cell(10, "open")], Where(least=10), "refuted"),
@@ -177,6 +180,30 @@ def cell(nfe: int, holds: str, problem: str = "a", grid: str = "t") -> dict[str,
 def test_the_verdict_on_cells(cells: list[dict[str, Any]], where: Where | None, verdict: str) -> None:
     claim = EqualNfe(pairs("ddim", "euler-in-t", "t"), where=where)
     assert claim.judge(cells).verdict == verdict
+
+
+def test_the_widest_condition_holds_in_all_its_cells() -> None:
+    cells = [cell(n, "yes" if n >= 8 and p == "a" else "open", p) for n in (5, 8, 10, 12) for p in "ab"]
+    assert widest(cells) == Where(problems=("a",), least=8)
+    assert str(widest(cells)) == "on a, from 8 evaluations"
+    failing = [cell(n, "no", "b") for n in (20, 25, 30, 35)]
+    assert widest([*cells, *failing]) is None  # three cells say less for a claim than four against it
+
+
+def test_both_the_rms_and_a_typical_state_decide() -> None:
+    errors = np.random.default_rng(0).lognormal(size=256)
+    one = np.where(np.arange(256) == errors.argmax(), 100.0, 0.5)
+    found = ratio(one * errors, errors)  # nearly all states are closer, one is far off
+    assert found.value > 1
+    assert found.typical_high < 1
+    assert found.against(1) == "open"
+    assert ratio(2 * errors, errors).against(1.5) == "yes"
+    assert ratio(errors, 2 * errors).against(1) == "no"
+
+
+def test_one_finding_that_refutes_a_claim_of_several_suffices() -> None:
+    assert weakest(["refuted", "inconclusive", "confirmed"]) == "refuted"
+    assert weakest(["confirmed", "inconclusive", "conditional"]) == "inconclusive"
 
 
 def test_the_counterexample_is_the_clearest() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import semilinear as sl
+from semilinear.integrators.diffusion.grids import Grid
 from semilinear.integrators.plans import files
 from semilinear.integrators.solvers import make
 from semilinear.verification.commands.cli import main
-from semilinear.verification.equal_nfe.entrants import evaluations, most
+from semilinear.verification.equal_nfe.entrants import Theirs, entrants, evaluations, most
+from semilinear.verification.equal_nfe.errors import carriers, middle
 from semilinear.verification.equal_nfe.experiment import NoiseToData
 from semilinear.verification.equal_nfe.released import RELEASED, released
 from semilinear.verification.equal_nfe.study import SEARCHED, WorkPrecision, work_precision
@@ -127,7 +129,11 @@ def test_what_cannot_be_run_is_said() -> None:
         ("er-sde-3-released", {}, "is stochastic"),
         ("ddim", {"nfe": []}, "nfe must hold"),
         ("ddim", {"nfe": [0]}, "nfe must be an integer >= 1"),
-        ("ddim", {"finals": ["early"]}, "final must be one of"),
+        ("ddim", {"finals": ["early"]}, "finals must be one of"),
+        ("ddim", {"finals": []}, "finals must hold"),
+        ("ddim", {"finals": "early"}, "finals must be one of"),
+        ("ddim", {"grids": []}, "grids must hold"),
+        ("ddim", {"convention": "nope"}, "convention must be one of"),
         ("ddim", {"grids": ["karas"]}, "grid must be one of"),
         ([], {}, "targets must hold"),
     ],
@@ -137,6 +143,95 @@ def test_bad_arguments_are_refused(targets: Any, options: Any, message: str) -> 
         study(targets, **options)
     with pytest.raises(TypeError, match="target must be a name"):
         study([3])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nfe": None}, "nfe must be an integer"),
+        ({"grids": True}, "grids must be a str"),
+        ({"progress": 1}, "progress must be callable"),
+        ({"as_released": 2}, "as_released must be"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(options: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        study("ddim", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"t_start": 0.1, "t_end": 0.5}, r"t_start must be above t_end = 0\.5, got 0\.1"),
+        ({"schedule": None}, "schedule must be a Schedule"),
+        ({"lam_start": -1}, "unexpected keyword argument 'lam_start'"),
+        ({"digits": 30}, "unexpected keyword argument 'digits'"),
+    ],
+)
+def test_what_a_run_from_noise_to_data_does_not_take_is_refused(options: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        NoiseToData(sl.problem("gaussian"), **options)
+
+
+def test_one_number_or_one_grid_is_a_list_of_one() -> None:
+    (named,) = study("ddim", nfe=5, grids="karras").rows
+    (made,) = study("ddim", nfe=[5], grids=[sl.grids.karras()]).rows
+    assert (named.error, named.grid, made.grid) == (made.error, "karras", "rho-power:power=7")
+
+
+def test_all_grids_share_reference_and_its_bound() -> None:
+    e = NoiseToData(sl.problem("golden-mixture"), batch=2)
+    other = e.on(sl.grids.karras())
+    other.states([other.times[1]])
+    assert other.floor(10) == e.floor(10)
+    assert e.states([e.times[1]])[0] is other.states([e.times[1]])[0]
+
+
+def test_grids_of_one_name_are_told_apart() -> None:
+    def spaced(power: float) -> Grid:
+        return Grid("mine", (), lambda s, t, end: t ** (1 / power), lambda s, v, end: v**power)
+
+    (entrant,) = entrants("ddim", SMALL)
+    alone = [study("ddim", nfe=5, grids=[spaced(p)]).rows[0].error for p in (1, 2)]
+    assert [study(entrant, nfe=5, grids=[spaced(p)]).rows[0].error for p in (1, 2)] == alone
+    assert alone[0] != alone[1]
+
+
+def test_a_function_is_run_anew_for_every_experiment() -> None:
+    entrant = Theirs("euler", lambda run: run.x * 0.5)
+    for seed in range(20):  # experiments of the past may lie where new ones do
+        where = NoiseToData(sl.problem("gaussian"), batch=3, seed=seed)
+        (row,) = work_precision(entrant, where, nfe=1).rows
+        exact = where.states([where.times[1]])[0]
+        assert row.error == pytest.approx(math.sqrt(np.mean(norms(where.x * 0.5, exact) ** 2)))
+
+
+def test_one_sampler_that_fails_leaves_the_others_their_rows() -> None:
+    def short(run: Any) -> Any:
+        return run.x[:2]
+
+    def failing(run: Any) -> Any:
+        raise RuntimeError("no sampler")
+
+    rows = study(["ddim", short, failing], nfe=5).rows
+    assert rows[0].error is not None
+    assert "must return real states of shape (64, 2)" in rows[1].note
+    assert "no run is made within 5 evaluations: RuntimeError: no sampler" in rows[2].note
+
+
+def test_an_interval_of_the_median_misses_it_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    draws = np.exp(3 * rng.standard_normal((2000, 64)))  # a law whose RMS no batch knows
+    missed = sum(not low <= 1 <= high for _, low, high in (middle(row, 0.9) for row in draws))
+    allowed = 0.1 * len(draws) + 3 * math.sqrt(0.09 * len(draws))  # three standard errors above the level
+    assert 0.04 * len(draws) < missed < allowed
+    assert middle(np.arange(5.0), 0.99) == (2, -math.inf, math.inf)
+
+
+def test_the_states_that_carry_an_rms_are_counted() -> None:
+    assert carriers(np.ones(50)) == pytest.approx(50)
+    assert carriers(np.array([1e200, *np.ones(49)])) == pytest.approx(1)
+    assert carriers(np.zeros(7)) == 7
 
 
 def test_a_saved_plan_stands_beside_the_solver_that_made_it(tmp_path: Path) -> None:

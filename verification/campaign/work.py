@@ -27,7 +27,9 @@ SCHEMA = "semilinear-work-precision/1"
 PART = "work_precision"
 BUDGETS = (5, 8, 10, 15, 20, 50)
 COMPARED = 10
-"""Evaluations at which solvers are ranked, and endings compared."""
+"""Evaluations within which solvers are ranked, and at which endings are compared."""
+LEAST = 8
+"""Evaluations of a run that is ranked: one far below the budget shows what a step costs, not the solver."""
 GRIDS = (
     *("t", "lambda", "karras", "nsr", "kl-optimal", "beta", "shift"),
     *("diffusers-linspace", "ays-sd1", "gits"),
@@ -99,10 +101,12 @@ def _solver(name: str) -> Any:
 
 
 def _shortened(row: Row) -> dict[str, Any]:
-    """A row with four digits, which is more than its interval holds."""
-    kept = asdict(row)
-    del kept["solver"]
-    return {k: float(f"{v:.4g}") if k in ("error", "low", "high") and v else v for k, v in kept.items()}
+    """A row with four digits, which is more than its interval holds, without what says nothing."""
+    kept = {key: value for key, value in asdict(row).items() if key != "solver" and value not in (None, "")}
+    for key in kept.keys() & {"median_low", "median_high"}:
+        del kept[key]
+    numbers = {key: float(f"{value:.4g}") for key, value in kept.items() if isinstance(value, float)}
+    return {"error": None, "nfe": None, "note": ""} | kept | numbers
 
 
 @lru_cache(maxsize=len(PLACES))
@@ -138,7 +142,7 @@ def _where(place: Place) -> str:
 
 
 def _ending(row: Decided, grid: str) -> dict[str, Any] | None:
-    """A solver's errors by ending where these differ."""
+    """A solver's errors by ending where these differ, of runs of the same steps and evaluations."""
     at = [
         r
         for r in row["rows"]
@@ -148,7 +152,7 @@ def _ending(row: Decided, grid: str) -> dict[str, Any] | None:
     if not {"full", "lower", "released"} <= by.keys():
         return None
     full, lower = (by[ending]["error"] for ending in TRAP)
-    if full is None or lower is None or full == lower:
+    if full is None or lower is None or full == lower or _length(by["full"]) != _length(by["lower"]):
         return None
     return {
         "solver": row["solver"],
@@ -161,8 +165,14 @@ def _ending(row: Decided, grid: str) -> dict[str, Any] | None:
     }
 
 
+def _length(row: Mapping[str, Any]) -> tuple[int, int]:
+    return row["steps"], row["nfe"]
+
+
 def _ranking(rows: Sequence[Decided], name: str) -> list[dict[str, Any]]:
-    """Solvers at `COMPARED` evaluations, the best first: best grid, and the release's default where known."""
+    """Solvers within `COMPARED` evaluations, and at least `LEAST`, the best first: best grid, and the
+    release's default where known.
+    """
     found = []
     for row in rows:
         at = [
@@ -170,7 +180,7 @@ def _ranking(rows: Sequence[Decided], name: str) -> list[dict[str, Any]]:
             for r in row["rows"]
             if (r["problem"], r["asked"]) == (name, "released") and r["error"] is not None
         ]
-        here = [r for r in at if r["budget"] == COMPARED]
+        here = [r for r in at if r["budget"] == COMPARED and r["nfe"] >= LEAST]
         if not here:
             continue
         best = min(here, key=_error)

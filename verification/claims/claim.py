@@ -104,8 +104,9 @@ def statistic(function: Callable[[], Decision]) -> Computed:
 
 
 def weakest(verdicts: Iterable[Verdict]) -> Verdict:
-    """The verdict on a claim that several findings must bear out."""
-    return max(verdicts, key=VERDICTS.index)
+    """The verdict on a claim that several findings must bear out: one that refutes it suffices."""
+    found = list(verdicts)
+    return "refuted" if "refuted" in found else max(found, key=VERDICTS.index)
 
 
 def rounded(value: float, digits: int = 4) -> float:

@@ -1,16 +1,16 @@
 """Claims of the form "A is more accurate than B at equal evaluations", on problems with an exact flow.
 
-Every cell, a problem and a budget, is decided by itself: the claim holds where the interval of the errors'
-ratio lies above the factor, fails where it lies below, and is open between.  One cell that fails beyond its
-interval is a counterexample to "always": the claim is then conditional, on what its reason says, and refuted
-where more cells fail than hold.
+Every cell, a problem and a budget, is decided by itself: the claim holds where the intervals of the errors'
+ratio, of the RMS and of a typical state, lie above the factor, fails where they lie below, and is open else.
+One cell that fails is a counterexample to "always": the claim is then conditional on the cells named with it,
+or on the widest range of them in which it always holds, and refuted where there is none.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -20,11 +20,10 @@ from semilinear.analysis.text.named_parts import grid_of, schedule_of
 from semilinear.integrators.solver import FinalChoice
 
 from ..equal_nfe.entrants import entrants
-from ..equal_nfe.errors import final_errors, rms
-from ..equal_nfe.errors import ratio as ratio_of
+from ..equal_nfe.errors import carriers, final_errors, ratio, rms
 from ..equal_nfe.experiment import NoiseToData
 from ..problems.named import problem
-from .claim import Decision, Kind, Verdict, rounded
+from .claim import Decision, Kind, rounded
 
 PROBLEMS = ("golden-mixture", "rotated-product-2d", "digits-0.2")
 """Separate modes; data of unit variance, where the drift of a variance-preserving flow nearly vanishes; and
@@ -79,6 +78,43 @@ class Where:
             and self.least <= cell["nfe"] <= self.most
         )
 
+    def __str__(self) -> str:
+        budget = [f"from {self.least:g}"] if self.least > 0 else []
+        budget += [f"up to {self.most:g}"] if self.most < math.inf else []
+        said = [
+            *(["for " + " and ".join(self.names)] if self.names else []),
+            *(["on " + " and ".join(self.problems)] if self.problems else []),
+            *(["on the grid " + " and ".join(self.grids)] if self.grids else []),
+            *([f"{' '.join(budget)} evaluations"] if budget else []),
+        ]
+        return ", ".join(said)
+
+
+def widest(cells: Sequence[dict[str, Any]]) -> Where | None:
+    """The condition of one grid, problem, sampler and range of budgets, or fewer of these, under which a
+    claim holds in all cells, and in the most of them.
+
+    None where the best one holds in fewer cells than there are that fail, or in fewer than `FEWEST`: then it
+    says less for the claim than these say against it.
+    """
+    budgets = sorted({cell["nfe"] for cell in cells})
+    grids = dict.fromkeys(cell["grids"][0] for cell in cells)
+    problems, names = (dict.fromkeys(cell[key] for cell in cells) for key in ("problem", "better"))
+    choices = [[(), *((value,) for value in values)] for values in (grids, problems, names)]
+    best, most = None, max(FEWEST, sum(cell["holds"] == "no" for cell in cells)) - 1
+    for on, of, by in itertools.product(*choices):
+        for low, high in itertools.combinations_with_replacement(range(len(budgets)), 2):
+            least = 0 if low == 0 else budgets[low]
+            where = Where(on, of, least, math.inf if high == len(budgets) - 1 else budgets[high], by)
+            inside = [cell["holds"] for cell in cells if where.holds(cell)]
+            if len(inside) > most and set(inside) == {"yes"}:
+                best, most = where, len(inside)
+    return best
+
+
+FEWEST = 3
+"""Cells of a condition that was looked for."""
+
 
 @lru_cache(maxsize=32)
 def _from_noise(name: str, schedule: str) -> NoiseToData:
@@ -115,8 +151,8 @@ def _errors(side: Side, problem: str, schedule: str, nfe: int) -> np.ndarray:
 class EqualNfe:
     """For every pair, problem and budget: error(worse) > factor error(better).
 
-    where: the cells to which the claim is confined if it does not hold on all; a claim that holds on these
-    and fails elsewhere is conditional, and so is one that holds in no fewer cells than it fails in.
+    where: the cells to which the claim is confined if it does not hold on all; the `widest` where none are
+    named.  A claim that holds on these and fails elsewhere is conditional on them.
     """
 
     pairs: tuple[Pair, ...]
@@ -148,19 +184,17 @@ class EqualNfe:
         if not fails:
             least = min(cells, key=lambda c: c["low"])
             return Decision("inconclusive", f"{count}; open: {_say(least)}", table)
-        if self.where is not None:
-            inside = [c for c in cells if self.where.holds(c)]
+        for where in (self.where, widest(cells)):
+            inside = [] if where is None else [c for c in cells if where.holds(c)]
             if inside and all(c["holds"] == "yes" for c in inside):
                 least = min(inside, key=lambda c: c["ratio"])
-                text = f"{count}; under the condition all {len(inside)} hold, the least: {_say(least)}"
+                text = f"{count}; {where}: all {len(inside)} hold, the least: {_say(least)}"
                 return Decision("conditional", f"{text}; without it: {_say(fails[0])}", table)
-        verdict: Verdict = "refuted" if len(fails) > len(holds) else "conditional"
-        return Decision(verdict, f"{count}; counterexample: {_say(fails[0])}", table)
+        return Decision("refuted", f"{count}; counterexample: {_say(fails[0])}", table)
 
     def _cell(self, better: Side, worse: Side, problem: str, nfe: int) -> dict[str, Any]:
         a, b = (_errors(side, problem, self.schedule, nfe) for side in (worse, better))
-        found = ratio_of(a, b)
-        holds = "yes" if found.low > self.factor else "no" if found.high < self.factor else "open"
+        found = ratio(a, b)
         return {
             "problem": problem,
             "nfe": nfe,
@@ -168,10 +202,12 @@ class EqualNfe:
             "worse": str(worse),
             "grids": [better.grid, worse.grid],
             "errors": [_finite(rms(b)), _finite(rms(a))],
+            "carriers": [_finite(carriers(e)) if np.all(np.isfinite(e)) else None for e in (b, a)],
             "ratio": _finite(found.value),
             "low": _finite(found.low),
             "high": _finite(found.high),
-            "holds": holds,
+            "typical": [_finite(v) for v in (found.typical, found.typical_low, found.typical_high)],
+            "holds": found.against(self.factor),
         }
 
 
@@ -180,16 +216,21 @@ HUGE = 1e300
 
 
 def _finite(value: float) -> float | None:
-    return None if math.isnan(value) else rounded(value) if math.isfinite(value) else HUGE
+    if math.isnan(value):
+        return None
+    return rounded(value) if math.isfinite(value) else math.copysign(HUGE, value)
 
 
 def _say(cell: dict[str, Any]) -> str:
     grids = cell["grids"][0] if len(set(cell["grids"])) == 1 else " against ".join(cell["grids"])
-    errors, ratio = cell["errors"], cell["ratio"]
+    errors, (typical, low, high) = cell["errors"], cell["typical"]
+    if cell["ratio"] is None:
+        return f"{cell['problem']}, {cell['nfe']} evaluations, grid {grids}: neither run is finite"
     return (
         f"{cell['problem']}, {cell['nfe']} evaluations, grid {grids}: "
         f"{cell['better']} {errors[0]:.3g}, {cell['worse']} {errors[1]:.3g}, "
-        f"ratio {'unknown' if ratio is None else f'{ratio:.3g}'} in [{cell['low']:.3g}, {cell['high']:.3g}]"
+        f"ratio {cell['ratio']:.3g} in [{cell['low']:.3g}, {cell['high']:.3g}], "
+        f"of a typical state {typical:.3g} in [{low:.3g}, {high:.3g}]"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from semilinear.analysis.lookup import is_program, is_solver, solver_of
@@ -32,18 +32,35 @@ class Ran:
     note: str = ""
 
 
+class Runs(Protocol):
+    """The runs of one sampler on one experiment, ended in one way; each is made once."""
+
+    def most(self, budget: int) -> int:
+        """The most steps (or evaluations, of a solver made to a number of them) within a budget; 0: none."""
+
+    def run(self, n: int) -> Ran:
+        """A run.  Raises ValueError for one that cannot be made."""
+
+    @property
+    def failed(self) -> str:
+        """What went wrong in a run that made none of the budgets; "" where nothing did."""
+
+
 class Entrant(Protocol):
-    """A sampler that takes part."""
+    """A sampler that takes part.
+
+    endings: whether it is asked how to end.  placed: whether it brings a grid of its own.
+    """
+
+    endings: ClassVar[bool]
+    placed: ClassVar[bool]
 
     @property
     def name(self) -> str:
         """As it was asked for."""
 
-    def most(self, experiment: NoiseToData, budget: int, final: FinalChoice) -> int:
-        """The most steps (or evaluations, of a solver made to a number of them) within a budget; 0: none."""
-
-    def run(self, experiment: NoiseToData, n: int, final: FinalChoice) -> Ran:
-        """A run.  Raises ValueError for one that cannot be made."""
+    def on(self, experiment: NoiseToData, final: FinalChoice) -> Runs:
+        """Its runs there."""
 
 
 def most(cost: Callable[[int], int], budget: int) -> int:
@@ -63,24 +80,46 @@ def evaluations(solver: Solver, n: int, final: FinalChoice) -> int:
     return 1 + sum(len(t.stages) for t in tableaux) + sum(t.carry is None for t in tableaux[:-1])
 
 
+# --- solvers of the project's kind ---
+
+
 @dataclass(frozen=True)
 class Ours:
     """A solver of the project's kind; its plans serve every problem."""
 
     name: str
     solver: Solver
+    endings: ClassVar[bool] = True
+    placed: ClassVar[bool] = False
     _plans: dict[Any, Plan] = field(default_factory=dict, compare=False, repr=False)
 
-    def most(self, experiment: NoiseToData, budget: int, final: FinalChoice) -> int:
-        """As counted from the tableaux."""
-        return most(lambda n: evaluations(self.solver, n, final), budget)
-
-    def run(self, experiment: NoiseToData, n: int, final: FinalChoice) -> Ran:
+    def on(self, experiment: NoiseToData, final: FinalChoice) -> Runs:
         """Compiled, and run in the one loop."""
-        key = experiment.schedule, experiment.grid, experiment.times, n, final
+        return _OurRuns(self, experiment, final)
+
+    def plan(self, experiment: NoiseToData, n: int, final: FinalChoice) -> Plan:
+        """Of n steps; made once for the times of its steps, whatever the grid is called."""
+        schedule, grid = experiment.schedule, experiment.grid
+        times = self.solver.sequence.times(grid, schedule, *experiment.times, n)
+        key = schedule, times, n, final
         if key not in self._plans:
             self._plans[key] = experiment.plan(self.solver, n, final)
-        return _planned(self._plans[key], experiment)
+        return self._plans[key]
+
+
+@dataclass(frozen=True)
+class _OurRuns:
+    entrant: Ours
+    experiment: NoiseToData
+    final: FinalChoice
+    failed: ClassVar[str] = ""
+
+    def most(self, budget: int) -> int:
+        """As counted from the tableaux."""
+        return most(lambda n: evaluations(self.entrant.solver, n, self.final), budget)
+
+    def run(self, n: int) -> Ran:
+        return _planned(self.entrant.plan(self.experiment, n, self.final), self.experiment)
 
 
 def _planned(plan: Plan, experiment: NoiseToData) -> Ran:
@@ -92,20 +131,21 @@ def _planned(plan: Plan, experiment: NoiseToData) -> Ran:
         return Ran(None, plan.nfe, len(plan.steps), plan.final, f"not finite: {error}")
 
 
+# --- plans of files ---
+
+
 @dataclass(frozen=True)
 class Saved:
     """A plan of a file: it has its own grid, end and number of steps."""
 
     name: str
     plan: Plan
+    endings: ClassVar[bool] = False
+    placed: ClassVar[bool] = True
 
-    def most(self, experiment: NoiseToData, budget: int, final: FinalChoice) -> int:
-        """Its own number, where the budget affords it."""
-        return len(self.plan.steps) if self.plan.nfe <= budget else 0
-
-    def run(self, experiment: NoiseToData, n: int, final: FinalChoice) -> Ran:
+    def on(self, experiment: NoiseToData, final: FinalChoice) -> Runs:
         """In the one loop."""
-        return _planned(self.plan, experiment)
+        return _SavedRuns(self.plan, experiment)
 
     def check(self, experiment: NoiseToData) -> None:
         """Raise ValueError for a plan of another schedule or interval."""
@@ -121,6 +161,22 @@ class Saved:
             raise ValueError(f"plan {self.name} must be deterministic and for noise prediction")
 
 
+@dataclass(frozen=True)
+class _SavedRuns:
+    plan: Plan
+    experiment: NoiseToData
+    failed: ClassVar[str] = ""
+
+    def most(self, budget: int) -> int:
+        """Its own number, where the budget affords it."""
+        return len(self.plan.steps) if self.plan.nfe <= budget else 0
+
+    def run(self, n: int) -> Ran:
+        return _planned(self.plan, self.experiment)
+
+
+# --- anything else that runs ---
+
 OWN_END = "own"
 """How another's sampler ends a run."""
 
@@ -131,35 +187,48 @@ class Theirs:
 
     name: str
     sampler: Sampler
-    _made: dict[tuple[int, int], Outcome] = field(default_factory=dict, compare=False, repr=False)
+    endings: ClassVar[bool] = False
+    placed: ClassVar[bool] = False
 
-    def most(self, experiment: NoiseToData, budget: int, final: FinalChoice) -> int:
+    def on(self, experiment: NoiseToData, final: FinalChoice) -> Runs:
+        """As a study runs it, twice: one that draws noise has no error against a flow."""
+        return _TheirRuns(self.sampler, experiment)
+
+
+@dataclass
+class _TheirRuns:
+    sampler: Sampler
+    experiment: NoiseToData
+    failed: str = ""
+    _made: dict[int, Outcome] = field(default_factory=dict)
+
+    def most(self, budget: int) -> int:
         """As counted in runs; one that raises costs more than the budget."""
 
         def cost(n: int) -> int:
-            outcome = self._run(experiment, n)
+            outcome = self._run(n)
+            self.failed = outcome.error
             return outcome.nfe if outcome.states is not None else budget + 1
 
         return most(cost, budget)
 
-    def run(self, experiment: NoiseToData, n: int, final: FinalChoice) -> Ran:
-        """As a study runs it, twice: one that draws noise has no error against a flow."""
-        outcome = self._run(experiment, n)
-        noise = repeated(self.sampler, experiment, outcome)
+    def run(self, n: int) -> Ran:
+        outcome = self._run(n)
+        noise = repeated(self.sampler, self.experiment, outcome)
         if noise is not None:
             return Ran(None, outcome.nfe, n, OWN_END, str(noise))
         return Ran(outcome.states, outcome.nfe, n, OWN_END, outcome.error)
 
-    def _run(self, experiment: NoiseToData, n: int) -> Outcome:
-        key = id(experiment), n
-        if key not in self._made:
-            self._made[key] = run_once(self.sampler, experiment.run(n), experiment.x.shape)
-        return self._made[key]
+    def _run(self, n: int) -> Outcome:
+        if n not in self._made:
+            self._made[n] = run_once(self.sampler, self.experiment.run(n), self.experiment.x.shape)
+        return self._made[n]
 
 
 def entrants(target: Any, experiment: NoiseToData, convention: str | None = None) -> tuple[Entrant, ...]:
     """What a name, a solver, a plan or a function of a run stands for; PACKAGE:* is all of a package.
 
+    convention: of a file's function (`targets.named.target`), or "solver" for one that returns a Solver.
     Raises TypeError for anything else, ValueError for names that name nothing and for stochastic solvers,
     whose runs follow no path of the flow.
     """
@@ -175,7 +244,9 @@ def entrants(target: Any, experiment: NoiseToData, convention: str | None = None
         raise TypeError(
             f"target must be a name, a Solver, a Plan or a function of a run, got {shown(target)}"
         )
-    if is_solver(target) and (not is_program(target) or convention == "solver"):
+    if is_program(target) and convention == "solver":
+        return (_ours(target, solver_of(target)),)
+    if convention is None and is_solver(target) and not is_program(target):
         if takes_statistics(target):
             listed, parameters = solver_parameters(target)
             return (_ours(target, on_experiment(listed, experiment, **parameters)),)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from scipy.stats import binom
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.solver import FinalChoice
 
@@ -35,18 +37,30 @@ def final_errors(
 ) -> tuple[np.ndarray, int]:
     """`distances` of the longest run that makes at most `nfe` evaluations, and how many it makes.
 
-    Raises ValueError where one step takes more evaluations than that.
+    Raises ValueError where one step takes more evaluations than that, or every run fails.
     """
-    steps = entrant.most(experiment, checks.integer("nfe", nfe, 1), final)
+    runs = entrant.on(experiment, final)
+    steps = runs.most(checks.integer("nfe", nfe, 1))
     if not steps:
-        raise ValueError(f"nfe must be at least what one step of {entrant.name} takes, got {nfe}")
-    ran = entrant.run(experiment, steps, final)
+        why = f" ({runs.failed})" if runs.failed else ""
+        raise ValueError(f"nfe must be at least what one step of {entrant.name} takes, got {nfe}{why}")
+    ran = runs.run(steps)
     return distances(ran, experiment), ran.nfe
 
 
 def rms(errors: np.ndarray) -> float:
     """The root of the mean square."""
     return math.sqrt(float(np.mean(errors**2)))
+
+
+def carriers(errors: np.ndarray) -> float:
+    """By how many states an RMS is carried: (sum e^2)^2 / sum e^4, the batch's size where all are alike.
+
+    A path that changes its basin ends a hundred times further off than the others; few of these, or one that
+    the batch happens to lack, make the RMS, and no resampling of the batch knows of those that it lacks.
+    """
+    squares = (errors / errors.max()) ** 2 if errors.max() > 0 else np.ones_like(errors)
+    return float(np.sum(squares) ** 2 / np.sum(squares**2))
 
 
 def resampled(batch: int, samples: int, seed: int | list[int]) -> np.ndarray:
@@ -56,27 +70,57 @@ def resampled(batch: int, samples: int, seed: int | list[int]) -> np.ndarray:
     return weights
 
 
+def middle(values: np.ndarray, level: float) -> tuple[float, float, float]:
+    """The median of independent draws and its interval: exact for any law, by order statistics.
+
+    The interval is infinite on both sides where so few draws have none of that level.
+    """
+    ordered, n = np.sort(values), len(values)
+    below = int(binom.ppf((1 - level) / 2, n, 0.5))  # fewer draws under the median are less likely than that
+    if below < 1:
+        return float(np.median(ordered)), -math.inf, math.inf
+    return float(np.median(ordered)), float(ordered[below - 1]), float(ordered[n - below])
+
+
 @dataclass(frozen=True)
 class Ratio:
-    """How many times larger one RMS error is than another on the same batch, and the interval of `LEVEL`.
+    """How many times larger one sampler's errors are than another's from the same states.
 
-    NaN between 0 and infinity where neither run is finite: nothing is known of them.
+    value: of the RMS errors; low, high: the bootstrap's interval of `LEVEL`.  typical: the median of the
+    states' own ratios; typical_low, typical_high: its interval of `LEVEL`, which is exact.  NaN between 0
+    and infinity where neither run is finite: nothing is known of them.
     """
 
     value: float
     low: float
     high: float
+    typical: float
+    typical_low: float
+    typical_high: float
+
+    def against(self, factor: float) -> Literal["yes", "no", "open"]:
+        """Whether the ratio lies above a factor: by the RMS and for most states, which must agree.
+
+        A few states carry an RMS (`carriers`), so that its interval alone decides too often; the median
+        alone does not see them.
+        """
+        if min(self.low, self.typical_low) > factor:
+            return "yes"
+        return "no" if max(self.high, self.typical_high) < factor else "open"
 
 
 def ratio(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Ratio:
-    """rms(a)/rms(b), errors of the same samples, (batch,) each, by resampling these."""
+    """How many times larger the errors a are than b, of the same samples, (batch,) each."""
     lost = [not np.all(np.isfinite(errors)) for errors in (a, b)]
-    if all(lost):
-        return Ratio(math.nan, 0.0, math.inf)
+    if all(lost) or not (np.any(a) or np.any(b)):
+        return Ratio(math.nan, 0.0, math.inf, math.nan, 0.0, math.inf)
     if any(lost):
         value = math.inf if lost[0] else 0.0
-        return Ratio(value, value, value)
+        return Ratio(*[value] * 6)
     weights = resampled(len(a), RESAMPLES, seed)
-    ratios = np.sqrt((weights @ a**2) / (weights @ b**2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.sqrt((weights @ a**2) / (weights @ b**2))
+        each = np.where(a == b, 1.0, a / b)
     low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Ratio(rms(a) / rms(b), float(low), float(high))
+    value = math.inf if not np.any(b) else rms(a) / rms(b)
+    return Ratio(value, float(low), float(high), *middle(each, LEVEL))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,20 @@ from semilinear.analysis.text.named_parts import GRIDS, grid_of
 from semilinear.integrators.diffusion.grids import Grid
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.files import json_number
+from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice
 
 from ..studies.progress import Progress
-from .entrants import OWN_END, Entrant, Ours, Ran, Saved, entrants
-from .errors import distances, resampled, rms
+from ..targets.named import CONVENTIONS
+from .entrants import OWN_END, Entrant, Runs, entrants
+from .errors import carriers, distances, middle, resampled, rms
 from .experiment import BUDGETS, NoiseToData
 from .released import released
 
 RESAMPLES, LEVEL = 1000, 95
 """Of the bootstrap, and of its interval in percent."""
+FEW = 30
+"""States that carry an RMS: of fewer, its bootstrap interval is said to be too narrow."""
 SEARCHED = tuple(name for name in GRIDS if name not in ("rho", "exponential", "lu-lambda", "optimised"))
 """Where the best grid is looked for: all by name with their defaults, but other names of the same, and the
 one whose search takes longer than the runs.
@@ -44,6 +48,8 @@ class Row:
     nfe: evaluations made, None where nothing was run.  steps: of the run.  error: RMS over the batch, None
     where it is not finite or nothing was run; low, high: its 95 % interval.  grid: as named.  final: how the
     run ended.  asked: how it was asked to end.  budget: evaluations allowed.  note: what is to be said.
+    median: of the states' errors; median_low, median_high: its exact 95 % interval, None where so few states
+    have none.  carriers: about how many states the RMS is made by (`errors.carriers`).
     """
 
     solver: str
@@ -57,6 +63,10 @@ class Row:
     steps: int | None = None
     asked: str = ""
     note: str = ""
+    median: float | None = None
+    median_low: float | None = None
+    median_high: float | None = None
+    carriers: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,8 +128,8 @@ def work_precision(
     targets: Any,
     experiment: NoiseToData | None = None,
     *,
-    nfe: Sequence[int] = BUDGETS,
-    grids: Sequence[str] | None = None,
+    nfe: int | Sequence[int] = BUDGETS,
+    grids: Sequence[str | Grid] | None = None,
     finals: Sequence[FinalChoice] = ("released",),
     as_released: bool = False,
     convention: str | None = None,
@@ -129,110 +139,145 @@ def work_precision(
 
     targets: one or several: a listed name with parameters, FILE.py:function, a .json file of a tableau or a
     plan, PACKAGE:NAME, PACKAGE:*, a `Solver`, a `Plan`, a function of a run (`flow.measure` says what that
-    holds), or an entrant of an earlier study (`entrants`).
+    holds).
     experiment: problem, schedule, batch and interval; golden-mixture on vp_linear from noise to 1e-3 where
-    absent.  nfe: budgets.  grids: names with parameters; that of the experiment where absent.  finals: how
-    runs of our solvers end (`compile_plan`).  as_released: besides, or where no grids are given instead, on
-    the grid that the release of each solver has by default (`released.RELEASED`), ended as it ends.
-    convention: of a file's function, as in `targets.named.target`; "run" where absent.  progress: called with
-    (curves done, curves in all).
-    A budget that a sampler cannot use, and a grid that does not make its steps, are rows with a note.
-    Raises TypeError or ValueError, naming the argument, before any run.
+    absent.  nfe: budgets.  grids: Grids, or names with parameters; that of the experiment where absent.
+    finals: how runs of our solvers end (`compile_plan`).  as_released: besides, or where no grids are given
+    instead, on the grid that the release of each solver has by default (`released.RELEASED`), ended as it
+    ends.  convention: of files' functions, as in `targets.named.target`, or "solver" for those that return a
+    Solver; "run" where absent.  progress: called with (curves done, curves in all).
+    A budget that a sampler cannot use, a grid that does not make its steps, and a sampler that fails are rows
+    with a note.  Raises TypeError or ValueError, naming the argument, before any run.
     """
     e = NoiseToData() if experiment is None else experiment
     checks.instance("experiment", e, NoiseToData)
-    budgets = tuple(checks.integer("nfe", n, 1) for n in nfe)
-    if not budgets:
-        raise ValueError("nfe must hold at least one budget")
-    for final in finals:
-        checks.one_of("final", final, FINAL_CHOICES)
-    asked = [targets] if isinstance(targets, str) or not isinstance(targets, Sequence) else list(targets)
-    taking_part = [entrant for target in asked for entrant in entrants(target, e, convention)]
+    budgets = tuple(checks.integer("nfe", n, 1) for n in _several("nfe", nfe))
+    for final in (asked := _several("finals", finals)):
+        checks.one_of("finals", final, FINAL_CHOICES)
+    checks.flag("as_released", as_released)
+    if convention is not None:
+        checks.one_of("convention", convention, (*CONVENTIONS, "solver"))
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable with (done, in all), got {shown(progress)}")
+    taking_part = [x for target in _several("targets", targets) for x in entrants(target, e, convention)]
     if not taking_part:
         raise ValueError("targets must hold at least one sampler")
-    fixed: list[tuple[str, Grid]] = [(text, grid_of(text)) for text in grids or ()]
+    places = [] if grids is None else [_place(grid) for grid in _several("grids", grids)]
     if grids is None and not as_released:
-        fixed = [(_written(e.grid), e.grid)]
+        places = [_place(e.grid)]
+    curves = [c for entrant in taking_part for c in _curves(entrant, e, places, asked, as_released)]
+    rows = [row for t in taking_part if as_released for row in _unknown(t.name, budgets)]
     resamples = resampled(e.batch, RESAMPLES, [e.seed, 2])
-    runs: list[tuple[Entrant, str, NoiseToData, FinalChoice]] = []
-    for entrant in taking_part:
-        runs += [
-            (entrant, text, e.on(grid), final)
-            for text, grid in fixed
-            for final in (finals if isinstance(entrant, Ours) else ("released",))
-        ]
-        if as_released and (default := released(entrant.name)) is not None:
-            runs.append((entrant, default.grid, e.on(grid_of(default.grid)), default.final))
-    unknown = [t.name for t in taking_part if as_released and released(t.name) is None]
-    nothing = "what its release does by default is not known here"
-    rows = [Row(name, None, None, None, None, "", "", b, note=nothing) for name in unknown for b in budgets]
-    for done, (entrant, text, where, final) in enumerate(_once(runs), 1):
-        rows += _curve(entrant, text, where, final, budgets, resamples)
+    for done, curve in enumerate(curves, 1):
+        rows += curve.rows(budgets, resamples)
         if progress is not None:
-            progress(done, len(runs))
+            progress(done, len(curves))
     place = f"{e.problem.name} on {e.schedule.kind}, t = {e.times[0]:g} to {e.times[1]:g}"
     return WorkPrecision(place, tuple(rows))
 
 
-def _once(
-    runs: Sequence[tuple[Entrant, str, NoiseToData, FinalChoice]],
-) -> Iterator[tuple[Entrant, str, NoiseToData, FinalChoice]]:
-    """A plan of a file runs once, on whatever grid."""
-    seen: set[int] = set()
-    for run in runs:
-        if isinstance(run[0], Saved):
-            if id(run[0]) in seen:
-                continue
-            seen.add(id(run[0]))
-        yield run
+def _several(name: str, given: Any) -> list[Any]:
+    """What was given, one or several of them.  Raises ValueError for none."""
+    found = list(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else [given]
+    if not found:
+        raise ValueError(f"{name} must hold at least one, got none")
+    return found
 
 
-def _curve(
+Place = tuple[str, Grid]
+
+
+def _place(grid: Any) -> Place:
+    """A grid as it is named, and as it is made."""
+    if isinstance(grid, Grid):
+        parameters = ",".join(f"{key}={value:g}" for key, value in grid.parameters)
+        return (f"{grid.name}:{parameters}" if parameters else grid.name), grid
+    checks.instance("grids", grid, str)
+    return grid, grid_of(grid)
+
+
+def _unknown(name: str, budgets: Sequence[int]) -> list[Row]:
+    if released(name) is not None:
+        return []
+    nothing = "what its release does by default is not known here"
+    return [Row(name, None, None, None, None, "", "", b, note=nothing) for b in budgets]
+
+
+def _curves(
     entrant: Entrant,
-    text: str,
-    where: NoiseToData,
-    final: FinalChoice,
-    budgets: Sequence[int],
-    resamples: np.ndarray,
-) -> Iterator[Row]:
-    """The rows of one sampler on one grid, ended in one way; runs of one length are made once."""
-    made: dict[int, Ran | str] = {}
-    asked = final if isinstance(entrant, Ours) else OWN_END
-    text = "own" if isinstance(entrant, Saved) else text
-    for budget in budgets:
-        n = entrant.most(where, budget, final)
-        if not n:
-            note = f"no run is made within {budget} evaluations"
-            yield Row(entrant.name, None, None, None, None, text, asked, budget, None, asked, note)
-            continue
-        if n not in made:
+    e: NoiseToData,
+    places: Sequence[Place],
+    finals: Sequence[FinalChoice],
+    as_released: bool,
+) -> Iterator[Curve]:
+    """Where and how a sampler runs: one that brings a grid of its own runs on no other."""
+    if entrant.placed:
+        yield Curve(entrant, OWN_GRID, e, "released")
+        return
+    for text, grid in places:
+        for final in finals if entrant.endings else finals[:1]:
+            yield Curve(entrant, text, e.on(grid), final)
+    if as_released and (default := released(entrant.name)) is not None:
+        yield Curve(entrant, default.grid, e.on(grid_of(default.grid)), default.final)
+
+
+OWN_GRID = "own"
+"""Of a plan of a file."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A sampler on a grid, ended in one way: its rows are those of the budgets."""
+
+    entrant: Entrant
+    grid: str
+    experiment: NoiseToData
+    final: FinalChoice
+
+    def rows(self, budgets: Sequence[int], resamples: np.ndarray) -> Iterator[Row]:
+        """The longest run of each budget, and its error."""
+        runs = self.entrant.on(self.experiment, self.final)
+        asked = self.final if self.entrant.endings else OWN_END
+        made: dict[int, Row] = {}
+        for budget in budgets:
+            row = Row(self.entrant.name, None, None, None, None, self.grid, asked, budget, None, asked)
+            steps = 0
             try:
-                made[n] = entrant.run(where, n, final)
+                steps = runs.most(budget)
+                if steps not in made:
+                    made[steps] = self._measured(row, runs, steps, resamples)
+                yield replace(made[steps], budget=budget)
             except ValueError as refusal:
-                made[n] = str(refusal)
-        ran = made[n]
-        if isinstance(ran, str):
-            yield Row(entrant.name, None, None, None, None, text, asked, budget, n, asked, ran)
-            continue
-        error, low, high, note = _errors(ran, where, resamples)
-        note = ran.note or note
-        yield Row(entrant.name, ran.nfe, error, low, high, text, ran.final, budget, ran.steps, asked, note)
+                yield replace(row, steps=steps or None, note=str(refusal))
 
-
-def _errors(ran: Ran, experiment: NoiseToData, resamples: np.ndarray) -> tuple[Any, Any, Any, str]:
-    """Error, low and high, None where there is none, and what is to be said."""
-    if ran.states is None:
-        return None, None, None, ""
-    errors = distances(ran, experiment)
-    if bad := int(np.sum(~np.isfinite(errors))):
-        return None, None, None, f"{bad} of {len(errors)} final states are not finite"
-    error = rms(errors)
-    low, high = np.percentile(np.sqrt(resamples @ errors**2), [50 - LEVEL / 2, 50 + LEVEL / 2])
-    floor = experiment.floor(ran.steps)
-    note = f"at the floor of the reference, {floor:.0e}" if error <= floor else ""
-    return json_number(error), json_number(float(low)), json_number(float(high)), note
-
-
-def _written(grid: Grid) -> str:
-    parameters = ",".join(f"{key}={value:g}" for key, value in grid.parameters)
-    return f"{grid.name}:{parameters}" if parameters else grid.name
+    def _measured(self, row: Row, runs: Runs, steps: int, resamples: np.ndarray) -> Row:
+        if not steps:
+            why = f": {runs.failed}" if runs.failed else ""
+            raise ValueError(f"no run is made within {row.budget} evaluations{why}")
+        ran = runs.run(steps)
+        row = replace(row, nfe=ran.nfe, final=ran.final, steps=ran.steps, note=ran.note)
+        if ran.states is None:
+            return row
+        errors = distances(ran, self.experiment)
+        if bad := int(np.sum(~np.isfinite(errors))):
+            return replace(row, note=f"{bad} of {len(errors)} final states are not finite")
+        error, squares = rms(errors), errors**2
+        low, high = np.percentile(np.sqrt(resamples @ squares), [50 - LEVEL / 2, 50 + LEVEL / 2])
+        floor, carried = self.experiment.floor(ran.steps), carriers(errors)
+        note = ran.note
+        if error <= floor:
+            note = f"at the floor of the reference, {floor:.0e}"
+        elif carried < FEW:
+            note = f"carried by about {carried:.0f} of {len(errors)} states: the interval is too narrow"
+        median, median_low, median_high = middle(errors, LEVEL / 100)
+        return replace(
+            row,
+            error=json_number(error),
+            low=json_number(float(low)),
+            high=json_number(float(high)),
+            median=median,
+            median_low=json_number(median_low),
+            median_high=json_number(median_high),
+            carriers=carried,
+            note=note,
+        )

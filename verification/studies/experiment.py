@@ -67,6 +67,14 @@ class Run(run.Run):
         return "exact" if self._exact else "own"
 
 
+@dataclass
+class Known:
+    """Reference states by time, and a bound of their errors."""
+
+    states: dict[Value, np.ndarray] = field(default_factory=dict)
+    bound: float = 0.0
+
+
 @dataclass(eq=False, kw_only=True)
 class Experiment(Setup):
     """What solvers are measured on along the probability flow, the main problem unless another is given.
@@ -100,8 +108,7 @@ class Experiment(Setup):
             raise ValueError(f"dtype must be absent where digits are given, got {shown(self.dtype)}")
         if self.shape is not None and math.prod(self.shape) != self.problem.dimension:
             raise ValueError(f"shape must hold {self.problem.dimension} components, got {shown(self.shape)}")
-        self._references: dict[Value, np.ndarray] = {}
-        self._bound = 0.0
+        self._known = Known()
 
     @cached_property
     def times(self) -> tuple[float, float]:
@@ -141,15 +148,16 @@ class Experiment(Setup):
 
     def states(self, times: list[Value]) -> list[np.ndarray]:
         """The reference states at some times, computed once each."""
-        missing = [t for t in times if t not in self._references]
+        known = self._known
+        missing = [t for t in times if t not in known.states]
         if missing:
             tolerance = max(self.tolerance, MODEL_NOISE * self._model_unit)
             found = reference(
                 self.problem, self.schedule, self.x, self.times[0], missing, self.digits, tolerance
             )
-            self._references |= found.states
-            self._bound = max(self._bound, found.bound)
-        return [self._references[t] for t in times]
+            known.states |= found.states
+            known.bound = max(known.bound, found.bound)
+        return [known.states[t] for t in times]
 
     @property
     def _model_unit(self) -> float:
@@ -167,4 +175,4 @@ class Experiment(Setup):
         """
         unit = max(self.unit(dtype or self.dtype), self._model_unit)
         rounding = FLOORS * unit * self.size * math.sqrt(n)
-        return max(rounding, 10 * self._bound * math.sqrt(self.problem.dimension))
+        return max(rounding, 10 * self._known.bound * math.sqrt(self.problem.dimension))
