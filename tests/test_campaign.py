@@ -11,7 +11,7 @@ import pytest
 from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.solvers import make
 from semilinear.verification.campaign import measure as campaign
-from semilinear.verification.campaign import plan, records, runner
+from semilinear.verification.campaign import plan
 from semilinear.verification.campaign.measure import (
     HARD,
     MAIN,
@@ -21,13 +21,16 @@ from semilinear.verification.campaign.measure import (
     tasks,
 )
 from semilinear.verification.campaign.prove import proofs_json
-from semilinear.verification.campaign.records import environment, orders_json
-from semilinear.verification.campaign.runner import Store, decide, fingerprint
+from semilinear.verification.campaign.records import orders_json
+from semilinear.verification.campaign.runner import Rows, decide
 from semilinear.verification.claims.expectations import EXPECTATIONS, claimed, proved
 from semilinear.verification.claims.flow import Expectation
 from semilinear.verification.claims.stochastic import StochasticExpectation
+from semilinear.verification.problems import cache as kept
+from semilinear.verification.problems.cache import environment, fingerprint
 from semilinear.verification.studies.flow import Study
 from semilinear.verification.studies.gaussian import StochasticStudy
+from semilinear.verification.studies.setting import Setting
 
 REPORTS = Path(__file__).parents[1] / "reports"
 
@@ -113,7 +116,7 @@ def test_a_task_measures_what_its_expectation_says(monkeypatch: Any) -> None:
         return dataclasses.replace(study(order), start=options["start"])
 
     monkeypatch.setattr(campaign, "run", run)
-    monkeypatch.setattr(campaign, "_experiment", lambda setting: setting)
+    monkeypatch.setattr(Setting, "build", lambda setting: setting)
     monkeypatch.setattr(campaign, "on_experiment", lambda name, _: make(name))
     e = Expectation("dpm-solver++-3m-corrected", 3, 2, residue=(3, 1), long=True)
     row = OrderTask(MAIN, e).run()
@@ -151,64 +154,78 @@ def test_rows_come_as_they_are_decided_over_any_executor() -> None:
     assert found == {Doubled(n): {"value": 2 * n} for n in range(5)}
 
 
-def _decided_until_it_raises(pool: Executor, path: Path) -> None:
-    store = Store(path)
-    try:
-        list(decide([Doubled(1), Doubled(2), Doubled(-1), Doubled(3)], pool, store))
-    finally:
-        store.close()
-
-
-def test_two_runs_do_not_write_into_one_file(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    store = Store(path)
-    with pytest.raises(ValueError, match="another run is writing"):
-        Store(path)
-    store.close()
-    Store(path).remove()
+def _decided_until_it_raises(pool: Executor, rows: Rows) -> None:
+    list(decide([Doubled(1), Doubled(2), Doubled(-1), Doubled(3)], pool, rows))
 
 
 def test_what_was_decided_survives_an_interruption(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
+    rows = Rows(tmp_path)
     with ThreadPoolExecutor(1) as pool, pytest.raises(ArithmeticError):
-        _decided_until_it_raises(pool, path)
-    with path.open("ab") as stream:
-        stream.write(b'3\n{}\n\xff\n{"part": "rows", "key": "9", "ro')  # cut, and other rubbish
-    store = Store(path)
-    assert store.get(Doubled(1)) == {"value": 2}
-    assert store.get(Doubled(9)) is None
-    store.add(Doubled(4), {"value": 8})
-    store.close()
-    store = Store(path)
-    assert store.get(Doubled(4)) == {"value": 8}
-    assert len(store) == 3
+        _decided_until_it_raises(pool, rows)
+    again = Rows(tmp_path)
+    assert again.get(Doubled(1)) == {"value": 2}
+    assert again.get(Doubled(9)) is None
     pool = ThreadPoolExecutor(1)
     pool.shutdown()  # nothing is run again
-    assert dict(decide([Doubled(1), Doubled(2)], pool, store))[Doubled(2)] == {"value": 4}
-    store.remove()
-    assert not path.exists()
+    assert dict(decide([Doubled(1), Doubled(2)], pool, again))[Doubled(2)] == {"value": 4}
+
+
+def test_rows_that_cannot_be_read_are_decided_anew(tmp_path: Path) -> None:
+    """Cut by an interruption, of another task, or other rubbish."""
+    rows = Rows(tmp_path)
+    rows.add(Doubled(1), {"value": 2})
+    (file,) = rows.path.iterdir()
+    whole = file.read_bytes()
+    for wrong in (whole[:-3], b"\xff", b"3", whole.replace(b'"key": "1"', b'"key": "2"'), b"[" * 10**5):
+        file.write_bytes(wrong)
+        assert rows.get(Doubled(1)) is None
+        with ThreadPoolExecutor(1) as pool:
+            assert dict(decide([Doubled(1)], pool, rows)) == {Doubled(1): {"value": 2}}
+        assert file.read_bytes() == whole
 
 
 def test_rows_of_other_source_are_not_taken_over(tmp_path: Path, monkeypatch: Any) -> None:
-    path = tmp_path / "rows.jsonl"
-    for mark, rows in ((None, 0), (None, 1), ("another", 0)):
-        if mark is not None:
-            monkeypatch.setattr(runner, "fingerprint", lambda mark=mark: mark)
-        store = Store(path)
-        assert len(store) == rows
-        store.add(Doubled(1), {"value": 2})
-        store.close()
+    Rows(tmp_path).add(Doubled(1), {"value": 2})
+    with monkeypatch.context() as changed:
+        changed.setattr(kept, "fingerprint", lambda: "another")
+        assert Rows(tmp_path).get(Doubled(1)) is None
+    assert Rows(tmp_path).get(Doubled(1)) == {"value": 2}
 
 
 def test_the_fingerprint_is_that_of_source_and_packages(monkeypatch: Any) -> None:
-    own = fingerprint()
-    assert fingerprint() == own
+    made = fingerprint.__wrapped__
+    own = made()
+    assert fingerprint() == made() == own
     with monkeypatch.context() as changed:
-        changed.setattr(runner, "version", lambda name: "0")
-        assert fingerprint() != own
+        changed.setattr(kept, "version", lambda name: "0")
+        assert made() != own
     read = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == "tableau.py"))
-    assert fingerprint() != own
+    assert made() != own
+
+
+def test_every_task_has_a_hash_of_its_own() -> None:
+    """Of all that it holds: a changed ladder is another task."""
+    hashes = {kept.digest(task) for task in planned()}
+    assert len(hashes) == len(planned())
+    task = orders(True)[0]
+    shorter = dataclasses.replace(task, setting=dataclasses.replace(task.setting, ladder=(4, 6, 8)))
+    assert (shorter.part, shorter.key) == (task.part, task.key)
+    assert kept.digest(shorter) not in hashes
+
+
+def test_a_row_depends_on_no_task_before_it() -> None:
+    """References are asked for at other times by other starts; the rows of a process must not tell."""
+    small = dataclasses.replace(campaign.SECOND, ladder=(12, 16, 24, 32), batch=4, tolerance=1e-6)
+    first, second = (
+        OrderTask(small, e)
+        for e in EXPECTATIONS
+        if e.solver in ("dpm-solver++-2m", "dpm-solver++-3m-corrected")
+    )
+    alone = second.run()
+    with kept.keeping(kept.Memory()):
+        first.run()
+        assert second.run() == alone
 
 
 # --- what a run decides ---
@@ -227,7 +244,7 @@ def test_a_task_is_about_what_its_row_is_about() -> None:
             assert not task.names
             assert reports.replayed(task)
         else:
-            named = row["solver" if "solver" in row else "name"]
+            named = next(row[key] for key in ("solver", "name", "a") if key in row)
             assert named.partition(",")[0] in task.names
             assert not reports.replayed(task)
 
@@ -238,12 +255,9 @@ def test_the_committed_reports_hold_a_row_of_every_task() -> None:
     assert missing == [], "`semilinear verify --only NAME` adds the rows of one solver"
 
 
-def test_the_committed_reports_are_made_of_their_rows(monkeypatch: Any) -> None:
-    """What `verify --only` would write without anything new is what stands there; identities are proved in
-    tests of their own.
-    """
+def test_the_committed_reports_are_made_of_their_rows() -> None:
+    """What `verify --only` would write without anything new is what stands there."""
     reports = plan.Reports(REPORTS)
-    monkeypatch.setattr(records, "proofs", lambda: reports.orders["identities"])
     decided = list(reports.rows(planned()))
     data, proved = orders_json(decided, quick=False), proofs_json(decided)
     assert {k: v for k, v in data.items() if k not in environment()} == {

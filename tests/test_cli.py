@@ -332,7 +332,7 @@ def test_the_installed_command_runs() -> None:
 
 @pytest.mark.slow
 def test_quick_verification_passes_and_writes_its_reports(capsys: Any, tmp_path: Path) -> None:
-    code, out, _ = run(capsys, "verify", "--quick", "--out", str(tmp_path), "--json")
+    code, out, _ = run(capsys, "verify", "--quick", "--no-cache", "--out", str(tmp_path), "--json")
     data = json.loads(out)
     assert code == 0
     assert data["quick"] is True
@@ -435,9 +435,13 @@ def test_verify_fails_on_what_is_not_as_expected_not_proved_or_not_as_released(
     monkeypatch.setattr(proofs, "proofs_json", lambda _: data["proofs"])
     for module in (report, proof_report):
         monkeypatch.setattr(module, "write", lambda *_: [])
-    assert main(["verify", "--quick", "--out", str(tmp_path)]) == code
-    assert list(tmp_path.iterdir()) == []  # the rows of a run that ended are not left
+    assert main(["verify", "--quick", "--no-cache", "--out", str(tmp_path)]) == code
+    assert list(tmp_path.iterdir()) == []  # nothing but reports is written there
     capsys.readouterr()
+
+
+def _without_seconds(text: str) -> str:
+    return re.sub(r"; \d+ s", "", text)
 
 
 def test_verify_tells_of_each_row_as_it_is_decided(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
@@ -447,8 +451,15 @@ def test_verify_tells_of_each_row_as_it_is_decided(capsys: Any, monkeypatch: Any
     ddim = next(t for t in measure.tasks(True) if t.key.startswith("main: ddim"))
     monkeypatch.setattr(plan, "tasks", lambda _: [ddim, plan.ReplayTask("unipc.json")])
     monkeypatch.setattr(report, "write", lambda *_: [tmp_path / "orders.md"])
-    code, out, _ = run(capsys, "verify", "--quick", "--workers", "1", "--out", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    arguments = ("verify", "--quick", "--workers", "1", "--out", str(tmp_path))
+    code, out, _ = run(capsys, *arguments)
     assert code == 0
+    kept = list((tmp_path / "semilinear" / "rows").rglob("*.json"))
+    assert len(kept) == 2
+    monkeypatch.setattr(measure.OrderTask, "run", None)  # a second run takes the rows that there are
+    again = run(capsys, *arguments)
+    assert (again[0], _without_seconds(again[1])) == (0, _without_seconds(out))
     assert re.search(r"main +ddim +claimed 1  observed 1\.0\d\d ± 0\.\d+  consistent  as expected", out)
     assert re.search(r"released code +unipc.json +(\d+) of \1 cases agree", out)
     assert "of 1 claims 1 hold, 0 are refuted" in out

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from semilinear.integrators.diffusion.schedule import rectified_flow, sub_vp, ve, vp_linear
 from semilinear.integrators.numerics.arithmetic import multiprecision
+from semilinear.verification.problems import constants
 from semilinear.verification.problems.mixtures import EmpiricalMixture, GaussianMixture
 from semilinear.verification.problems.named import PROBLEMS, digits, golden_mixture, marginal_samples, problem
 from semilinear.verification.problems.products import RotatedProduct, rational_rotation
@@ -286,3 +288,56 @@ def test_noise_and_data_are_independent() -> None:
 def test_weights_are_normalised() -> None:
     p = GaussianMixture(np.array([0.3333, 0.6666]), np.zeros((2, 1)), np.ones((2, 1, 1)))
     assert p.weights.sum() == pytest.approx(1, abs=1e-15)
+
+
+# --- memory ---
+
+
+def peak(model: Any, x: np.ndarray) -> int:
+    """Bytes that a call of the model takes at most, besides its input."""
+    tracemalloc.start()
+    try:
+        model(x, 0.4)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def wide() -> list[Any]:
+    rng = np.random.default_rng(0)
+    points, means = rng.standard_normal((300, 4)), rng.standard_normal((100, 4))
+    spread = np.stack([0.3 * np.eye(4)] * 100)
+    return [EmpiricalMixture(points, 0.4), GaussianMixture(np.full(100, 0.01), means, spread)]
+
+
+@pytest.mark.parametrize("law", wide(), ids=lambda law: law.name)
+def test_memory_of_a_score_is_bounded_by_blocks(law: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight times the states: a result of eight times the size, and no other array that grows."""
+    monkeypatch.setattr(constants, "TOGETHER", 2**16)
+    model, x = law.model(VP), np.random.default_rng(1).standard_normal((16384, 4))
+    model(x[:1], 0.4)
+    few, many = (peak(model, x[:n]) for n in (2048, 16384))
+    assert many - few <= 1.1 * (16384 - 2048) * 4 * 8
+    monkeypatch.setattr(constants, "TOGETHER", 2**40)
+    assert peak(model, x) > 8 * many  # without blocks
+
+
+@pytest.mark.parametrize("law", wide(), ids=lambda law: law.name)
+def test_blocks_change_no_score_and_no_derivative(law: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the rounding of matrix products, whose order of sums may depend on the number of rows."""
+    model = law.model(VP)
+    x = torch.randn(40, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    v = torch.ones_like(x)
+
+    def found() -> list[torch.Tensor]:
+        leaf = x.clone().requires_grad_()
+        value = model(leaf, 0.4)
+        (slope,) = torch.autograd.grad(value, leaf, v)
+        _, along = torch.func.jvp(lambda s: model(s, 0.4), (x,), (v,))
+        each = torch.func.vmap(lambda s: model(s[None], 0.4)[0])(x)
+        return [value.detach(), slope, along, each, torch.as_tensor(model(x.numpy(), 0.4))]
+
+    whole = found()
+    monkeypatch.setattr(constants, "TOGETHER", 2**11)  # 6 and 5 rows
+    for a, b in zip(whole, found(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-13, atol=1e-14)

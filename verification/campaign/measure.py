@@ -102,7 +102,7 @@ class OrderTask(Expected):
         setting, expectation = self.setting, self.expectation
         if expectation.long and self.long:
             setting = replace(setting, ladder=FLOW_LONG)
-        experiment = _experiment(setting)
+        experiment = setting.build()
         return run(
             on_experiment(expectation.solver, experiment),
             experiment,

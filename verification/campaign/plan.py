@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from semilinear.integrators.numerics.files import read_json
 
+from ..claims.identities import IDENTITIES, Identity
+from ..problems.cache import environment
 from ..replay.golden import DATA, case_json, replay_file
 from . import measure, prove, work
-from .records import environment
 from .runner import Row, Task
 
 
@@ -28,10 +30,34 @@ class ReplayTask:
         return {"cases": [case_json(case) | {"file": self.key} for case in replay_file(DATA / self.key)]}
 
 
+@dataclass(frozen=True)
+class IdentityTask:
+    """One identity of two solvers, by its statement."""
+
+    key: str
+    part: ClassVar[str] = "identities"
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The two solvers."""
+        identity = _identities()[self.key]
+        return frozenset({identity.a().name, identity.b().name})
+
+    def run(self) -> Row:
+        """The identity with its verdict, as JSON data."""
+        return _identities()[self.key].row()
+
+
+@cache
+def _identities() -> dict[str, Identity]:
+    return {identity.statement: identity for identity in IDENTITIES}
+
+
 def tasks(quick: bool) -> list[Task]:
     """Everything that a run decides, in the order in which it is begun."""
     files = [ReplayTask(path.name) for path in sorted(DATA.glob("*.json"))]
-    return [*measure.tasks(quick), *files, *prove.tasks(quick), *work.tasks(quick)]
+    identities = map(IdentityTask, _identities())
+    return [*measure.tasks(quick), *files, *identities, *prove.tasks(quick), *work.tasks(quick)]
 
 
 def about(planned: Sequence[Task], names: Collection[str], reports: Reports) -> list[Task]:
@@ -92,6 +118,8 @@ class Reports:
     def _found(self) -> Iterator[tuple[tuple[str, str], Row]]:
         for row in self.orders.get("rows", ()):
             yield ("rows", f"{row['setting']}: {row['solver']}"), row
+        for row in self.orders.get("identities", ()):
+            yield ("identities", row["statement"]), row
         for row in self.orders.get("stochastic", ()):
             yield ("stochastic", row["solver"]), row
         files: dict[str, list[Any]] = {}

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 from ..claims.expectations import unmeasured
-from ..claims.identities import proofs
+from ..problems.cache import environment
 from ..replay.golden import agreement, case_of
 from ..studies.ladders import FLOW_LONG
 from .measure import OrderTask
-from .runner import PACKAGES, Row, Task
+from .runner import Row, Task
 
 SCHEMA = "semilinear-orders/1"
 
@@ -22,7 +20,9 @@ def orders_json(decided: Sequence[tuple[Task, Row]], quick: bool) -> dict[str, A
 
     decided: tasks with their rows, in the order of the report.
     """
-    parts: dict[str, list[Row]] = {part: [] for part in ("rows", "stochastic", "solvers", "replay")}
+    parts: dict[str, list[Row]] = {
+        part: [] for part in ("rows", "stochastic", "solvers", "replay", "identities")
+    }
     for task, row in decided:
         parts.setdefault(task.part, []).append(row)
     cases = [case for row in parts["replay"] for case in row["cases"]]
@@ -40,21 +40,12 @@ def orders_json(decided: Sequence[tuple[Task, Row]], quick: bool) -> dict[str, A
         "settings": _settings([task for task, _ in decided if isinstance(task, OrderTask)]),
         "rows": [whole(row) for row in parts["rows"]],
         "stochastic": [row | {"agreement": table.get(row["solver"])} for row in parts["stochastic"]],
-        "identities": proofs(),
+        "identities": parts["identities"],
         "replay": cases,
         "unmeasured": [
             {"solver": name, "reason": reason, "agreement": table.get(name)}
             for name, reason in unmeasured().items()
         ],
-    }
-
-
-def environment() -> dict[str, Any]:
-    """What a run's numbers may depend on besides its source."""
-    return {
-        "versions": {name: version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
     }
 
 

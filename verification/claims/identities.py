@@ -51,6 +51,11 @@ class Identity:
         b = exact_steps(self.b(), self.steps, prediction="x0", schedule=open_schedule(unit_alpha=True))
         return equal_steps(a, b, scale_a=ALPHA, first=self.first)
 
+    def row(self) -> dict[str, Any]:
+        """The identity with its verdict, as JSON data."""
+        names = {"a": self.a().name, "b": self.b().name}
+        return {"statement": self.statement, **names, "defects": self.defects()}
+
 
 def _listed(name: str, **parameters: Any) -> Callable[[], Solver]:
     return lambda: make(name, **parameters)
@@ -214,7 +219,4 @@ IDENTITIES: tuple[Identity, ...] = (
 
 def proofs() -> list[dict[str, Any]]:
     """Every identity with its verdict, as JSON data."""
-    return [
-        {"statement": i.statement, "a": i.a().name, "b": i.b().name, "defects": i.defects()}
-        for i in IDENTITIES
-    ]
+    return [identity.row() for identity in IDENTITIES]

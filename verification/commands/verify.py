@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from contextlib import closing
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 
 from .terminal import FAILED, OK, UsageError, console, print_json, progress_bar, writable_folder
 
-DECIDED = ".decided{}.jsonl"
-"""Where a run of its kind keeps its rows until these stand in reports."""
+KEPT = "$XDG_CACHE_HOME/semilinear (~/.cache/semilinear)"
+"""Where rows and reference solutions are kept."""
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -21,7 +20,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "verify",
         help="the main job: measure and prove every solver, replay every golden file",
         description="Measure and prove every solver and replay every golden file; a line for each as it is "
-        "decided. What was decided survives an interruption: the same command goes on where it ended.",
+        f"decided. Rows and reference solutions are kept in {KEPT} by the hash of the task, "
+        "the code and the packages: a run that was interrupted goes on where it ended, and a second one of "
+        "unchanged code ends at once.",
     )
     verify.add_argument("--quick", action="store_true", help="main problem only, up to 512 steps")
     verify.add_argument(
@@ -35,14 +36,21 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("reports"), metavar="DIR", help="(default: %(default)s)"
     )
     verify.add_argument("--workers", type=int, help="processes (default: one per core)")
+    verify.add_argument(
+        "--executor",
+        default="processes",
+        metavar="WHERE",
+        help="processes, dask (a cluster of this machine) or dask://HOST:PORT (default: %(default)s)",
+    )
+    verify.add_argument(
+        "--no-cache", action="store_true", help=f"decide all anew; neither read nor write {KEPT}"
+    )
     verify.set_defaults(run=run)
     return verify
 
 
 def run(options: argparse.Namespace) -> int:
     """Decide, report, judge."""
-    if options.workers is not None and options.workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {options.workers}")
     if options.only and options.quick:
         raise UsageError("--only goes into full reports, got --quick")
     if options.out.exists() and not options.out.is_dir():
@@ -56,41 +64,37 @@ def run(options: argparse.Namespace) -> int:
 
     from concurrent.futures import BrokenExecutor
 
-    from ..campaign import plan
+    from ..campaign import executors, plan
     from ..campaign import prove as proofs
     from ..campaign.records import orders_json, unexpected
-    from ..campaign.runner import Store
     from ..campaign.work import work_json
 
+    try:
+        executors.check(options.executor, options.workers)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
     planned = plan.tasks(options.quick)
-    kind = "-quick" if options.quick else "-only" if options.only else ""
     try:
         reports = plan.Reports(options.out) if options.only else None
         if reports is not None:
             reports.check_environment()
         chosen = planned if reports is None else plan.about(planned, options.only, reports)
-        store = Store(options.out / DECIDED.format(kind))
     except ValueError as error:
         raise UsageError(f"--only: {error}" if options.only else str(error)) from error
     screen = console(stderr=options.json)
-    if len(store):
-        screen.print(f"{len(store)} rows stand from a run that was interrupted", highlight=False)
     try:
-        rows = _decided(options, chosen, store, screen)
+        rows = _decided(options, chosen, screen)
     except BrokenExecutor as error:
         raise UsageError(
-            f"a worker died after {len(store)} rows, for want of memory perhaps: {error}; the same command "
-            "goes on where it ended, --workers 1 needs less"
+            f"a worker died, for want of memory perhaps: {error}; the same command goes on where it ended"
+            f"{' (not with --no-cache)' if options.no_cache else ''}, --workers 1 needs less"
         ) from error
-    finally:
-        store.close()
     if reports is not None:
         rows = dict(reports.rows(planned)) | rows
     decided = [(task, rows[task]) for task in planned if task in rows]
     data, proved = orders_json(decided, options.quick), proofs.proofs_json(decided)
     written = reports is None or bool(reports.orders)
     paths = _write(options, data, proved, work_json(decided)) if written else []
-    store.remove()
     if options.json:
         print_json(data)
     failures = [*proofs.failures(proved), *unexpected(data)]
@@ -110,19 +114,24 @@ def run(options: argparse.Namespace) -> int:
     return FAILED if failures else OK
 
 
-def _decided(options: argparse.Namespace, chosen: Any, store: Any, screen: Any) -> dict[Any, Any]:
+def _decided(options: argparse.Namespace, chosen: Any, screen: Any) -> dict[Any, Any]:
     """Tasks with their rows; a line for each on the way."""
-    from concurrent.futures import ProcessPoolExecutor
+    from contextlib import ExitStack
 
-    from ..campaign.runner import decide
+    from ..campaign.executors import opened
+    from ..campaign.runner import Rows, decide
     from ..reporting.lines import line
 
     rows: dict[Any, Any] = {}
-    with (
-        progress_bar("verifying") as progress,
-        ProcessPoolExecutor(options.workers or os.cpu_count()) as pool,
-        closing(decide(chosen, pool, store)) as found,  # what is not begun is given up before the pool ends
-    ):
+    with ExitStack() as stack:
+        progress = stack.enter_context(progress_bar("verifying"))
+        try:
+            pool = stack.enter_context(opened(options.executor, options.workers))
+        except ValueError as error:
+            raise UsageError(f"--{error}") from error
+        kept = None if options.no_cache else Rows()
+        found = decide(chosen, pool, kept)
+        stack.enter_context(closing(found))  # what is not begun is given up before the pool ends
         for task, row in found:
             rows[task] = row
             progress(len(rows), len(chosen))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,25 @@ def responsibilities(log_weights: Array, xp: Arithmetic) -> Array:
     """Softmax over the first axis, by subtracting the largest exponent."""
     terms = xp.exp(log_weights - largest(log_weights))
     return terms / terms.sum(0)
+
+
+TOGETHER = 2**21
+"""Numbers of one intermediate array at most, 16 MiB in float64, unless a single state needs more."""
+
+
+def in_blocks(of_states: Callable[[Array], Array], x: Array, each: int) -> Array:
+    """What `of_states` makes of the states x (n, d), an array like x, in blocks of rows.
+
+    each: how many numbers of one intermediate array a row needs.  A batch that fits is one block: blocks
+    bound the memory of large ones.
+    """
+    rows = max(1, TOGETHER // each)
+    if len(x) <= rows:
+        return of_states(x)
+    made = torch.empty_like(x) if isinstance(x, torch.Tensor) else np.empty_like(x)
+    for first in range(0, len(x), rows):
+        made[first : first + rows] = of_states(x[first : first + rows])
+    return made
 
 
 class Constants:

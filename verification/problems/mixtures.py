@@ -12,7 +12,7 @@ from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Value, multiprecision, of
 
-from .constants import Array, Constants, alpha_sigma, check_weights, largest, responsibilities
+from .constants import Array, Constants, alpha_sigma, check_weights, in_blocks, largest, responsibilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,8 @@ class GaussianMixture:
         def eps(x: Array, t: Value) -> Array:
             alpha, sigma = alpha_sigma(schedule, t, x)
             flat = x.reshape(-1, self.dimension)
-            return (self.score(flat, alpha, sigma) * -sigma).reshape(x.shape)
+            made = in_blocks(lambda s: self.score(s, alpha, sigma) * -sigma, flat, self.means.size)
+            return made.reshape(x.shape)
 
         return eps
 
@@ -203,10 +204,13 @@ class EmpiricalMixture:
             alpha, sigma = alpha_sigma(schedule, t, x)
             points, norms = self._constants.like(x)
             variance = (alpha * self.bandwidth) ** 2 + sigma * sigma
-            flat = x.reshape(-1, self.dimension)
-            # |x - alpha p|^2 up to a term that does not depend on p
-            exponent = (flat @ points.T * (2 * alpha) - norms * (alpha * alpha)) / (2 * variance)
-            r = responsibilities(exponent.T, of(x)).T
-            return ((flat - (r @ points) * alpha) * (sigma / variance)).reshape(x.shape)
+
+            def block(states: Array) -> Array:
+                # |x - alpha p|^2 up to a term that does not depend on p
+                exponent = (states @ points.T * (2 * alpha) - norms * (alpha * alpha)) / (2 * variance)
+                r = responsibilities(exponent.T, of(x)).T
+                return (states - (r @ points) * alpha) * (sigma / variance)
+
+            return in_blocks(block, x.reshape(-1, self.dimension), max(points.shape)).reshape(x.shape)
 
         return eps

@@ -6,7 +6,6 @@ The format holds tensors and text alone: nothing that is loaded is executed.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
 from semilinear.integrators.numerics.files import write_atomically
 
+from .cache import folder
 from .digits_network import DigitsNetwork, Recipe, train
 
 COMMAND = "semilinear train"
@@ -24,12 +24,6 @@ COMMAND = "semilinear train"
 
 class NoWeights(ValueError):
     """Weights that have not been made yet, or a file that does not hold them; the message says what to do."""
-
-
-def folder() -> Path:
-    """$XDG_CACHE_HOME/semilinear, of ~/.cache where that is not set or no absolute path."""
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (given if given.is_absolute() else Path.home() / ".cache") / "semilinear"
 
 
 def path_of(recipe: Recipe) -> Path:
