@@ -187,7 +187,7 @@ def test_the_widest_condition_holds_in_all_its_cells() -> None:
     assert widest(cells) == Where(problems=("a",), least=8)
     assert str(widest(cells)) == "on a, from 8 evaluations"
     failing = [cell(n, "no", "b") for n in (20, 25, 30, 35)]
-    assert widest([*cells, *failing]) is None  # three cells say less for a claim than four against it
+    assert widest([*cells, *failing]) is None  # it holds in three cells, and fails in four
 
 
 def test_both_the_rms_and_a_typical_state_decide() -> None:

@@ -22,6 +22,8 @@ ALL = (
     grids.nsr(),
     grids.nsr(0.0),
     grids.alternating(grids.uniform_lambda()),
+    grids.kinked(grids.karras()),
+    grids.rounded(grids.uniform_lambda(), 10**6),
 )
 every = pytest.mark.parametrize("grid", ALL, ids=lambda g: f"{g.name}-{dict(g.parameters)}")
 VP = vp_linear()
@@ -57,6 +59,22 @@ def test_nsr_with_k_zero_is_uniform_in_lambda() -> None:
     assert grids.nsr(0.0)(VP, 1.0, 1e-3, 12) == pytest.approx(
         grids.uniform_lambda()(VP, 1.0, 1e-3, 12), rel=1e-13
     )
+
+
+def test_kinked_steps_have_two_lengths() -> None:
+    steps = np.diff([VP.lam(t) for t in grids.kinked(grids.uniform_lambda(), 3.0)(VP, 0.5, 0.01, 7)])
+    assert steps[1:] / steps[:-1] == pytest.approx([1, 1, 1, 3, 1, 1], rel=1e-10)  # lambda cancels digits
+
+
+def test_rounded_times_are_indices_of_a_table() -> None:
+    even = np.array(grids.uniform_t()(VP, 0.5, 0.0123, 30))
+    times = np.array(grids.rounded(grids.uniform_t())(VP, 0.5, 0.0123, 30))
+    assert np.array_equal(times[1:-1], np.round(1000 * even[1:-1]) / 1000)
+    assert (times[0], times[-1]) == (0.5, 0.0123)
+    with pytest.raises(ValueError, match="rounded-t' with n = 300 must strictly decrease"):
+        grids.rounded(grids.uniform_t())(VP, 0.5, 0.3, 300)
+    with pytest.raises(ValueError, match="n must be an integer >= 2"):
+        grids.rounded(grids.uniform_t(), 1)
 
 
 def test_alternating_steps_alternate() -> None:

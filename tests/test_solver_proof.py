@@ -68,12 +68,14 @@ def test_a_discretised_kernel_has_no_formula(name: str) -> None:
 def test_ipndm_has_three_orders() -> None:
     proof = prove_solver(make("deis-ipndm"))
     assert [proof.formula(grid) for grid in GRIDS] == [1, 2, 4]
+    assert (proof.run("any"), proof.across_kinks(), proof.run()) == (1, 2, 2)  # one bad step costs h^2
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_adams_methods_have_their_order_on_every_grid(k: int) -> None:
     proof = prove_solver(make(f"deis-lambdaab{k - 1}"))
     assert [proof.formula(grid) for grid in GRIDS] == [k, k, k]
+    assert proof.across_kinks() == proof.run()
 
 
 FIRST = (1 - PHI) / (2 * PHI)

@@ -258,6 +258,12 @@ class SolverProof:
         """
         return self._order(grid, "recurring", "start", "released end" if released else "end")
 
+    def across_kinks(self) -> int:
+        """The order of the method as it is run on grids that are smooth but for a bounded number of kinks:
+        there a step is one on any grid, and costs one power of h less than where all are.
+        """
+        return min(self.run(), *(part.order("any") + 1 for part in self.parts if part.place == "recurring"))
+
     def _order(self, grid: Grid, *places: Place) -> int:
         return min(part.order(grid) for part in self.parts if part.place in places)
 

@@ -42,6 +42,16 @@ def _alternating(base: Grid = LAMBDA, ratio: float = 2.0) -> Grid:
     return grids.alternating(base, ratio)
 
 
+def _kinked(base: Grid = LAMBDA, ratio: float = 2.0) -> Grid:
+    """The first half of the steps and the second in lengths 1 : ratio of the base's spacing variable."""
+    return grids.kinked(base, ratio)
+
+
+def _rounded(base: Grid = TIME, n: int = 1000) -> Grid:
+    """The base's inner times to the nearest multiple of 1/n, as indices of n training steps are."""
+    return grids.rounded(base, n)
+
+
 def _beta(base: Grid = TIME, a: float = 0.6, b: float = 0.6) -> Grid:
     """The base's spacing variable at the quantiles of a Beta law: in t Lee et al. 2024 (arXiv:2407.12173), in
     rho (base=karras,power=1) diffusers, _convert_to_beta.
@@ -103,6 +113,8 @@ GRIDS: dict[str, Callable[..., Grid]] = UNIFORM | {
         )
     },
     "alternating": _alternating,
+    "kinked": _kinked,
+    "rounded": _rounded,
 }
 BETAS: dict[str, Callable[..., tuple[float, ...]]] = {
     "linear": discrete.linear_betas,

@@ -361,12 +361,43 @@ def alternating(base: Grid, ratio: float = 2.0) -> Grid:
     Not smooth on purpose: constant or smoothly varying steps hide wrong step ratios in a multistep formula.
     Raises ValueError for a base that is not uniform.
     """
+    return _of_lengths("alternating", base, ratio, lambda i, n: bool(i % 2))
+
+
+@remade
+def kinked(base: Grid, ratio: float = 2.0) -> Grid:
+    """Steps of `base`'s spacing variable in the lengths 1 : ratio, those of its first half and of its second.
+
+    What a table of few times that is interpolated (Align Your Steps) has at each of them: one jump of the
+    step ratio, at a fixed place.  Raises ValueError for a base that is not uniform.
+    """
+    return _of_lengths("kinked", base, ratio, lambda i, n: 2 * i >= n)
+
+
+def _of_lengths(name: str, base: Grid, ratio: float, long: Callable[[int, int], bool]) -> Grid:
+    """Step i of n has length 1, or the ratio where it is long."""
     _check_uniform(base)
     r = float(checks.number("ratio", ratio, above=0))
 
     def fractions(n: int, number: Fn) -> list[Value]:
-        lengths = [number(r) if i % 2 else number(1) for i in range(n)]
+        lengths = [number(r) if long(i, n) else number(1) for i in range(n)]
         return [sum(lengths[:i]) / sum(lengths) for i in range(1, n)]
 
-    name, parameters = f"alternating-{base.name}", (*base.parameters, ("ratio", r))
-    return replace(base, name=name, parameters=parameters, fractions=fractions)
+    parameters = (*base.parameters, ("ratio", r))
+    return replace(base, name=f"{name}-{base.name}", parameters=parameters, fractions=fractions)
+
+
+@remade
+def rounded(base: Grid, n: int = 1000) -> Grid:
+    """Inner times of `base` to the nearest multiple of 1/n: what integer indices into a table of n training
+    steps do to a grid.  Times that coincide are refused, in float64 as in more digits.
+    """
+    checks.instance("base", base, Grid)
+    table = checks.integer("n", n, 2)
+
+    def inner(schedule: Schedule, t_start: Value, t_end: Value, steps: int) -> list[Value]:
+        number = of(t_start).number
+        times = base.divide(schedule, t_start, t_end, steps)[1:-1]
+        return [number(round(float(t) * table)) / table for t in times]
+
+    return Placed(f"rounded-{base.name}", (*base.parameters, ("n", float(table))), inner=inner)

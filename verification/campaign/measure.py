@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
+from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.integrators.plans.program import Start
 from semilinear.integrators.solvers import make
 
@@ -19,7 +20,7 @@ from ..studies.experiment import MAIN_PROBLEM, Experiment
 from ..studies.flow import Study, run
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.gaussian import study as stochastic_study
-from ..studies.ladders import FLOW, FLOW_LONG, GAUSSIAN, GAUSSIAN_LONG
+from ..studies.ladders import FLOW, FLOW_LONG, GAUSSIAN, GAUSSIAN_LONG, half_octaves
 from ..studies.own_statistics import on_experiment
 from ..studies.records import estimate_json, ladder_json, study_json
 from ..studies.setting import Setting
@@ -50,6 +51,15 @@ FIFTY = Setting(
     digits=50,
     ladder=FLOW[2:],
 )
+
+ROUGH = (
+    replace(MAIN, name="alternating steps", grid="alternating:base=t-quadratic", ladder=half_octaves(8, 256)),
+    replace(MAIN, name="one kink", grid="kinked:base=t-quadratic", ladder=half_octaves(8, 256)),
+    replace(MAIN, name="times rounded to 1/1000", grid="rounded:base=t,n=1000", ladder=half_octaves(4, 64)),
+)
+"""What rounding does at every step, in the limit; what the table of an interpolated grid does at each of its
+times; and rounding itself, which has no limit: steps of less than a few indices are none.
+"""
 
 ON_DIGITS = (
     "ddim",
@@ -110,6 +120,46 @@ class OrderTask(Expected):
             residue=expectation.residue,
             statistics=setting.statistics,
         )
+
+
+@dataclass(frozen=True)
+class GridTask(Expected):
+    """One solver on grids that are not smooth, as it is run."""
+
+    expectation: Expectation
+    part: ClassVar[str] = "grids"
+
+    @property
+    def key(self) -> str:
+        """The solver."""
+        return self.expectation.label
+
+    def run(self) -> dict[str, Any]:
+        """What is proved for each kind of grid, None where nothing is, and what was measured, as JSON data.
+
+        as_expected: whether these agree; None where a measurement is inconclusive, or nothing is asserted.
+        """
+        e, solver = self.expectation, self.expectation.build()
+        rows, found = [], []
+        for setting, proved in zip(ROUGH, _proved(e), strict=True):
+            study = OrderTask(setting, e, long=False).study("own")
+            agrees = None if proved is None or e.long else _as_expected(study, proved if e.own else None)
+            found += [] if proved is None else [agrees]
+            verdict = None if proved is None else study.against(proved)
+            rows.append(
+                {"grid": setting.name, "proved": proved, **estimate_json(study.estimate), "verdict": verdict}
+            )
+        expected = False if False in found else None if None in found or not found else True
+        return {"solver": e.label, "claimed": solver.claimed, "grids": rows, "as_expected": expected}
+
+
+def _proved(e: Expectation) -> tuple[int | None, int | None, None]:
+    """On the kinds of grids of `ROUGH`."""
+    try:
+        proof = prove_solver(e.build(), residue=e.residue)
+    except ValueError:
+        return None, None, None
+    return proof.run("any"), proof.across_kinks(), None
 
 
 @dataclass(frozen=True)
@@ -228,7 +278,7 @@ def _as_expected(study: Study, order: int | None) -> bool | None:
     return None if verdict == "inconclusive" else verdict == "consistent"
 
 
-def tasks(quick: bool) -> list[OrderTask | StochasticTask]:
+def tasks(quick: bool) -> list[OrderTask | StochasticTask | GridTask]:
     """Everything that a run measures."""
     planned = [(MAIN, e) for e in EXPECTATIONS]
     if not quick:
@@ -238,7 +288,8 @@ def tasks(quick: bool) -> list[OrderTask | StochasticTask]:
         planned += [(setting, by_name[n]) for setting in HARD for n in ON_HARD]
         planned += [(FIFTY, by_name[n]) for n in IN_FIFTY]
     stochastic = [StochasticTask(e, not quick) for e in STOCHASTIC_EXPECTATIONS]
-    return [*(OrderTask(s, e, not quick) for s, e in planned), *stochastic]
+    rough = [] if quick else [GridTask(e) for e in EXPECTATIONS]
+    return [*(OrderTask(s, e, not quick) for s, e in planned), *stochastic, *rough]
 
 
 @lru_cache(maxsize=16)

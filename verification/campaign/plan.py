@@ -120,8 +120,9 @@ class Reports:
             yield ("rows", f"{row['setting']}: {row['solver']}"), row
         for row in self.orders.get("identities", ()):
             yield ("identities", row["statement"]), row
-        for row in self.orders.get("stochastic", ()):
-            yield ("stochastic", row["solver"]), row
+        for part in ("stochastic", "grids"):
+            for row in self.orders.get(part, ()):
+                yield (part, row["solver"]), row
         files: dict[str, list[Any]] = {}
         for case in self.orders.get("replay", ()):
             files.setdefault(case["file"], []).append(case)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..claims.expectations import unmeasured
 from ..problems.cache import environment
 from ..replay.golden import agreement, case_of
 from ..studies.ladders import FLOW_LONG
-from .measure import OrderTask
+from ..studies.setting import Setting
+from .measure import ROUGH, OrderTask
 from .runner import Row, Task
 
 SCHEMA = "semilinear-orders/1"
@@ -21,7 +22,7 @@ def orders_json(decided: Sequence[tuple[Task, Row]], quick: bool) -> dict[str, A
     decided: tasks with their rows, in the order of the report.
     """
     parts: dict[str, list[Row]] = {
-        part: [] for part in ("rows", "stochastic", "solvers", "replay", "identities")
+        part: [] for part in ("rows", "stochastic", "grids", "solvers", "replay", "identities")
     }
     for task, row in decided:
         parts.setdefault(task.part, []).append(row)
@@ -37,9 +38,11 @@ def orders_json(decided: Sequence[tuple[Task, Row]], quick: bool) -> dict[str, A
         "schema": SCHEMA,
         "quick": quick,
         **environment(),
-        "settings": _settings([task for task, _ in decided if isinstance(task, OrderTask)]),
+        "settings": _settings(task.setting for task, _ in decided if isinstance(task, OrderTask)),
+        "rough": [] if quick else _settings(ROUGH),
         "rows": [whole(row) for row in parts["rows"]],
         "stochastic": [row | {"agreement": table.get(row["solver"])} for row in parts["stochastic"]],
+        "grids": parts["grids"],
         "identities": parts["identities"],
         "replay": cases,
         "unmeasured": [
@@ -55,7 +58,7 @@ def _orders(proof: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"own": proof["run"], "exact": proof["exact_start"]}
 
 
-def _settings(tasks: Sequence[OrderTask]) -> list[dict[str, Any]]:
+def _settings(settings: Iterable[Setting]) -> list[dict[str, Any]]:
     return [
         {
             "name": s.name,
@@ -69,7 +72,7 @@ def _settings(tasks: Sequence[OrderTask]) -> list[dict[str, Any]]:
             "long_steps": FLOW_LONG[-1],
             "asserted": s.asserted,
         }
-        for s in dict.fromkeys(t.setting for t in tasks)
+        for s in dict.fromkeys(settings)
     ]
 
 
@@ -79,6 +82,11 @@ def unexpected(data: Mapping[str, Any]) -> list[str]:
     lines = [
         f"not as expected: {row['solver']} ({row.get('setting', 'stochastic')})"
         for row in measured
+        if row["as_expected"] is False
+    ]
+    lines += [
+        f"not as proved: {row['solver']} on grids that are not smooth"
+        for row in data["grids"]
         if row["as_expected"] is False
     ]
     lines += [

@@ -94,14 +94,15 @@ def widest(cells: Sequence[dict[str, Any]]) -> Where | None:
     """The condition of one grid, problem, sampler and range of budgets, or fewer of these, under which a
     claim holds in all cells, and in the most of them.
 
-    None where the best one holds in fewer cells than there are that fail, or in fewer than `FEWEST`: then it
-    says less for the claim than these say against it.
+    None where a claim fails in more cells than it holds in, or no condition has `FEWEST` of them: then it
+    would say less for the claim than the others say against it.
     """
     budgets = sorted({cell["nfe"] for cell in cells})
     grids = dict.fromkeys(cell["grids"][0] for cell in cells)
     problems, names = (dict.fromkeys(cell[key] for cell in cells) for key in ("problem", "better"))
     choices = [[(), *((value,) for value in values)] for values in (grids, problems, names)]
-    best, most = None, max(FEWEST, sum(cell["holds"] == "no" for cell in cells)) - 1
+    held, failed = (sum(cell["holds"] == word for cell in cells) for word in ("yes", "no"))
+    best, most = None, FEWEST - 1 if held >= failed else len(cells)
     for on, of, by in itertools.product(*choices):
         for low, high in itertools.combinations_with_replacement(range(len(budgets)), 2):
             least = 0 if low == 0 else budgets[low]

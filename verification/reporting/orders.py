@@ -65,6 +65,8 @@ def markdown(data: Data) -> str:
         rows = [row for row in data["rows"] if row["setting"] == setting["name"]]
         parts.append(f"## {setting['name']}\n\n{_describe(setting)}\n")
         parts.append(_table(rows) if setting["asserted"] else _hard_table(rows))
+    if data["grids"]:
+        parts.append(_rough(data["rough"], data["grids"]))
     parts.append(STOCHASTIC + _stochastic_table(data["stochastic"]))
     parts.append("## One method under several names\n\n" + _identity_table(data["identities"]))
     parts.append("## Replay of released code\n\n" + _replay_table(data["replay"]))
@@ -143,6 +145,27 @@ def _hard_table(rows: Sequence[Data]) -> str:
         orders = " | ".join(interval(s[name]) for name in ("rms", "median", "max"))
         errors = " | ".join(f"{s[name]['finest_error']:.1e}" for name in ("median", "max"))
         lines.append(f"| {row['solver']} | {row['claimed']} | {orders} | {errors} |")
+    return "\n".join(lines) + "\n"
+
+
+def _rough(settings: Sequence[Data], rows: Sequence[Data]) -> str:
+    """Orders on grids that are not smooth: a solver's orders, proved and measured, a column for each."""
+    lines = [
+        "## Grids that are not smooth\n",
+        "What people run on is rounded to indices of a table, or interpolated from a few times. Each column: the order proved for such a grid, of the method as it is run, and the one measured with its own start. On alternating steps, which is what rounding does at every step, in the limit, the order on any grid counts; one kink costs a power of h in a bounded number of steps. Rounded times have no limit (at most 64 steps are run), so that no order is proved of them.\n",
+        *(
+            f"- {s['name']}: grid `{s['grid']}`, {s['steps'][0]} to {s['steps'][1]} steps, else as in main."
+            for s in settings
+        ),
+        "",
+        f"| solver | claimed | {' | '.join(s['name'] for s in settings)} | as proved |",
+        "|---|---|" + "---|" * (len(settings) + 1),
+    ]
+    for row in rows:
+        cells = [f"{_order(g['proved'], '–')}: {interval(g)}" for g in row["grids"]]
+        lines.append(
+            f"| {row['solver']} | {row['claimed']} | {' | '.join(cells)} | {MARKS[row['as_expected']]} |"
+        )
     return "\n".join(lines) + "\n"
 
 
