@@ -19,9 +19,8 @@ from ..studies.experiment import Experiment
 from ..studies.gaussian import StochasticExperiment
 from ..studies.ladders import GAUSSIAN, GAUSSIAN_LONG
 from ..studies.own_statistics import generic
-from ..studies.unmeasured import UNMEASURED
 from .claim import Claim, Decision, Kind, Verdict, weakest
-from .expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS
+from .expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS, unmeasured
 from .flow import Expectation
 from .stochastic import StochasticExpectation
 
@@ -148,7 +147,7 @@ def _claim(label: str, expectation: AnyExpectation) -> Claim:
 def rows() -> tuple[Claim, ...]:
     """A claim of order for every listed solver; of those that cannot be measured, why."""
     found = [_claim(label, e) for label, e in expectations().items()]
-    for name, reason in UNMEASURED.items():
+    for name, reason in unmeasured().items():
         solver = generic(name)
         found.append(
             Claim(
