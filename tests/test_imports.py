@@ -33,7 +33,8 @@ FLOORS = {
     "verification": (
         ("problems", "reporting", "systems", "targets"),
         ("inverse", "replay", "studies", "tracing"),
-        ("audit", "claims", "distribution", "learned", "predictions", "throughput"),
+        ("distribution",),
+        ("audit", "claims", "learned", "predictions", "throughput"),
         ("campaign", "plugin"),
         ("commands", "front-door"),
     ),
