@@ -19,8 +19,8 @@ from semilinear.integrators.solvers.er_sde import PAPER, Scale, er_sde, released
 from ...distribution.contests import INTERVALS, ode_against_sde, vp_against_ve
 from ...distribution.experiment import SampledExperiment
 from ...problems.named import problem
+from ..cells import contest, judged
 from ..claim import Claim, Decision, Verdict, proof, rounded, statistic
-from ..closeness import Cell, judged
 from ..comparison import PROBLEMS, EqualNfe, Where, pairs
 from ..identity_rows import same
 from ..marginals import distance
@@ -124,22 +124,30 @@ def flow_is_best() -> Decision:
 
 def flow_is_closer() -> Decision:
     """Pairs of one formula with and without noise, where laws are drawn and where they are known."""
-    found = [
-        Cell(name, row)
-        for name in ("golden-mixture", "gaussian")
-        for row in ode_against_sde(experiment=SampledExperiment(problem(name)))
-    ]
-    return judged(found, good=("closer",), bad=("further",))
+    return judged(
+        [
+            contest(name, row, "closer", ["further"])
+            for name in ("golden-mixture", "gaussian")
+            for row in ode_against_sde(experiment=SampledExperiment(problem(name)))
+        ]
+    )
 
 
 def processes_are_even() -> Decision:
     """Solvers under VP and under VE, over one interval of noise levels and each over its own."""
-    found = [
-        Cell(f"golden-mixture, {interval} interval", row, inside=interval == "same")
-        for interval in INTERVALS
-        for row in vp_against_ve(interval=interval)
-    ]
-    return judged(found, good=("not distinguishable",), bad=("closer", "further"))
+    return judged(
+        [
+            contest(
+                f"golden-mixture, {interval} noise levels",
+                row,
+                "not distinguishable",
+                ["closer", "further"],
+                inside=interval == "same",
+            )
+            for interval in INTERVALS
+            for row in vp_against_ve(interval=interval)
+        ]
+    )
 
 
 def marginals_kept() -> Decision:
@@ -258,8 +266,8 @@ CLAIMS = (
         "VP and VE models of one data set are sampled equally well at equal evaluations",
         statistic(processes_are_even),
         "conditional",
-        "over the same noise levels, where the two are one map (er-sde-vp-is-ve); each from its own pure noise "
-        "and on its own grid VE lies closer at 5 and 10 evaluations",
+        "over the same noise levels, where the two are one map (er-sde-vp-is-ve); each from its own pure "
+        "noise and on its own grid VE lies closer at few evaluations",
         "exact scores, energy distance, 10,000 samples; what two trained networks do is not seen",
         quick=False,
     ),
