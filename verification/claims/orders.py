@@ -47,20 +47,28 @@ def expectations() -> dict[str, AnyExpectation]:
 
 @dataclass(frozen=True)
 class Orders:
-    """The claimed orders of solvers, by the labels of their expectations, all of which must hold."""
+    """The claimed orders of solvers, by the labels of their expectations, all of which must hold.
+
+    where: those to which the claim is confined if it does not hold of all: it is then conditional.
+    """
 
     labels: tuple[str, ...]
+    where: tuple[str, ...] = ()
     kind: ClassVar[Kind] = "order"
 
     def decide(self) -> Decision:
-        """The weakest of the verdicts on each."""
-        found = [_decide(expectations()[label], label) for label in self.labels]
-        return Decision(weakest(d.verdict for d in found), "; ".join(d.evidence for d in found))
+        """The weakest of the verdicts on each, or the condition."""
+        found = {label: _decide(expectations()[label], label) for label in self.labels}
+        verdict = weakest(d.verdict for d in found.values())
+        if verdict == "refuted" and self.where:
+            inside = weakest(found[label].verdict for label in self.where)
+            verdict = "conditional" if inside in ("proved", "confirmed") else verdict
+        return Decision(verdict, "; ".join(d.evidence for d in found.values()))
 
 
-def orders(*labels: str) -> Orders:
+def orders(*labels: str, where: tuple[str, ...] = ()) -> Orders:
     """Decided by what is proved or measured of these solvers."""
-    return Orders(labels)
+    return Orders(labels, where)
 
 
 def judged(claimed: float, own: float | None, exact: float | None, holds: Verdict) -> Verdict:
