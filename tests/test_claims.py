@@ -12,20 +12,26 @@ import numpy as np
 import pytest
 from semilinear.integrators.diffusion.grids import karras
 from semilinear.integrators.diffusion.schedule import edm
+from semilinear.integrators.forms import noise_scale
 from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.plans.program import Row
 from semilinear.integrators.solvers import SOLVERS, er_sde, make
 from semilinear.verification.campaign.claims import ClaimTask
 from semilinear.verification.claims import ledger as book
 from semilinear.verification.claims import orders
+from semilinear.verification.claims.cells import Cell, above_one, contest, judged
 from semilinear.verification.claims.claim import VERDICTS, Claim, Decision, proof, weakest
 from semilinear.verification.claims.comparison import EqualNfe, Side, Where, chain, pairs
 from semilinear.verification.claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS, unmeasured
+from semilinear.verification.claims.freezing import ROUNDING, delta_p, delta_s, times_larger
 from semilinear.verification.claims.identities import IDENTITIES
 from semilinear.verification.claims.ledger import chosen, claims, decide, ledger, record
 from semilinear.verification.claims.marginals import distance
+from semilinear.verification.claims.papers.er_sde import fei
 from semilinear.verification.commands.cli import main
+from semilinear.verification.distribution.results import Comparison
 from semilinear.verification.reporting.claims import line, markdown
-from semilinear.verification.studies.equal_nfe import final_errors, ratio, setting
+from semilinear.verification.studies.equal_nfe import Ratio, final_errors, ratio, setting
 from semilinear.verification.studies.gaussian import CASES, respond
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +44,10 @@ CHEAP = (
     "deis-ddim-is-degree-0",
     "er-sde-admissible-everywhere",
     "dpm-solver-v3-exact-on-gaussians",
+    "er-sde-fei-least-for-the-flow",
+    "dpm-solver-v3-optimal-l",
+    "dpm-solver-v3-pseudo-order",
+    "res-order-conditions",
     "score-sde-flow-has-the-marginals",
     "diffusers-third-order-multistep",
 )
@@ -88,6 +98,15 @@ def test_a_record_says_what_its_verdict_rests_on() -> None:
 )
 def test_the_verdict_on_an_order(own: int | None, exact: int | None, verdict: str) -> None:
     assert orders.judged(3, own, exact, "proved") == verdict
+
+
+def test_orders_that_hold_of_some_are_conditional_on_these() -> None:
+    """DPM-Solver-fast-3 is of order 3 with 3 k + 2 evaluations alone."""
+    of = [f"dpm-solver-fast-3, NFE {k} mod 3" for k in range(3)]
+    assert orders.orders(*of).decide().verdict == "refuted"
+    assert orders.orders(*of, where=(of[2],)).decide().verdict == "conditional"
+    assert orders.orders(*of, where=(of[1],)).decide().verdict == "refuted"
+    assert orders.orders(of[2], where=(of[2],)).decide().verdict == "proved"
 
 
 def test_the_weakest_verdict_counts() -> None:
@@ -211,6 +230,97 @@ def test_the_error_is_that_of_the_exact_flow_at_the_budget() -> None:
     assert errors.shape == (len(e.x),)
     with pytest.raises(ValueError, match="nfe must be at least what one step takes, got 1"):
         final_errors(make("dpm-solver-2"), e, 1)
+
+
+# --- cells of other kinds ---
+
+
+def told(holds: bool | None, margin: float = 0.0, inside: bool = False) -> Cell:
+    return Cell(f"{holds} {margin}", holds, margin, inside)
+
+
+@pytest.mark.parametrize(
+    ("cells", "verdict", "shown"),
+    [
+        ([told(True, 2), told(True, 1)], "confirmed", "True 1"),
+        ([told(True), told(None, -1)], "inconclusive", "None -1"),
+        ([told(True), told(False)], "conditional", "False"),
+        ([told(True), told(False, -1), told(False, -2)], "refuted", "False -2"),
+        ([told(True, inside=True), told(False), told(False)], "conditional", "all 1 hold"),
+        ([told(None, inside=True), told(False), told(False)], "refuted", "counterexample"),
+        ([told(True, inside=True), told(False, inside=True), told(False)], "refuted", "counterexample"),
+    ],
+)
+def test_the_verdict_on_cells_of_any_kind(cells: list[Cell], verdict: str, shown: str) -> None:
+    found = judged(cells)
+    assert found.verdict == verdict
+    assert shown in found.evidence
+    words = {True: "yes", False: "no", None: "open"}
+    assert [row["holds"] for row in found.table] == [words[cell.holds] for cell in cells]
+
+
+@pytest.mark.parametrize(("low", "high", "holds"), [(1.1, 3, True), (0.2, 0.9, False), (0.5, 2, None)])
+def test_a_ratio_is_a_cell(low: float, high: float, holds: bool | None) -> None:
+    found = above_one("here", Ratio((low + high) / 2, low, high), inside=True)
+    assert (found.holds, found.inside, found.margin) == (holds, True, (low + high) / 2)
+
+
+@pytest.mark.parametrize(
+    ("deviations", "closer", "alike"), [(-9.0, True, False), (9.0, False, False), (1.0, None, True)]
+)
+def test_a_contest_is_a_cell(deviations: float, closer: bool | None, alike: bool) -> None:
+    found = Comparison("a", "b", 5, "energy", (0.1, 0.2), deviations)
+    assert contest("here", found, "closer", ["further"]).holds is closer
+    assert contest("here", found, "not distinguishable", ["closer", "further"]).holds is alike
+
+
+# --- what is held over a step ---
+
+
+def test_what_a_held_output_loses_is_that_of_the_score() -> None:
+    """eps(t)/sigma(s) is the score at t times sigma(t)/sigma(s): both errors are of one score."""
+    e = setting("rotated-product-2d", "vp-linear", "t")
+    (step, *_), (t, s, *_) = delta_s("rotated-product-2d", "t", 10), map(float, e.nodes(10))
+    before, after = (
+        -np.asarray(e.model(e.given(x), u)) / float(e.schedule.sigma(u))
+        for x, u in zip(e.states([t, s]), (t, s))
+    )
+    scale = float(e.schedule.sigma(t)) / float(e.schedule.sigma(s))
+    assert (step.t, step.s) == (t, s)
+    assert step.score == pytest.approx(np.abs(after - before).mean(axis=1), abs=1e-12)
+    assert step.eps == pytest.approx(np.abs(after - scale * before).mean(axis=1), abs=1e-12)
+
+
+def test_the_mean_absolute_error_lies_between_what_the_norm_allows() -> None:
+    """|e|_2/d <= mean |e_i| <= |e|_2/sqrt d, of the errors by which equal budgets are compared."""
+    e = setting("rotated-product-2d", "vp-linear", "t")
+    norms, _ = final_errors(make("ddim"), e, 5)
+    found = delta_p("ddim", "rotated-product-2d", "t", 5)
+    assert np.all(norms / 2 - 1e-12 <= found)
+    assert np.all(found <= norms / np.sqrt(2) + 1e-12)
+
+
+def test_means_are_compared_in_pairs() -> None:
+    errors = np.random.default_rng(0).lognormal(size=64)
+    found = times_larger(3 * errors, errors)
+    assert (found.low, found.value, found.high) == pytest.approx((3, 3, 3))
+    assert times_larger(np.zeros(8), np.full(8, ROUNDING / 2)) == Ratio(1.0, 1.0, 1.0)
+
+
+# --- FEI coefficients ---
+
+
+@pytest.mark.parametrize("scale", noise_scale.NOISE_SCALES, ids=lambda scale: scale.name)
+def test_the_fei_coefficient_is_the_weight_of_the_data_prediction(scale: Any) -> None:
+    """Of the first-order plan under alpha = 1; and 1 - phi(rho_1)/phi(rho_0) from its expression."""
+    schedule, rho = edm(80.0), (3.0, 1.7)
+    times = [schedule.t_of_rho(r) for r in rho]
+    plan = compile_plan(er_sde.er_sde(1, scale), schedule, times=times, prediction="x0")
+    (row,) = (op for op in plan.steps[0].operations if isinstance(op, Row))
+    weights = {kind: value for kind, _, value in row.terms}
+    assert weights["m"] == pytest.approx(fei(scale, *rho), rel=1e-12)
+    ends = [float(scale.phi.subs(noise_scale.x, r)) for r in rho]
+    assert fei(scale, *rho) == pytest.approx(1 - ends[1] / ends[0], rel=1e-12)
 
 
 # --- exact laws of runs ---

@@ -28,7 +28,7 @@ from semilinear.verification.distribution.slices import (
     directions,
     mean_projection,
 )
-from semilinear.verification.distribution.study import in_distribution, studies
+from semilinear.verification.distribution.study import NFE, in_distribution, studies
 from semilinear.verification.problems.law import MixtureLaw, law_of
 from semilinear.verification.problems.mixtures import EmpiricalMixture
 from semilinear.verification.problems.named import problem
@@ -360,9 +360,7 @@ def test_the_report_holds_every_family_and_is_rendered_from_its_data() -> None:
     data = committed()
     assert data["families"] == {title: list(names) for title, names in report.FAMILIES.items()}
     names = [name for family in report.FAMILIES.values() for name in family]
-    assert [(row["solver"], row["nfe"]) for row in data["rows"]] == [
-        (n, k) for n in names for k in report.NFE
-    ]
+    assert [(row["solver"], row["nfe"]) for row in data["rows"]] == [(n, k) for n in names for k in NFE]
     assert not any(row["failed"] for row in data["rows"])
     assert data["place"] == SampledExperiment().place
     assert (REPORTS / "distribution.md").read_text() == markdown(data)

@@ -115,9 +115,7 @@ def test_a_solver_says_by_itself_why_it_runs_on_one_grid_alone() -> None:
     """Listed or not: the reason is of the released predictors, not of names."""
     alone = {name for name in SOLVERS if make(name).own_grid}
     assert alone == {f"score-sde-{v}-released" for v in ("em", "reverse-diffusion", "ancestral")}
-    assert score_sde.euler_maruyama_released(ode=True).own_grid.startswith(
-        "its step is 1/N whatever the grid"
-    )
+    assert score_sde.euler_maruyama_released(ode=True).own_grid.startswith("its step is 1/N")
     with pytest.raises(TypeError, match="own_grid must be a reason in words, got True"):
         replace(make("ddim"), own_grid=True)  # type: ignore[arg-type]
 

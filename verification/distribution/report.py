@@ -40,11 +40,11 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "Stochastic solvers": (
         "score-sde-em",
         "score-sde-reverse-diffusion",
-        "score-sde-ancestral-small",
+        "score-sde-ancestral-large",
         "ddim-eta:eta=1",
-        "euler-ancestral",
         "edm-heun-churn",
         "sde-dpm-solver++-2m",
+        "sde-dpm-solver++-3m-corrected",
         "k-diffusion-2m-sde",
         "seeds-2",
         "sa-solver-2-2",

@@ -19,21 +19,37 @@ def plot_distances(data: Mapping[str, Any], metric: str, path: Path) -> None:
 
     PNG or SVG by the path's suffix; the file is replaced whole.
     """
-    plot_families(data, metric, {data["place"]: {row["solver"] for row in data["rows"]}}, path)
+    _draw(data, metric, {data["place"]: {row["solver"] for row in data["rows"]}}, path)
 
 
 def plot_families(
     data: Mapping[str, Any], metric: str, families: Mapping[str, Collection[str]], path: Path
 ) -> None:
-    """The same with a panel for each family of solvers, by its title."""
+    """The same with a panel for each family of solvers, by its title, down to half of the least distance."""
+    shown = [row["distances"][metric]["value"] for row in data["rows"] if metric in row["distances"]]
+    _draw(data, metric, families, path, bottom=min(shown) / 2)
+
+
+def _draw(
+    data: Mapping[str, Any],
+    metric: str,
+    families: Mapping[str, Collection[str]],
+    path: Path,
+    bottom: float | None = None,
+) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8 * len(families), 5), layout="constrained")
-    panels = figure.subplots(1, len(families), sharey=True, squeeze=False)[0]
+    figure = Figure(figsize=(8, 5 * len(families)), layout="constrained")
+    panels = figure.subplots(len(families), 1, squeeze=False)[:, 0]
     for axes, (title, names) in zip(panels, families.items(), strict=True):
         _panel(axes, data, metric, names)
         axes.set_title(title, fontsize=9)
-    panels[0].set_ylabel(f"distance from the exact law ({metric})")
+        axes.set_ylabel(f"distance from the exact law ({metric})")
+        if bottom is None:
+            axes.legend(fontsize=8)
+        else:
+            axes.set_ylim(bottom=bottom)
+            axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
     write_atomically(path, render(figure, path.suffix.lstrip(".").lower() or "png"))
 
 
@@ -56,4 +72,3 @@ def _panel(axes: Any, data: Mapping[str, Any], metric: str, names: Collection[st
     axes.set_xticks([], minor=True)
     axes.set_xlabel("evaluations (NFE)")
     axes.grid(alpha=0.3, which="major", lw=0.4)
-    axes.legend(fontsize=8)
