@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: verify test check bench gpu audit reports inverse-problems learned clean
+.PHONY: verify test check bench gpu audit reports inverse-problems distances learned clean
 
 verify: $(INSTALLED)
 	$(BIN)/semilinear verify
@@ -57,6 +57,10 @@ reports: $(INSTALLED)
 # The committed study of samplers against exact posteriors.
 inverse-problems: $(INSTALLED)
 	$(BIN)/python -m semilinear.verification.inverse.report --out reports
+
+# The committed distances of samples from an exact law, of solvers of the flow and stochastic ones.
+distances: $(INSTALLED)
+	$(BIN)/python -m semilinear.verification.distribution.report --out reports
 
 # The committed study of solvers on a learned score; the first run trains the network.
 learned: $(INSTALLED)

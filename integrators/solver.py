@@ -281,6 +281,7 @@ class Solver:
     final: how its release ends a run by default; full order where there is no such rule.
     rounding: within how much its coefficients are known; 0 where they are exact.
     sde: schedule -> the form whose SDE is solved, where its own form is a release's approximation of that.
+    own_grid: why it runs on its own grid alone, so that studies leave it out; empty where it runs on any.
     A listed solver can be pickled; one of your own where its functions can.
     """
 
@@ -296,6 +297,7 @@ class Solver:
     final: FinalPolicy = FULL
     rounding: float = 0.0
     sde: FormOf | None = None
+    own_grid: str = ""
 
     def __post_init__(self) -> None:
         if not callable(self.form):
@@ -304,6 +306,8 @@ class Solver:
             raise ValueError(f"claimed must be an integer >= 1, got {shown(self.claimed)}")
         if not is_number(self.noise_scale) or not 0 <= self.noise_scale <= sys.float_info.max:
             raise ValueError(f"noise_scale must be a finite number >= 0, got {str(self.noise_scale)[:40]}")
+        if not isinstance(self.own_grid, str):
+            raise TypeError(f"own_grid must be a reason in words, got {shown(self.own_grid)}")
         if not isinstance(self.final, FinalPolicy):
             raise TypeError(f"final must be a FinalPolicy, got {shown(self.final)}")
         if not isinstance(self.sequence, Sequence):

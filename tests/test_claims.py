@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from semilinear.integrators.diffusion.grids import karras
 from semilinear.integrators.diffusion.schedule import edm
+from semilinear.integrators.forms import noise_scale
 from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.plans.program import Row
 from semilinear.integrators.solvers import SOLVERS, er_sde
 from semilinear.verification.campaign.claims import ClaimTask
 from semilinear.verification.claims import ledger as book
 from semilinear.verification.claims import orders
+from semilinear.verification.claims.cells import Cell, above, contest, judged, widest
 from semilinear.verification.claims.claim import VERDICTS, Claim, Decision, proof, weakest
 from semilinear.verification.claims.comparison import (
     EqualNfe,
@@ -27,14 +30,16 @@ from semilinear.verification.claims.comparison import (
     errors_of,
     experiment_of,
     pairs,
-    widest,
 )
 from semilinear.verification.claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS, unmeasured
+from semilinear.verification.claims.freezing import ROUNDING, delta_p, delta_s, times_larger
 from semilinear.verification.claims.identities import IDENTITIES
 from semilinear.verification.claims.ledger import chosen, claims, decide, ledger, record
 from semilinear.verification.claims.marginals import distance
+from semilinear.verification.claims.papers.er_sde import fei
 from semilinear.verification.commands.cli import main
-from semilinear.verification.equal_nfe.errors import ratio
+from semilinear.verification.distribution.results import Comparison
+from semilinear.verification.equal_nfe.errors import Ratio, ratio
 from semilinear.verification.reporting.claims import line, markdown
 from semilinear.verification.studies.gaussian import CASES, respond
 
@@ -48,6 +53,10 @@ CHEAP = (
     "deis-ddim-is-degree-0",
     "er-sde-admissible-everywhere",
     "dpm-solver-v3-exact-on-gaussians",
+    "er-sde-fei-least-for-the-flow",
+    "dpm-solver-v3-optimal-l",
+    "dpm-solver-v3-pseudo-order",
+    "res-order-conditions",
     "score-sde-flow-has-the-marginals",
     "diffusers-third-order-multistep",
 )
@@ -98,6 +107,15 @@ def test_a_record_says_what_its_verdict_rests_on() -> None:
 )
 def test_the_verdict_on_an_order(own: int | None, exact: int | None, verdict: str) -> None:
     assert orders.judged(3, own, exact, "proved") == verdict
+
+
+def test_orders_that_hold_of_some_are_conditional_on_these() -> None:
+    """DPM-Solver-fast-3 is of order 3 with 3 k + 2 evaluations alone."""
+    of = [f"dpm-solver-fast-3, NFE {k} mod 3" for k in range(3)]
+    assert orders.orders(*of).decide().verdict == "refuted"
+    assert orders.orders(*of, where=(of[2],)).decide().verdict == "conditional"
+    assert orders.orders(*of, where=(of[1],)).decide().verdict == "refuted"
+    assert orders.orders(of[2], where=(of[2],)).decide().verdict == "proved"
 
 
 def test_the_weakest_verdict_counts() -> None:
@@ -155,37 +173,54 @@ def test_claims_are_chosen_by_globs_and_progress_is_told() -> None:
 # --- equal evaluations ---
 
 
-def cell(nfe: int, holds: str, problem: str = "a", grid: str = "t") -> dict[str, Any]:
-    low, high = {"yes": (1.5, 3.0), "no": (0.2, 0.8), "open": (0.5, 2.0)}[holds]
-    shared = {"problem": problem, "better": "A", "worse": "B", "grids": [grid, grid], "errors": [1.0, 2.0]}
-    ratio = {"ratio": (low + high) / 2, "low": low, "high": high, "typical": [(low + high) / 2, low, high]}
-    return shared | ratio | {"nfe": nfe, "holds": holds}
+HOLDS = {"yes": True, "no": False, "open": None}
+
+
+def cell(nfe: int, holds: str, problem: str = "a", inside: bool = False) -> Cell:
+    at: dict[str, str | float] = {"problem": problem, "nfe": nfe, "grid": "t", "better": "A"}
+    return Cell(f"{problem}, {nfe} evaluations", HOLDS[holds], 1.0, inside, at=at)
 
 
 @pytest.mark.parametrize(
-    ("cells", "where", "verdict"),
+    ("cells", "verdict"),
     [
-        ([cell(5, "yes"), cell(10, "yes")], None, "confirmed"),
-        ([cell(5, "no"), cell(10, "yes")], None, "refuted"),
-        ([cell(5, "no"), *(cell(n, "yes") for n in (10, 12, 15))], None, "conditional"),
-        ([cell(5, "yes"), cell(10, "no"), *(cell(n, "open") for n in (12, 15, 20))], None, "refuted"),
-        ([cell(5, "open"), cell(10, "yes")], None, "inconclusive"),
-        ([cell(5, "no"), cell(10, "yes")], Where(least=10), "conditional"),
-        ([cell(5, "no"), cell(10, "open")], Where(least=10), "refuted"),
-        ([cell(5, "open"), cell(10, "yes")], Where(least=10), "inconclusive"),
-        ([cell(5, "no"), cell(8, "no"), cell(10, "yes")], Where(least=20), "refuted"),
-        ([cell(5, "no", "b"), cell(5, "yes", grid="u")], Where(("u",), ("a",)), "conditional"),
+        ([cell(5, "yes"), cell(10, "yes")], "confirmed"),
+        ([cell(5, "no"), cell(10, "yes")], "refuted"),
+        ([cell(5, "no"), *(cell(n, "yes") for n in (10, 12, 15))], "conditional"),
+        ([cell(5, "yes"), cell(10, "no"), *(cell(n, "open") for n in (12, 15, 20))], "refuted"),
+        ([cell(5, "no"), cell(8, "no"), cell(10, "yes")], "refuted"),
+        ([cell(5, "open"), cell(10, "yes")], "inconclusive"),
+        ([cell(5, "no"), cell(10, "yes", inside=True)], "conditional"),
+        ([cell(5, "no"), cell(10, "open", inside=True)], "refuted"),
+        ([cell(5, "open"), cell(10, "yes", inside=True)], "inconclusive"),
     ],
 )
-def test_the_verdict_on_cells(cells: list[dict[str, Any]], where: Where | None, verdict: str) -> None:
-    claim = EqualNfe(pairs("ddim", "euler-in-t", "t"), where=where)
-    assert claim.judge(cells).verdict == verdict
+def test_the_verdict_on_cells(cells: list[Cell], verdict: str) -> None:
+    assert judged(cells).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("where", "holds"),
+    [
+        (Where(), True),
+        (Where(least=10), True),
+        (Where(least=11), False),
+        (Where(most=9), False),
+        (Where(grids=("t",)), True),
+        (Where(grids=("lambda",), problems=("a",)), False),
+        (Where(names=("ddim",)), True),
+        (Where(problems=("b",)), False),
+    ],
+)
+def test_a_condition_names_cells(where: Where, holds: bool) -> None:
+    assert where.holds(Side("ddim", "t"), "a", 10) is holds
 
 
 def test_the_widest_condition_holds_in_all_its_cells() -> None:
     cells = [cell(n, "yes" if n >= 8 and p == "a" else "open", p) for n in (5, 8, 10, 12) for p in "ab"]
-    assert widest(cells) == Where(problems=("a",), least=8)
-    assert str(widest(cells)) == "on a, from 8 evaluations"
+    found = widest(cells)
+    assert found is not None
+    assert (found.text, len(found.cells)) == ("on a, from 8 evaluations", 3)
     failing = [cell(n, "no", "b") for n in (20, 25, 30, 35)]
     assert widest([*cells, *failing]) is None  # it holds in three cells, and fails in four
 
@@ -207,9 +242,8 @@ def test_one_finding_that_refutes_a_claim_of_several_suffices() -> None:
 
 
 def test_the_counterexample_is_the_clearest() -> None:
-    worst = cell(7, "no") | {"high": 0.3}
-    found = EqualNfe(pairs("ddim", "euler-in-t", "t")).judge([cell(5, "no"), worst])
-    assert "counterexample: a, 7 evaluations" in found.evidence
+    cells = [cell(5, "no"), replace(cell(7, "no"), margin=0.3)]
+    assert "counterexample: a, 7 evaluations" in judged(cells).evidence
 
 
 def test_a_solver_is_neither_better_nor_worse_than_itself() -> None:
@@ -252,6 +286,102 @@ def test_the_error_is_that_of_the_exact_flow_at_the_budget() -> None:
     assert errors.shape == (len(e.x),)
     with pytest.raises(ValueError, match="nfe must be at least what one step of dpm-solver-2 takes, got 1"):
         errors_of("dpm-solver-2", e, 1)
+
+
+# --- cells of other kinds ---
+
+
+def told(holds: bool | None, margin: float = 0.0, inside: bool = False) -> Cell:
+    return Cell(f"{holds} {margin}", holds, margin, inside)
+
+
+@pytest.mark.parametrize(
+    ("cells", "verdict", "shown"),
+    [
+        ([told(True, 2), told(True, 1)], "confirmed", "True 1"),
+        ([told(True), told(None, -1)], "inconclusive", "None -1"),
+        ([told(True), told(False)], "refuted", "False"),
+        ([told(True), told(False, -1), told(False, -2)], "refuted", "False -2"),
+        ([told(True, inside=True), told(False), told(False)], "conditional", "all 1 hold"),
+        ([told(None, inside=True), told(False), told(False)], "refuted", "counterexample"),
+        ([told(True, inside=True), told(False, inside=True), told(False)], "refuted", "counterexample"),
+    ],
+)
+def test_the_verdict_on_cells_of_any_kind(cells: list[Cell], verdict: str, shown: str) -> None:
+    found = judged(cells)
+    assert found.verdict == verdict
+    assert shown in found.evidence
+    words = {True: "yes", False: "no", None: "open"}
+    assert [row["holds"] for row in found.table] == [words[cell.holds] for cell in cells]
+
+
+@pytest.mark.parametrize(("low", "high", "holds"), [(1.1, 3, True), (0.2, 0.9, False), (0.5, 2, None)])
+def test_a_ratio_is_a_cell(low: float, high: float, holds: bool | None) -> None:
+    middle = (low + high) / 2
+    found = above("here", Ratio(middle, low, high, middle, low, high), inside=True)
+    assert (found.holds, found.inside, found.margin) == (holds, True, middle)
+    assert above("here", Ratio(math.nan, 0, math.inf, math.nan, 0, math.inf)).holds is None
+
+
+@pytest.mark.parametrize(
+    ("deviations", "closer", "alike"), [(-9.0, True, False), (9.0, False, False), (1.0, None, True)]
+)
+def test_a_contest_is_a_cell(deviations: float, closer: bool | None, alike: bool) -> None:
+    found = Comparison("a", "b", 5, "energy", (0.1, 0.2), deviations)
+    assert contest("here", found, "closer", ["further"]).holds is closer
+    assert contest("here", found, "not distinguishable", ["closer", "further"]).holds is alike
+
+
+# --- what is held over a step ---
+
+
+def test_what_a_held_output_loses_is_that_of_the_score() -> None:
+    """eps(t)/sigma(s) is the score at t times sigma(t)/sigma(s): both errors are of one score."""
+    e = experiment_of("rotated-product-2d", "vp-linear", "t")
+    (step, *_), (t, s, *_) = delta_s("rotated-product-2d", "t", 10), map(float, e.nodes(10))
+    before, after = (
+        -np.asarray(e.model(e.given(x), u)) / float(e.schedule.sigma(u))
+        for x, u in zip(e.states([t, s]), (t, s))
+    )
+    scale = float(e.schedule.sigma(t)) / float(e.schedule.sigma(s))
+    assert (step.t, step.s) == (t, s)
+    assert step.score == pytest.approx(np.abs(after - before).mean(axis=1), abs=1e-12)
+    assert step.eps == pytest.approx(np.abs(after - scale * before).mean(axis=1), abs=1e-12)
+
+
+def test_the_mean_absolute_error_lies_between_what_the_norm_allows() -> None:
+    """|e|_2/d <= mean |e_i| <= |e|_2/sqrt d, of the errors by which equal budgets are compared."""
+    e = experiment_of("rotated-product-2d", "vp-linear", "t")
+    norms, _ = errors_of("ddim", e, 5)
+    found = delta_p("ddim", "rotated-product-2d", "t", 5)
+    assert np.all(norms / 2 - 1e-12 <= found)
+    assert np.all(found <= norms / np.sqrt(2) + 1e-12)
+
+
+def test_means_are_compared_in_pairs() -> None:
+    errors = np.random.default_rng(0).lognormal(size=64)
+    found = times_larger(3 * errors, errors)
+    assert (found.low, found.value, found.high) == pytest.approx((3, 3, 3))
+    alike = times_larger(np.zeros(64), np.full(64, ROUNDING / 2))
+    assert alike == Ratio(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    few = times_larger(3 * errors[:8], errors[:8])  # of eight states no interval of the median is so sure
+    assert (few.typical_low, few.typical_high) == (0, math.inf)
+
+
+# --- FEI coefficients ---
+
+
+@pytest.mark.parametrize("scale", noise_scale.NOISE_SCALES, ids=lambda scale: scale.name)
+def test_the_fei_coefficient_is_the_weight_of_the_data_prediction(scale: Any) -> None:
+    """Of the first-order plan under alpha = 1; and 1 - phi(rho_1)/phi(rho_0) from its expression."""
+    schedule, rho = edm(80.0), (3.0, 1.7)
+    times = [schedule.t_of_rho(r) for r in rho]
+    plan = compile_plan(er_sde.er_sde(1, scale), schedule, times=times, prediction="x0")
+    (row,) = (op for op in plan.steps[0].operations if isinstance(op, Row))
+    weights = {kind: value for kind, _, value in row.terms}
+    assert weights["m"] == pytest.approx(fei(scale, *rho), rel=1e-12)
+    ends = [float(scale.phi.subs(noise_scale.x, r)) for r in rho]
+    assert fei(scale, *rho) == pytest.approx(1 - ends[1] / ends[0], rel=1e-12)
 
 
 # --- exact laws of runs ---

@@ -15,11 +15,12 @@ import scipy.stats
 import semilinear as sl
 from semilinear.integrators.numerics.names import UnknownTableau
 from semilinear.verification.commands.cli import main
+from semilinear.verification.distribution import report
 from semilinear.verification.distribution.contests import ode_against_sde, vp_against_ve
 from semilinear.verification.distribution.experiment import SampledExperiment
 from semilinear.verification.distribution.floor import LEVEL, NOTHING, differences
 from semilinear.verification.distribution.metrics import Features, metrics
-from semilinear.verification.distribution.runs import most_steps
+from semilinear.verification.distribution.runs import Task, most_steps, run
 from semilinear.verification.distribution.slices import (
     Line,
     Samples,
@@ -27,11 +28,13 @@ from semilinear.verification.distribution.slices import (
     directions,
     mean_projection,
 )
-from semilinear.verification.distribution.study import in_distribution, studies
+from semilinear.verification.distribution.study import NFE, in_distribution, studies
 from semilinear.verification.problems.law import MixtureLaw, law_of
 from semilinear.verification.problems.mixtures import EmpiricalMixture
 from semilinear.verification.problems.named import problem
+from semilinear.verification.reporting.distribution import markdown
 
+REPORTS = Path(__file__).parents[1] / "reports"
 LINE = SampledExperiment(problem("mixture-1d"), samples=400)
 PLANE = SampledExperiment(problem("golden-mixture"), samples=400)
 GAUSSIAN = SampledExperiment(problem("gaussian"))
@@ -343,6 +346,67 @@ def test_the_flow_lies_closer_at_five_evaluations_than_the_same_formula_with_noi
     (row,) = ode_against_sde([("ddim", "ddim-eta:eta=1")], many, nfe=[5])
     assert (row.first, row.second, row.nfe, row.metric) == ("ddim", "ddim-eta:eta=1", 5, "energy")
     assert row.order == "closer"
+
+
+# --- the committed report ---
+
+
+def committed() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((REPORTS / "distribution.json").read_text())
+    return found
+
+
+def test_the_report_holds_every_family_and_is_rendered_from_its_data() -> None:
+    data = committed()
+    assert data["families"] == {title: list(names) for title, names in report.FAMILIES.items()}
+    names = [name for family in report.FAMILIES.values() for name in family]
+    assert [(row["solver"], row["nfe"]) for row in data["rows"]] == [(n, k) for n in names for k in NFE]
+    assert not any(row["failed"] for row in data["rows"])
+    assert data["place"] == SampledExperiment().place
+    assert (REPORTS / "distribution.md").read_text() == markdown(data)
+
+
+def test_its_families_are_solvers_of_the_flow_and_stochastic_ones() -> None:
+    for (_, names), stochastic in zip(report.FAMILIES.items(), (False, True), strict=True):
+        assert all(sl.make(name.partition(":")[0]).stochastic is stochastic for name in names)
+
+
+@pytest.mark.parametrize(("name", "nfe"), [("ddim", 5), ("dpm-solver++-2m", 10), ("sde-dpm-solver++-2m", 5)])
+def test_rows_of_the_report_are_made_again_and_equal(name: str, nfe: int) -> None:
+    """To all digits that it has: what chance does is made again by a slow test."""
+    (row,) = (r for r in committed()["rows"] if (r["solver"], r["nfe"]) == (name, nfe))
+    found = run(SampledExperiment(), Task(sl.make(name), nfe, "released"))
+    assert (found.made, found.steps) == (row["made"], row["steps"])
+    values = {metric: math.sqrt(max(square.value, 0)) for metric, square in found.squares.items()}
+    assert report.to_digits(values) == {metric: d["value"] for metric, d in row["distances"].items()}
+    assert report.to_digits(list(found.weights)) == row["weights"]
+
+
+@pytest.mark.slow
+def test_the_report_is_made_again_with_its_floors() -> None:
+    data, families = committed(), {"few": ("ddim", "er-sde-1")}
+    found = report.distances(families=families, nfe=(5, 10))
+    assert found["floors"] == data["floors"]
+    again = [r for r in data["rows"] if r["solver"] in families["few"] and r["nfe"] in (5, 10)]
+    assert found["rows"] == again
+
+
+def test_a_report_names_the_closest_and_writes_itself_twice_alike(tmp_path: Path) -> None:
+    families = {"flow": ("ddim", "dpm-solver++-2m"), "noise": ("ddim-eta:eta=1",)}
+    data = report.distances(replace(LINE), families, nfe=[5, 10])
+    assert [(row["family"], row["nfe"]) for row in data["closest"]] == [
+        (family, nfe) for family in families for nfe in (5, 10)
+    ]
+    assert data["closest"][0]["closest"] == "dpm-solver++-2m"
+    text = markdown(data)
+    assert text.count("| `ddim` |") == 2  # over evaluations, and by every metric at 10
+    assert "| 10 | 10 |" not in text.partition("## noise")[0].partition("| at 10")[0]
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        paths = report.write(tmp_path / folder, data)
+    assert [path.name for path in paths] == ["distribution.json", "distribution.md", "distribution.png"]
+    for path in paths:
+        assert path.read_bytes() == (tmp_path / "a" / path.name).read_bytes()
 
 
 # --- what is refused ---

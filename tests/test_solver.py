@@ -111,6 +111,15 @@ def test_a_form_of_one_kind_of_schedule_says_it_too() -> None:
     assert compile_plan(solver, edm(), times=[5.0, 1.0]).stochastic
 
 
+def test_a_solver_says_by_itself_why_it_runs_on_one_grid_alone() -> None:
+    """Listed or not: the reason is of the released predictors, not of names."""
+    alone = {name for name in SOLVERS if make(name).own_grid}
+    assert alone == {f"score-sde-{v}-released" for v in ("em", "reverse-diffusion", "ancestral")}
+    assert score_sde.euler_maruyama_released(ode=True).own_grid.startswith("its step is 1/N")
+    with pytest.raises(TypeError, match="own_grid must be a reason in words, got True"):
+        replace(make("ddim"), own_grid=True)  # type: ignore[arg-type]
+
+
 def test_a_form_of_no_known_schedule_is_refused_with_its_reason() -> None:
     def refusing(schedule: Schedule) -> Form:
         raise ValueError(f"not {schedule.kind}")

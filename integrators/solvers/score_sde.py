@@ -115,6 +115,13 @@ def kernel(
     )
 
 
+ONE_GRID = (
+    "its step is 1/N whatever the grid and its tables hold N entries, so that it runs on its own grid alone, "
+    "where the gap at the end leaves an error of the size of eps"
+)
+"""Of the released predictors."""
+
+
 def _predictor(
     method: str,
     form: FormOf,
@@ -126,7 +133,14 @@ def _predictor(
     name = f"score-sde-{'pf-' if ode else ''}{method}{'-released' if released else ''}"
     sde = None if ode else sde_data_in_lambda
     return Solver(
-        name=name, form=form, sequence=Repeat(FULL, FULL), claimed=1, source=source, paper=PAPER, sde=sde
+        name=name,
+        form=form,
+        sequence=Repeat(FULL, FULL),
+        claimed=1,
+        source=source,
+        paper=PAPER,
+        sde=sde,
+        own_grid=ONE_GRID if released else "",
     )
 
 

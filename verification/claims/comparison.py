@@ -2,18 +2,16 @@
 
 Every cell, a problem and a budget, is decided by itself: the claim holds where the intervals of the errors'
 ratio, of the RMS and of a typical state, lie above the factor, fails where they lie below, and is open else.
-One cell that fails is a counterexample to "always": the claim is then conditional on the cells named with it,
-or on the widest range of them in which it always holds, and refuted where there is none.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from semilinear.analysis.text.named_parts import grid_of, schedule_of
@@ -23,7 +21,8 @@ from ..equal_nfe.entrants import entrants
 from ..equal_nfe.errors import carriers, final_errors, ratio, rms
 from ..equal_nfe.experiment import NoiseToData
 from ..problems.named import problem
-from .claim import Decision, Kind, rounded
+from .cells import Cell, above, finite, judged
+from .claim import Decision, Kind
 
 PROBLEMS = ("golden-mixture", "rotated-product-2d", "digits-0.2")
 """Separate modes; data of unit variance, where the drift of a variance-preserving flow nearly vanishes; and
@@ -69,13 +68,13 @@ class Where:
     most: float = math.inf
     names: tuple[str, ...] = ()
 
-    def holds(self, cell: dict[str, Any]) -> bool:
+    def holds(self, better: Side, problem: str, nfe: int) -> bool:
         """Whether a cell is one of them."""
         return (
-            (not self.grids or cell["grids"][0] in self.grids)
-            and (not self.problems or cell["problem"] in self.problems)
-            and (not self.names or cell["better"] in self.names)
-            and self.least <= cell["nfe"] <= self.most
+            (not self.grids or better.grid in self.grids)
+            and (not self.problems or problem in self.problems)
+            and (not self.names or str(better) in self.names)
+            and self.least <= nfe <= self.most
         )
 
     def __str__(self) -> str:
@@ -88,33 +87,6 @@ class Where:
             *([f"{' '.join(budget)} evaluations"] if budget else []),
         ]
         return ", ".join(said)
-
-
-def widest(cells: Sequence[dict[str, Any]]) -> Where | None:
-    """The condition of one grid, problem, sampler and range of budgets, or fewer of these, under which a
-    claim holds in all cells, and in the most of them.
-
-    None where a claim fails in more cells than it holds in, or no condition has `FEWEST` of them: then it
-    would say less for the claim than the others say against it.
-    """
-    budgets = sorted({cell["nfe"] for cell in cells})
-    grids = dict.fromkeys(cell["grids"][0] for cell in cells)
-    problems, names = (dict.fromkeys(cell[key] for cell in cells) for key in ("problem", "better"))
-    choices = [[(), *((value,) for value in values)] for values in (grids, problems, names)]
-    held, failed = (sum(cell["holds"] == word for cell in cells) for word in ("yes", "no"))
-    best, most = None, FEWEST - 1 if held >= failed else len(cells)
-    for on, of, by in itertools.product(*choices):
-        for low, high in itertools.combinations_with_replacement(range(len(budgets)), 2):
-            least = 0 if low == 0 else budgets[low]
-            where = Where(on, of, least, math.inf if high == len(budgets) - 1 else budgets[high], by)
-            inside = [cell["holds"] for cell in cells if where.holds(cell)]
-            if len(inside) > most and set(inside) == {"yes"}:
-                best, most = where, len(inside)
-    return best
-
-
-FEWEST = 3
-"""Cells of a condition that was looked for."""
 
 
 @lru_cache(maxsize=32)
@@ -172,67 +144,28 @@ class EqualNfe:
             for problem in self.problems
             for nfe in self.budgets
         ]
-        return self.judge(cells)
+        return judged(cells, str(self.where or ""))
 
-    def judge(self, cells: list[dict[str, Any]]) -> Decision:
-        """The verdict on cells."""
-        table, holds = tuple(cells), [c for c in cells if c["holds"] == "yes"]
-        fails = sorted((c for c in cells if c["holds"] == "no"), key=lambda c: c["high"])
-        count = f"{len(holds)} of {len(cells)} cells hold, {len(fails)} fail"
-        if len(holds) == len(cells):
-            low, high = min(c["ratio"] for c in cells), max(c["ratio"] for c in cells)
-            return Decision("confirmed", f"{count}: error ratios {low:.3g} to {high:.3g}", table)
-        if not fails:
-            least = min(cells, key=lambda c: c["low"])
-            return Decision("inconclusive", f"{count}; open: {_say(least)}", table)
-        for where in (self.where, widest(cells)):
-            inside = [] if where is None else [c for c in cells if where.holds(c)]
-            if inside and all(c["holds"] == "yes" for c in inside):
-                least = min(inside, key=lambda c: c["ratio"])
-                text = f"{count}; {where}: all {len(inside)} hold, the least: {_say(least)}"
-                return Decision("conditional", f"{text}; without it: {_say(fails[0])}", table)
-        return Decision("refuted", f"{count}; counterexample: {_say(fails[0])}", table)
-
-    def _cell(self, better: Side, worse: Side, problem: str, nfe: int) -> dict[str, Any]:
+    def _cell(self, better: Side, worse: Side, problem: str, nfe: int) -> Cell:
         a, b = (_errors(side, problem, self.schedule, nfe) for side in (worse, better))
-        found = ratio(a, b)
-        return {
-            "problem": problem,
-            "nfe": nfe,
-            "better": str(better),
-            "worse": str(worse),
-            "grids": [better.grid, worse.grid],
-            "errors": [_finite(rms(b)), _finite(rms(a))],
-            "carriers": [_finite(carriers(e)) if np.all(np.isfinite(e)) else None for e in (b, a)],
-            "ratio": _finite(found.value),
-            "low": _finite(found.low),
-            "high": _finite(found.high),
-            "typical": [_finite(v) for v in (found.typical, found.typical_low, found.typical_high)],
-            "holds": found.against(self.factor),
-        }
-
-
-HUGE = 1e300
-"""For an error that left the numbers, which JSON has no word for."""
-
-
-def _finite(value: float) -> float | None:
-    if math.isnan(value):
-        return None
-    return rounded(value) if math.isfinite(value) else math.copysign(HUGE, value)
-
-
-def _say(cell: dict[str, Any]) -> str:
-    grids = cell["grids"][0] if len(set(cell["grids"])) == 1 else " against ".join(cell["grids"])
-    errors, (typical, low, high) = cell["errors"], cell["typical"]
-    if cell["ratio"] is None:
-        return f"{cell['problem']}, {cell['nfe']} evaluations, grid {grids}: neither run is finite"
-    return (
-        f"{cell['problem']}, {cell['nfe']} evaluations, grid {grids}: "
-        f"{cell['better']} {errors[0]:.3g}, {cell['worse']} {errors[1]:.3g}, "
-        f"ratio {cell['ratio']:.3g} in [{cell['low']:.3g}, {cell['high']:.3g}], "
-        f"of a typical state {typical:.3g} in [{low:.3g}, {high:.3g}]"
-    )
+        grids = list(dict.fromkeys([better.grid, worse.grid]))
+        return above(
+            f"{problem}, {nfe} evaluations, grid {' against '.join(grids)}: "
+            f"{better} {rms(b):.3g}, {worse} {rms(a):.3g}",
+            ratio(a, b),
+            self.factor,
+            inside=self.where is not None and self.where.holds(better, problem, nfe),
+            data={
+                "problem": problem,
+                "nfe": nfe,
+                "better": str(better),
+                "worse": str(worse),
+                "grids": [better.grid, worse.grid],
+                "errors": [finite(rms(b)), finite(rms(a))],
+                "carriers": [finite(carriers(e)) if np.all(np.isfinite(e)) else None for e in (b, a)],
+            },
+            at={"problem": problem, "nfe": nfe, "better": str(better), "grid": better.grid},
+        )
 
 
 def chain(names: Iterable[str], *grids: str) -> tuple[Pair, ...]:

@@ -8,13 +8,13 @@ from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
 
-from ..studies.unmeasured import UNMEASURED
 from . import flow, stochastic
 from .flow import Expectation
 from .stochastic import StochasticExpectation
 
-_SAID = {*(e.solver for e in flow.STATED), *(e.solver for e in stochastic.STATED), *UNMEASURED}
-_OTHERS = [make(name) for name in SOLVERS if name not in _SAID]
+_SAID = {*(e.solver for e in flow.STATED), *(e.solver for e in stochastic.STATED)}
+_UNSAID = [make(name) for name in SOLVERS if name not in _SAID]
+_OTHERS = [solver for solver in _UNSAID if not solver.own_grid]
 
 
 def proved(solver: Solver) -> Expectation:
@@ -38,5 +38,5 @@ STOCHASTIC_EXPECTATIONS = (*stochastic.STATED, *(claimed(s) for s in _OTHERS if 
 
 
 def unmeasured() -> dict[str, str]:
-    """Listed solvers without an expectation of any kind, and why."""
-    return dict(UNMEASURED)
+    """Listed solvers without an expectation of any kind, and why: they run on their own grid alone."""
+    return {solver.name: solver.own_grid for solver in _UNSAID if solver.own_grid}

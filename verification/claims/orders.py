@@ -19,9 +19,8 @@ from ..studies.experiment import Experiment
 from ..studies.gaussian import StochasticExperiment
 from ..studies.ladders import GAUSSIAN, GAUSSIAN_LONG
 from ..studies.own_statistics import generic
-from ..studies.unmeasured import UNMEASURED
 from .claim import Claim, Decision, Kind, Verdict, weakest
-from .expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS
+from .expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS, unmeasured
 from .flow import Expectation
 from .stochastic import StochasticExpectation
 
@@ -48,20 +47,28 @@ def expectations() -> dict[str, AnyExpectation]:
 
 @dataclass(frozen=True)
 class Orders:
-    """The claimed orders of solvers, by the labels of their expectations, all of which must hold."""
+    """The claimed orders of solvers, by the labels of their expectations, all of which must hold.
+
+    where: those to which the claim is confined if it does not hold of all: it is then conditional.
+    """
 
     labels: tuple[str, ...]
+    where: tuple[str, ...] = ()
     kind: ClassVar[Kind] = "order"
 
     def decide(self) -> Decision:
-        """The weakest of the verdicts on each."""
-        found = [_decide(expectations()[label], label) for label in self.labels]
-        return Decision(weakest(d.verdict for d in found), "; ".join(d.evidence for d in found))
+        """The weakest of the verdicts on each, or the condition."""
+        found = {label: _decide(expectations()[label], label) for label in self.labels}
+        verdict = weakest(d.verdict for d in found.values())
+        if verdict == "refuted" and self.where:
+            inside = weakest(found[label].verdict for label in self.where)
+            verdict = "conditional" if inside in ("proved", "confirmed") else verdict
+        return Decision(verdict, "; ".join(d.evidence for d in found.values()))
 
 
-def orders(*labels: str) -> Orders:
+def orders(*labels: str, where: tuple[str, ...] = ()) -> Orders:
     """Decided by what is proved or measured of these solvers."""
-    return Orders(labels)
+    return Orders(labels, where)
 
 
 def judged(claimed: float, own: float | None, exact: float | None, holds: Verdict) -> Verdict:
@@ -148,7 +155,7 @@ def _claim(label: str, expectation: AnyExpectation) -> Claim:
 def rows() -> tuple[Claim, ...]:
     """A claim of order for every listed solver; of those that cannot be measured, why."""
     found = [_claim(label, e) for label, e in expectations().items()]
-    for name, reason in UNMEASURED.items():
+    for name, reason in unmeasured().items():
         solver = generic(name)
         found.append(
             Claim(

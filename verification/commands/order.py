@@ -190,10 +190,9 @@ def _on_problem(options: argparse.Namespace, solver: Any) -> _Found:
     from ..studies.measure import measure
     from ..studies.own_statistics import on_experiment, takes_statistics
     from ..studies.records import ladder_json, study_json
-    from ..studies.unmeasured import UNMEASURED
 
-    if solver.name in UNMEASURED:
-        raise UsageError(f"{solver.name} is not measured: {UNMEASURED[solver.name]}")
+    if solver.own_grid:
+        raise UsageError(f"{solver.name} is not measured: {solver.own_grid}")
     try:
         experiment = experiment_of(options, solver)
         if isinstance(experiment, Experiment) and options.form is None and takes_statistics(options.solver):

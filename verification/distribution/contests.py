@@ -1,4 +1,7 @@
-"""Claims on whole families of samplers, decided in distribution: rows with numbers."""
+"""Whole families of samplers held against each other in distribution: rows with numbers.
+
+The claims that they decide stand in the ledger (`claims/papers/er_sde.py`).
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ SHARED = (40.0, 0.0105)
 """An interval in rho that both have."""
 
 Interval = Literal["own", "same"]
+INTERVALS: tuple[Interval, ...] = get_args(Interval)
 
 
 def ode_against_sde(
@@ -68,7 +72,7 @@ def vp_against_ve(
     x/alpha makes the same numbers of a grid in rho or lambda.  The rest as in `study.studies`; raises what it
     does.
     """
-    checks.one_of("interval", interval, get_args(Interval))
+    checks.one_of("interval", interval, INTERVALS)
     e = SampledExperiment() if experiment is None else experiment
     both = []
     for schedule in (vp_linear(), ve()):

@@ -23,7 +23,6 @@ from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 from ..reporting.distance_plot import plot_distances
 from ..studies.own_statistics import for_problem, takes_statistics
 from ..studies.progress import Progress
-from ..studies.unmeasured import UNMEASURED
 from ..targets.run import Sampler
 from .experiment import SampledExperiment
 from .floor import LEVEL, NOTHING, POWER, REPLICATES, Floor
@@ -222,8 +221,8 @@ def _named(text: str, e: SampledExperiment) -> Solver:
         low, high = (float(e.schedule.lam(t)) for t in e.times)
         return for_problem(listed, e.problem, low, high, **parameters)
     solver = solver_of(text)
-    if solver.name in UNMEASURED:
-        raise ValueError(f"target must be a solver of any grid, got {text!r}: {UNMEASURED[solver.name]}")
+    if solver.own_grid:
+        raise ValueError(f"target must be a solver of any grid, got {text!r}: {solver.own_grid}")
     return solver
 
 

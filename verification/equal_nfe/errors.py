@@ -123,4 +123,5 @@ def ratio(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Ratio:
         each = np.where(a == b, 1.0, a / b)
     low, high = np.quantile(ratios, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     value = math.inf if not np.any(b) else rms(a) / rms(b)
-    return Ratio(value, float(low), float(high), *middle(each, LEVEL))
+    typical, typical_low, typical_high = middle(each, LEVEL)
+    return Ratio(value, float(low), float(high), typical, max(typical_low, 0.0), typical_high)
