@@ -12,7 +12,7 @@ from ..identity_rows import same
 from ..orders import orders
 
 GRIDS = ("t-quadratic", "t", "lambda")
-"""The first is the release's default."""
+"""The first is that of the release's demonstrations."""
 TAB = tuple(f"deis-tab{degree}" for degree in range(4))
 RHO = tuple(f"deis-rhoab{degree}" for degree in range(4))
 NARROW = ("narrow-mixture",)
@@ -93,8 +93,8 @@ CLAIMS = (
         "At equal evaluations a higher degree of tAB is more accurate",
         EqualNfe(chain(TAB, *GRIDS), where=Where(("t-quadratic",), PROBLEMS[1:2])),
         "conditional",
-        "on the grid quadratic in t, the release's default, and smooth data; on the grid uniform in t degree "
-        "3 is worse than 2 up to a dozen evaluations, because rho starts like sqrt t",
+        "on the grid quadratic in t, that of the release's demonstrations, and smooth data; on the grid "
+        "uniform in t degree 3 is worse than 2 up to a dozen evaluations, because rho starts like sqrt t",
         quick=False,
     ),
     Claim(
