@@ -337,8 +337,8 @@ def test_a_contest_is_a_cell(deviations: float, closer: bool | None, alike: bool
 
 def test_what_a_held_output_loses_is_that_of_the_score() -> None:
     """eps(t)/sigma(s) is the score at t times sigma(t)/sigma(s): both errors are of one score."""
-    e = experiment_of("rotated-product-2d", "vp-linear", "t")
-    (step, *_), (t, s, *_) = delta_s("rotated-product-2d", "t", 10), map(float, e.nodes(10))
+    e = experiment_of("golden-mixture", "vp-linear", "t")
+    (step, *_), (t, s, *_) = delta_s("golden-mixture", "t", 3), map(float, e.nodes(3))
     before, after = (
         -np.asarray(e.model(e.given(x), u)) / float(e.schedule.sigma(u))
         for x, u in zip(e.states([t, s]), (t, s))

@@ -27,7 +27,7 @@ def plot_families(
 ) -> None:
     """The same with a panel for each family of solvers, by its title, down to half of the least distance."""
     shown = [row["distances"][metric]["value"] for row in data["rows"] if metric in row["distances"]]
-    _draw(data, metric, families, path, bottom=min(shown) / 2)
+    _draw(data, metric, families, path, bottom=min(shown) / 2 if shown else None)
 
 
 def _draw(

@@ -18,6 +18,7 @@ from semilinear.integrators.solvers.er_sde import PAPER, Scale, er_sde, released
 
 from ...distribution.contests import INTERVALS, ode_against_sde, vp_against_ve
 from ...distribution.experiment import SampledExperiment
+from ...distribution.results import Comparison
 from ...problems.named import problem
 from ..cells import contest, judged
 from ..claim import Claim, Decision, Verdict, proof, rounded, statistic
@@ -124,9 +125,14 @@ def flow_is_best() -> Decision:
 
 def flow_is_closer() -> Decision:
     """Pairs of one formula with and without noise, where laws are drawn and where they are known."""
+
+    def inside(name: str, row: Comparison) -> bool:
+        plain = not row.second.startswith("er-sde")  # whose noise is that of SDE_5
+        return plain and name == "golden-mixture" and row.nfe <= 10
+
     return judged(
         [
-            contest(name, row, "closer", ["further"])
+            contest(name, row, "closer", ["further"], inside=inside(name, row))
             for name in ("golden-mixture", "gaussian")
             for row in ode_against_sde(experiment=SampledExperiment(problem(name)))
         ]
@@ -279,8 +285,8 @@ CLAIMS = (
         "At few evaluations ODE solvers sample better than SDE solvers",
         statistic(flow_is_closer),
         "conditional",
-        "where the noise is that of the plain reverse SDE and the formula of low order; the small noise of "
-        "SDE_5 is not told from none, and on Gaussian data noise takes a part of the error away",
+        "at 5 and 10 evaluations on separate modes, with the noise of the plain reverse SDE; the small noise "
+        "of SDE_5 is not told from none there, and on Gaussian data noise can take a part of the error away",
         "one formula with and without noise, 5 to 20 evaluations, exact scores, energy distance",
         quick=False,
     ),
