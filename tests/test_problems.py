@@ -333,7 +333,7 @@ def test_blocks_change_no_score_and_no_derivative(law: Any, monkeypatch: pytest.
         leaf = x.clone().requires_grad_()
         value = model(leaf, 0.4)
         (slope,) = torch.autograd.grad(value, leaf, v)
-        _, along = torch.func.jvp(lambda s: model(s, 0.4), (x,), (v,))
+        along = torch.func.jvp(lambda s: model(s, 0.4), (x,), (v,))[1]
         each = torch.func.vmap(lambda s: model(s[None], 0.4)[0])(x)
         return [value.detach(), slope, along, each, torch.as_tensor(model(x.numpy(), 0.4))]
 

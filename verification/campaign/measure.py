@@ -1,12 +1,12 @@
 """The main job: measure every solver, compare with what is claimed and expected, replay the released code.
 
-A task is one solver under one setting; reference solutions are shared within a process.
+A task is one solver under one setting, on an experiment of its own: its row depends on no task before it.
+Reference solutions are remembered (`problems/cache.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, ClassVar
 
 from semilinear.analysis.orders.solver_proof import prove_solver
@@ -16,7 +16,7 @@ from semilinear.integrators.solvers import make
 from ..claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS
 from ..claims.flow import Expectation
 from ..claims.stochastic import StochasticExpectation
-from ..studies.experiment import MAIN_PROBLEM, Experiment
+from ..studies.experiment import MAIN_PROBLEM
 from ..studies.flow import Study, run
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.gaussian import study as stochastic_study
@@ -290,8 +290,3 @@ def tasks(quick: bool) -> list[OrderTask | StochasticTask | GridTask]:
     stochastic = [StochasticTask(e, not quick) for e in STOCHASTIC_EXPECTATIONS]
     rough = [] if quick else [GridTask(e) for e in EXPECTATIONS]
     return [*(OrderTask(s, e, not quick) for s, e in planned), *stochastic, *rough]
-
-
-@lru_cache(maxsize=16)
-def _experiment(setting: Setting) -> Experiment:
-    return setting.build()

@@ -99,15 +99,15 @@ def decide(
     What is not begun is given up where the caller stops, or a task raises.
     """
     waiting: dict[Future[Row], Task] = {}
-    for task in tasks:
-        row = None if rows is None else rows.get(task)
-        if row is None:
-            waiting[executor.submit(run, task, rows is not None, fingerprint())] = task
-        else:
-            yield task, row
     try:
-        for future in as_completed(waiting):
-            task, row = waiting[future], future.result()
+        for task in tasks:
+            row = None if rows is None else rows.get(task)
+            if row is None:
+                waiting[executor.submit(run, task, rows is not None, fingerprint())] = task
+            else:
+                yield task, row
+        for future in as_completed(list(waiting)):
+            task, row = waiting.pop(future), future.result()  # a row that is done is the caller's to keep
             if rows is not None:
                 rows.add(task, row)
             yield task, row
