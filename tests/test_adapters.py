@@ -153,6 +153,19 @@ def test_float32_is_float64_while_it_lasts() -> None:
     assert torch.get_default_dtype() == before
 
 
+def test_a_scheduler_from_before_numpy_2_has_an_array_where_an_end_is_a_tensor() -> None:
+    class Backwards(DPMSolverMultistepScheduler):
+        def set_timesteps(self, num_inference_steps: int) -> None:
+            super().set_timesteps(num_inference_steps)
+            backwards = np.linspace(0, 999 - torch.tensor(3), num_inference_steps + 1).round()[::-1]
+            self.timesteps = torch.from_numpy(backwards[:-1].copy())
+
+    made = diffusers.sampler(Backwards)
+    assert same(trace(made, edm(), grid(edm())), expected("ddim", edm(), grid(edm())))
+    with pytest.raises(ValueError, match="step must be greater than zero"):  # as it is installed
+        trace(diffusers.sampler(Backwards, exact=False), edm(), grid(edm()))
+
+
 def test_one_file_of_a_package_without_the_package(tmp_path: Path, monkeypatch: Any) -> None:
     package = tmp_path / "halfway_there"
     package.mkdir()

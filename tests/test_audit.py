@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,14 @@ def test_every_sample_is_looked_at_alone() -> None:
 def test_a_crash_in_a_library_is_no_refusal() -> None:
     (found,) = messages(lambda run: euler(run) + math.log(float(run.times[-1])), "finite")
     assert found.startswith("finite raised: ValueError")
+
+
+def test_what_torch_raises_is_raised_where_it_is_called() -> None:
+    def sampler(run: Any) -> Any:
+        return run.x[::-1]
+
+    (found,) = audit(sampler, only=["linear"]).findings
+    assert re.search(r"ValueError: step must be greater than zero \(test_audit.py:\d+\)", found.message)
 
 
 def test_an_exception_at_one_number_of_steps_does_not_end_the_audit() -> None:

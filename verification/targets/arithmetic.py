@@ -3,7 +3,8 @@
 Some releases cast states and coefficients down (`sample.to(torch.float32)`, `np.linspace(..,
 dtype=np.float32)`), or make tensors of Python numbers, which are float32 by default.  Inside of `widened` the
 names `torch` and `np` of their modules stand for proxies whose float32 is float64, and new tensors are
-float64; outside they are what they were.
+float64; outside they are what they were.  Their `np.linspace` gives arrays: with an end that is a tensor it
+gives a tensor since NumPy 2, of which releases from before it ask what only an array can.
 """
 
 from __future__ import annotations
@@ -45,6 +46,17 @@ def replaced(modules: Iterable[ModuleType], names: Mapping[str, Any]) -> Iterato
             vars(module).update(own)
 
 
+def _linspace(*args: Any, **kwargs: Any) -> Any:
+    return np.linspace(*map(_host, args), **{key: _host(value) for key, value in kwargs.items()})
+
+
+def _host(value: Any) -> Any:
+    return value.numpy() if isinstance(value, torch.Tensor) else value
+
+
+_WIDE: dict[str, Any] = {"float32": np.float64, "linspace": _linspace}
+
+
 @contextmanager
 def widened(
     modules: Iterable[ModuleType], exact: bool = True, numpy: Mapping[str, Any] | None = None
@@ -54,10 +66,9 @@ def widened(
     exact: False leaves the arithmetic as it is.  numpy: functions of numpy that are replaced in the modules
     in any case.
     """
-    wide = {"float32": torch.float64} if exact else {}
     names = {
-        "torch": Proxy(torch, wide),
-        "np": Proxy(np, dict.fromkeys(wide, np.float64) | dict(numpy or {})),
+        "torch": Proxy(torch, {"float32": torch.float64} if exact else {}),
+        "np": Proxy(np, (_WIDE if exact else {}) | dict(numpy or {})),
     }
     default = torch.get_default_dtype()
     try:

@@ -18,7 +18,7 @@ import torch
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 
-from ..targets.draws import TakenOver
+from ..targets.draws import taken_over
 from ..targets.run import Run, Sampler
 
 Pair = tuple[float, float]
@@ -157,7 +157,7 @@ class Probe(Run):
 
     def end(self, sampler: Sampler) -> torch.Tensor:
         """The final states of a sampler; what it draws from torch itself is taken over."""
-        with torch.no_grad(), TakenOver(self.noise):
+        with torch.no_grad(), taken_over(self.noise, sampler):
             given = sampler(self)
         final: torch.Tensor = given[0] if isinstance(given, tuple) else given
         return final
