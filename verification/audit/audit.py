@@ -91,7 +91,7 @@ class Audit:
         subject: Subject | None = None,
     ) -> None:
         self.target, self.claimed, self.wanted, self.profile = target, claimed, tuple(wanted), profile
-        self.subject = Subject(target) if subject is None else subject
+        self.subject = Subject(target, counts=profile.counts) if subject is None else subject
         self._said: dict[Finding, None] = {}
 
     def claiming(self, claimed: float | None) -> Audit:

@@ -49,6 +49,12 @@ class Script:
     seen: list[torch.Tensor] = field(default_factory=list)
     requests: list[Pair | None] = field(default_factory=list)
 
+    @property
+    def prediction(self) -> str:
+        """The one that every call asked for, "eps" where they asked for several."""
+        asked = {prediction for prediction, _ in self.asked}
+        return asked.pop() if len(asked) == 1 else "eps"
+
 
 @dataclass(frozen=True)
 class Increments:
