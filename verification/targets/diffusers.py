@@ -199,6 +199,12 @@ def _of_table(s: Any) -> Any:
     return torch.sqrt((1 - alphas) / alphas)
 
 
+def _of_custom_timesteps(s: Any) -> Any:
+    """TCD: those of the training timesteps, and that of timestep 0."""
+    alphas = torch.cat([s.alphas_cumprod[s.timesteps.long()], s.alphas_cumprod[:1]]).double()
+    return torch.sqrt((1 - alphas) / alphas)
+
+
 def _of_angles(s: Any) -> Any:
     return s.betas.double() / s.alphas.double()
 
@@ -212,6 +218,7 @@ CHOSEN: dict[Callable[[Any, Sequence[float]], Path], Callable[[Any], Any]] = {
     _interpolated: _every_second,
     _in_table: _of_table,
     _in_plms: _of_table,
+    _in_custom_timesteps: _of_custom_timesteps,
     _in_angles: _of_angles,
 }
 

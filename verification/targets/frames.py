@@ -122,6 +122,8 @@ class Frame:
         if self.run.schedule.kind == "rectified-flow":
             return self.run.predict("flow")(x, t)
         r = _rho(self.run.schedule, t)
+        if r == 0:  # the end, which some methods evaluate
+            return self.run.predict("eps")(x, t) - self.run.predict("x0")(x, t)
         eps_and_x0 = y * SIZE[self.name](r)  # = x_0 + rho eps
         return (eps_and_x0 - (1 + r) * self.run.predict("x0")(x, t)) / r
 
