@@ -12,10 +12,13 @@ from typing import Any
 import pytest
 import torch
 from semilinear.integrators.plans import files
+from semilinear.integrators.solver import FinalChoice
+from semilinear.integrators.solvers import make
 from semilinear.verification.audit.audit import audit
 from semilinear.verification.audit.checks import CHECKS
 from semilinear.verification.commands.cli import main
 from semilinear.verification.reporting.audit import markdown
+from semilinear.verification.targets.ours import of_solver
 from semilinear.verification.tracing.compare import compare
 
 
@@ -281,6 +284,17 @@ def test_a_name_is_that_of_more_than_one_run() -> None:
     found = audit(lambda run: euler(run) if int(run) < 15 else run.x, 1, only=["identity"])
     assert found.identified is not None
     assert not found.identified.same
+
+
+def test_ends_that_few_steps_alone_have_are_told_from_those_of_more() -> None:
+    def sampler(run: Any) -> Any:
+        final: FinalChoice = "lower" if run < 15 else "full"
+        return of_solver(make("dpm-solver++-3m-corrected"), final=final)(run)
+
+    found = audit(sampler, only=["identity"])
+    assert found.identified is not None
+    assert (found.identified.final, found.identified.longer) == ("lower", "full")
+    assert "final='lower', with 20 steps full, to" in str(found)
 
 
 def test_every_sample_is_looked_at_alone() -> None:
