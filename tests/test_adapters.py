@@ -109,6 +109,13 @@ def test_the_model_is_the_same_in_every_frame(schedule: Schedule, name: Any) -> 
     torch.testing.assert_close(frame.leave(y, t), run.x, rtol=1e-14, atol=0)
 
 
+def test_a_velocity_has_a_limit_at_data() -> None:
+    run = run_on(edm())
+    frame = Frame(run, "flow")
+    near, there = (frame.predict("velocity", run.x, rho) for rho in (1e-5, 0.0))
+    assert torch.allclose(near, there, rtol=0, atol=1e-4)  # they differ by a multiple of 1e-5
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
 def test_levels_within_rounding_are_the_grid_s(schedule: Schedule) -> None:
     run = run_on(schedule)
@@ -151,6 +158,19 @@ def test_float32_is_float64_while_it_lasts() -> None:
         raise RuntimeError("mine")
     assert look() == (torch.float32, np.dtype("float32"), torch.float32)
     assert torch.get_default_dtype() == before
+
+
+def test_a_scheduler_from_before_numpy_2_has_an_array_where_an_end_is_a_tensor() -> None:
+    class Backwards(DPMSolverMultistepScheduler):
+        def set_timesteps(self, num_inference_steps: int) -> None:
+            super().set_timesteps(num_inference_steps)
+            backwards = np.linspace(0, 999 - torch.tensor(3), num_inference_steps + 1).round()[::-1]
+            self.timesteps = torch.from_numpy(backwards[:-1].copy())
+
+    made = diffusers.sampler(Backwards)
+    assert same(trace(made, edm(), grid(edm())), expected("ddim", edm(), grid(edm())))
+    with pytest.raises(ValueError, match="step must be greater than zero"):  # as it is installed
+        trace(diffusers.sampler(Backwards, exact=False), edm(), grid(edm()))
 
 
 def test_one_file_of_a_package_without_the_package(tmp_path: Path, monkeypatch: Any) -> None:
@@ -534,6 +554,21 @@ def test_azula(schedule: Schedule, eta: float, name: str) -> None:
     assert found.increments == tuple(itertools.pairwise(times))
     with pytest.raises(ValueError, match=r"AzulaSampler does not take order; its parameters are: eta=0.0"):
         azula.sampler(AzulaSampler, {"order": 2})
+
+
+def test_azula_left_to_itself() -> None:
+    class Own(AzulaSampler):
+        def __init__(self, denoiser: Any, steps: int = 64, silent: bool = False) -> None:
+            super().__init__(denoiser)
+            self.timesteps = torch.linspace(0.9, 0.1, steps + 1, dtype=torch.float64)
+
+        timesteps: Any = None
+
+    def cosine(t: Any) -> tuple[Any, Any]:
+        return torch.cos(t), torch.sin(t)
+
+    levels = [float(t) for t in torch.tan(azula.times_of(Own, 6))]
+    assert same(trace(azula.on_schedule(Own, cosine), edm(), levels), expected("ddim", edm(), levels))
 
 
 class DeepinvSolver:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from semilinear.integrators.plans import files
+from semilinear.integrators.solver import FinalChoice
+from semilinear.integrators.solvers import make
 from semilinear.verification.audit.audit import audit
 from semilinear.verification.audit.checks import CHECKS
 from semilinear.verification.commands.cli import main
 from semilinear.verification.reporting.audit import markdown
+from semilinear.verification.targets.ours import of_solver
 from semilinear.verification.tracing.compare import compare
 
 
@@ -282,6 +286,17 @@ def test_a_name_is_that_of_more_than_one_run() -> None:
     assert not found.identified.same
 
 
+def test_ends_that_few_steps_alone_have_are_told_from_those_of_more() -> None:
+    def sampler(run: Any) -> Any:
+        final: FinalChoice = "lower" if run < 15 else "full"
+        return of_solver(make("dpm-solver++-3m-corrected"), final=final)(run)
+
+    found = audit(sampler, only=["identity"])
+    assert found.identified is not None
+    assert (found.identified.final, found.identified.longer) == ("lower", "full")
+    assert "final='lower', with 20 steps full, to" in str(found)
+
+
 def test_every_sample_is_looked_at_alone() -> None:
     def sampler(run: Any) -> Any:
         x = euler(run).clone()
@@ -294,6 +309,14 @@ def test_every_sample_is_looked_at_alone() -> None:
 def test_a_crash_in_a_library_is_no_refusal() -> None:
     (found,) = messages(lambda run: euler(run) + math.log(float(run.times[-1])), "finite")
     assert found.startswith("finite raised: ValueError")
+
+
+def test_what_torch_raises_is_raised_where_it_is_called() -> None:
+    def sampler(run: Any) -> Any:
+        return run.x[::-1]
+
+    (found,) = audit(sampler, only=["linear"]).findings
+    assert re.search(r"ValueError: step must be greater than zero \(test_audit.py:\d+\)", found.message)
 
 
 def test_an_exception_at_one_number_of_steps_does_not_end_the_audit() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from semilinear.verification.audit import costs
 from semilinear.verification.audit.checks import findings
 from semilinear.verification.audit.subject import Subject
-from semilinear.verification.targets import shipped
+from semilinear.verification.targets import shipped, smalldiffusion
 from semilinear.verification.targets.named import Target, target
 from semilinear.verification.targets.shipped import Shipped
 
@@ -249,4 +250,48 @@ def test_a_spacing_that_is_set_is_the_only_grid(diffusers: Any) -> None:
         "its exponential sigmas",
         "its beta sigmas",
     ]
-    assert shipped.of_diffusers("TCDScheduler") == {}
+    assert shipped.of_diffusers("SCMScheduler") == {}
+
+
+def test_a_scheduler_that_goes_to_the_first_training_time_is_run_on_its_levels(diffusers: Any) -> None:
+    made = diffusers.TCDScheduler()
+    made.set_timesteps(10)
+    found = shipped.of_diffusers("TCDScheduler")["its own grid"](10)
+    alphas = made.alphas_cumprod.double()[[*made.timesteps.tolist(), 0]].numpy()
+    np.testing.assert_allclose(found.levels, np.sqrt((1 - alphas) / alphas), rtol=1e-12)
+
+
+def test_a_package_without_grids_says_so() -> None:
+    def none() -> Any:
+        return shipped.none_of("mine", "has none")
+
+    made = Target("own", heun, None, "", named=False, shipped=none)
+    (found,) = findings(Subject(made), "shipped")
+    assert (found.verdict, found.message) == ("noted", "not run on a shipped grid: mine has none")
+
+
+def test_equal_steps_of_the_flow_go_from_noise_to_data() -> None:
+    found = shipped.of_flow_matching("heun2", heun)["its time_grid in equal steps"](4)
+    assert found.levels == (shipped.INFINITE, 3.0, 1.0, 1 / 3, 0.0)
+    assert found.noise == 1 + shipped.INFINITE
+    with pytest.raises(shipped.NoGrid, match="its steps follow a tolerance"):
+        shipped.of_flow_matching("dopri5", heun)
+
+
+def test_levels_that_schedules_of_a_package_take_are_grids(monkeypatch: Any) -> None:
+    class Schedule:
+        def __init__(self, count: int) -> None:
+            self.levels = torch.linspace(0.02, 10, count, dtype=torch.float64)
+
+        def sample_sigmas(self, steps: int) -> Any:
+            return self.levels.flip(0)[:: len(self.levels) // steps]
+
+    def samples(model: Any, sigmas: Any, gam: float = 1.0) -> Any:
+        raise AssertionError("no run is made")
+
+    release = SimpleNamespace(**dict.fromkeys(shipped.SMALLDIFFUSION, Schedule))
+    monkeypatch.setattr(smalldiffusion, "release", lambda: release)
+    grids = shipped.of_smalldiffusion(samples)
+    assert list(grids) == [f"its {name}" for name in shipped.SMALLDIFFUSION]
+    found = grids["its ScheduleDDPM"](10)
+    assert found.levels[0] == found.noise == 10

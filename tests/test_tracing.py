@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from semilinear.integrators.plans import files
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.verification.targets.draws import taken_over
 from semilinear.verification.tracing.compare import compare, identify
 from semilinear.verification.tracing.diagnosis import diagnose
 from semilinear.verification.tracing.linearity import reasons
@@ -203,6 +205,9 @@ def test_requests_that_overlap_share_their_increments() -> None:
     assert noise @ noise.T == pytest.approx(np.array([[4, 6 * correlation], [6 * correlation, 9]]))
 
 
+BY_ANOTHER_NAME = torch.randn
+
+
 @pytest.mark.parametrize(
     "draw",
     [
@@ -212,8 +217,9 @@ def test_requests_that_overlap_share_their_increments() -> None:
         lambda x: torch.empty_like(x).normal_(),
         lambda x: torch.normal(torch.zeros_like(x), 1.0),
         lambda x: torch.normal(0.0, 1.0, x.shape, dtype=x.dtype),
+        lambda x: BY_ANOTHER_NAME(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(1)),
     ],
-    ids=["randn_like", "generator", "randn", "normal_", "normal", "normal of a size"],
+    ids=["randn_like", "generator", "randn", "normal_", "normal", "normal of a size", "another name"],
 )
 def test_draws_of_torch_are_taken_over_and_given_back(draw: Callable[[Any], Any]) -> None:
     found = trace(lambda run: euler(run) + 5 * draw(run.x), EDM, TIMES)
@@ -223,6 +229,33 @@ def test_draws_of_torch_are_taken_over_and_given_back(draw: Callable[[Any], Any]
     first = torch.randn(3)
     torch.manual_seed(0)
     assert torch.equal(torch.randn(3), first)
+    assert torch.randn is BY_ANOTHER_NAME
+    assert "normal_" not in vars(torch.Tensor)
+
+
+def test_other_threads_and_the_source_itself_draw_as_ever() -> None:
+    drawn: list[torch.Tensor] = []
+
+    def sampler() -> torch.Tensor:
+        thread = threading.Thread(target=lambda: drawn.append(torch.randn(2)))
+        thread.start()
+        thread.join()
+        return torch.randn(2)
+
+    for _ in range(2):  # watched wholly, then by torch's names
+        with taken_over(lambda like: torch.randn_like(like) * 0 + 7, sampler):
+            assert sampler().tolist() == [7, 7]
+        assert drawn.pop().tolist() != [7, 7]
+
+
+def test_a_sampler_that_nothing_can_refer_to_weakly_is_watched_all_the_same() -> None:
+    class Slotted:
+        __slots__ = ()
+
+        def __call__(self, run: Any) -> Any:
+            return euler(run) + 5 * BY_ANOTHER_NAME(run.x.shape)
+
+    assert trace(Slotted(), EDM, TIMES).rows[-1, -1] == 5
 
 
 # --- what rows say ---

@@ -64,13 +64,15 @@ class Order:
 class Identity:
     """Which listed solver a sampler is, or is nearest to.
 
-    solver, final: the listed name, and how its run ends.  same: whether no coefficient differs.  others:
-    other names of the same run.  difference: the largest of a coefficient, relative.  first_row: the first
-    evaluation that differs, None where none does.  what: differs there.
+    solver, final: the listed name, and how its run with `IDENTIFIED` steps ends.  longer: how that with
+    `CONFIRMED` ends, which a release may not lower, "" where it is not one of the name.  same: whether no
+    coefficient differs.  others: other names of the same run.  difference: the largest of a coefficient,
+    relative.  first_row: the first evaluation that differs, None where none does.  what: differs there.
     """
 
     solver: str
     final: str
+    longer: str
     same: bool
     others: tuple[str, ...]
     difference: float
@@ -91,7 +93,7 @@ class Audit:
         subject: Subject | None = None,
     ) -> None:
         self.target, self.claimed, self.wanted, self.profile = target, claimed, tuple(wanted), profile
-        self.subject = Subject(target) if subject is None else subject
+        self.subject = Subject(target, counts=profile.counts) if subject is None else subject
         self._said: dict[Finding, None] = {}
 
     def claiming(self, claimed: float | None) -> Audit:
@@ -288,10 +290,12 @@ class Audit:
         if not names:
             return _identity(found) if found else None
         again = identify(self.subject.steps(CONFIRMED).trace, names)
-        kept = {c.solver for c in again if c.difference.same}
+        kept = {c.solver: c.final for c in again if c.difference.same}
         same = [c for c in found if c.difference.same and c.solver in kept]
-        if same or again:
-            return _identity(same or again)
+        if same:
+            return _identity(same, kept[same[0].solver])
+        if again:
+            return _identity(again)
         what = f"the run with {IDENTIFIED} steps is one of it, that with {CONFIRMED} makes other evaluations"
         return replace(_identity(found), same=False, others=(), first_row=0, what=what)
 
@@ -403,11 +407,11 @@ def _identity_json(identity: Identity) -> dict[str, Any]:
     return asdict(identity) | {"difference": json_number(identity.difference)}
 
 
-def _identity(found: list[Candidate]) -> Identity:
+def _identity(found: list[Candidate], longer: str = "") -> Identity:
     best = found[0]  # the others are farther
     others = tuple(dict.fromkeys(c.solver for c in found if c.difference.same and c.solver != best.solver))
     d = best.difference
-    return Identity(best.solver, best.final, d.same, others, d.value, d.first, d.what)
+    return Identity(best.solver, best.final, longer, d.same, others, d.value, d.first, d.what)
 
 
 def audit(

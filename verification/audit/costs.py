@@ -21,7 +21,7 @@ from semilinear.integrators.run.sampler import sample
 from ..problems.named import problem
 from ..studies.experiment import MAIN_PROBLEM
 from ..targets.run import Run, Sampler
-from ..targets.shipped import INFINITE, Shipped
+from ..targets.shipped import INFINITE, NoGrid, Shipped
 from ..tracing.local import NoExactStart
 from .finding import Severity, named, refused
 from .subject import WARPED, Subject, experiment
@@ -117,7 +117,12 @@ def shipped(s: Subject) -> Iterator[tuple[Severity, str]]:
     """What the last step, the start and told times cost on the grids that a package chooses itself."""
     if s.noisy or s.target.shipped is None:
         return
-    for name, grid in s.target.shipped().items():
+    try:
+        choices = s.target.shipped()
+    except NoGrid as none:
+        yield "noted", str(none)
+        return
+    for name, grid in choices.items():
         try:
             yield from _on(name, {n: _Whole(grid(n)) for n in SHIPPED}, grid)
         except Exception as error:  # the next grid is another matter

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
+from ..targets.draws import PASSAGES
+
 Severity = Literal["failed", "raised", "noted"]
 SEVERITIES: tuple[Severity, ...] = ("failed", "raised", "noted")
 REFUSALS = (ValueError, TypeError, NotImplementedError)
@@ -35,10 +37,14 @@ def named(error: BaseException, text: str | None = None) -> str:
 
 
 def innermost(error: BaseException) -> TracebackType | None:
-    """Where an exception was raised; None for one that was not."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
+    """Where an exception was raised; None for one that was not.  What a function of torch raises is raised
+    where it is called, although a source of noise that is taken over stands in between.
+    """
+    place = found = error.__traceback__
+    while found is not None:
+        if found.tb_frame.f_code not in PASSAGES:
+            place = found
+        found = found.tb_next
     return place
 
 

@@ -18,7 +18,7 @@ from ..studies.gaussian import StochasticExperiment
 from ..studies.ladders import half_octaves
 from ..targets.named import Target, target
 from ..tracing.local import Steps, steps_of, suited
-from ..tracing.trace import NotLinearError, Trace, read, trace
+from ..tracing.trace import NotLinearError, Trace, again, trace
 from ..tracing.witness import Scene
 
 SIGMA_START, SIGMA_END = 2.0, 0.15
@@ -31,8 +31,6 @@ GRIDS: dict[str, Callable[[], Grid]] = {
 """Uniform in lambda, smooth and warped, and not smooth: every second step is twice as long."""
 WARPED = "karras"
 SMOOTH = ("lambda", WARPED)
-COUNTS = tuple(range(4, 25))
-"""Step counts at which the ends of runs are compared."""
 PERIODS = (1, 2, 3, 4)
 BEYOND = 8
 """Steps that runs go on beyond the end, where what a release lowers at the end must not count."""
@@ -43,17 +41,18 @@ class Profile:
     """How much is run for an order.
 
     grids: names of `GRIDS`.  ladder, formula, weak: step counts of runs from the sampler's own start, from
-    exact values, and of runs with noise.
+    exact values, and of runs with noise.  counts: step counts at which the ends of runs are compared.
     """
 
     grids: tuple[str, ...]
     ladder: tuple[int, ...]
     formula: tuple[int, ...]
     weak: tuple[int, ...]
+    counts: tuple[int, ...]
 
 
-FULL = Profile(SMOOTH, half_octaves(4, 192), half_octaves(4, 128), half_octaves(8, 128))
-FAST = Profile((WARPED,), half_octaves(6, 64), half_octaves(4, 32), half_octaves(8, 48))
+FULL = Profile(SMOOTH, half_octaves(4, 192), half_octaves(4, 128), half_octaves(8, 128), tuple(range(4, 25)))
+FAST = Profile((WARPED,), half_octaves(6, 64), half_octaves(4, 32), half_octaves(8, 48), tuple(range(4, 15)))
 """One grid and short ladders, which leave more undecided."""
 
 
@@ -76,11 +75,13 @@ def gaussian() -> StochasticExperiment:
 class Subject:
     """What is known of a target, computed when it is asked for.
 
-    Traces are in float64, on the VE schedule (t = sigma) from sigma = 2 to 0.15.
+    Traces are in float64, on the VE schedule (t = sigma) from sigma = 2 to 0.15.  counts: of steps, at which
+    the ends of runs are compared.
     """
 
     target: Target
     schedule: Schedule = field(default_factory=edm)
+    counts: tuple[int, ...] = FULL.counts
     _traces: dict[tuple[str, int], Trace] = field(default_factory=dict)
     _formulas: dict[tuple[float, ...], Plan] = field(default_factory=dict)
 
@@ -137,10 +138,10 @@ class Subject:
     def ends(self) -> dict[int, tuple[object, ...]]:
         """By number of steps, which formulas the last steps run; without counts that the sampler refuses."""
         found = {}
-        for n in COUNTS:
+        for n in self.counts:
             scene = Scene(self.schedule, self.grid("karras", n), torch.float64)
             with suppress(Exception):  # which `measure` finds, and says
-                found[n] = steps_of(read(self.target.sampler, scene)[0]).tail()
+                found[n] = steps_of(again(self.target.sampler, scene, self.traced(20))).tail()
         return found
 
     @cached_property
@@ -152,7 +153,7 @@ class Subject:
         if not self.linear:
             return 1, 1
         for period in PERIODS:
-            for least in COUNTS[: len(COUNTS) // 2 + 1]:
+            for least in self.counts[: len(self.counts) // 2 + 1]:
                 later = [n for n in self.ends if n >= least and n + period in self.ends]
                 if later and all(self.ends[n] == self.ends[n + period] for n in later):
                     return period, least
@@ -167,6 +168,7 @@ class Subject:
             ratio = times[-1] / times[-2]
             beyond = [times[-1] * ratio**k for k in range(1, BEYOND + 1)]
             scene = Scene(self.schedule, (*times, *beyond), torch.float64)
-            found = read(self.target.sampler, scene)[0].predicting(self.steps(20).trace.prediction)
+            found = again(self.target.sampler, scene, self.traced(20))
+            found = found.predicting(self.steps(20).trace.prediction)
             self._formulas[times] = steps_of(found).formula(self.target.name, until=times[-1])
         return self._formulas[times]

@@ -3,8 +3,9 @@
 JSON: audits, a list of {target, package, version, claimed, as_run, not_smooth, formula, weak, strong,
 identified, diagnosis, nfe, findings, holds}; diagnosis is null or {form, formulas, text}, orders (not_smooth:
 as run on steps that alternate) are null or {observed, low, high, verdict, reason, where}, identified is null
-or {solver, final, same, others, difference, first_row, what}, findings are {check, verdict, message, repeat};
-failed, how many do not hold.  With --against also changed, null or {from, same, difference, first_row, what}.
+or {solver, final, longer, same, others, difference, first_row, what}, findings are {check, verdict, message,
+repeat}; failed, how many do not hold.  With --against also changed, null or {from, same, difference,
+first_row, what}.
 """
 
 from __future__ import annotations

@@ -70,7 +70,13 @@ def _order(order: Data | None, *, judged: bool) -> str:
 def _identity(identity: Data | None) -> str:
     if identity is None or not identity["same"]:
         return "–"
-    return f"{identity['solver']} ({identity['final']})"
+    return f"{identity['solver']} ({identity['final']}{_longer(identity)})"
+
+
+def _longer(identity: Data) -> str:
+    """How runs with 20 steps end, where it is in another way."""
+    longer = identity.get("longer")
+    return f", with 20 steps {longer}" if longer and longer != identity["final"] else ""
 
 
 def _findings(rows: Iterable[Data]) -> Iterable[str]:
@@ -154,7 +160,7 @@ def _named(identity: Data) -> str:
     name = f"{identity['solver']}, final={identity['final']!r}"
     if identity["same"]:
         others = f" (also {', '.join(identity['others'])})" if identity["others"] else ""
-        return f"{name}, to {identity['difference']:.0e}{others}"
+        return f"{name}{_longer(identity)}, to {identity['difference']:.0e}{others}"
     if identity["difference"] is None:
         return "none listed makes these evaluations"
     place = f"from evaluation {identity['first_row']} on"

@@ -3,7 +3,8 @@
 Some releases cast states and coefficients down (`sample.to(torch.float32)`, `np.linspace(..,
 dtype=np.float32)`), or make tensors of Python numbers, which are float32 by default.  Inside of `widened` the
 names `torch` and `np` of their modules stand for proxies whose float32 is float64, and new tensors are
-float64; outside they are what they were.
+float64; outside they are what they were.  Their `np.linspace` gives arrays: with an end that is a tensor it
+gives a tensor since NumPy 2, of which releases from before it ask what only an array can.
 """
 
 from __future__ import annotations
@@ -33,37 +34,53 @@ class Proxy:
 @contextmanager
 def replaced(modules: Iterable[ModuleType], names: Mapping[str, Any]) -> Iterator[None]:
     """Names of modules stand for other things while this lasts; in each only those that it has."""
-    before = []
+    before: list[tuple[dict[str, Any], str, Any]] = []
     try:
-        for module in modules:
-            own = {name: vars(module)[name] for name in names if name in vars(module)}
-            before.append((module, own))
-            vars(module).update({name: names[name] for name in own})
+        for own in map(vars, modules):
+            for name in names:
+                if name in own:
+                    before.append((own, name, own[name]))
+                    own[name] = names[name]
         yield
     finally:
-        for module, own in reversed(before):
-            vars(module).update(own)
+        while before:
+            own, name, value = before.pop()
+            own[name] = value
+
+
+def _linspace(*args: Any, **kwargs: Any) -> Any:
+    return np.linspace(*map(_host, args), **{key: _host(value) for key, value in kwargs.items()})
+
+
+def _host(value: Any) -> Any:
+    return value.numpy() if isinstance(value, torch.Tensor) else value
+
+
+_WIDE_NP: dict[str, Any] = {"float32": np.float64, "linspace": _linspace}
+_WIDE: dict[str, Any] = {"torch": Proxy(torch, {"float32": torch.float64}), "np": Proxy(np, _WIDE_NP)}
 
 
 @contextmanager
 def widened(
-    modules: Iterable[ModuleType], exact: bool = True, numpy: Mapping[str, Any] | None = None
+    modules: Iterable[ModuleType],
+    exact: bool = True,
+    *,
+    numpy: Mapping[str, Any] | None = None,
+    names: Mapping[str, Any] | None = None,
 ) -> Iterator[None]:
     """Float64 for float32 in modules, and for new tensors everywhere, while this lasts.
 
-    exact: False leaves the arithmetic as it is.  numpy: functions of numpy that are replaced in the modules
-    in any case.
+    exact: False leaves the arithmetic as it is.  numpy, names: functions of numpy, and other names, that are
+    replaced in the modules in any case.
     """
-    wide = {"float32": torch.float64} if exact else {}
-    names = {
-        "torch": Proxy(torch, wide),
-        "np": Proxy(np, dict.fromkeys(wide, np.float64) | dict(numpy or {})),
-    }
+    chosen = dict(_WIDE if exact else {})
+    if numpy:
+        chosen["np"] = Proxy(np, (_WIDE_NP if exact else {}) | dict(numpy))
     default = torch.get_default_dtype()
     try:
         if exact:
             torch.set_default_dtype(torch.float64)
-        with replaced(modules, names):
+        with replaced(modules, chosen | dict(names or {})):
             yield
     finally:
         torch.set_default_dtype(default)

@@ -1,6 +1,6 @@
 """azula's convention: sampler classes with a denoiser (x, t) -> posterior, which has a schedule.
 
-Its samplers step uniformly in t; here they are given the run's times.
+Its samplers step uniformly in t; here they are given the run's times, but for `on_schedule`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from semilinear.integrators.numerics.constructors import refuse_unknown
 
 from .arithmetic import Proxy, modules_of, replaced
+from .frames import Frame
 from .run import Run, Sampler
 
 GIVEN = ("self", "denoiser", "start", "stop", "steps", "silent", "dtype", "device", "kwargs")
@@ -36,6 +37,34 @@ def sampler(made: Any, settings: Mapping[str, Any] | None = None, *, exact: bool
         return given(_Denoiser(run), silent=True, steps=int(run), **dict(settings or {}))(run.x)
 
     return sample
+
+
+def on_schedule(made: Any, schedule: Any, settings: Mapping[str, Any] | None = None) -> Sampler:
+    """The same in its own times, on a schedule of azula's, in its own precision.
+
+    The run's are those of the levels that it has at these times (`times_of`).
+    """
+
+    def sample(run: Run) -> Any:
+        frame = Frame(run, "ve")
+
+        def denoiser(x: Any, t: Any, **_: Any) -> Any:
+            alpha, sigma = schedule(t)
+            return SimpleNamespace(mean=frame.predict("x0", x / alpha, sigma / alpha))
+
+        denoiser.schedule = schedule  # type: ignore[attr-defined]
+        times = times_of(made, int(run), settings)
+        (first, _), (last, _) = schedule(times[0]), schedule(times[-1])
+        final = made(denoiser, silent=True, steps=int(run), **dict(settings or {}))(first * frame.enter())
+        return frame.leave(final / last)
+
+    return sample
+
+
+def times_of(made: Any, n: int, settings: Mapping[str, Any] | None = None) -> torch.Tensor:
+    """The times at which a sampler class stops where it is left to itself, n + 1 of them."""
+    times: torch.Tensor = made(None, steps=n, **dict(settings or {})).timesteps
+    return times
 
 
 def _step(made: Any, run: Run) -> Any:

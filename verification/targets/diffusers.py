@@ -17,10 +17,12 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ from semilinear.integrators.numerics.constructors import refuse_unknown
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.names import nearest
 
-from .arithmetic import modules_of, replaced, widened
+from .arithmetic import modules_of, widened
 from .frames import Frame, Name
 from .run import Run, Sampler
 
@@ -197,6 +199,12 @@ def _of_table(s: Any) -> Any:
     return torch.sqrt((1 - alphas) / alphas)
 
 
+def _of_custom_timesteps(s: Any) -> Any:
+    """TCD: those of the training timesteps, and that of timestep 0."""
+    alphas = torch.cat([s.alphas_cumprod[s.timesteps.long()], s.alphas_cumprod[:1]]).double()
+    return torch.sqrt((1 - alphas) / alphas)
+
+
 def _of_angles(s: Any) -> Any:
     return s.betas.double() / s.alphas.double()
 
@@ -210,6 +218,7 @@ CHOSEN: dict[Callable[[Any, Sequence[float]], Path], Callable[[Any], Any]] = {
     _interpolated: _every_second,
     _in_table: _of_table,
     _in_plms: _of_table,
+    _in_custom_timesteps: _of_custom_timesteps,
     _in_angles: _of_angles,
 }
 
@@ -424,6 +433,11 @@ class Choice:
         """Of its states."""
         return "flow" if self.flow else self.convention.frame
 
+    @cached_property
+    def modules(self) -> tuple[ModuleType, ...]:
+        """Where it is written."""
+        return modules_of(self.made)
+
     def sampler(self, told: Sequence[float] | None = None, *, exact: bool = True) -> Sampler:
         """The sampler of runs.
 
@@ -496,7 +510,7 @@ class _Drive:
 
     def __init__(self, run: Run, choice: Choice, exact: bool, told: Sequence[float] | None) -> None:
         self.run, self.made, self.convention, self.exact = run, choice.made, choice.convention, exact
-        self.in_step, self.told, self.modules = choice.in_step, told, modules_of(choice.made)
+        self.in_step, self.told, self.modules = choice.in_step, told, choice.modules
         self.frame = Frame(run, choice.frame)
         self.inputs = Frame(run, self.convention.inputs or choice.frame, self.frame.levels)
         self.grid = self.frame.levels.grid
@@ -510,6 +524,8 @@ class _Drive:
         own: dict[str, Any] = {"final_sigmas_type": "zero" if zero else "sigma_min"}
         if flow:
             own["prediction_type"] = "flow_prediction"
+        if self.convention.place is _in_brownian_sigmas:  # its constructor looks for the time of every entry
+            own["num_train_timesteps"] = 2
         if self.convention.table:
             to_end = not zero or self.convention.timesteps is _list_timesteps
             own |= {"num_train_timesteps": int(self.run) + to_end, "steps_offset": int(not zero)}
@@ -519,16 +535,16 @@ class _Drive:
             chosen["disable_corrector"] = list(range(int(self.run)))
         return chosen
 
-    @contextmanager
-    def _alone(self, span: tuple[float, float] | None = None, levels: bool = False) -> Iterator[None]:
+    def _alone(
+        self, span: tuple[float, float] | None = None, levels: bool = False
+    ) -> AbstractContextManager[None]:
         """The scope of one call of the scheduler's own code.
 
         span: of the increment that its noise is.  levels: np.interp finds the grid's in its table.
         """
         numpy = {"interp": lambda *_: np.array([r for r in self.grid if r > 0])} if levels else {}
         noise = {} if span is None else {"randn_tensor": self._increment(span)}
-        with widened(self.modules, self.exact, numpy), replaced(self.modules, noise):
-            yield
+        return widened(self.modules, self.exact, numpy=numpy, names=noise)
 
     def _increment(self, span: tuple[float, float]) -> Callable[..., Any]:
         def drawn(shape: Any, generator: Any = None, device: Any = None, dtype: Any = None, **_: Any) -> Any:

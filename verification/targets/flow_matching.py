@@ -15,6 +15,9 @@ from semilinear.integrators.numerics.constructors import refuse_unknown
 from .frames import Frame
 from .run import Run, Sampler
 
+FIXED = ("euler", "midpoint", "heun2", "heun3", "rk4", "explicit_adams", "implicit_adams")
+"""Methods whose steps follow no tolerance."""
+
 GIVEN = ("self", "x_init", "time_grid", "return_intermediates", "enable_grad", "model_extras")
 
 

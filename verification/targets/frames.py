@@ -15,9 +15,11 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
+from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics.messages import shown
 
 from .run import Run
@@ -33,6 +35,16 @@ NEAR = 64
 """Units of rounding within which two noise levels are one: samplers go through logarithms and back."""
 
 
+@lru_cache(maxsize=2**14)  # run after run on the same times
+def _rho(schedule: Schedule, t: float) -> float:
+    return float(schedule.rho(t))
+
+
+@lru_cache(maxsize=2**14)
+def _scale(schedule: Schedule, name: Name, t: float) -> float:
+    return 1.0 / (SIZE[name](_rho(schedule, t)) * float(schedule.alpha(t)))
+
+
 class Levels:
     """The noise levels of a run: rho of its grid, and the time of any level that a sampler names.
 
@@ -42,7 +54,7 @@ class Levels:
 
     def __init__(self, run: Run) -> None:
         self.schedule = run.schedule
-        self.grid = tuple(float(run.schedule.rho(float(t))) for t in run.times)
+        self.grid = tuple(_rho(run.schedule, float(t)) for t in run.times)
         known = sorted(zip(self.grid, (float(t) for t in run.times), strict=True))
         self._rhos, self._times = [r for r, _ in known], [t for _, t in known]
 
@@ -84,8 +96,7 @@ class Frame:
 
     def scale(self, t: float) -> float:
         """y/x at a time."""
-        rho = float(self.run.schedule.rho(t))
-        return 1.0 / (SIZE[self.name](rho) * float(self.run.schedule.alpha(t)))
+        return _scale(self.run.schedule, self.name, t)
 
     def enter(self) -> Any:
         """The run's states at its start, in this frame."""
@@ -110,7 +121,9 @@ class Frame:
             return self.run.predict(prediction)(x, t)
         if self.run.schedule.kind == "rectified-flow":
             return self.run.predict("flow")(x, t)
-        r = float(self.run.schedule.rho(t))
+        r = _rho(self.run.schedule, t)
+        if r == 0:  # the end, which some methods evaluate
+            return self.run.predict("eps")(x, t) - self.run.predict("x0")(x, t)
         eps_and_x0 = y * SIZE[self.name](r)  # = x_0 + rho eps
         return (eps_and_x0 - (1 + r) * self.run.predict("x0")(x, t)) / r
 

@@ -33,7 +33,15 @@ from . import torchdiffeq as ode
 from .listed import CLAIMS, NAMES, NONE, USUAL
 from .loading import version
 from .run import Sampler
-from .shipped import Choices, of_diffusers, of_k_diffusion
+from .shipped import (
+    Choices,
+    none_of,
+    of_azula,
+    of_diffusers,
+    of_flow_matching,
+    of_k_diffusion,
+    of_smalldiffusion,
+)
 
 Settings = Mapping[str, Any]
 logger = logging.getLogger(__name__)
@@ -104,16 +112,32 @@ def _flow_matching(method: str, settings: Settings, **options: Any) -> Sampler:
     return flow_matching.sampler(ODESolver, {"method": method} | dict(settings), **options)
 
 
+def _none(package: str, what: str) -> Callable[[Any, Settings], Choices]:
+    return lambda *_: none_of(package, f"has none, {what} the times of its user")
+
+
 PACKAGES: dict[str, Package] = {
     "diffusers": Package("diffusers", _method, diffusers.sampler, of_diffusers),
     "k_diffusion": Package(
         "k-diffusion", _of_module(k_diffusion.release), k_diffusion.sampler, of_k_diffusion
     ),
-    "azula": Package("azula", _of_module(_azula), azula.sampler),
-    "deepinv": Package("deepinv", _of_module(deepinv.release), deepinv.sampler),
-    "smalldiffusion": Package("smalldiffusion", _of_module(smalldiffusion.release), smalldiffusion.sampler),
-    "torchdiffeq": Package("torchdiffeq", _method, _odeint),
-    "flow_matching": Package("flow-matching", _method, _flow_matching),
+    "azula": Package("azula", _of_module(_azula), azula.sampler, of_azula),
+    "deepinv": Package(
+        "deepinv", _of_module(deepinv.release), deepinv.sampler, _none("deepinv", "its solvers take")
+    ),
+    "smalldiffusion": Package(
+        "smalldiffusion",
+        _of_module(smalldiffusion.release),
+        smalldiffusion.sampler,
+        of_smalldiffusion,
+    ),
+    "torchdiffeq": Package("torchdiffeq", _method, _odeint, _none("torchdiffeq", "odeint takes")),
+    "flow_matching": Package(
+        "flow-matching",
+        _method,
+        _flow_matching,
+        lambda method, settings: of_flow_matching(method, _flow_matching(method, settings)),
+    ),
 }
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from . import diffusers, k_diffusion
+from . import diffusers, k_diffusion, smalldiffusion
+from .azula import on_schedule, times_of
+from .flow_matching import FIXED
 from .frames import SIZE
 from .run import Sampler
 
@@ -40,6 +42,10 @@ class Shipped:
     noise: float
     sampler: Sampler
     told: Sampler | None = None
+
+
+class NoGrid(ValueError):
+    """A package that leaves the times to its user."""
 
 
 Choices = Mapping[str, Callable[[int], Shipped]]
@@ -123,3 +129,57 @@ def of_k_diffusion(function: Callable[..., Any], settings: Settings | None = Non
         f"get_sigmas_{name}": partial(grid, getattr(release, f"get_sigmas_{name}"), given)
         for name, given in {"karras": ends, "exponential": ends, "vp": {}}.items()
     }
+
+
+AZULA = ("VPSchedule", "CosineSchedule", "RectifiedSchedule", "VESchedule")
+
+
+def of_azula(made: Any, settings: Settings | None = None) -> Choices:
+    """Times uniform from 1 to 0, on each of azula's schedules as they come."""
+    import azula.noise
+
+    def grid(schedule: Any, n: int) -> Shipped:
+        alpha, sigma = schedule(times_of(made, n, settings))
+        levels = tuple(float(r) for r in sigma / alpha)
+        drawn = SIZE["vp"](levels[0])  # by `init`, for data of mean 0 and variance 1
+        return Shipped(levels, drawn, on_schedule(made, schedule, settings))
+
+    return {f"its {name}": partial(grid, getattr(azula.noise, name)()) for name in AZULA}
+
+
+SMALLDIFFUSION = ("ScheduleLogLinear", "ScheduleDDPM", "ScheduleLDM", "ScheduleSigmoid", "ScheduleCosine")
+TRAINED = 1000
+"""Levels of its schedules, as many as most of them have."""
+
+
+def of_smalldiffusion(function: Callable[..., Any], settings: Settings | None = None) -> Choices:
+    """What `sample_sigmas` takes of each of its schedules of noise levels."""
+    sampler, release = smalldiffusion.sampler(function, settings), smalldiffusion.release()
+
+    def grid(schedule: Any, n: int) -> Shipped:
+        levels = tuple(min(float(r), INFINITE) for r in schedule.sample_sigmas(n))
+        return Shipped(levels, levels[0], sampler)
+
+    return {f"its {name}": partial(grid, getattr(release, name)(TRAINED)) for name in SMALLDIFFUSION}
+
+
+def of_flow_matching(method: str, sampler: Sampler) -> Choices:
+    """Steps of length 1/n from noise at 0 to data at 1, the `time_grid` that it has of itself.
+
+    Raises NoGrid for methods whose steps follow a tolerance.
+    """
+    if method not in FIXED:
+        raise NoGrid(
+            "not run on a shipped grid: its steps follow a tolerance, and go beyond the time of data"
+        )
+
+    def grid(n: int) -> Shipped:
+        levels = tuple(min((n - k) / k, INFINITE) if k else INFINITE for k in range(n + 1))
+        return Shipped(levels, SIZE["flow"](levels[0]), sampler)
+
+    return {"its time_grid in equal steps": grid}
+
+
+def none_of(package: str, why: str) -> Choices:
+    """Raises NoGrid with what a package leaves to its user."""
+    raise NoGrid(f"not run on a shipped grid: {package} {why}")

@@ -18,7 +18,7 @@ import torch
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 
-from ..targets.draws import TakenOver
+from ..targets.draws import taken_over
 from ..targets.run import Run, Sampler
 
 Pair = tuple[float, float]
@@ -48,6 +48,12 @@ class Script:
     asked: list[tuple[str, float]] = field(default_factory=list)
     seen: list[torch.Tensor] = field(default_factory=list)
     requests: list[Pair | None] = field(default_factory=list)
+
+    @property
+    def prediction(self) -> str:
+        """The one that every call asked for, "eps" where they asked for several."""
+        asked = {prediction for prediction, _ in self.asked}
+        return asked.pop() if len(asked) == 1 else "eps"
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,7 @@ class Probe(Run):
 
     def end(self, sampler: Sampler) -> torch.Tensor:
         """The final states of a sampler; what it draws from torch itself is taken over."""
-        with torch.no_grad(), TakenOver(self.noise):
+        with torch.no_grad(), taken_over(self.noise, sampler):
             given = sampler(self)
         final: torch.Tensor = given[0] if isinstance(given, tuple) else given
         return final

@@ -7,7 +7,10 @@ against a run on a model that is not.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +27,7 @@ from .probe import Increments, NotLinearError, Pair, Probe, Script
 from .witness import Scene, Witness
 
 Array = np.ndarray
-__all__ = ["NotLinearError", "Trace", "departures", "of_plan", "read", "tolerance", "trace"]
+__all__ = ["NotLinearError", "Trace", "again", "departures", "of_plan", "read", "tolerance", "trace"]
 
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
 
@@ -160,13 +163,7 @@ def read(sampler: Sampler, scene: Scene, script: Script | None = None) -> tuple[
     script = scene.run(sampler).script if script is None else script
     increments = Increments.of(script.requests, lambda t: float(scene.schedule.rho(t)))
     calls, width = len(script.asked), 1 + len(script.asked) + len(increments.intervals)
-    asked = {prediction for prediction, _ in script.asked}
-    prediction = asked.pop() if len(asked) == 1 else "eps"
-
-    def unit(index: int) -> torch.Tensor:
-        vector = torch.zeros((1, 1, 1, width), dtype=scene.dtype)
-        vector[..., index] = 1
-        return vector
+    unit = partial(_unit, scene, width)
 
     def output(_: torch.Tensor, t: float, number: int) -> torch.Tensor:
         if number >= calls:
@@ -178,19 +175,79 @@ def read(sampler: Sampler, scene: Scene, script: Script | None = None) -> tuple[
             raise NotLinearError("evaluations", f"the number of draws depends on the values: {number + 1}")
         return sum((w * unit(1 + calls + i).double() for i, w in increments.parts[number]), torch.zeros(()))
 
-    probe = Probe(scene.schedule, scene.grid, unit(0), output, noise, prediction)
+    probe = Probe(scene.schedule, scene.grid, unit(0), output, noise, script.prediction)
     final = probe.end(sampler)
     if len(probe.script.asked) != calls:
         raise NotLinearError("evaluations", _counts(calls, len(probe.script.asked)))
-    states = [*probe.script.seen, final]
-    rows = np.stack([s.double().reshape(-1).numpy() for s in states])
+    return _traced(scene, probe, final, range(width), increments.intervals), increments
+
+
+def again(sampler: Sampler, scene: Scene, known: Trace) -> Trace:
+    """The rows of a sampler of which a trace on other times is known, as `read` finds them: in one run, which
+    gives the axes out as they are asked for.
+
+    A run that asks for other things than the known one, or for noise that overlaps, is read in the usual way.
+    Raises NotLinearError where that does.
+    """
+    steps = math.ceil(len(scene.grid) / len(known.grid)) * len(known.grid)
+    width = 1 + ROOM * (steps + 1) * math.ceil(known.rows.shape[1] / len(known.grid))
+    calls: list[int] = []
+    draws: list[int] = []
+
+    def axis(given: list[int]) -> torch.Tensor:
+        given.append(1 + len(calls) + len(draws))
+        if given[-1] >= width:
+            raise _NoRoom
+        return _unit(scene, width, given[-1])
+
+    probe = Probe(
+        scene.schedule,
+        scene.grid,
+        _unit(scene, width, 0),
+        lambda *_: axis(calls),
+        lambda *_: axis(draws),
+        known.prediction,
+    )
+    try:
+        final = probe.end(sampler)
+    except _NoRoom:
+        return read(sampler, scene)[0]
+    increments = Increments.of(probe.script.requests, lambda t: float(scene.schedule.rho(t)))
+    if probe.script.prediction != known.prediction or not increments.separate:
+        return read(sampler, scene, probe.script)[0]
+    return _traced(scene, probe, final, (0, *calls, *draws), increments.intervals)
+
+
+ROOM = 2
+"""How many more evaluations and draws a step may take in one run than in another."""
+
+
+class _NoRoom(Exception):
+    """More of them were asked for."""
+
+
+def _unit(scene: Scene, width: int, index: int) -> torch.Tensor:
+    vector = torch.zeros((1, 1, 1, width), dtype=scene.dtype)
+    vector[..., index] = 1
+    return vector
+
+
+def _traced(
+    scene: Scene,
+    probe: Probe,
+    final: torch.Tensor,
+    columns: Sequence[int],
+    intervals: tuple[Pair | None, ...],
+) -> Trace:
+    """What a run on unit vectors found.  columns: the axes of start, outputs and increments."""
+    asked = probe.script.asked
+    rows = np.stack([s.double().reshape(-1).numpy() for s in (*probe.script.seen, final)])[:, list(columns)]
     if not np.all(np.isfinite(rows)):
         bad = int(np.argmin(np.all(np.isfinite(rows), axis=1)))
-        raise NotLinearError("values", f"the coefficients of state {bad} of {calls} are not finite", bad)
-    times = (*(t for _, t in script.asked), scene.grid[-1])
-    unit_ = UNITS[scene.dtype]
-    found = Trace(scene.schedule, prediction, times, scene.grid, rows, increments.intervals, unit_)
-    return found, increments
+        raise NotLinearError("values", f"the coefficients of state {bad} of {len(asked)} are not finite", bad)
+    times = (*(t for _, t in asked), scene.grid[-1])
+    unit = UNITS[scene.dtype]
+    return Trace(scene.schedule, probe.script.prediction, times, scene.grid, rows, intervals, unit)
 
 
 def _counts(calls: int, other: object) -> str:
