@@ -412,7 +412,7 @@ def weak(mean: np.ndarray, variance: np.ndarray = ROUNDING) -> StochasticStudy:
 @pytest.mark.parametrize("size", [1e-12, 2e-9, 1e-6])
 @pytest.mark.parametrize("name", LIMITED)
 def test_an_error_that_tends_to_a_limit_is_never_passed(name: str, size: float) -> None:
-    """Its weak order is 0: nothing is confirmed, whatever the other moment shows; if small, nothing decided."""
+    """Its weak order is 0: nothing is confirmed, whatever the other moment shows."""
     bias = size * LADDERS[name]
     alone, beside = weak(bias), weak(bias, 0.3 * N_STEPS**-2)
     for claimed in (1, 2, 3, 10):
