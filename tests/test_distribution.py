@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import replace
@@ -13,13 +14,21 @@ import pytest
 import scipy.integrate
 import scipy.stats
 import semilinear as sl
+import torch
 from semilinear.integrators.numerics.names import UnknownTableau
 from semilinear.verification.commands.cli import main
 from semilinear.verification.distribution import report
 from semilinear.verification.distribution.contests import ode_against_sde, vp_against_ve
 from semilinear.verification.distribution.experiment import SampledExperiment
-from semilinear.verification.distribution.floor import LEVEL, NOTHING, differences
-from semilinear.verification.distribution.metrics import Features, metrics
+from semilinear.verification.distribution.floor import (
+    LEVEL,
+    NOTHING,
+    REPLICATES,
+    differences,
+    floor_of,
+    squares,
+)
+from semilinear.verification.distribution.metrics import Features, metrics, modes
 from semilinear.verification.distribution.runs import Task, most_steps, run
 from semilinear.verification.distribution.slices import (
     Line,
@@ -194,6 +203,21 @@ def test_what_a_distance_cannot_see_has_no_size() -> None:
     assert LINE.floors()["covariance"].power["shift"] == math.inf
 
 
+def test_no_size_is_stated_that_is_more_than_there_is_to_move() -> None:
+    """Twelve modes, the heaviest of 0.093: half of it in the lightest is all that `differences` moves."""
+    weights = np.full(12, 1 / 12)
+    weights[:2] += 0.01, -0.01
+    angles = 2 * np.pi * np.arange(12) / 12
+    means = 1.35 * np.stack([np.cos(angles), np.sin(angles)], 1)
+    law = MixtureLaw(weights, means, np.tile(np.eye(2) * 0.02, (12, 1, 1)))
+    most = weights.max() / 2
+    found = [squares({"modes": modes(law)}, law, 400, 0, r)["modes"] for r in range(REPLICATES)]
+    assert floor_of(modes(law), np.array(found), law, 400, 0).power["modes"] == math.inf
+    assert differences(law)["modes"].most == most
+    with pytest.raises(ValueError, match=r"size must be at most 0\.0466"):
+        differences(law)["modes"](0.1)
+
+
 def test_more_samples_show_smaller_differences() -> None:
     """Sizes fall like 1/sqrt n, by 2 for four times the samples; each is known to a fifth, so that 1 (no
     change) and 4 (1/n) lie outside.
@@ -274,6 +298,55 @@ def test_noise_of_the_wrong_size_is_seen() -> None:
     (back,) = wrong.against(right)
     assert back.order == "further"
     assert back.deviations == -found.deviations
+
+
+def test_a_computed_law_and_samples_are_compared_by_what_these_show_beyond_their_floor() -> None:
+    """ddim as a plan, its law, and as a function, its samples: the same; the floor is the samples' own."""
+    e = SampledExperiment(problem("gaussian"), samples=400)
+    known, drawn, far = studies(["ddim", euler, "dpm-solver++-2m"], e, nfe=[5])
+    assert (known.exact, drawn.exact) == (True, False)
+    assert "; exactly" in str(known)
+    assert "; 400 samples, seed 0" in str(drawn)
+    for metric in e.metrics:
+        (row,) = known.against(drawn, metric)
+        (back,) = drawn.against(known, metric)
+        assert row.order == back.order == "not distinguishable"
+        assert row.deviations == -back.deviations
+        one = drawn.rows[0].distances[metric]
+        gap = known.rows[0].distances[metric].squared.value - one.excess
+        assert row.deviations == pytest.approx(gap / one.error)
+    assert far.against(drawn, "frechet")[0].order == "closer"
+    assert drawn.against(far, "frechet")[0].order == "further"
+
+
+def test_runs_that_make_fewer_evaluations_are_compared_within_a_number_of_them() -> None:
+    one, two = studies(["ddim", "dpm-solver-2"], LINE, nfe=[4, 5])
+    even, odd = one.against(two)
+    assert (even.nfe, even.made, odd.nfe, odd.made) == (4, (), 5, (5, 4))
+    assert str(even).startswith("4 evaluations, energy: ddim")
+    assert str(odd).startswith("within 5 evaluations (5 and 4 made), energy: ddim")
+
+
+def test_states_that_are_stacked_count_each() -> None:
+    """Half the steps of a solver whose stages share a call are not as many evaluations."""
+
+    def stacked(run: Any) -> Any:
+        x, f = run.x, run.schedule.formulas
+        for t, s in itertools.pairwise(run.times):
+            eps = run.model(torch.cat([x, x]), t)[: len(x)]
+            x = x * f.alpha(s) / f.alpha(t) + f.alpha(s) * (f.rho(s) - f.rho(t)) * eps
+        return x
+
+    row = in_distribution(stacked, LINE, nfe=[8]).rows[0]
+    assert (row.made, row.steps) == (8, 4)
+    experiment = sl.Experiment(batch=8)
+    run = experiment.run(4)
+    run.model(run.x, run.times[0])
+    run.model(run.x[:3], run.times[0])
+    run.model(run.x[0], run.times[0])
+    assert run.calls == 3
+    run.model(torch.cat([run.x, run.x[:1]]), run.times[0])
+    assert run.calls == 5
 
 
 @pytest.mark.parametrize(("factor", "why"), [(math.nan, "a state is not finite"), (1e200, "deviations off")])
@@ -444,6 +517,8 @@ def test_bad_experiments_are_named(arguments: dict[str, Any], message: str) -> N
         ("score-sde-em-released", {}, "target must be a solver of any grid"),
         ("nothing", {}, "expected a listed solver"),
         (3, {}, "target must be a name, a Solver or a function of a run, got 3"),
+        ("ddim", {"name": 3}, "names must be a text for each of 1 targets"),
+        (lambda run: run.x[:3], {}, r"sampler must return real states of shape \(1, 1\)|400, 1"),
     ],
 )
 def test_bad_targets_and_options_are_named(target: Any, options: dict[str, Any], message: str) -> None:
@@ -459,6 +534,21 @@ def test_studies_that_do_not_belong_together_are_not_compared() -> None:
         one.against(one, "fid")
     with pytest.raises(TypeError, match="other must be a study in distribution"):
         one.against(3)  # type: ignore[arg-type]
+    for change in ({"problem": problem("gaussian")}, {"t_end": 0.01}, {"schedule": sl.schedules.edm()}):
+        with pytest.raises(ValueError, match="other must be of one law and end, got mixture-1d, vp-linear"):
+            one.against(replace(one, experiment=replace(LINE, **change)))
+    with pytest.raises(ValueError, match="other must be of one problem"):
+        one.against(replace(one, experiment=replace(LINE, problem=problem("gaussian"))), across=True)
+    with pytest.raises(ValueError, match="other must be of one seed, got 0 and 1"):
+        one.against(replace(one, experiment=replace(LINE, seed=1)))
+    for change in ({"grid": sl.grids.karras()}, {"t_start": 0.9}):  # may be what is compared
+        assert one.against(replace(one, experiment=replace(LINE, **change)))[0].order == "not distinguishable"
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b", "c"], "ab", ["a", 3], 3])
+def test_every_target_has_a_name(names: Any) -> None:
+    with pytest.raises(ValueError, match="names must be a text for each of 2 targets"):
+        studies(["ddim", "er-sde-1"], LINE, nfe=[5], names=names)
 
 
 # --- the command ---
@@ -496,6 +586,41 @@ def test_the_command_prints_a_table_and_the_order(capsys: Any) -> None:
     out = capsys.readouterr().out
     assert "Computed from the law that each plan gives" in out
     assert "5 evaluations, energy: closest dpm-solver++-2m\n" in out
+
+
+def test_the_command_says_where_evaluations_are_not_as_many(capsys: Any) -> None:
+    assert main(["distance", "ddim", "edm-heun", "--problem", "gaussian", "--nfe", "4,5", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [(row["nfe"], row["made"]) for row in data["comparisons"]] == [(4, [4, 4]), (5, [5, 4])]
+    assert main(["distance", "ddim", "edm-heun", "--problem", "gaussian", "--nfe", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "within 5 evaluations (edm-heun 4), energy: closest " in out
+
+
+def test_the_command_takes_functions_of_a_run_also_beside_laws_that_are_computed(
+    capsys: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "def still(run, scale=1.0):\n    run.model(run.x, run.times[0])\n    return scale * run.x\n"
+    )
+    arguments = [
+        "distance",
+        "ddim",
+        f"{path}:still",
+        "--problem",
+        "gaussian",
+        "--nfe",
+        "5",
+        "--samples",
+        "200",
+    ]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "without samples: ddim." in out
+    assert f"within 5 evaluations ({path}:still 1), energy: closest ddim\n" in out
+    assert main(["distance", f"{path}:nothing", *SMALL, "--nfe", "5"]) == 2
+    assert "must define the function 'nothing'" in capsys.readouterr().err
 
 
 def test_a_run_without_finite_samples_is_exit_code_1(capsys: Any, tmp_path: Path) -> None:

@@ -29,11 +29,12 @@ from semilinear.verification.studies.gaussian import (
     CASES,
     StochasticExperiment,
     StochasticStudy,
+    estimates,
     respond,
     strong_error,
     study,
 )
-from semilinear.verification.studies.ladders import GAUSSIAN_LONG
+from semilinear.verification.studies.ladders import GAUSSIAN, GAUSSIAN_LONG
 
 from tests.slow import slow
 
@@ -379,6 +380,93 @@ def test_the_weak_order_is_the_lower_of_mean_and_variance(
     result = StochasticStudy("test", *parts, frozenset(exact), 0.0, (), False)
     assert result.against(2) == verdict
     assert result.strong_verdict(1) == "consistent"
+
+
+N_STEPS = np.array(GAUSSIAN, dtype=float)
+ROUNDING = 2.0**-53 * N_STEPS**0.5
+LADDERS: dict[str, np.ndarray] = {
+    "constant": N_STEPS**0,
+    "rising to a limit": 1 - 1 / N_STEPS,
+    "falling to a limit": 1 + 4 / N_STEPS,
+    "soon at a limit": 1 - np.exp(-N_STEPS / 40),
+    "growth that slows": N_STEPS / (100 + N_STEPS),
+    "logarithm": np.log(N_STEPS),
+    "sqrt n": (N_STEPS / 8) ** 0.5,
+    "n": N_STEPS / 8,
+    "n^2": (N_STEPS / 8) ** 2,
+}
+LIMITED = tuple(LADDERS)[:6]
+
+
+def weak(mean: np.ndarray, variance: np.ndarray = ROUNDING) -> StochasticStudy:
+    """A study of these errors, (n,) each, on states of the size of those of `CASES`."""
+    exact = EXPERIMENT.exact(None, True)
+    errors = [{"mean": np.full(6, m), "variance": np.full(6, v)} for m, v in zip(mean, variance, strict=True)]
+    floors = [EXPERIMENT.floor(n, exact) for n in GAUSSIAN]
+    found, none = estimates(GAUSSIAN, errors, floors, EXPERIMENT.small(exact))
+    parts = found["mean"], found["variance"], found["mean"]
+    return StochasticStudy("test", *parts, none, 0.0, (), True)
+
+
+@pytest.mark.parametrize("size", [1e-12, 2e-9, 1e-6])
+@pytest.mark.parametrize("name", LIMITED)
+def test_an_error_that_tends_to_a_limit_is_never_passed(name: str, size: float) -> None:
+    """Its weak order is 0: nothing is confirmed, whatever the other moment shows."""
+    bias = size * LADDERS[name]
+    alone, beside = weak(bias), weak(bias, 0.3 * N_STEPS**-2)
+    for claimed in (1, 2, 3, 10):
+        assert alone.against(claimed) in ("inconclusive", "lower")
+        assert beside.against(claimed) == "lower" or (
+            claimed <= 2 and beside.against(claimed) == "inconclusive"
+        )
+    if size < 1e-6:
+        assert {alone.against(10), alone.against(2), beside.against(2)} == {"inconclusive"}
+        assert "mean: errors stop falling" in alone.reason(10)
+
+
+@pytest.mark.parametrize("size", [1e-13, 1e-11])
+@pytest.mark.parametrize("name", ["sqrt n", "n", "n^2"])
+def test_an_error_that_grows_as_coefficients_add_up_is_set_aside_and_shows_nothing(
+    name: str, size: float
+) -> None:
+    drift = size * LADDERS[name]
+    alone = weak(drift)
+    assert {alone.against(claimed) for claimed in (0.5, 1, 3, 10)} == {"inconclusive"}
+    assert "mean: errors of up to" in alone.reason(1)
+    assert weak(ROUNDING, drift).against(1) == "inconclusive"
+    for order in (1, 3):
+        beside = weak(drift, 0.3 * N_STEPS**-order)
+        assert beside.exact == {"mean"}
+        assert beside.drifting == {"mean": pytest.approx(drift[-1])}
+        assert beside.against(order) == "consistent"
+        assert beside.against(order + 1) == "lower"
+        assert beside.against(order - 0.5) == "inconclusive"  # of the mean nothing is known
+        assert "grow with the number of steps" in beside.judged(order).sentence
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("factor", [1.0, 1e-3, 1e-6])
+def test_an_order_above_a_floor_is_never_judged_wrongly(order: int, factor: float) -> None:
+    """Floors of rounding, of a limit that is another law's, of coefficients that add up; below 1.5e-8."""
+    floors = [ROUNDING, 1e-12 + 0 * N_STEPS, 1e-9 + 0 * N_STEPS]
+    floors += [size * LADDERS[name] for name, size in (("sqrt n", 1e-10), ("n", 1e-12), ("n^2", 1e-13))]
+    for floor in floors:
+        found = weak(factor * N_STEPS**-order + floor)
+        for claimed in (1, 2, 3, 4, 5):
+            right = "consistent" if claimed == order else "higher" if claimed < order else "lower"
+            assert found.against(claimed) in (right, "inconclusive"), (floor[-1], claimed)
+    assert weak(factor * N_STEPS**-order).against(order) == "consistent"
+
+
+def test_an_error_that_falls_before_it_grows_is_not_set_aside() -> None:
+    """Two points of fourth order, and a drift from there on: the order is not that of the variance."""
+    found = weak(1e-6 * N_STEPS**-4 + 1e-12 * N_STEPS, 0.3 * N_STEPS**-5)
+    assert found.exact == frozenset()
+    assert found.against(5) == "inconclusive"
+
+
+def test_what_coefficients_may_lose_is_half_of_the_digits_that_there_are() -> None:
+    assert StochasticExperiment(digits=40).small(EXPERIMENT.exact(None, True)) < 1e-18
 
 
 def test_a_ramp_of_a_solver_of_our_own_is_measured_like_any_other() -> None:

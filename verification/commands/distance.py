@@ -29,7 +29,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "solver",
         nargs="+",
         metavar="NAME[:KEY=VALUE,..]",
-        help="names of `semilinear list` with parameters, or FILE.py:function",
+        help="names of `semilinear list` with parameters, or FILE.py:function, of a run or one that makes a "
+        "solver of nothing",
     )
     distance.add_argument(
         "--nfe", default="5,10,20,50", metavar="N,..", help="evaluations of each run (default: %(default)s)"
@@ -142,7 +143,7 @@ def _evaluations(text: str) -> tuple[int, ...]:
 
 def _print(found: tuple[SampledStudy, ...], metric: str) -> None:
     """A table of all runs, how it is to be read, and the order at each number of evaluations."""
-    from ..distribution.records import cells, explanation, header, least
+    from ..distribution.tables import cells, explanation, header, least
 
     drawn = next((study for study in found if not study.exact), found[0])
     table = Table("solver", *header(drawn.floors), title=escape(drawn.place))
@@ -153,22 +154,25 @@ def _print(found: tuple[SampledStudy, ...], metric: str) -> None:
     for line in least(drawn.floors):
         table.add_row(line[0], "", *line[1:])
     console().print(table)
-    print(explanation(drawn.exact, metric))
+    exact, sampled = ([study.solver for study in found if study.exact is which] for which in (True, False))
+    print(explanation(exact, sampled, metric))
     if len(found) > 1:
         for sentence in _orders(found, metric):
             print(sentence)
 
 
 def _orders(found: tuple[SampledStudy, ...], metric: str) -> list[str]:
-    """The closest at each number of evaluations, and what cannot be told from it."""
+    """The closest within each number of evaluations, what cannot be told from it, and who makes fewer."""
     sentences = []
     for i, nfe in enumerate(row.nfe for row in found[0].rows):
         whole = [study for study in found if not study.rows[i].failed]
         if not whole:
             continue
-        best = min(whole, key=lambda study: study.rows[i].distances[metric].value)
+        best = min(whole, key=lambda study: study.rows[i].distances[metric].excess)
         rest = [study for study in whole if study is not best]
         like = [s.solver for s in rest if best.against(s, metric)[i].order == "not distinguishable"]
         also = f", not distinguishable from {', '.join(like)}" if like else ""
-        sentences.append(f"{nfe} evaluations, {metric}: closest {best.solver}{also}")
+        fewer = ", ".join(f"{s.solver} {s.rows[i].made}" for s in whole if s.rows[i].made < nfe)
+        where = f"within {nfe} evaluations ({fewer})" if fewer else f"{nfe} evaluations"
+        sentences.append(f"{where}, {metric}: closest {best.solver}{also}")
     return sentences

@@ -80,4 +80,5 @@ def vp_against_ve(
         where = replace(e, schedule=schedule, t_start=start, t_end=end)
         names = [f"{name} ({schedule.kind})" for name in solvers]
         both.append(studies(solvers, where, nfe=nfe, names=names, workers=workers, progress=progress))
-    return tuple(row for vp, exploding in zip(*both, strict=True) for row in vp.against(exploding, metric))
+    pairs = zip(*both, strict=True)
+    return tuple(row for vp, exploding in pairs for row in vp.against(exploding, metric, across=True))

@@ -30,7 +30,7 @@ from ..problems.named import Problem, problem
 from ..studies.gaussian import respond
 from ..studies.setup import check_problem
 from ..targets.draws import TakenOver
-from ..targets.run import Run, Sampler
+from ..targets.run import Run, Sampler, returned
 from .floor import REPLICATES, Floor, floor_of, squares
 from .metrics import Metric, metrics
 
@@ -88,9 +88,13 @@ class SampledExperiment:
 
     @property
     def place(self) -> str:
-        """Where is measured, in words."""
+        """Where solvers are measured, in words."""
+        return self.described(self.gaussian is not None)
+
+    def described(self, exact: bool) -> str:
+        """Where is measured, in words; exact: the law is computed."""
         start, end = self.times
-        drawn = "exactly" if self.gaussian is not None else f"{self.samples} samples, seed {self.seed}"
+        drawn = "exactly" if exact else f"{self.samples} samples, seed {self.seed}"
         where = f"{self.problem.name}, {self.schedule.kind} from t = {start:g} to {end:g}"
         return f"{where}, grid {self.grid.name}; {drawn}"
 
@@ -115,6 +119,11 @@ class SampledExperiment:
     def law(self) -> MixtureLaw:
         """At the end of the runs, in its own units: mean 0, mean variance 1."""
         return self._law.moved(*self._units)
+
+    def has_law_of(self, other: SampledExperiment) -> bool:
+        """Whether runs of both end at one law, in the same units."""
+        pairs = ((getattr(e._law, part.name) for e in (self, other)) for part in fields(MixtureLaw))
+        return all(np.array_equal(a, b) for a, b in pairs)
 
     @cached_property
     def metrics(self) -> Mapping[str, Metric]:
@@ -172,7 +181,7 @@ class SampledExperiment:
 
         samples: how many, of those that the experiment has.  The sampler's draws from torch and from
         `run.noise` are the experiment's.
-        Raises ValueError for states of another shape, and NonFiniteError.
+        Raises ValueError for states of another size, and NonFiniteError.
         """
         times = self.grid(self.schedule, *self.times, steps)
 
@@ -182,13 +191,8 @@ class SampledExperiment:
             run.source = lambda like: torch.as_tensor(noise(next(made), like))
             with TakenOver(run.source):
                 result = sampler(run)
-            found, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, 0)
-            found = torch.as_tensor(found).detach().cpu()
-            if found.shape != x.shape:
-                raise ValueError(
-                    f"sampler must return states of shape {tuple(x.shape)}, got {tuple(found.shape)}"
-                )
-            return found.double(), run.calls or int(claimed)
+            found = returned(result, tuple(x.shape), steps)
+            return torch.as_tensor(found.x.astype(float)), run.calls or found.claimed or 0
 
         return self._in_blocks(run, samples)
 

@@ -45,34 +45,45 @@ class Floor:
 NOTHING = Floor(0.0, 0.0, 2.0**-42, {})
 """Of laws that are known: a square is a difference of numbers up to 32, to 64 units of their rounding."""
 
-Difference = Callable[[float], MixtureLaw]
-"""size -> the law that differs by it."""
+
+@dataclass(frozen=True)
+class Difference:
+    """A way in which a law may be another: the law that differs by a size, and the largest that there is."""
+
+    law: Callable[[float], MixtureLaw]
+    most: float = math.inf
+
+    def __call__(self, size: float) -> MixtureLaw:
+        """Raises ValueError for a size that no law differs by."""
+        if size > self.most:
+            raise ValueError(f"size must be at most {self.most:g}, got {size:g}")
+        return self.law(size)
 
 
 def differences(law: MixtureLaw) -> dict[str, Difference]:
     """Ways in which a law in its own units may be another, by name.
 
     shift: moved along its widest axis, by a multiple of its deviation there.  spread: all distances from the
-    mean longer by a fraction.  modes: so much of the heaviest mode's probability in the lightest one.
+    mean longer by a fraction.  modes: so much of the heaviest mode's probability in the lightest one, at most
+    half of it.
     """
     values, vectors = np.linalg.eigh(law.covariance)
     along = math.sqrt(values[-1]) * vectors[:, -1]
     found: dict[str, Difference] = {
-        "shift": lambda size: law.moved(1.0, size * along),
-        "spread": lambda size: law.moved(1 + size, -size * law.mean),
+        "shift": Difference(lambda size: law.moved(1.0, size * along)),
+        "spread": Difference(lambda size: law.moved(1 + size, -size * law.mean)),
     }
     if has_modes(law):
         heaviest, lightest = int(np.argmax(law.weights)), int(np.argmin(law.weights))
 
         def moved(size: float) -> MixtureLaw:
             weights = law.weights.copy()
-            part = min(size, float(weights[heaviest]) / 2)
-            weights[heaviest] -= part
-            weights[lightest] += part
+            weights[heaviest] -= size
+            weights[lightest] += size
             return MixtureLaw(weights, law.means, law.covariances)
 
         if heaviest != lightest:
-            found["modes"] = moved
+            found["modes"] = Difference(moved, float(law.weights[heaviest]) / 2)
     return found
 
 
@@ -108,17 +119,19 @@ def _least(metric: Metric, floor: Floor, difference: Difference, n: int, seed: i
     The excess over the floor and the variance of the influence grow like the square of a small size: both are
     measured where they are clear, and once more at the size that follows.
     """
-    for size in SIZES:
+    for size in sorted({min(size, difference.most) for size in SIZES}):
         excess, variance = _shown(metric, floor, difference(size), n, seed)
         if excess >= CLEAR * floor.deviation:
             break
     else:
         return math.inf
     size *= _ratio(floor, excess, variance / n)
+    if size > difference.most:
+        return math.inf
     excess, variance = _shown(metric, floor, difference(size), n, seed)
     if excess > 0:
         size *= _ratio(floor, excess, variance / n)
-    return size if size <= SIZES[-1] else math.inf
+    return size if size <= min(SIZES[-1], difference.most) else math.inf
 
 
 def _shown(metric: Metric, floor: Floor, law: MixtureLaw, n: int, seed: int) -> tuple[float, float]:

@@ -36,7 +36,7 @@ MODES = 16
 class Squared:
     """A squared distance of n samples from the law, and their influences on it, (n,), whose mean is 0.
 
-    Of a law that is known there are none.
+    Of a law that is known there are none: a difference from it has those of the other's samples.
     """
 
     value: float
@@ -51,15 +51,22 @@ class Squared:
         """The standard error that the influences tell."""
         return float(np.linalg.norm(self.influence)) / max(len(self.influence), 1)
 
-    def __sub__(self, other: Squared) -> Squared:
-        """The difference of two squares, of samples that belong together one by one.
+    @property
+    def drawn(self) -> bool:
+        """Whether it is one of samples."""
+        return len(self.influence) > 0
 
-        Raises ValueError for other numbers of them.
+    def __sub__(self, other: Squared) -> Squared:
+        """The difference of two squares, of samples that belong together one by one, or of a known law.
+
+        Raises ValueError for other numbers of samples.
         """
         n, m = len(self.influence), len(other.influence)
-        if n != m:
+        if self.drawn and other.drawn and n != m:
             raise ValueError(f"other must be of as many samples, got {n} and {m}")
-        return Squared(self.value - other.value, self.influence - other.influence)
+        ours, theirs = (one.influence if one.drawn else 0.0 for one in (self, other))
+        influence = ours - theirs if self.drawn or other.drawn else self.influence
+        return Squared(self.value - other.value, np.asarray(influence))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Runs in distribution as JSON data and as lines of text."""
+"""Runs in distribution as JSON data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from semilinear.integrators.numerics.files import json_number
 
-from .floor import LEVEL, POWER, Floor
+from .floor import Floor
 from .results import Comparison, Distance, Row
 
 Data = dict[str, Any]
@@ -55,70 +55,14 @@ def floors_json(floors: Mapping[str, Floor]) -> Data:
 
 
 def comparison_json(found: Comparison) -> Data:
-    """Which of two solvers lies closer; deviations: null where one of them failed."""
+    """Which of two solvers lies closer; deviations: null where one of them failed, or both laws are known."""
     return {
         "first": found.first,
         "second": found.second,
         "nfe": found.nfe,
+        "made": list(found.made or (found.nfe, found.nfe)),
         "metric": found.metric,
         "values": [json_number(value) for value in found.values],
         "deviations": json_number(found.deviations),
         "order": found.order,
     }
-
-
-# --- text ---
-
-
-def cell(distance: Distance, interval: bool) -> str:
-    """A distance, with the interval perhaps; in parentheses where exact samples show as much."""
-    low, high = distance.interval
-    value = f"{distance.value:.3g}" if distance.seen else f"({distance.value:.3g})"
-    return f"{value} [{low:.3g}, {high:.3g}]" if interval and low < high else value
-
-
-def cells(row: Row, metric: str) -> list[str]:
-    """A run as a line of a table; the interval of one metric."""
-    found = row.distances.items()
-    shown = [row.failed] if row.failed else [cell(distance, name == metric) for name, distance in found]
-    return [str(row.made), str(row.steps), *shown]
-
-
-def header(floors: Mapping[str, Floor]) -> list[str]:
-    """Of the columns of `cells`."""
-    return ["NFE", "steps", *floors]
-
-
-def least(floors: Mapping[str, Floor]) -> list[list[str]]:
-    """The floors, and the least difference of each kind that is seen: further lines; none of known laws."""
-    kinds = next(iter(floors.values())).power
-    lines = [["floor", "", *(f"{math.sqrt(floor.mean):.3g}" for floor in floors.values())]]
-    for kind in kinds:
-        sizes = (floor.power[kind] for floor in floors.values())
-        lines.append([kind, "", *(f"{size:.2g}" if math.isfinite(size) else "-" for size in sizes)])
-    return lines if kinds else []
-
-
-def table(rows: Sequence[Row], floors: Mapping[str, Floor], metric: str) -> list[list[str]]:
-    """The runs of a study, and what chance does, line by line."""
-    return [header(floors), *(cells(row, metric) for row in rows), *least(floors)]
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Lines whose columns stand below each other."""
-    widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(max(map(len, lines)))]
-    return [
-        "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=False)).rstrip()
-        for line in lines
-    ]
-
-
-def explanation(exact: bool, metric: str) -> str:
-    """How a table is to be read."""
-    if exact:
-        return "Computed from the law that each plan gives: no samples."
-    return (
-        f"Distances in units of the law's deviation, of {metric} with the 95 % interval of the laws'\n"
-        f"distance; in parentheses where exact samples show as much (level {LEVEL:g}).  floor: of exact\n"
-        f"samples.  Below it the least difference that is seen with probability {POWER:g}."
-    )

@@ -44,9 +44,14 @@ class Distance:
         return math.hypot(self.squared.error, self.chance.deviation)
 
     @property
+    def excess(self) -> float:
+        """The square without what chance adds: of the laws."""
+        return self.squared.value - self.chance.mean
+
+    @property
     def interval(self) -> tuple[float, float]:
-        """Of the distance of the laws, 95 %: without what chance adds."""
-        middle = self.squared.value - self.chance.mean
+        """Of the distance of the laws, 95 %."""
+        middle = self.excess
         return _root(middle - INTERVAL * self.error), _root(middle + INTERVAL * self.error)
 
     @property
@@ -78,10 +83,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two solvers at as many evaluations: which lies closer to the exact law.
+    """Two solvers within as many evaluations, nfe: which lies closer to the exact law.
 
-    values: their distances.  deviations: the difference of the squares, in standard errors; negative where
-    the first is smaller; infinite where both laws are known, or a run failed.
+    made: evaluations of each, where one makes fewer.  values: their distances.  deviations: the difference of
+    the squares, in standard errors; negative where the first is smaller; infinite where both laws are known,
+    or a run failed.
     """
 
     first: str
@@ -90,6 +96,7 @@ class Comparison:
     metric: str
     values: tuple[float, float]
     deviations: float
+    made: tuple[int, ...] = ()
 
     @property
     def order(self) -> Order:
@@ -103,7 +110,9 @@ class Comparison:
         between = "not distinguishable from" if self.order == "not distinguishable" else f"{self.order} than"
         apart = f", {self.deviations:+.1f} standard errors" if math.isfinite(self.deviations) else ""
         both = f"{self.first} ({a:.3g}) {between} {self.second} ({b:.3g})"
-        return f"{self.nfe} evaluations, {self.metric}: {both}{apart}"
+        counts = " and ".join(map(str, self.made))
+        where = f"within {self.nfe} evaluations ({counts} made)" if counts else f"{self.nfe} evaluations"
+        return f"{where}, {self.metric}: {both}{apart}"
 
 
 def compared(a: Row, b: Row, metric: str) -> tuple[tuple[float, float], float]:
@@ -113,8 +122,10 @@ def compared(a: Row, b: Row, metric: str) -> tuple[tuple[float, float], float]:
     if x is None or y is None:
         return values, 0.0 if x is y else math.copysign(math.inf, values[0] - values[1])
     difference = x.squared - y.squared
+    value = difference.value
+    if x.squared.drawn != y.squared.drawn:  # else chance adds as much to both
+        value = x.excess - y.excess
     error = math.hypot(difference.error, x.chance.deviation, y.chance.deviation)
     if error == 0:  # both laws are known
-        apart = abs(difference.value) > NOTHING.most
-        return values, math.copysign(math.inf, difference.value) if apart else 0.0
-    return values, difference.value / error
+        return values, math.copysign(math.inf, value) if abs(value) > NOTHING.most else 0.0
+    return values, value / error

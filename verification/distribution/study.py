@@ -6,6 +6,7 @@ chance.  Two solvers see the same starts and the same draws.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,23 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from semilinear.analysis.lookup import solver_of
+from semilinear.analysis.lookup import is_program, module_of, solver_of
 from semilinear.analysis.text.named_parts import solver_parameters
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.files import write_atomically
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 
-from ..reporting.distance_plot import plot_distances
 from ..studies.own_statistics import for_problem, takes_statistics
 from ..studies.progress import Progress
 from ..targets.run import Sampler
 from .experiment import SampledExperiment
 from .floor import LEVEL, NOTHING, POWER, REPLICATES, Floor
 from .metrics import has_modes
-from .records import aligned, explanation, floors_json, rows_json, table
+from .records import floors_json, rows_json
 from .results import Comparison, Distance, Row, compared
 from .runs import Outcome, Task, mapping, run
+from .tables import aligned, explanation, table
 
 NFE = (5, 10, 20, 50)
 """Evaluations, unless others are asked for."""
@@ -46,37 +47,71 @@ T = TypeVar("T")
 class SampledStudy:
     """A solver in distribution; it prints as a table.
 
-    place: where it was measured.  exact: the law of its samples was computed.  floors: by metric.
-    weights: of the law's modes, where it has some.
+    experiment: on which it was measured.  exact: the law of its samples was computed.  floors: by metric.
     """
 
     solver: str
-    place: str
+    experiment: SampledExperiment
     exact: bool
     rows: tuple[Row, ...]
     floors: Mapping[str, Floor]
-    weights: tuple[float, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where it was measured, in words."""
+        return self.experiment.described(self.exact)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of the law's modes, where it has some."""
+        law = self.experiment.law
+        return tuple(map(float, law.weights)) if has_modes(law) else ()
 
     @property
     def failed(self) -> bool:
         """Whether a run has no samples."""
         return any(row.failed for row in self.rows)
 
-    def against(self, other: SampledStudy, metric: str = MAIN_METRIC) -> tuple[Comparison, ...]:
-        """Which of two studies lies closer, at the evaluations that both have.
+    def against(
+        self, other: SampledStudy, metric: str = MAIN_METRIC, *, across: bool = False
+    ) -> tuple[Comparison, ...]:
+        """Which of two studies lies closer, within the evaluations that were asked of both.
 
-        Samples are compared one by one, since both start alike.  A run that failed lies further than any.
-        Raises ValueError for a metric that a study lacks, and for studies of different numbers of samples.
+        Samples are compared one by one, since both start alike; a law that was computed with samples by what
+        these show beyond their floor.  A run that failed lies further than any.  across: compare each
+        with its own law, where schedules or ends differ and the problem is one.
+        Raises ValueError for a metric that a study lacks, and for studies of different laws, seeds or numbers
+        of samples.
         """
         if not isinstance(other, SampledStudy):
             raise TypeError(f"other must be a study in distribution, got {shown(other)}")
+        checks.flag("across", across)
         for study in (self, other):
             checks.one_of("metric", metric, study.floors)
+        self._check_pairs(other, across)
         theirs = {row.nfe: row for row in other.rows}
-        pairs = [(row, theirs[row.nfe]) for row in self.rows if row.nfe in theirs]
         return tuple(
-            Comparison(self.solver, other.solver, a.nfe, metric, *compared(a, b, metric)) for a, b in pairs
+            Comparison(
+                self.solver,
+                other.solver,
+                a.nfe,
+                metric,
+                *compared(a, b, metric),
+                () if a.made == b.made == a.nfe else (a.made, b.made),
+            )
+            for a, b in ((row, theirs[row.nfe]) for row in self.rows if row.nfe in theirs)
         )
+
+    def _check_pairs(self, other: SampledStudy, across: bool) -> None:
+        """Refuse what is no pair: distances are from one law, samples that start alike are of one seed."""
+        ours, theirs = self.experiment, other.experiment
+        if across:
+            if ours.problem is not theirs.problem:
+                raise ValueError(f"other must be of one problem, got {self.place} and {other.place}")
+        elif not ours.has_law_of(theirs):
+            raise ValueError(f"other must be of one law and end, got {self.place} and {other.place}")
+        if not (self.exact or other.exact) and ours.seed != theirs.seed:
+            raise ValueError(f"other must be of one seed, got {ours.seed} and {theirs.seed}")
 
     @property
     def data(self) -> list[dict[str, Any]]:
@@ -89,12 +124,15 @@ class SampledStudy:
 
     def plot(self, path: str | Path, metric: str = MAIN_METRIC) -> None:
         """Draw distances over evaluations, with the floor (PNG or SVG)."""
+        from ..reporting.distance_plot import plot_distances
+
         checks.one_of("metric", metric, self.floors)
         plot_distances(studies_json([self]), metric, Path(path))
 
     def __str__(self) -> str:
         lines = table(self.rows, self.floors, MAIN_METRIC)
-        reading = explanation(self.exact, MAIN_METRIC)
+        own = [self.solver]
+        reading = explanation(own if self.exact else (), () if self.exact else own, MAIN_METRIC)
         return "\n".join([f"{self.solver} on {self.place}", *aligned(lines), reading])
 
 
@@ -126,8 +164,9 @@ def in_distribution(
 ) -> SampledStudy:
     """Measure how far a solver's samples lie from the exact law; the study prints itself.
 
-    target: a listed name, NAME[:KEY=VALUE,..], FILE.py:function, a `Solver`, or a function of a run
-    (`targets.run.Run`: its number of steps, run.x, run.times, run.model, run.noise).  nfe: evaluations; a run
+    target: a listed name, NAME[:KEY=VALUE,..], a `Solver`, a function of a run (`targets.run.Run`: its number
+    of steps, run.x, run.times, run.model, run.noise), or FILE.py:function, which is one or makes a solver of
+    nothing.  nfe: evaluations; a run
     makes the most steps that need no more.  final: how a solver's runs end, as in `compile_plan`.  name: of a
     function.  workers: processes, to which what is your own must be picklable; no number depends on them.
     progress: called with (done, of all).
@@ -159,8 +198,7 @@ def studies(
     if not targets:
         raise ValueError("targets must hold at least one solver")
     made = [_made(target, e) for target in targets]
-    if names is None:
-        names = [_label(target, one) for target, one in zip(targets, made, strict=True)]
+    names = _names(names, targets, made)
     tasks = [Task(one, budget, final) for one in made for budget in budgets]
     drawn = e.gaussian is None or not all(isinstance(one, Solver) for one in made)
     with mapping(e, workers) as mapped:
@@ -168,16 +206,11 @@ def studies(
         found = list(tell(mapped(run, tasks)))
         if not all(raw.exact for raw in found):
             e.floors(lambda: tell(mapped(SampledExperiment.exact_squares, range(REPLICATES))))
-    weights = tuple(map(float, e.law.weights)) if has_modes(e.law) else ()
-    return tuple(
-        _study(label, e, found[i * len(budgets) : (i + 1) * len(budgets)], weights)
-        for i, label in enumerate(names)
-    )
+    count = len(budgets)
+    return tuple(_study(name, e, found[i * count : (i + 1) * count]) for i, name in enumerate(names))
 
 
-def _study(
-    label: str, e: SampledExperiment, found: Sequence[Outcome], weights: tuple[float, ...]
-) -> SampledStudy:
+def _study(name: str, e: SampledExperiment, found: Sequence[Outcome]) -> SampledStudy:
     exact = all(raw.exact for raw in found)
     floors = dict.fromkeys(e.metrics, NOTHING) if exact else e.floors()
     rows = tuple(
@@ -185,13 +218,13 @@ def _study(
             raw.nfe,
             raw.made,
             raw.steps,
-            {name: Distance(squared, floors[name]) for name, squared in raw.squares.items()},
+            {metric: Distance(squared, floors[metric]) for metric, squared in raw.squares.items()},
             raw.weights,
             raw.failed,
         )
         for raw in found
     )
-    return SampledStudy(label, e.place, exact, rows, floors, weights)
+    return SampledStudy(name, e, exact, rows, floors)
 
 
 # --- targets ---
@@ -215,7 +248,9 @@ def _made(target: Any, e: SampledExperiment) -> Solver | Sampler:
     raise TypeError(f"target must be a name, a Solver or a function of a run, got {shown(target)}")
 
 
-def _named(text: str, e: SampledExperiment) -> Solver:
+def _named(text: str, e: SampledExperiment) -> Solver | Sampler:
+    if is_program(text) and (function := _of_a_run(text)) is not None:
+        return function
     if takes_statistics(text):
         listed, parameters = solver_parameters(text)
         low, high = (float(e.schedule.lam(t)) for t in e.times)
@@ -224,6 +259,29 @@ def _named(text: str, e: SampledExperiment) -> Solver:
     if solver.own_grid:
         raise ValueError(f"target must be a solver of any grid, got {text!r}: {solver.own_grid}")
     return solver
+
+
+def _of_a_run(text: str) -> Sampler | None:
+    """The function that FILE.py:function names, where it needs an argument: a run; else it makes a solver."""
+    path, _, name = text.rpartition(":")
+    function = getattr(module_of(path), name, None)
+    if not callable(function):
+        return None
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return cast(Sampler, function)
+    return None
+
+
+def _names(names: Any, targets: Sequence[Any], made: Sequence[Solver | Sampler]) -> tuple[str, ...]:
+    """Of the studies: as they are given, or the targets' own."""
+    if names is None:
+        return tuple(_label(target, one) for target, one in zip(targets, made, strict=True))
+    given = list(names) if isinstance(names, Sequence) and not isinstance(names, str) else []
+    if len(given) != len(made) or not all(isinstance(name, str) for name in given):
+        raise ValueError(f"names must be a text for each of {len(made)} targets, got {shown(names)}")
+    return tuple(given)
 
 
 def _label(target: Any, made: Solver | Sampler) -> str:

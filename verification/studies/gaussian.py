@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-from semilinear.analysis.convergence import OrderEstimate, Verdict, extrapolate_order
+from semilinear.analysis.convergence import OrderEstimate, Verdict, extrapolate_order, usable_points
 from semilinear.integrators.diffusion.grids import Grid, uniform_t
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.forms.form import FormOf
@@ -48,10 +48,10 @@ CASES = Gaussians(
 
 NODES = 4
 """Of the quadrature over each increment."""
-DRIFT = float(np.sqrt(np.finfo(float).eps))
-"""Relative to the states, how large an error may be that grows with the number of steps and is still none of
-the method: half of the digits, which coefficients may lose (a system that is nearly singular) or never had (a
-constant that keeps a quotient from 0/0).
+RATE = 0.4
+"""Least power of n with which coefficients that are off add up: chance alone gives 1/2, less some scatter."""
+SLOWING = 0.1
+"""By how much that power may fall from one octave to the next: where it falls faster, errors tend to a limit.
 """
 
 
@@ -103,11 +103,11 @@ def respond(plan: Plan, model: Model, start: np.ndarray) -> Response:
 class StochasticStudy(Judged):
     """The observed weak orders (of mean and variance) and strong order of a solver.
 
-    mean, variance, strong: estimates by `extrapolate_order`.  exact: which of them have no error of the
+    mean, variance, strong: estimates by `extrapolate_order`.  exact: which of them show no error of the
     method's, such as the mean of data prediction at tau = 1 (the denoiser is a martingale there): none beyond
-    rounding, or one that is small and grows with the number of steps (`drifting`).  bound: the error of the
-    exact law.  nfe: evaluations of each run.  marginal: mean and variance are those from the exact marginal
-    at the start, instead of from a point.
+    rounding, or one that is small and grows with the number of steps (`drifting`), under which no order would
+    be seen.  bound: the error of the exact law.  nfe: evaluations of each run.  marginal: mean and variance
+    are those from the exact marginal at the start, instead of from a point.
     """
 
     solver: str
@@ -151,37 +151,58 @@ class StochasticStudy(Judged):
         off by a fixed amount each, or lose digits as steps get shorter.
         """
         found = {"mean": self.mean, "variance": self.variance, "strong": self.strong}
-        largest = {name: max(p.error for p in found[name].points) for name in found if name in self.exact}
-        return {n: e for n, e in largest.items() if e > max(p.floor for p in found[n].points)}
+        seen = {name: found[name].points for name in found if name in self.exact}
+        return {
+            name: max(p.error for p in points)
+            for name, points in seen.items()
+            if any(p.error > p.floor for p in points)
+        }
 
     @property
     def besides(self) -> str:
-        """The strong order."""
-        return "; strong order: none" if self.marginal else f"; strong {observed(self.strong)}"
+        """The strong order, and what stops or hides the errors of mean and variance."""
+        strong = "strong order: none" if self.marginal else f"strong {observed(self.strong)}"
+        seen = [f"{name}: {e.note}" for name, e in self._weak if e.note and math.isfinite(e.order)]
+        if self.claimed is None or self.verdict != "inconclusive":  # else it is the reason
+            seen.append(self._hidden)
+        return "".join(f"; {text}" for text in (strong, *seen) if text)
 
     @property
     def _weak(self) -> tuple[tuple[str, OrderEstimate], ...]:
         return ("mean", self.mean), ("variance", self.variance)
 
     def against(self, order: float) -> Verdict:
-        """On a weak order: "lower" where mean or variance is, "consistent" where the lower of them is."""
+        """On a weak order: "lower" where mean or variance is, "consistent" where the lower of them is, and
+        "higher" where both are, or have no error; one whose errors drift may be of any order.
+        """
         verdicts = {e.verdict(order) for name, e in self._weak if name not in self.exact}
         ranked: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent")
         for verdict in ranked:
             if verdict in verdicts:
                 return verdict
-        return "higher"
+        return "inconclusive" if self._hidden else "higher"
 
     def reason(self, order: float) -> str:
         """Why that verdict is inconclusive; empty where it is not."""
         if self.against(order) != "inconclusive":
             return ""
         doubts = ((name, e.doubt(order)) for name, e in self._weak if name not in self.exact)
-        return "; ".join(f"{name}: {doubt}" for name, doubt in doubts if doubt)
+        return "; ".join(f"{name}: {doubt}" for name, doubt in doubts if doubt) or self._hidden
+
+    @property
+    def _hidden(self) -> str:
+        """What drifting errors of mean and variance hide."""
+        return "; ".join(
+            f"{name}: errors of up to {error:.1e} grow with the number of steps, as those of coefficients do"
+            for name, error in self.drifting.items()
+            if name in dict(self._weak)
+        )
 
     def strong_verdict(self, order: float) -> Verdict:
         """On a strong order."""
-        return "higher" if "strong" in self.exact else self.strong.verdict(order)
+        if "strong" in self.exact:
+            return "inconclusive" if "strong" in self.drifting else "higher"
+        return self.strong.verdict(order)
 
 
 @dataclass(frozen=True)
@@ -244,6 +265,12 @@ class StochasticExperiment(Setup):
     def floor(self, n: int, exact: Exact) -> float:
         """The smallest meaningful error after n steps: rounding, or ten times that of what is exact."""
         return max(60 * self.unit() * exact.size * math.sqrt(n), 10 * exact.bound)
+
+    def small(self, exact: Exact) -> float:
+        """Up to where errors may be those of coefficients: half of the digits, which they may lose (a system
+        that is nearly singular) or never had (a constant that keeps a quotient from 0/0).
+        """
+        return math.sqrt(2 * self.unit()) * exact.size
 
 
 def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
@@ -354,7 +381,7 @@ def of_plans(
         errors.append(exact.errors(response) | {"strong": strong})
         floors.append(e.floor(n, exact))
         nfe.append(plan.nfe)
-    found, none = estimates(ladder, errors, floors, known_floors=True, size=exact.size)
+    found, none = estimates(ladder, errors, floors, small=e.small(exact))
     mean, variance, strong_order = (found[kind] for kind in ("mean", "variance", "strong"))
     return StochasticStudy(name, mean, variance, strong_order, none, exact.bound, tuple(nfe), marginal)
 
@@ -363,18 +390,35 @@ def estimates(
     ladder: Sequence[int],
     errors: Sequence[Mapping[str, np.ndarray]],
     floors: Sequence[float],
-    known_floors: bool = False,
-    size: float = 0.0,
+    small: float | None = None,
 ) -> tuple[dict[str, OrderEstimate], frozenset[str]]:
-    """The orders of every kind of error, (d,) for each run, and which kinds have none: none beyond their
-    floors, or, relative to the size of the states, one below `DRIFT` that is largest with the shortest steps.
+    """The orders of every kind of error, (d,) for each run, and which kinds show none: no error beyond their
+    floors, or a drift.
+
+    small: up to where an error may be the coefficients' and not the method's; beyond it the floors are all
+    there is to stop errors.  Absent: they may stop anywhere.
     """
-    kinds = {kind: np.array([run[kind] for run in errors]) for kind in errors[0]}
-    found = {
-        kind: extrapolate_order(ladder, values, floors, known_floors=known_floors)
-        for kind, values in kinds.items()
-    }
-    sizes = {kind: np.sqrt(np.mean(values**2, axis=1)) for kind, values in kinds.items()}
-    return found, frozenset(
-        kind for kind, e in sizes.items() if np.all(e <= floors) or e[0] < e[-1] == e.max() <= DRIFT * size
-    )
+    found, none = {}, set()
+    for kind in errors[0]:
+        values = np.array([run[kind] for run in errors])
+        size = np.sqrt(np.mean(values**2, axis=1))
+        used = [p.error for p in usable_points(ladder, size, floors) if p.usable]
+        known = small is not None and not (used and used[-1] <= small)
+        found[kind] = extrapolate_order(ladder, values, floors, known_floors=known)
+        if np.all(size <= floors) or (small is not None and _drifts(ladder, size, floors, small)):
+            none.add(kind)
+    return found, frozenset(none)
+
+
+def _drifts(ladder: Sequence[int], errors: np.ndarray, floors: Sequence[float], small: float) -> bool:
+    """Whether errors, (n,), are what coefficients that are off add up to: least with the longest steps,
+    largest with the shortest, small, and growing like a power of n over the last two octaves.
+
+    Errors that tend to a limit instead are those of another law, however near it is.
+    """
+    above, octaves = np.maximum(errors, floors), np.log2(ladder)
+    grown = above[0] == above.min() and max(floors[-1], above[:-1].max()) < errors[-1] <= small
+    if not grown or octaves[-1] - octaves[0] < 2:
+        return False
+    before, last = np.diff(np.interp(octaves[-1] - np.array([2.0, 1.0, 0.0]), octaves, np.log2(above)))
+    return bool(last >= max(RATE, before - SLOWING))

@@ -20,7 +20,7 @@ from semilinear.integrators.forms.reverse import sde_data_in_lambda
 from semilinear.integrators.numerics.messages import shown
 
 from ..targets.draws import TakenOver
-from ..targets.run import Run
+from ..targets.run import Returned, Run, returned
 from .findings import precision
 from .gaussian import Response, StochasticExperiment, StochasticStudy, estimates
 from .progress import Progress, counted
@@ -113,9 +113,9 @@ def respond_sampler(
 
     x = torch.tensor(start).repeat(draws + 3, 1)
     x[draws + 1] += 1
-    states, calls = _final(sampler, experiment, n, x, one_each)
-    unit = UNITS[precision(states)]
-    final = states.double().numpy()
+    found, calls = _final(sampler, experiment, n, x, one_each)
+    unit = UNITS[precision(found.states)]
+    final = found.x.astype(float)
     mean, impulses, slope = final[0], final[1 : draws + 1] - final[0], final[draws + 1] - final[0]
     told = mean + np.sum(chance.numpy() * impulses, axis=0)
     size = np.max(np.abs(final)) if np.all(np.isfinite(final)) else math.nan
@@ -129,12 +129,10 @@ def respond_sampler(
 
 def _final(
     sampler: Callable[[NoisyRun], Any], experiment: StochasticExperiment, n: int, x: torch.Tensor, draw: Any
-) -> tuple[torch.Tensor, int]:
+) -> tuple[Returned, int]:
+    """What a run gives back, and its evaluations."""
     run = NoisyRun(n, experiment, x, draw)
     with TakenOver(draw):
         result = sampler(run)
-    states, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, 0)
-    found = torch.as_tensor(states)
-    if found.shape != x.shape:
-        raise ValueError(f"sampler must return states of shape {tuple(x.shape)}, got {tuple(found.shape)}")
-    return found.detach().cpu(), run.calls or int(claimed)
+    found = returned(result, tuple(x.shape), n)
+    return found, run.calls or found.claimed or 0

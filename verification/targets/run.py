@@ -6,20 +6,25 @@ and the noise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics.arithmetic import Value
+from semilinear.integrators.numerics.messages import shown
 
 
 class Run(int):
     """One run of a sampler: its number of steps, and what it needs for them.
 
     x: initial states, (batch, *shape), in the frame of `schedule`: x = alpha x_0 + sigma eps.  times: of the
-    grid, n + 1 of them from the start to the end.  calls: how often the model was asked.
+    grid, n + 1 of them from the start to the end.  calls: evaluations of the model for each sample: states
+    that are stacked into one call count as often as they hold the batch.
     """
 
     x: Any
@@ -35,8 +40,8 @@ class Run(int):
         return run
 
     def model(self, x: Any, t: Any) -> Any:
-        """The noise prediction at states of the shape of `x` and time t."""
-        self.calls += 1
+        """The noise prediction at states of the shape of `x`, or several of it stacked, and time t."""
+        self.calls += _batches(x, self.x)
         return self._eps(x, t)
 
     def predict(self, prediction: str) -> Model:
@@ -60,3 +65,50 @@ class Run(int):
 
 Sampler = Callable[[Any], Any]
 """run -> final states (batch, *shape), or (final states, evaluations made)."""
+
+
+def _batches(x: Any, batch: Any) -> int:
+    """How many times the batch some states are, a part of it being one."""
+    sizes = [math.prod(getattr(states, "shape", ())) for states in (x, batch)]
+    return max(1, math.ceil(sizes[0] / sizes[1])) if all(sizes) else 1
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What a sampler gave back.
+
+    states: as they came.  x: the same in numpy, of the shape that was asked for, float64 where they came from
+    torch.  claimed: evaluations that the sampler says it made, None where it says nothing.
+    """
+
+    states: Any
+    x: np.ndarray
+    claimed: int | None
+
+
+def returned(result: Any, shape: tuple[int, ...], n: int) -> Returned:
+    """The states that a sampler returned, alone or with its evaluations; shape: of them; n: steps, to tell.
+
+    Raises ValueError for states of another size, and what is no states or no count.
+    """
+    states, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    x = _array(states)
+    if x.dtype.kind not in "fO" or x.shape[:1] != shape[:1] or x.size != math.prod(shape):
+        raise ValueError(
+            f"sampler must return real states of shape {shape}, or (states, evaluations made), "
+            f"got {x.dtype} of {x.shape} at n = {n}"
+        )
+    if claimed is not None and not _count(claimed):
+        raise ValueError(f"sampler must return how many evaluations it made, got {shown(claimed)} at n = {n}")
+    return Returned(states, x.reshape(shape), None if claimed is None else int(claimed))
+
+
+def _array(states: Any) -> np.ndarray:
+    if isinstance(states, torch.Tensor):  # numpy holds no bfloat16
+        x = states.detach().cpu()
+        return np.asarray((x.double() if x.is_floating_point() else x).numpy())
+    return np.asarray(states)
+
+
+def _count(value: Any) -> bool:
+    return bool(isinstance(value, int | float | np.number) and value == int(value) and value >= 0)
