@@ -57,7 +57,7 @@ def moved(made: Plan, x: torch.Tensor, noise: Any) -> torch.Tensor:
             drawn = [(noise(which, x).double(), weight) for which, weight in op.noise]
             terms = [(values[key], weight) for key, weight in op.keyed] + drawn
             size = sum(value.abs() * abs(weight) for value, weight in terms)
-            values[2 * op.state] = sum(value * weight for value, weight in terms)  # type: ignore[assignment]
+            values[2 * op.state] = sum(value * weight for value, weight in terms)
             carried = sum(errors[key] * abs(weight) for key, weight in op.keyed)
             # coefficients are rounded to float32 as well: two roundings more
             errors[2 * op.state] = carried + 2 * (len(terms) + 2) * unit * size
@@ -95,7 +95,8 @@ def test_what_lies_in_a_place_is_what_is_read_there(name: str) -> None:
         assert isinstance(placed, Product)
         holds |= {place: ("noise", which) for which, place in placed.draws}
         read = {holds[place]: weight for place, weight in placed.weights.items()}
-        assert read == {**dict(op.keyed), **{("noise", which): w for which, w in op.noise}}
+        wanted: dict[Any, float] = {**dict(op.keyed)}
+        assert read == wanted | {("noise", which): w for which, w in op.noise}
         holds[placed.into] = 2 * op.state
     assert holds[layout.final] == 2 * made.steps[-1].output
     assert max(holds) < layout.places

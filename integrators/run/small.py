@@ -23,9 +23,9 @@ from ..plans.program import Plan
 from .boundary import Noise, State
 
 NUMBERS = 8192
-"""The most that a memory may hold: beyond, copies cost what is saved, and BLAS takes several threads (9216)."""
+"""The most that a memory may hold: beyond, copies cost what is saved, and BLAS uses threads (from 9216)."""
 ALIGNED = 16
-"""Rows are filled up to a multiple of this, so that BLAS does the same to every number, wherever it stands."""
+"""Rows are filled up to a multiple of this, so that BLAS does the same to a number wherever it stands."""
 
 
 class Small:
@@ -40,6 +40,8 @@ class Small:
         self._read, self._made = memory[:-1], memory[-1]
         self._final, self._ones = memory[layout.final], np.ones(width(shape), dtype=np.float32)
         self.result = self.places[layout.final]
+        self.finite = True
+        """Whether the last run's state was."""
         self._actions: list[Callable[[], Any]] = []
         for op in layout.operations:
             if isinstance(op, Call):
@@ -74,19 +76,12 @@ class Small:
         self._model, self._noise = model, noise
         for place, state in zip(self.places, states):
             place.copy_(state)
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # as torch does: whether it is finite is asked below
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller asks whether it is finite
             for act in self._actions:
                 act()
+            self.finite = math.isfinite(self._ones.dot(self._final)) or bool(np.isfinite(self._final).all())
         self._model = self._noise = None
         return self.result.clone()
-
-    @property
-    def finite(self) -> bool:
-        """Whether the final state is."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return math.isfinite(self._ones.dot(self._final)) or bool(np.isfinite(self._final).all())
 
 
 def borrowed(plan: Plan, like: State) -> Small | None:
@@ -104,7 +99,8 @@ def borrowed(plan: Plan, like: State) -> Small | None:
     if free is None or not like.is_contiguous():
         return None
     try:
-        return free.pop()
+        memory: Small = free.pop()
+        return memory
     except IndexError:  # another run has it, or there is none yet
         layout = lay_out(plan)
         assert layout is not None
@@ -113,10 +109,9 @@ def borrowed(plan: Plan, like: State) -> Small | None:
 
 def give_back(plan: Plan, memory: Small) -> bool:
     """Whether its run ended in a finite state; if so it serves the next (0 times another is not 0)."""
-    finite = memory.finite
-    if finite:
+    if memory.finite:
         plan.memories[memory.result.shape].append(memory)
-    return finite
+    return memory.finite
 
 
 def _fits(plan: Plan, shape: torch.Size) -> bool:
