@@ -183,7 +183,7 @@ class Expansion:
         return total
 
     def _below(self, leaves: tuple[int, ...], children: tuple[Tree, ...]) -> list[Scalar]:
-        """The product of what hangs on a tree's node, at every stage; kept, since trees have these in common."""
+        """The product of what hangs on a tree's node, at every stage; kept: trees share them."""
         key = (leaves, children)
         if key in self._products:
             return self._products[key]
