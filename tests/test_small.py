@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from semilinear.integrators.diffusion.schedule import vp_linear
@@ -16,7 +17,7 @@ from semilinear.integrators.run import small
 from semilinear.integrators.run.boundary import NonFiniteError
 from semilinear.integrators.run.noise import per_sample
 from semilinear.integrators.run.sampler import sample
-from semilinear.integrators.solvers import SOLVERS
+from semilinear.integrators.solvers import SOLVERS, dpm_solver
 from semilinear.verification.studies.own_statistics import generic
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -254,6 +255,34 @@ def test_a_model_that_breaks_its_contract_is_refused_and_the_next_run_is_right()
         sample(made, bad, X)
     assert not torch.isfinite(sample(made, bad, X, check="off").x).any()
     assert torch.equal(sample(made, model, X).x, right)
+
+
+def test_what_nobody_reads_may_be_infinite() -> None:
+    """An embedded row: 0 times it is not 0, so that the run is made in order."""
+    made = compile_plan(dpm_solver.singlestep(2, low=True), VP, steps=3, t_start=0.5, t_end=0.1)
+    calls = []
+
+    def model_(x: torch.Tensor, t: float) -> torch.Tensor:
+        calls.append(t)
+        return model(x, t)
+
+    right = sample(made, model_, X).x
+    assert len(calls) == made.nfe
+    memory = small.borrowed(made, X)
+    assert memory is not None
+    memory.places[-1].fill_(float("inf"))
+    small.give_back(made, memory)
+    assert torch.isfinite(sample(made, model_, X).x).all()
+    torch.testing.assert_close(sample(made, model_, X).x, right, rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_over_arrays_may_follow_its_own_gradients() -> None:
+    def score(x: np.ndarray, t: float) -> np.ndarray:
+        y = torch.tensor(x, requires_grad=True)
+        (found,) = torch.autograd.grad((y * y).sum(), y)
+        return found.numpy() * t
+
+    assert np.isfinite(sample(plan(), score, X.double().numpy()).x).all()
 
 
 def test_large_finite_states_are_kept() -> None:

@@ -122,18 +122,18 @@ def sample(
     every_step = check == "step" or (xp.context is not None and check == "end")
     seen = callback is not None or between is not None  # by those who may keep it
     recorded = gradients or is_transformed() or any(map(_is_recorded, (*states, *_given(noise))))
-    alone = not (seen or recorded)  # nobody but model and noise sees what it does
+    alone = isinstance(states[0], torch.Tensor) and not (seen or recorded)
     call = wrap_model(model, states[0], dtype, gradients or alone)
     slots = plan.slots if reuse and not seen else {}
     memory = borrowed(plan, states[0]) if alone and reuse and not every_step else None
     with torch.no_grad() if alone else nullcontext():
-        if memory is None:
-            result = _run(plan, call, states, source, callback, between, every_step, slots)
-            checked = check != "end" or every_step or finite(result.x)
+        few = None if memory is None else memory.run(states, call, source)
+        if memory is not None and give_back(plan, memory):
+            result, ended = Sample(few, plan.nfe), True
         else:
-            result = Sample(memory.run(states, call, source), plan.nfe)
-            checked = give_back(plan, memory) or check != "end"
-        if not checked:
+            result = _run(plan, call, states, source, callback, between, every_step, slots)
+            ended = check != "end" or every_step or finite(result.x)
+        if not ended:
             _run(plan, call, states, source, None, between, True, slots)  # raises where it appeared
             raise NonFiniteError(
                 "the final state is not finite, but that of a second run was: "

@@ -38,10 +38,10 @@ class Small:
             self.places = [row[:size].view(shape) for row in whole.unbind()]
         memory = whole.numpy()
         self._read, self._made = memory[:-1], memory[-1]
-        self._final, self._ones = memory[layout.final], np.ones(width(shape), dtype=np.float32)
+        self._ones = np.ones(width(shape), dtype=np.float32)
         self.result = self.places[layout.final]
         self.finite = True
-        """Whether the last run's state was."""
+        """Whether all is that the last run left."""
         self._actions: list[Callable[[], Any]] = []
         for op in layout.operations:
             if isinstance(op, Call):
@@ -76,10 +76,11 @@ class Small:
         self._model, self._noise = model, noise
         for place, state in zip(self.places, states):
             place.copy_(state)
-        with np.errstate(over="ignore", invalid="ignore"):  # the caller asks whether it is finite
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is seen below
             for act in self._actions:
                 act()
-            self.finite = math.isfinite(self._ones.dot(self._final)) or bool(np.isfinite(self._final).all())
+            total = self._read.dot(self._ones).sum()  # finite sums prove it; large values may overflow them
+            self.finite = math.isfinite(total) or bool(np.isfinite(self._read).all())
         self._model = self._noise = None
         return self.result.clone()
 
@@ -108,7 +109,9 @@ def borrowed(plan: Plan, like: State) -> Small | None:
 
 
 def give_back(plan: Plan, memory: Small) -> bool:
-    """Whether its run ended in a finite state; if so it serves the next (0 times another is not 0)."""
+    """Whether its run counts: not where something was not finite, which a weight of 0 does not take away.
+    Then the run is to be made in order, and the memory serves no other.
+    """
     if memory.finite:
         plan.memories[memory.result.shape].append(memory)
     return memory.finite

@@ -66,7 +66,7 @@ def test_a_plan_of_20_steps_with_elementwise_statistics(benchmark: Any) -> None:
 
 
 def test_a_plan_beside_diffusers(benchmark: Any) -> None:
-    """Its `set_timesteps` makes the grid alone; the coefficients it makes again in every step of every run."""
+    """Its `set_timesteps` makes the grid alone; coefficients it makes again in every step."""
     diffusers = pytest.importorskip("diffusers")
     scheduler = diffusers.DPMSolverMultistepScheduler(solver_order=3)
     solver = make("dpm-solver++-3m-corrected")
