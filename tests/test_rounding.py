@@ -12,7 +12,7 @@ from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_lambda
 from semilinear.integrators.numerics.arithmetic import multiprecision
 from semilinear.integrators.numerics.phi import phi
-from semilinear.integrators.plans.rounding import BITS, LARGEST, phis
+from semilinear.integrators.plans.rounding import BITS, LARGEST, Exact, phis
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.integrators.tableaux.tableau import adams, nested_collocation
 
@@ -24,9 +24,29 @@ MP = multiprecision(140)
 @given(st.floats(-LARGEST, LARGEST), st.integers(0, 12))
 def test_phi_in_integers_agrees_with_multiprecision(z: float, most: int) -> None:
     x = Fraction(z)
-    for k, value in enumerate(phis(most, x)):
+    for k, value in enumerate(v.fraction for v in phis(most, Exact(*z.as_integer_ratio()))):
         exact = phi(k, MP.number(x))
         assert abs(MP.number(value) - exact) <= MP.number(2) ** (8 - BITS) * max(1, abs(exact))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.fractions(), st.fractions(), st.integers(-3, 3), st.floats(-1e9, 1e9))
+def test_what_is_not_reduced_computes_as_fractions_do(a: Fraction, b: Fraction, n: int, x: float) -> None:
+    p, q = (Exact(-3 * v.numerator, -3 * v.denominator) for v in (a, b))
+    assert (p + q).fraction == a + b
+    assert (p * q).fraction == a * b
+    assert float(p + q) == float(a + b)
+    assert p + x == float(a) + x == x + p
+    assert p * x == float(a) * x == x * p
+    for value, power in ((p, Fraction(1, 2)), (q, Fraction(n))):
+        try:
+            wanted = value.fraction**power
+        except ZeroDivisionError:
+            with pytest.raises(ZeroDivisionError):
+                value ** Exact(power.numerator, power.denominator)
+        else:
+            found = value ** Exact(2 * power.numerator, 2 * power.denominator)
+            assert (found.fraction if isinstance(found, Exact) else found) == wanted
 
 
 @pytest.mark.parametrize("form", [data_in_lambda, noise_in_lambda])

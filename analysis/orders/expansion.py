@@ -76,6 +76,9 @@ class Expansion:
     kind: Kind
     free: Row = ()
     _values: dict[Tree, list[Scalar]] = dataclasses.field(default_factory=dict)
+    _products: dict[tuple[tuple[int, ...], tuple[Tree, ...]], list[Scalar]] = dataclasses.field(
+        default_factory=dict
+    )
     _powers: dict[int, list[Scalar]] = dataclasses.field(default_factory=dict)
     _moments: dict[tuple[int, int, int], Scalar] = dataclasses.field(default_factory=dict)
 
@@ -165,7 +168,7 @@ class Expansion:
 
         Where values are exact, the product is a number times a power of the abscissa.
         """
-        below, k = self._below(tree), forest_order(tree)
+        below, k = self._below(tree.leaves, tree.children), forest_order(tree)
         key = (index, tree.stem, k)
         if key not in self._moments:
             power, c = self.field.power, self.abscissae
@@ -179,13 +182,21 @@ class Expansion:
                 total += weight * below[j - self.known]
         return total
 
-    def _below(self, tree: Tree) -> list[Scalar]:
-        """The product of what hangs on a tree's node, at every stage."""
-        product = [self.field.one] * len(self.stages)
-        for leaf in tree.leaves:
-            product = [a * b for a, b in zip(product, self._power(1 if leaf == TIME else leaf), strict=True)]
-        for child in tree.children:
-            product = [a * b if a else a for a, b in zip(product, self._value(child), strict=True)]
+    def _below(self, leaves: tuple[int, ...], children: tuple[Tree, ...]) -> list[Scalar]:
+        """The product of what hangs on a tree's node, at every stage; kept: trees share them."""
+        key = (leaves, children)
+        if key in self._products:
+            return self._products[key]
+        if children:
+            rest, last = self._below(leaves, children[:-1]), self._value(children[-1])
+            product = [a * b if a else a for a, b in zip(rest, last, strict=True)]
+        elif leaves:
+            rest, leaf = self._below(leaves[:-1], ()), leaves[-1]
+            power = self._power(1 if leaf == TIME else leaf)
+            product = [a * b for a, b in zip(rest, power, strict=True)]
+        else:
+            product = [self.field.one] * len(self.stages)
+        self._products[key] = product
         return product
 
     def _value(self, tree: Tree) -> list[Scalar]:

@@ -52,10 +52,18 @@ class Limits:
 class Rounded:
     """A number with its errors, by coefficient: dx/dr_i times half a unit of r_i; None for none."""
 
-    __slots__ = ("errors", "limits", "value")
+    __slots__ = ("_near", "errors", "limits", "value")
 
     def __init__(self, value: Any, errors: Any, limits: Limits) -> None:
         self.value, self.errors, self.limits = value, errors, limits
+        self._near: float | None = None
+
+    @property
+    def near(self) -> float:
+        """The value in float64, which is asked for again and again."""
+        if self._near is None:
+            self._near = float(self.value)
+        return self._near
 
     @property
     def bound(self) -> float:
@@ -64,8 +72,11 @@ class Rounded:
 
     def __bool__(self) -> bool:
         """Whether it is not zero within rounding."""
-        if self.value == 0 or abs(float(self.value)) > 2 * self.limits.most:  # most numbers are told so
-            return bool(self.value != 0)
+        near = self._near if self._near is not None else self.near
+        if abs(near) > 2 * self.limits.most:  # most numbers are told so
+            return True
+        if near == 0 and self.value == 0:
+            return False
         within = min(self.bound * (1 + _GUARD), self.limits.most)
         return bool(abs(self.value) > within + self.limits.floor)
 
@@ -95,8 +106,9 @@ class Rounded:
     def __mul__(self, other: Any) -> Rounded:
         if not isinstance(other, Rounded):
             return Rounded(self.value * other, _scaled(self.errors, float(other)), self.limits)
-        errors = _sum(_scaled(self.errors, float(other.value)), _scaled(other.errors, float(self.value)))
-        return Rounded(self.value * other.value, errors, self.limits)
+        first = None if self.errors is None else self.errors * other.near
+        second = None if other.errors is None else other.errors * self.near
+        return Rounded(self.value * other.value, _sum(first, second), self.limits)
 
     __rmul__ = __mul__
 
@@ -115,7 +127,7 @@ class Rounded:
         """
         if not abs(self.value) > CLEAR * (self.bound + self.limits.floor):
             raise TooCoarse("the rounding is too coarse: a number that is divided by could be zero")
-        return Rounded(1 / self.value, _scaled(self.errors, -1 / float(self.value) ** 2), self.limits)
+        return Rounded(1 / self.value, _scaled(self.errors, -1 / self.near**2), self.limits)
 
     def __pow__(self, exponent: int) -> Rounded:
         base = self if exponent >= 0 else self.inverse()

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..diffusion.grids import Grid
 from ..diffusion.prediction import check_prediction, conversion
-from ..diffusion.schedule import Schedule
+from ..diffusion.schedule import Formulas, Schedule
 from ..forms.form import Form, Step
-from ..numerics.arithmetic import FLOAT64, Arithmetic, NotFinite, Value, finite, nonzero
+from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, NotFinite, Value, finite, nonzero
 from ..numerics.germ import GERMS
 from ..solver import Solver, StepContext
 from ..tableaux.evaluate import evaluator
@@ -41,6 +42,19 @@ class _Integrand:
     u: Value
 
 
+def _remembering(schedule: Schedule) -> Schedule:
+    """The same schedule, whose formulas know their last few values in float64: a step asks for alpha and
+    sigma at its two ends again and again.
+    """
+    made = {f.name: _with_memory(getattr(schedule.formulas, f.name)) for f in fields(Formulas)}
+    return replace(schedule, formulas=Formulas(**made))
+
+
+def _with_memory(formula: Fn) -> Fn:
+    known = lru_cache(maxsize=8, typed=True)(formula)
+    return lambda t: known(t) if isinstance(t, float) else formula(t)
+
+
 class StepCompiler:
     """Compiles one step at a time, so that a step-size controller may ask for steps as it goes.
 
@@ -61,6 +75,7 @@ class StepCompiler:
         base: int = 0,
     ) -> None:
         check_prediction(prediction)
+        schedule = _remembering(schedule)
         form = solver.form(schedule)
         self.form: Form = form if count is None else form.for_steps(count)
         self._solver, self._schedule, self._prediction, self._xp, self._grid = (

@@ -212,6 +212,13 @@ class Plan:
         """What the loop made of `arrays`: tensors by identity, for each dtype and device where it ran."""
         return {}
 
+    @cached_property
+    def memories(self) -> dict[Any, Any]:
+        """What small runs made of it (`run.small`): memories by the shape of their states, free for the next
+        run; None where runs are not small.
+        """
+        return {}
+
     def __getstate__(self) -> dict[str, Any]:
         """The fields: what was derived stays in its process, and on its device."""
         return {f.name: getattr(self, f.name) for f in fields(self)}

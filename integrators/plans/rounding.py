@@ -28,26 +28,72 @@ LARGEST = 128.0
 """The largest |z| that the series is summed for: beyond, float64 has to do."""
 
 
+class Exact:
+    """A rational number, not in lowest terms: the few operations of a weight cost less than the greatest
+    common divisors of numbers of a hundred digits.  With a float it gives a float.
+    """
+
+    __slots__ = ("down", "up")
+
+    def __init__(self, up: int, down: int = 1) -> None:
+        self.up, self.down = up, down
+
+    def __add__(self, other: Any) -> Any:
+        if type(other) is not Exact:
+            return float(self) + other
+        if self.down == other.down:
+            return Exact(self.up + other.up, self.down)
+        return Exact(self.up * other.down + other.up * self.down, self.down * other.down)
+
+    def __mul__(self, other: Any) -> Any:
+        if type(other) is not Exact:
+            return float(self) * other
+        return Exact(self.up * other.up, self.down * other.down)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __rtruediv__(self, one: int) -> Exact:
+        if not self.up:
+            raise ZeroDivisionError("division by zero")
+        return Exact(one * self.down, self.up)
+
+    def __pow__(self, exponent: Any) -> Any:
+        if isinstance(exponent, Exact):
+            whole, rest = divmod(exponent.up, exponent.down)
+            return float(self) ** float(exponent) if rest else self**whole
+        if exponent < 0:
+            return (1 / self) ** -exponent
+        return Exact(self.up**exponent, self.down**exponent)
+
+    def __float__(self) -> float:
+        return self.up / self.down if self.up else 0.0  # integers are divided with one rounding
+
+    @property
+    def fraction(self) -> Fraction:
+        """In lowest terms."""
+        return Fraction(self.up, self.down)
+
+
 def _refuse(*_: Value) -> Value:
     raise TypeError("exact arithmetic has no transcendental functions but exp")
 
 
-def _fraction(value: Any) -> Fraction:
+def _exact(value: Any) -> Exact:
     if isinstance(value, sympy.Rational):
-        return Fraction(int(value.p), int(value.q))
+        return Exact(int(value.p), int(value.q))
     if isinstance(value, Expr):
         raise TypeError(f"{value} is not rational")
-    return Fraction(value)
+    return Exact(*value.as_integer_ratio())
 
 
-def _exp(x: Fraction) -> Fraction:
+def _exp(x: Exact) -> Exact:
     return phis(0, x)[0]
 
 
 RATIONAL = Arithmetic(
     name="rational",
     exp=_exp,
-    number=_fraction,
+    number=_exact,
     divide=lambda a, b: a / b,
     pi=None,
     expm1=_refuse,
@@ -62,17 +108,18 @@ RATIONAL = Arithmetic(
     where=_refuse,
     maximum=_refuse,
 )
-"""Fractions; e^x is one to `BITS` binary places."""
+"""Exact numbers; e^x is one to `BITS` binary places."""
 
 
-def phis(most: int, x: Fraction) -> list[Fraction]:
+def phis(most: int, x: Exact) -> list[Exact]:
     """phi_0(x) .. phi_most(x) to `BITS` binary places, for |x| <= LARGEST.
 
     The series of phi_most, then  phi_(k-1) = x phi_k + 1/(k-1)!,  which loses nothing of them.
     """
-    guard = 64 + 4 * math.ceil(abs(x)) + 8 * most  # terms grow to e^|x|, the recurrence multiplies by |x|
+    size = -(-abs(x.up) // abs(x.down))
+    guard = 64 + 4 * size + 8 * most  # terms grow to e^|x|, the recurrence multiplies by |x|
     one = 1 << (BITS + guard)
-    fixed = (x.numerator * one) // x.denominator
+    fixed = (x.up * one) // x.down
     total = term = one // math.factorial(most)
     j = 0
     while term not in (0, -1):
@@ -82,7 +129,7 @@ def phis(most: int, x: Fraction) -> list[Fraction]:
     values = [total]
     for k in range(most, 0, -1):
         values.append(values[-1] * fixed // one + one // math.factorial(k - 1))
-    return [Fraction(value, one) for value in reversed(values)]
+    return [Exact(value, one) for value in reversed(values)]
 
 
 class RationalScope:
@@ -90,20 +137,25 @@ class RationalScope:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._z = Fraction(float(scope.step.z))
-        self._phis: dict[Fraction, list[Fraction]] = {}
+        self._z = _exact(float(scope.step.z))
+        self._symbols: dict[Symbol, Exact] = {z: self._z}
+        self._phis: dict[tuple[int, int], list[Exact]] = {}
 
-    def symbol(self, symbol: Symbol) -> Fraction:
+    def symbol(self, symbol: Symbol) -> Exact:
         """z, a step ratio or a parameter."""
-        return self._z if symbol == z else Fraction(float(self._scope.symbol(symbol)))
+        known = self._symbols.get(symbol)
+        if known is None:
+            known = self._symbols[symbol] = _exact(float(self._scope.symbol(symbol)))
+        return known
 
-    def phi(self, k: int, c: Fraction) -> Fraction:
+    def phi(self, k: int, c: Exact) -> Exact:
         """phi_k(c z).  Raises TypeError for an irrational c, a root of a fraction."""
-        if not isinstance(c, Fraction):
+        if not isinstance(c, Exact):
             raise TypeError(f"c must be rational, got {shown(c)}")
-        known = self._phis.get(c)
+        at = c.up, c.down
+        known = self._phis.get(at)
         if known is None or len(known) <= k:
-            known = self._phis[c] = phis(max(k, self._scope.step.moments), c * self._z)
+            known = self._phis[at] = phis(max(k, self._scope.step.moments), c * self._z)
         return known[k]
 
 
@@ -122,7 +174,7 @@ class FarScope:
     def phi(self, k: int, c: Fraction) -> Fraction:
         """phi(k, c), a number."""
         if self._exact is not None:
-            return self._exact.phi(k, c)
+            return self._exact.phi(k, _exact(c)).fraction
         step = self._scope.step
         return GERMS.number(step.phi(k, step.xp.number(c)))  # type: ignore[no-any-return]
 

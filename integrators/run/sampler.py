@@ -3,12 +3,14 @@
 It runs any plan over torch tensors of any batch shape, over numpy arrays, and over numpy object arrays of
 mpmath numbers.  Per row it multiplies once and adds once per further term: no other tensor operation, no
 tensor made from a Python number, no device-to-host synchronisation.  Its memory is laid out by the plan,
-which knows what dies when (`Plan.slots`).
+which knows what dies when (`Plan.slots`).  A run over few numbers of float32 is done by `small.py`, in two
+operations per row and one per evaluation; which it is, is decided once, before the loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +20,7 @@ import torch
 from ..diffusion.prediction import Model
 from ..numerics import checks
 from ..numerics.arithmetic import Value, choose
+from ..numerics.tensors import is_transformed
 from ..plans.program import Plan, PlanStep, Row
 from .boundary import (
     CHECKS,
@@ -30,6 +33,7 @@ from .boundary import (
     finite,
     wrap_model,
 )
+from .small import borrowed, give_back
 
 __all__ = ["Interlude", "Machine", "NonFiniteError", "Sample", "StepInfo", "sample"]
 
@@ -97,12 +101,13 @@ def sample(
     mpmath numbers. noise: for stochastic plans, a function of (step, like) or one increment per step.
     between: changes the state before and after steps; its evaluations are counted. It must give the same
     states when a run is repeated.  What a callback or `between` is given is never written over.
-    reuse: whether the memory of dead states is written again; False for a model that keeps its inputs.
+    reuse: whether the memory of dead states is written again; False for a model that keeps its inputs, and
+    for sums in the order of the plan's terms also of few numbers (see `small.py`, which differs by rounding).
     check: "end" looks at the final state once and, if it is not finite, repeats the run to find out where
     that began; "step" looks at every output, increment and state (a synchronisation each); "off" never.
-    gradients: whether autograd records the model's parameters.  Where x requires a gradient the run is
-    recorded anyway; elsewhere the model is called under torch.no_grad (one that calls torch.autograd.grad by
-    itself enables it there: torch.enable_grad; torch.func needs nothing).
+    gradients: whether autograd records the parameters of model and noise.  Where x or a given increment
+    requires a gradient the run is recorded anyway; elsewhere they are called under torch.no_grad (a model
+    that calls torch.autograd.grad by itself enables it there: torch.enable_grad; torch.func needs nothing).
     Returns a Sample.  Raises TypeError or ValueError for arguments that do not fit, NonFiniteError with the
     step.
     """
@@ -114,23 +119,40 @@ def sample(
     checks.flag("gradients", gradients)
     if callback is not None and not callable(callback):
         raise TypeError(f"callback must be callable with a StepInfo, got {type(callback).__name__}")
-    call = wrap_model(model, states[0], dtype, gradients)
     every_step = check == "step" or (xp.context is not None and check == "end")
     seen = callback is not None or between is not None  # by those who may keep it
+    recorded = gradients or is_transformed() or any(map(_is_recorded, (*states, *_given(noise))))
+    alone = isinstance(states[0], torch.Tensor) and not (seen or recorded)
+    call = wrap_model(model, states[0], dtype, gradients or alone)
     slots = plan.slots if reuse and not seen else {}
-    result = _run(plan, call, states, source, callback, between, every_step, slots)
-    if check == "end" and not every_step and not finite(result.x):
-        _run(plan, call, states, source, None, between, True, slots)  # raises where it appeared
-        raise NonFiniteError(
-            "the final state is not finite, but that of a second run was: "
-            "the model or the noise is not deterministic"
-        )
+    memory = borrowed(plan, states[0]) if alone and reuse and not every_step else None
+    with torch.no_grad() if alone else nullcontext():
+        few = None if memory is None else memory.run(states, call, source)
+        if memory is not None and give_back(plan, memory):
+            result, ended = Sample(few, plan.nfe), True
+        else:
+            result = _run(plan, call, states, source, callback, between, every_step, slots)
+            ended = check != "end" or every_step or finite(result.x)
+        if not ended:
+            _run(plan, call, states, source, None, between, True, slots)  # raises where it appeared
+            raise NonFiniteError(
+                "the final state is not finite, but that of a second run was: "
+                "the model or the noise is not deterministic"
+            )
     if dtype is None or result.x.dtype == dtype:
         return result
     final = result.x.to(dtype)
     if check != "off" and not finite(final):
         raise NonFiniteError(f"the final state overflows {dtype}", len(plan.steps) - 1, plan.steps[-1].t1)
     return Sample(final, result.nfe)
+
+
+def _given(noise: Any) -> Sequence[Any]:
+    return noise if isinstance(noise, (list, tuple)) else (noise,)
+
+
+def _is_recorded(value: Any) -> bool:
+    return bool(getattr(value, "requires_grad", False))
 
 
 def _run(

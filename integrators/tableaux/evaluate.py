@@ -109,9 +109,9 @@ def evaluator(expression: Expr, xp: Arithmetic) -> Evaluator:
         return lambda scope: scope.phi(k, at(scope))
     parts = [evaluator(a, xp) for a in expression.args]
     if isinstance(expression, sympy.Add):
-        return lambda scope: _fold(parts, scope, lambda a, b: a + b)
+        return _sum(*parts)
     if isinstance(expression, sympy.Mul):
-        return lambda scope: _fold(parts, scope, lambda a, b: a * b)
+        return _product(*parts)
     if expression.func in _FUNCTIONS:
         apply = _FUNCTIONS[expression.func](xp)
         return lambda scope: apply(parts[0](scope))
@@ -129,10 +129,26 @@ def evaluator(expression: Expr, xp: Arithmetic) -> Evaluator:
     )
 
 
-def _fold(parts: list[Evaluator], scope: Symbols, combine: Callable[[Any, Any], Any]) -> Value:
-    total = parts[0](scope)
-    for part in parts[1:]:
-        value = part(scope)
-        # Arrays stand first: mpmath prints one that it is asked to convert, to say that it cannot.
-        total = combine(value, total) if isinstance(value, np.ndarray) else combine(total, value)
-    return total
+# In both, arrays stand first: mpmath prints one that it is asked to convert, to say that it cannot.
+
+
+def _sum(first: Evaluator, *others: Evaluator) -> Evaluator:
+    def run(scope: Symbols) -> Value:
+        total = first(scope)
+        for part in others:
+            value = part(scope)
+            total = value + total if isinstance(value, np.ndarray) else total + value
+        return total
+
+    return run
+
+
+def _product(first: Evaluator, *others: Evaluator) -> Evaluator:
+    def run(scope: Symbols) -> Value:
+        total = first(scope)
+        for part in others:
+            value = part(scope)
+            total = value * total if isinstance(value, np.ndarray) else total * value
+        return total
+
+    return run

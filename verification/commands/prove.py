@@ -112,8 +112,6 @@ def proved(found: Any, order: int | None, document: Any) -> dict[str, Any]:
     """
     from semilinear.analysis.algebra.printable import printable
 
-    from ..campaign.prove import solver_proof
-
     try:
         proof = document.prove()
         classical = proof.classical
@@ -121,7 +119,7 @@ def proved(found: Any, order: int | None, document: Any) -> dict[str, Any]:
         embedded = _embedded(proof, document)
     except ValueError as error:
         raise UsageError(f"{found.name} cannot be proved: {error}") from error
-    own = None if found.solver is None else solver_proof(found.solver)
+    own = None if found.solver is None else _solver(found.solver)
     stiff = proof.form == "lambda"
     best = max(classical, within.classical or 0) if within is not None else classical
     plain, hint = _plain(document, best) if stiff and own is None else (None, None)
@@ -162,6 +160,12 @@ def proved(found: Any, order: int | None, document: Any) -> dict[str, Any]:
             for v in proof.violated(order)
         ],
     }
+
+
+def _solver(solver: Any) -> dict[str, Any]:
+    from ..campaign.prove import solver_proof  # with all that is measured: no table waits for it
+
+    return solver_proof(solver)
 
 
 def _judged(
