@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from semilinear.verification.campaign.runner import Rows, decide
 from semilinear.verification.campaign.sweep import SweepTask, tasks
+from semilinear.verification.equal_nfe.experiment import NoiseToData
+from semilinear.verification.equal_nfe.study import work_precision
 from semilinear.verification.problems.named import problem
-from semilinear.verification.studies.work_precision import NoiseToData, work_precision
 
 AXES: dict[str, Any] = {
     "problems": ("golden-mixture", "mixture-1d"),

@@ -15,9 +15,11 @@ from typing import Any, ClassVar
 from semilinear.analysis.text.named_parts import grid_of, schedule_of
 from semilinear.integrators.numerics import checks
 
+from ..equal_nfe.entrants import entrants
+from ..equal_nfe.experiment import NoiseToData
+from ..equal_nfe.study import work_precision
 from ..problems.named import PROBLEMS, problem
 from ..studies.own_statistics import takes_statistics
-from ..studies.work_precision import NoiseToData, entrants, work_precision
 from .runner import Row
 
 
