@@ -343,8 +343,9 @@ def test_states_that_are_stacked_count_each() -> None:
     run = experiment.run(4)
     run.model(run.x, run.times[0])
     run.model(run.x[:3], run.times[0])
-    run.model(run.x[0], run.times[0])
+    one = run.model(run.x[0], run.times[0])
     assert run.calls == 3
+    assert torch.equal(one, experiment.model(run.x, run.times[0])[0])
     run.model(torch.cat([run.x, run.x[:1]]), run.times[0])
     assert run.calls == 5
 
@@ -518,7 +519,7 @@ def test_bad_experiments_are_named(arguments: dict[str, Any], message: str) -> N
         ("nothing", {}, "expected a listed solver"),
         (3, {}, "target must be a name, a Solver or a function of a run, got 3"),
         ("ddim", {"name": 3}, "names must be a text for each of 1 targets"),
-        (lambda run: run.x[:3], {}, r"sampler must return real states of shape \(1, 1\)|400, 1"),
+        (lambda run: run.x[:3], {}, r"sampler must return real states of shape \(400, 1\)"),
     ],
 )
 def test_bad_targets_and_options_are_named(target: Any, options: dict[str, Any], message: str) -> None:

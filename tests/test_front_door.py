@@ -245,7 +245,7 @@ def test_one_file_in_the_package_is_known_to_everything(tmp_path: Path) -> None:
     )
     lines = result.stdout.splitlines()
     assert lines[0] == "True 2 2 proved: order 2 as it is run, 2 from an exact start"
-    assert lines[1] == "['rows', 'rows', 'solvers', 'work_precision']"
+    assert lines[1] == "['grids', 'rows', 'rows', 'solvers', 'work_precision']"
     assert lines[2] == "others True"
     assert "Mine, eq. 12" in result.stdout
 

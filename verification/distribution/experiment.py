@@ -122,8 +122,11 @@ class SampledExperiment:
 
     def has_law_of(self, other: SampledExperiment) -> bool:
         """Whether runs of both end at one law, in the same units."""
-        pairs = ((getattr(e._law, part.name) for e in (self, other)) for part in fields(MixtureLaw))
-        return all(np.array_equal(a, b) for a, b in pairs)
+        return _equal(self._law, other._law)
+
+    def has_problem_of(self, other: SampledExperiment) -> bool:
+        """Whether the problems of both are one law."""
+        return _equal(self._law, law_of(other.problem, self.schedule, self.times[1]))
 
     @cached_property
     def metrics(self) -> Mapping[str, Metric]:
@@ -239,6 +242,10 @@ class SampledExperiment:
             np.ones(1), (axes @ response.mean)[None], ((axes * np.asarray(variance)) @ axes.T)[None]
         )
         return made.moved(*self._units)
+
+
+def _equal(a: MixtureLaw, b: MixtureLaw) -> bool:
+    return all(np.array_equal(getattr(a, part.name), getattr(b, part.name)) for part in fields(MixtureLaw))
 
 
 class _OneBlock(Run):

@@ -89,10 +89,10 @@ def distances(
 
 
 def _closest(family: Sequence[SampledStudy]) -> list[dict[str, Any]]:
-    """By evaluations: the closest, and the others that are not told from it."""
+    """By evaluations: the closest of those that make as many, and the others that are not told from it."""
     rows = []
     for i, nfe in enumerate(row.nfe for row in family[0].rows):
-        whole = [study for study in family if not study.rows[i].failed]
+        whole = [s for s in family if not s.rows[i].failed and s.rows[i].made == nfe]
         if not whole:
             continue
         best = min(whole, key=lambda study: study.rows[i].distances[MAIN_METRIC].value)

@@ -77,9 +77,9 @@ class SampledStudy:
     ) -> tuple[Comparison, ...]:
         """Which of two studies lies closer, within the evaluations that were asked of both.
 
-        Samples are compared one by one, since both start alike; a law that was computed with samples by what
-        these show beyond their floor.  A run that failed lies further than any.  across: compare each
-        with its own law, where schedules or ends differ and the problem is one.
+        Samples are compared one by one, since both start alike; with a law that was computed by what they
+        show beyond their floor.  A run that failed lies further than any.  across: compare each with its own
+        law, where schedules or ends differ and the problem is one.
         Raises ValueError for a metric that a study lacks, and for studies of different laws, seeds or numbers
         of samples.
         """
@@ -106,7 +106,7 @@ class SampledStudy:
         """Refuse what is no pair: distances are from one law, samples that start alike are of one seed."""
         ours, theirs = self.experiment, other.experiment
         if across:
-            if ours.problem is not theirs.problem:
+            if not ours.has_problem_of(theirs):
                 raise ValueError(f"other must be of one problem, got {self.place} and {other.place}")
         elif not ours.has_law_of(theirs):
             raise ValueError(f"other must be of one law and end, got {self.place} and {other.place}")
@@ -271,6 +271,8 @@ def _of_a_run(text: str) -> Sampler | None:
         inspect.signature(function).bind()
     except TypeError:
         return cast(Sampler, function)
+    except ValueError:  # nothing is known of what it takes
+        pass
     return None
 
 

@@ -111,4 +111,4 @@ def _array(states: Any) -> np.ndarray:
 
 
 def _count(value: Any) -> bool:
-    return bool(isinstance(value, int | float | np.number) and value == int(value) and value >= 0)
+    return bool(isinstance(value, int | float | np.number) and value >= 0 and float(value).is_integer())
