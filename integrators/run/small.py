@@ -38,7 +38,7 @@ class Small:
             self.places = [row[:size].view(shape) for row in whole.unbind()]
         memory = whole.numpy()
         self._read, self._made = memory[:-1], memory[-1]
-        self._ones = np.ones(width(shape), dtype=np.float32)
+        self._ones, self._few = (np.ones(n, dtype=np.float32) for n in self._read.shape[::-1])
         self.result = self.places[layout.final]
         self.finite = True
         """Whether all is that the last run left."""
@@ -79,7 +79,9 @@ class Small:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is seen below
             for act in self._actions:
                 act()
-            total = self._read.dot(self._ones).sum()  # finite sums prove it; large values may overflow them
+            total = self._read.dot(self._ones).dot(
+                self._few
+            )  # finite: so is all; large values may overflow it
             self.finite = math.isfinite(total) or bool(np.isfinite(self._read).all())
         self._model = self._noise = None
         return self.result.clone()
