@@ -508,10 +508,12 @@ def test_the_finest_run_on_coupled_paths_is_any_step_count(capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (
+        pytest.param(
             ["order", "seeds-1", "--problem", "mixture-1d", "--paths", "2048", "--grid", "t-quadratic"],
             "the interval is wide",
+            marks=pytest.mark.slow,
         ),
+        (["order", "seeds-1", "--problem", "mixture-1d", "--paths", "128", "--max-steps", "8"], "usable point"),
         (["order", "seeds-2", "--max-steps", "8"], "usable point"),
         (["order", "dpm-solver-3", "--max-steps", "12", "--batch", "4"], "the interval is wide"),
     ],
@@ -534,7 +536,7 @@ def test_more_steps_than_the_longest_ladder_are_refused(arguments: list[str], mo
     assert f"--max-steps must be from 8 to {most}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["prove", "etdrk2", "--json"]])
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--of", "grids", "--json"]])
 def test_a_reader_that_stops_reading_is_no_failure(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "semilinear.verification.commands.cli", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -178,10 +178,10 @@ def test_solvers_without_a_path_are_refused() -> None:
 
 def test_the_command_measures_on_a_problem(capsys: Any) -> None:
     base = ["order", "seeds-1", "--problem", "mixture-1d", "--json"]
-    assert main([*base, "--paths", "4096", "--seed", "3", "--claimed", "2"]) == 1
+    assert main([*base, "--paths", "2048", "--seed", "3", "--claimed", "2"]) == 1
     data = json.loads(capsys.readouterr().out)
     assert data["verdict"] == "lower"
-    assert data["paths"] == 4096
+    assert data["paths"] == 2048
     assert set(data["studies"]) == {"weak", "mean", "second", "modes", "strong", "median"}
     assert main([*base, "--paths", "128"]) == 1
     assert json.loads(capsys.readouterr().out)["verdict"] == "inconclusive"
