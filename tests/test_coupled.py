@@ -41,7 +41,8 @@ def test_a_claim_one_order_too_high_is_refuted(euler: CoupledStudy) -> None:
 
 def test_independent_stage_noise_is_found_on_a_mixture() -> None:
     """The released stage draws noise of its own: weak order 1, claimed 2."""
-    found = study(make("sde-dpm-solver++-2s-released"), ON_LINE)
+    few = CoupledExperiment(problem("mixture-1d"), paths=2048)
+    found = study(make("sde-dpm-solver++-2s-released"), few)
     assert found.against(2) == found.parts["second"].verdict(2) == "lower"
     assert found.weak.order == pytest.approx(1, abs=0.2)
 

@@ -241,7 +241,7 @@ def test_one_file_in_the_package_is_known_to_everything(tmp_path: Path) -> None:
         text=True,
         check=True,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"},
     )
     lines = result.stdout.splitlines()
     assert lines[0] == "True 2 2 proved: order 2 as it is run, 2 from an exact start"
