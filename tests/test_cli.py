@@ -391,10 +391,12 @@ def test_a_sampler_that_goes_back_to_noisier_times_has_no_strong_order(capsys: A
 def test_defaults_in_multiprecision_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     from semilinear.verification.commands.order_setting import experiment_of
 
-    ddim, asked = make("ddim"), []
-    monkeypatch.setattr(
-        "semilinear.verification.commands.order.run", lambda options: asked.append(options) or 0
-    )
+    def take(options: Any) -> int:
+        asked.append(options)
+        return 0
+
+    ddim, asked = make("ddim"), list[Any]()
+    monkeypatch.setattr("semilinear.verification.commands.order.run", take)
     for extra, batch, top in (([], 64, 512), (["--digits", "30"], 4, 128)):
         assert main(["order", "ddim", "--problem", "mixture-1d", *extra]) == 0
         e: Any = experiment_of(asked.pop(), ddim)
