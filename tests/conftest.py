@@ -1,14 +1,21 @@
-"""Shared settings: hypothesis profiles and one thread per test process."""
+"""Shared settings: hypothesis profiles, one thread per test process, modules that are compiled once."""
 
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+
+# The commands that tests start import the same modules again and again; nothing is left beside the sources.
+BYTECODE = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+sys.dont_write_bytecode, sys.pycache_prefix = False, BYTECODE
+os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": BYTECODE, "OMP_NUM_THREADS": "1"}
 _COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=25, **_COMMON)
 settings.register_profile("ci", max_examples=60, derandomize=True, **_COMMON)

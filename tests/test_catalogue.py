@@ -36,6 +36,8 @@ from semilinear.verification.systems.orders import measure_entry
 from semilinear.verification.systems.semilinear import coupled_system, measured
 from sympy import Expr, Integer, Rational, Symbol, exp
 
+from tests.slow import slow
+
 FAMILIES = (lawson, etd, stiff, multistep, rosenbrock)
 NAMES = tuple(CATALOGUE)
 LINEARISED = tuple(name for name, entry in CATALOGUE.items() if entry.linearised)
@@ -286,7 +288,7 @@ def test_in_40_digits_the_claimed_order_shows_on_a_coupled_system(name: str) -> 
     assert orders.stiff.keys() == {"local", "nonlocal"}
 
 
-@pytest.mark.parametrize("name", LINEARISED)
+@pytest.mark.parametrize("name", slow(LINEARISED, lambda name: name.startswith(("pexprb", "epirk4s3a"))))
 def test_a_rosenbrock_method_shows_its_order(name: str) -> None:
     assert linearised_order(CATALOGUE[name].tableau).verdict(CATALOGUE[name].claimed) == "consistent"
 

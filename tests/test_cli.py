@@ -21,6 +21,8 @@ from semilinear.verification.replay.golden import DATA
 from semilinear.verification.reporting.orders import markdown
 
 CHEAP = ["--batch", "4", "--max-steps", "64"]
+SHORT = ["--batch", "8", "--max-steps", "192"]
+"""Enough to decide between orders 2 and 3."""
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -84,16 +86,21 @@ HEAVY = {"torch", "sympy", "numpy", "scipy"}
         (["--help"], HEAVY),
         (["order", "--help"], HEAVY),
         (["orders"], HEAVY),
-        (["order", "nosuch"], {"torch"}),
-        (["order", "ddim", "--schedule", "vp"], {"torch"}),
-        (["list", "--of", "grids"], {"torch"}),
-        (["list"], {"torch", "rich.progress", "concurrent.futures"}),
+        (
+            [
+                *("order", "nosuch", ";", "order", "ddim", "--schedule", "vp", ";"),
+                *("list", "--of", "grids", ";", "list"),
+            ],
+            {"torch", "rich.progress", "concurrent.futures"},
+        ),
     ],
 )
 def test_help_and_refusals_import_no_more_than_they_need(arguments: list[str], unused: set[str]) -> None:
+    """A semicolon is between commands of one process, which import together what each imports."""
     program = (
         "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr));"
-        "from semilinear.verification.commands.cli import main; main(sys.argv[1:])"
+        "from semilinear.verification.commands.cli import main;"
+        "[main(command.split()) for command in ' '.join(sys.argv[1:]).split(';')]"
     )
     result = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     modules = result.stderr.splitlines()[-1].split()
@@ -153,17 +160,17 @@ def test_order_reports_the_keys_that_are_promised(capsys: Any) -> None:
 
 
 def test_a_refuted_claim_is_exit_code_1(capsys: Any) -> None:
-    code, out, _ = run(capsys, "order", "dpm-solver++-3m-released", "--start", "exact")
+    code, out, _ = run(capsys, "order", "dpm-solver++-3m-released", "--start", "exact", *SHORT)
     assert code == 1
     assert "claimed 3" in out
     assert "lower" in out
 
 
 def test_the_claim_can_be_given(capsys: Any) -> None:
-    assert run(capsys, "order", "dpm-solver++-3m-released", "--claimed", "2", "--json")[0] == 0
-    assert (
-        run(capsys, "order", "dpm-solver++-3m-released", "--claimed", "1", "--json")[0] == 0
-    )  # at least 1: higher
+    for claimed in ("2", "1"):  # at least 1: higher
+        assert (
+            run(capsys, "order", "dpm-solver++-3m-released", "--claimed", claimed, *SHORT, "--json")[0] == 0
+        )
 
 
 def test_an_inconclusive_measurement_is_exit_code_1(capsys: Any) -> None:
@@ -194,7 +201,9 @@ def test_plots_are_written(capsys: Any, tmp_path: Path, suffix: str) -> None:
 
 def test_parameters_reach_the_solver(capsys: Any) -> None:
     """r2 = 0.8 makes DPM-Solver-3 second order."""
-    code, out, _ = run(capsys, "order", "dpm-solver-3", "--param", "r1=2/5", "--param", "r2=4/5", "--json")
+    code, out, _ = run(
+        capsys, "order", "dpm-solver-3", "--param", "r1=2/5", "--param", "r2=4/5", *SHORT, "--json"
+    )
     assert code == 1
     assert json.loads(out)["observed"] == pytest.approx(2, abs=0.05)
 
@@ -345,8 +354,7 @@ def test_quick_verification_passes_and_writes_its_reports(capsys: Any, tmp_path:
 
 def test_the_start_reaches_the_study(capsys: Any) -> None:
     codes = [
-        main(["order", "dpm-solver++-3m-corrected", "--start", s, "--batch", "8", "--json"])
-        for s in ("own", "exact")
+        main(["order", "dpm-solver++-3m-corrected", "--start", s, *SHORT, "--json"]) for s in ("own", "exact")
     ]
     assert codes == [1, 0]
     capsys.readouterr()
@@ -380,14 +388,18 @@ def test_a_sampler_that_goes_back_to_noisier_times_has_no_strong_order(capsys: A
     assert "strong order: none" in out
 
 
-def test_defaults_in_multiprecision_are_small() -> None:
-    from semilinear.verification.commands.cli import _parser
+def test_defaults_in_multiprecision_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     from semilinear.verification.commands.order_setting import experiment_of
 
-    ddim = make("ddim")
+    def take(options: Any) -> int:
+        asked.append(options)
+        return 0
+
+    ddim, asked = make("ddim"), list[Any]()
+    monkeypatch.setattr("semilinear.verification.commands.order.run", take)
     for extra, batch, top in (([], 64, 512), (["--digits", "30"], 4, 128)):
-        options = _parser().parse_args(["order", "ddim", "--problem", "mixture-1d", *extra])
-        e: Any = experiment_of(options, ddim)
+        assert main(["order", "ddim", "--problem", "mixture-1d", *extra]) == 0
+        e: Any = experiment_of(asked.pop(), ddim)
         assert (e.batch, e.ladder[-1], e.digits) == (batch, top, 30 if extra else None)
 
 
@@ -446,8 +458,10 @@ def _without_seconds(text: str) -> str:
 
 def test_verify_tells_of_each_row_as_it_is_decided(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
     from semilinear.verification.campaign import measure, plan
+    from semilinear.verification.claims import identities
     from semilinear.verification.reporting import orders as report
 
+    monkeypatch.setattr(identities, "IDENTITIES", identities.IDENTITIES[:1])  # all are proved in test_exact
     ddim = next(t for t in measure.tasks(True) if t.key.startswith("main: ddim"))
     monkeypatch.setattr(plan, "tasks", lambda _: [ddim, plan.ReplayTask("unipc.json")])
     monkeypatch.setattr(report, "write", lambda *_: [tmp_path / "orders.md"])
@@ -519,9 +533,14 @@ def test_the_finest_run_on_coupled_paths_is_any_step_count(capsys: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (
+        pytest.param(
             ["order", "seeds-1", "--problem", "mixture-1d", "--paths", "2048", "--grid", "t-quadratic"],
             "the interval is wide",
+            marks=pytest.mark.slow,
+        ),
+        (
+            ["order", "seeds-1", "--problem", "mixture-1d", "--paths", "128", "--max-steps", "8"],
+            "usable point",
         ),
         (["order", "seeds-2", "--max-steps", "8"], "usable point"),
         (["order", "dpm-solver-3", "--max-steps", "12", "--batch", "4"], "the interval is wide"),
@@ -545,7 +564,7 @@ def test_more_steps_than_the_longest_ladder_are_refused(arguments: list[str], mo
     assert f"--max-steps must be from 8 to {most}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["prove", "etdrk2", "--json"]])
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--of", "grids", "--json"]])
 def test_a_reader_that_stops_reading_is_no_failure(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "semilinear.verification.commands.cli", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -41,7 +41,8 @@ def test_a_claim_one_order_too_high_is_refuted(euler: CoupledStudy) -> None:
 
 def test_independent_stage_noise_is_found_on_a_mixture() -> None:
     """The released stage draws noise of its own: weak order 1, claimed 2."""
-    found = study(make("sde-dpm-solver++-2s-released"), ON_LINE)
+    few = CoupledExperiment(problem("mixture-1d"), paths=2048)
+    found = study(make("sde-dpm-solver++-2s-released"), few)
     assert found.against(2) == found.parts["second"].verdict(2) == "lower"
     assert found.weak.order == pytest.approx(1, abs=0.2)
 
@@ -178,10 +179,10 @@ def test_solvers_without_a_path_are_refused() -> None:
 
 def test_the_command_measures_on_a_problem(capsys: Any) -> None:
     base = ["order", "seeds-1", "--problem", "mixture-1d", "--json"]
-    assert main([*base, "--paths", "4096", "--seed", "3", "--claimed", "2"]) == 1
+    assert main([*base, "--paths", "2048", "--seed", "3", "--claimed", "2"]) == 1
     data = json.loads(capsys.readouterr().out)
     assert data["verdict"] == "lower"
-    assert data["paths"] == 4096
+    assert data["paths"] == 2048
     assert set(data["studies"]) == {"weak", "mean", "second", "modes", "strong", "median"}
     assert main([*base, "--paths", "128"]) == 1
     assert json.loads(capsys.readouterr().out)["verdict"] == "inconclusive"

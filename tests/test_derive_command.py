@@ -99,6 +99,17 @@ def test_an_embedded_row_on_the_stages_of_a_listed_method(capsys: pytest.Capture
     assert found["proved"]["stiff"] == 3
 
 
+def test_a_pair_chosen_by_its_estimate_has_both_orders(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--embedded", "etdrk3", "--order", "2", "--conditions", "stiff"]
+    (found,) = families(capsys, *arguments, "--minimise", "estimator")
+    made = tableau_of(found["pair"])
+    assert made.low is not None
+    assert prove(made).classical == 3
+    assert prove(Tableau(made.stages, made.low)).stiff == 2
+    assert 0 < found["minimum"]["error"] < float("inf")  # an estimate that is there
+
+
+@pytest.mark.slow
 def test_an_embedded_row_is_chosen_by_its_estimate(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--embedded", "hochbruck-ostermann4", "--order", "3", "--conditions", "stiff"]
     (found,) = families(capsys, *arguments, "--set", "b_5_1=0", "--minimise", "estimator")

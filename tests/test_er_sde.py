@@ -37,6 +37,8 @@ from semilinear.verification.claims.expectations import EXPECTATIONS
 from semilinear.verification.replay.golden import DATA, read, replay_case
 from semilinear.verification.studies.flow import Experiment, Study, run
 
+from tests.slow import slow
+
 VP, VE = vp_linear(), edm(2000.0)
 by_name = pytest.mark.parametrize("scale", NOISE_SCALES, ids=lambda s: s.name)
 RANGE: dict[str, Any] = {"t_start": 1.0, "t_end": 1e-3}
@@ -129,7 +131,9 @@ def measured(solver: Solver, start: Any) -> Study:
 ODES = [e for e in EXPECTATIONS if e.solver.startswith("er-sde-ode") and not e.long]
 
 
-@pytest.mark.parametrize("expected", ODES, ids=lambda e: e.solver)
+@pytest.mark.parametrize(
+    "expected", slow(ODES, lambda e: e.solver.endswith("exact-integrals")), ids=lambda e: e.solver
+)
 def test_measured_orders_are_the_expected_ones(expected: Any) -> None:
     solver = make(expected.solver)
     for start, order in (("own", expected.own), ("exact", expected.exact)):

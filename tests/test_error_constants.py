@@ -23,7 +23,7 @@ def check(name: str, steps: int, tolerance: float) -> None:
     assert constant.distances[1] < 0.65 * constant.distances[0]  # no component is left: O(h)
 
 
-@pytest.mark.parametrize("name", FAST)
+@pytest.mark.parametrize("name", slow(FAST, lambda name: name in ("deis-tab1", "dpm-solver-v3-2m")))
 def test_the_error_of_a_run_is_the_predicted_one(name: str) -> None:
     check(name, 12, 0.02)
 
@@ -52,7 +52,7 @@ def test_another_methods_constant_shows() -> None:
     assert abs(projected(measured, predicted) - 1) > 0.2
 
 
-@pytest.mark.parametrize("rule", [RULES[0], RULES[-2]], ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", slow([RULES[0], RULES[-2]], lambda r: r is RULES[0]), ids=lambda r: r.name)
 @pytest.mark.parametrize("points", slow([10, 20], lambda points: points == 10))
 def test_the_effect_of_a_riemann_sum_is_the_predicted_one(rule: Rule, points: int) -> None:
     constant = effect(rule, points, 12)

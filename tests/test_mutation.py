@@ -52,7 +52,7 @@ def test_mutants_of_classical_tableaux_have_the_order_that_is_proved(case: Case)
     assert found.counts()["caught"] >= 5
 
 
-@pytest.mark.parametrize("case", [c for c in LISTED if c.name not in HEAVY], ids=lambda c: c.name)
+@pytest.mark.parametrize("case", [c for c in LISTED if c.name not in HEAVY][::3], ids=lambda c: c.name)
 def test_mutants_of_listed_solvers_have_the_order_that_is_proved(case: Case) -> None:
     assert_all_is_noticed(campaign([case], most=2))
 

@@ -16,13 +16,20 @@ from semilinear.integrators.diffusion.grid_tables import TABLES
 from semilinear.integrators.diffusion.schedule import edm, rectified_flow, vp_linear
 from semilinear.integrators.numerics.arithmetic import multiprecision
 
+from tests.slow import slow
+
 VP, FLOW = vp_linear(), rectified_flow()
 SD = sl.schedules.discrete(sl.schedules.scaled_linear_betas())
 NEVER_TO_INDEX_0 = ("diffusers-linspace-ddim", "comfyui-normal")
 
 
-@pytest.mark.parametrize("name", [n for n in GRIDS if n not in (*NEVER_TO_INDEX_0, "ays-svd")])
-@pytest.mark.parametrize("n", [1, 2, 5, 10])
+@pytest.mark.parametrize(
+    ("name", "n"),
+    slow(
+        itertools.product([n for n in GRIDS if n not in (*NEVER_TO_INDEX_0, "ays-svd")], [1, 2, 5, 10]),
+        lambda case: case == ("optimised", 10),
+    ),
+)
 def test_every_named_grid_goes_down_from_end_to_end(name: str, n: int) -> None:
     schedule = FLOW if name.startswith("optimal-steps") else SD
     times = grid_of(name)(schedule, schedule.t_max, 1e-3, n)

@@ -18,6 +18,8 @@ from semilinear.verification.claims.identities import proofs
 from semilinear.verification.inverse import study as inverse
 from semilinear.verification.replay.golden import DATA, case_json, read, replay_case
 
+from tests.slow import slow
+
 REPORTS = Path(__file__).parents[1] / "reports"
 DIGITS = 2e-4
 """Half of the last digit that is printed of an order or a ratio (three decimals) is 5e-4; what another
@@ -67,12 +69,8 @@ def test_a_changed_digit_is_a_difference() -> None:
 
 ROWS = [
     ("rows", "main: ddim"),
-    ("rows", "main: dpm-solver++-2m"),
     ("rows", "main: dpm-solver-3m-released"),
     ("rows", "main: dpm-solver-fast-3, NFE 1 mod 3"),
-    ("rows", "general mixture: deis-tab2"),
-    pytest.param("rows", "handwritten digits: ddim", marks=pytest.mark.slow),
-    pytest.param("rows", "50 digits: ddim", marks=pytest.mark.slow),
     *(("stochastic", name) for name in ("sde-dpm-solver-2m", "er-sde-1", "ddpm", "edm-heun-churn")),
     *(("solvers", name) for name in ("ddim", "dpm-solver-3", "deis-tab2", "dpm-solver-fast-3, NFE 1 mod 3")),
     *(("catalogue", name) for name in ("lawson-euler", "etdrk2", "rosenbrock-euler")),
@@ -80,7 +78,13 @@ ROWS = [
     ("constants", "ddim"),
     *(("mutations", f"{name}, 4 mutants") for name in ("ddim", "dpm-solver-2m", "rosenbrock-euler")),
     ("stability", "dpm-solver++-1"),
+    ("rows", "main: dpm-solver++-2m"),
+    ("rows", "general mixture: deis-tab2"),
+    ("rows", "handwritten digits: ddim"),
+    ("rows", "50 digits: ddim"),
 ]
+SLOW = {key for _, key in ROWS[-4:]} | {"edm-heun-churn", "rosenbrock-euler"}
+"""Rows that take three seconds or more; each part and each verdict has a quicker one."""
 FILLED_IN = ("proved", "agreement")
 """Of a row, where reports are made: from other rows."""
 
@@ -90,7 +94,7 @@ def planned() -> dict[tuple[str, str], Any]:
     return {(task.part, task.key): task for task in plan.tasks(False)}
 
 
-@pytest.mark.parametrize(("part", "key"), ROWS)
+@pytest.mark.parametrize(("part", "key"), slow(ROWS, lambda row: row[1] in SLOW))
 def test_a_row_is_the_reported_one(part: str, key: str) -> None:
     task = planned()[part, key]
     ((_, expected),) = plan.Reports(REPORTS).rows([task])

@@ -142,7 +142,7 @@ RATIO = StepRatio("q")
         (RATIO - 1, [1, 2, 3]),
         (RATIO ** Rational(1, 4) - 1, [1, 2, 3]),
         ((sympy.sqrt(RATIO) - 1) ** 2, [1, 3, 3]),
-        (sympy.sqrt(omega(1)) - 1, [1, 2, 3]),
+        pytest.param(sympy.sqrt(omega(1)) - 1, [1, 2, 3], marks=pytest.mark.slow),
         (sympy.sqrt(omega(2)) - sympy.sqrt(2), [1, 2, 3]),
         (omega(2) - 2 * omega(1), [1, 2, 3]),
         (omega(2) - 2 * omega(1) + 1, [1, 1, 1]),

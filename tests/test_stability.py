@@ -36,6 +36,8 @@ from semilinear.integrators.tableaux.tableau import (
 )
 from sympy import Integer, Rational, Symbol
 
+from tests.slow import MANY_TERMS, slow
+
 VP = vp_linear()
 
 
@@ -67,7 +69,9 @@ LARGE = ("exprk5s8", "exprk5s10", "collocation-5")
 """Whose expansion takes a minute."""
 
 
-@pytest.mark.parametrize("name", [n for n in FIXED if n not in LARGE])
+@pytest.mark.parametrize(
+    "name", slow([n for n in FIXED if n not in LARGE], lambda name: name in (*MANY_TERMS, "etd5rkf"))
+)
 def test_without_the_nonlinear_part_every_method_is_exact(name: str) -> None:
     """det(zeta - M(z, 0)) = zeta^(m-1) (zeta - e^z)."""
     method = Amplification(full(name))

@@ -168,7 +168,7 @@ PREDICTOR_CORRECTOR = {2: (2, 1 / 2), 3: (1.729, 2 / 7), 4: (1.285, 3 / 19)}
 """Order of Adams predictor and corrector: -w* of PECE and of PEC (-0.16 in Lambert 1973 for order 4)."""
 
 
-@pytest.mark.parametrize("order", PREDICTOR_CORRECTOR)
+@pytest.mark.parametrize("order", slow(PREDICTOR_CORRECTOR, lambda order: order > 3))
 @pytest.mark.parametrize("carry", [False, True])
 def test_the_intervals_of_adams_bashforth_moulton(order: int, carry: bool) -> None:
     def values(count: int) -> dict[Any, Any]:
