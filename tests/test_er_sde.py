@@ -37,6 +37,8 @@ from semilinear.verification.claims.expectations import EXPECTATIONS
 from semilinear.verification.replay.golden import DATA, read, replay_case
 from semilinear.verification.studies.flow import Experiment, Study, run
 
+from tests.roundings import SOME_ULP
+
 VP, VE = vp_linear(), edm(2000.0)
 by_name = pytest.mark.parametrize("scale", NOISE_SCALES, ids=lambda s: s.name)
 RANGE: dict[str, Any] = {"t_start": 1.0, "t_end": 1e-3}
@@ -59,7 +61,7 @@ def last_row(step: Any) -> Row:
 def test_the_first_order_with_phi_x_is_ddim(schedule: Schedule) -> None:
     ends: dict[str, Any] = {"t_start": 0.8 * schedule.t_max, "t_end": 1e-3 * schedule.t_max}
     a, b = (plan(solver, schedule, **ends) for solver in (er_sde(1, ODE), make("ddim")))
-    assert difference(a, b).value < 1e-14
+    assert difference(a, b).value < SOME_ULP
 
 
 def test_the_first_order_with_phi_x_squared_is_ancestral_ddpm() -> None:
@@ -71,9 +73,9 @@ def test_the_first_order_with_phi_x_squared_is_ancestral_ddpm() -> None:
         added = s0**2 - forward**2 * s1**2
         row = last_row(step)
         values = {kind: value for kind, _, value in row.terms}
-        assert values["x"] == pytest.approx(forward * s1**2 / s0**2, rel=1e-13)
-        assert values["m"] == pytest.approx(a1 * added / s0**2, rel=1e-13)
-        assert row.noise[0][1] == pytest.approx(s1 / s0 * np.sqrt(added), rel=1e-13)
+        assert values["x"] == pytest.approx(forward * s1**2 / s0**2, rel=SOME_ULP, abs=0)
+        assert values["m"] == pytest.approx(a1 * added / s0**2, rel=SOME_ULP, abs=0)
+        assert row.noise[0][1] == pytest.approx(s1 / s0 * np.sqrt(added), rel=SOME_ULP, abs=0)
 
 
 @by_name
@@ -85,9 +87,9 @@ def test_vp_is_ve_in_x_over_alpha(scale: NoiseScale) -> None:
         end = VP.alpha(a.t1)
         for (kind, _, v), (_, _, w) in zip(last_row(a).terms, last_row(b).terms, strict=True):
             scaled = v / end * (VP.alpha(a.t0) if kind == "x" else 1)
-            assert scaled == pytest.approx(w, rel=1e-12)
+            assert scaled == pytest.approx(w, rel=SOME_ULP, abs=0)
         noise = [[s for _, s in last_row(step).noise] for step in (a, b)]
-        assert [s / end for s in noise[0]] == pytest.approx(noise[1], rel=1e-12)
+        assert [s / end for s in noise[0]] == pytest.approx(noise[1], rel=SOME_ULP, abs=0)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])
@@ -192,7 +194,9 @@ def test_at_sigma_zero_the_release_is_first_order_and_the_exact_limit_extrapolat
     row = last_row(compile_plan(er_sde(3), VP, times=times, prediction="x0").steps[-1])
     weights = {times[state]: v for kind, state, v in row.terms}
     for m in range(3):
-        assert sum(v * VP.rho(t) ** m for t, v in weights.items()) == pytest.approx(float(m == 0), abs=1e-12)
+        assert sum(v * VP.rho(t) ** m for t, v in weights.items()) == pytest.approx(
+            float(m == 0), abs=SOME_ULP
+        )
     # O(rho) at t = 1e-12, where rho = 3e-7
     near = last_row(compile_plan(er_sde(3), VP, times=[*times[:-1], 1e-12], prediction="x0").steps[-1])
     assert [v for kind, _, v in near.terms if kind == "m"] == pytest.approx(list(weights.values()), rel=5e-5)
@@ -308,7 +312,7 @@ def test_a_python_function_is_the_expression_that_it_computes(order: int) -> Non
             compile_plan(er_sde(order, s), vp_linear(), steps=6, t_start=0.9, t_end=0.01)
             for s in (function, scale)
         )
-        assert difference(made, named).value < 1e-13
+        assert difference(made, named).value < SOME_ULP
         assert made.stochastic == named.stochastic
 
 

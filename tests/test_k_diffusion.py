@@ -28,6 +28,8 @@ from semilinear.integrators.solvers import dpm_solver, k_diffusion, make, stocha
 from semilinear.integrators.tableaux.tableau import adams, omega, phi3
 from semilinear.verification.problems.named import problem
 
+from tests.roundings import AMPLIFIED, SOME_ULP
+
 VP, EDM = vp_linear(), edm()
 PROBLEM = problem("golden-mixture")
 ETA = st.floats(1e-3, 1.0) | st.just(0.0)
@@ -87,9 +89,9 @@ def test_every_eta_keeps_the_marginals_of_a_point_mass(eta: float, t0: float, fr
     """x = alpha_0 x_0 + sigma_0 eps becomes N(alpha_1 x_0, sigma_1^2)."""
     t1 = fraction * t0
     a, b, s = kernel(compile_plan(k_diffusion.euler_ancestral(eta), VP, times=[t0, t1]))
-    assert a * float(VP.alpha(t0)) == pytest.approx(float(VP.alpha(t1)), rel=1e-12)
+    assert a * float(VP.alpha(t0)) == pytest.approx(float(VP.alpha(t1)), rel=SOME_ULP, abs=0)
     left = a * float(VP.sigma(t0)) + b
-    assert left**2 + s**2 == pytest.approx(float(VP.sigma(t1)) ** 2, rel=1e-11)
+    assert left**2 + s**2 == pytest.approx(float(VP.sigma(t1)) ** 2, rel=AMPLIFIED, abs=0)
 
 
 def test_ddpm_is_eta_1_and_the_posterior_of_a_known_x_0() -> None:
@@ -97,9 +99,9 @@ def test_ddpm_is_eta_1_and_the_posterior_of_a_known_x_0() -> None:
     a, b, s = kernel(compile_plan(make("ddpm"), VP, times=[t0, t1]))
     now, later = float(VP.alpha(t0)) ** 2, float(VP.alpha(t1)) ** 2
     beta = 1 - now / later
-    assert s**2 == pytest.approx(beta * (1 - later) / (1 - now), rel=1e-12)  # DDPM's beta tilde
-    assert a == pytest.approx(1 / math.sqrt(1 - beta), rel=1e-12)
-    assert b == pytest.approx(-beta / math.sqrt(1 - now) / math.sqrt(1 - beta), rel=1e-12)
+    assert s**2 == pytest.approx(beta * (1 - later) / (1 - now), rel=1e-12, abs=0)  # DDPM's beta tilde
+    assert a == pytest.approx(1 / math.sqrt(1 - beta), rel=SOME_ULP, abs=0)
+    assert b == pytest.approx(-beta / math.sqrt(1 - now) / math.sqrt(1 - beta), rel=SOME_ULP, abs=0)
 
 
 @pytest.mark.parametrize("build", [*ANCESTRAL, *CHURNED], ids=lambda b: b.__name__)
@@ -220,8 +222,10 @@ def test_churn_adds_the_noise_of_algorithm_2(s_churn: float, s_noise: float) -> 
     gamma = min(s_churn, math.sqrt(2) - 1)
     assert isinstance(up, Row)
     assert isinstance(evaluation, Evaluation)
-    assert evaluation.t == pytest.approx(5 * (1 + gamma), rel=1e-14)
-    assert up.noise[0][1] == pytest.approx(s_noise * math.sqrt((5 * (1 + gamma)) ** 2 - 25), rel=1e-11)
+    assert evaluation.t == pytest.approx(5 * (1 + gamma), rel=SOME_ULP, abs=0)
+    assert up.noise[0][1] == pytest.approx(
+        s_noise * math.sqrt((5 * (1 + gamma)) ** 2 - 25), rel=SOME_ULP, abs=SOME_ULP
+    )
     assert up.terms == (("x", 0, 1.0),)
 
 
@@ -238,7 +242,7 @@ def test_the_noise_scale_multiplies_every_noise_weight() -> None:
     a, b = (compile_plan(s, VP, times=[0.9, 0.5, 0.2]) for s in (make("sde-dpm-solver++-1"), scaled))
     for ours, theirs in zip(a.steps, b.steps, strict=True):
         ((_, one),), ((_, more),) = (s.operations[-1].noise for s in (ours, theirs))  # type: ignore[union-attr]
-        assert more == pytest.approx(1.5 * one, rel=1e-15)
+        assert more == pytest.approx(1.5 * one, rel=SOME_ULP, abs=0)
 
 
 def test_churn_above_the_schedule_is_refused() -> None:
@@ -351,7 +355,7 @@ def ours(solver: Solver, **options: Any) -> torch.Tensor:
 )
 def test_ancestral_samplers_are_k_diffusion_s(kind: str, build: Any, eta: float, s_noise: float) -> None:
     expected = ancestral_loop(kind, start(), eta, s_noise, iter(drawn()))
-    torch.testing.assert_close(ours(build(eta, s_noise)), expected, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(ours(build(eta, s_noise)), expected, rtol=SOME_ULP, atol=SOME_ULP)
 
 
 @pytest.mark.parametrize("churn", [(3.0, 0.05, 10.0), (40.0, 0.0, math.inf), (0.0, 0.0, 1.0)])
@@ -362,7 +366,7 @@ def test_ancestral_samplers_are_k_diffusion_s(kind: str, build: Any, eta: float,
 )
 def test_churned_samplers_are_k_diffusion_s(kind: str, build: Any, churn: tuple[float, ...]) -> None:
     expected = churn_loop(kind, start(), churn, 1.003, iter(drawn()))
-    torch.testing.assert_close(ours(build(*churn, 1.003)), expected, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(ours(build(*churn, 1.003)), expected, rtol=SOME_ULP, atol=SOME_ULP)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
@@ -377,7 +381,7 @@ def test_lms_integrates_the_lagrange_polynomial_in_sigma(order: int) -> None:
             others = np.array([n for k, n in enumerate(nodes) if k != j])
             basis = lambda s, node=node, others=others: np.prod((s - others) / (node - others))  # noqa: E731
             y = y + integrate.quad(basis, SIGMAS[i], SIGMAS[i + 1])[0] * ds[j]
-    torch.testing.assert_close(ours(k_diffusion.lms(order), final="full"), y, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(ours(k_diffusion.lms(order), final="full"), y, rtol=SOME_ULP, atol=0)
 
 
 def test_dpm_2_is_dpm_solver_2() -> None:
@@ -385,7 +389,7 @@ def test_dpm_2_is_dpm_solver_2() -> None:
     y = start()
     for a, b in itertools.pairwise(SIGMAS):
         y = step("dpm_2", y, a, b)
-    torch.testing.assert_close(ours(make("dpm-solver-2")), y, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(ours(make("dpm-solver-2")), y, rtol=SOME_ULP, atol=0)
 
 
 def test_the_3m_sde_has_half_the_second_difference() -> None:

@@ -28,7 +28,7 @@ from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi, phi1
 from semilinear.integrators.tableaux.tableau import N as NN
 from semilinear.verification.studies.own_statistics import generic
 
-from tests.roundings import SOME_ULP, THIRTY_DIGITS, ULP
+from tests.roundings import AMPLIFIED, SOME_ULP, THIRTY_DIGITS, ULP
 
 VP = vp_linear()
 NONSENSE: Any = "nonsense"
@@ -105,7 +105,9 @@ def test_a_constant_model_is_solved_exactly_by_every_solver() -> None:
         if not solver.stochastic and "released" not in name and not name.startswith(others):
             made = compile_plan(solver, VP, steps=6, **RANGE)
             result = sample(made, lambda x, t: torch.full_like(x, b), x).x
-            torch.testing.assert_close(result, torch.full_like(result, expected), rtol=1e-10, atol=1e-10)
+            # SciRE's corrected coefficients are up to 3000, and cancel at each of 6 steps; the others' 1e-13.
+            rtol = 1e-10 if "scire" in name else AMPLIFIED
+            torch.testing.assert_close(result, torch.full_like(result, expected), rtol=rtol, atol=0)
 
 
 @pytest.mark.parametrize("name", [n for n in SOLVERS if "released" not in n and not make(n).stochastic])

@@ -36,6 +36,8 @@ from semilinear.verification.problems.mixtures import GaussianMixture
 from semilinear.verification.problems.named import golden_mixture
 from semilinear.verification.replay.golden import DATA, read, replay_case
 
+from tests.roundings import MANY_ULP, SOME_ULP
+
 VP, SUB, VE = (process.schedule for process in (sde.vp(), sde.sub_vp(), sde.ve()))
 MIXTURE = golden_mixture()
 GAUSSIAN = GaussianMixture(np.ones(1), np.array([[0.7]]), np.array([[[0.25]]]))
@@ -151,7 +153,7 @@ def test_coefficients_in_float64_are_those_of_fifty_digits(name: str, schedule: 
     narrow, wide = (rows(compile_plan(make(name), schedule, **options, digits=d)) for d in (None, 50))
     for a, b in zip(narrow, wide, strict=True):
         ours, exact = ([v for _, _, v in r.terms] + [v for _, v in r.noise] for r in (a, b))
-        assert ours == pytest.approx([float(v) for v in exact], rel=1e-12)
+        assert ours == pytest.approx([float(v) for v in exact], rel=MANY_ULP, abs=MANY_ULP)
 
 
 # --- what the predictors are ---
@@ -304,8 +306,8 @@ def test_a_langevin_step_is_its_formula() -> None:
     for norm, (top, bottom) in ((per_sample_norm, sizes), (batch_mean_norm, means)):
         x, mean = Langevin(VP, langevin_step(0.16, norm), [z]).update(X, 0.4, 0, model)
         e = 2 * (0.16 * top / bottom) ** 2
-        torch.testing.assert_close(mean, X + e * score)
-        torch.testing.assert_close(x, X + e * score + torch.sqrt(2 * e) * z)
+        torch.testing.assert_close(mean, X + e * score, rtol=SOME_ULP, atol=0)
+        torch.testing.assert_close(x, X + e * score + torch.sqrt(2 * e) * z, rtol=SOME_ULP, atol=0)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v", "score"])
@@ -315,7 +317,7 @@ def test_a_corrector_takes_every_prediction(prediction: str) -> None:
     model = convert(VP, MIXTURE.model(VP), "eps", prediction)
     corrector = Langevin(VP, annealed_step(0.16), per_sample(0), 2, prediction=prediction)
     expected = Langevin(VP, annealed_step(0.16), per_sample(0), 2).update(X, 0.4, 1, MIXTURE.model(VP))[0]
-    torch.testing.assert_close(corrector.update(X, 0.4, 1, model)[0], expected)
+    torch.testing.assert_close(corrector.update(X, 0.4, 1, model)[0], expected, rtol=SOME_ULP, atol=0)
 
 
 def test_annealed_langevin_has_the_stationary_law_of_its_step() -> None:
@@ -326,8 +328,8 @@ def test_annealed_langevin_has_the_stationary_law_of_its_step() -> None:
     z = torch.tensor([[0.0], [0.0], [1.0]], dtype=torch.float64)
     ends = Langevin(VP, annealed_step(snr), [z]).update(x, t, 0, GAUSSIAN.model(VP))[0][:, 0]
     a, b, c = (float(ends[i] - (ends[0] if i else 0)) for i in (1, 2, 0))
-    assert c / (1 - a) == pytest.approx(0.7 * VP.alpha(t))
-    assert b * b / (1 - a * a) == pytest.approx(v / (1 - e / (2 * v)))
+    assert c / (1 - a) == pytest.approx(0.7 * VP.alpha(t), rel=SOME_ULP, abs=0)
+    assert b * b / (1 - a * a) == pytest.approx(v / (1 - e / (2 * v)), rel=SOME_ULP, abs=0)
 
 
 def pc_run(norm: Any, batch: slice) -> torch.Tensor:
@@ -356,9 +358,9 @@ def test_norms_agree_for_every_kind_of_array() -> None:
     exact = np.array([[mpmath.mp.mpf(v) for v in row] for row in x.flatten(1).tolist()], dtype=object)
     for given in (x, x.numpy(), exact.reshape(2, 3, 4)):
         norms = [float(v) for v in per_sample_norm(given).reshape(-1)]
-        assert norms == pytest.approx(expected.tolist(), rel=1e-15)
+        assert norms == pytest.approx(expected.tolist(), rel=SOME_ULP, abs=0)
         assert per_sample_norm(given).shape == (2, 1, 1)
-        assert float(batch_mean_norm(given)) == pytest.approx(float(expected.mean()), rel=1e-15)
+        assert float(batch_mean_norm(given)) == pytest.approx(float(expected.mean()), rel=SOME_ULP, abs=0)
 
 
 def test_a_correctors_draws_are_numbered_by_step_and_use_and_differ_from_the_plans() -> None:
@@ -406,7 +408,9 @@ def test_interludes_run_in_turn() -> None:
 def test_the_released_factor_is_one_minus_beta() -> None:
     betas = torch.linspace(0.1 / 50, 20 / 50, 50, dtype=torch.float64)
     for schedule in (VP, SUB):
-        assert released_factor(schedule, 50)(0.3) == pytest.approx(1 - float(betas[int(0.3 * 49)]), rel=1e-14)
+        assert released_factor(schedule, 50)(0.3) == pytest.approx(
+            1 - float(betas[int(0.3 * 49)]), rel=SOME_ULP, abs=0
+        )
     assert released_factor(VE, 50)(0.3) == unit_factor(0.3) == 1
 
 

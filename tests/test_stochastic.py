@@ -36,6 +36,7 @@ from semilinear.verification.studies.gaussian import (
 from semilinear.verification.studies.ladders import GAUSSIAN_LONG
 from semilinear.verification.studies.unmeasured import UNMEASURED
 
+from tests.roundings import SOME_ULP
 from tests.slow import slow
 
 VP = vp_linear()
@@ -108,8 +109,8 @@ def test_a_run_is_the_superposition_of_its_responses(name: str) -> None:
     response = respond(plan, EXPERIMENT.model, CASES.start)
     z = np.random.default_rng(0).standard_normal((len(plan.increments), CASES.start.size))
     run = sample(plan, EXPERIMENT.model, CASES.start[None], noise=[v[None] for v in z]).x[0]
-    assert np.abs(run - response.mean - np.sum(response.impulses * z, axis=0)).max() < 1e-13
-    assert response.variance() == pytest.approx(np.sum(response.impulses**2, axis=0))
+    assert np.abs(run - response.mean - np.sum(response.impulses * z, axis=0)).max() < SOME_ULP
+    assert response.variance() == pytest.approx(np.sum(response.impulses**2, axis=0), rel=SOME_ULP, abs=0)
 
 
 def test_the_mean_of_data_prediction_is_exact_at_level_one() -> None:
@@ -148,7 +149,9 @@ def test_without_noise_the_strong_error_is_that_of_the_mean() -> None:
     solver = sa_solver(2, tau=0)
     plan, law = compiled(solver, 8), EXPERIMENT.law(solver.form)
     response = respond(plan, EXPERIMENT.model, CASES.start)
-    assert strong_error(law, plan, response) == pytest.approx(np.abs(response.mean - law.moments[0]))
+    assert strong_error(law, plan, response) == pytest.approx(
+        np.abs(response.mean - law.moments[0]), rel=SOME_ULP, abs=0
+    )
 
 
 def test_plans_without_a_path_are_refused() -> None:
@@ -264,8 +267,8 @@ def test_the_wrong_variant_is_the_released_solver() -> None:
 
     by_hand = rewired(make("sde-dpm-solver++-2s"), independent)(3)
     a, b = (respond(p, EXPERIMENT.model, CASES.start) for p in (released, by_hand))
-    assert np.abs(a.mean - b.mean).max() < 1e-14
-    assert np.abs(a.impulses - b.impulses).max() < 1e-14
+    assert np.abs(a.mean - b.mean).max() < SOME_ULP
+    assert np.abs(a.impulses - b.impulses).max() < SOME_ULP
 
 
 def test_independent_stage_noise_loses_the_order_of_the_variance_and_not_of_the_mean() -> None:
