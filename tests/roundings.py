@@ -1,4 +1,4 @@
-"""Tolerances that are rounding alone: they stand beside a reason where something amplifies them.
+"""Tolerances that tests share: of rounding alone (a reason stands where something amplifies it), of a slope.
 
 `pytest.approx` adds an absolute 1e-12 of its own: a relative tolerance of rounding says `abs=0` too.
 """
@@ -16,3 +16,5 @@ FLOAT32 = 45 * 2.0**-23
 """5e-6: a dozen roundings in float32, each of them amplified a few times at most."""
 THIRTY_DIGITS = 1e-27
 """Arithmetic in 30 digits, a thousand ulp."""
+SLOPE = 0.05
+"""Of an order that is measured between finite steps: the next term's share in the slope, O(h)."""

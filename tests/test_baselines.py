@@ -69,7 +69,9 @@ def test_a_velocity_is_the_slope_of_the_exact_flow(schedule: Schedule) -> None:
         own, scale, u = (0, 1, 0) if form.affine is None else form.affine(t)
         p, q = conversion(schedule, "eps", form.target, t)
         found = (own + scale * p) * X + scale * q * eps + u
-        torch.testing.assert_close(found * rate, slope, rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(
+            found * rate, slope, rtol=2e-8, atol=2e-8
+        )  # a difference quotient's h^2 and ulp/h
 
 
 def test_the_score_held_constant_has_its_closed_form_on_vp_schedules() -> None:
@@ -148,7 +150,7 @@ def test_bad_methods_are_named() -> None:
 def test_multistep_solvers_have_their_order_on_a_flow_by_its_schedule_alone(name: str, order: int) -> None:
     """lambda = log((1 - s)/s) is that of the schedule: no solver knows that it is on a flow."""
     study: Any = measure(name, Experiment(schedule=FLOW, ladder=(8, 12, 16, 24, 32, 48, 64, 96, 128)))
-    assert study.estimate.order == pytest.approx(order, abs=0.05)
+    assert study.estimate.order == pytest.approx(order, abs=0.01)  # of the fit: seen 7e-4
 
 
 # --- PNDM ---
@@ -287,5 +289,5 @@ def test_the_change_of_the_data_prediction_across_the_noise_is_as_long_as_the_st
             density_and_data(seen + s * delta * (now - seen), b * math.exp(-s * delta))[1] for s in (1, -1)
         )
         off.append(np.abs(change / ((1 + eta**2) * h * (ahead - behind) / (2 * delta)) - 1).max())
-    assert off[0] < 0.1
+    assert off[0] < 0.05  # O(h)
     assert off[1] < 0.6 * off[0]

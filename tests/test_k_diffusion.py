@@ -28,7 +28,7 @@ from semilinear.integrators.solvers import dpm_solver, k_diffusion, make, stocha
 from semilinear.integrators.tableaux.tableau import adams, omega, phi3
 from semilinear.verification.problems.named import problem
 
-from tests.roundings import AMPLIFIED, SOME_ULP
+from tests.roundings import AMPLIFIED, SLOPE, SOME_ULP
 
 VP, EDM = vp_linear(), edm()
 PROBLEM = problem("golden-mixture")
@@ -79,9 +79,10 @@ def test_an_ancestral_step_is_ddim_with_eta(
     variance = number(eta) ** 2 * (1 - later) / (1 - now) * (1 - now / later)
     wanted = (root(later / now), root(1 - later - variance) - root(later / now) * root(1 - now))
     a, b, s = kernel(made)
-    assert abs(a - wanted[0]) < 1e-33
-    assert abs(b - wanted[1]) < 1e-33
-    assert abs(s**2 - variance) < 1e-33
+    # 40 digits, less the four that differences near t = 0 may cancel
+    assert abs(a - wanted[0]) < 1e-36
+    assert abs(b - wanted[1]) < 1e-36
+    assert abs(s**2 - variance) < 1e-36
 
 
 @given(eta=ETA, t0=st.floats(0.05, 0.95), fraction=st.floats(0.05, 0.95))
@@ -178,7 +179,7 @@ EDM_CHURN = (10, 0, math.inf, 1)
 def test_marginals_converge_with_the_order_of_the_flow_s_solver(solver: Solver, order: int) -> None:
     """Going down by the flow and up by noise each keep them; the 3M SDE's start and D2 are of order 2."""
     errors = [variance_error(solver, n) for n in (256, 512)]
-    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.05)
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=SLOPE)
 
 
 def test_an_s_noise_other_than_one_leaves_a_bias() -> None:
@@ -253,7 +254,7 @@ def test_churn_above_the_schedule_is_refused() -> None:
 def test_samplers_have_all_their_digits() -> None:
     for build in (k_diffusion.dpm_2_ancestral, k_diffusion.heun_churn):
         a, b = (on_sigmas(build(0.5), digits=d) for d in (50, 65))
-        assert difference(a, b).value < 1e-46
+        assert difference(a, b).value < 1e-48  # of 50 digits
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_torch_numpy_and_multiprecision_agree(name: str) -> None:
     by_torch = sample(made, model, X).x.numpy()
     by_numpy = sample(made, model, X.numpy()).x
     exact = sample(plan(name, digits=30), model, X.numpy()).x
-    assert np.allclose(by_torch, by_numpy, rtol=0, atol=1e-13)
+    assert np.allclose(by_torch, by_numpy, rtol=0, atol=MANY_ULP)
     assert np.allclose(by_torch, exact.astype(float), rtol=MANY_ULP, atol=0)
     assert exact.dtype == object
 
@@ -305,7 +305,9 @@ def test_gradients_flow_through_a_run() -> None:
     (gradient,) = torch.autograd.grad(result.sum(), x)
     h = 1e-6
     shifted = [sample(plan(steps=5), PROBLEM.model(VP), X + s * h).x.sum() for s in (1, -1)]
-    assert gradient.sum().item() == pytest.approx(((shifted[0] - shifted[1]) / (2 * h)).item(), rel=1e-6)
+    assert gradient.sum().item() == pytest.approx(
+        ((shifted[0] - shifted[1]) / (2 * h)).item(), rel=1e-8
+    )  # ulp/h, h^2
 
 
 # --- callbacks and counts ---
@@ -536,7 +538,9 @@ def test_fifty_digit_runs_agree_with_the_exact_flow() -> None:
     made = compile_plan(make("exprk5s8"), VP, steps=48, t_start=0.4, t_end=0.2, digits=50)
     x = np.array([[0.3], [-1.0]])
     exact = problem.flow(VP, x, 0.4, 0.2, 50)
-    assert max(abs(v) for v in (sample(made, problem.model(VP), x).x - exact).ravel()) < 1e-11
+    assert (
+        max(abs(v) for v in (sample(made, problem.model(VP), x).x - exact).ravel()) < 1e-12
+    )  # the method's 9e-14 at 48 steps
 
 
 @pytest.mark.parametrize(
@@ -555,7 +559,7 @@ def test_data_are_encoded_at_the_same_order(name: str, order: int) -> None:
         encoded = sample(there, PROBLEM.model(VP), x).x
         errors.append(np.abs(encoded - exact).max())
         returns.append(np.abs(sample(back, PROBLEM.model(VP), encoded).x - x).max())
-    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.1)  # O(h) at 80 steps, seen 0.03
     assert returns[1] < returns[0] / 2 ** (order - 0.4)
 
 
@@ -568,7 +572,7 @@ def test_torch_and_numpy_agree_on_recorded_noise(name: str) -> None:
     ]
     by_torch = sample(made, model, X, noise=noise).x
     by_numpy = sample(made, model, X.numpy(), noise=[z.numpy() for z in noise]).x
-    assert np.allclose(by_torch.numpy(), by_numpy, rtol=0, atol=1e-12)
+    assert np.allclose(by_torch.numpy(), by_numpy, rtol=MANY_ULP, atol=MANY_ULP)
 
 
 def test_the_noise_of_a_step_is_the_one_recorded_for_it() -> None:
@@ -656,7 +660,9 @@ def test_a_model_that_needs_gradients_late_has_them_although_buffers_were_freed(
     total(w).backward()
     h = 1e-6
     assert w.grad is not None
-    assert w.grad.item() == pytest.approx((total(0.1 + h) - total(0.1 - h)).item() / (2 * h), rel=1e-6)
+    assert w.grad.item() == pytest.approx(
+        (total(0.1 + h) - total(0.1 - h)).item() / (2 * h), rel=1e-7
+    )  # ulp/h
 
 
 def test_noise_may_be_weighted_elementwise() -> None:
