@@ -199,6 +199,7 @@ def test_at_sigma_zero_the_release_is_first_order_and_the_exact_limit_extrapolat
         )
     # O(rho) at t = 1e-12, where rho = 3e-7
     near = last_row(compile_plan(er_sde(3), VP, times=[*times[:-1], 1e-12], prediction="x0").steps[-1])
+    # of that rho, over differences of rho
     assert [v for kind, _, v in near.terms if kind == "m"] == pytest.approx(list(weights.values()), rel=5e-5)
 
 
@@ -225,6 +226,7 @@ def test_runs_share_a_brownian_path() -> None:
     path = BrownianPath.through(solver.form(VP), (coarse, fine), seed=3)
     ends = [sample(p, lambda v, t: torch.tanh(v), problem, noise=path.noise(p)).x for p in (coarse, fine)]
     other = sample(coarse, lambda v, t: torch.tanh(v), problem, noise=per_sample(4)).x
+    # half the steps are 0.02 of another path away
     assert (ends[0] - ends[1]).abs().median() < 0.1 * (ends[0] - other).abs().median()
 
 

@@ -25,7 +25,7 @@ from semilinear.verification.systems.parabolic import (
 from semilinear.verification.systems.semilinear import coupled_system, integrate
 from sympy import Integer, Symbol
 
-from tests.roundings import MANY_ULP
+from tests.roundings import MANY_ULP, SLOPE
 from tests.slow import slow
 
 KINDS = ("local", "nonlocal")

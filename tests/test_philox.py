@@ -46,6 +46,7 @@ def test_numbers_are_those_of_the_words_to_the_series_error() -> None:
     found = normal(counter, key)[0].numpy()
     for radius, turn, pair in ((a, b, found[:, :2]), (c, d, found[:, 2:])):
         r = np.sqrt(-2 * np.log((radius + 0.5) / 2**32))
+        # the series of the logarithm and of the sine end at 1e-14
         assert np.abs(np.hypot(*pair.T) - r).max() < 1e-13 * r.max()
         quarter = (np.floor(turn % 2**30) + 0.5) / 2**30 - 0.5
         assert np.abs(np.abs(pair / r[:, None]).min(1) - np.sin(np.abs(quarter) * np.pi / 2)).max() < MANY_ULP

@@ -279,7 +279,7 @@ def test_the_error_is_first_order_and_its_ratio_to_ddims_is_known(version: Any, 
         (scire.multistep(3, version, phi=phi_m), twice),
         (scire.multistep(2, version, phi=phi_m, snapshot="sd"), twice),
     ):
-        assert ratio_to_ddim(solver) == pytest.approx(wanted, rel=2e-3), solver.name
+        assert ratio_to_ddim(solver) == pytest.approx(wanted, rel=2e-3), solver.name  # O(h)
 
 
 # --- orders, measured in float64 ---

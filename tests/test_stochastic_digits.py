@@ -14,6 +14,7 @@ from semilinear.verification.problems.linear_law import Gaussians, LinearLaw
 from semilinear.verification.problems.mixtures import GaussianMixture
 from semilinear.verification.studies.gaussian import CASES, StochasticExperiment, respond, strong_error, study
 
+from tests.roundings import SOME_ULP
 from tests.slow import slow
 
 FLOAT = StochasticExperiment(ladder=(8, 12, 16, 24, 32, 48))
@@ -52,7 +53,7 @@ def test_float64_and_multiprecision_are_one_computation(name: str) -> None:
         law = e.law(make("seeds-1").form)
         found.append([response.mean, response.impulses, response.slope, strong_error(law, plan, response)])
     for a, b in zip(*found, strict=True):
-        assert float(abs(np.asarray(a - b)).max()) < 1e-13
+        assert float(abs(np.asarray(a - b)).max()) < SOME_ULP
 
 
 @pytest.mark.parametrize(
@@ -130,8 +131,8 @@ def test_on_a_full_covariance_the_errors_are_those_on_its_principal_axes_turned(
     final = sample(plan, coupled.model(e.schedule), rows, noise=noise).x
     moved = final[1:] - final[0]
     axes = respond(plan, e.model, start)
-    assert np.abs(final[0] - rotation @ axes.mean).max() < 1e-13
-    assert np.abs(moved.T @ moved - rotation @ np.diag(axes.variance()) @ rotation.T).max() < 1e-13
+    assert np.abs(final[0] - rotation @ axes.mean).max() < SOME_ULP
+    assert np.abs(moved.T @ moved - rotation @ np.diag(axes.variance()) @ rotation.T).max() < SOME_ULP
 
 
 # --- the trap of independent noise, by hand: du = (L u + mu u) dt + g dW (docs/mathematics.md, 7) ---

@@ -94,7 +94,7 @@ def test_every_tolerance_has_its_reason(path: Path) -> None:
 
 
 def test_a_tolerance_of_rounding_is_not_below_the_one_that_approx_adds() -> None:
-    """`pytest.approx(x, rel=..)` allows an absolute 1e-12 too: more than rounding where x is below a hundred."""
+    """`pytest.approx(x, rel=..)` allows an absolute 1e-12 too: more than rounding where x is below 100."""
     silent = [
         f"{path.name}:{node.lineno}"
         for path in FILES
