@@ -175,6 +175,7 @@ def check_limit(name: str, prediction: str, times: Callable[[Fraction], list[Any
         for state, row in states(limit, step).items():
             rounded, far, close = (apart(m[state], row) for m in made)
             assert far < 0.2
+            # 1e-30: where far is 0, the rounding of the digits asked
             assert close <= 0.55 * far + 1e-30
             assert rounded <= 1e-13 * max(1, *(abs(v) for v in row.values()))
 
