@@ -114,7 +114,9 @@ def test_statistics_of_a_guided_model_are_those_of_what_it_is(mode: str) -> None
     with MODES[mode]():
         made = estimate(guided(), VP, noised(data, VP, 1), -1.0, 1.0, 8)
     for name in ("l", "b"):  # s is 0/0 on a Gaussian
-        np.testing.assert_allclose(getattr(made, name), getattr(expected, name), rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(
+            getattr(made, name), getattr(expected, name), rtol=1e-6, atol=1e-7
+        )  # slopes of l
 
 
 @pytest.mark.parametrize("labels", LABELS)
@@ -122,7 +124,7 @@ def test_labels_of_discrete_time_carry_the_derivative_in_time(labels: str) -> No
     model = discrete_time(lambda x, label: torch.sin(x) * torch.cos(label / 100)[:, None], 100, labels=labels)
     forward = Derivatives(model, VP).total(X, 0.2)[1]
     difference = Derivatives(model, VP, time="difference").total(X, 0.2)[1]
-    torch.testing.assert_close(forward, difference, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(forward, difference, rtol=1e-6, atol=1e-8)  # the stencil's O(0.02^6)
 
 
 def test_a_part_of_a_model_that_loses_the_derivative_in_time_is_refused() -> None:

@@ -186,7 +186,7 @@ def test_sums_over_many_components_do_not_stop_growing_in_half_precision() -> No
     assert hutchinson(torch.ones(1, 1, 1024))(lambda x: x * 1.0, many)[1].tolist() == [1024.0]
     large = torch.full((1, 1024), 30.0, dtype=torch.float16)
     expected = SDE.prior_log_density(large.double())
-    torch.testing.assert_close(SDE.prior_log_density(large).double(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(SDE.prior_log_density(large).double(), expected, rtol=1e-6, atol=0)  # float32
     found = log_likelihood(SDE, model, many, t_start=0.5, t_end=0.4, divergence=hutchinson(many[None] / 3))
     assert found.log_density.dtype == torch.float32
     assert found.latent.dtype == torch.bfloat16
@@ -298,10 +298,10 @@ def test_estimates_in_float32_are_those_in_float64() -> None:
         ]
         for y in (x, x.double())
     )
-    torch.testing.assert_close(made, exact, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(made, exact, rtol=1e-4, atol=1e-5)  # float32, in differences over time
     data = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     first, second = (noised(d, VP, 3)(0, 0.4).x.double() for d in (data, data.double()))
-    torch.testing.assert_close(first, second, rtol=0, atol=1e-6)
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-6)  # float32
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

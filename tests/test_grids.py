@@ -76,7 +76,7 @@ def test_karras_is_the_formula_of_edm() -> None:
 def test_multiprecision_times_agree_with_float64(grid: Grid) -> None:
     exact = grid(VP, 0.9, 0.01, 9, digits=40)
     assert [float(t) for t in exact] == pytest.approx(grid(VP, 0.9, 0.01, 9), rel=1e-13)
-    assert all(abs(multiprecision(40).number(0.01) - exact[-1]) < 1e-45 for _ in (0,))
+    assert exact[-1] == multiprecision(40).number(0.01)
 
 
 @pytest.mark.parametrize("schedule", [vp_linear(), vp_cosine(), rectified_flow(), discrete(linear_betas())])
@@ -141,6 +141,7 @@ def test_bad_user_times_are_named(times: list[float], message: str) -> None:
 def test_sigmas_return_as_rho(hundredths: list[int]) -> None:
     decreasing = [i / 100 for i in sorted(hundredths, reverse=True)]  # neighbouring floats share a time
     times = grids.from_sigma(VP, decreasing)
+    # sigma to t and back loses rho/rho' of its digits
     assert [VP.rho(t) for t in times] == pytest.approx(decreasing, rel=1e-11)
 
 

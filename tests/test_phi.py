@@ -65,7 +65,7 @@ def test_every_kind_of_number_gives_the_same_value(k: int, z: float) -> None:
         phi(k, torch.tensor(z, dtype=torch.float64)).item(),
         float(phi(k, EXACT.mpf(z))),
     ):
-        assert other == pytest.approx(scalar, rel=2e-15, abs=0)
+        assert other == pytest.approx(scalar, rel=2e-15, abs=0)  # 9 ulp
 
 
 @pytest.mark.parametrize(

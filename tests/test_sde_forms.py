@@ -131,7 +131,7 @@ def test_the_first_moment_has_its_limit_at_sigma_zero(prediction: Any, level: st
                 sum(float(w) for _, w in row.noise),
             ]
         )
-    assert ends[0] == pytest.approx(ends[1], rel=1e-5, abs=1e-6)
+    assert ends[0] == pytest.approx(ends[1], rel=1e-5, abs=1e-6)  # O(sigma) away from the limit
 
 
 @pytest.mark.parametrize("tau", [-1, float("nan"), float("inf"), NONSENSE, True, None, sympy.pi])
