@@ -25,7 +25,7 @@ from semilinear.verification.studies.gaussian import StochasticExperiment, study
 from semilinear.verification.studies.sampler import measure_stochastic
 from semilinear.verification.studies.setup import UNITS
 
-from tests.roundings import MANY_ULP, SOME_ULP, THIRTY_DIGITS
+from tests.roundings import MANY_ULP, SLOPE, SOME_ULP, THIRTY_DIGITS
 
 VP = vp_linear()
 F = VP.formulas
@@ -153,7 +153,7 @@ def test_runs_that_are_not_finite_are_named(at: Any, value: float) -> None:
     assert finding.n == tuple(n for n in LADDER if at(n))
     assert found.verdict == "inconclusive"
     assert "no state is finite at n = " in found.reason(4)
-    assert abs(found.estimate.order - 4) < 0.05  # what the other runs say is said
+    assert abs(found.estimate.order - 4) < SLOPE  # what the other runs say is said
 
 
 def test_coarse_runs_that_diverge_are_named_and_do_not_matter() -> None:
@@ -181,7 +181,7 @@ def test_a_run_that_raises_does_not_lose_the_others(error: Exception) -> None:
     (finding,) = found.findings
     assert str(finding) == f"{type(error).__name__}: {error} at n = 12"
     assert found.verdict == "inconclusive"
-    assert abs(found.estimate.order - 4) < 0.05
+    assert abs(found.estimate.order - 4) < SLOPE
 
 
 def test_a_sampler_that_always_raises_has_no_order_and_says_why() -> None:

@@ -59,7 +59,7 @@ def test_a_form_without_a_linear_part_has_z_0_alone(capsys: Any) -> None:
     code, out, _ = run(capsys, "deis-rhork-4rk", "--json")
     assert code == 0
     assert [row["z"] for row in json.loads(out)["z"]] == [0]
-    assert json.loads(out)["z"][0]["real"][0] == pytest.approx(-2.7852935634, rel=2e-11)  # printed
+    assert json.loads(out)["z"][0]["real"][0] == pytest.approx(-2.7852935634, rel=2e-11, abs=0)  # printed
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_largest_step_of_ddim_in_data_prediction(
     step = json.loads(out, parse_constant=pytest.fail)["largest_stable_step"]
     assert code == 0
     assert step["verdict"] == verdict
-    assert step["h"] == (None if h is None else pytest.approx(h, rel=1e-11))  # bisected to 1e-12
+    assert step["h"] == (None if h is None else pytest.approx(h, rel=1e-11, abs=0))  # bisected to 1e-12
     assert step["linear"] == [[-1, 0]] * len(mu)
     assert len(step["mu"]) == len(mu)
     words = {"bounded": "h = 0.693147", "unbounded": "no step up to", "none": "none, h ="}
