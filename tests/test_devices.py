@@ -44,6 +44,7 @@ from semilinear.verification.studies.own_statistics import generic
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.roundings import SOME_ULP
 from tests.slow import slow
 
 VP, SDE = vp_linear(), vp()
@@ -276,7 +277,7 @@ def test_a_basis_may_live_on_another_device_and_in_few_digits() -> None:
     with pytest.raises(ValueError, match="basis must be a floating-point tensor"):
         Known(DATA, GREY, torch.eye(3, dtype=torch.int64))
     x = torch.randn(SHAPE, dtype=torch.float64)
-    torch.testing.assert_close(HALF_COLOURS.from_basis(HALF_COLOURS.to_basis(x)), x, rtol=0, atol=1e-14)
+    torch.testing.assert_close(HALF_COLOURS.from_basis(HALF_COLOURS.to_basis(x)), x, rtol=0, atol=SOME_ULP)
 
 
 # --- estimation ---

@@ -34,7 +34,7 @@ from semilinear.verification.problems.mixtures import GaussianMixture
 from semilinear.verification.problems.named import golden_mixture
 from semilinear.verification.replay.golden import DATA, read
 
-from tests.roundings import AMPLIFIED, SOME_ULP
+from tests.roundings import AMPLIFIED, MANY_ULP, SOME_ULP
 
 GOLDEN = read(DATA / "dpm-solver-v3.json")
 BLOCK = GOLDEN["ems_estimation"]
@@ -65,7 +65,7 @@ def exact() -> tuple[Series, Series, Series]:
 def test_the_public_variant_reproduces_its_numbers() -> None:
     """Central differences, moving average, uncentred moments; near the noise these lose digits."""
     made = estimate(MODEL, VP, given_draws, LAM[0], LAM[-1], 16, slope="smoothed", moments="uncentred")
-    np.testing.assert_allclose(made.l, block("l"), rtol=SOME_ULP)
+    np.testing.assert_allclose(made.l, block("l"), rtol=MANY_ULP)
     np.testing.assert_allclose(made.s, block("s"), rtol=1e-9)  # six digits less
     np.testing.assert_allclose(made.b, block("b"), rtol=1e-9)  # six digits less
 
