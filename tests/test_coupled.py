@@ -100,9 +100,7 @@ def test_errors_over_paths_are_the_exact_ones_on_gaussian_data(name: str) -> Non
     """4096 paths know a mean square to about two per cent."""
     found = study(make(name), CoupledExperiment(GAUSSIAN, paths=4096, ladder=(4, 8, 16)))
     exact = [exact_strong(name, n) for n in (4, 8, 16)]
-    assert [p.error for p in found.strong.points] == pytest.approx(
-        exact, rel=0.02
-    )  # of an error, half of a square
+    assert [p.error for p in found.strong.points] == pytest.approx(exact, rel=0.04)  # four deviations
 
 
 @pytest.mark.slow

@@ -25,6 +25,8 @@ from semilinear.verification.problems.constants import alpha_sigma
 from semilinear.verification.problems.mixtures import GaussianMixture
 from semilinear.verification.problems.named import golden_mixture
 
+from tests.roundings import MANY_ULP, SOME_ULP
+
 VP, SDE, MIXTURE = vp_linear(), vp(), golden_mixture()
 X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
 T, K = 0.35, 1
@@ -86,14 +88,14 @@ def test_a_gradient_inside_a_model_can_be_taken_anywhere(call: str, mode: str) -
     expected = CALLS[call](own(), X)
     with MODES[mode]():
         found = CALLS[call](guided(), X.clone())
-    torch.testing.assert_close(found.clone(), expected, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(found.clone(), expected, rtol=0, atol=MANY_ULP)
 
 
 def test_a_gradient_inside_a_model_is_itself_differentiated_by_autograd() -> None:
     x = X.clone().requires_grad_(True)
     (found,) = torch.autograd.grad(guided()(x, T).sum(), x)
     (expected,) = torch.autograd.grad(own()(x, T).sum(), x)
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(found, expected, rtol=SOME_ULP, atol=0)
 
 
 @pytest.mark.parametrize("schedule", [VP, vp_cosine(), rectified_flow()], ids=lambda s: s.kind)
@@ -104,7 +106,7 @@ def test_a_guided_model_has_the_derivative_in_time_of_what_it_is(prediction: str
         Derivatives(build(schedule, prediction), schedule, prediction).total(X, 0.2)[1]
         for build in (guided, own)
     ]
-    torch.testing.assert_close(*total, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(*total, rtol=0, atol=MANY_ULP)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -321,4 +321,4 @@ def test_a_network_that_casts_to_half_by_itself_is_estimated() -> None:
         estimate(model, VP, noised(states(torch.float32), VP, 0), -1.0, 1.0, 4)
         for model in (lambda x, t: smooth_model(x.to(torch.float16), t).to(x), smooth_model)
     )
-    np.testing.assert_allclose(made.l, exact.l, rtol=0, atol=2 * torch.finfo(torch.float16).eps)
+    np.testing.assert_allclose(made.l, exact.l, rtol=0, atol=2 * torch.finfo(torch.float16).eps)  # see above

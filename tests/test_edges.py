@@ -24,7 +24,7 @@ from semilinear.integrators.solvers import make
 from semilinear.verification.claims.identities import IDENTITIES, Identity
 from semilinear.verification.problems.named import golden_mixture
 
-from tests.roundings import SOME_ULP
+from tests.roundings import AMPLIFIED, MANY_ULP, SOME_ULP
 
 FLOW = rectified_flow()
 ENDS: dict[str, dict[str, Any]] = {
@@ -85,7 +85,7 @@ def test_solvers_that_are_one_method_have_the_same_limits(identity: Identity, en
         return
     for step in range(identity.first, 4):
         for x, y in zip(states(first, step).values(), states(second, step).values(), strict=True):
-            assert apart(x, y) <= 1e-12 * max(1.0, *(abs(v) for v in x.values()))
+            assert apart(x, y) <= AMPLIFIED * max(1.0, *(abs(v) for v in x.values()))
 
 
 FROM_NOISE = [
@@ -179,7 +179,7 @@ def check_limit(name: str, prediction: str, times: Callable[[Fraction], list[Any
             assert far < 0.2
             # 1e-30: where far is 0, the rounding of the digits asked
             assert close <= 0.55 * far + 1e-30
-            assert rounded <= 1e-13 * max(1, *(abs(v) for v in row.values()))
+            assert rounded <= MANY_ULP * max(1, *(abs(v) for v in row.values()))
 
 
 def test_a_stage_that_no_longer_counts_is_not_evaluated() -> None:

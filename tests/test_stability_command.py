@@ -33,6 +33,7 @@ def test_the_json_has_the_keys_that_are_promised(capsys: Any) -> None:
     assert [row["z"] for row in data["z"]] == [0, 1, 5]
     assert data["z"][0]["real"] == pytest.approx([-2, 0], abs=1e-10)  # bisected to 1e-12
     assert data["z"][0]["imaginary"] == 0
+    # what it says of itself
     assert data["z"][0]["area"] == pytest.approx(math.pi, abs=data["z"][0]["area_error"])
     assert data["z"][1]["imaginary"] is None  # w = 0 grows
     assert "largest_stable_step" not in data
@@ -124,6 +125,7 @@ def test_z_can_be_complex(capsys: Any, text: str, z: Any) -> None:
     phi1 = (np.exp(at) - 1) / at if at else 1.0
     assert code == 0
     assert row["z"] == z
+    # what it says of itself
     assert row["area"] == pytest.approx(math.pi / abs(phi1) ** 2, abs=row["area_error"])
     low, high = row["imaginary_interval"] or (1, -1)
     assert row["imaginary"] == (None if low > high else min(-low, high))
