@@ -69,9 +69,8 @@ def test_a_velocity_is_the_slope_of_the_exact_flow(schedule: Schedule) -> None:
         own, scale, u = (0, 1, 0) if form.affine is None else form.affine(t)
         p, q = conversion(schedule, "eps", form.target, t)
         found = (own + scale * p) * X + scale * q * eps + u
-        torch.testing.assert_close(
-            found * rate, slope, rtol=2e-8, atol=2e-8
-        )  # a difference quotient's h^2 and ulp/h
+        # a difference quotient's h^2 and ulp/h
+        torch.testing.assert_close(found * rate, slope, rtol=2e-8, atol=2e-8)
 
 
 def test_the_score_held_constant_has_its_closed_form_on_vp_schedules() -> None:

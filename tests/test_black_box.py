@@ -201,9 +201,8 @@ def test_probes_have_mean_zero_unit_covariance_and_are_each_samples_own() -> Non
     assert torch.equal(draw_probes("rademacher", 500, x[:2], seed=4), signs[:, :2])
     assert abs(float(signs.mean())) < 4 / math.sqrt(signs.numel())
     covariance = torch.cov(signs[:, 0].T)
-    torch.testing.assert_close(
-        covariance, torch.eye(2, dtype=torch.float64), rtol=0, atol=4 / math.sqrt(500)
-    )  # four errors
+    # four errors
+    torch.testing.assert_close(covariance, torch.eye(2, dtype=torch.float64), rtol=0, atol=4 / math.sqrt(500))
 
 
 def test_likelihoods_by_probes_average_to_the_exact_one() -> None:

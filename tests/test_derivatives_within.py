@@ -116,9 +116,8 @@ def test_statistics_of_a_guided_model_are_those_of_what_it_is(mode: str) -> None
     with MODES[mode]():
         made = estimate(guided(), VP, noised(data, VP, 1), -1.0, 1.0, 8)
     for name in ("l", "b"):  # s is 0/0 on a Gaussian
-        np.testing.assert_allclose(
-            getattr(made, name), getattr(expected, name), rtol=1e-6, atol=1e-7
-        )  # slopes of l
+        # slopes of l
+        np.testing.assert_allclose(getattr(made, name), getattr(expected, name), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("labels", LABELS)

@@ -126,9 +126,8 @@ def test_distances_do_not_depend_on_the_order_of_the_samples() -> None:
     for metric in PLANE.metrics.values():
         a, b = metric.sample(Samples(x)), metric.sample(Samples(x[turned]))
         assert b.value == pytest.approx(a.value, rel=AMPLIFIED, abs=0)
-        assert b.influence == pytest.approx(
-            a.influence[turned], rel=1e-7, abs=0
-        )  # Frechet's root of a law's features
+        # Frechet's root of a law's features
+        assert b.influence == pytest.approx(a.influence[turned], rel=1e-7, abs=0)
 
 
 def test_distances_do_not_depend_on_the_frame() -> None:

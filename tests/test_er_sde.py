@@ -197,9 +197,8 @@ def test_at_sigma_zero_the_release_is_first_order_and_the_exact_limit_extrapolat
         assert sum(v * VP.rho(t) ** m for t, v in weights.items()) == pytest.approx(
             float(m == 0), abs=SOME_ULP
         )
-    # O(rho) at t = 1e-12, where rho = 3e-7
     near = last_row(compile_plan(er_sde(3), VP, times=[*times[:-1], 1e-12], prediction="x0").steps[-1])
-    # of that rho, over differences of rho
+    # O(rho) at t = 1e-12, where rho = 3e-7
     assert [v for kind, _, v in near.terms if kind == "m"] == pytest.approx(list(weights.values()), rel=5e-5)
 
 

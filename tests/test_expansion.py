@@ -226,7 +226,7 @@ def test_mpmath_confirms_the_principal_error_of_an_actual_step() -> None:
         predicted = mpmath.matrix(
             [mpmath.mpf(x.numerator) / x.denominator for x in series_of(expansion, system, 5)]
         )
-        # O(h) of h = 1e-10, L is up to 10^4
+        # the next term's share, O(h)
         assert mpmath.norm(error / h**5 - predicted) < 1e-5 * mpmath.norm(predicted)
 
 

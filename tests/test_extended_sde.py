@@ -231,9 +231,8 @@ def test_the_released_sums_err_as_computed_independently(
         for m in (exact, ByParts(LeftRiemann(points)))
     )
     for n, error in enumerate(errors, 1):
-        assert sums.phi(n + 1, 1.0) / right.phi(n + 1, 1.0) - 1 == pytest.approx(
-            error, rel=0.02
-        )  # two digits
+        # two digits
+        assert sums.phi(n + 1, 1.0) / right.phi(n + 1, 1.0) - 1 == pytest.approx(error, rel=0.02)
 
 
 def test_small_variances_are_clipped_as_released_and_only_there() -> None:

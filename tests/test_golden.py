@@ -218,9 +218,8 @@ def test_a_missing_attempt_and_a_missing_time_are_noticed() -> None:
 
 
 def test_a_difference_is_relative_to_the_state() -> None:
-    assert relative_difference(np.array([1e-6 + 1e-14]), [1e-6]) == pytest.approx(
-        1e-8, rel=1e-6, abs=0
-    )  # ulp/1e-8
+    # ulp/1e-8
+    assert relative_difference(np.array([1e-6 + 1e-14]), [1e-6]) == pytest.approx(1e-8, rel=1e-6, abs=0)
 
 
 def test_the_last_error_estimate_counts() -> None:

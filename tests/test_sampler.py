@@ -305,9 +305,8 @@ def test_gradients_flow_through_a_run() -> None:
     (gradient,) = torch.autograd.grad(result.sum(), x)
     h = 1e-6
     shifted = [sample(plan(steps=5), PROBLEM.model(VP), X + s * h).x.sum() for s in (1, -1)]
-    assert gradient.sum().item() == pytest.approx(
-        ((shifted[0] - shifted[1]) / (2 * h)).item(), rel=1e-8
-    )  # ulp/h, h^2
+    # ulp/h, h^2
+    assert gradient.sum().item() == pytest.approx(((shifted[0] - shifted[1]) / (2 * h)).item(), rel=1e-8)
 
 
 # --- callbacks and counts ---
@@ -538,9 +537,8 @@ def test_fifty_digit_runs_agree_with_the_exact_flow() -> None:
     made = compile_plan(make("exprk5s8"), VP, steps=48, t_start=0.4, t_end=0.2, digits=50)
     x = np.array([[0.3], [-1.0]])
     exact = problem.flow(VP, x, 0.4, 0.2, 50)
-    assert (
-        max(abs(v) for v in (sample(made, problem.model(VP), x).x - exact).ravel()) < 1e-12
-    )  # the method's 9e-14 at 48 steps
+    # the method's 9e-14 at 48 steps
+    assert max(abs(v) for v in (sample(made, problem.model(VP), x).x - exact).ravel()) < 1e-12
 
 
 @pytest.mark.parametrize(
@@ -660,9 +658,8 @@ def test_a_model_that_needs_gradients_late_has_them_although_buffers_were_freed(
     total(w).backward()
     h = 1e-6
     assert w.grad is not None
-    assert w.grad.item() == pytest.approx(
-        (total(0.1 + h) - total(0.1 - h)).item() / (2 * h), rel=1e-7
-    )  # ulp/h
+    # ulp/h
+    assert w.grad.item() == pytest.approx((total(0.1 + h) - total(0.1 - h)).item() / (2 * h), rel=1e-7)
 
 
 def test_noise_may_be_weighted_elementwise() -> None:

@@ -461,7 +461,7 @@ def test_a_grid_may_end_at_sigma_zero_with_a_first_order_step(version: Any) -> N
         if version == "v2":  # at full order the last step is the limit of steps that end close to sigma = 0
             times = [0.9, 0.7, 0.5, 0.35, 0.2]
             limit, near = (last_row(solver, [*times, e]) for e in (0.0, 1e-13))
-            # O(sqrt(t)) or faster, and 1e-13 is the t
+            # O(sigma), which is below 1e-6 there
             assert all(abs(limit.get(key, 0.0) - value) < 1e-4 for key, value in near.items())
 
 

@@ -48,9 +48,8 @@ def test_the_coefficients_are_those_of_the_paper(t: float) -> None:
     assert SDES["vp"].f(t) == pytest.approx(-beta / 2, rel=SOME_ULP, abs=0)
     assert SDES["vp"].g2(t) == pytest.approx(beta, rel=SOME_ULP, abs=0)
     assert SDES["sub-vp"].f(t) == pytest.approx(-beta / 2, rel=SOME_ULP, abs=0)
-    assert SDES["sub-vp"].g2(t) == pytest.approx(
-        beta * discount, rel=1e-9, abs=0
-    )  # 1 - exp cancels here, not there
+    # 1 - exp cancels here, not there
+    assert SDES["sub-vp"].g2(t) == pytest.approx(beta * discount, rel=1e-9, abs=0)
     assert SDES["ve"].f(t) == 0
     sigma = 0.01 * 5000**t
     assert SDES["ve"].g2(t) == pytest.approx(sigma**2 * 2 * math.log(5000), rel=SOME_ULP, abs=0)
