@@ -7,7 +7,6 @@ import io
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeGuard
 
 import pytest
 
@@ -19,8 +18,10 @@ SMALL = 0.1
 """What lies below a larger bound is no equality."""
 
 
-def is_fraction(node: ast.AST) -> TypeGuard[ast.Constant]:
-    return isinstance(node, ast.Constant) and isinstance(node.value, float) and node.value != 0
+def fractions(node: ast.AST) -> list[float]:
+    """The numbers with a point, but zero, in an expression."""
+    constants = (n.value for n in ast.walk(node) if isinstance(n, ast.Constant))
+    return [value for value in constants if isinstance(value, float) and value]
 
 
 def called(call: ast.Call) -> str:
@@ -43,11 +44,11 @@ def numbers(statement: ast.stmt) -> Iterator[ast.expr]:
     for node in walk(statement):
         if isinstance(node, ast.Call) and called(node) in CLOSE:
             given = tolerances(node)
-            if not given or any(is_fraction(n) for value in given for n in ast.walk(value)):
+            if not given or any(fractions(value) for value in given):
                 yield node
         elif isinstance(node, ast.Compare) and isinstance(statement, ast.Assert):
             for side in bounds(node):
-                if any(is_fraction(n) and n.value <= SMALL for n in ast.walk(side)):
+                if any(value <= SMALL for value in fractions(side)):
                     yield side
 
 
