@@ -11,6 +11,8 @@ from semilinear.integrators.run.sampler import NonFiniteError
 from semilinear.integrators.solvers import dpm_solver, make
 from semilinear.verification.problems.named import rotated_product
 
+from tests.roundings import SOME_ULP
+
 VP = vp_linear()
 PROBLEM = rotated_product()
 X = torch.linspace(-1.5, 1.5, 8, dtype=torch.float64).reshape(4, 2)
@@ -65,7 +67,7 @@ def test_recorded_steps_are_attempted_as_given() -> None:
 def test_numpy_and_torch_agree() -> None:
     by_numpy, by_torch = run(x=X.numpy()), run()
     assert by_numpy.nfe == by_torch.nfe
-    assert np.allclose(by_numpy.x, by_torch.x.numpy(), rtol=0, atol=1e-12)
+    assert np.allclose(by_numpy.x, by_torch.x.numpy(), rtol=SOME_ULP, atol=0)
 
 
 def test_denoising_costs_one_evaluation() -> None:

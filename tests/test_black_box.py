@@ -22,12 +22,15 @@ from semilinear.integrators.run.noise import per_sample
 from semilinear.verification.problems.mixtures import GaussianMixture
 from semilinear.verification.problems.named import golden_mixture, rotated_product
 
+from tests.roundings import MANY_ULP, SOME_ULP
 from tests.slow import slow
 
 SDES = {"vp": sde.vp(), "sub-vp": sde.sub_vp(), "ve": sde.ve()}
 MIXTURE = golden_mixture()
 X = torch.tensor([[1.2, 1.4], [-1.9, 0.2], [2.1, -0.5]], dtype=torch.float64)
 TIGHT = Solve(1e-11, 1e-11, "DOP853")
+BY_TIGHT = 5e-10
+"""What some dozen steps that each keep 1e-11 may add up to."""
 
 
 @pytest.mark.parametrize("name", slow(SDES, lambda name: name != "ve"))
@@ -44,8 +47,8 @@ def test_the_likelihood_with_the_true_terminal_density_is_the_mixtures(name: str
         solve=TIGHT,
     )
     exact = MIXTURE.log_density(X, f.alpha(t), f.sigma(t))
-    torch.testing.assert_close(result.log_density, exact, rtol=0, atol=1e-8)
-    torch.testing.assert_close(result.log_density, result.terminal + result.divergence)
+    torch.testing.assert_close(result.log_density, exact, rtol=0, atol=BY_TIGHT)
+    torch.testing.assert_close(result.log_density, result.terminal + result.divergence, rtol=SOME_ULP, atol=0)
 
 
 def test_with_the_prior_the_error_is_the_priors_mismatch() -> None:
@@ -56,7 +59,7 @@ def test_with_the_prior_the_error_is_the_priors_mismatch() -> None:
         result.latent, f.alpha(1.0), f.sigma(1.0)
     )
     exact = MIXTURE.log_density(X, f.alpha(1e-5), f.sigma(1e-5))
-    torch.testing.assert_close(result.log_density - exact, mismatch, rtol=0, atol=1e-8)
+    torch.testing.assert_close(result.log_density - exact, mismatch, rtol=0, atol=BY_TIGHT)
     assert mismatch.abs().max() > 1e-3
 
 
@@ -73,7 +76,7 @@ def test_likelihoods_between_any_two_times_and_in_any_direction() -> None:
         solve=TIGHT,
     )
     exact = MIXTURE.log_density(X, f.alpha(a), f.sigma(a))
-    torch.testing.assert_close(result.log_density, exact, rtol=0, atol=1e-8)
+    torch.testing.assert_close(result.log_density, exact, rtol=0, atol=BY_TIGHT)
 
 
 @pytest.mark.parametrize("name", SDES)
@@ -86,7 +89,7 @@ def test_the_flow_of_a_gaussian_is_affine(name: str) -> None:
         return 0.7 * f.alpha(t) + math.sqrt(0.25 * f.alpha(t) ** 2 + f.sigma(t) ** 2) * z
 
     result = flow(process, law.model(process.schedule), state(1.0), t_start=1.0, t_end=1e-3, solve=TIGHT)
-    torch.testing.assert_close(result.x, state(1e-3), rtol=0, atol=1e-9)
+    torch.testing.assert_close(result.x, state(1e-3), rtol=0, atol=BY_TIGHT)
 
 
 def test_the_flow_carries_quantiles_and_returns() -> None:
@@ -94,9 +97,9 @@ def test_the_flow_carries_quantiles_and_returns() -> None:
     model = problem.model(process.schedule)
     there = flow(process, model, X, t_start=1e-2, t_end=0.8, solve=TIGHT)
     exact = problem.flow(process.schedule, X.numpy(), 1e-2, 0.8, 30).astype(float)
-    np.testing.assert_allclose(there.x, exact, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(there.x, exact, rtol=0, atol=BY_TIGHT)
     back = flow(process, model, there.x, t_start=0.8, t_end=1e-2, solve=TIGHT)
-    torch.testing.assert_close(back.x, X, rtol=0, atol=1e-8)
+    torch.testing.assert_close(back.x, X, rtol=0, atol=BY_TIGHT)
 
 
 def test_evaluations_are_the_models_calls() -> None:
@@ -119,7 +122,7 @@ def test_the_error_control_is_joint() -> None:
     model = MIXTURE.model(process.schedule)
     alone = flow(process, model, X[:1], t_start=1.0, t_end=1e-3).x
     together = flow(process, model, X, t_start=1.0, t_end=1e-3).x[:1]
-    assert 0 < (alone - together).abs().max() < 1e-2
+    assert 0 < (alone - together).abs().max() < 1e-3  # ten times the released tolerance
 
 
 @pytest.mark.parametrize("prediction", ["x0", "v", "score"])
@@ -131,7 +134,10 @@ def test_every_prediction_gives_the_same_flow(prediction: str) -> None:
     other = convert(process.schedule, model, "eps", prediction)
     one = flow(process, model, X, t_start=1.0, t_end=1e-2, solve=TIGHT).x
     torch.testing.assert_close(
-        flow(process, other, X, t_start=1.0, t_end=1e-2, prediction=prediction, solve=TIGHT).x, one
+        flow(process, other, X, t_start=1.0, t_end=1e-2, prediction=prediction, solve=TIGHT).x,
+        one,
+        rtol=SOME_ULP,
+        atol=SOME_ULP,
     )
 
 
@@ -154,15 +160,15 @@ def field(x: torch.Tensor) -> torch.Tensor:
 def test_the_exact_divergence_is_the_jacobians_trace() -> None:
     x = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(4, 3)
     value, trace = exact_divergence(field, x)
-    torch.testing.assert_close(value, field(x))
-    torch.testing.assert_close(trace, MATRIX.trace() + torch.cos(x).sum(1))
+    torch.testing.assert_close(value, field(x), rtol=SOME_ULP, atol=0)
+    torch.testing.assert_close(trace, MATRIX.trace() + torch.cos(x).sum(1), rtol=SOME_ULP, atol=0)
 
 
 def test_the_mixtures_divergence_is_its_jacobians_trace() -> None:
     x = MIXTURE.data(5, 0)
     trace = exact_divergence(lambda v: MIXTURE.score(v, 0.8, 0.6), torch.tensor(x))[1]
     exact = np.trace(MIXTURE.score_jacobian(x, 0.8, 0.6), axis1=1, axis2=2)
-    np.testing.assert_allclose(trace, exact, rtol=1e-12)
+    np.testing.assert_allclose(trace, exact, rtol=SOME_ULP)
 
 
 def test_hutchinson_over_every_sign_is_exact() -> None:
@@ -170,7 +176,9 @@ def test_hutchinson_over_every_sign_is_exact() -> None:
     x = torch.linspace(-1, 1, 12, dtype=torch.float64).reshape(4, 3)
     signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=torch.float64)] * 3)
     probes = signs[:, None, :].expand(-1, 4, -1)
-    torch.testing.assert_close(hutchinson(probes)(field, x)[1], MATRIX.trace() + torch.cos(x).sum(1))
+    torch.testing.assert_close(
+        hutchinson(probes)(field, x)[1], MATRIX.trace() + torch.cos(x).sum(1), rtol=SOME_ULP, atol=0
+    )
 
 
 @pytest.mark.parametrize("kind", ["rademacher", "gaussian"])
@@ -193,6 +201,7 @@ def test_probes_have_mean_zero_unit_covariance_and_are_each_samples_own() -> Non
     assert torch.equal(draw_probes("rademacher", 500, x[:2], seed=4), signs[:, :2])
     assert abs(float(signs.mean())) < 4 / math.sqrt(signs.numel())
     covariance = torch.cov(signs[:, 0].T)
+    # four errors
     torch.testing.assert_close(covariance, torch.eye(2, dtype=torch.float64), rtol=0, atol=4 / math.sqrt(500))
 
 
@@ -203,13 +212,15 @@ def test_likelihoods_by_probes_average_to_the_exact_one() -> None:
     units = math.sqrt(2) * torch.eye(2, dtype=torch.float64)[:, None, :].expand(-1, 3, -1)
     by_probes = log_likelihood(process, model, X, divergence=hutchinson(units), solve=TIGHT)
     exact = log_likelihood(process, model, X, solve=TIGHT)
-    torch.testing.assert_close(by_probes.log_density, exact.log_density, rtol=0, atol=1e-8)
+    torch.testing.assert_close(by_probes.log_density, exact.log_density, rtol=0, atol=MANY_ULP)
 
 
 def test_bits_per_dim_of_a_uniform_byte() -> None:
     """Uniform over [0, 1]: density 1, and 8 bits for 256 bins."""
     assert bits_per_dim(torch.zeros(1), 12, offset=8.0).item() == 8.0
-    assert bits_per_dim(torch.tensor([-12 * math.log(2)]), 12).item() == pytest.approx(1.0)
+    assert bits_per_dim(torch.tensor([-12 * math.log(2)]), 12).item() == pytest.approx(
+        1.0, rel=SOME_ULP, abs=0
+    )
 
 
 # --- refusals ---

@@ -43,6 +43,8 @@ from semilinear.verification.equal_nfe.errors import Ratio, ratio
 from semilinear.verification.reporting.claims import line, markdown
 from semilinear.verification.studies.gaussian import CASES, respond
 
+from tests.roundings import SOME_ULP
+
 ROOT = Path(__file__).parents[1]
 REPORT = json.loads((ROOT / "reports" / "claims.json").read_text())
 SEEDS = ("dpm-solver-", "deis-", "scire-", "er-sde-", "dpm-solver-v3-", "score-sde-")
@@ -268,7 +270,7 @@ def test_budgets_that_cannot_be_met_are_refused() -> None:
 def test_ratios_are_resampled_in_pairs() -> None:
     errors = np.random.default_rng(0).lognormal(size=64)
     found = ratio(2 * errors, errors)
-    assert (found.low, found.value, found.high) == pytest.approx((2, 2, 2))
+    assert (found.low, found.value, found.high) == pytest.approx((2, 2, 2), rel=SOME_ULP, abs=0)
     other = ratio(errors, errors[::-1].copy())
     assert other.low < 1 < other.high
     lost, fine = np.full(3, np.inf), np.ones(3)
@@ -398,7 +400,7 @@ def test_the_distance_of_laws_is_that_of_the_transposed_run() -> None:
     exact_mean, exact = (np.asarray(v, dtype=float) for v in CASES.marginal(schedule, end))
     spread = np.sqrt(response.variance(variance)) - np.sqrt(exact)
     expected = np.sqrt(np.mean((response.mean - exact_mean) ** 2 + spread**2))
-    assert distance(solver, schedule, grid, 6, end) == pytest.approx(float(expected), rel=1e-9)
+    assert distance(solver, schedule, grid, 6, end) == pytest.approx(float(expected), abs=SOME_ULP)
 
 
 # --- the report and the command ---

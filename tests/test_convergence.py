@@ -20,6 +20,8 @@ from semilinear.analysis.convergence import (
 )
 from semilinear.analysis.extrapolation import RESOLUTION, Extrapolation, Reach, extrapolations
 
+from tests.roundings import AMPLIFIED, SOME_ULP
+
 N = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 H = 1 / np.array(N)
 
@@ -41,14 +43,14 @@ NO_FLOOR = np.zeros(len(N))
 def test_the_interval_covers_a_clean_order(p: float, first: float, second: float) -> None:
     e = estimate_order(N, synthetic(p, first, second), NO_FLOOR)
     assert e.low <= p <= e.high
-    assert abs(e.order - p) <= 0.05
-    assert e.half_width <= 0.1
+    assert abs(e.order - p) <= 0.01  # the law beyond h^2 is not among those fitted: seen 0.0014
+    assert e.half_width <= 0.05  # 0.005 is the resolution, the rest what the laws differ by
 
 
 @given(st.integers(1, 5), st.integers(0, 50))
 def test_noise_widens_the_interval_instead_of_moving_it(p: int, seed: int) -> None:
     e = estimate_order(N, synthetic(p, 2.0, batch=64, noise=0.05, seed=seed), NO_FLOOR)
-    assert e.low - 0.05 <= p <= e.high + 0.05
+    assert e.low <= p <= e.high
     assert e.verdict(p) in ("consistent", "inconclusive")
     assert e.verdict(p + 1) in ("lower", "inconclusive")
     assert e.verdict(p - 1) in ("higher", "inconclusive")
@@ -117,7 +119,7 @@ def test_the_median_ignores_a_few_bad_samples_and_the_maximum_does_not() -> None
     errors[:, :6] = 10.0 * synthetic(1, batch=40)[:, :6]
     assert estimate_order(N, errors, NO_FLOOR, statistic="median").verdict(2) == "consistent"
     largest = estimate_order(N, errors, NO_FLOOR, statistic="max")
-    assert abs(largest.slopes[-1] - 1) < 0.05
+    assert largest.slopes[-1] == pytest.approx(1, rel=SOME_ULP, abs=0)
     assert largest.verdict(2) == "lower"
 
 
@@ -127,7 +129,7 @@ def test_the_estimate_is_reproducible() -> None:
 
 def test_slopes_are_those_of_neighbours() -> None:
     slopes = estimate_order(N, synthetic(2), NO_FLOOR).slopes
-    assert slopes == pytest.approx([2.0] * (len(N) - 1))
+    assert slopes == pytest.approx([2.0] * (len(N) - 1), rel=SOME_ULP, abs=0)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_the_triple_gives_the_order_without_a_reference() -> None:
     check = richardson(*states(3))
     assert check is not None
     assert check.n == 128
-    assert check.reference_free == pytest.approx(3, abs=1e-3)
+    assert check.reference_free == pytest.approx(3, rel=SOME_ULP, abs=0)
     assert check.supports("consistent", 3)
 
 
@@ -220,14 +222,14 @@ def answer(name: str, logs: np.ndarray, n: tuple[int, ...] = N, unsure: float = 
 
 def test_the_standard_error_of_an_exact_law_is_the_resolution() -> None:
     for a in extrapolations(N, (1 + 2 * np.log(H))[:, None], np.zeros(len(N))):
-        assert a.order == pytest.approx(2, abs=1e-6)
-        assert a.half_width == pytest.approx(1.96 * RESOLUTION, rel=1e-3)
+        assert a.order == pytest.approx(2, rel=AMPLIFIED, abs=0)
+        assert a.half_width == pytest.approx(1.96 * RESOLUTION, rel=SOME_ULP, abs=0)
 
 
 def test_the_standard_error_holds_the_spread_of_the_batch() -> None:
     slopes = np.concatenate([[2.0], np.linspace(1.9, 2.1, 41)])
     a = answer("C h^p", np.outer(np.log(H), slopes))
-    assert a.statistical == pytest.approx(1.96 * slopes[1:].std(), rel=1e-6)
+    assert a.statistical == pytest.approx(1.96 * slopes[1:].std(), abs=SOME_ULP)
 
 
 def test_the_standard_error_holds_what_a_floor_may_be() -> None:
@@ -235,7 +237,7 @@ def test_the_standard_error_holds_what_a_floor_may_be() -> None:
     a = answer("C h^p", (2 * np.log(H))[:, None], unsure=0.01)
     rows = slice(-a.width, None)
     _, covariance = np.polyfit(np.log(N[rows]), 2 * np.log(H)[rows], 1, cov="unscaled")
-    assert a.statistical == pytest.approx(0.01 * math.sqrt(covariance[0, 0]), rel=1e-6)
+    assert a.statistical == pytest.approx(0.01 * math.sqrt(covariance[0, 0]), abs=SOME_ULP)
 
 
 @pytest.mark.parametrize("k", [1, 2])
@@ -249,12 +251,12 @@ def test_every_law_finds_its_own_order(k: int, amount: float) -> None:
     if k == 1:
         rows["1/(A h^-p + B h^(1-p))"] = -np.log(H**-2.0 + amount / H)
     for name, logs in rows.items():
-        assert answer(name, logs[:, None]).order == pytest.approx(2, abs=2e-3)
+        assert answer(name, logs[:, None]).order == pytest.approx(2, abs=5e-5)  # of a flat fit at 3000
 
 
 def test_the_interval_is_196_standard_errors() -> None:
     e = estimate_order(N, np.exp(1 + 2 * np.log(H)), np.zeros(len(N)))
-    assert e.half_width == pytest.approx(1.96 * 0.0025, rel=1e-6)
+    assert e.half_width == pytest.approx(1.96 * 0.0025, abs=SOME_ULP)
 
 
 def test_the_interval_covers_the_order_under_noise_as_often_as_it_says() -> None:
@@ -298,16 +300,14 @@ def test_a_floor_that_rounding_reaches_first_is_said_to_need_digits() -> None:
 def test_an_undeclared_floor_is_named_and_refutes_nothing(claimed: int) -> None:
     for level in (1e-7, 1e-5, 1e-3):
         e = estimate_order(N, H**3 + level, NO_FLOOR)
-        assert e.verdict(claimed) in (
-            ("inconclusive", "consistent") if claimed == 3 else ("inconclusive",) * 2
-        ) or (e.note and abs(e.order - 3) < 0.1)
+        assert e.verdict(claimed) == "inconclusive"
         assert e.note or "hardly fall" in e.doubt(claimed)
 
 
 def test_known_floors_make_a_plateau_the_methods_own() -> None:
     e = estimate_order(N, H**3 + 1e-2, NO_FLOOR, known_floors=True)
     assert e.verdict(3) == "lower"
-    assert abs(e.order) < 0.05
+    assert abs(e.order) < 1e-4  # h^3 at n = 512 is 1e-6 of the plateau
 
 
 @pytest.mark.parametrize(("half", "verdict"), [(0.149, "consistent"), (0.151, "inconclusive")])
@@ -338,15 +338,15 @@ def test_the_fit_of_noisy_errors_is_exact_on_its_own_law(p: float, d: float) -> 
     """And its interval is that of the resolution alone: nothing is left over."""
     e = ladder(p, d, np.zeros(5))
     assert e.order == pytest.approx(p, abs=1e-9)  # rounding of logarithms by the fit's condition
-    assert e.half_width == pytest.approx(1.96 * RESOLUTION, rel=1e-6)
+    assert e.half_width == pytest.approx(1.96 * RESOLUTION, abs=SOME_ULP)
 
 
 def test_the_interval_of_noisy_errors_holds_the_spread_of_their_replicates() -> None:
     """A replicate e h^s has the order p + s."""
     spread = np.linspace(-0.2, 0.2, 41)
     e = ladder(2.0, 1.0, spread)
-    assert e.order == pytest.approx(2, abs=1e-9)
-    assert e.half_width == pytest.approx(1.96 * math.hypot(spread.std(), RESOLUTION), rel=1e-6)
+    assert e.order == pytest.approx(2, rel=SOME_ULP, abs=0)
+    assert e.half_width == pytest.approx(1.96 * math.hypot(spread.std(), RESOLUTION), rel=SOME_ULP, abs=0)
 
 
 def test_four_points_are_enough_and_nothing_below_the_floor_is_used() -> None:
@@ -373,11 +373,11 @@ def test_every_statistic_resamples_itself() -> None:
     by_median, by_max = (estimate_order(N, errors, NO_FLOOR, statistic=s) for s in ("median", "max"))
     assert by_median.half_width < 0.01  # the outlier is the median of no resample; that of the resolution
     absent = (19 / 20) ** 20
-    assert by_max.order == pytest.approx(1, abs=1e-6)
-    assert by_max.half_width == pytest.approx(1.96 * math.sqrt(absent * (1 - absent)), abs=0.06)
+    assert by_max.order == pytest.approx(1, rel=SOME_ULP, abs=0)
+    assert by_max.half_width == pytest.approx(1.96 * math.sqrt(absent * (1 - absent)), abs=0.06)  # see above
 
 
 def test_the_statistics_are_what_they_are_called() -> None:
     e = np.array([[3.0, 4.0, 0.0]])
     found = {name: f(e)[0] for name, f in convergence.STATISTICS.items()}
-    assert found == pytest.approx({"rms": 5 / math.sqrt(3), "median": 3.0, "max": 4.0})
+    assert found == pytest.approx({"rms": 5 / math.sqrt(3), "median": 3.0, "max": 4.0}, rel=SOME_ULP, abs=0)

@@ -18,6 +18,8 @@ from semilinear.verification.targets import shipped, smalldiffusion
 from semilinear.verification.targets.named import Target, target
 from semilinear.verification.targets.shipped import Shipped
 
+from tests.roundings import SOME_ULP
+
 
 def heun(run: Any) -> Any:
     """Heun's method in rho = t, a step to 0 by Euler's."""
@@ -214,7 +216,7 @@ def test_shipped_levels_are_the_scheduler_s_own(diffusers: Any) -> None:
     made.set_timesteps(10)
     found = shipped.of_diffusers("DPMSolverMultistepScheduler", SD)["its karras sigmas"](10)
     np.testing.assert_array_equal(found.levels, made.sigmas.double().numpy())
-    assert found.noise == pytest.approx(math.hypot(1, found.levels[0]), rel=1e-15)
+    assert found.noise == pytest.approx(math.hypot(1, found.levels[0]), rel=SOME_ULP, abs=0)
 
 
 @pytest.mark.parametrize("name", ["HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "DDIMScheduler"])

@@ -44,6 +44,7 @@ from semilinear.verification.studies.own_statistics import generic
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.roundings import SOME_ULP
 from tests.slow import slow
 
 VP, SDE = vp_linear(), vp()
@@ -186,7 +187,7 @@ def test_sums_over_many_components_do_not_stop_growing_in_half_precision() -> No
     assert hutchinson(torch.ones(1, 1, 1024))(lambda x: x * 1.0, many)[1].tolist() == [1024.0]
     large = torch.full((1, 1024), 30.0, dtype=torch.float16)
     expected = SDE.prior_log_density(large.double())
-    torch.testing.assert_close(SDE.prior_log_density(large).double(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(SDE.prior_log_density(large).double(), expected, rtol=1e-6, atol=0)  # float32
     found = log_likelihood(SDE, model, many, t_start=0.5, t_end=0.4, divergence=hutchinson(many[None] / 3))
     assert found.log_density.dtype == torch.float32
     assert found.latent.dtype == torch.bfloat16
@@ -276,7 +277,7 @@ def test_a_basis_may_live_on_another_device_and_in_few_digits() -> None:
     with pytest.raises(ValueError, match="basis must be a floating-point tensor"):
         Known(DATA, GREY, torch.eye(3, dtype=torch.int64))
     x = torch.randn(SHAPE, dtype=torch.float64)
-    torch.testing.assert_close(HALF_COLOURS.from_basis(HALF_COLOURS.to_basis(x)), x, rtol=0, atol=1e-14)
+    torch.testing.assert_close(HALF_COLOURS.from_basis(HALF_COLOURS.to_basis(x)), x, rtol=0, atol=SOME_ULP)
 
 
 # --- estimation ---
@@ -298,10 +299,10 @@ def test_estimates_in_float32_are_those_in_float64() -> None:
         ]
         for y in (x, x.double())
     )
-    torch.testing.assert_close(made, exact, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(made, exact, rtol=1e-4, atol=1e-5)  # float32, in differences over time
     data = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     first, second = (noised(d, VP, 3)(0, 0.4).x.double() for d in (data, data.double()))
-    torch.testing.assert_close(first, second, rtol=0, atol=1e-6)
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-6)  # float32
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -320,4 +321,4 @@ def test_a_network_that_casts_to_half_by_itself_is_estimated() -> None:
         estimate(model, VP, noised(states(torch.float32), VP, 0), -1.0, 1.0, 4)
         for model in (lambda x, t: smooth_model(x.to(torch.float16), t).to(x), smooth_model)
     )
-    np.testing.assert_allclose(made.l, exact.l, rtol=0, atol=2 * torch.finfo(torch.float16).eps)
+    np.testing.assert_allclose(made.l, exact.l, rtol=0, atol=2 * torch.finfo(torch.float16).eps)  # see above

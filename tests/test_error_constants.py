@@ -19,7 +19,7 @@ def check(name: str, steps: int, tolerance: float) -> None:
     constant = error_constant(generic(name), steps)
     first, second = (abs(r - 1) for r in constant.ratios)
     assert abs(constant.limit - 1) < tolerance  # what is left is O(h^2)
-    assert second < max(0.7 * first, 0.01)
+    assert second < max(0.7 * first, 0.01)  # as O(h) or better, or there
     assert constant.distances[1] < 0.65 * constant.distances[0]  # no component is left: O(h)
 
 
@@ -41,7 +41,7 @@ def test_terms_that_vanish_on_equal_steps_count_on_smooth_grids() -> None:
     """iPNDM: its error O(h^2) (omega_1 - 1) is O(h^3) there, the leading one."""
     constant = error_constant(make("deis-ipndm"), 64)
     assert constant.order == 2
-    assert constant.distances[1] < min(0.5 * constant.distances[0], 0.03)
+    assert constant.distances[1] < min(0.5 * constant.distances[0], 0.03)  # as h^2 would, and small
 
 
 def test_another_methods_constant_shows() -> None:
@@ -56,7 +56,7 @@ def test_another_methods_constant_shows() -> None:
 @pytest.mark.parametrize("points", slow([10, 20], lambda points: points == 10))
 def test_the_effect_of_a_riemann_sum_is_the_predicted_one(rule: Rule, points: int) -> None:
     constant = effect(rule, points, 12)
-    assert abs(constant.limit - 1) < 0.02
+    assert abs(constant.limit - 1) < 0.02  # what is left is O(h^2)
     assert constant.distances[1] < 0.65 * constant.distances[0]
 
 

@@ -29,6 +29,7 @@ from semilinear.verification.studies.gaussian import StochasticExperiment
 from semilinear.verification.studies.ladders import half_octaves, settled
 from semilinear.verification.studies.own_statistics import on_experiment
 
+from tests.roundings import SLOPE, SOME_ULP
 from tests.slow import slow
 
 VP = vp_linear()
@@ -164,7 +165,7 @@ def test_releases_that_run_to_sigma_zero_do_so_by_default(name: str, steps: int)
     row = made.steps[-1].operations[-1]
     assert isinstance(row, Row)
     ((kind, _, weight),) = [term for term in row.terms if abs(term[2]) > 1e-12]
-    assert (kind, weight, row.noise) == ("m", pytest.approx(1.0), ())
+    assert (kind, weight, row.noise) == ("m", pytest.approx(1.0, rel=SOME_ULP, abs=0), ())
     assert made.final == ("lower" if steps + 1 < make(name).final.below else "last")
 
 
@@ -252,7 +253,7 @@ def test_the_command_line_ends_runs_as_it_is_told(capsys: Any) -> None:
     for final in ("released", "full"):
         cli.main(["order", "unipc-2-bh2", "--final", final, *options])
         observed[final] = json.loads(capsys.readouterr().out)["observed"]
-    assert observed == pytest.approx({"released": 2, "full": 3}, abs=0.1)
+    assert observed == pytest.approx({"released": 2, "full": 3}, abs=SLOPE)
 
 
 # --- what the rule is for ---

@@ -20,6 +20,8 @@ from semilinear.verification.studies.coupled import CoupledExperiment
 from semilinear.verification.studies.gaussian import StochasticExperiment
 from sympy import Rational
 
+from tests.roundings import SOME_ULP
+
 PNDM = '''
 from semilinear import N, P, Ramp, Solver, Tableau, forms, phi1
 
@@ -198,7 +200,7 @@ def test_a_family_prints_its_tableau_and_where_it_exists() -> None:
 
 def test_an_order_is_estimated_of_any_ladder() -> None:
     n = [4, 6, 8, 12, 16, 24, 32]
-    assert sl.estimate_order(n, [float(k) ** -3 for k in n]).order == pytest.approx(3, abs=1e-3)
+    assert sl.estimate_order(n, [float(k) ** -3 for k in n]).order == pytest.approx(3, rel=SOME_ULP, abs=0)
 
 
 # --- a solver that is in no package ---

@@ -256,6 +256,7 @@ def test_k_diffusions_own_functions_give_the_same(function: str, to_data: bool) 
     if make(SAME[function]).stochastic:
         options["noise_sampler"] = noise_sampler
     found = ours(denoiser, start(), levels, **options)
+    # a level, to lambda and back near sigma = 0
     assert torch.allclose(found, theirs(denoiser, start(), levels, **options), rtol=1e-9, atol=1e-9)
 
 

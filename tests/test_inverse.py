@@ -27,6 +27,8 @@ from semilinear.verification.inverse.study import PROBLEMS, SAMPLERS, moments, s
 from semilinear.verification.problems.mixtures import GaussianMixture
 from semilinear.verification.problems.named import golden_mixture
 
+from tests.roundings import MANY_ULP, SOME_ULP, ULP
+
 MIXTURE = golden_mixture()
 VP = sde.vp().schedule
 EXACT = Observation(np.array([[1.0, 0.0]]), np.array([1.5]))
@@ -51,12 +53,14 @@ def test_the_inpainting_posterior_is_the_slice_of_the_density() -> None:
 
     evidence, first, second = (moment(k) for k in range(3))
     mean = first / evidence
-    assert made.log_evidence == pytest.approx(math.log(evidence), abs=1e-10)
-    assert made.mean == pytest.approx([1.5, mean], abs=1e-10)
-    assert made.covariance[1, 1] == pytest.approx(second / evidence - mean**2, abs=1e-9)
-    assert made.covariance[0] == pytest.approx([0, 0], abs=1e-15)
+    assert made.log_evidence == pytest.approx(math.log(evidence), rel=SOME_ULP, abs=0)
+    assert made.mean == pytest.approx([1.5, mean], rel=SOME_ULP, abs=0)
+    assert made.covariance[1, 1] == pytest.approx(second / evidence - mean**2, rel=SOME_ULP, abs=0)
+    assert made.covariance[0] == pytest.approx([0, 0], abs=4 * ULP)
     above = scipy.integrate.quad(lambda u: density(np.array([1.5, u]))[0], 0.4, 8, epsabs=1e-13)[0]
-    assert made.probability_above(np.array([0.0, 1.0]), 0.4) == pytest.approx(above / evidence, abs=1e-9)
+    assert made.probability_above(np.array([0.0, 1.0]), 0.4) == pytest.approx(
+        above / evidence, rel=SOME_ULP, abs=0
+    )
 
 
 def test_a_noisy_linear_posterior_is_bayes_rule_on_a_grid() -> None:
@@ -66,19 +70,20 @@ def test_a_noisy_linear_posterior_is_bayes_rule_on_a_grid() -> None:
     residual = 0.4 - grid @ np.array([0.6, -1.1])
     weight = density(grid) * np.exp(-(residual**2) / 0.6) / math.sqrt(2 * math.pi * 0.3)
     cell = (axis[1] - axis[0]) ** 2
-    assert made.log_evidence == pytest.approx(math.log(weight.sum() * cell), abs=1e-10)
+    assert made.log_evidence == pytest.approx(math.log(weight.sum() * cell), rel=MANY_ULP, abs=0)
     mean = weight @ grid / weight.sum()
     centred = grid - mean
-    assert made.mean == pytest.approx(mean, abs=1e-10)
+    assert made.mean == pytest.approx(mean, rel=MANY_ULP, abs=0)
     covariance = (weight[:, None] * centred).T @ centred / weight.sum()
-    np.testing.assert_allclose(made.covariance, covariance, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(made.covariance, covariance, rtol=SOME_ULP, atol=SOME_ULP)
 
 
 def test_data_with_endless_noise_leave_the_prior() -> None:
     vague = posterior(MIXTURE, Observation(np.eye(2), np.zeros(2), 1e12 * np.eye(2)))
-    np.testing.assert_allclose(vague.weights, MIXTURE.weights, atol=1e-10)
-    np.testing.assert_allclose(vague.means, MIXTURE.means, atol=1e-10)
-    np.testing.assert_allclose(vague.covariances, MIXTURE.covariances, atol=1e-10)
+    # of data that say 1e-12 of the prior
+    np.testing.assert_allclose(vague.weights, MIXTURE.weights, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(vague.means, MIXTURE.means, rtol=0, atol=1e-11)
+    np.testing.assert_allclose(vague.covariances, MIXTURE.covariances, rtol=0, atol=1e-11)
 
 
 def test_the_likelihood_at_a_noise_level_is_bayes_rule() -> None:
@@ -91,7 +96,7 @@ def test_the_likelihood_at_a_noise_level_is_bayes_rule() -> None:
         a = NOISY.operator[0]
         variance = np.einsum("i,kij,j->k", a, given.covariances, a) + 0.3
         terms = np.exp(-((0.4 - given.means @ a) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
-        assert float(value) == pytest.approx(math.log(given.weights @ terms), abs=1e-10)
+        assert float(value) == pytest.approx(math.log(given.weights @ terms), rel=SOME_ULP, abs=0)
 
 
 def test_the_guided_score_is_the_posteriors_own() -> None:
@@ -99,7 +104,7 @@ def test_the_guided_score_is_the_posteriors_own() -> None:
     made, x, t = posterior(MIXTURE, NOISY), torch.tensor([[0.4, -0.2], [1.0, 1.1]], dtype=torch.float64), 0.3
     own = GaussianMixture(made.weights, made.means, made.covariances).model(VP)
     guided = classifier(MIXTURE.model(VP), VP, log_likelihood_given(MIXTURE, VP, NOISY))
-    torch.testing.assert_close(guided(x, t), own(x, t))
+    torch.testing.assert_close(guided(x, t), own(x, t), rtol=SOME_ULP, atol=0)
 
 
 def test_guidance_by_a_components_exact_probability_samples_the_component() -> None:
@@ -112,7 +117,7 @@ def test_guidance_by_a_components_exact_probability_samples_the_component() -> N
         return component.log_density(x, alpha, sigma) - MIXTURE.log_density(x, alpha, sigma)
 
     guided = classifier(MIXTURE.model(VP), VP, log_probability)
-    torch.testing.assert_close(guided(x, t), component.model(VP)(x, t))
+    torch.testing.assert_close(guided(x, t), component.model(VP)(x, t), rtol=SOME_ULP, atol=0)
 
 
 # --- replacement ---
@@ -131,7 +136,9 @@ def test_the_known_part_has_the_law_of_its_time() -> None:
     replaced = Replacement(VP, Known(DATA, MASK), per_sample(1, stream=3))
     x = run(replaced, t_end=0.3)
     z = per_sample(1, stream=3)(11, x)  # six steps: the last use is 2 * 5 + 1
-    torch.testing.assert_close(x[:, 0], DATA[:, 0] * VP.alpha(0.3) + VP.sigma(0.3) * z[:, 0])
+    torch.testing.assert_close(
+        x[:, 0], DATA[:, 0] * VP.alpha(0.3) + VP.sigma(0.3) * z[:, 0], rtol=SOME_ULP, atol=0
+    )
 
 
 def test_at_sigma_zero_the_known_part_is_the_data_themselves() -> None:
@@ -147,24 +154,29 @@ def test_the_released_known_part_lags_a_step_behind() -> None:
     released = ReplacementReleased(VP, Known(DATA, MASK), noise, plan.times, denoise=False)
     x = sample(plan, MIXTURE.model(VP), x, noise=per_sample(0), between=released).x
     t = plan.times[-2]
-    torch.testing.assert_close(x[:, 0], DATA[:, 0] * VP.alpha(t) + VP.sigma(t) * noise(11, x)[:, 0])
+    torch.testing.assert_close(
+        x[:, 0], DATA[:, 0] * VP.alpha(t) + VP.sigma(t) * noise(11, x)[:, 0], rtol=SOME_ULP, atol=0
+    )
 
 
 def test_replacement_leaves_the_other_coordinates_of_its_basis() -> None:
     known = Known(torch.full((2, 3, 4, 4), 0.5, dtype=torch.float64), torch.zeros(3, 1, 1), GREY_BASIS)
     grey = Known(known.data, torch.tensor([1.0, 0, 0]).reshape(3, 1, 1), GREY_BASIS)
     x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)).double()
-    torch.testing.assert_close(known.put(x, 0.9, 0.1), x)
+    torch.testing.assert_close(known.put(x, 0.9, 0.1), x, rtol=0, atol=SOME_ULP)
     made = grey.put(x, 0.9, 0.1)
-    torch.testing.assert_close(grey.to_basis(made)[:, 1:], grey.to_basis(x)[:, 1:])
-    torch.testing.assert_close(made.mean(1), torch.full((2, 4, 4), 0.45 + 0.1 / math.sqrt(3)).double())
+    torch.testing.assert_close(grey.to_basis(made)[:, 1:], grey.to_basis(x)[:, 1:], rtol=0, atol=SOME_ULP)
+    grey_level = torch.full((2, 4, 4), 0.45 + 0.1 / math.sqrt(3), dtype=torch.float64)
+    torch.testing.assert_close(made.mean(1), grey_level, rtol=SOME_ULP, atol=0)
 
 
 def test_the_grey_basis_is_orthonormal_with_the_grey_axis_first() -> None:
     torch.testing.assert_close(
-        GREY_BASIS.T @ GREY_BASIS, torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-15
+        GREY_BASIS.T @ GREY_BASIS, torch.eye(3, dtype=torch.float64), rtol=0, atol=4 * ULP
     )
-    torch.testing.assert_close(GREY_BASIS[:, 0], torch.full((3,), 3**-0.5, dtype=torch.float64))
+    torch.testing.assert_close(
+        GREY_BASIS[:, 0], torch.full((3,), 3**-0.5, dtype=torch.float64), rtol=SOME_ULP, atol=0
+    )
 
 
 # --- the study ---

@@ -138,8 +138,8 @@ def test_adams_formulas_leave_a_part_of_the_variance_and_of_the_path(k: int) -> 
     other = float(np.sum(kappa**2 - mean**2)) * h
     strong = float(np.sum(square - 2 * mean * kappa + kappa**2)) * h
     expected = slope**2 * h**2 / 12 * math.expm1(2 * slope) / (2 * slope)
-    assert unknown == pytest.approx(expected, rel=10 * h)
-    assert unknown <= strong == pytest.approx(expected, rel=10 * h)
+    assert unknown == pytest.approx(expected, rel=10 * h)  # O(h)
+    assert unknown <= strong == pytest.approx(expected, rel=10 * h)  # O(h)
     assert other < 0  # as is -unknown
 
 
@@ -173,4 +173,4 @@ def test_the_constants_do_on_the_battery_what_is_listed(
     if value:
         stem, constant = name.split(".")
         monkeypatch.setattr(f"semilinear.analysis.{stem}.{constant}", float(Fraction(value)))
-    assert counted() == pytest.approx([int(n) for n in listed], abs=2)
+    assert counted() == pytest.approx([int(n) for n in listed], abs=2)  # see above

@@ -22,6 +22,8 @@ from semilinear.integrators.solvers import make
 from semilinear.verification.problems.mixtures import GaussianMixture
 from semilinear.verification.problems.named import golden_mixture
 
+from tests.roundings import MANY_ULP, SOME_ULP
+
 VP = vp_linear()
 MIXTURE = golden_mixture()
 X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
@@ -54,7 +56,7 @@ def test_guidance_by_the_exact_posterior_gives_the_conditional_model(prediction:
     model = convert(VP, MIXTURE.model(VP), "eps", prediction)
     guided = classifier(model, VP, log_posterior(k), prediction=prediction)
     expected = convert(VP, component(k).model(VP), "eps", prediction)
-    torch.testing.assert_close(guided(X, T), expected(X, T), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(guided(X, T), expected(X, T), rtol=MANY_ULP, atol=0)
 
 
 def test_classifier_guidance_with_scale_zero_changes_nothing() -> None:
@@ -66,14 +68,14 @@ def test_classifier_guidance_with_scale_zero_changes_nothing() -> None:
 
 def test_classifier_guidance_does_not_mix_samples() -> None:
     guided = classifier(MIXTURE.model(VP), VP, log_posterior(1), 3.0)
-    torch.testing.assert_close(guided(X, T)[1:2], guided(X[1:2], T), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(guided(X, T)[1:2], guided(X[1:2], T), rtol=SOME_ULP, atol=0)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 2.5, -1.0])
 def test_classifier_free_guidance_is_affine_in_the_scale(scale: float) -> None:
     a, b = component(0).model(VP), MIXTURE.model(VP)
     expected = b(X, T) + scale * (a(X, T) - b(X, T))
-    torch.testing.assert_close(classifier_free(a, b, scale)(X, T), expected)
+    torch.testing.assert_close(classifier_free(a, b, scale)(X, T), expected, rtol=SOME_ULP, atol=0)
 
 
 @pytest.mark.parametrize("prediction", ["x0", "v", "score", "flow"])
@@ -81,7 +83,7 @@ def test_classifier_free_guidance_commutes_with_the_prediction_type(prediction: 
     a, b = component(0).model(VP), MIXTURE.model(VP)
     there = classifier_free(convert(VP, a, "eps", prediction), convert(VP, b, "eps", prediction), 4.0)
     back = convert(VP, there, prediction, "eps")
-    torch.testing.assert_close(back(X, T), classifier_free(a, b, 4.0)(X, T), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(back(X, T), classifier_free(a, b, 4.0)(X, T), rtol=SOME_ULP, atol=0)
 
 
 def test_a_model_that_does_not_matter_is_not_called() -> None:
@@ -102,7 +104,7 @@ def test_one_call_with_a_doubled_batch_is_the_same_guidance() -> None:
     condition, null = torch.arange(4.0, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
     joint = classifier_free_network(network, condition, null, 2.0)
     two = classifier_free(lambda x, t: network(x, t, condition), lambda x, t: network(x, t, null), 2.0)
-    torch.testing.assert_close(joint(X, T), two(X, T))
+    torch.testing.assert_close(joint(X, T), two(X, T), rtol=SOME_ULP, atol=0)
     assert calls == [8, 4, 4]
 
 
@@ -120,7 +122,7 @@ def test_labels_of_both_ends(name: str, first: float, last: float) -> None:
     model(X, 1 / n)
     model(X, 1.0)
     assert [tuple(s.shape) for s in seen] == [(4,), (4,)]
-    assert [float(s[0]) for s in seen] == pytest.approx([first, last], abs=1e-9)
+    assert [float(s[0]) for s in seen] == pytest.approx([first, last], rel=SOME_ULP, abs=0)
 
 
 def test_labels_of_half_precision_models_are_not_rounded_to_half() -> None:
@@ -132,12 +134,14 @@ def test_labels_of_half_precision_models_are_not_rounded_to_half() -> None:
 
     discrete_time(network, 1000)(X.bfloat16(), 0.992)
     assert seen[0].dtype == torch.float32
-    assert float(seen[0][0]) == pytest.approx(991.0, abs=1e-3)
+    assert float(seen[0][0]) == pytest.approx(991.0, rel=SOME_ULP, abs=0)
 
 
 def test_index_labels_of_the_table_are_integers() -> None:
-    assert [LABELS["index"]((i + 1) / 1000, 1000) for i in (0, 37, 999)] == pytest.approx([0, 37, 999])
-    assert LABELS["offset"](0.5, 1000) == pytest.approx(LABELS["index"](0.5, 1000))
+    assert [LABELS["index"]((i + 1) / 1000, 1000) for i in (0, 37, 999)] == pytest.approx(
+        [0, 37, 999], rel=SOME_ULP, abs=0
+    )
+    assert LABELS["offset"](0.5, 1000) == pytest.approx(LABELS["index"](0.5, 1000), rel=SOME_ULP, abs=0)
 
 
 def test_a_discrete_network_samples_like_its_continuous_model() -> None:
@@ -145,7 +149,7 @@ def test_a_discrete_network_samples_like_its_continuous_model() -> None:
     network = lambda x, label: exact(x, float(label[0]) / 1000 + 1 / 500)  # noqa: E731
     plan = compile_plan(make("dpm-solver++-2m"), VP, steps=8, t_start=1.0, t_end=0.01)
     a, b = (sample(plan, m, X).x for m in (discrete_time(network, 500), exact))
-    torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(a, b, rtol=SOME_ULP, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +187,7 @@ def test_the_bound_is_the_quantile_of_each_sample() -> None:
     x = torch.linspace(-4, 4, 101, dtype=torch.float64).expand(2, 101) * torch.tensor([[1.0], [0.1]])
     result = dynamic_thresholding(lambda x, t: x, VP, prediction="x0", ratio=0.9)(x, 0.5)
     bound = torch.quantile(x[0].abs(), 0.9)
-    torch.testing.assert_close(result[0], x[0].clamp(-bound, bound) / bound)
+    torch.testing.assert_close(result[0], x[0].clamp(-bound, bound) / bound, rtol=SOME_ULP, atol=0)
     torch.testing.assert_close(result[1], x[1])  # below max_value nothing changes
 
 
@@ -191,7 +195,9 @@ def test_a_noise_model_is_converted_first() -> None:
     x, t = torch.ones(1, 3, dtype=torch.float64), 0.2
     eps = torch.full_like(x, 0.1)
     x0 = (x - VP.sigma(t) * eps) / VP.alpha(t)
-    torch.testing.assert_close(dynamic_thresholding(lambda x, t: eps, VP)(x, t), x0 / x0.clamp_min(1))
+    torch.testing.assert_close(
+        dynamic_thresholding(lambda x, t: eps, VP)(x, t), x0 / x0.clamp_min(1), rtol=SOME_ULP, atol=0
+    )
 
 
 def test_a_thresholded_model_runs_in_a_data_prediction_plan() -> None:
@@ -214,14 +220,14 @@ def test_the_default_is_the_quantile_of_imagen() -> None:
     x = torch.linspace(0, 4, 1001, dtype=torch.float64)[None]
     result = dynamic_thresholding(lambda x, t: x, VP, prediction="x0")(x, 0.5)
     bound = 0.995 * 4
-    torch.testing.assert_close(result, x.clamp(max=bound) / bound)
+    torch.testing.assert_close(result, x.clamp(max=bound) / bound, rtol=SOME_ULP, atol=0)
 
 
 def test_the_bound_is_at_least_max_value() -> None:
     x = torch.linspace(-1, 1, 11, dtype=torch.float64)[None]
     for value in (2.0, 0.5):
         result = dynamic_thresholding(lambda x, t: x, VP, prediction="x0", ratio=1.0, max_value=value)(x, 0.5)
-        torch.testing.assert_close(result, x / max(1.0, value))
+        torch.testing.assert_close(result, x / max(1.0, value), rtol=SOME_ULP, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

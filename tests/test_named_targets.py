@@ -15,6 +15,7 @@ from semilinear.verification.targets.listed import CLAIMS, USUAL
 from semilinear.verification.targets.named import PACKAGES, everything, names, target, targets
 from semilinear.verification.tracing.trace import trace
 
+from tests.roundings import SOME_ULP
 from tests.test_adapters import expected, grid, same
 
 TIMES = grid(edm())
@@ -79,7 +80,9 @@ def test_a_file_s_function(file: str, function: str, convention: str | None, pre
 
 def test_settings_of_a_file_s_function(file: str) -> None:
     found = target(f"{file}:of_run:scale=1/2", settings={})
-    assert trace(found.sampler, edm(), TIMES).rows[1, 1] == pytest.approx((TIMES[1] - TIMES[0]) / 2)
+    assert trace(found.sampler, edm(), TIMES).rows[1, 1] == pytest.approx(
+        (TIMES[1] - TIMES[0]) / 2, rel=SOME_ULP, abs=0
+    )
     again = target(f"{file}:of_run", settings={"scale": 0.5})
     assert again.name == f"{file}:of_run:scale=0.5"
 

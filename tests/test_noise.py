@@ -18,6 +18,8 @@ from semilinear.integrators.solvers import make
 from semilinear.integrators.solvers.stochastic import sa_solver, seeds
 from semilinear.verification.problems.named import problem
 
+from tests.roundings import MANY_ULP, SOME_ULP
+
 VP = vp_linear()
 FORM = sde_data()(VP)
 NONSENSE: Any = "nonsense"
@@ -122,10 +124,10 @@ def test_increments_have_unit_variance_and_add_up(name: str) -> None:
         inside = [(i, a, b) for i, a, b in parts if start >= a and b >= end]
         whole = form.std(start, end) * of_coarse(k, like)
         summed = sum(form.ratio(b, end) * form.std(a, b) * of_fine(i, like) for i, a, b in inside)
-        assert np.abs(whole - summed).max() < 1e-14
+        assert np.abs(whole - summed).max() < SOME_ULP
         columns = np.concatenate([of_fine(i, like) for i, *_ in inside], axis=1)
         weights, *_ = np.linalg.lstsq(columns, of_coarse(k, like)[:, 0], rcond=None)
-        assert weights @ weights == pytest.approx(1, rel=1e-13)
+        assert weights @ weights == pytest.approx(1, rel=MANY_ULP, abs=0)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_runs_on_nested_grids_over_one_path_end_in_the_same_state(name: str) -> 
     x = torch.ones(3, 2, dtype=torch.float64)
     ends = [sample(p, lambda v, t: 0 * v, x, noise=path.noise(p)).x for p in plans]
     for end in ends[1:]:
-        torch.testing.assert_close(end, ends[0], rtol=0, atol=1e-14)
+        torch.testing.assert_close(end, ends[0], rtol=0, atol=SOME_ULP)
     other = dataclasses.replace(path, seed=5)
     assert (
         sample(plans[0], lambda v, t: 0 * v, x, noise=other.noise(plans[0])).x - ends[0]

@@ -55,7 +55,7 @@ def test_a_file_is_measured_against_what_is_proved_of_it(
     found = json.loads(out, parse_constant=pytest.fail)
     assert code == 0
     assert (found["claim"], found["claimed"], found["verdict"]) == ("proved", order, "consistent")
-    assert found["observed"] == pytest.approx(order, abs=0.05)
+    assert found["observed"] == pytest.approx(order, abs=0.01)  # of the fit: seen 1e-3
     assert found.get("problem") == problem
     stages = len(data["c"])
     assert all(p["NFE"] == stages * p["N"] for p in found["points"])
@@ -176,7 +176,7 @@ def test_the_rounding_of_a_table_refutes_nothing(capsys: Any, tmp_path: Path) ->
     _, out, _ = run(capsys, "order", path, *options)
     data = json.loads(out)
     assert data["verdict"] in ("consistent", "inconclusive")
-    assert data["observed"] == pytest.approx(8, abs=0.2)
+    assert data["observed"] == pytest.approx(8, abs=0.2)  # few points above the digits
     used = [p for p in data["points"] if p["usable"]]
     assert len(used) >= 8
     assert all(p["floor"] > 1e-17 for p in data["points"])

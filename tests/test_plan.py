@@ -28,7 +28,7 @@ from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi, phi1
 from semilinear.integrators.tableaux.tableau import N as NN
 from semilinear.verification.studies.own_statistics import generic
 
-from tests.roundings import SOME_ULP, THIRTY_DIGITS, ULP
+from tests.roundings import AMPLIFIED, SOME_ULP, THIRTY_DIGITS, ULP
 
 VP = vp_linear()
 NONSENSE: Any = "nonsense"
@@ -66,13 +66,13 @@ def test_every_first_order_solver_is_ddim_in_40_digits(name: str) -> None:
 def test_on_sigma_equal_t_the_time_form_is_the_rho_form() -> None:
     options: dict[str, Any] = {"steps": 10, "t_start": 20.0, "t_end": 0.05, "grid": grids.karras()}
     a, b = (compile_plan(generic(name), edm(), **options) for name in ("deis-tab3", "deis-rhoab3"))
-    assert difference(a, b).value < 1e-12
+    assert difference(a, b).value < SOME_ULP
 
 
 def test_on_geometric_sigma_the_time_form_is_the_lambda_form() -> None:
     options: dict[str, Any] = {"steps": 10, "t_start": 1.0, "t_end": 0.3, "final": "full"}
     a, b = (compile_plan(generic(name), ve(), **options) for name in ("deis-tab2", "deis-lambdaab2"))
-    assert difference(a, b).value < 1e-11
+    assert difference(a, b).value < 2 * SOME_ULP  # of moments by quadrature in one of them
 
 
 def test_edm_heun_is_rho_2heun() -> None:
@@ -105,7 +105,9 @@ def test_a_constant_model_is_solved_exactly_by_every_solver() -> None:
         if not solver.stochastic and "released" not in name and not name.startswith(others):
             made = compile_plan(solver, VP, steps=6, **RANGE)
             result = sample(made, lambda x, t: torch.full_like(x, b), x).x
-            torch.testing.assert_close(result, torch.full_like(result, expected), rtol=1e-10, atol=1e-10)
+            # SciRE's corrected coefficients are up to 3000, and cancel at each of 6 steps; the others' 1e-13.
+            rtol = 1e-10 if "scire" in name else AMPLIFIED
+            torch.testing.assert_close(result, torch.full_like(result, expected), rtol=rtol, atol=0)
 
 
 @pytest.mark.parametrize("name", [n for n in SOLVERS if "released" not in n and not make(n).stochastic])
@@ -297,7 +299,7 @@ def test_free_symbols_are_set_per_step() -> None:
     for i, step in enumerate(made.steps):
         t = step.operations[2].t  # type: ignore[union-attr]
         fraction = (VP.lam(t) - VP.lam(step.t0)) / (VP.lam(step.t1) - VP.lam(step.t0))
-        assert fraction == pytest.approx(0.5 + 0.1 * i, rel=1e-12)  # an ulp of lambda over the step
+        assert fraction == pytest.approx(0.5 + 0.1 * i, rel=1e-12, abs=0)  # an ulp of lambda over the step
     missing = dataclasses.replace(solver, parameters=None)
     with pytest.raises(ValueError, match="no value for r1"):
         compile_plan(missing, VP, steps=3, **RANGE)
@@ -306,7 +308,7 @@ def test_free_symbols_are_set_per_step() -> None:
 def test_grid_abscissae_are_constant_only_on_the_lambda_grid() -> None:
     by_grid = dpm_solver.singlestep(3, abscissae="grid")
     same = compile_plan(by_grid, VP, steps=4, **RANGE)
-    assert difference(same, plan("dpm-solver-3", steps=4)).value < 1e-12
+    assert difference(same, plan("dpm-solver-3", steps=4)).value < SOME_ULP
     other = compile_plan(by_grid, VP, steps=4, **RANGE, grid=grids.uniform_t())
     assert difference(other, plan("dpm-solver-3", steps=4, grid=grids.uniform_t())).value > 1e-3
     with pytest.raises(ValueError, match="pass grid="):
@@ -411,9 +413,10 @@ def test_a_stage_outside_the_schedule_is_refused() -> None:
 def test_the_stochastic_first_order_step_reaches_sigma_zero_as_a_limit() -> None:
     at, near = (compile_plan(make("sde-dpm-solver-1"), VP, times=[1.0, 0.5, t]) for t in (0.0, 1e-15))
     for a, b in zip(at.steps[-1].operations[1].terms, near.steps[-1].operations[1].terms, strict=True):  # type: ignore[union-attr]
-        assert float(a[2]) == pytest.approx(float(b[2]), rel=1e-6)
+        # O(sigma), 1e-8 at t = 1e-15
+        assert float(a[2]) == pytest.approx(float(b[2]), rel=1e-7, abs=0)
     (a_noise,), (b_noise,) = (p.steps[-1].operations[1].noise for p in (at, near))  # type: ignore[union-attr]
-    assert float(a_noise[1]) == pytest.approx(float(b_noise[1]), rel=1e-12)
+    assert float(a_noise[1]) == pytest.approx(float(b_noise[1]), rel=SOME_ULP, abs=0)
 
 
 def test_stochastic_solvers_only_sample() -> None:
@@ -549,7 +552,7 @@ def test_difference_finds_a_changed_coefficient() -> None:
     data = to_json(plan())
     data["steps"][3]["operations"][-1]["terms"][1][2] *= 1 + 1e-6
     found = difference(from_json(data), plan())
-    assert 1e-8 < found.value < 2e-6
+    assert 1e-8 < found.value < 2e-6  # of a row whose size is another
     assert found.where == "steps[3].operations[1]"
     assert difference(plan(), plan(steps=9)).value == float("inf")
 
@@ -783,4 +786,5 @@ def test_coefficients_come_from_lambda_not_from_rounded_times() -> None:
     row = made.steps[2].operations[-1]
     assert isinstance(row, Row)
     (found,) = (v for kind, state, v in row.terms if kind == "m" and state == 1)
-    assert found == pytest.approx(float(-weight), rel=1e-13)  # lambda in float64: eps lambda/h, some ulp
+    # lambda in float64: eps lambda/h, some ulp
+    assert found == pytest.approx(float(-weight), rel=1e-13, abs=0)

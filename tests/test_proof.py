@@ -29,6 +29,8 @@ from semilinear.integrators.tableaux.tableau import (
 )
 from sympy import E, Integer, Rational, Symbol, exp, sqrt
 
+from tests.roundings import SOME_ULP
+
 H = Rational(1, 2)
 # Orders (classical, scalar, strong, weak, zero) and principal error norm (docs/mathematics.md, 3 and 4).
 KNOWN: dict[str, tuple[Tableau, tuple[int, ...], float]] = {
@@ -267,7 +269,7 @@ def test_scire_2_with_its_estimator_is_of_order_1() -> None:
     assert proof.classical == 1
     (term,) = proof.leading_error
     assert term.differential == "D N"
-    assert float(term.coefficient) == pytest.approx(1 / (2 * (math.e - 1)), rel=1e-14)
+    assert float(term.coefficient) == pytest.approx(1 / (2 * (math.e - 1)), rel=SOME_ULP, abs=0)
 
 
 def test_repeated_abscissae_and_abscissae_at_0_are_no_special_case() -> None:

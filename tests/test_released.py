@@ -35,6 +35,8 @@ from semilinear.verification.campaign.prove import failures
 from semilinear.verification.reporting import released as released_report
 from sympy import Rational, sqrt
 
+from tests.roundings import MANY_ULP
+
 TABLES = {f"{name}/{key}": t for name, r in RELEASES.items() for key, t in r.tables.items()}
 SHORT = {
     "RES4LYF/ssprk4_4s": 3,
@@ -161,7 +163,7 @@ def test_a_run_without_any_of_the_toolkit_shows_the_proved_order(name: str, step
     """0.3: the next order is told apart, with room for the second term of the error."""
     table = RES4LYF.tables[name].table
     assert isinstance(table, Butcher)
-    assert slope(table, steps) == pytest.approx(SHORT[f"RES4LYF/{name}"], abs=0.3)
+    assert slope(table, steps) == pytest.approx(SHORT[f"RES4LYF/{name}"], abs=0.3)  # see above
 
 
 @pytest.mark.parametrize("name", ["ssprk4_4s", "radau_ia_3s", "gauss-legendre_4s"])
@@ -208,7 +210,7 @@ def test_rounding_is_told_from_a_wrong_digit() -> None:
     assert isinstance(table, Butcher)
     proof = TableProof(table, 15, 6)
     assert (proof.exact, proof.order) == (0, 5)
-    assert 0 < proof.residual < 1e-13
+    assert 0 < proof.residual < MANY_ULP
     b = (table.b[0] + Rational(1, 10**9), *table.b[1:])
     assert TableProof(replace(table, b=b), 15, 6).order == 0
 
@@ -333,5 +335,5 @@ def test_the_weights_of_verners_table_lose_their_order_by_one_place_of_the_point
     assert isinstance(table, Butcher)
     assert released.repair is not None
     row = [Fraction(str(v)) for v in table.a[5]]
-    assert float(sum(row) - Fraction(str(table.c[5]))) == pytest.approx(0.00632, abs=1e-5)
-    assert float(9 * row[4] / 10) == pytest.approx(0.00632, abs=1e-5)
+    assert float(sum(row) - Fraction(str(table.c[5]))) == pytest.approx(0.00632, abs=5e-6)  # three digits
+    assert float(9 * row[4] / 10) == pytest.approx(0.00632, abs=5e-6)  # three digits

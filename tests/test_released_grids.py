@@ -16,6 +16,7 @@ from semilinear.integrators.diffusion.grid_tables import TABLES
 from semilinear.integrators.diffusion.schedule import edm, rectified_flow, vp_linear
 from semilinear.integrators.numerics.arithmetic import multiprecision
 
+from tests.roundings import SOME_ULP
 from tests.slow import slow
 
 VP, FLOW = vp_linear(), rectified_flow()
@@ -54,24 +55,24 @@ def test_the_spacing_variable_is_uniform(name: str) -> None:
 def test_names_of_one_grid() -> None:
     for name in ("exponential", "lu-lambda", "polyexponential"):
         assert grid_of(name)(VP, 1.0, 1e-3, 9) == pytest.approx(
-            grid_of("lambda")(VP, 1.0, 1e-3, 9), rel=1e-12
+            grid_of("lambda")(VP, 1.0, 1e-3, 9), rel=SOME_ULP, abs=0
         )
     mu = float(np.log(3))
     assert grids.dynamic_shift(mu)(FLOW, 1.0, 1e-3, 9) == pytest.approx(
-        grids.shift(3)(FLOW, 1.0, 1e-3, 9), rel=1e-13
+        grids.shift(3)(FLOW, 1.0, 1e-3, 9), rel=SOME_ULP, abs=0
     )
 
 
 @pytest.mark.parametrize("name", ["shift", "kl-optimal", "polyexponential", "linear-quadratic", "beta"])
 def test_multiprecision_times_agree_with_float64(name: str) -> None:
     exact = grid_of(name)(VP, 0.9, 0.01, 9, digits=40)
-    assert [float(t) for t in exact] == pytest.approx(grid_of(name)(VP, 0.9, 0.01, 9), rel=1e-12)
+    assert [float(t) for t in exact] == pytest.approx(grid_of(name)(VP, 0.9, 0.01, 9), rel=SOME_ULP, abs=0)
     assert multiprecision(40).number(0.01) == exact[-1]
 
 
 def test_a_beta_law_is_symmetric_and_dense_at_both_ends() -> None:
     times = np.array(grids.beta(grids.uniform_t())(FLOW, 1.0, 0.0, 10))
-    assert times + times[::-1] == pytest.approx(np.ones(11), abs=1e-14)
+    assert times + times[::-1] == pytest.approx(np.ones(11), rel=SOME_ULP, abs=0)
     steps = -np.diff(times)
     assert np.all(np.diff(steps[:5]) > 0)
 
@@ -87,10 +88,10 @@ def test_only_uniform_grids_are_a_base() -> None:
 
 def test_linear_quadratic_has_one_kink_and_meets_its_ends() -> None:
     taus = 1 - np.array(grids.linear_quadratic()(FLOW, 1.0, 0.0, 10))
-    assert taus[:6] == pytest.approx(np.linspace(0, 0.025, 6), abs=1e-15)
+    assert taus[:6] == pytest.approx(np.linspace(0, 0.025, 6), rel=SOME_ULP, abs=0)
     second = np.diff(taus, 2)
-    assert second[:4] == pytest.approx(np.zeros(4), abs=1e-15)
-    assert second[5:] == pytest.approx(np.full(4, second[5]), rel=1e-12)
+    assert second[:4] == pytest.approx(np.zeros(4), rel=SOME_ULP, abs=0)
+    assert second[5:] == pytest.approx(np.full(4, second[5]), abs=SOME_ULP)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -99,15 +100,17 @@ def test_tables_stand_as_they_are_published(name: str) -> None:
     schedule, start = (FLOW, 1.0) if table.variable == "tau" else (edm(701.0), 701.0)
     for levels in table.rows:
         times = grid_of(name)(schedule, start, 1e-4, len(levels) - 1)
-        assert times[1:-1] == pytest.approx(levels[1:-1], rel=1e-13)
+        assert times[1:-1] == pytest.approx(levels[1:-1], rel=SOME_ULP, abs=0)
         assert all(b < a for a, b in itertools.pairwise(levels))
 
 
 def test_tables_are_interpolated_in_the_log() -> None:
     levels = TABLES["ays-sd1"].rows[0]
     twice = released_grids.interpolated(levels, 20)
-    assert twice[::2] == pytest.approx(levels, rel=1e-14)
-    assert twice[1::2] == pytest.approx([np.sqrt(a * b) for a, b in itertools.pairwise(levels)], rel=1e-14)
+    assert twice[::2] == pytest.approx(levels, rel=SOME_ULP, abs=0)
+    assert twice[1::2] == pytest.approx(
+        [np.sqrt(a * b) for a, b in itertools.pairwise(levels)], rel=SOME_ULP, abs=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,7 +144,7 @@ def test_weights_of_the_bound_integrate_polynomials() -> None:
         found = optimised_grid.weights(nodes[-order:], np.array(h))
         for k in range(order):
             exact = np.sum(measure * np.exp(0.5 + tau) * tau**k)
-            assert np.sum(found * (nodes[-order:] - 0.5) ** k) == pytest.approx(exact, rel=1e-13)
+            assert np.sum(found * (nodes[-order:] - 0.5) ** k) == pytest.approx(exact, abs=SOME_ULP)
 
 
 # --- against the packages ---
@@ -176,7 +179,7 @@ def test_indices_are_those_of_diffusers(name: str, scheduler: str, settings: dic
             times = released_grids.diffusers_linspace_ddim()(SD, 1.0, 5e-4, n)[:-1]
         else:
             times = grid_of(name)(SD, 1.0, 1e-3, n)
-        assert indices(times) == pytest.approx(theirs[1:], abs=1e-9)
+        assert indices(times) == pytest.approx(theirs[1:], abs=1e-9)  # lambda to index
 
 
 @pytest.mark.parametrize(
@@ -221,7 +224,7 @@ def test_linear_quadratic_is_that_of_diffusers() -> None:
     mochi = pytest.importorskip("diffusers.pipelines.mochi.pipeline_mochi", exc_type=ImportError)
     for n in (2, 7, 10, 64):
         theirs = [*mochi.linear_quadratic_schedule(n, 0.025), 0.0]
-        assert grids.linear_quadratic()(FLOW, 1.0, 0.0, n) == pytest.approx(theirs, abs=1e-14)
+        assert grids.linear_quadratic()(FLOW, 1.0, 0.0, n) == pytest.approx(theirs, abs=SOME_ULP)
 
 
 def test_published_steps_are_those_of_diffusers() -> None:
@@ -252,7 +255,9 @@ def test_comfyuis_indices_at_ten_steps() -> None:
     found = {
         name: indices(grid_of(f"comfyui-{name}")(SD, 1.0, 1e-3, 10)) for name in ("simple", "ddim-uniform")
     }
-    assert found["simple"] == pytest.approx([899, 799, 699, 599, 499, 399, 299, 199, 99], abs=1e-9)
-    assert found["ddim-uniform"] == pytest.approx([801, 701, 601, 501, 401, 301, 201, 101, 1], abs=1e-9)
+    assert found["simple"] == pytest.approx([899, 799, 699, 599, 499, 399, 299, 199, 99], rel=SOME_ULP, abs=0)
+    assert found["ddim-uniform"] == pytest.approx(
+        [801, 701, 601, 501, 401, 301, 201, 101, 1], rel=SOME_ULP, abs=0
+    )
     beta = [round(999 * float(betaincinv(0.6, 0.6, 1 - i / 10))) for i in range(1, 10)]
-    assert indices(grid_of("comfyui-beta")(SD, 1.0, 1e-3, 10)) == pytest.approx(beta, abs=1e-9)
+    assert indices(grid_of("comfyui-beta")(SD, 1.0, 1e-3, 10)) == pytest.approx(beta, rel=SOME_ULP, abs=0)

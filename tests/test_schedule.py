@@ -124,7 +124,7 @@ def test_alpha_sigma_rho_lambda_belong_together(schedule: Schedule, fraction: fl
     t = schedule.t_min + (schedule.t_max - schedule.t_min) * fraction
     alpha, sigma = schedule.alpha(t), schedule.sigma(t)
     if alpha > 0 and sigma > 1e-300:
-        assert schedule.rho(t) == pytest.approx(sigma / alpha, rel=SOME_ULP)
+        assert schedule.rho(t) == pytest.approx(sigma / alpha, rel=SOME_ULP, abs=0)
         assert schedule.lam(t) == pytest.approx(math.log(alpha / sigma), rel=SOME_ULP, abs=SOME_ULP)
         # math.log knows log(alpha) to an ulp of 1, not of itself, where alpha is nearly 1
         assert schedule.log_alpha(t) == pytest.approx(math.log(alpha), rel=SOME_ULP, abs=4 * ULP)
@@ -192,18 +192,21 @@ def test_discrete_knots_are_the_cumulated_betas() -> None:
     by_log, by_square = discrete(betas), discrete_alpha_squared(betas)
     for i in (0, 10, 500, 999):
         rounding = 2 * (i + 1) * ULP  # of the running product: a difference and a product for every factor
-        assert by_log.alpha((i + 1) / 1000) ** 2 == pytest.approx(cumulated[i], rel=rounding + SOME_ULP)
-        assert by_square.alpha(float(i)) ** 2 == pytest.approx(cumulated[i], rel=rounding + SOME_ULP)
+        assert by_log.alpha((i + 1) / 1000) ** 2 == pytest.approx(
+            cumulated[i], rel=rounding + SOME_ULP, abs=0
+        )
+        assert by_square.alpha(float(i)) ** 2 == pytest.approx(cumulated[i], rel=rounding + SOME_ULP, abs=0)
 
 
 def test_interpolation_is_linear_in_log_alpha_or_in_alpha_squared() -> None:
     by_log, by_square = SCHEDULES["discrete"], SCHEDULES["discrete-alpha-squared"]
     assert by_log.log_alpha(0.5005) == pytest.approx(
         (by_log.log_alpha(0.5) + by_log.log_alpha(0.501)) / 2,
-        rel=1e-13,  # an ulp of t over the 1/1000 of a knot
+        rel=1e-13,
+        abs=0,  # an ulp of t over the 1/1000 of a knot
     )
     middle = (by_square.alpha(499.0) ** 2 + by_square.alpha(500.0) ** 2) / 2
-    assert by_square.alpha(499.5) ** 2 == pytest.approx(middle, rel=SOME_ULP)
+    assert by_square.alpha(499.5) ** 2 == pytest.approx(middle, rel=SOME_ULP, abs=0)
 
 
 def test_clipping_cuts_entries_below_the_lambda_and_spreads_the_rest() -> None:
@@ -211,7 +214,7 @@ def test_clipping_cuts_entries_below_the_lambda_and_spreads_the_rest() -> None:
     clipped, whole = discrete(betas), discrete(betas, clip_lambda=None)
     assert clipped.lam(1.0) >= -5.1 > whole.lam(1.0)
     kept = len(clipped.breakpoints)
-    assert clipped.log_alpha(1.0) == pytest.approx(whole.log_alpha(kept / 1000), rel=SOME_ULP)
+    assert clipped.log_alpha(1.0) == pytest.approx(whole.log_alpha(kept / 1000), rel=SOME_ULP, abs=0)
 
 
 def test_half_precision_input_does_not_touch_the_schedule() -> None:
@@ -268,14 +271,14 @@ def test_a_discrete_schedule_is_accurate_down_to_its_smallest_time(name: str, fa
     exact = schedule.formulas.rho(multiprecision(50).number(t))
     assert exact > 0
     # one ulp of t moves rho by this much relative to itself, next to the root of log alpha
-    assert schedule.rho(t) == pytest.approx(float(exact), rel=SOME_ULP)
-    assert schedule.t_of_rho(schedule.rho(t)) == pytest.approx(t, rel=SOME_ULP)
+    assert schedule.rho(t) == pytest.approx(float(exact), rel=SOME_ULP, abs=0)
+    assert schedule.t_of_rho(schedule.rho(t)) == pytest.approx(t, rel=SOME_ULP, abs=0)
 
 
 def test_a_clipped_schedule_is_flat_where_it_is_clipped() -> None:
     schedule = discrete_alpha_squared(cosine_betas())
     edge = next(t for t in schedule.breakpoints if t != round(t))
-    assert schedule.alpha(edge) ** 2 == pytest.approx(1e-7, rel=SOME_ULP)
+    assert schedule.alpha(edge) ** 2 == pytest.approx(1e-7, rel=SOME_ULP, abs=0)
     assert schedule.rho_dot(999.0) == 0
     assert schedule.rho(999.0) == schedule.rho(edge + 1e-6)
     h = 1e-6
@@ -296,30 +299,31 @@ def test_schedules_take_the_values_of_their_papers() -> None:
     """By definition, at one time, with the parameters that the papers give."""
     t = 0.3
     la = -(20 - 0.1) * t * t / 4 - 0.1 * t / 2
-    assert vp_linear().alpha(t) == pytest.approx(math.exp(la), rel=SOME_ULP)
-    assert vp_linear().sigma(t) == pytest.approx(math.sqrt(1 - math.exp(2 * la)), rel=SOME_ULP)
-    assert sub_vp().alpha(t) == pytest.approx(math.exp(la), rel=SOME_ULP)
-    assert sub_vp().sigma(t) == pytest.approx(1 - math.exp(2 * la), rel=SOME_ULP)
-    assert ve().sigma(t) == pytest.approx(0.01 * 5000**t, rel=SOME_ULP)
-    assert (ve().sigma(0.0), ve().sigma(1.0)) == pytest.approx((0.01, 50.0), rel=SOME_ULP)
+    assert vp_linear().alpha(t) == pytest.approx(math.exp(la), rel=SOME_ULP, abs=0)
+    assert vp_linear().sigma(t) == pytest.approx(math.sqrt(1 - math.exp(2 * la)), rel=SOME_ULP, abs=0)
+    assert sub_vp().alpha(t) == pytest.approx(math.exp(la), rel=SOME_ULP, abs=0)
+    assert sub_vp().sigma(t) == pytest.approx(1 - math.exp(2 * la), rel=SOME_ULP, abs=0)
+    assert ve().sigma(t) == pytest.approx(0.01 * 5000**t, rel=SOME_ULP, abs=0)
+    assert (ve().sigma(0.0), ve().sigma(1.0)) == pytest.approx((0.01, 50.0), rel=SOME_ULP, abs=0)
     assert edm().sigma(17.0) == 17.0
     assert edm().t_max == 80.0
     angle = lambda t: (t + 0.008) / 1.008 * math.pi / 2  # noqa: E731
-    assert vp_cosine().alpha(t) == pytest.approx(math.cos(angle(t)) / math.cos(angle(0)), rel=SOME_ULP)
-    assert vp_cosine(normalized=False).alpha(t) == pytest.approx(math.cos(angle(t)), rel=SOME_ULP)
-    assert vp_cosine(normalized=False).sigma(t) == pytest.approx(math.sin(angle(t)), rel=SOME_ULP)
+    assert vp_cosine().alpha(t) == pytest.approx(math.cos(angle(t)) / math.cos(angle(0)), rel=SOME_ULP, abs=0)
+    assert vp_cosine(normalized=False).alpha(t) == pytest.approx(math.cos(angle(t)), rel=SOME_ULP, abs=0)
+    assert vp_cosine(normalized=False).sigma(t) == pytest.approx(math.sin(angle(t)), rel=SOME_ULP, abs=0)
     assert (rectified_flow().alpha(t), rectified_flow().sigma(t)) == (0.7, 0.3)
 
 
 def test_tables_of_betas_are_those_of_their_papers() -> None:
     linear, scaled, cosine = linear_betas(), scaled_linear_betas(), cosine_betas()
     assert (linear[0], linear[-1], len(linear)) == (1e-4, 0.02, 1000)
-    assert linear[500] == pytest.approx(1e-4 + (0.02 - 1e-4) * 500 / 999, rel=SOME_ULP)
+    assert linear[500] == pytest.approx(1e-4 + (0.02 - 1e-4) * 500 / 999, rel=SOME_ULP, abs=0)
     middle = (0.00085**0.5 + (0.012**0.5 - 0.00085**0.5) * 500 / 999) ** 2
-    assert scaled[500] == pytest.approx(middle, rel=SOME_ULP)
+    assert scaled[500] == pytest.approx(middle, rel=SOME_ULP, abs=0)
     bar = lambda i: math.cos((i / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2  # noqa: E731
     product = np.cumprod(1 - np.array(cosine))[499]
-    assert product == pytest.approx(bar(500) / bar(0), rel=1000 * ULP)  # a difference and a product 500 times
+    rounding = 1000 * ULP  # of a difference and a product 500 times
+    assert product == pytest.approx(bar(500) / bar(0), rel=rounding, abs=0)
     assert cosine[-1] == 0.999
 
 
@@ -328,13 +332,14 @@ def test_a_slope_at_a_knot_is_that_on_the_right() -> None:
         assert knot in s.breakpoints
         h = 1e-7
         right, left = (abs(s.rho(knot + v) - s.rho(knot)) / h for v in (h, -h))
+        # the quotient's O(h) is 1e-6 of a jump
         assert abs(s.rho_dot(knot) - right) < 0.01 * abs(right - left)
 
 
 def test_alpha_squared_stays_within_its_clip() -> None:
     s = discrete_alpha_squared([1e-9, 0.5, 0.999999, 0.999999], clip=1e-7)
-    assert s.alpha(3.0) ** 2 == pytest.approx(1e-7, rel=SOME_ULP)
-    assert s.sigma(0.0) ** 2 == pytest.approx(1e-7, rel=SOME_ULP)
+    assert s.alpha(3.0) ** 2 == pytest.approx(1e-7, rel=SOME_ULP, abs=0)
+    assert s.sigma(0.0) ** 2 == pytest.approx(1e-7, rel=SOME_ULP, abs=0)
 
 
 def test_inverses_of_the_alpha_squared_table_keep_their_digits_in_the_noise() -> None:
@@ -365,7 +370,7 @@ def test_float32_tensors_are_the_double_values_rounded() -> None:
 
 def test_alpha_squared_stays_below_one_minus_its_clip() -> None:
     assert discrete_alpha_squared([1e-9, 0.5], clip=1e-7).alpha(0.0) ** 2 == pytest.approx(
-        1 - 1e-7, rel=1e-13, abs=0
+        1 - 1e-7, rel=SOME_ULP, abs=0
     )
 
 

@@ -38,28 +38,31 @@ def test_f_and_g2_are_the_derivatives_of_the_law(noise: Schedule, t: float) -> N
     moment = diff(lambda v: noise.formulas.sigma(v) ** 2)
     assert abs(g2 + 2 * f * noise.formulas.sigma(at) ** 2 - moment) < 1e-13 * (1 + abs(moment))  # likewise
     assert process.f(t) == pytest.approx(float(f), rel=SOME_ULP, abs=4 * ULP)
-    assert process.g2(t) == pytest.approx(float(g2), rel=SOME_ULP)
+    assert process.g2(t) == pytest.approx(float(g2), rel=SOME_ULP, abs=0)
 
 
 @pytest.mark.parametrize("t", TIMES)
 def test_the_coefficients_are_those_of_the_paper(t: float) -> None:
     beta = 0.1 + 19.9 * t
     discount = 1 - math.exp(-2 * 0.1 * t - 19.9 * t * t)
-    assert SDES["vp"].f(t) == pytest.approx(-beta / 2, rel=SOME_ULP)
-    assert SDES["vp"].g2(t) == pytest.approx(beta, rel=SOME_ULP)
-    assert SDES["sub-vp"].f(t) == pytest.approx(-beta / 2, rel=SOME_ULP)
-    assert SDES["sub-vp"].g2(t) == pytest.approx(beta * discount, rel=1e-9)  # 1 - exp cancels here, not there
+    assert SDES["vp"].f(t) == pytest.approx(-beta / 2, rel=SOME_ULP, abs=0)
+    assert SDES["vp"].g2(t) == pytest.approx(beta, rel=SOME_ULP, abs=0)
+    assert SDES["sub-vp"].f(t) == pytest.approx(-beta / 2, rel=SOME_ULP, abs=0)
+    # 1 - exp cancels here, not there
+    assert SDES["sub-vp"].g2(t) == pytest.approx(beta * discount, rel=1e-9, abs=0)
     assert SDES["ve"].f(t) == 0
     sigma = 0.01 * 5000**t
-    assert SDES["ve"].g2(t) == pytest.approx(sigma**2 * 2 * math.log(5000), rel=SOME_ULP)
+    assert SDES["ve"].g2(t) == pytest.approx(sigma**2 * 2 * math.log(5000), rel=SOME_ULP, abs=0)
 
 
 @pytest.mark.parametrize("name", SDES)
 def test_the_prior_is_a_normal_law(name: str) -> None:
     process = SDES[name]
     z = torch.linspace(-3, 3, 12, dtype=torch.float64).reshape(2, 3, 2) * process.prior_std
-    law = torch.distributions.Normal(0.0, process.prior_std)
-    torch.testing.assert_close(process.prior_log_density(z), law.log_prob(z).flatten(1).sum(1))
+    law = torch.distributions.Normal(*torch.tensor([0.0, process.prior_std], dtype=torch.float64))
+    torch.testing.assert_close(
+        process.prior_log_density(z), law.log_prob(z).flatten(1).sum(1), rtol=SOME_ULP, atol=0
+    )
 
 
 def test_the_marginal_is_the_schedules() -> None:
@@ -95,12 +98,14 @@ def test_exact_transitions_compose_and_carry_the_law(noise: Schedule) -> None:
     """a and b2 of [r, t] follow from [r, s] and [s, t]; sigma_0^2 = a^2 sigma_1^2 + b2."""
     t, s, r = 0.9, 0.5, 0.2
     whole, first, second = sde.exact(noise, t, r), sde.exact(noise, s, r), sde.exact(noise, t, s)
-    assert whole.a == pytest.approx(first.a * second.a, rel=SOME_ULP)
+    assert whole.a == pytest.approx(first.a * second.a, rel=SOME_ULP, abs=0)
     variance = second.a**2 * first.b2 + second.b2
     # b^2 is a difference of squares, which cancels over short steps
-    assert whole.b2 == pytest.approx(variance, rel=1e-13)
-    assert noise.sigma(t) ** 2 == pytest.approx(whole.a**2 * noise.sigma(r) ** 2 + whole.b2, rel=SOME_ULP)
-    assert whole.keep == pytest.approx((noise.sigma(r) / noise.sigma(t)) ** 2, rel=SOME_ULP)
+    assert whole.b2 == pytest.approx(variance, rel=SOME_ULP, abs=0)
+    assert noise.sigma(t) ** 2 == pytest.approx(
+        whole.a**2 * noise.sigma(r) ** 2 + whole.b2, rel=SOME_ULP, abs=0
+    )
+    assert whole.keep == pytest.approx((noise.sigma(r) / noise.sigma(t)) ** 2, rel=SOME_ULP, abs=0)
 
 
 @pytest.mark.parametrize("noise", EVERY, ids=lambda s: s.kind)
@@ -121,8 +126,8 @@ def test_the_vp_table_is_the_releases(n: int) -> None:
         i = int(t * (n - 1))
         if betas[i] <= 1:
             made = sde.ddpm_table(noise, t, n)
-            assert made.b2 == pytest.approx(float(betas[i]), rel=SOME_ULP)
-            assert made.a == pytest.approx(float(torch.sqrt(1 - betas[i])), rel=SOME_ULP)
+            assert made.b2 == pytest.approx(float(betas[i]), rel=SOME_ULP, abs=0)
+            assert made.a == pytest.approx(float(torch.sqrt(1 - betas[i])), rel=SOME_ULP, abs=0)
 
 
 @pytest.mark.parametrize("n", [1, 2, 16, 1000])
@@ -135,7 +140,7 @@ def test_the_ve_table_is_the_releases_and_adds_up(n: int) -> None:
     expected = torch.diff(sigmas**2, prepend=torch.zeros(1, dtype=torch.float64))
     # the reference subtracts squares that differ by a hundredth
     np.testing.assert_allclose([m.b2 for m in made], expected, rtol=1e-11)
-    assert sum(m.b2 for m in made) == pytest.approx(float(sigmas[-1]) ** 2, rel=1e-12)  # of 1000 terms
+    assert sum(m.b2 for m in made) == pytest.approx(float(sigmas[-1]) ** 2, rel=1e-12, abs=0)  # of 1000 terms
     assert made[0].keep == 0
 
 
@@ -143,7 +148,7 @@ def test_tables_in_multiprecision_agree_with_float64() -> None:
     for noise, table in ((SDES["vp"].schedule, sde.ddpm_table), (SDES["ve"].schedule, sde.smld_table)):
         wide, narrow = table(noise, MP.number(0.7), 100), table(noise, 0.7, 100)
         assert isinstance(wide.b2, mpmath.ctx_mp_python._mpf)
-        assert narrow.b2 == pytest.approx(float(wide.b2), rel=SOME_ULP)
+        assert narrow.b2 == pytest.approx(float(wide.b2), rel=SOME_ULP, abs=0)
 
 
 # --- refusals ---

@@ -14,6 +14,8 @@ from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Row
 from semilinear.integrators.solvers.stochastic import sa_solver
 
+from tests.roundings import SOME_ULP, THIRTY_DIGITS
+
 VP = vp_linear()
 MP = multiprecision(30)
 T0, T1 = 0.6, 0.35
@@ -75,14 +77,16 @@ def test_moments_and_noise_are_the_integrals_that_define_them(
         weight = lambda v: -f.alpha(t_c) * (1 + squared(tau, v)) * MP.exp(-v)  # noqa: E731
         density = lambda v: 2 * squared(tau, v) * MP.exp(-2 * v)  # noqa: E731
         variance = f.alpha(t_c) ** 2 * integral(density, lam0, lam_c, tau)
-    assert abs(step.linear(at) / linear - 1) < 1e-25
+    assert abs(step.linear(at) / linear - 1) < THIRTY_DIGITS
     assert (
-        abs(step.form.std(t0, t_c) ** 2 / variance - 1) < 1e-18 if variance else step.form.std(t0, t_c) == 0
+        abs(step.form.std(t0, t_c) ** 2 / variance - 1) < THIRTY_DIGITS
+        if variance
+        else step.form.std(t0, t_c) == 0
     )
     for k in (1, 2) if isinstance(tau, NoiseLevel) else (1, 2, 3, 4):
         moment = lambda v, k=k: weight(v) * (v - lam0) ** (k - 1) / math.factorial(k - 1)  # noqa: E731
         exact = integral(moment, lam0, lam_c, tau)
-        assert abs(step.weight(at) * h ** (k - 1) * at**k * step.phi(k, at) / exact - 1) < 1e-15
+        assert abs(step.weight(at) * h ** (k - 1) * at**k * step.phi(k, at) / exact - 1) < THIRTY_DIGITS
 
 
 @pytest.mark.parametrize("prediction", BUILD)
@@ -92,8 +96,10 @@ def test_a_step_is_made_of_shorter_ones(prediction: str, level: str) -> None:
     assert form.std is not None
     for middle in (0.55, 0.45, 0.38):
         parts = form.ratio(middle, T1) ** 2 * form.std(T0, middle) ** 2 + form.std(middle, T1) ** 2
-        assert form.std(T0, T1) ** 2 == pytest.approx(parts, rel=1e-12)
-        assert form.ratio(T0, T1) == pytest.approx(form.ratio(T0, middle) * form.ratio(middle, T1), rel=1e-13)
+        assert form.std(T0, T1) ** 2 == pytest.approx(parts, rel=SOME_ULP, abs=0)
+        assert form.ratio(T0, T1) == pytest.approx(
+            form.ratio(T0, middle) * form.ratio(middle, T1), rel=SOME_ULP, abs=0
+        )
 
 
 @pytest.mark.parametrize("prediction", BUILD)
@@ -108,7 +114,7 @@ def test_a_constant_model_is_solved_exactly_at_every_noise_level(prediction: str
         f = schedule.formulas
         first = step.weight(1.0) * step.phi(1, 1.0)
         if prediction == "data":
-            assert step.linear(1.0) * f.alpha(T0) + first == pytest.approx(f.alpha(T1), rel=1e-13)
+            assert step.linear(1.0) * f.alpha(T0) + first == pytest.approx(f.alpha(T1), rel=SOME_ULP, abs=0)
         else:
             ends = f.sigma(T1) - f.alpha(T1) * f.rho(T0)
             assert first / ends >= 1 - 1e-13  # equality where tau = 0
@@ -131,7 +137,7 @@ def test_the_first_moment_has_its_limit_at_sigma_zero(prediction: Any, level: st
                 sum(float(w) for _, w in row.noise),
             ]
         )
-    assert ends[0] == pytest.approx(ends[1], rel=1e-5, abs=1e-6)
+    assert ends[0] == pytest.approx(ends[1], rel=1e-5, abs=1e-6)  # O(sigma) away from the limit
 
 
 @pytest.mark.parametrize("tau", [-1, float("nan"), float("inf"), NONSENSE, True, None, sympy.pi])

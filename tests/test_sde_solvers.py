@@ -25,6 +25,7 @@ from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi1
 from semilinear.verification.problems.linear_law import Gaussians
 from semilinear.verification.studies.gaussian import respond
 
+from tests.roundings import MANY_ULP, SOME_ULP, THIRTY_DIGITS, ULP
 from tests.slow import slow
 
 VP = vp_linear()
@@ -73,7 +74,7 @@ PAIRS: dict[str, tuple[Solver, Solver]] = {
 @pytest.mark.parametrize("name", PAIRS)
 def test_solvers_that_are_the_same_method_have_the_same_plan(name: str) -> None:
     a, b = PAIRS[name]
-    assert difference(plan(a), plan(b)).value < 3e-15
+    assert difference(plan(a), plan(b)).value < 4 * ULP
     assert a.stochastic == b.stochastic
 
 
@@ -94,7 +95,9 @@ def test_nothing_is_drawn_on_intervals_of_level_zero() -> None:
     noisy = [any(isinstance(op, Row) and op.noise for op in step.operations) for step in made.steps]
     assert noisy == [True] * 5 + [False]
     (a,), (b,) = ([op for op in p.steps[-1].operations if isinstance(op, Row)] for p in (made, ode))
-    assert [float(v) for *_, v in a.terms] == pytest.approx([float(v) for *_, v in b.terms], rel=1e-13)
+    assert [float(v) for *_, v in a.terms] == pytest.approx(
+        [float(v) for *_, v in b.terms], rel=SOME_ULP, abs=0
+    )
 
 
 @pytest.mark.parametrize("tau", [0.3, 1, 1.7])
@@ -108,11 +111,13 @@ def test_stochastic_ddim_and_isotropic_gddim_are_exponential_euler_in_data_predi
     assert isinstance(row, Row)
     s = f.sigma(T1) * math.sqrt(-math.expm1(-2 * tau**2 * (f.lam(T1) - f.lam(T0))))
     eps = math.sqrt(f.sigma(T1) ** 2 - s**2) - f.alpha(T1) / f.alpha(T0) * f.sigma(T0)
-    assert [float(v) for *_, v in row.terms] == pytest.approx([f.alpha(T1) / f.alpha(T0), eps], rel=1e-13)
-    assert [float(w) for _, w in row.noise] == pytest.approx([s], rel=1e-13)
+    assert [float(v) for *_, v in row.terms] == pytest.approx(
+        [f.alpha(T1) / f.alpha(T0), eps], rel=SOME_ULP, abs=0
+    )
+    assert [float(w) for _, w in row.noise] == pytest.approx([s], rel=SOME_ULP, abs=0)
     if tau == 1:
         ancestral = f.sigma(T1) / f.sigma(T0) * math.sqrt(1 - (f.alpha(T0) / f.alpha(T1)) ** 2)
-        assert s == pytest.approx(ancestral, rel=1e-12)  # DDIM, eq. 16
+        assert s == pytest.approx(ancestral, rel=1e-12, abs=0)  # DDIM, eq. 16
 
 
 # --- one step, in closed form ---
@@ -152,8 +157,8 @@ def test_one_step_of_2s_has_its_mean_and_variance(family: Any, r: Fraction) -> N
     mean = a * x + (b - late) * first + late * (kc * stage + dc)
     covariance = a / a_c * var_c  # what the stage and the step have in common, carried to the end
     variance = var + 2 * late * kc * covariance + (late * kc) ** 2 * var_c
-    assert response.mean[0] == pytest.approx(mean, rel=1e-13)
-    assert response.variance()[0] == pytest.approx(variance, rel=1e-12)
+    assert response.mean[0] == pytest.approx(mean, rel=MANY_ULP, abs=0)
+    assert response.variance()[0] == pytest.approx(variance, rel=SOME_ULP, abs=0)
 
 
 @pytest.mark.parametrize("tau", [1, 0.5, NoiseLevel((0.45,), (1, 0.5))])
@@ -175,7 +180,7 @@ def test_stages_and_step_carry_the_noise_of_one_path(prediction: Any, tau: Any) 
     for (i, a), (j, b) in itertools.combinations_with_replacement(enumerate(rows), 2):
         covariance = sum(float(v) * dict(b.noise).get(k, 0.0) for k, v in a.noise)
         expected = form.ratio(times[i], times[j]) * form.std(T0, times[i]) ** 2
-        assert covariance == pytest.approx(expected, rel=1e-12)
+        assert covariance == pytest.approx(expected, rel=SOME_ULP, abs=0)
 
 
 def lagrange_integral(nodes: list[Any], j: int, q: Any, start: Any, end: Any) -> Any:
@@ -207,7 +212,7 @@ def test_sa_solver_integrates_the_interpolation_polynomial(
         exact = sorted(factor * lagrange_integral(nodes, j, q, lam[3], lam[4]) for j in range(count))
         found = sorted(v for kind, _, v in row.terms if kind == "m")
         assert len(found) == count
-        assert max(abs(a - b) for a, b in zip(found, exact, strict=True)) < 1e-24
+        assert max(abs(a - b) for a, b in zip(found, exact, strict=True)) < THIRTY_DIGITS
 
 
 @pytest.mark.parametrize("eta", [0.5, 1])
@@ -228,7 +233,7 @@ def test_k_diffusion_3m_lacks_the_factor_two_of_its_second_difference(eta: float
     )
     for state, difference_weight in second.items():
         half = float(f.alpha(times[3])) * q * h**3 * phi3 * difference_weight / (z - x)
-        assert b[state] - a[state] == pytest.approx(half, rel=1e-8)
+        assert b[state] - a[state] == pytest.approx(half, abs=SOME_ULP)
 
 
 def test_the_released_two_point_rules_have_one_half_for_phi_2() -> None:
@@ -251,8 +256,8 @@ def test_the_released_two_point_rules_have_one_half_for_phi_2() -> None:
             ]
             for p in (made, plain)
         )
-        assert any(u - v == pytest.approx(expected, rel=1e-11) for u, v in zip(a, b, strict=True))
-        assert sum(a) == pytest.approx(sum(b), rel=1e-13)
+        assert any(u - v == pytest.approx(expected, rel=SOME_ULP, abs=0) for u, v in zip(a, b, strict=True))
+        assert sum(a) == pytest.approx(sum(b), rel=SOME_ULP, abs=0)
 
 
 def test_predictor_and_corrector_have_the_same_noise() -> None:
@@ -324,7 +329,7 @@ def test_a_final_sigma_of_zero_is_reached_at_every_position_of_the_history(name:
 
     found = sample(made, half, x, noise=lambda i, v: v * 0).x
     state, t = seen[-1]
-    torch.testing.assert_close(found, (1 - VP.sigma(t) / 2) / VP.alpha(t) * state, rtol=1e-12, atol=0)
+    torch.testing.assert_close(found, (1 - VP.sigma(t) / 2) / VP.alpha(t) * state, rtol=SOME_ULP, atol=0)
 
 
 @pytest.mark.parametrize(
@@ -422,8 +427,8 @@ def test_coefficients_have_all_their_digits(name: str, prediction: str) -> None:
     plain, thirty, fifty = (
         compile_plan(MANY[name], VP, times=times, prediction=prediction, digits=d) for d in (None, 30, 50)
     )
-    assert difference(plain, fifty).value < 5e-14
-    assert difference(thirty, fifty).value < 1e-27
+    assert difference(plain, fifty).value < 3 * SOME_ULP  # of cancelling moments
+    assert difference(thirty, fifty).value < THIRTY_DIGITS
 
 
 def test_stage_noise_beyond_the_step_is_refused() -> None:

@@ -23,6 +23,8 @@ from semilinear.integrators.statistics.table import Tabulated, smooth
 from semilinear.verification.replay.golden import DATA, read
 from semilinear.verification.replay.releases.dpm_solver_v3 import table
 
+from tests.roundings import AMPLIFIED, MANY_ULP, SOME_ULP
+
 LOW, HIGH = -2.0, 3.0
 GOLDEN = read(DATA / "dpm-solver-v3.json")
 VP = vp_linear()
@@ -66,32 +68,34 @@ CASES = {
 @pytest.mark.parametrize("knots", [[LOW, HIGH], [LOW, -1.0, 0.5, HIGH]])
 def test_a_series_through_a_smooth_function_is_the_function(knots: list[float]) -> None:
     series, x = interpolate(wave, np.array(knots), 30), np.linspace(LOW, HIGH, 50)
-    np.testing.assert_allclose(series(x), wave(x), atol=1e-14)
-    np.testing.assert_allclose(series(0.3), wave(np.array([0.3]))[:, 0], atol=1e-14)
+    np.testing.assert_allclose(series(x), wave(x), rtol=0, atol=MANY_ULP)
+    np.testing.assert_allclose(series(0.3), wave(np.array([0.3]))[:, 0], rtol=SOME_ULP, atol=SOME_ULP)
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=6), st.floats(LOW, HIGH))
 def test_the_slope_of_the_integral_is_the_series(coefficients: list[float], x: float) -> None:
     values = np.array([coefficients, coefficients[::-1], coefficients]).T
     series = Series(np.array([LOW, -1.5, 1.0, HIGH]), values)
-    assert series.integral().slope(x) == pytest.approx(float(series(x)), abs=1e-13)
+    assert series.integral().slope(x) == pytest.approx(float(series(x)), abs=SOME_ULP)
 
 
 def test_the_integral_is_continuous_and_starts_at_zero() -> None:
     knots = np.array([LOW, -1.0, 0.5, HIGH])
     integral = Series(knots, np.random.default_rng(0).standard_normal((5, 3, 2))).integral()
-    np.testing.assert_allclose(integral(LOW), 0, atol=1e-15)
+    np.testing.assert_allclose(integral(LOW), 0, rtol=0)  # an empty integral
     for knot in (-1.0, 0.5):
-        np.testing.assert_allclose(integral(knot - 1e-13), integral(knot), atol=1e-11)
+        np.testing.assert_allclose(integral(knot - 1e-13), integral(knot), rtol=0, atol=AMPLIFIED)
 
 
 def test_a_series_in_multiprecision_is_the_same_polynomial() -> None:
     series, xp = interpolate(wave, np.array([LOW, HIGH]), 20), multiprecision(40)
     for x in (-1.9, 0.3, 2.99):
-        np.testing.assert_allclose(series(xp.number(x)).astype(float), series(x), atol=1e-14)
+        np.testing.assert_allclose(series(xp.number(x)).astype(float), series(x), rtol=SOME_ULP)
         near = xp.number(x) + xp.number(10) ** -15
         slope = (series(near) - series(xp.number(x))) * 10**15
-        np.testing.assert_allclose(series.slope(xp.number(x)).astype(float), slope.astype(float), rtol=1e-12)
+        np.testing.assert_allclose(
+            series.slope(xp.number(x)).astype(float), slope.astype(float), rtol=0, atol=SOME_ULP
+        )
 
 
 # --- potentials and moments ---
@@ -106,13 +110,13 @@ def test_potentials_are_the_integrals_of_l_s_b(name: str) -> None:
     for lam in (-1.3, 0.2, 1.7):
         here, there = statistics.at(xp.number(lam)), statistics.at(xp.number(lam) + small)
         slopes = [(np.asarray(b) - np.asarray(a)) / small for a, b in zip(here[1:], there[1:], strict=True)]
-        np.testing.assert_allclose(slopes[0].astype(float), np.asarray(here.l).astype(float), rtol=1e-11)
+        np.testing.assert_allclose(slopes[0].astype(float), np.asarray(here.l).astype(float), rtol=SOME_ULP)
         if functions is not None:
             l, s, b = (f(np.array([lam]))[:, 0] for f in functions)
-            np.testing.assert_allclose(statistics.at(lam).l, l, rtol=1e-12)
-            np.testing.assert_allclose(slopes[1].astype(float), s, rtol=1e-11)
+            np.testing.assert_allclose(statistics.at(lam).l, l, rtol=MANY_ULP)
+            np.testing.assert_allclose(slopes[1].astype(float), s, rtol=MANY_ULP)
             grown = xp.exp(np.asarray(here.S)) * slopes[2]
-            np.testing.assert_allclose(grown.astype(float), b, rtol=1e-11)
+            np.testing.assert_allclose(grown.astype(float), b, rtol=MANY_ULP, atol=MANY_ULP)
 
 
 def test_those_of_a_gaussian_are_the_closed_forms_of_the_release_data() -> None:
@@ -122,7 +126,7 @@ def test_those_of_a_gaussian_are_the_closed_forms_of_the_release_data() -> None:
     given = table(entry)
     for i in (0, 60, 100, 200):
         lam = float(given.nodes[i])
-        np.testing.assert_allclose(statistics.at(lam).l, given.l[i], rtol=5e-9)
+        np.testing.assert_allclose(statistics.at(lam).l, given.l[i], rtol=5e-9)  # half of the ninth digit
         step = 1e-4
         slope = (statistics.at(lam + step).B - statistics.at(lam - step).B) / (2 * step)
         np.testing.assert_allclose(slope, given.b[i], rtol=1e-7)  # h^2 and ulp/h
@@ -146,7 +150,7 @@ def test_moments_are_those_of_the_definition(name: str, ends: tuple[float, float
         rows, min(ends), max(ends), epsabs=1e-15, epsrel=1e-14, points=inner or None
     )
     found = statistics.moments(a, b, 4)
-    np.testing.assert_allclose(found, expected * np.sign(b - a), rtol=1e-13, atol=1e-15)
+    np.testing.assert_allclose(found, expected * np.sign(b - a), rtol=MANY_ULP)
 
 
 def test_numbers_beside_arrays_stand_for_every_component() -> None:
@@ -165,9 +169,10 @@ def test_the_spline_of_a_table_keeps_its_values_and_converges() -> None:
             spline = smooth(tabulate(intervals), degree)
             nodes = np.linspace(LOW, HIGH, intervals + 1)[1:-1:7]
             kept = np.stack([spline.at(float(lam)).l for lam in nodes], -1)
-            np.testing.assert_allclose(kept, l_of(nodes), atol=1e-12)
+            np.testing.assert_allclose(kept, l_of(nodes), rtol=SOME_ULP)
             difference = spline.moments(-1.51, 1.23, 3) - SMOOTH.moments(-1.51, 1.23, 3)
             errors.append(float(np.max(np.abs(difference))))
+        # nearer to its order than to any other
         assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.5)
 
 
@@ -176,8 +181,8 @@ def test_a_short_table_has_splines_of_the_degree_that_it_allows() -> None:
     for intervals in (1, 2, 3, 4):
         nodes = np.linspace(LOW, HIGH, intervals + 1)
         spline = smooth(Tabulated(LOW, HIGH, 0.5 + 0.2 * nodes, 0 * nodes, 0 * nodes))
-        assert spline.at(0.3).l == pytest.approx(0.56, rel=1e-14)
-        assert spline.at(-1.7).l == pytest.approx(0.16, rel=1e-14)
+        assert spline.at(0.3).l == pytest.approx(0.56, rel=SOME_ULP, abs=0)
+        assert spline.at(-1.7).l == pytest.approx(0.16, rel=SOME_ULP, abs=0)
 
 
 # --- tables ---
@@ -188,7 +193,7 @@ def test_cumulative_integrals_are_those_of_the_release() -> None:
     cumulative = table(GOLDEN["ems"][block["ems"]]).integrals(FLOAT64)
     for name in ("L", "S", "I", "B", "C"):
         np.testing.assert_allclose(
-            getattr(cumulative, name)[block["nodes"]], block[name], rtol=2e-13, atol=1e-13
+            getattr(cumulative, name)[block["nodes"]], block[name], rtol=MANY_ULP, atol=MANY_ULP
         )
 
 
@@ -199,7 +204,8 @@ def test_trapezoidal_moments_tend_to_the_exact_ones_as_the_grid_squared() -> Non
         ends = float(lam[intervals // 10]), float(lam[intervals // 2])
         difference = tabulate(intervals).moments(*ends, 3) - SMOOTH.moments(*ends, 3)
         errors.append(np.max(np.abs(difference), axis=1))
-    np.testing.assert_allclose(np.log2(errors[1] / errors[2]), 2, atol=0.02)
+    # h^2 (1 + O(h^2)): 3e-4 at 400 intervals
+    np.testing.assert_allclose(np.log2(errors[1] / errors[2]), 2, rtol=0, atol=0.002)
 
 
 def test_moments_backwards_on_a_table_are_those_of_the_definition() -> None:
@@ -209,15 +215,15 @@ def test_moments_backwards_on_a_table_are_those_of_the_definition() -> None:
     forward, back = t.moments(low, high, 2), t.moments(high, low, 2)
     a, b = t.at(low), t.at(high)
     bases = np.exp((b.L - a.L) + (a.S - b.S))
-    np.testing.assert_allclose(back[0], -forward[0] * bases, rtol=1e-13)
-    np.testing.assert_allclose(back[1], -(forward[0] - forward[1]) * bases, rtol=1e-12)
+    np.testing.assert_allclose(back[0], -forward[0] * bases, rtol=SOME_ULP)
+    np.testing.assert_allclose(back[1], -(forward[0] - forward[1]) * bases, rtol=SOME_ULP)
 
 
 def test_times_are_moved_to_the_nearest_nodes() -> None:
     t = tabulate(50)
     times = tuple(float(VP.t_of_lam(v)) for v in (-2.0, -0.87, 0.33, 3.0))
     placed = [float(VP.lam(v)) for v in t.place(VP, times)]
-    np.testing.assert_allclose(placed, [-2.0, -0.9, 0.3, 3.0], atol=1e-12)
+    np.testing.assert_allclose(placed, [-2.0, -0.9, 0.3, 3.0], rtol=SOME_ULP)
     assert SMOOTH.place(VP, times) == times
 
 
@@ -381,7 +387,7 @@ def test_statistics_depend_on_lambda_alone() -> None:
     t = tabulate(50)
     for schedule in (VP, edm()):
         times = tuple(float(schedule.t_of_lam(v)) for v in (-1.0, 0.5, 2.0))
-        np.testing.assert_allclose(t.place(schedule, times), times, rtol=1e-12)
+        np.testing.assert_allclose(t.place(schedule, times), times, rtol=SOME_ULP)
 
 
 @pytest.mark.parametrize("degree", [1, 3])
