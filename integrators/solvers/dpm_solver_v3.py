@@ -53,8 +53,8 @@ def pseudo(values: Mapping[Any, Any], c: Any = 1) -> Expr:
 
     values: {node: evaluation} as for `interpolate`; their order counts, and the first node must be 0.
     """
-    nodes = [sympy.sympify(node) for node in values]
-    at = sympy.sympify(c)
+    nodes = [checks.expression("a node of values", node) for node in values]
+    at = checks.expression("c", c)
     differences = list(values.values())
     total: Expr = Integer(0)
     for k in range(len(nodes)):
