@@ -115,7 +115,7 @@ def test_a_number_or_an_expression_is_one_of_sympy(value: Any) -> None:
 
 @pytest.mark.parametrize("value", ["1", "x", None, True, [1], b"1", Thing(), {}, np.ones(2)])
 def test_text_is_no_expression(value: Any) -> None:
-    with pytest.raises(TypeError, match="^c must be an expression or a number, got "):
+    with pytest.raises(TypeError, match=r"^c must be an expression or a number, got "):
         checks.expression("c", value)
 
 
@@ -129,7 +129,7 @@ def test_a_sequence_of_any_kind_comes_back_as_a_tuple(value: Any) -> None:
 @pytest.mark.parametrize("value", ["12", b"12", {1: 2}, 3, None, True, np.array(3), Thing()])
 def test_what_is_no_sequence_is_named(value: Any) -> None:
     for check in (checks.sequence, checks.pair):
-        with pytest.raises(TypeError, match="^a must be a sequence, got "):
+        with pytest.raises(TypeError, match=r"^a must be a sequence, got "):
             check("a", value)
 
 
@@ -137,22 +137,22 @@ def test_a_sequence_may_have_to_hold_something() -> None:
     assert checks.sequence("a", []) == ()
     with pytest.raises(ValueError, match=r"^a must not be empty, got \[\]"):
         checks.sequence("a", [], least=1)
-    with pytest.raises(ValueError, match="^a must be a pair, got "):
+    with pytest.raises(ValueError, match=r"^a must be a pair, got "):
         checks.pair("a", (1, 2, 3))
     assert checks.pair("a", [1, 2]) == (1, 2)
 
 
 @pytest.mark.parametrize("value", [None, 3, b"x", True, ["x"], Thing()])
 def test_what_is_no_text_is_named(value: Any) -> None:
-    with pytest.raises(TypeError, match="^a must be text, got "):
+    with pytest.raises(TypeError, match=r"^a must be text, got "):
         checks.text("a", value)
-    with pytest.raises(ValueError, match="^a must not be empty"):
+    with pytest.raises(ValueError, match=r"^a must not be empty"):
         checks.text("a", "")
     assert checks.text("a", "x") == "x"
 
 
 @pytest.mark.parametrize("value", [None, 3, "f", Thing()])
 def test_what_cannot_be_called_is_named(value: Any) -> None:
-    with pytest.raises(TypeError, match="^a must be a function, got "):
+    with pytest.raises(TypeError, match=r"^a must be a function, got "):
         checks.function("a", value)
     checks.function("a", len)

@@ -61,7 +61,6 @@ def by_parts(points: Any = POINTS) -> Moments:
     With V = phi_1/phi, V(1) = 1 and V' = w, the constant part of V leaves 1/j! minus the sum of s^(j-1):
     what no w multiplies.
     """
-
     points = checks.expression("points", points)
 
     def right(p: int) -> Expr:

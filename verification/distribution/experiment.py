@@ -15,7 +15,7 @@ import torch
 from semilinear.integrators.diffusion.grids import Grid, uniform_lambda
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule, vp_linear
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.boundary import Noise
@@ -23,6 +23,7 @@ from semilinear.integrators.run.noise import LARGEST_SEED, per_sample
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import FinalChoice, Solver
 
+from ..problems.interval import END, SAMPLES
 from ..problems.law import MixtureLaw, law_of
 from ..problems.linear_law import Gaussians
 from ..problems.mixtures import GaussianMixture
@@ -34,8 +35,6 @@ from ..targets.run import Run, Sampler
 from .floor import REPLICATES, Floor, floor_of, squares
 from .metrics import Metric, metrics
 
-END = 1e-3
-"""The time at which samples are taken, unless the schedule ends before."""
 BLOCK = 1000
 """Samples that run together: their number of threads and workers changes nothing."""
 LEAST = 100
@@ -58,7 +57,7 @@ class SampledExperiment:
     grid: Grid = field(default_factory=uniform_lambda)
     t_start: float | None = None
     t_end: float | None = None
-    samples: int = 10_000
+    samples: int = SAMPLES
     seed: int = 0
     exact: bool = True
     _floors: Mapping[str, Floor] | None = field(default=None, init=False, repr=False)
@@ -68,7 +67,7 @@ class SampledExperiment:
         checks.instance("schedule", self.schedule, Schedule)
         checks.instance("grid", self.grid, Grid)
         checks.flag("exact", self.exact)
-        self.samples = checks.integer("samples", self.samples, LEAST)
+        self.samples = checks.integer("samples", self.samples, LEAST, limits.STATES)
         self.seed = checks.integer("seed", self.seed, 0, LARGEST_SEED)
         for name in ("t_start", "t_end"):
             if (t := getattr(self, name)) is not None:

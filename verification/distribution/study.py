@@ -15,11 +15,12 @@ from typing import Any, TypeVar, cast
 
 from semilinear.analysis.lookup import solver_of
 from semilinear.analysis.text.named_parts import solver_parameters
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.files import write_atomically
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 
+from ..problems.interval import NFE
 from ..reporting.distance_plot import plot_distances
 from ..studies.own_statistics import for_problem, takes_statistics
 from ..studies.progress import Progress
@@ -32,8 +33,6 @@ from .records import aligned, explanation, floors_json, rows_json, table
 from .results import Comparison, Distance, Row, compared
 from .runs import Outcome, Task, mapping, run
 
-NFE = (5, 10, 20, 50)
-"""Evaluations, unless others are asked for."""
 MAIN_METRIC = "energy"
 """By which solvers are put in order, unless another is asked for: zero for the exact law alone, whatever part
 of it is missed.
@@ -155,7 +154,7 @@ def studies(
     e = SampledExperiment() if experiment is None else experiment
     checks.instance("experiment", e, SampledExperiment)
     checks.one_of("final", final, FINAL_CHOICES)
-    workers = checks.integer("workers", workers, 1)
+    workers = checks.integer("workers", workers, 1, limits.WORKERS)
     budgets = _budgets(nfe)
     if not targets:
         raise ValueError("targets must hold at least one solver")
@@ -200,7 +199,7 @@ def _study(
 
 def _budgets(nfe: Any) -> tuple[int, ...]:
     counts = list(nfe) if isinstance(nfe, Sequence) and not isinstance(nfe, str) else []
-    found = tuple(checks.integer("nfe", n, 1) for n in counts)
+    found = tuple(checks.integer("nfe", n, 1, limits.EVALUATIONS) for n in counts)
     if not found or any(b <= a for a, b in itertools.pairwise(found)):
         raise ValueError(f"nfe must be increasing positive integers, got {shown(nfe)}")
     return found

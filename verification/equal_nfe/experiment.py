@@ -11,10 +11,10 @@ from semilinear.analysis.text.named_parts import grid_of
 from semilinear.integrators.diffusion.grids import Grid
 from semilinear.integrators.numerics import checks
 
+from ..problems.interval import BATCH, BUDGETS, END
 from ..problems.named import problem
 from ..studies.experiment import Experiment
 
-BUDGETS = (5, 6, 8, 10, 12, 15, 20, 50, 100)
 PROBLEM = "golden-mixture"
 GRID = "t"
 """Uniform in time, on which most released pipelines run."""
@@ -34,10 +34,10 @@ class NoiseToData(Experiment):
     grid: Grid = field(default_factory=lambda: grid_of(GRID))
     problem: Any = field(default_factory=lambda: problem(PROBLEM), kw_only=False)
     ladder: tuple[int, ...] = BUDGETS
-    batch: int = 256
+    batch: int = BATCH
     tolerance: float = 1e-10
     t_start: float | None = None
-    t_end: float = 1e-3
+    t_end: float = END
 
     def __post_init__(self) -> None:
         s = self.schedule

@@ -19,14 +19,16 @@ from typing import Any
 import numpy as np
 from semilinear.analysis.text.named_parts import GRIDS, grid_of
 from semilinear.integrators.diffusion.grids import Grid
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.files import json_number
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice
 
+from ..problems.interval import BUDGETS
 from ..studies.progress import Progress
+from ..targets import named
 from .entrants import OWN_END, Entrant, Ours, Ran, Saved, entrants
 from .errors import distances, resampled, rms
-from .experiment import BUDGETS, NoiseToData
+from .experiment import NoiseToData
 from .released import released
 
 RESAMPLES, LEVEL = 1000, 95
@@ -119,7 +121,7 @@ def work_precision(
     experiment: NoiseToData | None = None,
     *,
     nfe: Sequence[int] = BUDGETS,
-    grids: Sequence[str] | None = None,
+    grids: Sequence[str | Grid] | None = None,
     finals: Sequence[FinalChoice] = ("released",),
     as_released: bool = False,
     convention: str | None = None,
@@ -131,7 +133,7 @@ def work_precision(
     plan, PACKAGE:NAME, PACKAGE:*, a `Solver`, a `Plan`, a function of a run (`flow.measure` says what that
     holds), or an entrant of an earlier study (`entrants`).
     experiment: problem, schedule, batch and interval; golden-mixture on vp_linear from noise to 1e-3 where
-    absent.  nfe: budgets.  grids: names with parameters; that of the experiment where absent.  finals: how
+    absent.  nfe: budgets.  grids: names with parameters, or a `Grid` each; that of the experiment where absent.  finals: how
     runs of our solvers end (`compile_plan`).  as_released: besides, or where no grids are given instead, on
     the grid that the release of each solver has by default (`released.RELEASED`), ended as it ends.
     convention: of a file's function, as in `targets.named.target`; "run" where absent.  progress: called with
@@ -141,16 +143,22 @@ def work_precision(
     """
     e = NoiseToData() if experiment is None else experiment
     checks.instance("experiment", e, NoiseToData)
-    budgets = tuple(checks.integer("nfe", n, 1) for n in nfe)
-    if not budgets:
-        raise ValueError("nfe must hold at least one budget")
+    budgets = tuple(
+        checks.integer("nfe", n, 1, limits.EVALUATIONS) for n in checks.sequence("nfe", nfe, least=1)
+    )
+    finals = checks.sequence("finals", finals, least=1)
     for final in finals:
-        checks.one_of("final", final, FINAL_CHOICES)
-    asked = [targets] if isinstance(targets, str) or not isinstance(targets, Sequence) else list(targets)
+        checks.one_of("finals", final, FINAL_CHOICES)
+    checks.flag("as_released", as_released)
+    if convention is not None:
+        checks.one_of("convention", convention, tuple(named.CONVENTIONS))
+    if progress is not None:
+        checks.function("progress", progress)
+    asked = list(targets) if isinstance(targets, list | tuple) else [targets]
     taking_part = [entrant for target in asked for entrant in entrants(target, e, convention)]
     if not taking_part:
         raise ValueError("targets must hold at least one sampler")
-    fixed: list[tuple[str, Grid]] = [(text, grid_of(text)) for text in grids or ()]
+    fixed = [] if grids is None else [_on(grid) for grid in checks.sequence("grids", grids, least=1)]
     if grids is None and not as_released:
         fixed = [(_written(e.grid), e.grid)]
     resamples = resampled(e.batch, RESAMPLES, [e.seed, 2])
@@ -231,6 +239,13 @@ def _errors(ran: Ran, experiment: NoiseToData, resamples: np.ndarray) -> tuple[A
     floor = experiment.floor(ran.steps)
     note = f"at the floor of the reference, {floor:.0e}" if error <= floor else ""
     return json_number(error), json_number(float(low)), json_number(float(high)), note
+
+
+def _on(grid: str | Grid) -> tuple[str, Grid]:
+    """A grid and how it is named."""
+    if isinstance(grid, Grid):
+        return _written(grid), grid
+    return checks.text("grids", grid), grid_of(grid)
 
 
 def _written(grid: Grid) -> str:

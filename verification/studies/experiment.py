@@ -17,7 +17,7 @@ import torch
 from semilinear.analysis.convergence import FLOORS
 from semilinear.integrators.diffusion.grids import Grid, uniform_lambda
 from semilinear.integrators.diffusion.prediction import Model
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.arithmetic import Value
 from semilinear.integrators.numerics.messages import shown
 
@@ -92,7 +92,7 @@ class Experiment(Setup):
         check_problem(self.problem)
         checks.number("tolerance", self.tolerance, above=0)
         self.seed = checks.integer("seed", self.seed, 0)
-        self.batch = checks.integer("batch", self.batch, 1)
+        self.batch = checks.integer("batch", self.batch, 1, limits.STATES)
         if self.digits is not None and not self.problem.exact_flow:
             raise ValueError(f"digits needs a problem with an exact flow; {self.problem.name!r} has none")
         checks.one_of("dtype", self.dtype, UNITS)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics import checks, limits
 
 from ..studies.progress import Progress
 from ..targets.loading import version
@@ -42,7 +42,7 @@ def bench(
     One thread on a CPU.  Raises ValueError for a device that is not there or fewer than one round.
     """
     checks.one_of("device", device, DEVICES)
-    checks.integer("rounds", rounds, 1)
+    checks.integer("rounds", rounds, 1, limits.ROUNDS)
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device must be cpu, got cuda: torch sees no CUDA device")
     record = circumstances(device) | {"schema": SCHEMA, "steps": STEPS, "rounds": rounds}
