@@ -185,6 +185,8 @@ def check_name(text: str) -> None:
 
     Raises UnknownTableau, with the nearest names.
     """
+    if text.endswith(".py"):
+        raise UnknownTableau(f"{text} needs the name of a function: {text}:NAME")
     if _is_file(text) or text in CATALOGUE or is_solver(text):
         return
     hint = nearest(split(text)[0], dict.fromkeys((*SOLVERS, *CATALOGUE)))

@@ -1,5 +1,5 @@
-"""What cannot be done is refused in one line that says the option, with exit code 2, before any work, whatever
-a user's file does.
+"""What cannot be done is refused in one line that says the option, with exit code 2, before any work,
+whatever a user's file does.
 """
 
 from __future__ import annotations
@@ -117,12 +117,21 @@ def test_a_convention_is_of_a_file_and_has_a_name(capsys: Any, folder: Path, com
         (["distance", "ddim", "ddim"], "solvers must be given once each"),
         (["same", "ddim", "nope"], "expected a listed solver"),
         (["order", "{}/late.py"], "{}/late.py needs the name of a function: {}/late.py:NAME"),
-        (["order", "dpm-solver-v3-2m:statistics=x"], "statistics must be "),
+        (
+            ["order", "dpm-solver-v3-2m:statistics=x"],
+            "statistics: x cannot be read: No such file",
+        ),
         (["bench", "--compare", "{}"], "--compare: {} cannot be read: Is a directory"),
         (["bench", "--out", "{}/file"], "--out must be a folder, got the file {}/file"),
         (["audit", "ddim", "--save", "{}"], "--save must be a file for one target, got the folder {}"),
-        (["audit", "process:/nonexistent/program"], "process:/nonexistent/program cannot be started: "),
-        (["same", "ddim", "{}/late.py:nothing"], "{}/late.py:nothing: sampler must return "),
+        (
+            ["audit", "process:/nonexistent/program"],
+            "command must name a program that can be run, got ",
+        ),
+        (
+            ["same", "ddim", "{}/late.py:nothing"],
+            "{}/late.py:nothing raised ValueError: sampler must return ",
+        ),
         (["claims", "scire-phi1-limit", "--out", "{}"], "--out: {}/claims.json: not a report of "),
         (["claims", "scire-phi1-limit", "--out", "{}/file"], "--out must be a folder, got the file {}/file"),
     ],

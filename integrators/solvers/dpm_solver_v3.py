@@ -219,7 +219,10 @@ def singlestep(order: int, *, statistics: Given | None = None) -> Solver:
 
 def _smooth(statistics: Given | None) -> Statistics:
     if isinstance(statistics, (str, os.PathLike)):
-        return smooth(load(statistics))
+        try:
+            return smooth(load(statistics))
+        except OSError as error:
+            raise ValueError(f"statistics: {statistics} cannot be read: {error.strerror}") from error
     if statistics is not None and not all(hasattr(statistics, part) for part in ("at", "moments", "place")):
         raise TypeError(
             f"statistics must be Statistics (see `statistics/smooth.py`), got {shown(statistics)}"

@@ -14,8 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TextIO
 
-import threadpoolctl
-
 Row = dict[str, Any]
 PACKAGES = ("semilinear", "torch", "numpy", "scipy", "sympy", "mpmath")
 
@@ -79,10 +77,9 @@ class Expected:
 
 def run(task: Task) -> Row:
     """Run one task, on one thread: processes that share cores must not wait for each other."""
-    import torch
+    from ..studies.threads import one_thread  # imports torch
 
-    torch.set_num_threads(1)
-    with threadpoolctl.threadpool_limits(1):
+    with one_thread():
         return task.run()
 
 

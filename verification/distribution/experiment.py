@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 import torch
 from semilinear.integrators.diffusion.grids import Grid, uniform_lambda
 from semilinear.integrators.diffusion.prediction import Model, convert
@@ -30,8 +28,9 @@ from ..problems.mixtures import GaussianMixture
 from ..problems.named import Problem, problem
 from ..studies.gaussian import respond
 from ..studies.setup import check_problem
+from ..studies.threads import one_thread
 from ..targets.draws import TakenOver
-from ..targets.run import Run, Sampler
+from ..targets.run import Run, Sampler, states_like
 from .floor import REPLICATES, Floor, floor_of, squares
 from .metrics import Metric, metrics
 
@@ -181,13 +180,8 @@ class SampledExperiment:
             run.source = lambda like: torch.as_tensor(noise(next(made), like))
             with TakenOver(run.source):
                 result = sampler(run)
-            found, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, 0)
-            found = torch.as_tensor(found).detach().cpu()
-            if found.shape != x.shape:
-                raise ValueError(
-                    f"sampler must return states of shape {tuple(x.shape)}, got {tuple(found.shape)}"
-                )
-            return found.double(), run.calls or int(claimed)
+            found, claimed = states_like(result, x)
+            return found.cpu().double(), run.calls or claimed or 0
 
         return self._in_blocks(run, samples)
 
@@ -242,15 +236,3 @@ class _OneBlock(Run):
     def noise(self, like: Any) -> Any:
         """The next draw."""
         return self.source(like)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread, so that sums are the same on every machine and in every number of workers."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpoolctl.threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)

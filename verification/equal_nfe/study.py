@@ -133,9 +133,10 @@ def work_precision(
     plan, PACKAGE:NAME, PACKAGE:*, a `Solver`, a `Plan`, a function of a run (`flow.measure` says what that
     holds), or an entrant of an earlier study (`entrants`).
     experiment: problem, schedule, batch and interval; golden-mixture on vp_linear from noise to 1e-3 where
-    absent.  nfe: budgets.  grids: names with parameters, or a `Grid` each; that of the experiment where absent.  finals: how
-    runs of our solvers end (`compile_plan`).  as_released: besides, or where no grids are given instead, on
-    the grid that the release of each solver has by default (`released.RELEASED`), ended as it ends.
+    absent.  nfe: budgets.  grids: names with parameters, or grids; that of the experiment where absent.
+    finals: how runs of our solvers end (`compile_plan`).  as_released: besides, or where no grids are given
+    instead, on the grid that the release of each solver has by default (`released.RELEASED`), ended as it
+    ends.
     convention: of a file's function, as in `targets.named.target`; "run" where absent.  progress: called with
     (curves done, curves in all).
     A budget that a sampler cannot use, and a grid that does not make its steps, are rows with a note.

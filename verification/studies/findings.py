@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from semilinear.integrators.numerics.messages import shown
 
+from ..targets.run import returned
 from .experiment import Experiment, Run, Sampler
 from .setup import UNITS, Dtype
 
@@ -68,7 +68,7 @@ def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...], *, keep: bool =
             raise
         text = f"{type(error).__name__}: {error}"
         return Outcome(n, None, run.calls, None, run.start, "float64", text)
-    states, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    states, claimed = returned(result)
     dtype = precision(states)
     x = _array(states)
     if x.dtype.kind not in "fO" or x.shape[:1] != shape[:1] or x.size != math.prod(shape):
@@ -76,10 +76,7 @@ def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...], *, keep: bool =
             f"sampler must return real states of shape {shape}, or (states, evaluations made), "
             f"got {x.dtype} of {x.shape} at n = {n}"
         )
-    if claimed is not None and not _count(claimed):
-        raise ValueError(f"sampler must return how many evaluations it made, got {shown(claimed)} at n = {n}")
-    made = run.calls or int(claimed or 0)
-    return Outcome(n, x.reshape(shape), made, None if claimed is None else int(claimed), run.start, dtype)
+    return Outcome(n, x.reshape(shape), run.calls or claimed or 0, claimed, run.start, dtype)
 
 
 def _array(states: Any) -> np.ndarray:
@@ -87,10 +84,6 @@ def _array(states: Any) -> np.ndarray:
         x = states.detach().cpu()
         return np.asarray((x.double() if x.is_floating_point() else x).numpy())
     return np.asarray(states)
-
-
-def _count(value: Any) -> bool:
-    return bool(isinstance(value, int | float | np.number) and value == int(value) and value >= 0)
 
 
 def precision(states: Any) -> Dtype:

@@ -20,7 +20,7 @@ from semilinear.integrators.forms.reverse import sde_data_in_lambda
 from semilinear.integrators.numerics.messages import shown
 
 from ..targets.draws import TakenOver
-from ..targets.run import Run
+from ..targets.run import Run, states_like
 from .findings import precision
 from .gaussian import Response, StochasticExperiment, StochasticStudy, estimates
 from .progress import Progress, counted
@@ -133,8 +133,5 @@ def _final(
     run = NoisyRun(n, experiment, x, draw)
     with TakenOver(draw):
         result = sampler(run)
-    states, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, 0)
-    found = torch.as_tensor(states)
-    if found.shape != x.shape:
-        raise ValueError(f"sampler must return states of shape {tuple(x.shape)}, got {tuple(found.shape)}")
-    return found.detach().cpu(), run.calls or int(claimed)
+    found, claimed = states_like(result, x)
+    return found.cpu(), run.calls or claimed or 0

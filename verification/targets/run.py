@@ -6,13 +6,16 @@ and the noise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics.arithmetic import Value
+from semilinear.integrators.numerics.messages import shown
 
 
 class Run(int):
@@ -60,3 +63,36 @@ class Run(int):
 
 Sampler = Callable[[Any], Any]
 """run -> final states (batch, *shape), or (final states, evaluations made)."""
+
+
+def returned(result: Any) -> tuple[Any, int | None]:
+    """What a sampler returned as states, and how many evaluations it says that it made, None where it says
+    nothing.
+
+    Raises ValueError for a number of evaluations that is none.
+    """
+    if not (isinstance(result, tuple) and len(result) == 2):
+        return result, None
+    states, claimed = result
+    if claimed is None:
+        return states, None
+    if isinstance(claimed, bool) or not isinstance(claimed, int | float | np.number) or not _counts(claimed):
+        raise ValueError(f"sampler must return how many evaluations it made, got {shown(claimed)}")
+    return states, int(claimed)
+
+
+def _counts(value: Any) -> bool:
+    return math.isfinite(value) and value == int(value) and value >= 0
+
+
+def states_like(result: Any, x: torch.Tensor) -> tuple[torch.Tensor, int | None]:
+    """As `returned`; the states detached, as a tensor of the shape of x.  Raises ValueError for others."""
+    states, claimed = returned(result)
+    try:
+        found = torch.as_tensor(states).detach()
+    except (TypeError, ValueError, RuntimeError):  # nothing that holds numbers
+        found = None
+    if found is None or found.shape != x.shape:
+        got = shown(states) if found is None else str(tuple(found.shape))
+        raise ValueError(f"sampler must return states of shape {tuple(x.shape)}, got {got}")
+    return found, claimed

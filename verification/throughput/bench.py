@@ -14,6 +14,7 @@ import torch
 from semilinear.integrators.numerics import checks, limits
 
 from ..studies.progress import Progress
+from ..studies.threads import one_thread
 from ..targets.loading import version
 from .candidates import CANDIDATES, STEPS, built
 from .timing import interleaved, ratio
@@ -49,9 +50,7 @@ def bench(
     ratios: dict[str, dict[str, float]] = {}
     microseconds: dict[str, dict[str, float]] = {}
     skipped: dict[str, str] = {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for k, shape in enumerate(shapes):
             generator = torch.Generator().manual_seed(0)
             x, output = (torch.randn(shape, generator=generator).to(device) for _ in range(2))
@@ -63,8 +62,6 @@ def bench(
             microseconds[key(shape)] = {
                 name: 1e6 * statistics.median(values) / STEPS for name, values in times.items()
             }
-    finally:
-        torch.set_num_threads(threads)
     return record | {"ratios": ratios, "microseconds": microseconds, "skipped": skipped}
 
 
