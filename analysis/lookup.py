@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any
 
 from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_rho, noise_in_time
+from semilinear.integrators.numerics.constructors import refuse_unknown
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.modules import module_of_file
 from semilinear.integrators.numerics.names import UnknownTableau, nearest
@@ -167,8 +169,10 @@ def prove(target: str | Solver | Tableau, **options: Any) -> Proof | SolverProof
     if isinstance(target, str) and is_solver(target):
         target = solver_of(target)
     if isinstance(target, Solver):
+        refuse_unknown("a solver's proof", options, _options_of(prove_solver))
         return prove_solver(target, **options)
     if isinstance(target, Tableau):
+        refuse_unknown("a tableau's proof", options, _options_of(proof.prove))
         return proof.prove(target, **options)
     if not isinstance(target, str):
         raise TypeError(f"target must be a name, a file, a Solver or a Tableau, got {shown(target)}")
@@ -178,6 +182,12 @@ def prove(target: str | Solver | Tableau, **options: Any) -> Proof | SolverProof
     document = replace(found.document, **options)
     proved = document.prove()
     return replace(proved, within=within_rounding(proved, document.typed, document.rounding))
+
+
+def _options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """What a function takes by keyword alone."""
+    parameters = inspect.signature(function).parameters
+    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
 def check_name(text: str) -> None:

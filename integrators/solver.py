@@ -76,9 +76,11 @@ class Ramp:
     last: tuple[Tableau, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("ramp", "last"):
-            for tableau in getattr(self, name):
+        for name, least in (("ramp", 1), ("last", 0)):
+            tableaux = checks.sequence(name, getattr(self, name), least)
+            for tableau in tableaux:
                 checks.instance(f"{name}[..]", tableau, Tableau)
+            object.__setattr__(self, name, tableaux)
         if self.last and len(self.last) != len(self.ramp):
             raise ValueError(f"last must hold {len(self.ramp)} tableaux or none, got {len(self.last)}")
 

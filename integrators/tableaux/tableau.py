@@ -165,6 +165,8 @@ class Tableau:
                 f"stage_noise must be False, True or 'independent', got {shown(self.stage_noise)}"
             )
         if self.carry is not None:
+            if isinstance(self.carry, bool) or not isinstance(self.carry, int):
+                raise TypeError(f"carry must be the number of a stage, got {shown(self.carry)}")
             if not 1 <= self.carry <= len(self.stages):
                 raise ValueError(f"carry must name one of the {len(self.stages)} stages, got {self.carry}")
             if self.stages[self.carry - 1].c != 1:

@@ -6,7 +6,7 @@ Whatever is asked for is computed once, and only then.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -430,7 +430,9 @@ def audit(
     """
     if claimed is not None:
         checks.number("claimed", claimed, above=0)
-    wanted = ONLY if only is None else tuple(only)
+    wanted = ONLY if only is None else checks.sequence("only", only, least=1)
+    if settings is not None:
+        checks.instance("settings", settings, Mapping)
     for name in wanted:
         checks.one_of("only", name, ONLY)
     if isinstance(target, str):
@@ -440,7 +442,9 @@ def audit(
             raise ValueError("convention and settings are for texts and functions, got a Target")
         chosen = target
     elif callable(target):
-        chosen = of_function(target, settings=settings, convention=convention or "run")
+        chosen = of_function(
+            target, settings=settings, convention="run" if convention is None else convention
+        )
     else:
         raise TypeError(f"target must be a text, a Target or a function of a run, got {shown(target)}")
     return Audit(chosen, chosen.claimed if claimed is None else claimed, wanted, profile=profile)

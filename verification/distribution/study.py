@@ -133,7 +133,7 @@ def in_distribution(
     progress: called with (done, of all).
     Raises TypeError for another kind of target or experiment, ValueError naming the argument.
     """
-    names = None if name is None else [name]
+    names = None if name is None else [checks.text("name", name)]
     (study,) = studies(
         [target], experiment, nfe=nfe, final=final, names=names, workers=workers, progress=progress
     )
@@ -198,7 +198,7 @@ def _study(
 
 
 def _budgets(nfe: Any) -> tuple[int, ...]:
-    counts = list(nfe) if isinstance(nfe, Sequence) and not isinstance(nfe, str) else []
+    counts = list(nfe) if isinstance(nfe, Sequence) and not isinstance(nfe, str | bytes) else []
     found = tuple(checks.integer("nfe", n, 1, limits.EVALUATIONS) for n in counts)
     if not found or any(b <= a for a, b in itertools.pairwise(found)):
         raise ValueError(f"nfe must be increasing positive integers, got {shown(nfe)}")

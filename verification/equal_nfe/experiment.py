@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from semilinear.analysis.text.named_parts import grid_of
 from semilinear.integrators.diffusion.grids import Grid
+from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics import checks
 
 from ..problems.interval import BATCH, BUDGETS, END
@@ -41,6 +42,7 @@ class NoiseToData(Experiment):
 
     def __post_init__(self) -> None:
         s = self.schedule
+        checks.instance("schedule", s, Schedule)
         if self.t_start is None:
             silent = not float(s.alpha(s.t_max)) > 0
             self.t_start = s.t_max - (INSIDE * (s.t_max - s.t_min) if silent else 0.0)

@@ -67,6 +67,10 @@ class Run(run.Run):
         return "exact" if self._exact else "own"
 
 
+LOOSEST = 1e-2
+"""A reference that is less exact is none."""
+
+
 @dataclass(eq=False, kw_only=True)
 class Experiment(Setup):
     """What solvers are measured on along the probability flow, the main problem unless another is given.
@@ -90,7 +94,7 @@ class Experiment(Setup):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_problem(self.problem)
-        checks.number("tolerance", self.tolerance, above=0)
+        checks.number("tolerance", self.tolerance, above=0, most=LOOSEST)
         self.seed = checks.integer("seed", self.seed, 0)
         self.batch = checks.integer("batch", self.batch, 1, limits.STATES)
         if self.digits is not None and not self.problem.exact_flow:
@@ -98,6 +102,9 @@ class Experiment(Setup):
         checks.one_of("dtype", self.dtype, UNITS)
         if self.digits is not None and self.dtype != "float64":
             raise ValueError(f"dtype must be absent where digits are given, got {shown(self.dtype)}")
+        if self.shape is not None:
+            entries = checks.sequence("shape", self.shape)
+            self.shape = tuple(checks.integer("shape[..]", n, 1) for n in entries)
         if self.shape is not None and math.prod(self.shape) != self.problem.dimension:
             raise ValueError(f"shape must hold {self.problem.dimension} components, got {shown(self.shape)}")
         self._references: dict[Value, np.ndarray] = {}
