@@ -245,7 +245,9 @@ def estimate_order(
     without it they are taken to have met a floor.
     Raises ValueError for shapes that do not fit, an n that does not increase, or negative errors.
     """
-    n = [checks.integer("n[..]", k, 1) for k in checks.sequence("n", n)]
+    n = checks.sequence("n", n)
+    if not all(isinstance(k, int | np.integer) and checks.is_number(k) for k in n):
+        raise ValueError(f"n must be increasing positive integers, got {shown(n)}")
     floors = [0.0] * len(n) if floors is None else checks.sequence("floors", floors)
     checks.flag("known_floors", known_floors)
     e = _checked(n, errors, floors)

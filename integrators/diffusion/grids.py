@@ -16,6 +16,7 @@ import numpy as np
 
 from ..numerics import checks
 from ..numerics.arithmetic import Fn, Value, choose, of
+from ..numerics.messages import shown
 from ..numerics.remaking import Remade, remade
 from .schedule import Schedule
 
