@@ -15,7 +15,7 @@ from typing import Any
 from semilinear.analysis.convergence import Verdict
 from semilinear.integrators.diffusion.prediction import convert
 from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.files import json_number
+from semilinear.integrators.numerics.files import Written, json_number
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.run.sampler import sample
 
@@ -78,7 +78,7 @@ class Identity:
     what: str
 
 
-class Audit:
+class Audit(Written):
     """A target under audit, made by `audit`; printing it makes all that it was asked for."""
 
     def __init__(
@@ -352,6 +352,11 @@ class Audit:
         judged = self.claimed is not None and "orders" in self.wanted
         order = not judged or (run is not None and run.verdict in ("consistent", "higher"))
         return order and not any(f.verdict in ("failed", "raised") for f in self.findings)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The audit as JSON data."""
+        return self.json()
 
     def json(self) -> dict[str, Any]:
         """The audit as JSON data."""

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.files import read_json
+from semilinear.integrators.numerics.files import Written, read_json
 from semilinear.integrators.numerics.messages import shown
 
 from ..studies.progress import Progress
@@ -62,7 +62,7 @@ def chosen(patterns: Iterable[str] = (), quick: bool = False) -> tuple[Claim, ..
 
 
 @dataclass(frozen=True)
-class Decided:
+class Decided(Written):
     """A claim and what deciding it gave; error: what was raised instead of a decision."""
 
     claim: Claim
@@ -88,6 +88,11 @@ class Decided:
     def evidence(self) -> str:
         """What it rests on."""
         return self.error if self.decision is None else self.decision.evidence
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON data: the row of a report."""
+        return self.row()
 
     def row(self) -> dict[str, Any]:
         """As JSON data."""

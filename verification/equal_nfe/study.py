@@ -20,7 +20,7 @@ import numpy as np
 from semilinear.analysis.text.named_parts import GRIDS, grid_of
 from semilinear.integrators.diffusion.grids import Grid
 from semilinear.integrators.numerics import checks, limits
-from semilinear.integrators.numerics.files import json_number
+from semilinear.integrators.numerics.files import Written, json_number
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice
 
 from ..problems.interval import BUDGETS
@@ -62,8 +62,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class WorkPrecision:
-    """What was measured: a row for every sampler, grid, ending and budget; it prints as a table."""
+class WorkPrecision(Written):
+    """What was measured: a row for every sampler, grid, ending and budget; it prints as a table, writes
+    and plots itself.
+    """
 
     place: str
     rows: tuple[Row, ...]
