@@ -92,7 +92,7 @@ class Judged(Protocol):
         from ..reporting.plots import plot_studies
         from .records import ladder_json
 
-        own = {"start": getattr(self, "start", "own"), "claimed": self.claimed or 0}
+        own = {"start": getattr(self, "start", "own"), "claimed": self.claimed}
         drawn = [(name, ladder_json(e, self.nfe) | own) for name, e in self.ladders.items()]
         plot_studies(drawn, self.solver, Path(path))
 
