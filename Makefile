@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: verify test check bench gpu audit reports inverse-problems distances learned clean
+.PHONY: verify test check bench gpu audit reports inverse-problems distances learned .typing clean
 
 verify: $(INSTALLED)
 	$(BIN)/semilinear verify

@@ -26,6 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.messages import shown
 
 from .extrapolation import RESOLUTION, Extrapolation, Reach, extrapolations, reach
 
@@ -244,7 +245,11 @@ def estimate_order(
     without it they are taken to have met a floor.
     Raises ValueError for shapes that do not fit, an n that does not increase, or negative errors.
     """
-    floors = [0.0] * len(n) if floors is None else floors
+    n = checks.sequence("n", n)
+    if not all(isinstance(k, int | np.integer) and checks.is_number(k) for k in n):
+        raise ValueError(f"n must be increasing positive integers, got {shown(n)}")
+    floors = [0.0] * len(n) if floors is None else checks.sequence("floors", floors)
+    checks.flag("known_floors", known_floors)
     e = _checked(n, errors, floors)
     checks.one_of("statistic", statistic, STATISTICS)
     summed = STATISTICS[statistic](e)
@@ -361,7 +366,10 @@ def _weighted_fit(h: np.ndarray, logs: np.ndarray) -> tuple[float, float]:
 
 def _checked(n: Sequence[int], errors: Any, floors: Any) -> np.ndarray:
     """The errors as (len(n), batch)."""
-    e = np.asarray(errors, dtype=float)
+    try:
+        e = np.asarray(errors, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"errors must be numbers, got {shown(errors)}") from error
     if e.ndim == 1:
         e = e[:, None]
     if e.ndim != 2 or e.shape[0] != len(n) or len(floors) != len(n) or e.shape[1] == 0:

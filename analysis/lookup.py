@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import inspect
 import os
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +13,9 @@ from typing import Any
 
 from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_rho, noise_in_time
+from semilinear.integrators.numerics.constructors import refuse_unknown
 from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics.modules import module_of_file
 from semilinear.integrators.numerics.names import UnknownTableau, nearest
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
@@ -66,16 +68,14 @@ def solver_of(text: str, **parameters: Any) -> Solver:
     with the nearest, for parameters in a text that the solver does not take, for a file or a function that is
     not there, and for what returns no solver; as `make` does for other parameters.
     """
-    path, _, name = text.rpartition(":")
     if not is_program(text):
         check_solver(text)
         return make(text, **parameters) if text in SOLVERS else _with_parameters(text, parameters)
-    build = getattr(module_of(path), name, None)
-    if not callable(build):
-        raise UnknownTableau(f"{path} must define the function {name!r}")
+    path, _, name = text.rpartition(":")
+    build = function_of(path, name)
     try:
         solver = build(**parameters)
-    except Exception as error:  # whatever a user's function does
+    except (Exception, SystemExit) as error:  # whatever a user's function does
         raise UnknownTableau(f"{text} raised {type(error).__name__}: {error}") from error
     if not isinstance(solver, Solver):
         raise UnknownTableau(f"{text} must return a Solver, got {shown(solver)}")
@@ -113,26 +113,30 @@ def check_solver(text: str) -> None:
         )
 
 
-def module_of(path: str) -> ModuleType:
-    """The module of a file as it is now; run once for each of its contents."""
+def function_of(path: str, name: str) -> Callable[..., Any]:
+    """A function of a Python file as it is now; the file is run once for each of its contents.
+
+    Raises UnknownTableau for a file that is not there, that ends otherwise than at its end, or that does not
+    define the function.
+    """
+    found = getattr(_module_of(path), name, None)
+    if not callable(found):
+        raise UnknownTableau(f"{path} must define the function {name!r}")
+    made: Callable[..., Any] = found
+    return made
+
+
+def _module_of(path: str) -> ModuleType:
     try:
         source = Path(path).read_bytes()
     except OSError as error:
         raise UnknownTableau(f"{path} is no Python file that can be read: {error.strerror}") from error
     mark = hashlib.sha256(f"{Path(path).resolve()}\0".encode() + source).hexdigest()
     name = f"{Path(path).stem}@{mark}"  # no module of another name is shadowed
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UnknownTableau(f"{path} is no Python file that can be read")
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
+        return module_of_file(name, Path(path))
+    except (Exception, SystemExit) as error:
         raise UnknownTableau(f"{path} raised {type(error).__name__}: {error}") from error
-    return module
 
 
 FORMS: dict[str, FormOf] = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}
@@ -165,8 +169,10 @@ def prove(target: str | Solver | Tableau, **options: Any) -> Proof | SolverProof
     if isinstance(target, str) and is_solver(target):
         target = solver_of(target)
     if isinstance(target, Solver):
+        refuse_unknown("a solver's proof", options, _options_of(prove_solver))
         return prove_solver(target, **options)
     if isinstance(target, Tableau):
+        refuse_unknown("a tableau's proof", options, _options_of(proof.prove))
         return proof.prove(target, **options)
     if not isinstance(target, str):
         raise TypeError(f"target must be a name, a file, a Solver or a Tableau, got {shown(target)}")
@@ -178,11 +184,19 @@ def prove(target: str | Solver | Tableau, **options: Any) -> Proof | SolverProof
     return replace(proved, within=within_rounding(proved, document.typed, document.rounding))
 
 
+def _options_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """What a function takes by keyword alone."""
+    parameters = inspect.signature(function).parameters
+    return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
 def check_name(text: str) -> None:
     """Refuse what is neither listed nor a file (a name that ends in .json or holds a folder).
 
     Raises UnknownTableau, with the nearest names.
     """
+    if text.endswith(".py"):
+        raise UnknownTableau(f"{text} needs the name of a function: {text}:NAME")
     if _is_file(text) or text in CATALOGUE or is_solver(text):
         return
     hint = nearest(split(text)[0], dict.fromkeys((*SOLVERS, *CATALOGUE)))

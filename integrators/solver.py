@@ -7,26 +7,23 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from sympy import Symbol
 
 from .diffusion.grids import Grid, Times
 from .diffusion.schedule import Schedule
 from .forms.form import Form, FormOf, Step, example, is_sde
-from .numerics import checks
+from .numerics import checks, limits
 from .numerics.arithmetic import Value
 from .numerics.checks import is_number
+from .numerics.choices import FINAL_CHOICES as FINAL_CHOICES
+from .numerics.choices import FINALS as FINALS
+from .numerics.choices import Final as Final
+from .numerics.choices import FinalChoice as FinalChoice
 from .numerics.messages import shown
 from .tableaux import printing
 from .tableaux.tableau import Tableau
-
-Final = Literal["full", "last", "lower"]
-"""How a run ends: at full order, with a first-order last step, or down the orders step by step."""
-FinalChoice = Literal["released", "full", "last", "lower"]
-"""A `Final`, or the one that the solver's release takes by default (`FinalPolicy`)."""
-FINALS: tuple[Final, ...] = ("full", "last", "lower")
-FINAL_CHOICES: tuple[FinalChoice, ...] = ("released", *FINALS)
 
 
 def lowered(final: Final, most: int) -> int:
@@ -61,6 +58,7 @@ class Sequence(Protocol):
 def _check_budget(budget: int, least: int, what: str) -> None:
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < least:
         raise ValueError(f"steps must be an integer >= {least}{what}, got {shown(budget)}")
+    checks.integer("steps", budget, least, limits.STEPS)
 
 
 @dataclass(frozen=True)
@@ -78,9 +76,11 @@ class Ramp:
     last: tuple[Tableau, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("ramp", "last"):
-            for tableau in getattr(self, name):
+        for name, least in (("ramp", 1), ("last", 0)):
+            tableaux = checks.sequence(name, getattr(self, name), least)
+            for tableau in tableaux:
                 checks.instance(f"{name}[..]", tableau, Tableau)
+            object.__setattr__(self, name, tableaux)
         if self.last and len(self.last) != len(self.ramp):
             raise ValueError(f"last must hold {len(self.ramp)} tableaux or none, got {len(self.last)}")
 

@@ -102,3 +102,57 @@ def test_a_reader_of_files_has_its_own_error() -> None:
         checks.integer("n", 0, 1, error=FileError)
     with pytest.raises(FileError):
         checks.one_of("n", "b", ("a",), FileError)
+
+
+class Thing:
+    """Of no kind that anything takes."""
+
+
+@pytest.mark.parametrize("value", [1, 0.5, np.float64(0.5), mpmath.mpf(1), sympy.Symbol("x"), sympy.pi])
+def test_a_number_or_an_expression_is_one_of_sympy(value: Any) -> None:
+    assert isinstance(checks.expression("c", value), sympy.Expr)
+
+
+@pytest.mark.parametrize("value", ["1", "x", None, True, [1], b"1", Thing(), {}, np.ones(2)])
+def test_text_is_no_expression(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"^c must be an expression or a number, got "):
+        checks.expression("c", value)
+
+
+@pytest.mark.parametrize(
+    "value", [[1, 2], (1, 2), range(1, 3), np.array([1, 2]), iter([1, 2]), {1: 0, 2: 0}.keys()]
+)
+def test_a_sequence_of_any_kind_comes_back_as_a_tuple(value: Any) -> None:
+    assert checks.sequence("a", value, least=2) == (1, 2)
+
+
+@pytest.mark.parametrize("value", ["12", b"12", {1: 2}, 3, None, True, np.array(3), Thing()])
+def test_what_is_no_sequence_is_named(value: Any) -> None:
+    for check in (checks.sequence, checks.pair):
+        with pytest.raises(TypeError, match=r"^a must be a sequence, got "):
+            check("a", value)
+
+
+def test_a_sequence_may_have_to_hold_something() -> None:
+    assert checks.sequence("a", []) == ()
+    with pytest.raises(ValueError, match=r"^a must not be empty, got \[\]"):
+        checks.sequence("a", [], least=1)
+    with pytest.raises(ValueError, match=r"^a must be a pair, got "):
+        checks.pair("a", (1, 2, 3))
+    assert checks.pair("a", [1, 2]) == (1, 2)
+
+
+@pytest.mark.parametrize("value", [None, 3, b"x", True, ["x"], Thing()])
+def test_what_is_no_text_is_named(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"^a must be text, got "):
+        checks.text("a", value)
+    with pytest.raises(ValueError, match=r"^a must not be empty"):
+        checks.text("a", "")
+    assert checks.text("a", "x") == "x"
+
+
+@pytest.mark.parametrize("value", [None, 3, "f", Thing()])
+def test_what_cannot_be_called_is_named(value: Any) -> None:
+    with pytest.raises(TypeError, match=r"^a must be a function, got "):
+        checks.function("a", value)
+    checks.function("a", len)

@@ -37,7 +37,8 @@ from semilinear.verification.distribution.slices import (
     directions,
     mean_projection,
 )
-from semilinear.verification.distribution.study import NFE, in_distribution, studies
+from semilinear.verification.distribution.study import in_distribution, studies
+from semilinear.verification.problems.interval import NFE
 from semilinear.verification.problems.law import MixtureLaw, law_of
 from semilinear.verification.problems.mixtures import EmpiricalMixture
 from semilinear.verification.problems.named import problem

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,6 @@ import pytest
 import semilinear as sl
 from semilinear.integrators.numerics.names import UnknownTableau
 from semilinear.verification.commands.cli import main
-from semilinear.verification.studies.coupled import CoupledExperiment
-from semilinear.verification.studies.gaussian import StochasticExperiment
 from sympy import Rational
 
 from tests.roundings import SOME_ULP
@@ -79,10 +78,28 @@ def test_another_name_is_refused() -> None:
         _ = sl.nosuch  # type: ignore[attr-defined]
 
 
+def test_documents_need_no_inner_path() -> None:
+    """A first page that imports from rooms shows what the front door lacks."""
+    text = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    inner = [line for block in blocks for line in block.splitlines() if "semilinear." in line]
+    assert blocks
+    assert inner == []
+
+
+def test_a_plan_is_saved_and_loaded_by_the_front_door(tmp_path: Path) -> None:
+    plan = sl.compile_plan(sl.make("ddim"), sl.schedules.vp_linear(), steps=3, t_start=1.0, t_end=1e-3)
+    sl.plans.save(plan, tmp_path / "plan.json")
+    found = sl.plans.load(tmp_path / "plan.json")
+    assert isinstance(found, sl.Plan)
+    assert found.digest == plan.digest
+
+
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
         ("import semilinear", {"torch", "sympy", "numpy"}),
+        ("import semilinear as sl; sl.Plan, sl.plans, sl.CATALOGUE", {"torch"}),
         (
             "import semilinear as sl; sl.make('dpm-solver++-2m'); sl.schedules.vp_linear().lam(0.5)",
             {"torch", "scipy"},
@@ -110,10 +127,10 @@ def test_a_name_is_measured_on_the_flow() -> None:
 
 
 def test_a_stochastic_solver_is_measured_on_gaussian_data_or_where_it_is_said() -> None:
-    study = sl.measure("seeds-1", StochasticExperiment(ladder=(16, 24, 32, 48, 64, 96)))
+    study = sl.measure("seeds-1", sl.StochasticExperiment(ladder=(16, 24, 32, 48, 64, 96)))
     assert "observed weak order 1.0" in str(study)
     assert "; strong order 1.0" in str(study)
-    paths = CoupledExperiment(paths=1024, ladder=(4, 8, 12, 16))
+    paths = sl.CoupledExperiment(paths=1024, ladder=(4, 8, 12, 16))
     assert "coupled" not in str(sl.measure("seeds-1", paths, claimed=2))
     assert sl.measure("seeds-1", paths, claimed=2).against(3) != "consistent"
 
@@ -141,7 +158,7 @@ def test_a_function_is_measured_against_the_order_that_is_given() -> None:
         (("ddim",), {"name": "x"}, ValueError, "name is for functions"),
         (("ddim", "flow"), {}, TypeError, "experiment must be"),
         (("seeds-1",), {"start": "exact"}, ValueError, "start must be 'own'"),
-        ((len, CoupledExperiment()), {"claimed": 1}, TypeError, "experiment of a function must be"),
+        ((len, sl.CoupledExperiment()), {"claimed": 1}, TypeError, "experiment of a function must be"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(
@@ -164,7 +181,7 @@ def test_a_users_solver_is_judged_by_its_own_equation() -> None:
     assert sl.measure(mine).verdict == "consistent"
     steps = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
     for target in ("er-sde-2-released:points=10", "er-sde-2-released:points=10,scale=sde-3"):
-        released = sl.measure(target, StochasticExperiment(ladder=steps))
+        released = sl.measure(target, sl.StochasticExperiment(ladder=steps))
         assert released.verdict == "lower", (target, str(released))
     assert sl.measure("er-sde-2-corrected:scale=sde-3").verdict == "consistent"
 

@@ -135,14 +135,23 @@ def test_a_module_imports_only_its_layer_and_those_below(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_nothing_that_is_loaded_is_executed(path: Path) -> None:
-    """No pickle, eval, exec or sympify of text from files."""
-    calls = {
-        n.func.id
-        for n in ast.walk(ast.parse(path.read_text()))
-        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
-    }
-    names = {
-        a.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Import) for a in n.names
-    }
-    assert not calls & {"eval", "exec", "compile"}
+    """No pickle, eval or exec, and no sympify that would take text for a program."""
+    nodes = [*ast.walk(ast.parse(path.read_text()))]
+    calls = [n for n in nodes if isinstance(n, ast.Call)]
+    names = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+    assert not {n.func.id for n in calls if isinstance(n.func, ast.Name)} & {"eval", "exec", "compile"}
     assert not names & {"pickle", "marshal", "shelve", "dill"}
+    mentioned = [n for n in nodes if _is_sympify(n)]
+    strict = [n.func for n in calls if {ast.dump(k) for k in n.keywords} & {STRICT}]
+    assert all(any(n is called for called in strict) for n in mentioned), "sympify without strict=True"
+
+
+STRICT = ast.dump(ast.keyword("strict", ast.Constant(True)))
+
+
+def _is_sympify(node: ast.AST) -> bool:
+    """Whether a node is a use of sympify or parse_expr, under sympy's names of them."""
+    names = {"sympify", "parse_expr"}
+    if isinstance(node, ast.Attribute):
+        return node.attr in names and isinstance(node.value, ast.Name) and node.value.id == "sympy"
+    return isinstance(node, ast.Name) and node.id in names

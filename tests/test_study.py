@@ -182,11 +182,11 @@ def intact(name: str) -> Study:
     return formula_of(make(name))
 
 
-QUICK = ("ddim", "dpm-solver++-3s", "dpm-solver++-2m", "deis-tab2")
+EACH_KIND = ("ddim", "dpm-solver++-3s", "dpm-solver++-2m", "deis-tab2")
 """One of each kind."""
 
 
-@pytest.mark.parametrize(("name", "j"), slow(CASES, lambda case: case[0] not in QUICK))
+@pytest.mark.parametrize(("name", "j"), slow(CASES, lambda case: case[0] not in EACH_KIND))
 def test_a_perturbed_weight_flips_the_verdict(name: str, j: int) -> None:
     assert intact(name).verdict == "consistent"
     assert formula_of(perturbed(make(name), j)).verdict == "lower"

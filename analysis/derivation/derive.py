@@ -42,6 +42,7 @@ def derive(
     """
     if isinstance(abscissae, str):
         raise TypeError(f"abscissae must be a sequence, as [{abscissae!r}], got {abscissae!r}")
+    abscissae = checks.sequence("abscissae", abscissae)
     unknown = unknown_method(
         abscissae,
         order=order,

@@ -103,7 +103,7 @@ def python(family: Family, name: str = "derived", method: Tableau | None = None)
     tableau = _whole(family, method)
     parameters = ", ".join(f'{s.name}=Symbol("{s.name}")' for s in family.parameters)
     stages = [f"        Stage({_code(s.c)}, {_code(s.formula)})," for s in tableau.stages]
-    body = [f"    {s.name} = sympify({s.name})" for s in family.parameters]
+    body = [f"    {s.name} = sympify({s.name}, strict=True)" for s in family.parameters]
     body += ["    stages = (", *stages, "    )"] if stages else ["    stages = ()"]
     low = "" if tableau.low is None else f", low={_code(tableau.low)}"
     body += [f"    return Tableau(stages, {_code(tableau.output)}{low})"]

@@ -124,7 +124,7 @@ def is_zero(expression: Any) -> bool:
 
     Exponentials become powers of independent generators, after which the test is one of polynomials.
     """
-    expression = sympy.sympify(expression)
+    expression = checks.expression("expression", expression)
     if expression == 0:
         return True
     numerator, _ = sympy.fraction(sympy.together(canonical(expression)))
@@ -135,7 +135,7 @@ def canonical(expression: Any) -> Any:
     """e^(q lambda_i) as powers of generators E_i = e^(lambda_i/r), r the common denominator of the exponents;
     logarithms of them undone, alpha's arguments brought to one form.
     """
-    expression = sympy.sympify(expression)
+    expression = checks.expression("expression", expression)
     exponents = [e.args[0] for e in expression.atoms(sympy.exp)]
     exponents += [p.exp for p in expression.atoms(sympy.Pow)]
     denominators = {int(r.q) for e in exponents for r in e.atoms(sympy.Rational)}

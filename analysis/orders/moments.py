@@ -14,6 +14,7 @@ from typing import Any
 import sympy
 from semilinear.integrators.forms.extended import ByParts, Relative
 from semilinear.integrators.forms.form import Form, Measured
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.quadrature import LeftRiemann
 from sympy import Expr, Integer, Rational, Symbol
 
@@ -43,8 +44,9 @@ EXACT = Moments("exact", lambda k, m: Rational(1, k + m), _zero)
 
 def left_mean(p: int, points: Any = POINTS) -> Expr:
     """(1/K) sum_{i=0}^{K-1} (i/K)^p, by Faulhaber's formula for a symbol K."""
+    points = checks.expression("points", points)
     total = (sympy.bernoulli(p + 1, points) - sympy.bernoulli(p + 1, Integer(0))) / (p + 1)
-    return sympy.expand(total / sympy.sympify(points) ** (p + 1))
+    return sympy.expand(total / points ** (p + 1))
 
 
 def left_riemann(points: Any = POINTS) -> Moments:
@@ -59,9 +61,10 @@ def by_parts(points: Any = POINTS) -> Moments:
     With V = phi_1/phi, V(1) = 1 and V' = w, the constant part of V leaves 1/j! minus the sum of s^(j-1):
     what no w multiplies.
     """
+    points = checks.expression("points", points)
 
     def right(p: int) -> Expr:
-        return Integer(1) if p == 0 else left_mean(p, points) + 1 / sympy.sympify(points)
+        return Integer(1) if p == 0 else left_mean(p, points) + 1 / points
 
     def moment(k: int, m: int) -> Expr:
         return Rational(1, m + 1) if k == 1 else (k - 1) * (right(k - 2) - right(k + m - 1)) / (m + 1)

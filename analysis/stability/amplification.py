@@ -109,7 +109,7 @@ class Amplification:
             scaled = expression.xreplace(known).xreplace({z: own * z})
             return scaled.replace(phi, lambda k, c: phi(k, own * c))
 
-        abscissae = [sympy.sympify(c).xreplace(known) for c in (*self.tableau.c, Integer(1))]
+        abscissae = [c.xreplace(known) for c in (*self.tableau.c, Integer(1))]
         return _Rows(
             tuple(sympy.exp(own * c * z) for c in abscissae),
             tuple({j: exact(e) for j, e in row.items()} for row in (*self.tableau.a, self.tableau.b)),

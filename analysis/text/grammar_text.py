@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sympy
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.tableaux.tableau import phi
 from sympy import Expr, Rational
 
@@ -16,7 +17,7 @@ def text_of(expression: Expr) -> str:
 
     Raises EntryError for anything that the grammar has no words for (other functions).
     """
-    return _text(sympy.sympify(expression), _SUM)
+    return _text(checks.expression("expression", expression), _SUM)
 
 
 def _text(e: Expr, context: int) -> str:

@@ -213,12 +213,12 @@ def grid_of(text: str, what: str = "grid") -> Grid:
 def solver_parameters(text: str, more: Iterable[str] = ()) -> tuple[str, dict[str, Any]]:
     """The listed name in a text and its parameters, for `make`.
 
-    more: further KEY=VALUE texts, of --param.  Raises ValueError for parameters that the solver does not
+    more: further KEY=VALUE texts.  Raises ValueError for parameters that the solver does not
     have, with those that it has, and for words that stand for nothing; KeyError for an unlisted name.
     """
     name, texts = split(text)
     taken = open_parameters(SOLVERS[name])
-    given = pairs("--param", more, pairs(f"a parameter in {text}", texts))
+    given = pairs("param", more, pairs(f"a parameter in {text}", texts))
     refuse_unknown(f"solver {name!r}", given, taken)
     return name, {key: _argument(key, value, taken[key]) for key, value in given.items()}
 

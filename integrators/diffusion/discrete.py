@@ -72,7 +72,7 @@ def _flip(table: Table) -> Table:
 
 
 def _check_betas(betas: Sequence[float]) -> tuple[float, ...]:
-    values = tuple(float(b) for b in betas)
+    values = tuple(float(checks.number("betas[..]", b)) for b in checks.sequence("betas", betas))
     if len(values) < 2:
         raise ValueError(f"betas must hold at least 2 values, got {len(values)}")
     for i, b in enumerate(values):

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..numerics import checks
 from ..numerics.arithmetic import Fn, Value, choose, of
+from ..numerics.messages import shown
 from ..numerics.remaking import Remade, remade
 from .schedule import Schedule
 
@@ -130,7 +131,7 @@ def user(schedule: Schedule, times: Any, *, digits: int | None = None) -> Times:
     by value.
     """
     number = choose(digits).number
-    values = tuple(number(t) for t in (times.tolist() if hasattr(times, "tolist") else times))
+    values = tuple(map(number, _given("times", times)))
     if len(values) < 2:
         raise ValueError(f"times must hold at least 2 values (one step), got {len(values)}")
     for i, t in enumerate(values):
@@ -139,13 +140,22 @@ def user(schedule: Schedule, times: Any, *, digits: int | None = None) -> Times:
     return values
 
 
+def _given(name: str, values: Any) -> tuple[Any, ...]:
+    """The numbers of a sequence, an array or a tensor."""
+    entries = checks.sequence(name, values.tolist() if hasattr(values, "tolist") else values)
+    for i, value in enumerate(entries):
+        if not checks.is_number(value):
+            raise TypeError(f"{name}[{i}] must be a number, got {shown(value)}")
+    return entries
+
+
 def from_sigma(schedule: Schedule, sigmas: Any, *, digits: int | None = None) -> Times:
     """Times at which rho = sigma/alpha takes the given decreasing values, k-diffusion's and EDM's convention.
 
     Raises ValueError as `user` does: a repeated value, such as a second trailing 0, is refused.
     """
     number = choose(digits).number
-    values = [number(s) for s in (sigmas.tolist() if hasattr(sigmas, "tolist") else sigmas)]
+    values = [number(s) for s in _given("sigmas", sigmas)]
     for i, s in enumerate(values):
         if not s >= 0:
             raise ValueError(f"sigmas[{i}] must be non-negative, got {s}")

@@ -217,13 +217,16 @@ def _of_context(context: Any, digits: int) -> Arithmetic:
     )
 
 
-@lru_cache(maxsize=64)
 def multiprecision(digits: int) -> Arithmetic:
     """mpmath arithmetic with `digits` decimal digits, in a context shared by every caller of that precision.
 
     Raises ValueError unless 1 <= digits <= 10000.
     """
-    digits = checks.integer("digits", digits, 1, MAX_DIGITS)
+    return _multiprecision(checks.integer("digits", digits, 1, MAX_DIGITS))
+
+
+@lru_cache(maxsize=64)
+def _multiprecision(digits: int) -> Arithmetic:
     context = mpmath.MPContext()
     context.dps = digits
     return _of_context(context, digits)

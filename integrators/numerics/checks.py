@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from sympy import Expr, Float, Rational
+from sympy import Expr, Float, Rational, SympifyError, sympify
 
 from .messages import shown
 
@@ -69,6 +69,19 @@ def exact(name: str, value: Any, **bounds: float) -> Expr:
     return Rational(found) if isinstance(found, int | Fraction | Float | float) else Rational(float(found))
 
 
+def expression(name: str, value: Any) -> Expr:
+    """The value of an expression or a number as sympy's.  Text is none: sympy would run it as a program."""
+    if isinstance(value, Expr):
+        return value
+    try:
+        found = sympify(value, strict=True)
+    except (SympifyError, ValueError, AttributeError):
+        found = None
+    if not isinstance(found, Expr):
+        raise TypeError(f"{name} must be an expression or a number, got {shown(value)}")
+    return found
+
+
 def one_of(
     name: str, value: Any, allowed: Collection[str | int], error: type[ValueError] = ValueError
 ) -> None:
@@ -88,3 +101,42 @@ def instance(name: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
         raise TypeError(f"{name} must be {article} {kind.__name__}, got {shown(value)}")
+
+
+def text(name: str, value: Any) -> str:
+    """The value, if it is a str with something in it."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be text, got {shown(value)}")
+    if not value:
+        raise ValueError(f"{name} must not be empty, got ''")
+    return value
+
+
+def function(name: str, value: Any) -> None:
+    """Raise TypeError unless the value can be called."""
+    if not callable(value):
+        raise TypeError(f"{name} must be a function, got {shown(value)}")
+
+
+def sequence(name: str, value: Any, least: int = 0) -> tuple[Any, ...]:
+    """The entries of a list, tuple, array or another iterable, `least` of them or more; text is no sequence,
+    and no mapping is.
+    """
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a sequence, got {shown(value)}")
+    try:
+        entries = tuple(value)
+    except TypeError as error:  # an array without dimensions says that it can be iterated over
+        raise TypeError(f"{name} must be a sequence, got {shown(value)}") from error
+    if len(entries) < least:
+        wanted = "not be empty" if least == 1 else f"hold at least {least} entries"
+        raise ValueError(f"{name} must {wanted}, got {shown(value)}")
+    return entries
+
+
+def pair(name: str, value: Any) -> tuple[Any, Any]:
+    """The two entries of a sequence of two."""
+    entries = sequence(name, value)
+    if len(entries) != 2:
+        raise ValueError(f"{name} must be a pair, got {shown(value)}")
+    return entries[0], entries[1]

@@ -66,6 +66,21 @@ def _text(path: Path, error: type[ValueError], most: int | None) -> str:
         raise error(f"not text in UTF-8: {wrong}") from wrong
 
 
+class Written:
+    """A result: JSON data that writes itself.  It prints itself too, and plots itself where there is
+    something to draw (`plot(path)`).
+    """
+
+    @property
+    def data(self) -> Any:
+        """As JSON data."""
+        raise NotImplementedError
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the data as JSON; the file is replaced whole."""
+        write_atomically(path, json.dumps(self.data, indent=1, allow_nan=False) + "\n")
+
+
 def write_atomically(path: str | os.PathLike[str], text: str | bytes) -> None:
     """Write a whole file or nothing: a temporary file beside it, then a rename.
 

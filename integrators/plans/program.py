@@ -15,16 +15,15 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
 from ..diffusion.grids import Times
 from ..numerics.arithmetic import Value, choose
+from ..numerics.choices import STARTS as STARTS
+from ..numerics.choices import Start as Start
 from ..solver import Final
-
-Start = Literal["own", "exact", "high-order"]
-STARTS: tuple[Start, ...] = get_args(Start)
 
 Kind = Literal["x", "m"]
 Interval = tuple[Value, Value]

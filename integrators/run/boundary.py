@@ -11,6 +11,7 @@ import torch
 
 from ..diffusion.prediction import Model, in_own_dtype
 from ..numerics.arithmetic import Value, choose, of
+from ..numerics.messages import shown
 from ..numerics.tensors import dtype_of, is_half, is_transformed
 from ..plans.program import Plan, Row
 
@@ -104,6 +105,8 @@ def check_noise(plan: Plan, noise: Noise | Sequence[State] | None, like: State) 
     Raises ValueError for a stochastic plan without noise or with too few increments, TypeError for another
     kind.
     """
+    if isinstance(noise, str | bytes):
+        raise TypeError(f"noise must be a function or a sequence of increments, got {shown(noise)}")
     if noise is None:
         if plan.stochastic:
             raise ValueError(f"noise must be given: {plan.solver} is stochastic")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ import torch
 from ..diffusion.prediction import Model
 from ..numerics import checks
 from ..numerics.arithmetic import Value, choose
+from ..numerics.messages import shown
 from ..numerics.tensors import is_transformed
 from ..plans.program import Plan, PlanStep, Row
 from .boundary import (
@@ -59,6 +60,7 @@ Evaluate = Callable[[State, Value], State]
 """(x, t) -> the model's output there, checked and counted."""
 
 
+@runtime_checkable
 class Interlude(Protocol):
     """What changes the state between steps: Langevin correctors, projections onto known data."""
 
@@ -111,6 +113,9 @@ def sample(
     Returns a Sample.  Raises TypeError or ValueError for arguments that do not fit, NonFiniteError with the
     step.
     """
+    checks.instance("plan", plan, Plan)
+    if between is not None and not isinstance(between, Interlude):
+        raise TypeError(f"between must have the methods before and after, got {shown(between)}")
     states, dtype = check_states(x, plan.inputs, plan.digits)
     xp = choose(plan.digits)
     source = check_noise(plan, noise, states[0])

@@ -79,14 +79,16 @@ def make(name: str, /, **parameters: Any) -> Solver:
     """Build a solver by name.
 
     A solver made without model statistics that it takes is a formula only: compile_plan refuses it.
-    Raises ValueError for an unknown name, listing the nearest ones, or for parameters that the solver does
-    not take.
+    Raises TypeError for what is no name, ValueError for an unknown one, listing the nearest, or for
+    parameters that the solver does not take.
     """
     if isinstance(name, str) and name in SOLVERS and not parameters:
         if name not in _BUILT:
             _BUILT[name] = SOLVERS[name]()
         return _BUILT[name]
-    if not isinstance(name, str) or name not in SOLVERS:
+    if not isinstance(name, str):
+        raise TypeError(f"solver must be a listed name, got {shown(name)}")
+    if name not in SOLVERS:
         raise ValueError(
             f"solver must be a listed name, got {shown(name)}{nearest(name, SOLVERS)} (see `semilinear list`)"
         )

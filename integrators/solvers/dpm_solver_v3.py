@@ -53,8 +53,8 @@ def pseudo(values: Mapping[Any, Any], c: Any = 1) -> Expr:
 
     values: {node: evaluation} as for `interpolate`; their order counts, and the first node must be 0.
     """
-    nodes = [sympy.sympify(node) for node in values]
-    at = sympy.sympify(c)
+    nodes = [checks.expression("a node of values", node) for node in values]
+    at = checks.expression("c", c)
     differences = list(values.values())
     total: Expr = Integer(0)
     for k in range(len(nodes)):
@@ -219,7 +219,10 @@ def singlestep(order: int, *, statistics: Given | None = None) -> Solver:
 
 def _smooth(statistics: Given | None) -> Statistics:
     if isinstance(statistics, (str, os.PathLike)):
-        return smooth(load(statistics))
+        try:
+            return smooth(load(statistics))
+        except OSError as error:
+            raise ValueError(f"statistics: {statistics} cannot be read: {error.strerror}") from error
     if statistics is not None and not all(hasattr(statistics, part) for part in ("at", "moments", "place")):
         raise TypeError(
             f"statistics must be Statistics (see `statistics/smooth.py`), got {shown(statistics)}"

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sympy import Expr, Integer, Rational, sympify
+from sympy import Expr, Integer, Rational
 
 from ..forms.form import data_in_lambda
 from ..numerics import checks
@@ -35,7 +35,7 @@ HALF, TWO_THIRDS, ONE = Rational(1, 2), Rational(2, 3), Integer(1)
 
 def gamma(c2: Any, c3: Any, *, released: bool = False) -> Expr:
     """b_2/b_3 of the third-order row: Hochbruck & Ostermann's; released: RES4LYF's, calculate_gamma."""
-    c2, c3 = sympify(c2), sympify(c3)
+    c2, c3 = checks.expression("c2", c2), checks.expression("c3", c3)
     return (3 * c3**3 - 2 * c3) / (c2 * (2 - 3 * c2)) if released else stiff.gamma(c2, c3)
 
 

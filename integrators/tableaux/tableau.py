@@ -35,6 +35,12 @@ class phi(sympy.Function):  # type: ignore[misc]
 
     nargs = 2
 
+    def __new__(cls, *arguments: Any, **options: Any) -> Any:
+        """The symbol, or its special value; sympy itself would run an argument that is text."""
+        named = zip(("k in phi(k, c)", "c in phi(k, c)"), arguments, strict=False)
+        rest = arguments[2:]  # sympy says how many it takes
+        return super().__new__(cls, *(checks.expression(n, a) for n, a in named), *rest, **options)
+
     @classmethod
     def eval(cls, k: Any, c: Any) -> Any:
         """The special values, and a check of k (sympy calls this)."""
@@ -50,24 +56,27 @@ class phi(sympy.Function):  # type: ignore[misc]
 phi1, phi2, phi3, phi4 = (phi(k, 1) for k in range(1, 5))
 
 
-@cache
+MAX_STAGES = 64
+
+
 def N(i: int) -> Symbol:
-    """The integrand at stage i of this step; i = 0 is the step's start."""
-    checks.integer("i", i, 0)
-    return Symbol(f"N{i}")
+    """The integrand at stage i of this step, i < `MAX_STAGES`; i = 0 is the step's start."""
+    return _symbol("N", checks.integer("i", i, 0, MAX_STAGES - 1))
 
 
-@cache
 def P(j: int) -> Symbol:
-    """The integrand at the start of the step j steps ago, j >= 1."""
-    checks.integer("j", j, 1)
-    return Symbol(f"P{j}")
+    """The integrand at the start of the step j steps ago, 1 <= j < `MAX_STAGES`."""
+    return _symbol("P", checks.integer("j", j, 1, MAX_STAGES - 1))
+
+
+def omega(j: int) -> Symbol:
+    """(tau_n - tau_{n-j})/h, positive, 1 <= j < `MAX_STAGES`; a step ratio."""
+    return _symbol("omega", checks.integer("j", j, 1, MAX_STAGES - 1), positive=True)
 
 
 @cache
-def omega(j: int) -> Symbol:
-    """(tau_n - tau_{n-j})/h, positive; a step ratio."""
-    return Symbol(f"omega{j}", positive=True)
+def _symbol(letter: str, index: int, **assumptions: bool) -> Symbol:
+    return Symbol(f"{letter}{index}", **assumptions)
 
 
 class StepRatio(Symbol):  # type: ignore[misc]
@@ -85,7 +94,8 @@ class StepRatio(Symbol):  # type: ignore[misc]
         return (self.name,), {}
 
 
-MAX_STAGES = 64
+MAX_ADAMS = 20
+"""The highest order of `adams`: the weights of the next take a minute."""
 MAX_COLLOCATION = 11
 """The highest order of `nested_collocation`: the next one has more than `MAX_STAGES` stages."""
 _EVALUATIONS = {N(i): i for i in range(MAX_STAGES)} | {P(j): -j for j in range(1, MAX_STAGES)}
@@ -122,6 +132,10 @@ class Stage:
     c: Expr
     formula: Expr
 
+    def __post_init__(self) -> None:
+        for name in ("c", "formula"):
+            object.__setattr__(self, name, checks.expression(name, getattr(self, name)))
+
 
 @dataclass(frozen=True)
 class Tableau:
@@ -141,15 +155,18 @@ class Tableau:
     stage_noise: bool | Literal["independent"] = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "stages", tuple(Stage(sympy.sympify(s.c), sympy.sympify(s.formula)) for s in self.stages)
-        )
+        stages = checks.sequence("stages", self.stages)
+        for stage in stages:
+            checks.instance("stages[..]", stage, Stage)
+        object.__setattr__(self, "stages", stages)
         self._weights()
         if not isinstance(self.stage_noise, bool) and self.stage_noise != "independent":
             raise ValueError(
                 f"stage_noise must be False, True or 'independent', got {shown(self.stage_noise)}"
             )
         if self.carry is not None:
+            if isinstance(self.carry, bool) or not isinstance(self.carry, int):
+                raise TypeError(f"carry must be the number of a stage, got {shown(self.carry)}")
             if not 1 <= self.carry <= len(self.stages):
                 raise ValueError(f"carry must name one of the {len(self.stages)} stages, got {self.carry}")
             if self.stages[self.carry - 1].c != 1:
@@ -266,34 +283,36 @@ class Tableau:
         Entries are sympy expressions or numbers; row i of a may be given with its first i entries only.
         Raises ValueError for other shapes, or entries on or above the diagonal.
         """
+        c, b = (
+            [checks.expression(f"{name}[..]", v) for v in checks.sequence(name, row)]
+            for name, row in (("c", c), ("b", b))
+        )
+        a = [
+            [checks.expression(f"a[{i}][..]", v) for v in checks.sequence(f"a[{i}]", row)]
+            for i, row in enumerate(checks.sequence("a", a))
+        ]
         s = len(c)
         if len(a) != s or len(b) != s:
             raise ValueError(f"c, a, b must have the same length, got {s}, {len(a)}, {len(b)}")
-        if s == 0 or sympy.sympify(c[0]) != 0:
+        if s == 0 or c[0] != 0:
             raise ValueError(f"c must start with 0, got {shown(list(c)[:1])}")
         for i, row in enumerate(a):
             for j, entry in enumerate(row):
-                if j >= i and sympy.sympify(entry) != 0:
+                if j >= i and entry != 0:
                     raise ValueError(
                         f"a must be strictly lower triangular (explicit), got a[{i}][{j}] = {entry}"
                     )
         stages = tuple(
-            Stage(
-                sympy.sympify(c[i]),
-                sum((sympy.sympify(v) * N(j) for j, v in enumerate(a[i][:i])), Integer(0)),
-            )
-            for i in range(1, s)
+            Stage(c[i], sum((v * N(j) for j, v in enumerate(a[i][:i])), Integer(0))) for i in range(1, s)
         )
-        return Tableau(stages, sum((sympy.sympify(v) * N(j) for j, v in enumerate(b)), Integer(0)))
+        return Tableau(stages, sum((v * N(j) for j, v in enumerate(b)), Integer(0)))
 
 
 def weights_of(formula: Any, name: str, available: int) -> Weights:
     """The weights of a formula that is linear in N(0) .. N(available - 1) and P(1), P(2), ..; zero weights
     are dropped.
     """
-    if not isinstance(formula, Expr | int | float):
-        raise TypeError(f"{name} must be an expression, got {shown(formula)}")
-    terms = _linear(sympy.sympify(formula))
+    terms = _linear(checks.expression(name, formula))
     if terms is None:
         raise ValueError(f"{name} must be linear in the evaluations, got {formula}")
     free = terms.get(None, Integer(0))
@@ -379,11 +398,14 @@ def interpolate(values: Mapping[Any, Any], c: Any = 1) -> Expr:
     evaluation at theta_j is  sum_m m! c^(m+1) phi_{m+1}(c z) [theta^m] l_j(theta), l_j the Lagrange
     polynomial (Hochbruck & Ostermann 2010, Sec. 2.5; exact for any step ratios).
     """
-    nodes = tuple(sympy.sympify(node) for node in values)
+    checks.instance("values", values, Mapping)
+    nodes = tuple(checks.expression("a node of values", node) for node in values)
+    found = tuple(checks.expression("an evaluation of values", value) for value in values.values())
+    at = checks.expression("c", c)
     known = [float(node) for node in nodes if node.is_number]
     if len({*known, *(node for node in nodes if not node.is_number)}) < len(nodes):
         raise ValueError(f"values must stand at nodes that differ, got {shown([*map(str, nodes)])}")
-    return _interpolated(nodes, tuple(map(sympy.sympify, values.values())), sympy.sympify(c))
+    return _interpolated(nodes, found, at)
 
 
 @lru_cache(maxsize=256)  # the rows of a family of tableaux are often the same
@@ -414,14 +436,19 @@ def lagrange(nodes: tuple[Expr, ...]) -> tuple[tuple[tuple[Expr, ...], Expr], ..
     return tuple(polynomials)
 
 
-@lru_cache(maxsize=None, typed=True)
 def adams(k: int) -> Tableau:
-    """Exponential Adams-Bashforth of order k on any step ratios: no stages, k - 1 past evaluations."""
-    k = checks.integer("k", k, 1)
+    """Exponential Adams-Bashforth of order k on any step ratios: no stages, k - 1 past evaluations.
+
+    Raises ValueError for an order outside 1 .. `MAX_ADAMS`.
+    """
+    return _adams(checks.integer("k", k, 1, MAX_ADAMS))
+
+
+@cache
+def _adams(k: int) -> Tableau:
     return Tableau((), interpolate({Integer(0): N(0)} | {-omega(j): P(j) for j in range(1, k)}))
 
 
-@lru_cache(maxsize=None, typed=True)
 def nested_collocation(order: int) -> Tableau:
     """A one-step method of any order: groups of 1, 2, .., order - 1 stages, each interpolating the group
     before it.
@@ -429,7 +456,11 @@ def nested_collocation(order: int) -> Tableau:
     1 + order (order - 1)/2 evaluations; stiff order `order`.  Luan & Alhsmy, arXiv:2311.08600;
     docs/mathematics.md, 10.  Raises ValueError for an order outside 1 .. `MAX_COLLOCATION`.
     """
-    order = checks.integer("order", order, 1, MAX_COLLOCATION)
+    return _nested_collocation(checks.integer("order", order, 1, MAX_COLLOCATION))
+
+
+@cache
+def _nested_collocation(order: int) -> Tableau:
     return nested([[Rational(i, size + 1) for i in range(1, size + 1)] for size in range(1, order)])
 
 

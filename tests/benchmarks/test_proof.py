@@ -16,14 +16,18 @@ from semilinear.analysis.orders.expansion import duhamel, expressions
 from semilinear.analysis.orders.proof import prove
 from semilinear.analysis.orders.stiff import StiffConditions
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
-from semilinear.integrators.tableaux.tableau import Tableau, nested_collocation
+from semilinear.integrators.tableaux.tableau import Tableau, nested
+from sympy import Rational
 from sympy.core.cache import clear_cache
 
 ORDER = 6
+GROUPS = [[Rational(i, n + 1) for i in range(1, n + 1)] for n in range(1, 6)]
 METHODS: dict[str, Callable[[], Tableau]] = {
     "krogstad4, 4 stages": CATALOGUE["krogstad4"].build,
     "exprk5s8, 8 stages": CATALOGUE["exprk5s8"].build,
-    "nested collocation, 16 stages": lambda: nested_collocation.__wrapped__(6),
+    "nested collocation, 16 stages": lambda: nested(
+        [[Rational(i, n + 1) for i in range(1, n + 1)] for n in range(1, 6)]
+    ),
 }
 
 

@@ -6,7 +6,7 @@ Whatever is asked for is computed once, and only then.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -15,7 +15,7 @@ from typing import Any
 from semilinear.analysis.convergence import Verdict
 from semilinear.integrators.diffusion.prediction import convert
 from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.files import json_number
+from semilinear.integrators.numerics.files import Written, json_number
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.run.sampler import sample
 
@@ -80,7 +80,7 @@ class Identity:
     what: str
 
 
-class Audit:
+class Audit(Written):
     """A target under audit, made by `audit`; printing it makes all that it was asked for."""
 
     def __init__(
@@ -357,6 +357,11 @@ class Audit:
         order = not judged or (run is not None and run.verdict in ("consistent", "higher"))
         return order and not any(f.verdict in ("failed", "raised") for f in self.findings)
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """The audit as JSON data."""
+        return self.json()
+
     def json(self) -> dict[str, Any]:
         """The audit as JSON data."""
         orders = {key: None if o is None else _order_json(o) for key, o in self.orders.items()}
@@ -434,7 +439,9 @@ def audit(
     """
     if claimed is not None:
         checks.number("claimed", claimed, above=0)
-    wanted = ONLY if only is None else tuple(only)
+    wanted = ONLY if only is None else checks.sequence("only", only, least=1)
+    if settings is not None:
+        checks.instance("settings", settings, Mapping)
     for name in wanted:
         checks.one_of("only", name, ONLY)
     if isinstance(target, str):
@@ -444,7 +451,9 @@ def audit(
             raise ValueError("convention and settings are for texts and functions, got a Target")
         chosen = target
     elif callable(target):
-        chosen = of_function(target, settings=settings, convention=convention or "run")
+        chosen = of_function(
+            target, settings=settings, convention="run" if convention is None else convention
+        )
     else:
         raise TypeError(f"target must be a text, a Target or a function of a run, got {shown(target)}")
     return Audit(chosen, chosen.claimed if claimed is None else claimed, wanted, profile=profile)

@@ -19,7 +19,7 @@ from semilinear.integrators.diffusion.grids import karras
 from ..problems.named import marginal_samples, problem
 from ..studies.experiment import MAIN_PROBLEM
 from ..targets.named import Target
-from ..targets.run import Run
+from ..targets.run import Run, states_like
 from ..targets.shipped import LARGEST, SMALLEST
 from ..tracing.compare import Difference, compare
 from ..tracing.linearity import AGREE, apart, batched, reasons, repeats
@@ -260,8 +260,7 @@ def _final(s: Subject, times: tuple[float, ...]) -> np.ndarray:
 def _run(s: Subject, times: tuple[float, ...], x: torch.Tensor, eps: Any) -> torch.Tensor:
     with torch.no_grad():
         given = s.own.sampler(Run(s.schedule, times, x, eps))
-    final: torch.Tensor = given[0] if isinstance(given, tuple) else given
-    return final
+    return states_like(given, x)[0]
 
 
 def _counts(counts: list[int]) -> str:

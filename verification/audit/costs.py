@@ -20,7 +20,7 @@ from semilinear.integrators.run.sampler import sample
 
 from ..problems.named import problem
 from ..studies.experiment import MAIN_PROBLEM
-from ..targets.run import Run, Sampler
+from ..targets.run import Run, Sampler, states_like
 from ..targets.shipped import INFINITE, NoGrid, Shipped
 from ..tracing.local import NoExactStart
 from .finding import Severity, named, refused
@@ -109,8 +109,7 @@ def _final(sampler: Sampler, run: Run) -> np.ndarray:
     """The final states of a run, in float64."""
     with torch.no_grad():
         given = sampler(run)
-    final: torch.Tensor = given[0] if isinstance(given, tuple) else given
-    return np.asarray(final.double().numpy())
+    return np.asarray(states_like(given, run.x)[0].double().numpy())
 
 
 def shipped(s: Subject) -> Iterator[tuple[Severity, str]]:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..studies.threads import one_thread
 from . import versions
 from .audit import audit
 from .finding import Finding, named
@@ -37,14 +38,14 @@ def rows(
     if workers <= 1 or len(names) == 1:
         yield from map(work, names)
         return
-    with ProcessPoolExecutor(workers, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers) as pool:
         yield from pool.map(work, names)
 
 
 def _row(
     name: str, claimed: float | None, plans: Path | None, against: Path | None, how: dict[str, Any]
 ) -> Row:
-    with _quiet():
+    with _quiet(), one_thread():
         made = audit(name, claimed, **how)
         row = made.json()
         read_off = made.nfe is not None
@@ -71,9 +72,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import threadpoolctl
-
 from ..problems.cache import Cache, Memory, digest, fingerprint, folder, keeping
 
 Row = dict[str, Any]
@@ -82,12 +80,11 @@ def run(task: Task, keep: bool = False, code: str | None = None) -> Row:
     process alone.  code: the fingerprint that the row is to be decided by.
     Raises RuntimeError where this process holds other code.
     """
-    import torch
+    from ..studies.threads import one_thread  # imports torch
 
     if code not in (None, fingerprint()):
         raise RuntimeError(f"{task.key}: this worker holds other code or other packages than what sent it")
-    torch.set_num_threads(1)
-    with threadpoolctl.threadpool_limits(1), keeping(Cache(folder() / "references") if keep else _MEMORY):
+    with one_thread(), keeping(Cache(folder() / "references") if keep else _MEMORY):
         return task.run()
 
 

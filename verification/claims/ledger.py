@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.files import Written, read_json
 from semilinear.integrators.numerics.messages import shown
 
 from ..studies.progress import Progress
@@ -18,6 +20,8 @@ from .papers import deis, dpm_solver, dpm_solver_v3, er_sde, scire, score_sde, s
 from .reported import REPORTED
 
 SCHEMA = "semilinear-claims/1"
+ROW = ("id", "paper", "statement", "assumes", "by", "found", "evidence", "table", "error")
+"""What a decided row holds besides what the ledger says again."""
 PAPERS = (dpm_solver, deis, scire, er_sde, dpm_solver_v3, score_sde, successors)
 
 
@@ -58,7 +62,7 @@ def chosen(patterns: Iterable[str] = (), quick: bool = False) -> tuple[Claim, ..
 
 
 @dataclass(frozen=True)
-class Decided:
+class Decided(Written):
     """A claim and what deciding it gave; error: what was raised instead of a decision."""
 
     claim: Claim
@@ -84,6 +88,11 @@ class Decided:
     def evidence(self) -> str:
         """What it rests on."""
         return self.error if self.decision is None else self.decision.evidence
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON data: the row of a report."""
+        return self.row()
 
     def row(self) -> dict[str, Any]:
         """As JSON data."""
@@ -135,23 +144,44 @@ def claims(*patterns: str, quick: bool = False, progress: Progress | None = None
     return tuple(found)
 
 
-def whole(rows: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of all claims of the ledger: those decided now, and of the others those of an earlier report.
+class ReportError(ValueError):
+    """A report of claims that cannot be gone on with; the message says why."""
 
-    Raises ValueError where a claim is in neither, or was stated otherwise there.
+
+def earlier(path: str | os.PathLike[str], ids: Collection[str]) -> list[dict[str, Any]]:
+    """The rows of an earlier report of all claims but those that are decided anew, as they are recorded now.
+
+    ids: of those that are.  Raises ReportError where the file is no report, lacks another claim of the ledger
+    or states it otherwise; OSError where it cannot be read.
     """
-    decided, known = ({row["id"]: row for row in each} for each in (rows, before))
+    known = {row["id"]: row for row in read_json(path, ReportError, _rows)}
     found, missing = [], []
     for claim in ledger().values():
-        told = record(claim)
-        row = decided.get(claim.id) or known.get(claim.id)
+        if claim.id in ids:
+            continue
+        told, row = record(claim), known.get(claim.id)
         if row is None or any(row[key] != told[key] for key in ("statement", "assumes", "by", "paper")):
             missing.append(claim.id)
         else:
             found.append(row | told | {"agrees": row["found"] == claim.verdict})
     if missing:
-        raise ValueError(f"claims must be decided that the earlier report does not hold: {' '.join(missing)}")
+        raise ReportError(f"claims must be decided that {path} does not hold: {' '.join(missing)}")
     return found
+
+
+def _rows(data: Any) -> list[dict[str, Any]]:
+    """The rows in a report's data."""
+    rows = data.get("claims") if isinstance(data, dict) else None
+    keys = set(ROW)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and keys <= row.keys() for row in rows):
+        raise ReportError(f"not a report of `semilinear claims`: claims must be rows of {', '.join(ROW)}")
+    return rows
+
+
+def whole(rows: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that were decided now and those of an `earlier` report, in the ledger's order."""
+    known = {row["id"]: row for row in (*before, *rows)}
+    return [known[name] for name in ledger() if name in known]
 
 
 def claims_json(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:

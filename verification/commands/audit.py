@@ -19,7 +19,20 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from .terminal import FAILED, OK, UsageError, console, positive, print_json, progress_bar, writable_folder
+from .terminal import (
+    FAILED,
+    OK,
+    UsageError,
+    add_convention,
+    add_workers,
+    check_convention,
+    console,
+    out_folder,
+    positive,
+    print_json,
+    progress_bar,
+    writable_folder,
+)
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -47,12 +60,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="settings of the sampler",
     )
-    audit.add_argument(
-        "--as",
-        dest="convention",
-        metavar="CONVENTION",
-        help="of a file's function: k-diffusion, plain, run, ..",
-    )
+    add_convention(audit)
     audit.add_argument("--claimed", type=positive, metavar="P", help="the order to judge against")
     audit.add_argument(
         "--only",
@@ -71,20 +79,21 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="what `--out DIR --save DIR/plans` left of another version: what changed, in coefficients",
     )
     audit.add_argument("--out", type=Path, metavar="DIR", help="write audit.json and audit.md there")
-    audit.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s)")
+    add_workers(audit)
     audit.set_defaults(run=run)
     return audit
 
 
 def run(options: argparse.Namespace) -> int:
     """Audit, print, save."""
+    check_convention(options.convention, options.targets)
     names = _names(options)
     before = [] if options.against is None else _before(options.against)
-    if options.workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {options.workers}")
     if options.out is not None:
-        writable_folder(options.out, "--out")
+        out_folder(options.out)
     if options.save is not None:
+        if len(names) == 1 and options.save.is_dir():
+            raise UsageError(f"--save must be a file for one target, got the folder {options.save}")
         writable_folder(options.save if len(names) > 1 else options.save.parent, "--save")
     found = []
     with progress_bar("audit") as progress:

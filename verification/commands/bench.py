@@ -12,7 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .terminal import FAILED, OK, UsageError, positive, print_json, progress_bar, writable_folder
+from semilinear.integrators.numerics import limits
+
+from .terminal import FAILED, OK, UsageError, count, out_folder, positive, print_json, progress_bar
 
 FACTOR = 1.3
 
@@ -25,7 +27,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         description="Times candidates side by side.  Exit code 1 if, with --compare, a ratio has got worse.",
     )
     bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
-    bench.add_argument("--rounds", type=int, default=40, metavar="N", help="(default: %(default)s)")
+    bench.add_argument(
+        "--rounds", type=count(1, limits.ROUNDS), default=40, metavar="N", help="(default: %(default)s)"
+    )
     bench.add_argument("--compare", type=Path, metavar="FILE", help="an earlier record (--json, or --out's)")
     bench.add_argument(
         "--factor",
@@ -50,11 +54,12 @@ def run(options: argparse.Namespace) -> int:
     if options.compare is not None:
         try:
             before = read_json(options.compare, RecordError, record_of)
-        except (RecordError, OSError) as error:
+        except RecordError as error:
             raise UsageError(f"--compare: {error}") from error
+        except OSError as error:
+            raise UsageError(f"--compare: {options.compare} cannot be read: {error.strerror}") from error
     if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        writable_folder(options.out, "--out")
+        out_folder(options.out)
     try:
         with progress_bar("bench") as progress:
             record = bench(SHAPES, options.device, options.rounds, progress)

@@ -8,13 +8,12 @@ With --list: claims without the last five.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from .terminal import FAILED, OK, UsageError, console, print_json, progress_bar, writable_folder
+from .terminal import FAILED, OK, UsageError, add_workers, console, out_folder, print_json, progress_bar
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -36,23 +35,19 @@ def add(commands: Any) -> argparse.ArgumentParser:
         metavar="DIR",
         help="write claims.json and claims.md there; of some claims, into the report that is there",
     )
-    claims.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s)"
-    )
+    add_workers(claims)
     claims.set_defaults(run=run)
     return claims
 
 
 def run(options: argparse.Namespace) -> int:
     """Decide, print, write."""
-    if options.workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {options.workers}")
     if options.out is not None:
         if options.list:
             raise UsageError("--list decides nothing, so there is nothing to write to --out")
-        writable_folder(options.out, "--out")
+        out_folder(options.out)
 
-    from ..claims.ledger import SCHEMA, chosen, claims_json, record
+    from ..claims.ledger import SCHEMA, chosen, claims_json, record, whole
 
     try:
         selected = chosen(options.ids, options.quick)
@@ -64,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             _show(selected)
         return OK
+    before = _before(options, selected)
     found = _decided(options, [claim.id for claim in selected])
     data = claims_json([found[claim.id] for claim in selected])
     if options.json:
@@ -71,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out is not None:
         from ..reporting.claims import write
 
-        paths = write(options.out, _whole(options.out, data) if options.ids or options.quick else data)
+        paths = write(options.out, claims_json(whole(data["claims"], before)))
         console(stderr=options.json).print(f"wrote {', '.join(map(str, paths))}", highlight=False)
     differing = [row["id"] for row in data["claims"] if not row["agrees"]]
     if not options.json:
@@ -79,17 +75,16 @@ def run(options: argparse.Namespace) -> int:
     return FAILED if differing else OK
 
 
-def _whole(folder: Path, data: dict[str, Any]) -> dict[str, Any]:
-    """Those decided now among all that the folder's report holds, where there is one."""
-    from ..claims.ledger import claims_json, whole
+def _before(options: argparse.Namespace, selected: Any) -> list[dict[str, Any]]:
+    """What an earlier report in --out holds of the other claims; refused before any is decided."""
+    from ..claims.ledger import earlier
 
-    path = folder / "claims.json"
-    if not path.is_file():
-        return data
-    before = json.loads(path.read_text())["claims"]
+    path = None if options.out is None else options.out / "claims.json"
+    if path is None or not path.is_file() or not (options.ids or options.quick):
+        return []
     try:
-        return claims_json(whole(data["claims"], before))
-    except ValueError as error:
+        return earlier(path, [claim.id for claim in selected])
+    except (OSError, ValueError) as error:
         raise UsageError(f"--out: {error}") from error
 
 

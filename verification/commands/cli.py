@@ -44,7 +44,7 @@ class _Parser(argparse.ArgumentParser):
         )  # as in Python 3.14: -1e-3, -1+2j are values
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
+        raise UsageError(re.sub(r"^argument (\S+): (?=must )", r"\1 ", message))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,14 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal without the letters is no failure
     try:
         options = _parser().parse_args(arguments)
-        code = int(options.run(options))
+        code = _run(options)
         sys.stdout.flush()  # a broken pipe shows here, not after the end
         return code
     except MemoryError:
         return _refused("not enough memory for what was asked", as_json)
     except KeyboardInterrupt:
-        print("semilinear: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _refused("interrupted", as_json, INTERRUPTED)
     except BrokenPipeError:  # `semilinear list | head`: nobody reads on, which is no failure
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
@@ -71,9 +70,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refused(str(error), as_json)
 
 
-def _refused(message: str, as_json: bool) -> int:
+def _run(options: argparse.Namespace) -> int:
+    """The command's own exit code, whatever a user's file or a package does that it runs.
+
+    Rooms below name an argument as Python has it; where it is an option here, a refusal says the option.
+    """
+    try:
+        return int(options.run(options))
+    except SystemExit as end:
+        raise UsageError(f"what was run ended the program: sys.exit({end.code!r})") from end
+    except (UsageError, UnknownTableau) as refusal:
+        name = re.match(r"[a-z_]+(?= must | \S+: )", str(refusal))
+        if name is None or name[0] not in options.named:
+            raise
+        raise UsageError(options.named[name[0]] + str(refusal)[name.end() :]) from refusal
+
+
+def _refused(message: str, as_json: bool, code: int = USAGE) -> int:
     print(json.dumps({"error": message}) if as_json else f"semilinear: {message}", file=sys.stderr)
-    return USAGE
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
         completion_command.add(commands, parser),
     ):
         command.add_argument("--json", action="store_true", help="print JSON on standard output")
+        command.set_defaults(
+            named={a.dest: a.option_strings[0] for a in command._actions if a.option_strings}
+        )
     return parser
 
 

@@ -58,7 +58,7 @@ def _names() -> dict[str, list[str]]:
     from .system_orders import SYSTEMS
 
     tableaux = list(dict.fromkeys((*SOLVERS, *CATALOGUE)))
-    targets = dict.fromkeys(("solver", "tableau", "embedded"), tableaux)
+    targets = dict.fromkeys(("solver", "solvers", "tableau", "embedded", "targets", "a", "b"), tableaux)
     return targets | {
         "schedule": list(SCHEDULES),
         "grid": list(GRIDS),

@@ -8,8 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
+from semilinear.integrators.numerics import limits
 
-from .terminal import FAILED, OK, UsageError, console, known, print_json, progress_bar, writable_file
+from ..problems.interval import NFE, SAMPLES
+from .terminal import (
+    FAILED,
+    OK,
+    UsageError,
+    add_final,
+    add_workers,
+    console,
+    count,
+    counts,
+    known,
+    print_json,
+    progress_bar,
+    writable_file,
+)
 
 if TYPE_CHECKING:
     from ..distribution.study import SampledStudy
@@ -33,7 +48,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "solver of nothing",
     )
     distance.add_argument(
-        "--nfe", default="5,10,20,50", metavar="N,..", help="evaluations of each run (default: %(default)s)"
+        "--nfe",
+        type=counts(limits.EVALUATIONS),
+        default=NFE,
+        metavar="N,..",
+        help=f"evaluations of each run (default: {','.join(map(str, NFE))})",
     )
     distance.add_argument("--problem", default="golden-mixture", help="(default: %(default)s)")
     for option, default, kind in (
@@ -46,15 +65,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
             metavar="NAME[:KEY=VALUE,..]",
             help=f"one of `semilinear list --of {kind}` with parameters (default: %(default)s)",
         )
+    add_final(distance, default="released", help="how runs end (default: as the release does)")
     distance.add_argument(
-        "--final",
-        default="released",
-        choices=("released", "full", "last", "lower"),
-        help="how runs end (default: as the release does)",
+        "--samples", type=count(1, limits.STATES), default=SAMPLES, metavar="N", help="(default: %(default)s)"
     )
-    distance.add_argument("--samples", type=int, default=10_000, metavar="N", help="(default: %(default)s)")
     distance.add_argument(
-        "--seed", type=int, default=0, help="of starts, noise and exact samples (default: 0)"
+        "--seed", type=count(0), default=0, help="of starts, noise and exact samples (default: 0)"
     )
     distance.add_argument(
         "--metric",
@@ -62,9 +78,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         choices=("sliced-wasserstein", "energy", "frechet", "mean", "covariance", "modes"),
         help="by which solvers are put in order, and which is drawn (default: %(default)s)",
     )
-    distance.add_argument(
-        "--workers", type=int, default=1, help="processes (default: 1); they change no number"
-    )
+    add_workers(distance)
     distance.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw distance over evaluations (PNG or SVG)"
     )
@@ -77,7 +91,6 @@ def run(options: argparse.Namespace) -> int:
     from .order_setting import parts_of
 
     schedule, grid = parts_of(options)
-    nfe = _evaluations(options.nfe)
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
     if len(set(options.solver)) < len(options.solver):
@@ -105,12 +118,12 @@ def run(options: argparse.Namespace) -> int:
             found = studies(
                 options.solver,
                 experiment,
-                nfe=nfe,
+                nfe=options.nfe,
                 final=options.final,
                 workers=options.workers,
                 progress=progress,
             )
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
     data = studies_json(found)
     compared = [
@@ -132,13 +145,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print(found, options.metric)
     return FAILED if any(study.failed for study in found) else OK
-
-
-def _evaluations(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError:
-        raise UsageError(f"--nfe must be integers such as 5,10,20, got {text!r}") from None
 
 
 def _print(found: tuple[SampledStudy, ...], metric: str) -> None:

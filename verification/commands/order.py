@@ -9,14 +9,18 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+from semilinear.integrators.numerics import limits
+from semilinear.integrators.numerics.choices import STARTS
 
 from ..problems.interval import LAMBDA_END, LAMBDA_START
-from .order_setting import check_digits, experiment_of, finest, parts_of, refuse
+from .order_setting import experiment_of, finest, parts_of, refuse
 from .terminal import (
     FAILED,
     OK,
     UsageError,
+    add_final,
     console,
+    count,
     finite,
     known,
     positive,
@@ -37,7 +41,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     order.add_argument(
         "solver",
-        metavar="NAME[:KEY=VALUE,..]|FILE.json",
+        metavar="NAME[:KEY=VALUE,..]|FILE.json|FILE.py:function",
         help="a name of `semilinear list` with parameters, a file, or FILE.py:function",
     )
     order.add_argument(
@@ -53,7 +57,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "prediction in rho or t",
     )
     order.add_argument("--paths", type=int, help="Brownian paths of a stochastic solver on a problem")
-    order.add_argument("--seed", type=int, help="of the starts and the paths (default: 0)")
+    order.add_argument("--seed", type=count(0), help="of the starts and the paths (default: 0)")
     for option, default, kind in (
         ("--schedule", "vp-linear", "schedules"),
         ("--grid", "lambda", "grids"),
@@ -64,19 +68,18 @@ def add(commands: Any) -> argparse.ArgumentParser:
             metavar="NAME[:KEY=VALUE,..]",
             help=f"one of `semilinear list --of {kind}` with parameters (default: %(default)s)",
         )
-    order.add_argument(
-        "--start", default="own", choices=("own", "exact", "high-order"), help="(default: %(default)s)"
-    )
-    order.add_argument(
-        "--final",
-        choices=("released", "full", "last", "lower"),
+    order.add_argument("--start", default="own", choices=STARTS, help="(default: %(default)s)")
+    add_final(
+        order,
         help="how runs end: as the release does, at full order, with a first-order last step, or down the "
         "orders (default: released, with another start than the solver's own full)",
     )
     order.add_argument(
         "--claimed", type=positive, help="the order to judge against (default: the solver's claim)"
     )
-    order.add_argument("--digits", type=int, help="run in multiprecision with that many digits")
+    order.add_argument(
+        "--digits", type=count(1, limits.DIGITS), help="run in multiprecision with that many digits"
+    )
     order.add_argument(
         "--dtype",
         default="float64",
@@ -90,7 +93,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         metavar=("M", "R"),
         help="only budgets n = R mod M (default: multiples of the order for solvers made to a budget)",
     )
-    order.add_argument("--batch", type=int, help="initial states (default: 64, 4 in multiprecision)")
+    order.add_argument(
+        "--batch", type=count(1, limits.STATES), help="initial states (default: 64, 4 in multiprecision)"
+    )
     order.add_argument(
         "--max-steps",
         type=int,
@@ -167,7 +172,6 @@ def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
     refuse(options, tableau.name, "is measured on a semilinear system without --form", defaults)
     system = options.problem or SYSTEMS[tableau.linearised]
     known("problem", system, SYSTEMS)
-    check_digits(options)
     top = finest(options, 128, FLOW_LONG[-1])
     ladder = tuple(n for n in FLOW_LONG if 8 <= n <= top)
     try:

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from ..studies.measure import AnyExperiment
 
-MOST_STATES = 10**6
-MOST_DIGITS = 1000
-
 
 def parts_of(options: argparse.Namespace) -> tuple[Schedule, Grid]:
     """Schedule and grid.  Raises UsageError for a text that names none."""
@@ -26,12 +23,6 @@ def parts_of(options: argparse.Namespace) -> tuple[Schedule, Grid]:
         return schedule_of(options.schedule, "--schedule"), grid_of(options.grid, "--grid")
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def check_digits(options: argparse.Namespace) -> None:
-    """Refuse digits that no run has."""
-    if options.digits is not None and not 1 <= options.digits <= MOST_DIGITS:
-        raise UsageError(f"--digits must be from 1 to {MOST_DIGITS}, got {options.digits}")
 
 
 def finest(options: argparse.Namespace, default: int, most: int) -> int:
@@ -72,8 +63,6 @@ def _on_flow(options: argparse.Namespace, solver: Solver) -> AnyExperiment:
         raise UsageError(f"--dtype {options.dtype} does not go with --digits")
     setup = _setup(options, 128 if multiprecise else FLOW[-1], FLOW_LONG)
     batch = options.batch if options.batch is not None else 4 if multiprecise else 64
-    if not 1 <= batch <= MOST_STATES:
-        raise UsageError(f"--batch must be from 1 to {MOST_STATES}, got {batch}")
     if options.residue is not None and not 0 <= options.residue[1] < options.residue[0]:
         raise UsageError(f"--residue M R needs 0 <= R < M, got {options.residue[0]} {options.residue[1]}")
     return Experiment(problem(options.problem or MAIN_PROBLEM), batch=batch, dtype=options.dtype, **setup)
@@ -104,7 +93,6 @@ def _on_paths(options: argparse.Namespace, solver: Solver) -> AnyExperiment:
 def _setup(options: argparse.Namespace, finest_by_default: int, all_steps: tuple[int, ...]) -> dict[str, Any]:
     """What every experiment is given."""
     schedule, grid = parts_of(options)
-    check_digits(options)
     top = finest(options, finest_by_default, all_steps[-1])
     start, end = options.lam_start, options.lam_end
     if not end > start:

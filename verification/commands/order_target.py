@@ -92,7 +92,7 @@ def _solver(options: argparse.Namespace) -> Solver:
     text = options.solver
     try:
         if is_program(text):
-            given = {key: value_of(value) for key, value in pairs("--param", options.param).items()}
+            given = {key: value_of(value) for key, value in pairs("param", options.param).items()}
             return solver_of(text, **given)
         name, parameters = solver_parameters(text, options.param)
         return make(name, **parameters)

@@ -52,7 +52,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "those of its own equation and of its whole run too.  Exit code 0 if the order of the formula is at "
         "least that of --order, or else the claim, or else 1; how it is run does not count.",
     )
-    prove.add_argument("tableau", metavar="NAME|FILE.json", help="a name of `semilinear list`, or a file")
+    prove.add_argument(
+        "tableau",
+        metavar="NAME[:KEY=VALUE,..]|FILE.json|FILE.py:function",
+        help="a name of `semilinear list`, or a file",
+    )
     prove.add_argument(
         "--order", type=_order, metavar="N", help="check the conditions of all orders up to N, 1 to 8"
     )

@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .terminal import FAILED, OK, UsageError, print_json
+from semilinear.integrators.numerics import limits
+
+from .terminal import FAILED, OK, UsageError, add_convention, check_convention, count, print_json
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -22,13 +24,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     same.add_argument("a", metavar="A", help="a target, as `semilinear audit` takes them")
     same.add_argument("b", metavar="B", help="another")
-    same.add_argument("--steps", type=int, default=20, metavar="N", help="(default: %(default)s)")
     same.add_argument(
-        "--as",
-        dest="convention",
-        metavar="CONVENTION",
-        help="of files' functions: k-diffusion, plain, run, ..",
+        "--steps", type=count(1, limits.TRACED_STEPS), default=20, metavar="N", help="(default: %(default)s)"
     )
+    add_convention(same)
     same.set_defaults(run=run)
     return same
 
@@ -42,20 +41,24 @@ def run(options: argparse.Namespace) -> int:
     from ..targets.named import target
     from ..tracing.trace import NotLinearError
 
-    if options.steps < 1:
-        raise UsageError(f"--steps must be a positive integer, got {options.steps}")
+    check_convention(options.convention, (options.a, options.b))
     subjects = []
     for text in (options.a, options.b):
         convention = options.convention if ".py:" in text else None
         try:
             subjects.append(Subject(target(text, convention=convention)))
+        except ModuleNotFoundError as error:
+            raise UsageError(f"{error.name} is not installed: {error}") from error
+        except (ValueError, TypeError, AttributeError) as error:  # what the text stands for is no argument
+            raise UsageError(str(error)) from error
+        try:
             subjects[-1].steps(options.steps)
         except ModuleNotFoundError as error:
             raise UsageError(f"{error.name} is not installed: {error}") from error
         except NotLinearError as error:
             raise UsageError(f"{text} cannot be read off: {error}") from error
         except Exception as error:  # whatever the sampler raises: nothing was compared
-            raise UsageError(f"{text}: {type(error).__name__}: {error}") from error
+            raise UsageError(f"{text} raised {type(error).__name__}: {error}") from error
     try:
         found = apart(subjects[0], subjects[1], options.steps)
     except ValueError as error:

@@ -7,15 +7,18 @@ import cmath
 import gc
 import json
 import math
+import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from semilinear.integrators.numerics import limits
+from semilinear.integrators.numerics.choices import FINAL_CHOICES
 
 from ..studies.progress import Progress
 
@@ -47,6 +50,28 @@ def positive(text: str) -> float:
     return value
 
 
+def count(least: int, most: int | None = None) -> Callable[[str], int]:
+    """An integer from `least` to `most`, for argparse."""
+
+    def parse(text: str) -> int:
+        value = int(text) if re.fullmatch(r"[+-]?\d{1,30}", text, re.ASCII) else least - 1
+        if value < least or (most is not None and value > most):
+            wanted = f">= {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"must be an integer {wanted}, got {text!r}")
+        return value
+
+    return parse
+
+
+def counts(most: int) -> Callable[[str], tuple[int, ...]]:
+    """Integers from 1 to `most` by commas, each once, increasing; for argparse."""
+
+    def parse(text: str) -> tuple[int, ...]:
+        return tuple(sorted({count(1, most)(part.strip()) for part in text.split(",")}))
+
+    return parse
+
+
 def complex_number(text: str) -> complex:
     """A finite complex number, for argparse; i and j both stand for the imaginary unit."""
     try:
@@ -74,6 +99,14 @@ def writable_folder(path: Path, option: str) -> None:
             pass
     except OSError as error:
         raise UsageError(f"{option}: {path} cannot be written to: {error.strerror}") from error
+
+
+def out_folder(path: Path) -> None:
+    """Refuse what cannot be the folder of --out, which is made with the first file that is written to it."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise UsageError(f"--out must be a folder, got the file {there}")
+    writable_folder(there, "--out")
 
 
 class _Console(Console):
@@ -141,3 +174,40 @@ def known(name: str, value: str, table: Iterable[str]) -> None:
     """Refuse a name that is not listed."""
     if value not in table:
         raise UsageError(f"--{name} must be one of {', '.join(table)}, got {value!r}")
+
+
+def add_final(command: argparse.ArgumentParser, **how: Any) -> None:
+    """Add --final."""
+    command.add_argument("--final", choices=FINAL_CHOICES, **how)
+
+
+def add_workers(command: argparse.ArgumentParser, default: int | None = 1) -> None:
+    """Add --workers; default: None is one per core."""
+    told = "one per core" if default is None else str(default)
+    command.add_argument(
+        "--workers",
+        type=count(1, limits.WORKERS),
+        default=default,
+        metavar="N",
+        help=f"processes, which change no number (default: {told})",
+    )
+
+
+def add_convention(command: argparse.ArgumentParser) -> None:
+    """Add --as."""
+    command.add_argument(
+        "--as",
+        dest="convention",
+        metavar="CONVENTION",
+        help="of a file's function: k-diffusion, plain, run, ..",
+    )
+
+
+def check_convention(convention: str | None, targets: Iterable[str]) -> None:
+    """Refuse a convention that there is not, and one of what is no file's function."""
+    from ..targets.named import CONVENTIONS
+
+    if convention is not None:
+        known("as", convention, CONVENTIONS)
+        if not any(".py:" in text for text in targets):
+            raise UsageError(f"--as is for FILE.py:function, got {' '.join(targets)}")

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from .terminal import FAILED, OK, UsageError, console, print_json, progress_bar, writable_folder
+from .terminal import FAILED, OK, UsageError, add_workers, console, out_folder, print_json, progress_bar
 
 KEPT = "$XDG_CACHE_HOME/semilinear (~/.cache/semilinear)"
 """Where rows and reference solutions are kept."""
@@ -35,7 +35,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     verify.add_argument(
         "--out", type=Path, default=Path("reports"), metavar="DIR", help="(default: %(default)s)"
     )
-    verify.add_argument("--workers", type=int, help="processes (default: one per core)")
+    add_workers(verify, None)
     verify.add_argument(
         "--executor",
         default="processes",
@@ -53,13 +53,7 @@ def run(options: argparse.Namespace) -> int:
     """Decide, report, judge."""
     if options.only and options.quick:
         raise UsageError("--only goes into full reports, got --quick")
-    if options.out.exists() and not options.out.is_dir():
-        raise UsageError(f"--out must be a folder, got the file {options.out}")
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out: {options.out} cannot be made: {error.strerror}") from error
-    writable_folder(options.out, "--out")
+    out_folder(options.out)
     began = time.perf_counter()
 
     from concurrent.futures import BrokenExecutor
@@ -79,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
         if reports is not None:
             reports.check_environment()
         chosen = planned if reports is None else plan.about(planned, options.only, reports)
+        options.out.mkdir(parents=True, exist_ok=True)
     except ValueError as error:
         raise UsageError(f"--only: {error}" if options.only else str(error)) from error
     screen = console(stderr=options.json)

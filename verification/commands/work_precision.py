@@ -9,21 +9,24 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+from semilinear.integrators.numerics import limits
 
-from .terminal import FAILED, OK, UsageError, console, finite, print_json, progress_bar, writable_file
-
-BUDGETS = (5, 6, 8, 10, 12, 15, 20, 50, 100)
-MOST_NFE, MOST_STATES = 10**4, 10**6
-
-
-def budgets(text: str) -> tuple[int, ...]:
-    """Numbers of evaluations, for argparse."""
-    parts = text.split(",")
-    if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= MOST_NFE for part in parts):
-        raise argparse.ArgumentTypeError(
-            f"must be numbers of evaluations from 1 to {MOST_NFE} such as 5,10,20, got {text!r}"
-        )
-    return tuple(dict.fromkeys(map(int, parts)))
+from ..problems.interval import BATCH, BUDGETS, END
+from .terminal import (
+    FAILED,
+    OK,
+    UsageError,
+    add_convention,
+    add_final,
+    check_convention,
+    console,
+    count,
+    counts,
+    finite,
+    print_json,
+    progress_bar,
+    writable_file,
+)
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -43,7 +46,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--nfe",
-        type=budgets,
+        type=counts(limits.EVALUATIONS),
         default=BUDGETS,
         metavar="N,N,..",
         help=f"budgets of evaluations (default: {','.join(map(str, BUDGETS))})",
@@ -61,10 +64,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         metavar="NAME[:KEY=VALUE,..]",
         help="one of `semilinear list --of grids` with parameters; may be given again (default: t)",
     )
-    command.add_argument(
-        "--final",
+    add_final(
+        command,
         action="append",
-        choices=("released", "full", "last", "lower"),
         help="how runs of our solvers end; may be given again (default: released)",
     )
     command.add_argument(
@@ -73,13 +75,15 @@ def add(commands: Any) -> argparse.ArgumentParser:
     command.add_argument(
         "--best-grid", action="store_true", help="on every grid by name; the best one of each is shown"
     )
-    command.add_argument(
-        "--convention", "--as", dest="convention", help="of a file's function, as in `semilinear audit`"
-    )
+    add_convention(command)
     command.add_argument("--t-start", type=finite, help="(default: the schedule's last time)")
-    command.add_argument("--t-end", type=finite, default=1e-3, help="(default: %(default)s)")
-    command.add_argument("--batch", type=int, default=256, help="initial states (default: %(default)s)")
-    command.add_argument("--seed", type=int, default=0, help="of the initial states (default: %(default)s)")
+    command.add_argument("--t-end", type=finite, default=END, help="(default: %(default)s)")
+    command.add_argument(
+        "--batch", type=count(2, limits.STATES), default=BATCH, help="initial states (default: %(default)s)"
+    )
+    command.add_argument(
+        "--seed", type=count(0), default=0, help="of the initial states (default: %(default)s)"
+    )
     command.add_argument("--plot", type=Path, metavar="FILE", help="write a plot (PNG or SVG)")
     command.set_defaults(run=run)
     return command
@@ -87,12 +91,13 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print."""
-    if not 2 <= options.batch <= MOST_STATES:
-        raise UsageError(f"--batch must be from 2 to {MOST_STATES}, got {options.batch}")
     if options.best_grid and options.grid:
         raise UsageError("--best-grid tries every grid, got --grid")
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
+    if len(set(options.solvers)) < len(options.solvers):
+        raise UsageError(f"solvers must be given once each, got {' '.join(options.solvers)}")
+    check_convention(options.convention, options.solvers)
 
     from semilinear.analysis.text.named_parts import schedule_of
 

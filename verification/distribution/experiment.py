@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-import threadpoolctl
 import torch
 from semilinear.integrators.diffusion.grids import Grid, uniform_lambda
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule, vp_linear
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.boundary import Noise
@@ -23,19 +21,19 @@ from semilinear.integrators.run.noise import LARGEST_SEED, per_sample
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import FinalChoice, Solver
 
+from ..problems.interval import END, SAMPLES
 from ..problems.law import MixtureLaw, law_of
 from ..problems.linear_law import Gaussians
 from ..problems.mixtures import GaussianMixture
 from ..problems.named import Problem, problem
 from ..studies.gaussian import respond
 from ..studies.setup import check_problem
+from ..studies.threads import one_thread
 from ..targets.draws import TakenOver
 from ..targets.run import Run, Sampler, returned
 from .floor import REPLICATES, Floor, floor_of, squares
 from .metrics import Metric, metrics
 
-END = 1e-3
-"""The time at which samples are taken, unless the schedule ends before."""
 BLOCK = 1000
 """Samples that run together: their number of threads and workers changes nothing."""
 LEAST = 100
@@ -58,7 +56,7 @@ class SampledExperiment:
     grid: Grid = field(default_factory=uniform_lambda)
     t_start: float | None = None
     t_end: float | None = None
-    samples: int = 10_000
+    samples: int = SAMPLES
     seed: int = 0
     exact: bool = True
     _floors: Mapping[str, Floor] | None = field(default=None, init=False, repr=False)
@@ -68,7 +66,7 @@ class SampledExperiment:
         checks.instance("schedule", self.schedule, Schedule)
         checks.instance("grid", self.grid, Grid)
         checks.flag("exact", self.exact)
-        self.samples = checks.integer("samples", self.samples, LEAST)
+        self.samples = checks.integer("samples", self.samples, LEAST, limits.STATES)
         self.seed = checks.integer("seed", self.seed, 0, LARGEST_SEED)
         for name in ("t_start", "t_end"):
             if (t := getattr(self, name)) is not None:
@@ -254,15 +252,3 @@ class _OneBlock(Run):
     def noise(self, like: Any) -> Any:
         """The next draw."""
         return self.source(like)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread, so that sums are the same on every machine and in every number of workers."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpoolctl.threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)

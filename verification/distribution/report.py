@@ -14,11 +14,12 @@ from typing import Any
 
 from semilinear.integrators.numerics.files import write_atomically
 
+from ..problems.interval import NFE
 from ..reporting.distance_plot import plot_families
 from ..reporting.distribution import markdown
 from ..studies.progress import Progress
 from .experiment import SampledExperiment
-from .study import MAIN_METRIC, NFE, SampledStudy, studies, studies_json
+from .study import MAIN_METRIC, SampledStudy, studies, studies_json
 
 SCHEMA = "semilinear-distribution/1"
 FAMILIES: Mapping[str, tuple[str, ...]] = {

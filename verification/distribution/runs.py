@@ -14,8 +14,9 @@ from semilinear.integrators.run.sampler import NonFiniteError
 from semilinear.integrators.solver import FinalChoice, Solver
 
 from ..equal_nfe.entrants import most
+from ..studies.threads import one_thread
 from ..targets.run import Sampler
-from .experiment import SampledExperiment, one_thread
+from .experiment import SampledExperiment
 from .metrics import Squared, Weights, has_modes
 from .slices import Samples
 

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from semilinear.analysis.lookup import is_program, module_of, solver_of
+from semilinear.analysis.lookup import function_of, is_program, solver_of
 from semilinear.analysis.text.named_parts import solver_parameters
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.files import write_atomically
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 
+from ..problems.interval import NFE
 from ..studies.own_statistics import for_problem, takes_statistics
 from ..studies.progress import Progress
 from ..targets.run import Sampler
@@ -32,8 +33,6 @@ from .results import Comparison, Distance, Row, compared
 from .runs import Outcome, Task, mapping, run
 from .tables import aligned, explanation, table
 
-NFE = (5, 10, 20, 50)
-"""Evaluations, unless others are asked for."""
 MAIN_METRIC = "energy"
 """By which solvers are put in order, unless another is asked for: zero for the exact law alone, whatever part
 of it is missed.
@@ -172,7 +171,7 @@ def in_distribution(
     progress: called with (done, of all).
     Raises TypeError for another kind of target or experiment, ValueError naming the argument.
     """
-    names = None if name is None else [name]
+    names = None if name is None else [checks.text("name", name)]
     (study,) = studies(
         [target], experiment, nfe=nfe, final=final, names=names, workers=workers, progress=progress
     )
@@ -193,7 +192,7 @@ def studies(
     e = SampledExperiment() if experiment is None else experiment
     checks.instance("experiment", e, SampledExperiment)
     checks.one_of("final", final, FINAL_CHOICES)
-    workers = checks.integer("workers", workers, 1)
+    workers = checks.integer("workers", workers, 1, limits.WORKERS)
     budgets = _budgets(nfe)
     if not targets:
         raise ValueError("targets must hold at least one solver")
@@ -231,8 +230,8 @@ def _study(name: str, e: SampledExperiment, found: Sequence[Outcome]) -> Sampled
 
 
 def _budgets(nfe: Any) -> tuple[int, ...]:
-    counts = list(nfe) if isinstance(nfe, Sequence) and not isinstance(nfe, str) else []
-    found = tuple(checks.integer("nfe", n, 1) for n in counts)
+    counts = list(nfe) if isinstance(nfe, Sequence) and not isinstance(nfe, str | bytes) else []
+    found = tuple(checks.integer("nfe", n, 1, limits.EVALUATIONS) for n in counts)
     if not found or any(b <= a for a, b in itertools.pairwise(found)):
         raise ValueError(f"nfe must be increasing positive integers, got {shown(nfe)}")
     return found
@@ -264,9 +263,7 @@ def _named(text: str, e: SampledExperiment) -> Solver | Sampler:
 def _of_a_run(text: str) -> Sampler | None:
     """The function that FILE.py:function names, where it needs an argument: a run; else it makes a solver."""
     path, _, name = text.rpartition(":")
-    function = getattr(module_of(path), name, None)
-    if not callable(function):
-        return None
+    function = function_of(path, name)
     try:
         inspect.signature(function).bind()
     except TypeError:

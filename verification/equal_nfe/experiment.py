@@ -13,10 +13,10 @@ from semilinear.integrators.diffusion.grids import Grid
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics import checks
 
+from ..problems.interval import BATCH, BUDGETS, END
 from ..problems.named import problem
 from ..studies.experiment import Experiment
 
-BUDGETS = (5, 6, 8, 10, 12, 15, 20, 50, 100)
 PROBLEM = "golden-mixture"
 GRID = "t"
 """Uniform in time, on which most released pipelines run."""
@@ -40,10 +40,10 @@ class NoiseToData(Experiment):
     lam_start: float = field(default=math.nan, init=False)
     lam_end: float = field(default=math.nan, init=False)
     digits: None = field(default=None, init=False)
-    batch: int = 256
+    batch: int = BATCH
     tolerance: float = 1e-10
     t_start: float | None = None
-    t_end: float = 1e-3
+    t_end: float = END
 
     def __post_init__(self) -> None:
         s = self.schedule

@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 from semilinear.analysis.text.named_parts import GRIDS, grid_of
 from semilinear.integrators.diffusion.grids import Grid
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.files import json_number
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.numerics import checks, limits
+from semilinear.integrators.numerics.files import Written, json_number
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice
 
+from ..problems.interval import BUDGETS
 from ..studies.progress import Progress
 from ..targets.named import CONVENTIONS
 from .entrants import OWN_END, Entrant, Runs, entrants
 from .errors import carriers, distances, middle, resampled, rms
-from .experiment import BUDGETS, NoiseToData
+from .experiment import NoiseToData
 from .released import released
 
 RESAMPLES, LEVEL = 1000, 95
@@ -71,7 +71,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class WorkPrecision:
+class WorkPrecision(Written):
     """What was measured: a row for every sampler, grid, ending and budget; it prints as a table."""
 
     place: str
@@ -129,7 +129,7 @@ def work_precision(
     targets: Any,
     experiment: NoiseToData | None = None,
     *,
-    nfe: int | Sequence[int] = BUDGETS,
+    nfe: Sequence[int] = BUDGETS,
     grids: Sequence[str | Grid] | None = None,
     finals: Sequence[FinalChoice] = ("released",),
     as_released: bool = False,
@@ -152,18 +152,21 @@ def work_precision(
     """
     e = NoiseToData() if experiment is None else experiment
     checks.instance("experiment", e, NoiseToData)
-    budgets = tuple(checks.integer("nfe", n, 1) for n in _several("nfe", nfe))
-    for final in (asked := _several("finals", finals)):
+    budgets = tuple(
+        checks.integer("nfe", n, 1, limits.EVALUATIONS) for n in checks.sequence("nfe", nfe, least=1)
+    )
+    for final in (asked := checks.sequence("finals", finals, least=1)):
         checks.one_of("finals", final, FINAL_CHOICES)
     checks.flag("as_released", as_released)
     if convention is not None:
         checks.one_of("convention", convention, (*CONVENTIONS, "solver"))
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress must be callable with (done, in all), got {shown(progress)}")
-    taking_part = [x for target in _several("targets", targets) for x in entrants(target, e, convention)]
+    if progress is not None:
+        checks.function("progress", progress)
+    several = targets if isinstance(targets, list | tuple) else [targets]
+    taking_part = [x for target in several for x in entrants(target, e, convention)]
     if not taking_part:
         raise ValueError("targets must hold at least one sampler")
-    places = [] if grids is None else [_place(grid) for grid in _several("grids", grids)]
+    places = [] if grids is None else [_place(grid) for grid in checks.sequence("grids", grids, least=1)]
     if grids is None and not as_released:
         places = [_place(e.grid)]
     curves = [c for entrant in taking_part for c in _curves(entrant, e, places, asked, as_released)]
@@ -177,14 +180,6 @@ def work_precision(
     return WorkPrecision(place, tuple(rows))
 
 
-def _several(name: str, given: Any) -> list[Any]:
-    """What was given, one or several of them.  Raises ValueError for none."""
-    found = list(given) if isinstance(given, Sequence) and not isinstance(given, str | bytes) else [given]
-    if not found:
-        raise ValueError(f"{name} must hold at least one, got none")
-    return found
-
-
 Place = tuple[str, Grid]
 
 
@@ -193,8 +188,7 @@ def _place(grid: Any) -> Place:
     if isinstance(grid, Grid):
         parameters = ",".join(f"{key}={value:g}" for key, value in grid.parameters)
         return (f"{grid.name}:{parameters}" if parameters else grid.name), grid
-    checks.instance("grids", grid, str)
-    return grid, grid_of(grid)
+    return checks.text("grids", grid), grid_of(grid)
 
 
 def _unknown(name: str, budgets: Sequence[int]) -> list[Row]:

@@ -11,10 +11,16 @@
     sl.audit(..), sl.trace(..)           any sampler: its orders, what it is, what is wrong; its coefficients
     sl.claims(..)                        what papers claim, each claim decided anew
     sl.replay(..)                        numbers of released code, made again
+    sl.plans.save(..), sl.plans.load(..) a plan in a file
+    sl.per_sample(..)                    noise that depends on neither batch nor device
+    sl.classifier_free(..)               a guided model
+    sl.CATALOGUE                         tableaux of the literature, by name
 
-and the words in which a solver is written: Solver, Tableau, Stage, N, P, omega, phi, phi1, phi2, ..  Names
-are imported when they are asked for; what is not about tensors does not import torch.  The stub beside this
-file says where each of them lives, for people, type checkers and the loader alike.
+`sl.Experiment`, `sl.StochasticExperiment`, `sl.CoupledExperiment`, `sl.NoiseToData` and
+`sl.SampledExperiment` say where is measured.  The words in which a solver is written are Solver, Tableau,
+Stage, N, P, omega, phi, phi1, phi2, ..  Names are imported when they are asked for; what is not about tensors
+does not import torch.  The stub beside this file says where each of them lives, for people, type checkers and
+the loader alike.
 """
 
 import lazy_loader

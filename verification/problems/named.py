@@ -148,6 +148,8 @@ def problem(target: Any, samples: Any = None, **options: Any) -> Any:
         return NetworkProblem(target, samples, **options)
     if samples is not None or options:
         raise TypeError(f"samples and options are for models, got a problem's name {shown(target)}")
+    if not isinstance(target, str):
+        raise TypeError(f"problem must be a listed name or a model, got {shown(target)}")
     checks.one_of("problem", target, PROBLEMS)
     return _listed(target)
 

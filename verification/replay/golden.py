@@ -8,6 +8,7 @@ recorded: the final state, intermediate states, model inputs, accepted times.  N
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from semilinear.integrators.numerics.files import json_number, read_json
+from semilinear.integrators.numerics.messages import shown
 
 from .releases import family
 from .releases.rebuild import TOLERANCE, Case, GoldenError, Record, relative_difference
@@ -65,7 +67,14 @@ def _cases(data: Any) -> dict[str, Any]:
 
 
 def replay(*paths: str | Path) -> list[CaseResult]:
-    """Replay golden files; without any, all that are here: what released code computed, made again."""
+    """Replay golden files; without any, all that are here: what released code computed, made again.
+
+    Raises TypeError for what is no path, GoldenError for a file that is none, OSError for one that cannot be
+    read.
+    """
+    for path in paths:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"paths must be paths of golden files, got {shown(path)}")
     return [case for path in paths or sorted(DATA.glob("*.json")) for case in replay_file(path)]
 
 

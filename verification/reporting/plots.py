@@ -39,7 +39,7 @@ def plot_studies(studies: Sequence[tuple[str, Mapping[str, Any]]], title: str, p
         axes.loglog(n, error, style, color=colour, marker=marker, lw=1.2, label=f"{name}: {order}")
         drawn.append((n, error))
     if drawn:
-        _slopes(axes, drawn, sorted({int(s["claimed"]) for _, s in studies}))
+        _slopes(axes, drawn, sorted({int(s["claimed"]) for _, s in studies if s["claimed"]}))
     axes.set_xlabel("number of steps (evaluations, for budgeted solvers)")
     axes.set_ylabel("RMS error over the batch")
     axes.set_title(title)

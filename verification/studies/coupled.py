@@ -31,7 +31,7 @@ from semilinear.integrators.diffusion.grids import Grid, uniform_t
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.forms.form import FormOf
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.noise import BrownianPath
@@ -82,7 +82,7 @@ class CoupledExperiment(Setup):
         check_problem(self.problem)
         if self.digits is not None:
             raise ValueError(f"digits must be None over paths, which are drawn in float64, got {self.digits}")
-        self.paths = checks.integer("paths", self.paths, 2 * BATCHES)
+        self.paths = checks.integer("paths", self.paths, 2 * BATCHES, limits.STATES)
         self.seed = checks.integer("seed", self.seed, 0)
         if self.paths % (2 * BATCHES):
             raise ValueError(f"paths must be a multiple of {2 * BATCHES}, got {self.paths}")

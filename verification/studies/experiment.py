@@ -17,7 +17,7 @@ import torch
 from semilinear.analysis.convergence import FLOORS
 from semilinear.integrators.diffusion.grids import Grid, uniform_lambda
 from semilinear.integrators.diffusion.prediction import Model
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.arithmetic import Value
 from semilinear.integrators.numerics.messages import shown
 
@@ -67,6 +67,10 @@ class Run(run.Run):
         return "exact" if self._exact else "own"
 
 
+LOOSEST = 1e-2
+"""A reference that is less exact is none."""
+
+
 @dataclass
 class Known:
     """Reference states by time, and a bound of their errors."""
@@ -98,14 +102,17 @@ class Experiment(Setup):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_problem(self.problem)
-        checks.number("tolerance", self.tolerance, above=0)
+        checks.number("tolerance", self.tolerance, above=0, most=LOOSEST)
         self.seed = checks.integer("seed", self.seed, 0)
-        self.batch = checks.integer("batch", self.batch, 1)
+        self.batch = checks.integer("batch", self.batch, 1, limits.STATES)
         if self.digits is not None and not self.problem.exact_flow:
             raise ValueError(f"digits needs a problem with an exact flow; {self.problem.name!r} has none")
         checks.one_of("dtype", self.dtype, UNITS)
         if self.digits is not None and self.dtype != "float64":
             raise ValueError(f"dtype must be absent where digits are given, got {shown(self.dtype)}")
+        if self.shape is not None:
+            entries = checks.sequence("shape", self.shape)
+            self.shape = tuple(checks.integer("shape[..]", n, 1) for n in entries)
         if self.shape is not None and math.prod(self.shape) != self.problem.dimension:
             raise ValueError(f"shape must hold {self.problem.dimension} components, got {shown(self.shape)}")
         self._known = Known()

@@ -140,8 +140,10 @@ def run(
         raise ValueError(
             f"solver {solver.name!r} is stochastic: its order is not that of a path of the probability flow"
         )
-    final = final or ("released" if start == "own" else "full")
-    residue = residue or (solver.sequence.period, 0)
+    if final is None:
+        final = "released" if start == "own" else "full"
+    if residue is None:
+        residue = solver.sequence.period, 0
     least = max(shortest(solver, final), 1 + (solver.history if start == "exact" else 0))
     ladder = restricted(settled(experiment.ladder, solver, final), residue, least)
     runs = _Runs(
@@ -185,10 +187,11 @@ def measure(
         raise TypeError(f"sampler must be a function of a run, got {shown(sampler)}")
     checks.number("rounding", rounding, least=0)
     steps = experiment.ladder if ladder is None else checked(ladder)
-    planned = restricted(steps, residue or (1, 0), 1)
+    chosen = (1, 0) if residue is None else residue
+    planned = restricted(steps, chosen, 1)
     runs = _Runs(sampler, experiment, rounding, foreign=True)
     runs.climb(planned, progress)
-    runs.fill(residue or (1, 0), 1)
+    runs.fill(chosen, 1)
     return runs.study(name, claimed, statistics, known_floors=False)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
 from semilinear.analysis.convergence import OrderEstimate, Verdict
+from semilinear.integrators.numerics.files import Written
 
 
 class Judged(Protocol):
@@ -72,6 +75,26 @@ class Judged(Protocol):
 
     def __str__(self) -> str:
         return f"{self.solver}: {self.sentence}"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON data: the keys of `semilinear order --json`."""
+        from .records import study_json
+
+        return study_json(self)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the data as JSON; the file is replaced whole."""
+        Written.write(cast(Written, self), path)
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw the errors over the steps, PNG or SVG by the suffix."""
+        from ..reporting.plots import plot_studies
+        from .records import ladder_json
+
+        own = {"start": getattr(self, "start", "own"), "claimed": self.claimed}
+        drawn = [(name, ladder_json(e, self.nfe) | own) for name, e in self.ladders.items()]
+        plot_studies(drawn, self.solver, Path(path))
 
 
 def observed(e: OrderEstimate) -> str:

@@ -25,7 +25,7 @@ PATHS, PATHS_LONG = half_octaves(4, 48), half_octaves(4, 256)
 
 def checked(ladder: Sequence[int]) -> tuple[int, ...]:
     """The step counts as ints.  Raises ValueError unless there are some, positive and increasing."""
-    counts = tuple(ladder) if isinstance(ladder, Iterable) else ()
+    counts = tuple(ladder) if isinstance(ladder, Iterable) and not isinstance(ladder, bytes) else ()
     whole = all(isinstance(n, int | np.integer) and checks.is_number(n) for n in counts)
     if not (counts and whole and all(b > a for a, b in itertools.pairwise((0, *counts)))):
         raise ValueError(f"ladder must be increasing positive integers, got {shown(ladder)}")
@@ -57,7 +57,7 @@ def restricted(ladder: Sequence[int], residue: tuple[int, int], least: int) -> t
 
     Raises ValueError for a residue that is none, and for one that leaves too few to tell an order.
     """
-    m, r = residue
+    m, r = (checks.integer("each of residue", part, 0) for part in checks.pair("residue", residue))
     if not 0 <= r < m:
         raise ValueError(f"residue must be (m, r) with 0 <= r < m, got {shown(residue)}")
     usable = tuple(sorted({k for n in ladder if (k := n - (n - r) % m) >= least}))

@@ -9,8 +9,8 @@ from semilinear.analysis.lookup import solver_of
 from semilinear.analysis.text.named_parts import solver_parameters
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.plans.program import Start
-from semilinear.integrators.solver import FinalChoice, Solver
+from semilinear.integrators.plans.program import STARTS, Start
+from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 
 from . import coupled, flow, gaussian, sampler
 from .coupled import CoupledExperiment, CoupledStudy
@@ -48,6 +48,17 @@ def measure(
     """
     if claimed is not None:
         checks.number("claimed", claimed, above=0)
+    if name is not None:
+        checks.text("name", name)
+    checks.one_of("start", start, STARTS)
+    if final is not None:
+        checks.one_of("final", final, FINAL_CHOICES)
+    if residue is not None:
+        m, r = checks.pair("residue", residue)
+        m = checks.integer("m in residue (m, r)", m, 1)
+        residue = m, checks.integer("r in residue (m, r)", r, 0, m - 1)
+    if progress is not None:
+        checks.function("progress", progress)
     if callable(target) and not isinstance(target, Solver):
         return _function(target, experiment, claimed, name, start, final, residue, progress)
     if not isinstance(target, str | Solver):
@@ -69,7 +80,7 @@ def measure(
         if start != "own":
             raise ValueError(f"start must be 'own' for a stochastic solver, got {shown(start)}")
         _refuse(residue)
-        study = _stochastic(solver, where, final or "released", progress)
+        study = _stochastic(solver, where, "released" if final is None else final, progress)
     return study if claimed is None else study.judged(claimed)
 
 
@@ -99,7 +110,7 @@ def _function(
         raise ValueError("start and final are a solver's: a function starts and ends its runs itself")
     if claimed is None:
         raise ValueError("claimed must be given for a function: the order to judge it against")
-    label = str(name or getattr(target, "__name__", "sampler"))
+    label = str(getattr(target, "__name__", "sampler") if name is None else name)
     if isinstance(experiment, StochasticExperiment):
         _refuse(residue)
         return sampler.measure_stochastic(label, target, experiment, progress=progress).judged(claimed)

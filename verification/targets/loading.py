@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
+from semilinear.integrators.numerics.modules import module_of_file
+
 
 def alone(name: str, stubs: Mapping[str, ModuleType] | None = None) -> ModuleType:
     """The module of a dotted name, loaded from its file; its parents and `stubs` are empty while it loads.
@@ -20,27 +22,13 @@ def alone(name: str, stubs: Mapping[str, ModuleType] | None = None) -> ModuleTyp
         return sys.modules[name]
     parts = name.split(".")
     path = folder(parts[0]).joinpath(*parts[1:]).with_suffix(".py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ModuleNotFoundError(f"{path} is not there", name=name)
-    module = importlib.util.module_from_spec(spec)
     parents = {".".join(parts[:k]): ModuleType(".".join(parts[:k])) for k in range(1, len(parts))}
     standing = {key: value for key, value in (parents | dict(stubs or {})).items() if key not in sys.modules}
     for key, value in standing.items():
         parent, _, last = key.rpartition(".")
         if parent in standing:
             setattr(standing[parent], last, value)
-    sys.modules.update(standing)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    finally:
-        for key in standing:
-            del sys.modules[key]
-    return module
+    return module_of_file(name, path, standing)
 
 
 def folder(package: str) -> Path:

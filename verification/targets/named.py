@@ -16,7 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from semilinear.analysis.lookup import FORMS, check_name, in_form, is_solver, module_of, solver_of, tableau_of
+from semilinear.analysis.lookup import (
+    FORMS,
+    check_name,
+    function_of,
+    in_form,
+    is_solver,
+    solver_of,
+    tableau_of,
+)
 from semilinear.analysis.text.named_parts import pairs, value_of
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.constructors import refuse_unknown
@@ -328,11 +336,8 @@ def _of_package(package: str, name: str, settings: Settings) -> Target:
 
 
 def _of_file(path: str, name: str, settings: Settings, convention: str) -> Target:
-    function = getattr(module_of(path), name, None)
-    if not callable(function):
-        raise ValueError(f"{path} must define the function {name!r}")
     found = of_function(
-        function, name=f"{path}:{name}", settings=settings, convention=convention, source=path
+        function_of(path, name), name=f"{path}:{name}", settings=settings, convention=convention, source=path
     )
     return replace(found, named=True, convention=None if convention == "run" else convention)
 

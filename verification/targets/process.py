@@ -24,6 +24,7 @@ import contextlib
 import json
 import math
 import shlex
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -54,6 +55,8 @@ def sampler(command: str | Sequence[str], *, seconds: float = SECONDS) -> Sample
     words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
     if not words:
         raise ValueError(f"command must name a program, got {shown(command)}")
+    if shutil.which(words[0]) is None:
+        raise ValueError(f"command must name a program that can be run, got {shown(words[0])}")
     checks.number("seconds", seconds, above=0)
 
     def sample(run: Run) -> Any:

@@ -91,16 +91,26 @@ def returned(result: Any, shape: tuple[int, ...], n: int) -> Returned:
 
     Raises ValueError for states of another size, and what is no states or no count.
     """
-    states, claimed = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    states, claimed = _parts(result, f" at n = {n}")
     x = _array(states)
     if x.dtype.kind not in "fO" or x.shape[:1] != shape[:1] or x.size != math.prod(shape):
         raise ValueError(
             f"sampler must return real states of shape {shape}, or (states, evaluations made), "
             f"got {x.dtype} of {x.shape} at n = {n}"
         )
-    if claimed is not None and not _count(claimed):
-        raise ValueError(f"sampler must return how many evaluations it made, got {shown(claimed)} at n = {n}")
-    return Returned(states, x.reshape(shape), None if claimed is None else int(claimed))
+    return Returned(states, x.reshape(shape), claimed)
+
+
+def _parts(result: Any, where: str = "") -> tuple[Any, int | None]:
+    """The states, and how many evaluations the sampler says that it made; where: to tell."""
+    if not (isinstance(result, tuple) and len(result) == 2):
+        return result, None
+    states, claimed = result
+    if claimed is None:
+        return states, None
+    if not _count(claimed):
+        raise ValueError(f"sampler must return how many evaluations it made, got {shown(claimed)}{where}")
+    return states, int(claimed)
 
 
 def _array(states: Any) -> np.ndarray:
@@ -111,4 +121,20 @@ def _array(states: Any) -> np.ndarray:
 
 
 def _count(value: Any) -> bool:
-    return bool(isinstance(value, int | float | np.number) and value >= 0 and float(value).is_integer())
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    return bool(is_number and value >= 0 and float(value).is_integer())
+
+
+def states_like(result: Any, x: torch.Tensor) -> tuple[torch.Tensor, int | None]:
+    """As `returned`; the states detached, as a tensor of their dtype and the shape of x.
+    Raises ValueError for others.
+    """
+    states, claimed = _parts(result)
+    try:
+        found = torch.as_tensor(states).detach()
+    except (TypeError, ValueError, RuntimeError):  # nothing that holds numbers
+        found = None
+    if found is None or found.shape != x.shape:
+        got = shown(states) if found is None else str(tuple(found.shape))
+        raise ValueError(f"sampler must return states of shape {tuple(x.shape)}, got {got}")
+    return found, claimed

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics import checks, limits
 
 from ..studies.progress import Progress
+from ..studies.threads import one_thread
 from ..targets.loading import version
 from .candidates import CANDIDATES, STEPS, built
 from .timing import interleaved, ratio
@@ -42,16 +43,14 @@ def bench(
     One thread on a CPU.  Raises ValueError for a device that is not there or fewer than one round.
     """
     checks.one_of("device", device, DEVICES)
-    checks.integer("rounds", rounds, 1)
+    checks.integer("rounds", rounds, 1, limits.ROUNDS)
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device must be cpu, got cuda: torch sees no CUDA device")
     record = circumstances(device) | {"schema": SCHEMA, "steps": STEPS, "rounds": rounds}
     ratios: dict[str, dict[str, float]] = {}
     microseconds: dict[str, dict[str, float]] = {}
     skipped: dict[str, str] = {}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for k, shape in enumerate(shapes):
             generator = torch.Generator().manual_seed(0)
             x, output = (torch.randn(shape, generator=generator).to(device) for _ in range(2))
@@ -63,8 +62,6 @@ def bench(
             microseconds[key(shape)] = {
                 name: 1e6 * statistics.median(values) / STEPS for name, values in times.items()
             }
-    finally:
-        torch.set_num_threads(threads)
     return record | {"ratios": ratios, "microseconds": microseconds, "skipped": skipped}
 
 

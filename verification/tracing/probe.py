@@ -19,7 +19,7 @@ from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 
 from ..targets.draws import taken_over
-from ..targets.run import Run, Sampler
+from ..targets.run import Run, Sampler, states_like
 
 Pair = tuple[float, float]
 Outputs = Callable[[torch.Tensor, float, int], torch.Tensor]
@@ -165,5 +165,4 @@ class Probe(Run):
         """The final states of a sampler; what it draws from torch itself is taken over."""
         with torch.no_grad(), taken_over(self.noise, sampler):
             given = sampler(self)
-        final: torch.Tensor = given[0] if isinstance(given, tuple) else given
-        return final
+        return states_like(given, self.x)[0]

@@ -18,7 +18,7 @@ import torch
 from semilinear.integrators.diffusion.grids import user
 from semilinear.integrators.diffusion.prediction import conversion
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Evaluation, Plan, Row
 
@@ -110,7 +110,9 @@ def trace(sampler: Sampler, schedule: Schedule, times: Any, *, dtype: torch.dtyp
     checks.instance("schedule", schedule, Schedule)
     if dtype not in UNITS:
         raise ValueError(f"dtype must be torch.float64 or torch.float32, got {shown(dtype)}")
-    scene = Scene(schedule, tuple(float(t) for t in user(schedule, times)), dtype, scales=(1.0, LARGE))
+    nodes = user(schedule, times)
+    checks.integer("the number of times", len(nodes), 2, limits.TRACED_STEPS + 1)
+    scene = Scene(schedule, tuple(map(float, nodes)), dtype, scales=(1.0, LARGE))
     witness = scene.run(sampler)
     found, increments = read(sampler, scene, witness.script)
     if not increments.separate:

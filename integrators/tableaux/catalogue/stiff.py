@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sympy import Expr, Integer, Rational, sympify
+from sympy import Expr, Integer, Rational
 
+from ...numerics.checks import expression
 from ..tableau import N, Stage, Tableau, nested, nested_collocation, phi, phi1, phi2, phi3, phi4
 from .entry import Entry, from_columns
 
@@ -16,19 +17,19 @@ HO = "Hochbruck & Ostermann 2005"
 
 def second(c2: Any) -> Tableau:
     """Hochbruck & Ostermann 2005, Sec. 5.1: two stages, b_2 = phi_2/c_2."""
-    at = sympify(c2)
+    at = expression("c2", c2)
     return from_columns([Integer(0), at], {}, {2: phi2 / at})
 
 
 def third(c2: Any) -> Tableau:
     """Hochbruck & Ostermann 2005, eq. 5.9: b_2 = 0, c_3 = 2/3; at c_2 = 1/3 DPM-Solver-3's tableau."""
-    at, end = sympify(c2), R(2, 3)
+    at, end = expression("c2", c2), R(2, 3)
     return from_columns([Integer(0), at, end], {(3, 2): R(4, 9) / at * phi(2, end)}, {3: R(3, 2) * phi2})
 
 
 def gamma(c2: Any, c3: Any) -> Expr:
     """b_2/b_3 of eq. 5.8, from 2 (gamma c_2 + c_3) = 3 (gamma c_2^2 + c_3^2)."""
-    c2, c3 = sympify(c2), sympify(c3)
+    c2, c3 = expression("c2", c2), expression("c3", c3)
     return (3 * c3**2 - 2 * c3) / (c2 * (2 - 3 * c2))
 
 
@@ -44,7 +45,7 @@ def third_by_ratio(c2: Any, c3: Any, ratio: Expr | None = None) -> Tableau:
 
     ratio: what stands for gamma, eq. 5.8's own when absent.
     """
-    c2, c3 = sympify(c2), sympify(c3)
+    c2, c3 = expression("c2", c2), expression("c3", c3)
     g = gamma(c2, c3) if ratio is None else ratio
     a32 = g * c2 * phi(2, c2) + c3**2 / c2 * phi(2, c3)
     return Tableau(

@@ -1,0 +1,156 @@
+"""What cannot be done is refused in one line that says the option, with exit code 2, before any work,
+whatever a user's file does.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from semilinear.verification.commands import cli, terminal
+from semilinear.verification.commands.cli import main
+
+ENDS = "import sys\nsys.exit(0)\n"
+LATE = """
+import sys
+def solver():
+    sys.exit(0)
+def sampler(run):
+    sys.exit(0)
+def nothing(run):
+    return None
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "ends.py").write_text(ENDS)
+    (tmp_path / "late.py").write_text(LATE)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "claims.json").write_text('{"claims": 3}')
+    return tmp_path
+
+
+def refused(capsys: Any, *arguments: Any) -> str:
+    """The one line with which the command is refused."""
+    assert main([*map(str, arguments), "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = [text for text in err.splitlines() if text.startswith("{")]
+    return str(json.loads(line)["error"])
+
+
+COMMANDS = (["order"], ["prove"], ["distance", "--nfe", "5"], ["work-precision", "--nfe", "5"], ["audit"])
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_a_file_that_ends_the_program_ends_no_command(capsys: Any, folder: Path, command: list[str]) -> None:
+    for _ in range(2):  # no half of it is left, to be found by the next
+        told = refused(capsys, *command, f"{folder}/ends.py:f")
+        assert f"{folder}/ends.py raised SystemExit" in told
+    assert not [name for name in sys.modules if name.startswith("ends@")]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["order", "{}:solver"], ["same", "ddim", "{}:sampler"], ["work-precision", "{}:sampler", "--nfe", "5"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_function_that_ends_the_program_ends_no_command(
+    capsys: Any, folder: Path, arguments: list[str]
+) -> None:
+    assert (
+        "SystemExit" in (told := refused(capsys, *(a.format(folder / "late.py") for a in arguments)))
+        or "sys.exit(0)" in told
+    )
+
+
+def test_an_interruption_under_json_is_json(capsys: Any, monkeypatch: Any) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupt)
+    assert main(["list", "--json"]) == terminal.INTERRUPTED
+    assert json.loads(capsys.readouterr().err) == {"error": "interrupted"}
+
+
+HUGE = str(10**15)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["same", "ddim", "ddim", "--steps", HUGE], "--steps must be an integer from 1 to "),
+        (["distance", "ddim", "--nfe", f"5,{HUGE}"], "--nfe must be an integer from 1 to "),
+        (["distance", "ddim", "--samples", HUGE], "--samples must be an integer from 1 to "),
+        (["work-precision", "ddim", "--nfe", HUGE], "--nfe must be an integer from 1 to "),
+        (["work-precision", "ddim", "--batch", HUGE], "--batch must be an integer from 2 to "),
+        (["order", "ddim", "--batch", HUGE], "--batch must be an integer from 1 to "),
+        (["order", "sde-dpm-solver++-1", "--problem", "gaussian", "--paths", HUGE], "--paths must be an "),
+        (["bench", "--rounds", HUGE], "--rounds must be an integer from 1 to "),
+        (["claims", "--workers", HUGE], "--workers must be an integer from 1 to "),
+        (["verify", "--workers", "0"], "--workers must be an integer from 1 to "),
+    ],
+)
+def test_what_is_counted_has_an_end(capsys: Any, arguments: list[str], message: str) -> None:
+    assert refused(capsys, *arguments).startswith(message)
+
+
+@pytest.mark.parametrize("command", [["same", "ddim", "ddim"], ["work-precision", "ddim"], ["audit", "ddim"]])
+def test_a_convention_is_of_a_file_and_has_a_name(capsys: Any, folder: Path, command: list[str]) -> None:
+    assert refused(capsys, *command, "--as", "nope").startswith("--as must be one of run, plain, ")
+    assert refused(capsys, *command, "--as", "plain").startswith("--as is for FILE.py:function, got ddim")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["distance", "ddim", "--problem", "learned-digits"], "--problem must be a mixture of Gaussians"),
+        (["order", "ddim", "--problem", "nope"], "--problem must be one of gaussian, "),
+        (["work-precision", "ddim", "--problem", "nope"], "--problem must be one of gaussian, "),
+        (["work-precision", "ddim", "--t-end", "2"], "--t-end must lie in [0, 1] for vp-linear, got 2.0"),
+        (["work-precision", "ddim", "--grid", "karras:a=0"], "--grid karras:a=0: karras does not take a"),
+        (["work-precision", "ddim", "ddim"], "solvers must be given once each"),
+        (["distance", "ddim", "ddim"], "solvers must be given once each"),
+        (["same", "ddim", "nope"], "expected a listed solver"),
+        (["order", "{}/late.py"], "{}/late.py needs the name of a function: {}/late.py:NAME"),
+        (
+            ["order", "dpm-solver-v3-2m:statistics=x"],
+            "statistics: x cannot be read: No such file",
+        ),
+        (["bench", "--compare", "{}"], "--compare: {} cannot be read: Is a directory"),
+        (["bench", "--out", "{}/file"], "--out must be a folder, got the file {}/file"),
+        (["audit", "ddim", "--save", "{}"], "--save must be a file for one target, got the folder {}"),
+        (
+            ["audit", "process:/nonexistent/program"],
+            "command must name a program that can be run, got ",
+        ),
+        (
+            ["same", "ddim", "{}/late.py:nothing"],
+            "{}/late.py:nothing raised ValueError: sampler must return ",
+        ),
+        (["claims", "scire-phi1-limit", "--out", "{}"], "--out: {}/claims.json: not a report of "),
+        (["claims", "scire-phi1-limit", "--out", "{}/file"], "--out must be a folder, got the file {}/file"),
+    ],
+)
+def test_a_refusal_says_what_was_typed(capsys: Any, folder: Path, arguments: list[str], message: str) -> None:
+    told = refused(capsys, *(argument.format(folder) for argument in arguments))
+    assert told.startswith(message.replace("{}", str(folder))), told
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["verify", "--only", "nope"], ["bench", "--device", "tpu"], ["claims", "nope"], ["audit", "nope"]],
+    ids=lambda command: command[0],
+)
+def test_a_folder_is_made_for_what_is_written_alone(capsys: Any, tmp_path: Path, command: list[str]) -> None:
+    refused(capsys, *command, "--out", tmp_path / "new" / "folder")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_folder_of_out_is_made(capsys: Any, tmp_path: Path) -> None:
+    assert main(["audit", "ddim", "--only", "ends", "--out", str(tmp_path / "new" / "folder")]) == 0
+    assert (tmp_path / "new" / "folder" / "audit.json").is_file()
