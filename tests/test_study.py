@@ -66,11 +66,11 @@ def finest(order: int) -> int:
     return 512 if order < 3 else 256 if order < 4 else 128
 
 
-QUICK = ("ddim", "dpm-solver-2", "dpm-solver-3", "deis-rhork-3kutta", "krogstad4", "exprk5s8")
-"""Each order, in lambda and in rho."""
+EACH_ORDER = ("ddim", "dpm-solver-2", "dpm-solver-3", "deis-rhork-3kutta", "krogstad4", "exprk5s8")
+"""In lambda and in rho."""
 
 
-@pytest.mark.parametrize(("name", "order"), slow(ONE_STEP.items(), lambda case: case[0] not in QUICK))
+@pytest.mark.parametrize(("name", "order"), slow(ONE_STEP.items(), lambda case: case[0] not in EACH_ORDER))
 @pytest.mark.parametrize(
     "where", slow(["rotated-product-2d", "mixture-1d"], lambda where: where == "mixture-1d")
 )
