@@ -153,7 +153,7 @@ def test_a_path_does_not_depend_on_its_batch() -> None:
     [
         ({"problem": 1}, TypeError, "problem must be a Problem"),
         ({"digits": 20}, ValueError, "digits must be None over paths"),
-        ({"paths": 100}, ValueError, "paths must be an integer >= 128"),
+        ({"paths": 100}, ValueError, "paths must be an integer from 128 to 1000000"),
         ({"paths": 200}, ValueError, "paths must be a multiple of 128"),
         ({"seed": -1}, ValueError, "seed must be"),
         ({"ladder": (8,)}, ValueError, "ladder must hold at least 2 step counts over paths"),

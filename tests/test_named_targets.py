@@ -183,8 +183,10 @@ def test_configurations_differ() -> None:
 
 
 def test_a_program_by_name() -> None:
-    found = target("process:./port --order 3", settings={"seconds": 5.0})
-    assert (found.name, found.claimed, found.package) == ("process:./port --order 3", None, "")
+    found = target("process:true --order 3", settings={"seconds": 5.0})
+    assert (found.name, found.claimed, found.package) == ("process:true --order 3", None, "")
+    with pytest.raises(ValueError, match=r"^command must name a program that can be run, got './port'"):
+        target("process:./port --order 3")
 
 
 def test_what_another_version_does_not_take_is_left_out_and_said(monkeypatch: Any, caplog: Any) -> None:
