@@ -93,7 +93,9 @@ def judged(cells: Sequence[Cell], condition: str = "") -> Decision:
     if len(holds) == len(cells):
         return Decision("confirmed", f"{count}; the least: {_least(holds)}", table)
     if not fails:
-        return Decision("inconclusive", f"{count}; open: {_least(cells)}", table)
+        return Decision(
+            "inconclusive", f"{count}; open: {_least([c for c in cells if c.holds is None])}", table
+        )
     named = Condition(condition or "under the condition", tuple(c for c in cells if c.inside))
     for found in (named, widest(cells)):
         if found is not None and found.cells and all(c.holds for c in found.cells):
