@@ -145,7 +145,7 @@ class GridTask(Expected):
             study = OrderTask(setting, e, long=False).study("own")
             agrees = None if proved is None or e.long else _as_expected(study, proved if e.own else None)
             found += [] if proved is None else [agrees]
-            verdict = None if proved is None else study.against(proved)
+            verdict = None if proved is None or e.own is None else study.against(proved)
             rows.append(
                 {"grid": setting.name, "proved": proved, **estimate_json(study.estimate), "verdict": verdict}
             )

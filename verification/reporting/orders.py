@@ -152,7 +152,7 @@ def _rough(settings: Sequence[Data], rows: Sequence[Data]) -> str:
     """Orders on grids that are not smooth: a solver's orders, proved and measured, a column for each."""
     lines = [
         "## Grids that are not smooth\n",
-        "What people run on is rounded to indices of a table, or interpolated from a few times. Each column: the order proved for such a grid, of the method as it is run, and the one measured with its own start. On alternating steps, which is what rounding does at every step, in the limit, the order on any grid counts; one kink costs a power of h in a bounded number of steps. Rounded times have no limit (at most 64 steps are run), so that no order is proved of them.\n",
+        "What people run on is rounded to indices of a table, or interpolated from a few times. Each column: the order proved for such a grid, of the method as it is run, and the one measured with its own start. On alternating steps, which is what rounding does at every step, in the limit, the order on any grid counts; one kink costs a power of h in a bounded number of steps. Rounded times have no limit (at most 64 steps are run), so that no order is proved of them. Of a solver whose order falls late (quadrature by few points) these runs see nothing yet.\n",
         *(
             f"- {s['name']}: grid `{s['grid']}`, {s['steps'][0]} to {s['steps'][1]} steps, else as in main."
             for s in settings
