@@ -43,6 +43,13 @@ def test_what_differs_has_another_hash_and_what_is_equal_the_same() -> None:
     assert digest(1, 2) != digest((1, 2))
 
 
+def test_where_no_folder_can_be_made_nothing_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    kept = Cache(tmp_path / "file" / "rows")
+    kept.put("a", 1)
+    assert kept.get("a") is None
+
+
 @pytest.mark.parametrize("value", [lambda: 0, {1, 2}, object(), Value(1.0, print)])
 def test_what_is_no_plain_data_has_none(value: Any) -> None:
     with pytest.raises(TypeError, match="has no digest"):

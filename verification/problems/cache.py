@@ -93,16 +93,18 @@ def _parts(value: Any) -> Iterator[bytes]:
 class Cache:
     """JSON data by a digest, a file each, for the code that made them.
 
-    root: the folder; each version of the code has its own in it, and all but the last few are removed.
+    root: the folder; each version of the code has its own in it, and all but the last few are removed.  Where
+    it cannot be made nothing is kept.
     """
 
     def __init__(self, root: Path) -> None:
         self.path = root / fingerprint()[:16]
-        self.path.mkdir(parents=True, exist_ok=True)
-        os.utime(self.path)  # used now
-        others = sorted((p for p in root.iterdir() if p.is_dir() and p != self.path), key=_used)
-        for old in others[: max(0, len(others) + 1 - KEPT)]:
-            shutil.rmtree(old, ignore_errors=True)
+        with suppress(OSError):
+            self.path.mkdir(parents=True, exist_ok=True)
+            os.utime(self.path)  # used now
+            others = sorted((p for p in root.iterdir() if p.is_dir() and p != self.path), key=_used)
+            for old in others[: max(0, len(others) + 1 - KEPT)]:
+                shutil.rmtree(old, ignore_errors=True)
 
     def get(self, key: str) -> Any:
         """The data of a digest; None where there are none."""
