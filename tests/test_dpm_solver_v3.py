@@ -512,7 +512,7 @@ def test_statistics_come_from_a_file_too(tmp_path: Path) -> None:
         for s in (str(tmp_path / "own.npz"), smooth(table))
     )
     assert difference(read, given).value == 0
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match=r"statistics: .*missing\.npz cannot be read: No such file"):
         make("dpm-solver-v3-2m", statistics=str(tmp_path / "missing.npz"))
 
 

@@ -50,7 +50,7 @@ def some() -> list[Task]:
         ("dask://host:1;rm", None, "must be processes, dask or dask://HOST:PORT"),
         ("threads", None, "must be processes, dask or dask://HOST:PORT"),
         ("dask://host:8786", 2, "are those of the cluster"),
-        ("processes", 0, "workers must be at least 1"),
+        ("processes", 0, "workers must be an integer from 1 to 1024"),
     ],
 )
 def test_what_is_no_executor_is_refused(

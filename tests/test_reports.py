@@ -308,12 +308,11 @@ def study(order: float) -> Study:
 
 def test_a_study_in_json_is_the_study() -> None:
     from semilinear.analysis.convergence import Point
-    from semilinear.verification.studies.records import study_json
 
     points = (Point(4, 1.0, 0.1, True), Point(6, float("inf"), 0.1, False))
     e = dataclasses.replace(estimate(2.0), points=points)
     own = dataclasses.replace(study(2.0), estimate=e, nfe=(4, 6))
-    data = study_json(own)
+    data = own.data
     assert data["points"] == [
         {"N": 4, "NFE": 4, "error": 1.0, "floor": 0.1, "usable": True},
         {"N": 6, "NFE": 6, "error": None, "floor": 0.1, "usable": False},

@@ -193,6 +193,7 @@ def test_runs_in_threads_and_within_a_model_have_memories_of_their_own() -> None
         thread.join()
     alone = [sample(made, within, x).x for x in starts]
     assert all(torch.equal(a, b) for a, b in zip(found, alone, strict=True))
+    # float32 through a network of two layers
     assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-5) for a, b in zip(found, expected, strict=True))
 
 
@@ -216,6 +217,7 @@ def test_sums_that_are_measured_on_or_followed_are_made_in_order() -> None:
     given = [torch.ones_like(X).requires_grad_() for _ in range(8)]
     assert sample(stochastic, model, X, noise=given).x.requires_grad
     run = lambda x: sample(made, model, x, check="off").x  # noqa: E731
+    # float32: vmap's matrix products add in another order
     torch.testing.assert_close(torch.func.vmap(run)(X), run(X), rtol=1e-4, atol=1e-5)
 
 
@@ -237,6 +239,7 @@ def test_any_shape(shape: tuple[int, ...]) -> None:
     assert is_small(plan(), x)
     found = sample(plan(), model, x).x
     assert found.shape == x.shape
+    # float32: sums in another order
     torch.testing.assert_close(found, sample(plan(), model, x, reuse=False).x, rtol=1e-5, atol=1e-6)
 
 
@@ -273,6 +276,7 @@ def test_what_nobody_reads_may_be_infinite() -> None:
     memory.places[-1].fill_(float("inf"))
     small.give_back(made, memory)
     assert torch.isfinite(sample(made, model_, X).x).all()
+    # float32: sums in another order
     torch.testing.assert_close(sample(made, model_, X).x, right, rtol=1e-5, atol=1e-6)
 
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
+
+
+class _Source(SourceFileLoader):
+    """A file as it is now: bytecode that is kept is told by the second in which its file was changed."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def module_of_file(name: str, path: Path, standing: Mapping[str, ModuleType] | None = None) -> ModuleType:
@@ -17,7 +25,7 @@ def module_of_file(name: str, path: Path, standing: Mapping[str, ModuleType] | N
     """
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
     if spec is None or spec.loader is None or not path.is_file():
         raise ModuleNotFoundError(f"{path} is not there", name=name)
     module = importlib.util.module_from_spec(spec)

@@ -62,6 +62,8 @@ def classifier_free(conditional: Model, unconditional: Model, scale: float) -> M
     Raises ValueError for a scale that is not a finite number.
     """
     weight = float(checks.number("scale", scale))
+    checks.function("conditional", conditional)
+    checks.function("unconditional", unconditional)
     if weight == 1:
         return conditional
     if weight == 0:

@@ -61,7 +61,7 @@ def _draw(
     return list(drawn.astype(like.dtype))
 
 
-def per_sample(seed: int, *, first_sample: int = 0, stream: int = 0, block: int = 1) -> Noise:
+def per_sample(seed: int, *, first_sample: int = 0, stream: int = 0) -> Noise:
     """Noise for `sample`: sample i of the batch draws from place first_sample + i of the seed.
 
     stream: the plan's own noise is stream 0; whatever else draws with the same seed (correctors, projections)

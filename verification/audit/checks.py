@@ -19,7 +19,7 @@ from semilinear.integrators.diffusion.grids import karras
 from ..problems.named import marginal_samples, problem
 from ..studies.experiment import MAIN_PROBLEM
 from ..targets.named import Target
-from ..targets.run import Run, states_like
+from ..targets.run import Run, ShapeError, states_like
 from ..targets.shipped import LARGEST, SMALLEST
 from ..tracing.compare import Difference, compare
 from ..tracing.linearity import AGREE, apart, batched, reasons, repeats
@@ -134,13 +134,14 @@ def dtype(s: Subject) -> Iterator[tuple[Severity, str]]:
             scene = replace(_scene(s), dtype=kind)
             given = scene.start()
             final = _run(s, scene.grid, given, scene.model)
+        except ShapeError as error:
+            yield "failed", f"states of shape {error.wanted} become {error.got}"
+            continue
         except Exception as error:  # whatever it is, it is said
             yield "raised", f"{name} states raise {named(error)}"
             continue
         if final.dtype != kind:
             yield "noted", f"{name} states become {str(final.dtype).removeprefix('torch.')}"
-        if final.shape != given.shape:
-            yield "failed", f"states of shape {tuple(given.shape)} become {tuple(final.shape)}"
 
 
 def rounded(s: Subject, n: int, allowed: float) -> Difference:

@@ -14,6 +14,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Process
 from contextlib import contextmanager
 from typing import Any
 
+from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.messages import shown
 
 from ..problems.cache import fingerprint
@@ -29,8 +30,8 @@ def check(where: str, workers: int | None = None) -> None:
     address = ADDRESS.fullmatch(where)
     if where not in (PROCESSES, DASK) and not (address and 0 < int(address[2]) < 2**16):
         raise ValueError(f"executor must be processes, dask or dask://HOST:PORT, got {shown(where)}")
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
+    if workers is not None:
+        checks.integer("workers", workers, 1, limits.WORKERS)
     if address and workers is not None:
         raise ValueError(f"workers are those of the cluster at {where}, got {workers}")
 

@@ -22,7 +22,7 @@ from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.gaussian import study as stochastic_study
 from ..studies.ladders import FLOW, FLOW_LONG, GAUSSIAN, GAUSSIAN_LONG, half_octaves
 from ..studies.own_statistics import on_experiment
-from ..studies.records import estimate_json, ladder_json, study_json
+from ..studies.records import estimate_json, ladder_json
 from ..studies.setting import Setting
 from .runner import Expected
 
@@ -261,8 +261,8 @@ class Measured:
             "claimed": solver.claimed,
             "paper": solver.paper,
             "source": solver.source,
-            "own": study_json(self.own),
-            "exact": None if self.exact is self.own else study_json(self.exact),
+            "own": self.own.data,
+            "exact": None if self.exact is self.own else self.exact.data,
             "expected": {"own": e.own, "exact": e.exact},
             "proved": None,
             "as_expected": self.as_expected,

@@ -193,7 +193,7 @@ def _on_problem(options: argparse.Namespace, solver: Any) -> _Found:
     from ..studies.experiment import Experiment
     from ..studies.measure import measure
     from ..studies.own_statistics import on_experiment, takes_statistics
-    from ..studies.records import ladder_json, study_json
+    from ..studies.records import ladder_json
 
     if solver.own_grid:
         raise UsageError(f"{solver.name} is not measured: {solver.own_grid}")
@@ -214,7 +214,7 @@ def _on_problem(options: argparse.Namespace, solver: Any) -> _Found:
             )
     except ValueError as error:
         raise UsageError(str(error)) from error
-    data = study_json(study)
+    data = study.data
     shared = {"start": options.start, "claimed": data["claimed"]}
     ladders = [(name, ladder_json(e, study.nfe) | shared) for name, e in study.ladders.items()]
     start = "" if solver.stochastic else f", {options.start} start"

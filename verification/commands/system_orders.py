@@ -21,7 +21,7 @@ DIGITS = 40
 def measure_tableau(
     found: Found, system: str, digits: int | None, ladder: Sequence[int]
 ) -> tuple[dict[str, Any], OrderEstimate]:
-    """The data of a study (`studies.records.study_json`, as far as it applies), and the estimate.
+    """The data of a study (`studies.judged.Judged.data`, as far as it applies), and the estimate.
 
     Raises ValueError for a system that is not for this kind of method, digits of a method of Rosenbrock type,
     which runs in float64, and a tableau that a system cannot run (PEC, parameters).

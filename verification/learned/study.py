@@ -33,7 +33,6 @@ from ..studies.ladders import half_octaves
 from ..studies.measure import measure
 from ..studies.own_statistics import for_problem, generic
 from ..studies.progress import Progress
-from ..studies.records import study_json
 from .judges import Measured, agreement, energy_distance, mean
 
 SDE = vp()
@@ -121,7 +120,7 @@ def orders(recipe: Recipe, size: Size) -> dict[str, Any]:
     for name in ORDERS:
         solver = generic(name)
         study = measure(name, experiment, claimed=prove_solver(solver).run())
-        rows.append(study_json(study) | {"source_claims": solver.claimed})
+        rows.append(study.data | {"source_claims": solver.claimed})
     return {"orders": rows}
 
 

@@ -14,7 +14,7 @@ STYLES = {"own": "-", "exact": "--", "high-order": "-."}
 
 
 def plot_studies(studies: Sequence[tuple[str, Mapping[str, Any]]], title: str, path: Path) -> None:
-    """One line per labelled study (the data of `study_json`), with slopes for comparison.
+    """One line per labelled study (`Judged.data`), with slopes for comparison.
 
     PNG or SVG by the path's suffix; the file is replaced whole.
     """

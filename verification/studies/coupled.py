@@ -43,6 +43,7 @@ from ..problems.named import Problem, marginal_samples, problem
 from .judged import Judged, observed
 from .ladders import PATHS, settled
 from .progress import Progress, counted
+from .records import ladder_json
 from .setup import Setup, check_problem
 
 REFINE = 16
@@ -134,6 +135,15 @@ class CoupledStudy(Judged):
     nfe: tuple[int, ...]
     paths: int
     claimed: float | None = None
+
+    @property
+    def told(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """`studies` holds the ladders of the weak errors (of all functionals, and of each kind), of the RMS
+        ("strong") and of the median distance; share as the study's.
+        """
+        kinds = {"weak": self.weak, **self.parts, "strong": self.strong, "median": self.typical}
+        studies = {name: ladder_json(e, self.nfe) | {"reason": e.reason} for name, e in kinds.items()}
+        return {"paths": self.paths}, {"share": list(self.share), "studies": studies}
 
     @property
     def headline(self) -> OrderEstimate:

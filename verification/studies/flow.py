@@ -28,6 +28,7 @@ from semilinear.analysis.convergence import (
     richardson,
 )
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.files import json_number
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Start
 from semilinear.integrators.run.sampler import NonFiniteError, sample
@@ -38,6 +39,7 @@ from .findings import Finding, Outcome, of_runs, repeated, rounding, run_once
 from .judged import Judged
 from .ladders import checked, restricted, settled, shortest
 from .progress import Progress, counted
+from .records import estimate_json, points_json
 from .setup import Dtype
 
 __all__ = ["Experiment", "Finding", "Run", "Study", "measure", "run"]
@@ -74,6 +76,35 @@ class Study(Judged):
     rounding: float | None = None
     findings: tuple[Finding, ...] = ()
     final: FinalChoice = "full"
+
+    @property
+    def told(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """How it was run; what was found."""
+        e = self.estimate
+        before = {
+            "claimed": self.claimed,
+            "start": self.start,
+            "final": self.final,
+            "dtype": self.dtype,
+            "rounding": self.rounding,
+        }
+        return before, {
+            **self.judgement,
+            "reach": None if e.reach is None else [json_number(e.reach.low), json_number(e.reach.high)],
+            "steps_needed": (
+                e.steps_needed(self.claimed)
+                if self.claimed is not None and self.verdict == "inconclusive"
+                else None
+            ),
+            "findings": [{"kind": f.kind, "n": list(f.n), "text": f.text} for f in self.findings],
+            "window": list(e.window),
+            "richardson": None if self.check is None else self.check.reference_free,
+            "points": points_json(e, self.nfe),
+            "statistics": {
+                name: estimate_json(s) | {"finest_error": json_number(s.points[-1].error)}
+                for name, s in self.statistics.items()
+            },
+        }
 
     @property
     def headline(self) -> OrderEstimate:

@@ -22,6 +22,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from semilinear.analysis.convergence import OrderEstimate, Verdict, extrapolate_order, usable_points
@@ -37,6 +38,7 @@ from ..problems.linear_law import Gaussians, LinearLaw
 from .judged import Judged, observed
 from .ladders import GAUSSIAN, settled
 from .progress import Progress, counted
+from .records import ladder_json, points_json
 from .setup import Setup
 
 CASES = Gaussians(
@@ -119,6 +121,18 @@ class StochasticStudy(Judged):
     nfe: tuple[int, ...]
     marginal: bool
     claimed: float | None = None
+
+    @property
+    def told(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """`studies` holds the ladders of mean, variance and strong error."""
+        kinds = {"mean": self.mean, "variance": self.variance, "strong": self.strong}
+        studies = {name: ladder_json(e, self.nfe) for name, e in kinds.items()}
+        return {}, {
+            "points": points_json(self.weak, self.nfe),
+            "strong": studies["strong"],
+            "without_error": sorted(self.exact),
+            "studies": studies,
+        }
 
     @property
     def weak(self) -> OrderEstimate:
@@ -417,8 +431,10 @@ def _drifts(ladder: Sequence[int], errors: np.ndarray, floors: Sequence[float], 
     Errors that tend to a limit instead are those of another law, however near it is.
     """
     above, octaves = np.maximum(errors, floors), np.log2(ladder)
+    if octaves[-1] - octaves[0] < 2:
+        return False
     grown = above[0] == above.min() and max(floors[-1], above[:-1].max()) < errors[-1] <= small
-    if not grown or octaves[-1] - octaves[0] < 2:
+    if not grown:
         return False
     before, last = np.diff(np.interp(octaves[-1] - np.array([2.0, 1.0, 0.0]), octaves, np.log2(above)))
     return bool(last >= max(RATE, before - SLOWING))

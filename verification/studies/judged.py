@@ -12,6 +12,8 @@ from typing import Any, Protocol, Self, cast
 from semilinear.analysis.convergence import OrderEstimate, Verdict
 from semilinear.integrators.numerics.files import Written
 
+from .records import estimate_json, ladder_json
+
 
 class Judged(Protocol):
     """A study; it prints as one sentence.
@@ -77,11 +79,26 @@ class Judged(Protocol):
         return f"{self.solver}: {self.sentence}"
 
     @property
-    def data(self) -> dict[str, Any]:
-        """As JSON data: the keys of `semilinear order --json`."""
-        from .records import study_json
+    def told(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """JSON data that only a study of this kind has: before and after its order."""
 
-        return study_json(self)
+    @property
+    def judgement(self) -> dict[str, Any]:
+        """The claim and the verdict on it, as JSON data."""
+        if self.claimed is None:
+            return {"claimed": None, "verdict": None, "reason": ""}
+        return {"claimed": self.claimed, "verdict": self.verdict, "reason": self.reason(self.claimed)}
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON data: the keys of `semilinear order --json`.
+
+        observed, low and high are those of the order that is judged, of a stochastic solver the weak one.  A
+        key stays where it is put first.
+        """
+        before, after = self.told
+        order = estimate_json(self.headline)
+        return {"solver": self.solver, **before, **order, **after, **self.judgement}
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the data as JSON; the file is replaced whole."""
@@ -90,7 +107,6 @@ class Judged(Protocol):
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the errors over the steps, PNG or SVG by the suffix."""
         from ..reporting.plots import plot_studies
-        from .records import ladder_json
 
         own = {"start": getattr(self, "start", "own"), "claimed": self.claimed}
         drawn = [(name, ladder_json(e, self.nfe) | own) for name, e in self.ladders.items()]

@@ -125,6 +125,14 @@ def _count(value: Any) -> bool:
     return bool(is_number and value >= 0 and float(value).is_integer())
 
 
+class ShapeError(ValueError):
+    """States of another shape than they were given in; wanted, got: the shapes."""
+
+    def __init__(self, wanted: tuple[int, ...], got: tuple[int, ...]) -> None:
+        super().__init__(f"sampler must return states of shape {wanted}, got {got}")
+        self.wanted, self.got = wanted, got
+
+
 def states_like(result: Any, x: torch.Tensor) -> tuple[torch.Tensor, int | None]:
     """As `returned`; the states detached, as a tensor of their dtype and the shape of x.
     Raises ValueError for others.
@@ -134,7 +142,8 @@ def states_like(result: Any, x: torch.Tensor) -> tuple[torch.Tensor, int | None]
         found = torch.as_tensor(states).detach()
     except (TypeError, ValueError, RuntimeError):  # nothing that holds numbers
         found = None
-    if found is None or found.shape != x.shape:
-        got = shown(states) if found is None else str(tuple(found.shape))
-        raise ValueError(f"sampler must return states of shape {tuple(x.shape)}, got {got}")
+    if found is None:
+        raise ValueError(f"sampler must return states of shape {tuple(x.shape)}, got {shown(states)}")
+    if found.shape != x.shape:
+        raise ShapeError(tuple(x.shape), tuple(found.shape))
     return found, claimed
