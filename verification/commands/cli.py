@@ -29,6 +29,7 @@ from . import listing as listing_command
 from . import order as order_command
 from . import prove as prove_command
 from . import same as same_command
+from . import sampling
 from . import stability as stability_command
 from . import train as train_command
 from . import verify as verify_command
@@ -114,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
         order_command.add(commands),
         prove_command.add(commands),
         replay,
+        sampling.add_sample(commands),
+        sampling.add_likelihood(commands),
         stability_command.add(commands),
         train_command.add(commands),
         verify_command.add(commands),

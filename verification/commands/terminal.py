@@ -83,13 +83,13 @@ def complex_number(text: str) -> complex:
     return complex(value.real + 0.0, value.imag + 0.0)  # no -0, which would print and compare as another
 
 
-def writable_file(path: Path, suffixes: tuple[str, ...]) -> None:
+def writable_file(path: Path, suffixes: tuple[str, ...], option: str = "--plot") -> None:
     """Refuse a path that could not be written once the work is done."""
     if path.suffix.lower() not in suffixes:
-        raise UsageError(f"--plot must end in {' or '.join(suffixes)}, got {str(path)!r}")
+        raise UsageError(f"{option} must end in {' or '.join(suffixes)}, got {str(path)!r}")
     if path.is_dir():
-        raise UsageError(f"--plot must be a file, got the folder {path}")
-    writable_folder(path.parent, "--plot")
+        raise UsageError(f"{option} must be a file, got the folder {path}")
+    writable_folder(path.parent, option)
 
 
 def writable_folder(path: Path, option: str) -> None:
