@@ -51,7 +51,7 @@ class Likelihoods(Written):
 
     @property
     def data(self) -> dict[str, Any]:
-        """As JSON data: means over the samples with their standard errors; the RMS difference to exact ones."""
+        """As JSON data: means over the samples with their standard errors, RMS difference to exact."""
         count = len(self.log_density)
         told = {
             "problem": self.problem,
