@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 from semilinear.analysis.convergence import OrderEstimate
+from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.integrators.solvers import make
 from semilinear.verification.campaign import measure as campaign
 from semilinear.verification.campaign import plan
@@ -94,6 +95,19 @@ def test_nothing_is_asserted_on_the_hard_cases() -> None:
 
 def orders(quick: bool) -> list[OrderTask]:
     return [task for task in tasks(quick) if isinstance(task, OrderTask)]
+
+
+def test_orders_on_grids_that_are_not_smooth_are_held_against_the_proof(monkeypatch: Any) -> None:
+    """iPNDM has order 1 where step ratios alternate, and 2 across one kink; another's proof does not fit."""
+    (ipndm,) = (e for e in EXPECTATIONS if e.solver == "deis-ipndm")
+    row = campaign.GridTask(ipndm).run()
+    assert [grid["proved"] for grid in row["grids"]] == [1, 2, None]
+    assert [grid["verdict"] for grid in row["grids"]] == ["consistent", "consistent", None]
+    assert all(grid["low"] < grid["proved"] < grid["high"] for grid in row["grids"][:2])
+    assert row["as_expected"] is True
+    other = prove_solver(make("ddim"))
+    monkeypatch.setattr(campaign, "prove_solver", lambda solver, residue: other)
+    assert campaign.GridTask(ipndm).run()["as_expected"] is False
 
 
 def test_a_quick_run_measures_the_main_setting_alone_and_a_full_run_everything() -> None:

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,15 +67,15 @@ def _text(path: Path, error: type[ValueError], most: int | None) -> str:
         raise error(f"not text in UTF-8: {wrong}") from wrong
 
 
-class Written:
+class Written(ABC):
     """A result: JSON data that writes itself.  It prints itself too, and plots itself where there is
     something to draw (`plot(path)`).
     """
 
     @property
+    @abstractmethod
     def data(self) -> Any:
         """As JSON data."""
-        raise NotImplementedError
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the data as JSON; the file is replaced whole."""

@@ -14,6 +14,7 @@ from .terminal import (
     OK,
     UsageError,
     add_final,
+    add_law,
     console,
     count,
     finite,
@@ -25,13 +26,7 @@ from .terminal import (
 
 def _add_place(command: argparse.ArgumentParser, batch: int) -> None:
     """Problem, schedule, number of samples and seed."""
-    command.add_argument("--problem", default="golden-mixture", help="(default: %(default)s)")
-    command.add_argument(
-        "--schedule",
-        default="vp-linear",
-        metavar="NAME[:KEY=VALUE,..]",
-        help="one of `semilinear list --of schedules` with parameters (default: %(default)s)",
-    )
+    add_law(command)
     command.add_argument(
         "--batch", type=count(1, limits.STATES), default=batch, help="samples (default: %(default)s)"
     )

@@ -176,6 +176,17 @@ def known(name: str, value: str, table: Iterable[str]) -> None:
         raise UsageError(f"--{name} must be one of {', '.join(table)}, got {value!r}")
 
 
+def add_law(command: argparse.ArgumentParser) -> None:
+    """Add --problem and --schedule."""
+    command.add_argument("--problem", default="golden-mixture", help="(default: %(default)s)")
+    command.add_argument(
+        "--schedule",
+        default="vp-linear",
+        metavar="NAME[:KEY=VALUE,..]",
+        help="one of `semilinear list --of schedules` with parameters (default: %(default)s)",
+    )
+
+
 def add_final(command: argparse.ArgumentParser, **how: Any) -> None:
     """Add --final."""
     command.add_argument("--final", choices=FINAL_CHOICES, **how)

@@ -18,6 +18,7 @@ from .terminal import (
     UsageError,
     add_convention,
     add_final,
+    add_law,
     check_convention,
     console,
     count,
@@ -51,13 +52,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         metavar="N,N,..",
         help=f"budgets of evaluations (default: {','.join(map(str, BUDGETS))})",
     )
-    command.add_argument("--problem", default="golden-mixture", help="(default: %(default)s)")
-    command.add_argument(
-        "--schedule",
-        default="vp-linear",
-        metavar="NAME[:KEY=VALUE,..]",
-        help="one of `semilinear list --of schedules` with parameters (default: %(default)s)",
-    )
+    add_law(command)
     command.add_argument(
         "--grid",
         action="append",

@@ -13,7 +13,6 @@ from semilinear.analysis.lookup import is_program, solver_of
 from semilinear.analysis.text.named_parts import solver_parameters
 from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.files import Written, json_number, write_atomically
-from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.adaptive import Controller, sample_adaptive
 from semilinear.integrators.run.noise import per_sample
 from semilinear.integrators.run.sampler import sample
@@ -110,17 +109,7 @@ def draw(
         states, times, tried = _array(found.x), found.times, len(found.attempts)
         apart = rms(norms(states, e.states([times[-1]])[0]))
         return Samples(made.name, place, "adaptive", "full", found.nfe, times, states, apart, tried)
-    plan = compile_plan(
-        made,
-        e.schedule,
-        steps=steps,
-        grid=e.grid,
-        t_start=start,
-        t_end=end,
-        final=final,
-        denoise=denoise,
-        prediction="eps",
-    )
+    plan = e.plan(made, steps, final, denoise=denoise)
     result = sample(plan, e.model, x, noise=per_sample(e.seed) if plan.stochastic else None)
     states = _array(result.x)
     exact = None if plan.stochastic or denoise else e.states([end])[0]

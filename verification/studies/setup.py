@@ -73,7 +73,15 @@ class Setup:
         start, end = (self.xp.number(t) for t in self.times)
         return tuple(self.grid(self.schedule, start, end, n, digits=self.digits))
 
-    def plan(self, solver: Solver, n: int, final: FinalChoice = "released", start: Start = "own") -> Plan:
+    def plan(
+        self,
+        solver: Solver,
+        n: int,
+        final: FinalChoice = "released",
+        start: Start = "own",
+        *,
+        denoise: bool = False,
+    ) -> Plan:
         """A solver's plan with n steps, ending and starting so."""
         t_start, t_end = self.times
         return compile_plan(
@@ -85,6 +93,7 @@ class Setup:
             t_end=t_end,
             start=start,
             final=final,
+            denoise=denoise,
             digits=self.digits,
         )
 
