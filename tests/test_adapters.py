@@ -590,7 +590,7 @@ class DeepinvSolver:
     def sample(self, sde: Any, x: Any) -> Any:
         for t0, t1 in itertools.pairwise(self.timesteps):
             x, _ = self.step(sde, t0, t1, x)
-        return SimpleNamespace(sample=x)
+        return SimpleNamespace(sample=x, nfe=len(self.timesteps) - 1)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)

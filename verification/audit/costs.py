@@ -89,7 +89,7 @@ def coarse(s: Subject, n: int, dtype: torch.dtype) -> float:
     x = torch.from_numpy(where.x[:BATCH].copy()).to(dtype).reshape(BATCH, 1, 1, -1)
 
     def eps(y: torch.Tensor, t: Any) -> torch.Tensor:
-        output: torch.Tensor = where.model(y.double().reshape(BATCH, -1), float(t)).reshape(y.shape)
+        output: torch.Tensor = where.model(y.double().reshape(len(y), -1), float(t)).reshape(y.shape)
         return output.to(y.dtype)
 
     exact = _rounded(dtype)
@@ -184,7 +184,7 @@ class _Whole:
         """The error with the last step exact; NaN where nothing is evaluated at its start."""
         before = self._from_noise[1]
         first, end = self.grid.levels[-2:]
-        return math.nan if before is None else self._error(_flowed(_VE, before, first, end))
+        return math.nan if before is None else self._error(_flowed(VE, before, first, end))
 
     @property
     def start(self) -> float:
@@ -213,21 +213,22 @@ class _Whole:
         def eps(y: torch.Tensor, t: Any) -> torch.Tensor:
             nonlocal before
             if float(t) == self.grid.levels[-2]:
-                before = y.reshape(x.shape).double().numpy()
-            output: torch.Tensor = _model()(y.reshape(x.shape), t).reshape(y.shape)
+                before = y.reshape(x.shape).double().numpy() if y.numel() == x.size else None
+            output: torch.Tensor = _model()(y.reshape(len(y), -1), t).reshape(y.shape)
             return output
 
         given = torch.from_numpy(x.copy()).reshape(len(x), 1, 1, -1)
-        final = _final(sampler, Run(_VE, self.grid.levels, given, eps))
+        final = _final(sampler, Run(VE, self.grid.levels, given, eps))
         return final.reshape(x.shape), before
 
 
-_VE = edm(INFINITE)
+VE = edm(INFINITE)
+"""On which whole runs go: some start without data, some go up before they go down."""
 
 
 @cache
 def _model() -> Model:
-    model: Model = problem(MAIN_PROBLEM).model(_VE)
+    model: Model = problem(MAIN_PROBLEM).model(VE)
     return model
 
 
@@ -240,7 +241,7 @@ def _noise() -> np.ndarray:
 @cache
 def _exact(level: float) -> np.ndarray:
     """The states at a level on the flow that begins as these."""
-    return _flowed(_VE, INFINITE * _noise(), INFINITE, level)
+    return _flowed(VE, INFINITE * _noise(), INFINITE, level)
 
 
 def _flowed(schedule: Schedule, x: np.ndarray, t: float, end: float) -> np.ndarray:

@@ -66,8 +66,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "--only",
         nargs="+",
         metavar="CHECK",
-        help="orders, identity, diagnosis, linear, noise, batch, repeat, finite, dtype, float32, half, ends, "
-        "shipped",
+        help="orders, identity, diagnosis, linear, noise, batch, repeat, nfe, finite, dtype, float32, half, "
+        "ends, shipped",
     )
     audit.add_argument(
         "--save", type=Path, metavar="FILE", help="the run with 20 steps as a plan file; of several, a folder"

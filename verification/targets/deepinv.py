@@ -47,7 +47,8 @@ def sampler(
             return step(sde, t0, t1, x, *args, **kwargs)
 
         solver.step = stepped
-        return solver.sample(SDE(run, float(alpha), times), run.x).sample
+        found = solver.sample(SDE(run, float(alpha), times), run.x)
+        return found.sample, getattr(found, "nfe", None)
 
     return sample
 
@@ -68,7 +69,9 @@ class SDE:
         return self.run.schedule.alpha(t)
 
     def score(self, x: Any, t: Any, *_: Any, **__: Any) -> Any:
-        """The score at states of the schedule."""
+        """The score at states of the schedule; NaN at sigma = 0, as 0/0 is there."""
+        if float(self.run.schedule.sigma(t)) == 0:
+            return torch.full_like(x, torch.nan)
         return self.run.predict("score")(x, float(t))
 
     def discretize(self, x: Any, t: Any, *_: Any, **__: Any) -> tuple[Any, Any]:

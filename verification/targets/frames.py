@@ -45,6 +45,10 @@ def _scale(schedule: Schedule, name: Name, t: float) -> float:
     return 1.0 / (SIZE[name](_rho(schedule, t)) * float(schedule.alpha(t)))
 
 
+class NoLevel(ValueError):
+    """A noise level that is none, at which a sampler asks the model."""
+
+
 class Levels:
     """The noise levels of a run: rho of its grid, and the time of any level that a sampler names.
 
@@ -61,7 +65,8 @@ class Levels:
     def time(self, rho: Any) -> float:
         """The time at which sigma/alpha is rho: a number, or a tensor with an entry for each sample.
 
-        Raises ValueError for a level that the schedule does not reach, and for samples at different levels.
+        Raises NoLevel (a ValueError) for NaN, infinity and negative numbers, ValueError for a level that the
+        schedule does not reach, and for samples at different levels.
         """
         unit = torch.finfo(torch.float64).eps
         if isinstance(rho, torch.Tensor):
@@ -71,6 +76,8 @@ class Levels:
                 raise ValueError(f"samples of a batch must be at one noise level, got {shown(rho.tolist())}")
             rho = levels[0]
         value = float(rho)
+        if not (math.isfinite(value) and value >= 0):
+            raise NoLevel(f"the model is asked at the noise level {value:g}")
         place = bisect.bisect_left(self._rhos, value)
         for near in (place - 1, place):
             if (
