@@ -113,30 +113,44 @@ def _final(sampler: Sampler, run: Run) -> np.ndarray:
 
 
 def shipped(s: Subject) -> Iterator[tuple[Severity, str]]:
-    """What the last step, the start and told times cost on the grids that a package chooses itself."""
-    if s.noisy or s.target.shipped is None:
+    """What the last step, the start and told times cost on the grids that a package chooses itself; of a
+    sampler with noise, whether its runs there are finite.
+    """
+    if s.target.shipped is None:
         return
     try:
         choices = s.target.shipped()
     except NoGrid as none:
         yield "noted", str(none)
         return
+    if s.noisy:
+        yield (
+            "noted",
+            "on shipped grids asked for no more than to be finite: it draws noise, no path is exact",
+        )
+    refusals: dict[str, list[str]] = {}
     for name, grid in choices.items():
         try:
-            yield from _on(name, {n: _Whole(grid(n)) for n in SHIPPED}, grid)
+            runs = {n: _Whole(grid(n)) for n in SHIPPED}
+            if s.noisy:
+                yield from _broken(name, runs)
+            else:
+                yield from _on(name, runs, grid)
         except Exception as error:  # the next grid is another matter
             if refused(error):
-                yield "noted", f"refuses runs on {name}: {named(error)}"
+                refusals.setdefault(named(error), []).append(name)
             else:
                 yield "raised", f"on {name}: {named(error)}"
+    for text, names in refusals.items():
+        yield "noted", f"refuses runs on {', '.join(names)}: {text}"
 
 
 def _on(
     name: str, runs: Mapping[int, _Whole], grid: Callable[[int], Shipped]
 ) -> Iterator[tuple[Severity, str]]:
-    bad = [n for n, run in runs.items() if not math.isfinite(run.error)]
-    if bad:
-        yield "failed", f"on {name} states are not finite with {', '.join(map(str, bad))} steps"
+    broken = list(_broken(name, runs))
+    if broken:
+        yield from broken
         return
     finest = runs[max(runs)]
     first, *_, last = finest.grid.levels
@@ -162,6 +176,12 @@ def _on(
             f"on {name} the model is told other times than its states have, which moves the end by {numbers}"
         )
         yield "noted", f"{text}, relative"
+
+
+def _broken(name: str, runs: Mapping[int, _Whole]) -> Iterator[tuple[Severity, str]]:
+    bad = [n for n, run in runs.items() if not math.isfinite(run.error)]
+    if bad:
+        yield "failed", f"on {name} states are not finite with {', '.join(map(str, bad))} steps"
 
 
 class _Whole:

@@ -36,6 +36,8 @@ from .frames import Frame, Name
 from .run import Run, Sampler
 
 Settings = Mapping[str, Any]
+LEVEL = 1 + 1e-6
+"""Quotient of levels that are one to rounding in float32."""
 
 
 @dataclass
@@ -194,19 +196,32 @@ def _every_second(s: Any) -> Any:
 
 def _of_table(s: Any) -> Any:
     """Those of the training timesteps, each once, and the last one."""
-    steps = torch.unique(s.timesteps.long()).flip(0)
-    alphas = torch.cat([s.alphas_cumprod[steps], s.final_alpha_cumprod.reshape(1)]).double()
-    return torch.sqrt((1 - alphas) / alphas)
+    steps = torch.unique(torch.as_tensor(s.timesteps).long()).flip(0)
+    last = s.final_alpha_cumprod if hasattr(s, "final_alpha_cumprod") else s.one
+    return _of_alphas(torch.cat([s.alphas_cumprod[steps], last.reshape(1)]))
+
+
+def _of_alphas(alphas: torch.Tensor) -> Any:
+    return torch.sqrt((1 - alphas.double()) / alphas.double())
 
 
 def _of_custom_timesteps(s: Any) -> Any:
     """TCD: those of the training timesteps, and that of timestep 0."""
-    alphas = torch.cat([s.alphas_cumprod[s.timesteps.long()], s.alphas_cumprod[:1]]).double()
-    return torch.sqrt((1 - alphas) / alphas)
+    return _of_alphas(torch.cat([s.alphas_cumprod[s.timesteps.long()], s.alphas_cumprod[:1]]))
 
 
 def _of_angles(s: Any) -> Any:
     return s.betas.double() / s.alphas.double()
+
+
+def _of_cosine_time(s: Any) -> Any:
+    return _of_alphas(s._alpha_cumprod(s.timesteps, s.timesteps.device))
+
+
+def _of_discrete_sigmas(s: Any) -> Any:
+    """Score-SDE: a second call chooses them; its last step goes to 0."""
+    s.set_sigmas(len(s.timesteps))
+    return torch.cat([s.discrete_sigmas.flip(0), torch.zeros(1)])
 
 
 CHOSEN: dict[Callable[[Any, Sequence[float]], Path], Callable[[Any], Any]] = {
@@ -215,12 +230,20 @@ CHOSEN: dict[Callable[[Any, Sequence[float]], Path], Callable[[Any], Any]] = {
     _in_flow_sigmas_from_data: _sigmas,
     _in_double_sigmas: _every_second,
     _in_double_flow_sigmas: _every_second,
+    _in_brownian_sigmas: _every_second,
     _interpolated: _every_second,
     _in_table: _of_table,
+    _in_betas_too: _of_table,
     _in_plms: _of_table,
     _in_custom_timesteps: _of_custom_timesteps,
     _in_angles: _of_angles,
+    _in_cosine_time: _of_cosine_time,
+    _in_discrete_sigmas: _of_discrete_sigmas,
 }
+UNCHOSEN: dict[Callable[[Any, Sequence[float]], Path], str] = {
+    _in_trigonometry: "takes the times of its user, but for two that belong to runs of two steps",
+}
+"""Why a scheduler chooses none."""
 
 
 # --- what the model is asked, at an input: (scheduler, frame, input, rho, prediction_type) -> output ---
@@ -514,7 +537,7 @@ class _Drive:
         self.frame = Frame(run, choice.frame)
         self.inputs = Frame(run, self.convention.inputs or choice.frame, self.frame.levels)
         self.grid = self.frame.levels.grid
-        if not all(b <= a for a, b in pairwise(self.grid)):  # some grids that are shipped repeat a level
+        if not all(b <= a * LEVEL for a, b in pairwise(self.grid)):  # some shipped grids repeat a level
             raise ValueError(f"times must not go up for {self.made.__name__}, got {shown(run.times)}")
         self.config = self._config(choice.config, choice.flow)
 
