@@ -55,11 +55,12 @@ SPACINGS = ("karras_sigmas", "exponential_sigmas", "beta_sigmas", "lu_lambdas")
 """Of diffusers' schedulers, the parameters use_.. that choose levels."""
 ENDING = "final_sigmas_type"
 """And the one that says where they end."""
+KARRAS = "its karras sigmas"
 
 
 def of_diffusers(scheduler: Any, settings: Settings | None = None) -> Choices:
     """The grid of a scheduler as it is configured, and those of the spacings that it has, unless one is set;
-    of the first two also to sigma_min, where it can be told to end there, and is not.
+    where it has Karras's and can be told to end at sigma_min, and is not, the first two also to there.
 
     Raises NoGrid for one that chooses none, ValueError as `diffusers.sampler`.
     """
@@ -72,12 +73,10 @@ def of_diffusers(scheduler: Any, settings: Settings | None = None) -> Choices:
     if not choice.flow and not any(choice.config.get(key) for key in has):
         for key in has:
             found[f"its {key.removeprefix('use_').replace('_', ' ')}"] = _scheduled(_with(choice, key, True))
-    if ENDING in choice.taken and ENDING not in choice.config:
+    if KARRAS in found and ENDING in choice.taken and ENDING not in choice.config:
         to_min = _with(choice, ENDING, "sigma_min")
         found["its own grid ending at sigma_min"] = _scheduled(to_min)
-        if "its karras sigmas" in found:
-            karras = _with(to_min, "use_karras_sigmas", True)
-            found["its karras sigmas ending at sigma_min"] = _scheduled(karras)
+        found[f"{KARRAS} ending at sigma_min"] = _scheduled(_with(to_min, "use_karras_sigmas", True))
     return found
 
 
