@@ -124,10 +124,8 @@ def shipped(s: Subject) -> Iterator[tuple[Severity, str]]:
         yield "noted", str(none)
         return
     if s.noisy:
-        yield (
-            "noted",
-            "on shipped grids asked for no more than to be finite: it draws noise, no path is exact",
-        )
+        text = "asked for no more than to be finite: it draws noise, and no path is exact for it"
+        yield "noted", f"on shipped grids {text}"
     refusals: dict[str, list[str]] = {}
     for name, grid in choices.items():
         try:
