@@ -72,7 +72,7 @@ class Levels:
         if isinstance(rho, torch.Tensor):
             unit = torch.finfo(rho.dtype).eps
             levels = rho.reshape(-1)
-            if not bool((levels == levels[0]).all()):
+            if not bool((levels == levels[0]).all()) and not bool(levels.isnan().all()):
                 raise ValueError(f"samples of a batch must be at one noise level, got {shown(rho.tolist())}")
             rho = levels[0]
         value = float(rho)
