@@ -130,9 +130,7 @@ PACKAGES: dict[str, Package] = {
         "k-diffusion", _of_module(k_diffusion.release), k_diffusion.sampler, of_k_diffusion
     ),
     "azula": Package("azula", _of_module(_azula), azula.sampler, of_azula),
-    "deepinv": Package(
-        "deepinv", _of_module(deepinv.release), deepinv.sampler, _none("deepinv", "its solvers take")
-    ),
+    "deepinv": Package("deepinv", deepinv.find, deepinv.sampler, _none("deepinv", "its solvers take")),
     "smalldiffusion": Package(
         "smalldiffusion",
         _of_module(smalldiffusion.release),
