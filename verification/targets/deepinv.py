@@ -48,8 +48,8 @@ def sampler(
 
     settings: of its constructor (`eta`, `variance`; `sigma_min`, `beta_max`, ..).  alpha: a, the weight of
     the noise; 0 is the probability flow, which a solver is given where it is absent, and an SDE its own.
-    solver: of deepinv, which drives an SDE.  sde: of deepinv, which PosteriorDiffusion samples, without data and
-    without the denoising after its end.  exact: times, and what deepinv casts to float32, are float64.
+    solver: of deepinv, which drives an SDE.  sde: of deepinv, which PosteriorDiffusion samples, without data
+    and without the denoising after its end.  exact: times, and what deepinv casts to float32, are float64.
     Raises ValueError for settings that it does not take, other solvers and SDEs, and a negative alpha.
     """
     if alpha is not None:
