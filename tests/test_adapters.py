@@ -604,6 +604,25 @@ def test_deepinv(schedule: Schedule) -> None:
         deepinv.sampler(DeepinvSolver, alpha=-1)
 
 
+class DeepinvProcess:
+    """The noise levels of a process, as deepinv's have them."""
+
+    T = 1.0
+
+    def sigma_t(self, t: torch.Tensor) -> torch.Tensor:
+        return 0.001 * 80000.0**t
+
+
+def test_times_of_deepinvs_processes() -> None:
+    levels = (80.0, 2.0, 0.15, 0.001, 0.0)
+    found = deepinv.times_of(DeepinvProcess(), levels)
+    assert found.dtype == torch.float64
+    assert torch.allclose(DeepinvProcess().sigma_t(found[:3]), torch.tensor(levels[:3]).double(), rtol=1e-14)
+    assert found[3:].tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match="sigma must be at most 80 in DeepinvProcess, .* got 81"):
+        deepinv.times_of(DeepinvProcess(), (81.0, 1.0))
+
+
 def small_samples(model: Any, sigmas: Any, mu: float = 0.0, xt: Any = None, accelerator: Any = None) -> Any:
     model.eval()
     for sigma, after in itertools.pairwise(sigmas):

@@ -129,7 +129,7 @@ def _of_sde(made: Any, settings: Mapping[str, Any], solver: str, sde: str, exact
 
         with widened((release,), exact):
             process = chosen(denoiser=denoiser, minus_one_one=False, **settings)
-            times = _times(process, frame.levels.grid)
+            times = times_of(process, frame.levels.grid)
             known = dict(zip(times.tolist(), frame.levels.grid, strict=True))
             driven = _driven(
                 getattr(solvers(), solver)(timesteps=times),
@@ -147,7 +147,7 @@ def _of_sde(made: Any, settings: Mapping[str, Any], solver: str, sde: str, exact
     return sample
 
 
-def _times(process: Any, levels: tuple[float, ...]) -> torch.Tensor:
+def times_of(process: Any, levels: tuple[float, ...]) -> torch.Tensor:
     """The times of noise levels, float64; those beyond its last level are of its end at t = 0."""
     wanted = torch.tensor(levels, dtype=torch.float64)
     low, high = torch.zeros_like(wanted), torch.full_like(wanted, float(process.T))
