@@ -30,8 +30,8 @@ from ..tracing.compare import Candidate, identify
 from ..tracing.diagnosis import Diagnosis, Unexplained, diagnose, level, reverse
 from ..tracing.local import NoExactStart
 from ..tracing.trace import Trace
-from .checks import CHECKS, findings, repeated
-from .finding import Finding, Severity, named
+from .checks import CHECKS, UNREAD, findings, repeated
+from .finding import Finding, Severity, merged, named, raised, refused
 from .subject import FULL, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
 
@@ -94,8 +94,9 @@ class Audit(Written):
         profile: Profile = FULL,
         subject: Subject | None = None,
     ) -> None:
-        self.target, self.claimed, self.wanted, self.profile = target, claimed, tuple(wanted), profile
+        self.claimed, self.wanted, self.profile = claimed, tuple(wanted), profile
         self.subject = Subject(target, counts=profile.counts) if subject is None else subject
+        self.target, self.asked = self.subject.target, self.wanted
         self._said: dict[Finding, None] = {}
 
     def claiming(self, claimed: float | None) -> Audit:
@@ -154,7 +155,9 @@ class Audit(Written):
         noise of one and every increment its times, else of the marginals alone.
         """
         with self._noting("weak"):
-            if self.subject.noisy and self.subject.linear:
+            if self.subject.noisy and not self.subject.linear:
+                self._say_unread("orders")
+            elif self.subject.noisy:
                 study = self._stochastic()
                 for name, error in study.drifting.items():
                     what = "coefficients are off by a fixed amount each, or lose digits"
@@ -213,7 +216,10 @@ class Audit(Written):
 
     def _runs(self, grid: str, residue: tuple[int, int]) -> Order | None:
         bent = self.subject.bent
-        if self.subject.noisy or (bent is not None and bent.kind == "evaluations"):
+        if bent is not None and bent.kind == "evaluations":
+            self._say_unread("orders")
+            return None
+        if self.subject.noisy:
             return None
         least = self.subject.residues[1]
         ladder = [n for n in self.profile.ladder if n >= least]
@@ -260,8 +266,13 @@ class Audit(Written):
         rank = {None: 0} | {v: i for i, v in enumerate(RANK)}
         return min((o for o in found if o), key=lambda o: (rank[o.verdict], o.observed), default=None)
 
-    def _say(self, verdict: Severity, message: str, check: str = "orders") -> None:
-        self._said[Finding(check, verdict, message, repeated(self.target, check, self.claimed))] = None
+    def _say(self, verdict: Severity, message: str, check: str = "orders", cause: str = "") -> None:
+        self._said[Finding(check, verdict, message, repeated(self.target, check, self.claimed), cause)] = None
+
+    def _say_unread(self, check: str) -> None:
+        """Why what needs a sampler's rows is not had, where no check that is asked for says it."""
+        if self.subject.bent is not None and "linear" not in self.asked:
+            self._say("inconclusive", UNREAD.format(self.subject.bent), check, UNREAD)
 
     @contextmanager
     def _noting(self, what: str, check: str = "orders") -> Iterator[None]:
@@ -271,12 +282,18 @@ class Audit(Written):
         except NoExactStart as error:
             self._say("noted", str(error))
         except Exception as error:  # whatever it is, it is said
-            self._say("raised", f"{what}: {named(error)}", check)
+            verdict, message, cause = raised(error, self.target, f"{what}:")
+            self._say(verdict, message, check, cause)
 
     def _note(self, study: Study, where: str) -> None:
         for f in study.findings:
-            if f.kind != "rounding":
-                bad = f.kind in ("raised", "not finite", "samples", "evaluations")
+            if f.error is not None:
+                verdict, message, cause = raised(f.error, self.target, f"{where}:")
+                if refused(f.error, self.target):
+                    verdict, message, cause = "noted", f"{where}: refuses runs: {named(f.error)}", ""
+                self._say(verdict, f"{message} at n = {', '.join(map(str, f.n))}", cause=cause)
+            elif f.kind != "rounding":
+                bad = f.kind in ("not finite", "samples", "evaluations")
                 self._say("failed" if bad else "noted", f"{where}: {f}")
 
     # --- what it is ---
@@ -285,8 +302,9 @@ class Audit(Written):
     def identified(self) -> Identity | None:
         """The listed solver that it is, or the nearest; None where it cannot be read off or none is near."""
         with self._noting("identity", "identity"):
-            if self._linear:
+            if self.subject.linear:
                 return self._identify()
+            self._say_unread("identity")
         return None
 
     def _identify(self) -> Identity | None:
@@ -309,11 +327,13 @@ class Audit(Written):
     def diagnosis(self) -> Diagnosis | None:
         """The moments of its steps' weights; None where it cannot be read off, or no form explains it."""
         with self._noting("diagnosis", "diagnosis"):
-            if self._linear:
+            if self.subject.linear:
                 try:
                     return diagnose(self.subject.traced)
                 except Unexplained as error:
                     self._say("noted", f"no diagnosis: {error}", "diagnosis")
+            else:
+                self._say_unread("diagnosis")
         return None
 
     @cached_property
@@ -330,10 +350,17 @@ class Audit(Written):
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """What the checks found, and what orders raised."""
+        """What the checks found, and what orders raised: of one cause one."""
+        return merged(self.each)
+
+    @cached_property
+    def each(self) -> tuple[Finding, ...]:
+        """All of it, also what was found before."""
         _ = self.orders, "identity" in self.wanted and self.identified  # they have a say too
         _ = "diagnosis" in self.wanted and self.diagnosis
         found = [f for check in self.wanted if check in CHECKS for f in findings(self.subject, check)]
+        if "linear" in self.asked:
+            found = [f for f in found if f.cause != UNREAD]
         return (*found, *self._said)
 
     @property
@@ -382,7 +409,7 @@ class Audit(Written):
             "identified": None if identified is None else _identity_json(identified),
             "diagnosis": None if diagnosis is None else _diagnosis_json(diagnosis),
             "nfe": self.nfe,
-            "findings": [asdict(f) for f in self.findings],
+            "findings": [f.json() for f in self.findings],
             "holds": self.holds,
         }
 

@@ -23,7 +23,7 @@ from ..studies.experiment import MAIN_PROBLEM
 from ..targets.run import Run, Sampler, states_like
 from ..targets.shipped import INFINITE, NoGrid, Shipped
 from ..tracing.local import NoExactStart
-from .finding import Severity, named, refused
+from .finding import Said, named, raised, refused
 from .subject import WARPED, Subject, experiment
 
 BATCH, SEED, DIGITS = 16, 0, 20
@@ -44,7 +44,7 @@ interpolation than ours.
 """
 
 
-def ends(s: Subject) -> Iterator[tuple[Severity, str]]:
+def ends(s: Subject) -> Iterator[Said]:
     """The shares of the first and the last step in the error of runs from sigma = 2 to 0.15."""
     if not s.linear or s.noisy:
         return
@@ -112,7 +112,7 @@ def _final(sampler: Sampler, run: Run) -> np.ndarray:
     return np.asarray(states_like(given, run.x)[0].double().numpy())
 
 
-def shipped(s: Subject) -> Iterator[tuple[Severity, str]]:
+def shipped(s: Subject) -> Iterator[Said]:
     """What the last step, the start and told times cost on the grids that a package chooses itself; of a
     sampler with noise, whether its runs there are finite.
     """
@@ -135,17 +135,15 @@ def shipped(s: Subject) -> Iterator[tuple[Severity, str]]:
             else:
                 yield from _on(name, runs, grid)
         except Exception as error:  # the next grid is another matter
-            if refused(error):
+            if refused(error, s.target):
                 refusals.setdefault(named(error), []).append(name)
             else:
-                yield "raised", f"on {name}: {named(error)}"
+                yield raised(error, s.target, f"on {name}:")
     for text, names in refusals.items():
         yield "noted", f"refuses runs on {', '.join(names)}: {text}"
 
 
-def _on(
-    name: str, runs: Mapping[int, _Whole], grid: Callable[[int], Shipped]
-) -> Iterator[tuple[Severity, str]]:
+def _on(name: str, runs: Mapping[int, _Whole], grid: Callable[[int], Shipped]) -> Iterator[Said]:
     broken = list(_broken(name, runs))
     if broken:
         yield from broken
@@ -176,7 +174,7 @@ def _on(
         yield "noted", f"{text}, relative"
 
 
-def _broken(name: str, runs: Mapping[int, _Whole]) -> Iterator[tuple[Severity, str]]:
+def _broken(name: str, runs: Mapping[int, _Whole]) -> Iterator[Said]:
     bad = [n for n, run in runs.items() if not math.isfinite(run.error)]
     if bad:
         yield "failed", f"on {name} states are not finite with {', '.join(map(str, bad))} steps"

@@ -28,6 +28,7 @@ from .terminal import (
     add_workers,
     check_convention,
     console,
+    missing,
     out_folder,
     positive,
     print_json,
@@ -66,9 +67,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
     audit.add_argument(
         "--only",
         nargs="+",
+        action="extend",
         metavar="CHECK",
-        help="orders, identity, diagnosis, linear, noise, batch, repeat, nfe, finite, dtype, float32, half, "
-        "ends, shipped",
+        help="orders, identity, diagnosis, linear, noise, batch, repeat, times, nfe, finite, dtype, float32, "
+        "half, ends, shipped",
     )
     audit.add_argument(
         "--save", type=Path, metavar="FILE", help="the run with 20 steps as a plan file; of several, a folder"
@@ -130,7 +132,7 @@ def _names(options: argparse.Namespace) -> list[str]:
             audit(found[0], options.claimed, only=options.only, **_how(options))
             names += found
     except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is not installed: {error}") from error
+        raise UsageError(missing(error)) from error
     except (ValueError, TypeError, AttributeError) as error:  # what the text stands for is no argument
         raise UsageError(str(error)) from error
     return names

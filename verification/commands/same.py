@@ -12,7 +12,7 @@ from typing import Any
 
 from semilinear.integrators.numerics import limits
 
-from .terminal import FAILED, OK, UsageError, add_convention, check_convention, count, print_json
+from .terminal import FAILED, OK, UsageError, add_convention, check_convention, count, missing, print_json
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -48,13 +48,13 @@ def run(options: argparse.Namespace) -> int:
         try:
             subjects.append(Subject(target(text, convention=convention)))
         except ModuleNotFoundError as error:
-            raise UsageError(f"{error.name} is not installed: {error}") from error
+            raise UsageError(missing(error)) from error
         except (ValueError, TypeError, AttributeError) as error:  # what the text stands for is no argument
             raise UsageError(str(error)) from error
         try:
             subjects[-1].steps(options.steps)
         except ModuleNotFoundError as error:
-            raise UsageError(f"{error.name} is not installed: {error}") from error
+            raise UsageError(missing(error)) from error
         except NotLinearError as error:
             raise UsageError(f"{text} cannot be read off: {error}") from error
         except Exception as error:  # whatever the sampler raises: nothing was compared

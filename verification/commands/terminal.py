@@ -31,6 +31,12 @@ class UsageError(Exception):
     """Arguments that cannot be used; the message says which and why."""
 
 
+def missing(error: ModuleNotFoundError) -> str:
+    """What is not installed, said once."""
+    said, text = f"{error.name} is not installed", str(error)
+    return text if text.startswith(said) else f"{said}: {text}"
+
+
 def finite(text: str) -> float:
     """A finite number, for argparse."""
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -31,11 +31,13 @@ class Finding:
     kind: "raised" (a run ended in an exception), "not finite" (a whole run), "samples" (part of a batch),
     "noise" (two calls differ), "evaluations" (other than counted), "floor" (errors stop falling), "limit"
     (runs converge, but not to the solution), "rounding" (a coarser dtype than that of the states).
+    error: the first that was raised.
     """
 
     kind: Kind
     n: tuple[int, ...]
     text: str
+    error: Exception | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         where = f" at n = {', '.join(map(str, self.n))}" if self.n else ""
@@ -52,7 +54,7 @@ class Outcome:
     claimed_nfe: int | None
     start: Literal["own", "exact"]
     dtype: Dtype
-    error: str = ""
+    error: Exception | None = None
 
 
 def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...], *, keep: bool = True) -> Outcome:
@@ -66,8 +68,7 @@ def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...], *, keep: bool =
     except Exception as error:  # a sampler that fails at one n has still been measured at the others
         if not keep:
             raise
-        text = f"{type(error).__name__}: {error}"
-        return Outcome(n, None, run.calls, None, run.start, "float64", text)
+        return Outcome(n, None, run.calls, None, run.start, "float64", error)
     found = returned(result, shape, n)
     made = run.calls or found.claimed or 0
     return Outcome(n, found.x, made, found.claimed, run.start, precision(found.states))
@@ -100,7 +101,7 @@ def repeated(sampler: Sampler, experiment: Experiment, first: Outcome) -> Findin
     difference = _rms(first.states - second.states)
     if not difference > experiment.floor(first.n, first.dtype):
         return None
-    text = f"two calls from the same start differ by {difference:.1e}: the sampler draws noise of its own"
+    text = f"two calls from the same start differ by {difference:.1e}: it keeps something between runs, or draws noise of its own"
     return Finding("noise", (first.n,), text)
 
 
@@ -133,9 +134,18 @@ def _rms(x: np.ndarray) -> float:
     return math.sqrt(float(np.mean(finite))) if len(finite) else 0.0
 
 
+def _raised(outcomes: Sequence[Outcome]) -> list[Finding]:
+    """Of every text that was raised one finding."""
+    by_text: dict[str, list[Outcome]] = {}
+    for o in outcomes:
+        if o.states is None:
+            by_text.setdefault(f"{type(o.error).__name__}: {o.error}", []).append(o)
+    return [Finding("raised", tuple(o.n for o in of), text, of[0].error) for text, of in by_text.items()]
+
+
 def of_runs(outcomes: Sequence[Outcome], good: np.ndarray) -> list[Finding]:
     """Failures and miscounts; good: (runs, batch), which final states are finite."""
-    found = [Finding("raised", (o.n,), o.error) for o in outcomes if o.states is None]
+    found = _raised(outcomes)
     bad = tuple(o.n for o, row in zip(outcomes, good, strict=True) if o.states is not None and not row.any())
     if bad:
         found.append(Finding("not finite", bad, "no state is finite"))
