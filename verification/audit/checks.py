@@ -25,7 +25,7 @@ from ..tracing.linearity import AGREE, apart, batched, other_chance, reasons, sh
 from ..tracing.trace import NotLinearError, trace
 from ..tracing.witness import Scene, Witness
 from . import costs
-from .finding import SEVERITIES, Finding, Said, Severity, counted, judged, kind, named, raised, refused
+from .finding import SEVERITIES, Finding, Said, Severity, cause_of, counted, judged, named, raised, refused
 from .subject import Subject
 
 FEW = range(1, 21)
@@ -113,8 +113,8 @@ def repeat(s: Subject) -> Iterator[Said]:
     elif first.script.asked and elsewhere.asked == first.script.asked:
         yield (
             "failed",
-            f"on another grid of {len(scene.grid) - 1} steps, with other ends, the model is asked at the times "
-            "of the first",
+            f"on another grid of {len(scene.grid) - 1} steps, with other ends, the model is asked at the "
+            "times of the first",
         )
     found: list[Witness] = []
     errors: list[Exception] = []
@@ -186,7 +186,7 @@ def outcomes(s: Subject, end: str, counts: Iterable[int]) -> dict[tuple[Severity
             states = _final(s, _whole(s, n, ENDS[end]))
         except Exception as error:  # a crash is what is looked for
             verdict: Severity = "noted" if refused(error, s.target) else judged(error, s.target)
-            text = str(error) if verdict == "failed" else kind(error)
+            text = str(error) if verdict == "failed" else cause_of(error)
             found.setdefault((verdict, text), []).append(n)
         else:
             if not np.all(np.isfinite(states)):
@@ -308,8 +308,8 @@ def findings(s: Subject, check: str) -> tuple[Finding, ...]:
     try:
         if check in OF_ROWS and s.bent is not None:
             return (Finding(check, "inconclusive", UNREAD.format(s.bent), line, UNREAD),)
-        for verdict, message, *cause in CHECKS[check](s):
-            found.append(Finding(check, verdict, message, line, *cause))
+        for verdict, message, *of in CHECKS[check](s):
+            found.append(Finding(check, verdict, message, line, *of))
     except Exception as error:  # the audit goes on
         verdict, message, cause = raised(error, s.target)
         found.append(Finding(check, verdict, message, line, cause))

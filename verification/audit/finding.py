@@ -86,7 +86,7 @@ def raised(error: Exception, target: Target, what: str = "") -> tuple[Severity, 
     said = f"{what} {text}" if what else text
     if verdict == "failed":
         return verdict, str(error), ""
-    return verdict, f"cannot be checked: {said}" if verdict == "inconclusive" else said, kind(error)
+    return verdict, f"cannot be checked: {said}" if verdict == "inconclusive" else said, cause_of(error)
 
 
 def judged(error: Exception, target: Target) -> Severity:
@@ -114,7 +114,7 @@ def _within(file: Path, folders: Iterable[Path]) -> bool:
     return any(file.is_relative_to(folder) for folder in folders)
 
 
-def kind(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """An exception without its numbers, by which those of several runs are told to be one."""
     return named(error, NUMBER.sub("..", " ".join(str(error).split()))[:LONGEST].rstrip("., "))
 

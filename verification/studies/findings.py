@@ -54,7 +54,12 @@ class Outcome:
     claimed_nfe: int | None
     start: Literal["own", "exact"]
     dtype: Dtype
-    error: Exception | None = None
+    raised: Exception | None = None
+
+    @property
+    def error(self) -> str:
+        """What was raised, in words, "" where nothing was."""
+        return "" if self.raised is None else f"{type(self.raised).__name__}: {self.raised}"
 
 
 def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...], *, keep: bool = True) -> Outcome:
@@ -101,7 +106,8 @@ def repeated(sampler: Sampler, experiment: Experiment, first: Outcome) -> Findin
     difference = _rms(first.states - second.states)
     if not difference > experiment.floor(first.n, first.dtype):
         return None
-    text = f"two calls from the same start differ by {difference:.1e}: it keeps something between runs, or draws noise of its own"
+    why = "it keeps something between runs, or draws noise of its own"
+    text = f"two calls from the same start differ by {difference:.1e}: {why}"
     return Finding("noise", (first.n,), text)
 
 
@@ -139,8 +145,8 @@ def _raised(outcomes: Sequence[Outcome]) -> list[Finding]:
     by_text: dict[str, list[Outcome]] = {}
     for o in outcomes:
         if o.states is None:
-            by_text.setdefault(f"{type(o.error).__name__}: {o.error}", []).append(o)
-    return [Finding("raised", tuple(o.n for o in of), text, of[0].error) for text, of in by_text.items()]
+            by_text.setdefault(o.error, []).append(o)
+    return [Finding("raised", tuple(o.n for o in of), text, of[0].raised) for text, of in by_text.items()]
 
 
 def of_runs(outcomes: Sequence[Outcome], good: np.ndarray) -> list[Finding]:

@@ -92,8 +92,8 @@ def unstacked(x: torch.Tensor, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
     if x.shape[1:] == batch.shape[1:]:
         return (x,)
     raise ValueError(
-        f"the model must be asked for states of shape {tuple(batch.shape)}, several of them stacked, or a part "
-        f"of the batch, got {tuple(x.shape)}"
+        f"the model must be asked for states of shape {tuple(batch.shape)}, several of them stacked, or a "
+        f"part of the batch, got {tuple(x.shape)}"
     )
 
 
