@@ -86,8 +86,8 @@ class Scene:
         )
 
     def model(self, x: torch.Tensor, t: float) -> torch.Tensor:
-        """The noise prediction, of one batch or several of it stacked; where the scales of the samples are unknown,
-        as if they were that of the first.
+        """The noise prediction, of one batch or several of it stacked; where the scales of the samples are
+        unknown, as if they were that of the first.
         """
         count, rest = divmod(len(x), len(self.scale))
         scale = self.scale[:1] if rest or not count else self.scale.repeat(count, 1, 1, 1)
