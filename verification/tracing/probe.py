@@ -46,9 +46,9 @@ class Script:
     evaluates the states that are stacked in it.  evaluations: for each sample.  requests: of noise, the times
     of an increment or None for a draw that says none.  claimed: evaluations that the sampler says it made,
     None where it says nothing.  parts: whether calls held other numbers of samples than the batch, so that it
-    is unknown whose they are.  strange: shapes of draws from torch whose place in the states is unknown.  lost: those among them that
-    are no whole number of states.  others: torch's functions that drew other than normal numbers.  numbers:
-    how many normal ones were drawn.
+    is unknown whose they are.  strange: shapes of draws from torch whose place in the states is unknown.
+    lost: those among them that are no whole number of states.  others: torch's functions that drew other than
+    normal numbers.  numbers: how many normal ones were drawn.
     """
 
     asked: list[tuple[str, float]] = field(default_factory=list)
