@@ -13,6 +13,7 @@ from typing import Literal
 import numpy
 import torch
 from semilinear import analysis, integrators
+from semilinear.integrators.diffusion import prediction
 
 from .. import __path__ as verification
 from ..targets.draws import PASSAGE
@@ -29,6 +30,8 @@ REFUSALS = (ValueError, TypeError, NotImplementedError)
 """What a sampler raises by a statement of its own where it refuses; anything else is a crash."""
 DRIVING = Path(verification[0]).resolve()
 OURS = (DRIVING, *(Path(room.__path__[0]).resolve() for room in (analysis, integrators)))
+GIVEN = (DRIVING, Path(prediction.__file__).resolve())
+"""Where what a sampler is given is: runs, their noise, and the model in any prediction."""
 NEUTRAL = tuple(Path(room.__path__[0]).resolve() for room in (torch, numpy))
 """Files that raise for whoever calls them."""
 LONGEST = 120
@@ -107,7 +110,7 @@ def _ours(error: BaseException) -> bool:
     files = [Path(tb.tb_frame.f_code.co_filename).resolve() for tb in _frames(error)]
     files = [file for file in files if not _within(file, NEUTRAL)]
     last = next((k for k in reversed(range(len(files))) if not _within(files[k], OURS)), -1)
-    return last + 1 < len(files) and _within(files[last + 1], (DRIVING,))
+    return last + 1 < len(files) and _within(files[last + 1], GIVEN)
 
 
 def _within(file: Path, folders: Iterable[Path]) -> bool:

@@ -157,10 +157,6 @@ class _Watching(TakenOver):
             return self.instead[func](*args, **kwargs or {})
 
 
-PASSAGE = _own.__code__.co_filename
-"""The file that stands between a caller and what it calls of torch."""
-
-
 @contextmanager
 def taken_over(source: Source, sampler: Any, other: Callable[[str], None] | None = None) -> Iterator[None]:
     """The scope of one run of a sampler whose draws a source answers.  other: as `TakenOver` has it."""
@@ -222,3 +218,7 @@ def _asking(func: Any, own: Any) -> Callable[..., Any]:
             return over.instead[func](*args, **kwargs)
 
     return asked
+
+
+PASSAGE = _replace.__code__.co_filename
+"""The file that stands between a caller and what it calls of torch."""
