@@ -20,6 +20,7 @@ from semilinear.verification.audit.checks import CHECKS
 from semilinear.verification.audit.subject import FAST as FAST_PROFILE
 from semilinear.verification.audit.subject import experiment
 from semilinear.verification.commands.cli import main
+from semilinear.verification.commands.terminal import missing
 from semilinear.verification.reporting.audit import markdown
 from semilinear.verification.targets.named import of_function
 from semilinear.verification.targets.ours import of_solver
@@ -518,6 +519,20 @@ def test_text_and_json_say_the_same(capsys: Any) -> None:
     assert "identified" in text
     main(["same", "ddim", "dpm-solver-2m"])
     assert "they differ from evaluation 2 on" in capsys.readouterr().out
+
+
+def test_checks_may_be_asked_for_one_by_one(capsys: Any) -> None:
+    _, data, _ = command(capsys, "audit", "ddim", "--only", "nfe", "--only", "identity")
+    (row,) = data["audits"]
+    assert row["identified"]["solver"] == "ddim"
+    assert row["as_run"] is None
+
+
+def test_a_package_that_is_missing_is_said_to_be_so_once() -> None:
+    once = missing(ModuleNotFoundError("k_diffusion is not installed", name="k_diffusion"))
+    assert once == "k_diffusion is not installed"
+    other = missing(ModuleNotFoundError("No module named 'clip'", name="clip"))
+    assert other == "clip is not installed: No module named 'clip'"
 
 
 def test_every_check_is_one_that_the_documentation_names() -> None:

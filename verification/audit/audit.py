@@ -5,6 +5,7 @@ Whatever is asked for is computed once, and only then.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -166,6 +167,11 @@ class Audit(Written):
                     points = study.weak.points
                     errors = " and ".join(f"{p.error:.1e} with {p.n} steps" for p in (points[0], points[-1]))
                     self._say("noted", f"runs do not tend to the exact law: off by {errors}")
+                elif self.claimed is not None and study.against(self.claimed) == "inconclusive":
+                    left = _left({p.n: p.error for p in study.weak.points if p.usable})
+                    if left is not None:
+                        what = f"runs seem to tend to another law: errors extrapolate to {left:.1e}, not to 0"
+                        self._say("noted", what)
                 return study
         return None
 
@@ -421,6 +427,26 @@ def _whole(trace: Trace, where: StochasticExperiment) -> bool:
     return len(spans) == len(trace.increments) and math.isclose(
         sum(spans), where.lam_end - where.lam_start, rel_tol=1e-9
     )
+
+
+def _left(errors: Mapping[int, float]) -> float | None:
+    """Of errors c_1/N + c_2/N^2 + .. + left what is left; None where it falls like the next term still does.
+
+    Richardson's extrapolation, twice, from N, N/2 and N/4, beside that from half as many steps.
+    """
+    n = max(errors, default=0)
+    counts = [n // 8, n // 4, n // 2, n]
+    if n % 8 or not all(count in errors for count in counts):
+        return None
+    e = [errors[count] for count in counts]
+    once = [2 * b - a for a, b in itertools.pairwise(e)]
+    before, left = ((4 * b - a) / 3 for a, b in itertools.pairwise(once))
+    return left if abs(left) > SHARE * abs(before) else None
+
+
+SHARE = 0.5
+"""Of what errors extrapolate to, what more steps leave of it where it is more than the next terms: those fall
+by 1/8."""
 
 
 def _order_json(order: Order) -> dict[str, Any]:

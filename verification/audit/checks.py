@@ -25,7 +25,19 @@ from ..tracing.linearity import AGREE, apart, batched, other_chance, reasons, sh
 from ..tracing.trace import NotLinearError, trace
 from ..tracing.witness import Scene, Witness
 from . import costs
-from .finding import SEVERITIES, Finding, Said, Severity, cause_of, counted, judged, named, raised, refused
+from .finding import (
+    SEVERITIES,
+    Finding,
+    Said,
+    Severity,
+    cause_of,
+    counted,
+    judged,
+    named,
+    numberless,
+    raised,
+    refused,
+)
 from .subject import Subject
 
 FEW = range(1, 21)
@@ -175,6 +187,9 @@ ENDS: dict[str, tuple[float, ...]] = {"0": (0.0,), "sigma_min": (), "sigma_min t
 """The last noise levels of runs from noise to data, by name."""
 
 
+INFINITE = "states are not finite"
+
+
 def outcomes(s: Subject, end: str, counts: Iterable[int]) -> dict[tuple[Severity, str], list[int]]:
     """What goes wrong in runs from noise to data, and the step counts at which it does: a refusal is noted.
 
@@ -190,7 +205,7 @@ def outcomes(s: Subject, end: str, counts: Iterable[int]) -> dict[tuple[Severity
             found.setdefault((verdict, text), []).append(n)
         else:
             if not np.all(np.isfinite(states)):
-                found.setdefault(("failed", "states are not finite"), []).append(n)
+                found.setdefault(("failed", INFINITE), []).append(n)
     return found
 
 
@@ -208,8 +223,9 @@ def finite(s: Subject) -> Iterator[Said]:
         found = sorted(outcomes(s, end, FEW).items(), key=lambda item: SEVERITIES.index(item[0][0]))
         for (verdict, text), counts in found:
             if verdict != "noted" or end != "sigma_min twice":  # a level that repeats may be refused
-                cause = text if verdict in ("raised", "inconclusive") else ""
-                yield verdict, sentence(verdict, text, end, counts), cause
+                cause = numberless(text) if verdict == "failed" else text
+                one = verdict == "noted" or text == INFINITE
+                yield verdict, sentence(verdict, text, end, counts), "" if one else cause
 
 
 def dtype(s: Subject) -> Iterator[Said]:

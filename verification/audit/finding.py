@@ -88,7 +88,7 @@ def raised(error: Exception, target: Target, what: str = "") -> tuple[Severity, 
     verdict, text = judged(error, target), named(error)
     said = f"{what} {text}" if what else text
     if verdict == "failed":
-        return verdict, str(error), ""
+        return verdict, str(error), numberless(str(error))
     return verdict, f"cannot be checked: {said}" if verdict == "inconclusive" else said, cause_of(error)
 
 
@@ -119,7 +119,12 @@ def _within(file: Path, folders: Iterable[Path]) -> bool:
 
 def cause_of(error: BaseException) -> str:
     """An exception without its numbers, by which those of several runs are told to be one."""
-    return named(error, NUMBER.sub("..", " ".join(str(error).split()))[:LONGEST].rstrip("., "))
+    return named(error, numberless(" ".join(str(error).split()))[:LONGEST].rstrip("., "))
+
+
+def numberless(text: str) -> str:
+    """A text with dots for its numbers."""
+    return NUMBER.sub("..", text)
 
 
 def named(error: BaseException, text: str | None = None) -> str:
