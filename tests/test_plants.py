@@ -6,6 +6,7 @@ import itertools
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -119,7 +120,8 @@ def test_a_law_that_is_off_by_little_is_told() -> None:
     """Noise that is 1.003 of what it must be; errors of the least numbers of steps still fall."""
 
     def told(size: float) -> list[str]:
-        found = audit(ancestral(plainly(lambda x: size * torch.randn_like(x))), 1, only=["orders"])
+        sampler = ancestral(plainly(lambda x: size * torch.randn_like(x)))
+        found = audit(sampler, 1, only=["orders"], profile=replace(FAST, weak=(8, 16, 32, 64, 128)))
         return [f.message for f in found.findings]
 
     (said,) = told(1.003)
@@ -242,9 +244,7 @@ FAULTY: dict[str, tuple[Callable[[], Any], tuple[str, ...], tuple[str, ...]]] = 
     "nothing returned": (
         lambda: nothing,
         ("finite",),
-        (
-            "finite failed: sampler must return states of shape (4, 1, 1, 2), got None from sigma = 80 to 0 in 1",
-        ),
+        ("finite failed: sampler must return states of shape (4, 1, 1, 2), got None from sigma = 80",),
     ),
     "sys.exit": (
         lambda: leaving,
