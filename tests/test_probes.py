@@ -1,4 +1,4 @@
-"""Laws of the audit: what is correct has no finding, and what is faulty has its own."""
+"""Laws of what samplers are driven with: correct ones have no finding, faulty ones have their own."""
 
 from __future__ import annotations
 
