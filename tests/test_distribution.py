@@ -118,6 +118,18 @@ def test_directions_are_unit_vectors_and_give_lengths() -> None:
     assert lengths == pytest.approx(np.ones(50), abs=5e-3)  # 0.5 %
 
 
+@pytest.mark.parametrize("d", [2, 3, 8, 33, 64])
+def test_no_axis_is_unseen(d: int) -> None:
+    """A law that is moved, or has collapsed, along the axis that the directions see least is another one."""
+    one, mean, eye = np.ones(1), np.zeros((1, d)), np.eye(d)
+    axis = np.linalg.svd(directions(d))[2][-1]
+    moved = MixtureLaw(one, mean + 0.5 * axis, eye[None])
+    collapsed = MixtureLaw(one, mean, (eye - 0.99 * np.outer(axis, axis))[None])
+    for name in ("sliced-wasserstein", "energy", "frechet"):
+        metric = metrics(MixtureLaw(one, mean, eye[None]))[name]
+        assert min(metric.gaussian(moved), metric.gaussian(collapsed)) > 1e-4 / d, name
+
+
 def test_one_law_is_at_no_distance_from_itself() -> None:
     assert all(abs(metric.gaussian(GAUSSIAN.law)) < NOTHING.most for metric in GAUSSIAN.metrics.values())
 

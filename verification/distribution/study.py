@@ -34,8 +34,8 @@ from .runs import Outcome, Task, mapping, run
 from .tables import aligned, explanation, table
 
 MAIN_METRIC = "energy"
-"""By which solvers are put in order, unless another is asked for: zero for the exact law alone, whatever part
-of it is missed.
+"""By which solvers are put in order, unless another is asked for: zero only where the law along every
+direction is the exact one.
 """
 
 Target = str | Solver | Sampler
