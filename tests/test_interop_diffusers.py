@@ -31,8 +31,8 @@ SOLVERS = (
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 N = 12
 REORDERED = {torch.float64: 0.0, torch.float32: 1e-4, torch.float16: 2e-3}
-"""Small runs in float32 (and half precision in float32) add a row's terms in another order: 444 units of the last
-place of float32 and one of float16 were seen after 12 steps.
+"""Small runs in float32 (and half precision in float32) add a row's terms in another order: 444 units of the
+last place of float32 and one of float16 were seen after 12 steps.
 """
 
 

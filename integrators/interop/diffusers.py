@@ -123,7 +123,7 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     def from_config(
         cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any
     ) -> PlanScheduler | tuple[PlanScheduler, dict[str, Any]]:
-        """As diffusers' own; the configuration of a flow-matching scheduler, which has no betas but a `shift`,
+        """As diffusers' own; the configuration of a flow-matching scheduler, with a `shift` and no betas,
         means rectified flow with that shift (`set_timesteps(mu=..)` where it shifts dynamically).
 
         Raises ValueError for what such a one sets and is not taken here.
@@ -136,7 +136,8 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
                     )
             shift = 1.0 if config.get("use_dynamic_shifting") else config["shift"]
             flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": shift}
-            config, kwargs = {k: v for k, v in config.items() if k != "shift"}, flow | kwargs
+            config = {k: v for k, v in config.items() if k != "shift"}
+            kwargs = flow | kwargs
         return super().from_config(config, return_unused_kwargs, **kwargs)  # type: ignore[no-any-return]
 
     def _made_schedule(self) -> tuple[Schedule, int]:
