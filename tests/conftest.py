@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
 
-# The commands that tests start import the same modules again and again: what is compiled is kept, and what was
-# installed compiled is read as it is.
+# The commands that tests start import the same modules again and again: what is compiled is kept, and what
+# was installed compiled is read as it is.
 sys.dont_write_bytecode = False
 os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "OMP_NUM_THREADS": "1"}
 _COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

@@ -23,7 +23,7 @@ from semilinear.verification.reporting.orders import markdown
 from tests.roundings import SLOPE
 
 CHEAP = ["--batch", "4", "--max-steps", "64"]
-SHORT = ["--batch", "8", "--max-steps", "192"]
+SHORT = ["--batch", "8", "--max-steps", "96"]
 """Enough to decide between orders 2 and 3."""
 
 
@@ -467,7 +467,9 @@ def test_verify_tells_of_each_row_as_it_is_decided(capsys: Any, monkeypatch: Any
     ddim = next(t for t in measure.tasks(True) if t.key.startswith("main: ddim"))
     monkeypatch.setattr(plan, "tasks", lambda _: [ddim, plan.ReplayTask("unipc.json")])
     monkeypatch.setattr(report, "write", lambda *_: [tmp_path / "orders.md"])
-    monkeypatch.setattr(work, "work_json", lambda _: {"rows": []})  # of no row: test_work_campaign.py has rows
+    monkeypatch.setattr(
+        work, "work_json", lambda _: {"rows": []}
+    )  # of no row: test_work_campaign.py has rows
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     arguments = ("verify", "--quick", "--workers", "1", "--out", str(tmp_path))
     code, out, _ = run(capsys, *arguments)

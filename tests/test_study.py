@@ -89,7 +89,13 @@ def test_multistep_formulas_have_their_order_from_exact_values(name: str, order:
     assert study.against(order) == "consistent"
 
 
-@pytest.mark.parametrize(("name", "order"), MULTISTEP.items())
+IN_OTHER_VARIABLES = ("deis-rhoab3", "deis-lambdaab3")
+"""Adams formulas with the step ratios of deis-tab2 and of 3m."""
+
+
+@pytest.mark.parametrize(
+    ("name", "order"), slow(MULTISTEP.items(), lambda case: case[0] in IN_OTHER_VARIABLES)
+)
 def test_step_ratios_are_right_on_alternating_steps(name: str, order: int) -> None:
     study = run(make(name), experiment(grid="alternating", top=finest(order)), start="exact")
     assert study.estimate.low <= order <= study.estimate.high
@@ -137,7 +143,7 @@ def test_a_high_order_start_restores_the_order_of_the_formula(name: str, order: 
     assert run(make(name), experiment(), start="high-order").against(order) == "consistent"
 
 
-@pytest.mark.parametrize("order", slow([1, 2, 3, 4], lambda order: order == 4))
+@pytest.mark.parametrize("order", slow([1, 2, 3, 4], lambda order: order % 2 == 0))
 def test_nested_collocation_has_the_order_it_is_built_for(order: int) -> None:
     from semilinear.integrators.solvers.classical import collocation
 
