@@ -467,9 +467,8 @@ def test_verify_tells_of_each_row_as_it_is_decided(capsys: Any, monkeypatch: Any
     ddim = next(t for t in measure.tasks(True) if t.key.startswith("main: ddim"))
     monkeypatch.setattr(plan, "tasks", lambda _: [ddim, plan.ReplayTask("unipc.json")])
     monkeypatch.setattr(report, "write", lambda *_: [tmp_path / "orders.md"])
-    monkeypatch.setattr(
-        work, "work_json", lambda _: {"rows": []}
-    )  # of no row: test_work_campaign.py has rows
+    # Of no row; test_work_campaign.py has some.
+    monkeypatch.setattr(work, "work_json", lambda _: {"rows": []})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     arguments = ("verify", "--quick", "--workers", "1", "--out", str(tmp_path))
     code, out, _ = run(capsys, *arguments)
