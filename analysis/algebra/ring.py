@@ -21,6 +21,9 @@ from semilinear.integrators.tableaux.tableau import phi, z
 from sympy import QQ, Expr, Rational, Symbol
 from sympy.polys.polyerrors import BasePolynomialError
 
+from .fractions import fractions, inner
+from .polynomials import Poly
+
 Scalar = Any
 """An element of the field K, a sympy domain element: it supports + - * / == and hash."""
 
@@ -61,9 +64,12 @@ class Field:
         self._roots = {r: q ** Rational(1, degrees[q]) for q, r in roots.items()}
         self.symbols = tuple(sorted((roots.get(s, s) for s in symbols), key=lambda s: s.name))
         base = QQ.algebraic_field(*sorted(numbers, key=str)) if numbers else QQ
-        self.domain = base.frac_field(*self.symbols) if self.symbols else base
-        self.zero, self.one = self.domain.zero, self.domain.one
         self._ambiguous = bool(numbers and self.symbols)
+        if self._ambiguous or not self.symbols:
+            self.domain = base.frac_field(*self.symbols) if self.symbols else base
+        else:
+            self.domain = fractions(self.symbols)
+        self.zero, self.one = self.domain.zero, self.domain.one
         self._known_powers: dict[Scalar, list[Scalar]] = {}
 
     def __call__(self, value: Any) -> Scalar:
@@ -96,22 +102,18 @@ class Field:
             known.append(known[-1] * value)
         return known[exponent]
 
-    def combination(self, terms: Iterable[tuple[Scalar, Scalar, int]]) -> Scalar:
-        """The sum of  a b/n  over terms (a, b, n).
+    def dot(self, pairs: Iterable[tuple[Scalar, Scalar]]) -> Scalar:
+        """The sum of products  a b  over pairs (a, b)."""
+        return inner(pairs, self.zero)
 
-        Numerators over one denominator are added before anything is cancelled: the greatest common divisors
-        are what arithmetic of fractions takes its time for.
-        """
-        if self._ambiguous or not self.symbols:
-            return sum((a * b / n for a, b, n in terms), self.zero)
-        zero = self.domain.field.ring.zero
-        over: dict[Any, Any] = {}
-        for a, b, n in terms:
-            top, bottom = a.numer * b.numer, a.denom * b.denom
-            unit = bottom.LC
-            bottom = bottom.quo_ground(unit)
-            over[bottom] = over.get(bottom, zero) + top.quo_ground(unit * n)
-        return sum((self.domain.field.new(top, bottom) for bottom, top in over.items()), self.zero)
+    def numerator(self, value: Scalar) -> Poly:
+        """The numerator of an element of a field with symbols, a polynomial in these."""
+        return self.domain.numer(value)
+
+    @property
+    def polynomials(self) -> Any:
+        """The ring of these numerators."""
+        return self.zero.numer.ring
 
     def expression(self, value: Scalar) -> Expr:
         """An element as a sympy expression."""
@@ -182,8 +184,8 @@ class Element:
     def taylor(self, m: int) -> Scalar:
         """[z^m], exact; for negative m the coefficient of a pole."""
         power = self.field.power
-        return self.field.combination(
-            (v, power(q, m - p), math.factorial(m - p))
+        return self.field.dot(
+            (v, power(q, m - p) / math.factorial(m - p))
             for (p, q), v in self.terms.items()
             if m == p or (m > p and q)
         )

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import sympy
 from sympy import Expr, Integer, Symbol
 
+from ..algebra.polynomials import Poly
 from ..algebra.ring import EULER, Field, Ring, Scalar
 from ..orders.defects import Defects
 from ..orders.expansion import expressions
@@ -53,7 +54,7 @@ class Unfinished(NamedTuple):
 
     case: str
     state: Family
-    equations: tuple[Expr, ...]
+    equations: tuple[Poly, ...]
 
 
 def check_form(unknown: Ansatz, conditions: Conditions) -> None:
@@ -159,22 +160,20 @@ class Search:
         self.unfinished = Unfinished(case.words, state, ())
         self.watch.note(f"{case.words}: setting up the conditions of order {q}")
         field, scalars = residuals(state, q, self.order, case.special)
-        equations = [field.domain.numer(value) for value in scalars]
+        equations = [field.numerator(value) for value in scalars]
         if not equations:
             yield Branch({}, implicit=state.implicit)
             return
         if not field.symbols:
             return
         unknowns, flexible = state.ansatz.unknowns, state.ansatz.abscissae
-        self.unfinished = Unfinished(case.words, state, tuple(e.as_expr() for e in equations))
+        self.unfinished = Unfinished(case.words, state, tuple(equations))
         self.watch.note(
             f"{case.words}: {len(equations)} equations of order {q} in {len(unknowns)} unknowns, "
             f"{len(flexible)} free abscissae"
         )
-        ring = field.domain.field.ring
         nonzero, implicit = (
-            [ring.from_expr(e.xreplace({sympy.E: EULER})) for e in found]
-            for found in (state.nonzero, state.implicit)
+            [field.numerator(field(e)) for e in found] for found in (state.nonzero, state.implicit)
         )
         for branch in branches(
             [*equations, *implicit], unknowns, flexible, nonzero, special=case.special, watch=self.watch
@@ -267,4 +266,4 @@ def _generic(value: Scalar, unknown: set[Symbol], base: Field) -> bool:
     """Whether an element holds no unknowns, so that it is zero for special parameters only."""
     if not base.symbols:
         return True
-    return not unknown.intersection(value.as_expr().free_symbols)
+    return not unknown.intersection(base.expression(value).free_symbols)

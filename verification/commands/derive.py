@@ -148,7 +148,6 @@ def run(options: argparse.Namespace) -> int:
     """Derive, choose, and print."""
     from semilinear.analysis.derivation.derive import collocation, others
     from semilinear.analysis.derivation.watch import Watch
-    from semilinear.analysis.lookup import tableau_of
 
     check(options)
     options.form = options.form or form_of(options)
@@ -162,6 +161,8 @@ def run(options: argparse.Namespace) -> int:
             search.run(further=options.special)
         found = search.families
         if options.embedded is not None:
+            from semilinear.analysis.lookup import tableau_of
+
             found = others(found, tableau_of(options.embedded).tableau)
     if options.solution is not None and options.solution > len(found):
         raise UsageError(f"--solution must be at most {len(found)}, the number of families found")

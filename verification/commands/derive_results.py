@@ -17,12 +17,12 @@ Ticking = Callable[[Any], AbstractContextManager[None]]
 
 def minimum_of(family: Any, options: argparse.Namespace) -> Any:
     """The minimum that --minimise asks for, or None."""
+    if options.minimise is None:
+        return None
     from semilinear.analysis.derivation.minimise import minimise_error, minimise_norm
     from semilinear.analysis.derivation.pairs import estimator_ratio
     from semilinear.analysis.lookup import tableau_of
 
-    if options.minimise is None:
-        return None
     try:
         if options.minimise == "error-norm":
             return minimise_norm(family)
@@ -100,10 +100,13 @@ def family_json(
     row.  number: of the family, where there are more.
     """
     from semilinear.analysis.derivation.text import data, latex, python
-    from semilinear.analysis.lookup import tableau_of
 
     tableau = family.tableau
-    found = None if options.embedded is None else tableau_of(options.embedded)
+    found = None
+    if options.embedded is not None:
+        from semilinear.analysis.lookup import tableau_of
+
+        found = tableau_of(options.embedded)
     method = None if found is None else found.tableau
     source = f"derived: order {family.order}, {family.conditions} conditions"
     pair = None
@@ -163,11 +166,11 @@ def _proved(family: Any, seconds: float, ticking: Ticking) -> tuple[dict[str, in
 
 def _plan(family: Any) -> dict[str, Any] | None:
     """How far a float64 plan is off, for a method without parameters in lambda."""
+    if family.parameters or family.form != "lambda" or family.linearised:
+        return None
     from semilinear.analysis.orders.plan_check import check_against_plan, worst
     from semilinear.integrators.diffusion.schedule import vp_linear
 
-    if family.parameters or family.form != "lambda" or family.linearised:
-        return None
     past = [0.7 + 0.05 * j for j in range(1, family.tableau.past + 1)]
     found = check_against_plan(family.tableau, vp_linear(), 0.7, 0.65, past=past)
     largest = worst(found)
