@@ -16,7 +16,7 @@ A branch that none of this solves keeps its polynomials as `implicit`, a Groebne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -145,6 +145,10 @@ class _System:
                 self._count()
                 yield equations, solved, nonzero
                 return
+            if numbers := self._numbers(equations):
+                solved = (*solved, *((x, b, a) for x, (b, a) in numbers.items()))
+                equations = _clean(_at_numbers(e, numbers) for e in equations)
+                continue
             pivot = self._pivot(equations)
             if pivot is None:
                 break
@@ -230,6 +234,19 @@ class _System:
             tuple(_monic(p) for p in left),
         )
 
+    def _numbers(self, equations: list[Poly]) -> dict[int, tuple[Poly, Poly]]:
+        """The unknowns that an equation says the number of, -B/A: all at once, since they are many where a
+        method is looked for in a family.
+        """
+        found: dict[int, tuple[Poly, Poly]] = {}
+        for equation in equations:
+            if len(equation) <= 2:
+                at = [x for x, degree in enumerate(equation.degrees()) if degree]
+                if len(at) == 1 and at[0] in self.unknowns and equation.degree(at[0]) == 1:
+                    a, b = linear(equation, at[0])
+                    found.setdefault(at[0], (b, a))
+        return found
+
     def _pivot(self, equations: list[Poly]) -> tuple[int, Poly] | None:
         """An unknown and an equation that holds it linearly, times what is known not to vanish."""
         best: tuple[Any, int, Poly] | None = None
@@ -292,6 +309,27 @@ def _substituted(equation: Poly, x: int, a: Poly, b: Poly) -> Poly:
         total = total * -b + equation.ring.from_dict(part) * scale if part else total * -b
         scale = scale * a
     return total
+
+
+def _at_numbers(equation: Poly, numbers: Mapping[int, tuple[Poly, Poly]]) -> Poly:
+    """The equation at x = -b/a for some x, a and b numbers, times a number."""
+    degrees = equation.degrees()
+    here = [
+        (x, degrees[x], -b.LC if b else equation.ring.domain.zero, a.LC)
+        for x, (b, a) in numbers.items()
+        if degrees[x] > 0
+    ]
+    if not here:
+        return equation
+    table: dict[Any, Any] = {}
+    for powers, value in equation.items():
+        rest = list(powers)
+        for x, degree, over, under in here:
+            value = value * over ** powers[x] * under ** (degree - powers[x])
+            rest[x] = 0
+        key = tuple(rest)
+        table[key] = table.get(key, equation.ring.domain.zero) + value
+    return equation.ring.from_dict({key: value for key, value in table.items() if value})
 
 
 def _integral(polynomial: Poly) -> Poly:

@@ -14,7 +14,7 @@ there is no such method.  The time may end a search at any point; what it has un
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -140,7 +140,11 @@ class Search:
         key = tuple(row.c for row in case.unknown.rows)
         if key not in self._seen:
             self._seen.add(key)
-            yield from self._followed(Family(case.unknown, 0, self.conditions), case)
+            unknown, names = case.unknown, {}
+            if self.conditions not in STIFF and unknown.form != "rho":
+                unknown, names = unknown.by_values()
+            for found in self._followed(Family(unknown, 0, self.conditions), case):
+                yield replace(found, ansatz=found.ansatz.by_coefficients(names))
 
     def _followed(self, state: Family, case: Case) -> Iterator[Family]:
         if state.order == self.order:
