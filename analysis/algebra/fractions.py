@@ -201,9 +201,7 @@ class Fractions:
 
     def dot(self, pairs: Iterable[tuple[Quotient, Quotient]]) -> Quotient:
         """The sum of products a b."""
-        return self.total(
-            (a.numer * b.numer, a.unit * b.unit, _times(a.primes, b.primes)) for a, b in pairs
-        )
+        return self.total((a.numer * b.numer, a.unit * b.unit, _times(a.primes, b.primes)) for a, b in pairs)
 
     def total(self, parts: Iterable[tuple[Poly, int, Powers]]) -> Quotient:
         """The sum of fractions, numerator and denominator each, that need not be in lowest terms.

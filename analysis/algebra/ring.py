@@ -21,7 +21,7 @@ from semilinear.integrators.tableaux.tableau import phi, z
 from sympy import QQ, Expr, Rational, Symbol
 from sympy.polys.polyerrors import BasePolynomialError
 
-from .fractions import fractions, inner
+from .fractions import Fractions, fractions
 from .polynomials import Poly
 
 Scalar = Any
@@ -102,18 +102,20 @@ class Field:
             known.append(known[-1] * value)
         return known[exponent]
 
-    def dot(self, pairs: Iterable[tuple[Scalar, Scalar]]) -> Scalar:
-        """The sum of products  a b  over pairs (a, b)."""
-        return inner(pairs, self.zero)
+    def combination(self, terms: Iterable[tuple[Scalar, Scalar, int]]) -> Scalar:
+        """The sum of  a b/n  over terms (a, b, n)."""
+        if isinstance(self.domain, Fractions):
+            return self.domain.dot((a, b / n) for a, b, n in terms)
+        return sum((a * b / n for a, b, n in terms), self.zero)
+
+    @property
+    def rational(self) -> bool:
+        """Whether there are parameters, and rational functions of these alone."""
+        return bool(self.symbols) and not self._ambiguous and not self._roots
 
     def numerator(self, value: Scalar) -> Poly:
         """The numerator of an element of a field with symbols, a polynomial in these."""
         return self.domain.numer(value)
-
-    @property
-    def polynomials(self) -> Any:
-        """The ring of these numerators."""
-        return self.zero.numer.ring
 
     def expression(self, value: Scalar) -> Expr:
         """An element as a sympy expression."""
@@ -184,8 +186,8 @@ class Element:
     def taylor(self, m: int) -> Scalar:
         """[z^m], exact; for negative m the coefficient of a pole."""
         power = self.field.power
-        return self.field.dot(
-            (v, power(q, m - p) / math.factorial(m - p))
+        return self.field.combination(
+            (v, power(q, m - p), math.factorial(m - p))
             for (p, q), v in self.terms.items()
             if m == p or (m > p and q)
         )

@@ -128,9 +128,14 @@ class Search:
         """Keep a family, unless its generic member is in another; and none whose generic member it has."""
         member = None if family.implicit else generic(family)
         if member is not None:
-            if any(known.find(member.tableau) is not None for known in self.families):
+            # Parameters are coefficients, so that none of fewer holds one of more.
+            size = len(family.parameters)
+            if any(len(f.parameters) >= size and f.find(member.tableau) is not None for f in self.families):
                 return
-            kept = [m is None or family.find(m.tableau) is None for m in self._members]
+            kept = [
+                m is None or len(f.parameters) > size or family.find(m.tableau) is None
+                for f, m in zip(self.families, self._members, strict=True)
+            ]
             self.families = [f for f, keep in zip(self.families, kept) if keep]
             self._members = [m for m, keep in zip(self._members, kept) if keep]
         self.families.append(family)

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .derive_request import MOST, check, form_of, request
-from .derive_results import draw, family_json, minimum_of
+from .derive_results import PROOF_SECONDS, draw, family_json, minimum_of
 from .derive_scope import not_looked_at, reason, unfinished_json
 from .terminal import FAILED, OK, UsageError, console, positive, print_json
 
@@ -174,8 +174,9 @@ def run(options: argparse.Namespace) -> int:
     ]
     if options.plot is not None and chosen:
         draw(chosen, options)
+    proofs = Watch(min(options.time, PROOF_SECONDS))
     data = [
-        family_json(*both, k if len(members) > 1 else None, options, _ticking)
+        family_json(*both, k if len(members) > 1 else None, options, proofs, _ticking)
         for k, both in enumerate(zip(members, minima, strict=True), 1)
     ]
     _show(

@@ -11,6 +11,7 @@ from typing import Any
 from .terminal import UsageError
 
 PROOF_SECONDS = 20.0
+"""Of the proofs of all families together."""
 Ticking = Callable[[Any], AbstractContextManager[None]]
 """What asks a watch while something runs."""
 
@@ -94,12 +95,18 @@ def draw(families: list[Any], options: argparse.Namespace) -> None:
 
 
 def family_json(
-    family: Any, minimum: Any, number: int | None, options: argparse.Namespace, ticking: Ticking
+    family: Any,
+    minimum: Any,
+    number: int | None,
+    options: argparse.Namespace,
+    proofs: Any,
+    ticking: Ticking,
 ) -> dict[str, Any]:
     """A family as JSON data; "tableau" is a tableau file where nothing is free, "pair" one with the embedded
-    row.  number: of the family, where there are more.
+    row.  number: of the family, where there are more.  proofs: the watch of their time.  What neither --json
+    nor the --output shows is null: long weights take longer to write than to find.
     """
-    from semilinear.analysis.derivation.text import data, latex, python
+    from semilinear.analysis.derivation.text import data, latex, python, text
 
     tableau = family.tableau
     found = None
@@ -110,10 +117,11 @@ def family_json(
     method = None if found is None else found.tableau
     source = f"derived: order {family.order}, {family.conditions} conditions"
     pair = None
-    if found is not None:
+    shown = {options.output} if not options.json else {"text", "json", "latex", "python"}
+    if found is not None and "json" in shown:
         pair = data(family, f"{found.name} with an embedded row, {source}", method)
         pair |= {} if found.claimed is None else {"claimed": found.claimed}
-    proved, unproved = _proved(family, options.time, ticking)
+    proved, unproved = _proved(family, proofs, ticking) if "text" in shown else (None, "")
     return {
         "order": family.order,
         "conditions": family.conditions,
@@ -124,15 +132,17 @@ def family_json(
         "proved": proved,
         "unproved": unproved,
         "minimum": None if minimum is None else _minimum_json(minimum),
-        "plan": _plan(family),
-        "tableau": data(family, source),
+        "plan": _plan(family) if "text" in shown else None,
+        "tableau": data(family, source) if "json" in shown else None,
         "pair": pair,
         "rows": [
-            {"row": name, "c": str(c), "weights": {_name(k): str(w) for k, w in sorted(row.items())}}
-            for name, c, row in tableau.rows()
+            {"row": name, "c": str(c), "weights": {_name(k): text(w) for k, w in sorted(row.items())}}
+            for name, c, row in (tableau.rows() if "text" in shown else ())
         ],
-        "latex": latex(family),
-        "python": python(family, "derived" if number is None else f"derived_{number}", method),
+        "latex": latex(family) if "latex" in shown else None,
+        "python": python(family, "derived" if number is None else f"derived_{number}", method)
+        if "python" in shown
+        else None,
     }
 
 
@@ -144,17 +154,17 @@ def _name(key: int) -> str:
 # --- proofs ---
 
 
-def _proved(family: Any, seconds: float, ticking: Ticking) -> tuple[dict[str, int] | None, str]:
+def _proved(family: Any, watch: Any, ticking: Ticking) -> tuple[dict[str, int] | None, str]:
     """The orders that are proved of the tableau with its parameters, or why none were: these are not free, or
     it takes long.
     """
-    from semilinear.analysis.derivation.watch import OutOfTime, Watch
+    from semilinear.analysis.derivation.watch import OutOfTime
     from semilinear.analysis.orders.proof import local_order, prove
 
     if family.implicit:
         return None, "its parameters are not free"
-    watch = Watch(min(seconds, PROOF_SECONDS))
     try:
+        watch.check()
         with ticking(watch):
             if family.form == "lambda":
                 return prove(family.tableau, linearised=family.linearised).orders, ""
