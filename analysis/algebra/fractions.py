@@ -68,10 +68,11 @@ class Quotient:
     __radd__ = __add__
 
     def __sub__(self, other: Any) -> Quotient:
-        return self + -other
+        negative: Quotient = -other
+        return self + negative
 
     def __rsub__(self, other: Any) -> Quotient:
-        return -self + other
+        return (-self).__add__(other)
 
     def __mul__(self, other: Any) -> Quotient:
         other = self.field.convert(other)
@@ -83,10 +84,10 @@ class Quotient:
         if isinstance(other, int):
             sign = 1 if other > 0 else -1
             return self.field.lowest(self.numer * sign, self.unit * abs(other), self.primes, ())
-        return self * other.inverse()
+        return self.__mul__(other.inverse())
 
     def __rtruediv__(self, other: Any) -> Quotient:
-        return self.inverse() * other
+        return self.inverse().__mul__(other)
 
     def __pow__(self, exponent: int) -> Quotient:
         base = self if exponent >= 0 else self.inverse()
@@ -209,9 +210,9 @@ class Fractions:
         Numerators over one denominator are added before anything is divided.
         """
         over: dict[tuple[int, Powers], Poly] = {}
-        for numerator, *under in parts:
+        for numerator, unit, primes in parts:
             if numerator:
-                key = under[0], under[1]
+                key = unit, primes
                 over[key] = over[key] + numerator if key in over else numerator
         unit = math.lcm(*(u for u, _ in over))
         most: dict[int, int] = {}
@@ -257,7 +258,8 @@ class Fractions:
 
     def _product(self, args: Sequence[Expr]) -> Quotient:
         """Primes of one factor may divide another factor's numerator, and are looked for once."""
-        numerator, unit, primes = self.ring.one, 1, ()
+        numerator, unit = self.ring.one, 1
+        primes: Powers = ()
         for part in map(self.from_sympy, args):
             numerator, unit = numerator * part.numer, unit * part.unit
             primes = _times(primes, part.primes)

@@ -39,15 +39,15 @@ def normal(polynomial: Poly) -> Poly:
     """
     domain = polynomial.ring.domain
     if not polynomial or not (domain.is_ZZ or domain.is_QQ):
-        return polynomial.monic()
+        return _of(polynomial.ring, polynomial.monic())
     if domain.is_QQ:
         polynomial = polynomial.clear_denoms()[1]
     content = math.gcd(*(int(value) for value in polynomial.values()))
     if polynomial.LC < 0:
         content = -content
-    if content == 1:
-        return polynomial
     ring, unit = polynomial.ring, domain(content)
+    if content == 1:
+        return _of(ring, polynomial)
     return _of(ring, {powers: domain.quo(value, unit) for powers, value in polynomial.items()})
 
 
@@ -122,8 +122,8 @@ def factor_list(polynomial: Poly) -> list[tuple[Poly, int]]:
             rest = polynomial.ring.one
         else:
             a, b = linear(rest, x)
-            common = polynomial.ring.one if coprime(a, b) else a.gcd(b)
-            found = [(rest if common.is_ground else rest.quo(common), 1)]
+            common = polynomial.ring.one if coprime(a, b) else normal(a.gcd(b))
+            found = [(rest if common.is_ground else divided(rest, common), 1)]
             rest = common
         for factor, n in found:
             unit = normal(factor)
@@ -195,7 +195,10 @@ def _coprime(a: list[int], b: list[int]) -> bool:
 
 
 def _of(ring: Any, terms: dict[Any, Any]) -> Poly:
-    """A polynomial of a table without zeros, which is not checked again."""
+    """A polynomial of a table without zeros, which is not checked again.
+
+    A new one: what sympy's division leaves may remember the hash of what it was before its last term.
+    """
     polynomial = ring.zero
     polynomial.update(terms)
     return polynomial

@@ -145,7 +145,8 @@ class Search:
         key = tuple(row.c for row in case.unknown.rows)
         if key not in self._seen:
             self._seen.add(key)
-            unknown, names = case.unknown, {}
+            unknown = case.unknown
+            names: dict[Symbol, Symbol] = {}
             if self.conditions not in STIFF and unknown.form != "rho":
                 unknown, names = unknown.by_values()
             for found in self._followed(Family(unknown, 0, self.conditions), case):
