@@ -60,9 +60,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="derive the methods of an order with given stages and past values",
         description="Solve order conditions exactly for the weights of a method.  Stage 1 is the "
         "evaluation at the step's start, c1 = 0; a3_2 is the weight of stage 2 in stage 3, b_2 that in the "
-        "output; a3_2_1 is the coefficient of phi_1 in it, a3_2_0 its value at z = 0.  Exit code 0 if methods "
-        "were found, 1 if none: because there are none, which is said only where every case was looked at, or "
-        "because the time was over.",
+        "output; a3_2_1 is the coefficient of phi_1 in it, a3_2_0 its value at z = 0.  Exit code 0 if "
+        "methods were found, 1 if none: because there are none, which is said only where every case was "
+        "looked at, or because the time was over.",
     )
     which = derive.add_mutually_exclusive_group()
     which.add_argument("--stages", type=_integer(1, MOST), metavar="S", help="S evaluations, c2 .. cS free")
