@@ -26,7 +26,7 @@ import sympy
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.tableaux.tableau import Tableau, omega
-from sympy import Expr, Integer, Symbol
+from sympy import Expr, Integer, Rational, Symbol
 
 from ..algebra.factoring import factored
 from ..algebra.printable import printable
@@ -127,27 +127,50 @@ class Proof:
     @cached_property
     def classical(self) -> int:
         """The classical order."""
-        return local_order(self.expansion, CAP)
+        return local_order(self.expansion, self._most("classical"))
 
     @cached_property
     def scalar(self) -> int:
         """The classical order where L is a multiple of the identity."""
-        return local_order(self.expansion, CAP, scalar=True)
+        return local_order(self.expansion, self._most("scalar"), scalar=True)
 
     @cached_property
     def stiff(self) -> int:
         """The stiff order, all conditions in the strong sense."""
-        return self.conditions.order(CAP)
+        return self.conditions.order(self._most("stiff"))
 
     @cached_property
     def weak_stiff(self) -> int:
         """The stiff order with the conditions of the last order at b_i(0)."""
-        return self.conditions.order(CAP, "weak")
+        return self.conditions.order(self._most("weak_stiff"), "weak")
 
     @cached_property
     def zero_stiff(self) -> int:
         """The stiff order with the conditions of the last order at z = 0."""
-        return self.conditions.order(CAP, "zero")
+        return self.conditions.order(self._most("zero_stiff"), "zero")
+
+    def _most(self, name: str) -> int:
+        """The most that an order can be: what it is at one point of the parameters, where a condition that
+        fails is refuted in numbers.
+        """
+        return CAP if self._point is None else getattr(self._point, name)
+
+    @cached_property
+    def _point(self) -> Proof | None:
+        """The same at numbers for the parameters; None without parameters, with roots of them, and where the
+        tableau does not exist there.
+        """
+        symbols = self.ring.field.symbols
+        if self.base is not None or not self.ring.field.rational:
+            return None
+        values = {s: Rational(sympy.prime(10 + i), sympy.prime(40 + i)) for i, s in enumerate(symbols)}
+        proof = replace(self, at={**self.at, **values}, within=None)
+        try:
+            for expression in expressions(self.tableau):
+                proof.ring(expression)
+        except (ValueError, ZeroDivisionError):
+            return None
+        return proof
 
     @property
     def orders(self) -> dict[str, int]:
