@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..targets.run import returned
-from .experiment import Experiment, Run, Sampler
+from .experiment import FlowSetup, Run, Sampler
 from .setup import UNITS, Dtype
 
 Kind = Literal["raised", "not finite", "samples", "noise", "evaluations", "floor", "limit", "rounding"]
@@ -92,7 +92,7 @@ def precision(states: Any) -> Dtype:
     return found
 
 
-def repeated(sampler: Sampler, experiment: Experiment, first: Outcome) -> Finding | None:
+def repeated(sampler: Sampler, experiment: FlowSetup, first: Outcome) -> Finding | None:
     """Whether a second call with the same start gives the same states, to rounding."""
     second = run_once(sampler, experiment.run(first.n), experiment.x.shape)
     if first.states is None or second.states is None:
@@ -104,7 +104,7 @@ def repeated(sampler: Sampler, experiment: Experiment, first: Outcome) -> Findin
     return Finding("noise", (first.n,), text)
 
 
-def rounding(sampler: Sampler, experiment: Experiment, base: Outcome) -> float | None:
+def rounding(sampler: Sampler, experiment: FlowSetup, base: Outcome) -> float | None:
     """What rounding leaves in the final states of a run, RMS; None where the sampler does not read its start.
 
     Where a start x moves by +-d the states of a smooth map move by +-Jd up to d^2; what the second difference

@@ -301,7 +301,7 @@ class _Runs:
     @property
     def _table(self) -> float:
         """The floor that rounded coefficients leave, the same whatever the step is."""
-        return FLOORS * self.coefficients * self.experiment.size
+        return FLOORS * self.coefficients * self.experiment.solution.size
 
     @property
     def dtype(self) -> Dtype:
@@ -368,7 +368,7 @@ class _Runs:
             return False
         left, last = points[-1].error, float(np.linalg.norm(states[4 * check.n] - states[2 * check.n]))
         last /= math.sqrt(len(states[check.n]))
-        near = max(FAR * self.experiment.size, self._table)
+        near = max(FAR * self.experiment.solution.size, self._table)
         if check.reference_free < 0.5 or not left > max(near, 10 * last):
             return False
         text = (
