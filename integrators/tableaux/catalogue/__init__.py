@@ -6,12 +6,15 @@ What order a tableau has is not stored: it is proved (`semilinear.analysis`) and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from . import etd, lawson, multistep, rosenbrock, stiff
 from .entry import Entry
 
-CATALOGUE: dict[str, Entry] = {
-    entry.name: entry for family in (lawson, etd, stiff, multistep, rosenbrock) for entry in family.ENTRIES
-}
+CATALOGUE: Mapping[str, Entry] = MappingProxyType(
+    {entry.name: entry for family in (lawson, etd, stiff, multistep, rosenbrock) for entry in family.ENTRIES}
+)
 """Every entry by name."""
 
 __all__ = ["CATALOGUE", "Entry", "etd", "lawson", "multistep", "rosenbrock", "stiff"]
