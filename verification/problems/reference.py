@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -13,6 +12,7 @@ import scipy.integrate
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics.arithmetic import Value, choose
+from semilinear.integrators.numerics.arrays import rms
 
 from .cache import remembered
 
@@ -153,4 +153,4 @@ class Solution:
     @cached_property
     def size(self) -> float:
         """The RMS norm of the initial states."""
-        return math.sqrt(float(np.mean(np.sum(self.x**2, axis=1))))
+        return rms(self.x)
