@@ -6,15 +6,12 @@ What order a tableau has is not stored: it is proved (`semilinear.analysis`) and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from . import etd, lawson, multistep, rosenbrock, stiff
-from .entry import Entry
+from .entry import Catalogue, Entry
 
-CATALOGUE: Mapping[str, Entry] = MappingProxyType(
-    {entry.name: entry for family in (lawson, etd, stiff, multistep, rosenbrock) for entry in family.ENTRIES}
+CATALOGUE = Catalogue(
+    entry for family in (lawson, etd, stiff, multistep, rosenbrock) for entry in family.ENTRIES
 )
-"""Every entry by name."""
+"""Every entry."""
 
-__all__ = ["CATALOGUE", "Entry", "etd", "lawson", "multistep", "rosenbrock", "stiff"]
+__all__ = ["CATALOGUE", "Catalogue", "Entry", "etd", "lawson", "multistep", "rosenbrock", "stiff"]
