@@ -46,6 +46,9 @@ class NoiseToData(FlowSetup):
         start, end = self.times
         if not start > end:
             raise ValueError(f"t_start must be above t_end = {end:g}, got {start:g}")
+        for name, t in (("t_start", start), ("t_end", end)):
+            if not (float(self.schedule.alpha(t)) > 0 and float(self.schedule.sigma(t)) > 0):
+                raise ValueError(f"{name} must have alpha > 0 and sigma > 0, got {t:g}")
 
     @cached_property
     def times(self) -> tuple[float, float]:
