@@ -16,7 +16,7 @@ import pytest
 from semilinear.verification.campaign import plan, runner
 from semilinear.verification.claims.identities import proofs
 from semilinear.verification.inverse import study as inverse
-from semilinear.verification.replay.golden import DATA, case_json, read, replay_case
+from semilinear.verification.replay.golden import DATA, read, replay_case
 
 from tests.slow import slow
 
@@ -109,7 +109,7 @@ def test_a_replayed_case_is_the_reported_one(file: str, index: int) -> None:
     """Differences are of rounding, and differ from machine to machine: what they must be is bounded."""
     (row,) = (r for r in committed("orders")["replay"] if (Path(r["file"]).stem, r["index"]) == (file, index))
     data = read(DATA / f"{file}.json")
-    found = case_json(replay_case(data, index, data["cases"][index], row["file"]))
+    found = replay_case(data, index, data["cases"][index], row["file"]).data
     rounding = ("difference", "times_difference")
     assert {k: v for k, v in found.items() if k not in rounding} == {
         k: v for k, v in row.items() if k not in rounding

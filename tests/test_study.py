@@ -16,9 +16,9 @@ from semilinear.integrators.numerics.arithmetic import multiprecision
 from semilinear.integrators.solver import Ramp, Repeat, Solver
 from semilinear.integrators.solvers import make
 from semilinear.integrators.tableaux.tableau import N, P, evaluation, omega, phi, phi1, phi2
+from semilinear.verification.problems import reference as references
 from semilinear.verification.problems.named import golden_mixture, mixture_1d, problem
 from semilinear.verification.problems.reference import Reference, reference
-from semilinear.verification.studies import experiment as experiment_module
 from semilinear.verification.studies.coupled import CoupledExperiment
 from semilinear.verification.studies.flow import Experiment, Study, measure, norms, run
 from semilinear.verification.studies.gaussian import StochasticExperiment
@@ -415,7 +415,7 @@ def test_the_floor_never_falls(monkeypatch: Any) -> None:
     e = Experiment(golden_mixture(), batch=1)
     bounds = iter([1e-3, 1e-6])
     monkeypatch.setattr(
-        experiment_module, "reference", lambda *a: Reference(dict.fromkeys(a[4], e.x), next(bounds), False)
+        references, "reference", lambda *a: Reference(dict.fromkeys(a[4], e.x), next(bounds), False)
     )
     e.states([0.2])
     first = e.floor(8)

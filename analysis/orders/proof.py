@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import sympy
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.files import Written, json_number
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.tableaux.tableau import Tableau, omega
 from sympy import Expr, Integer, Rational, Symbol
@@ -56,6 +57,32 @@ class Violation:
     condition: str
     residual: Expr | None
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON data; decimal: the residual as a number, without the arguments z_i that it is multiplied
+        by, None where it depends on parameters.
+        """
+        given = self.residual
+        return {
+            "kind": self.kind,
+            "order": self.order,
+            "condition": self.condition,
+            "residual": None if given is None else printable(given),
+            "decimal": None if given is None else _decimal(given),
+        }
+
+
+def _decimal(residual: Expr) -> float | None:
+    arguments = {s: 1 for s in residual.free_symbols if s.name.startswith("z_")}
+    value = residual.xreplace(arguments)
+    if value.free_symbols:
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return json_number(number)
+
 
 @dataclass(frozen=True)
 class Term:
@@ -70,7 +97,7 @@ class Term:
 
 
 @dataclass(frozen=True, eq=False)
-class Proof:
+class Proof(Written):
     """The orders of a tableau, each as far as it was looked for (`CAP`), with the reasons.
 
     tableau: what was proved.  linearised: L is the Jacobian at u_n (Rosenbrock type).  form: whose equation
@@ -98,6 +125,41 @@ class Proof:
             words = ", ".join(f"{name} {order}" for name, order in found if order is not None)
             rounded = f"; within the rounding of the coefficients {words}"
         return f"orders: {orders}{rounded}; leading error {error}"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON data, in the words of `semilinear prove --json`."""
+        return {
+            "form": self.form,
+            "linearised": self.linearised,
+            **dict.fromkeys(ORDERS),
+            **self.orders,
+            "at_least": list(self.at_least),
+            "within_rounding": None if self.within is None else asdict(self.within),
+            **self.told(),
+        }
+
+    def told(self, through: int | None = None) -> dict[str, Any]:
+        """What stands behind the orders, as JSON data; through: as in `violated`."""
+        return {
+            "ignored_stages": [i + 1 for i in self.unread],
+            "principal_error_norm": self._norm,
+            "principal_error": printable(self.principal_error),
+            "leading_error": [str(term) for term in self.leading_error],
+            "parameters": sorted(str(s) for s in self.ring.field.symbols),
+            "violated": [v.data for v in self.violated(through)],
+        }
+
+    @property
+    def _norm(self) -> float | None:
+        """The principal error norm, where it is a number that a float holds."""
+        if "classical" in self.at_least:
+            return None
+        try:
+            norm = self.principal_error_norm
+        except OverflowError:
+            return None
+        return None if norm is None else json_number(norm)
 
     @cached_property
     def ring(self) -> Ring:

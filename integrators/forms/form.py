@@ -33,6 +33,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -193,7 +194,7 @@ class Form:
         return Step(self, t0, t1, moments)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One step of a form from t0 to t1: everything a tableau's symbols mean there.
 
@@ -207,16 +208,36 @@ class Step:
     _known: dict[tuple[str, Value], Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.xp: Arithmetic = of(self.t0)
-        self.tau0: Value = self.form.tau(self.t0)
-        self.tau1: Value = self.form.tau(self.t1)
-        self.h: Value = self.tau1 - self.tau0
         if uniform(self.h == 0):
             raise ValueError(
                 f"the interpolation variable of form {self.form.name!r} does not change from t = {self.t0} "
                 f"to t = {self.t1}: the schedule is flat there, or the step is below rounding"
             )
-        self.infinite: bool = not finite(self.h)
+
+    @cached_property
+    def xp(self) -> Arithmetic:
+        """That of the times."""
+        return of(self.t0)
+
+    @cached_property
+    def tau0(self) -> Value:
+        """The interpolation variable at the start."""
+        return self.form.tau(self.t0)
+
+    @cached_property
+    def tau1(self) -> Value:
+        """The interpolation variable at the end."""
+        return self.form.tau(self.t1)
+
+    @cached_property
+    def h(self) -> Value:
+        """The length of the step in it."""
+        return self.tau1 - self.tau0
+
+    @cached_property
+    def infinite(self) -> bool:
+        """Whether the step begins or ends where sigma or alpha is 0."""
+        return not finite(self.h)
 
     @property
     def z(self) -> Value:

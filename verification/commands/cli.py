@@ -131,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from ..replay.golden import case_json, read, replay_file
+    from ..replay.golden import read, replay_file
     from ..replay.releases.rebuild import GoldenError
 
     for path in options.files:
@@ -147,25 +147,12 @@ def _replay(options: argparse.Namespace) -> int:
             cases.append(result)
             failed += not result.ok
             if not options.json:
-                _print_case(result)
+                print(result)
     if options.json:
-        print_json({"cases": [case_json(c) for c in cases], "failed": failed})
+        print_json({"cases": [case.data for case in cases], "failed": failed})
     else:
         print(f"{len(cases) - failed} of {len(cases)} cases agree with the released code")
     return FAILED if failed else OK
-
-
-def _print_case(result: Any) -> None:
-    solver, error = (
-        " ".join(text.split()) for text in (result.solver, result.error)
-    )  # one line, whatever they hold
-    if result.error:
-        print(f"{result.file}  {result.index:4d}  {solver}: FAILED: {error}")
-        return
-    mark = "" if result.ok else "  FAILED"
-    nfe = "ok" if result.nfe_ok else f"WRONG ({result.nfe})"
-    note = f"  ({result.note})" if result.note else ""
-    print(f"{result.file}  {result.index:4d}  {solver}: {result.difference:.1e}  NFE {nfe}{mark}{note}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, TypeVar, cast
 from semilinear.analysis.lookup import function_of, is_program, solver_of
 from semilinear.analysis.text.named_parts import solver_parameters
 from semilinear.integrators.numerics import checks, limits
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.numerics.files import Written
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 
@@ -43,7 +42,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class SampledStudy:
+class SampledStudy(Written):
     """A solver in distribution; it prints as a table.
 
     experiment: on which it was measured.  exact: the law of its samples was computed.  floors: by metric.
@@ -113,20 +112,16 @@ class SampledStudy:
             raise ValueError(f"other must be of one seed, got {ours.seed} and {theirs.seed}")
 
     @property
-    def data(self) -> list[dict[str, Any]]:
-        """The rows as JSON data."""
-        return rows_json(self.solver, self.rows)
-
-    def write(self, path: str | Path) -> None:
-        """Write the study as JSON; the file is replaced whole."""
-        write_atomically(Path(path), json.dumps(studies_json([self]), indent=1, allow_nan=False) + "\n")
+    def data(self) -> dict[str, Any]:
+        """As JSON data: the keys of `semilinear distance --json`."""
+        return studies_json([self])
 
     def plot(self, path: str | Path, metric: str = MAIN_METRIC) -> None:
         """Draw distances over evaluations, with the floor (PNG or SVG)."""
         from ..reporting.distance_plot import plot_distances
 
         checks.one_of("metric", metric, self.floors)
-        plot_distances(studies_json([self]), metric, Path(path))
+        plot_distances(self.data, metric, Path(path))
 
     def __str__(self) -> str:
         lines = table(self.rows, self.floors, MAIN_METRIC)
@@ -144,7 +139,7 @@ def studies_json(studies: Sequence[SampledStudy]) -> dict[str, Any]:
         "power": POWER,
         "weights": list(drawn.weights),
         "floors": floors_json(drawn.floors),
-        "rows": [row for study in studies for row in study.data],
+        "rows": [row for study in studies for row in rows_json(study.solver, study.rows)],
     }
 
 

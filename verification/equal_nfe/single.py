@@ -12,6 +12,7 @@ import torch
 from semilinear.analysis.lookup import is_program, solver_of
 from semilinear.analysis.text.named_parts import solver_parameters
 from semilinear.integrators.numerics import checks, limits
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.numerics.files import Written, json_number, write_atomically
 from semilinear.integrators.run.adaptive import Controller, sample_adaptive
 from semilinear.integrators.run.noise import per_sample
@@ -20,7 +21,6 @@ from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 
 from ..studies.flow import norms
 from ..studies.own_statistics import on_experiment, takes_statistics
-from .errors import rms
 from .experiment import NoiseToData
 
 

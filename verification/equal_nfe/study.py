@@ -20,6 +20,7 @@ import numpy as np
 from semilinear.analysis.text.named_parts import GRIDS, grid_of
 from semilinear.integrators.diffusion.grids import Grid
 from semilinear.integrators.numerics import checks, limits
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.numerics.files import Written, json_number
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice
 
@@ -27,7 +28,7 @@ from ..problems.interval import BUDGETS
 from ..studies.progress import Progress
 from ..targets.named import CONVENTIONS
 from .entrants import OWN_END, Entrant, Runs, entrants
-from .errors import carriers, distances, middle, resampled, rms
+from .errors import carriers, distances, middle, resampled
 from .experiment import NoiseToData
 from .released import released
 

@@ -23,7 +23,7 @@ from semilinear.integrators.statistics.table import smooth
 from ..problems.mixture_statistics import exact_statistics
 from ..problems.mixtures import GaussianMixture
 from ..problems.products import RotatedProduct
-from .experiment import Experiment
+from .experiment import FlowSetup
 
 MOST_DIMENSIONS = 2
 """Of an exact quadrature that takes a second or two; above it the statistics are estimated."""
@@ -47,7 +47,7 @@ def generic(name: str, **parameters: Any) -> Solver:
     return _with(name, GENERIC, parameters)
 
 
-def on_experiment(name: str, experiment: Experiment, **parameters: Any) -> Solver:
+def on_experiment(name: str, experiment: FlowSetup, **parameters: Any) -> Solver:
     """`for_problem`, on the interval of an experiment."""
     low, high = (float(experiment.schedule.lam(t)) for t in experiment.times)
     return for_problem(name, experiment.problem, low, high, **parameters)
