@@ -119,7 +119,7 @@ def test_a_convention_is_of_a_file_and_has_a_name(capsys: Any, folder: Path, com
         (["order", "{}/late.py"], "{}/late.py needs the name of a function: {}/late.py:NAME"),
         (
             ["order", "dpm-solver-v3-2m:statistics=x"],
-            "statistics: x cannot be read: No such file",
+            "dpm-solver-v3-2m:statistics=x: statistics: x cannot be read: No such file",
         ),
         (["bench", "--compare", "{}"], "--compare: {} cannot be read: Is a directory"),
         (["bench", "--out", "{}/file"], "--out must be a folder, got the file {}/file"),

@@ -18,12 +18,14 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+from semilinear.integrators.numerics.kinds import ALL
 
 from .terminal import (
     FAILED,
     OK,
     UsageError,
     add_convention,
+    add_target,
     add_workers,
     check_convention,
     console,
@@ -43,14 +45,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         description="Reads a sampler off as a plan where it is linear, and judges it.  Exit code 1 if a "
         "claimed order does not hold, or a check fails.",
     )
-    audit.add_argument(
-        "targets",
-        nargs="+",
-        metavar="TARGET",
-        help="PACKAGE:NAME[:KEY=VALUE,..] (diffusers, k_diffusion, azula, deepinv, smalldiffusion, "
-        "torchdiffeq, flow_matching), 'PACKAGE:*', FILE.py:function, process:COMMAND, a listed solver, or a "
-        "file of a tableau or a plan",
-    )
+    add_target(audit, "targets", ALL, "+")
     audit.add_argument(
         "--set",
         nargs="+",

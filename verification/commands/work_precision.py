@@ -10,6 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 from semilinear.integrators.numerics import limits
+from semilinear.integrators.numerics.kinds import ALL
 
 from ..problems.interval import BATCH, BUDGETS, END
 from .terminal import (
@@ -19,6 +20,8 @@ from .terminal import (
     add_convention,
     add_final,
     add_law,
+    add_part,
+    add_target,
     check_convention,
     console,
     count,
@@ -39,12 +42,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "model evaluations; a sampler takes the most steps that a budget affords. Intervals are 95 percent "
         "bootstrap intervals over the batch. Exit code 1 where nothing could be measured.",
     )
-    command.add_argument(
-        "solvers",
-        nargs="+",
-        metavar="SOLVER",
-        help="NAME[:KEY=VALUE,..], FILE.json of a tableau or a plan, FILE.py:function, PACKAGE:NAME|*",
-    )
+    add_target(command, "solvers", ALL, "+")
     command.add_argument(
         "--nfe",
         type=counts(limits.EVALUATIONS),
@@ -53,12 +51,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help=f"budgets of evaluations (default: {','.join(map(str, BUDGETS))})",
     )
     add_law(command)
-    command.add_argument(
-        "--grid",
-        action="append",
-        metavar="NAME[:KEY=VALUE,..]",
-        help="one of `semilinear list --of grids` with parameters; may be given again (default: t)",
-    )
+    add_part(command, "grid", None, told="t; may be given again", action="append")
     add_final(
         command,
         action="append",
