@@ -237,7 +237,7 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
     [
         ([], "required: command"),
         (["orders"], "invalid choice: 'orders'"),
-        (["order"], "required: NAME"),
+        (["order"], "required: TARGET"),
         (["order", "dpm-solver++2m"], "nearest are"),
         (["order", "ddim", "--problem", "mixture"], "problem must be one of gaussian"),
         (["order", "ddim", "--schedule", "vp"], "--schedule must be"),

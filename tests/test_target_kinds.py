@@ -75,7 +75,7 @@ TARGETS: dict[str, str] = {
 }
 SMALL = ["--problem", "gaussian"]
 COMMANDS: dict[str, tuple[tuple[str, ...], list[str]]] = {
-    "order": (STEPPING, ["--max-steps", "8"]),
+    "order": (STEPPING, ["--max-steps", "16"]),
     "prove": (FORMULAS, ["--order", "1"]),
     "stability": (FORMULAS, ["--z", "0"]),
     "derive": (FORMULAS, ["--order", "1"]),

@@ -115,9 +115,13 @@ def run(options: argparse.Namespace) -> int:
 
     check_convention(options.convention, [options.solver])
 
-    from semilinear.analysis.lookup import Found
+    from semilinear.analysis.lookup import Found, check_name
 
-    from .order_target import target_of
+    from ..targets.listed import is_foreign
+
+    if not is_foreign(options.solver):
+        check_name(options.solver)
+    from .order_target import target_of  # imports torch
 
     target = target_of(options)
     measured: Any = target.measured

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from semilinear.analysis.lookup import FORMS, Found, check_name, in_form, is_solver, tableau_of
+from semilinear.analysis.lookup import FORMS, Found, in_form, is_solver, tableau_of
 from semilinear.analysis.orders.proof import prove
 from semilinear.analysis.programs import is_program, program_of
 from semilinear.analysis.text.named_parts import pairs
@@ -19,6 +19,7 @@ from semilinear.integrators.tableaux.catalogue import CATALOGUE
 
 from ..targets.listed import is_foreign
 from ..targets.named import Target, target
+from .system_orders import SYSTEMS
 from .terminal import UsageError
 
 
@@ -41,10 +42,6 @@ def target_of(options: argparse.Namespace) -> Chosen:
     options that do not go together.
     """
     text, foreign = options.solver, is_foreign(options.solver)
-    if not foreign:
-        check_name(text)
-    from .system_orders import SYSTEMS
-
     claim: Literal["source", "given"] = "source" if options.claimed is None else "given"
     on_system = options.problem in SYSTEMS
     as_tableau = options.form is not None or (on_system and text in CATALOGUE)

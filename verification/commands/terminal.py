@@ -212,6 +212,11 @@ def add_workers(command: argparse.ArgumentParser, default: int | None = 1) -> No
     )
 
 
+def add_device(command: argparse.ArgumentParser, default: str) -> None:
+    """Add --device."""
+    command.add_argument("--device", choices=("cpu", "cuda"), default=default, help="(default: %(default)s)")
+
+
 def add_target(
     command: argparse.ArgumentParser, name: str, takes: Collection[Kind], nargs: str | None = None
 ) -> None:

@@ -30,7 +30,7 @@ from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.constructors import refuse_unknown
 from semilinear.integrators.numerics.kinds import ALL, SOLVER, Kind, refuse
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.names import nearest
+from semilinear.integrators.numerics.names import UnknownTableau, nearest
 from semilinear.integrators.plans import files
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.solver import Solver
@@ -460,6 +460,6 @@ def _check_ours(text: str) -> None:
         if nearest(text, SOLVERS):
             raise
         foreign = [f"{package}:{name}" for package in PACKAGES for name in names(package)]
-        raise ValueError(
+        raise UnknownTableau(
             f"{error}, or PACKAGE:NAME of {', '.join(PACKAGES)}{nearest(text, foreign)}"
         ) from None
