@@ -78,6 +78,18 @@ def test_another_name_is_refused() -> None:
         _ = sl.nosuch  # type: ignore[attr-defined]
 
 
+def test_the_rooms_have_what_they_are_said_to_give() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+    rows = re.findall(
+        r"^\| `((?:integrators|analysis|verification)\.\w+)`[^|]*\| (.*) \|$", text, re.MULTILINE
+    )
+    named = [(room, name) for room, told in rows for name in re.findall(r"`(\w+\.\w+)`", told)]
+    assert ("integrators.run", "models.classifier_free_network") in named
+    for room, name in named:
+        module, _, attribute = name.partition(".")
+        assert hasattr(importlib.import_module(f"semilinear.{room}.{module}"), attribute)
+
+
 def test_documents_need_no_inner_path() -> None:
     """A first page that imports from rooms shows what the front door lacks."""
     text = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
