@@ -11,7 +11,7 @@ import pytest
 from semilinear.integrators.diffusion.schedule import edm
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.verification.targets import named
-from semilinear.verification.targets.listed import CLAIMS, USUAL
+from semilinear.verification.targets.listed import CLAIMS, DISTRIBUTIONS, USUAL
 from semilinear.verification.targets.named import PACKAGES, everything, names, target, targets
 from semilinear.verification.tracing.trace import trace
 
@@ -129,7 +129,7 @@ def test_what_names_nothing_is_refused(file: str, text: str, options: Any, why: 
 def test_a_target_is_a_name_or_what_runs() -> None:
     for text in ("", None, 3):
         with pytest.raises(TypeError, match="target must be a name"):
-            target(text)  # type: ignore[arg-type]
+            target(text)
 
 
 def test_packages_that_are_not_there_are_told(monkeypatch: Any) -> None:
@@ -178,6 +178,10 @@ def test_claims_follow_their_parameters() -> None:
     assert CLAIMS["diffusers:FlowMatchEulerDiscreteScheduler"].of({"stochastic_sampling": True}) is None
     assert CLAIMS["k_diffusion:sample_lms"].of({}) == 4
     assert all(claim.source for claim in CLAIMS.values())
+
+
+def test_a_package_that_is_found_by_name_has_its_adapter() -> None:
+    assert list(PACKAGES) == list(DISTRIBUTIONS)
 
 
 def test_configurations_differ() -> None:

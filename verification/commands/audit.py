@@ -33,6 +33,7 @@ from .terminal import (
     positive,
     print_json,
     progress_bar,
+    refusing,
     writable_folder,
 )
 
@@ -116,17 +117,13 @@ def _names(options: argparse.Namespace) -> list[str]:
     from ..targets.named import targets
 
     names = []
-    try:
+    with refusing(AttributeError):
         for text in options.targets:
             found = (
                 [target.name for target in targets(text, **_how(options))] if text.endswith(":*") else [text]
             )
             audit(found[0], options.claimed, only=options.only, **_how(options))
             names += found
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is not installed: {error}") from error
-    except (ValueError, TypeError, AttributeError) as error:  # what the text stands for is no argument
-        raise UsageError(str(error)) from error
     return names
 
 

@@ -20,16 +20,17 @@ from .terminal import (
     add_convention,
     add_final,
     add_law,
+    add_nfe,
     add_part,
     add_target,
     add_workers,
     check_convention,
     console,
     count,
-    counts,
     known,
     print_json,
     progress_bar,
+    refusing,
     writable_file,
 )
 
@@ -48,13 +49,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "samples.  Exit code 1 if a run gives no finite samples.",
     )
     add_target(distance, "solver", STEPPING, "+")
-    distance.add_argument(
-        "--nfe",
-        type=counts(limits.EVALUATIONS),
-        default=NFE,
-        metavar="N,..",
-        help=f"evaluations of each run (default: {','.join(map(str, NFE))})",
-    )
+    add_nfe(distance, NFE, "evaluations of each run")
     add_law(distance)
     add_part(distance, "grid", "lambda")
     add_final(distance, default="released", help="how runs end (default: as the release does)")
@@ -94,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     from ..problems.named import PROBLEMS, problem
 
     known("problem", options.problem, PROBLEMS)
-    try:
+    with refusing():
         experiment = SampledExperiment(
             problem(options.problem),
             schedule=schedule,
@@ -116,8 +111,6 @@ def run(options: argparse.Namespace) -> int:
                 workers=options.workers,
                 progress=progress,
             )
-    except (ValueError, TypeError, ModuleNotFoundError) as error:
-        raise UsageError(str(error)) from error
     data = studies_json(found)
     compared = [
         row

@@ -20,7 +20,7 @@ from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from ..targets.listed import is_foreign
 from ..targets.named import Target, target
 from .system_orders import SYSTEMS
-from .terminal import UsageError
+from .terminal import UsageError, refusing
 
 
 @dataclass(frozen=True)
@@ -91,19 +91,9 @@ def _proved(measured: Solver | Found) -> int:
 
 def _running(options: argparse.Namespace, claim: Literal["source", "given"]) -> Chosen:
     """A solver or a sampler, with the parameters of --param; the tableau that a function makes is one."""
-    try:
+    with refusing(OverflowError, AttributeError, OSError):
         text = _with(options.solver, options.param)
         found = target(text, takes=STEPPING, convention=options.convention)
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is not installed: {error}") from error
-    except (
-        ValueError,
-        TypeError,
-        OverflowError,
-        AttributeError,
-        OSError,
-    ) as error:  # the text is no argument
-        raise UsageError(str(error)) from error
     if found.kind == "tableau":
         made = tableau_of(text)
         return _judged(made, made, claim)

@@ -22,6 +22,7 @@ from .terminal import (
     check_convention,
     count,
     print_json,
+    refusing,
 )
 
 
@@ -55,12 +56,8 @@ def run(options: argparse.Namespace) -> int:
     subjects = []
     for text in (options.a, options.b):
         told = options.convention if is_function(text) else None
-        try:
+        with refusing(AttributeError):
             subjects.append(Subject(target(text, convention=told)))
-        except ModuleNotFoundError as error:
-            raise UsageError(f"{error.name} is not installed: {error}") from error
-        except (ValueError, TypeError, AttributeError) as error:  # what the text stands for is no argument
-            raise UsageError(str(error)) from error
         try:
             subjects[-1].steps(options.steps)
         except ModuleNotFoundError as error:
@@ -69,10 +66,8 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"{text} cannot be read off: {error}") from error
         except Exception as error:  # whatever the sampler raises: nothing was compared
             raise UsageError(f"{text} raised {type(error).__name__}: {error}") from error
-    try:
+    with refusing():
         found = apart(subjects[0], subjects[1], options.steps)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     if options.json:
         print_json(
             {

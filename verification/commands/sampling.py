@@ -25,6 +25,7 @@ from .terminal import (
     finite,
     positive,
     print_json,
+    refusing,
     writable_file,
 )
 
@@ -91,29 +92,28 @@ def _sample(options: argparse.Namespace) -> int:
     from ..problems.named import problem
 
     try:
-        experiment = NoiseToData(
-            problem(options.problem),
-            schedule=schedule_of(options.schedule, "--schedule"),
-            grid=grid_of(options.grid, "--grid"),
-            batch=options.batch,
-            seed=options.seed,
-            t_start=options.t_start,
-            t_end=options.t_end,
-        )
-        tolerances = {name: getattr(options, name) for name in ("rtol", "atol") if getattr(options, name)}
-        found = draw(
-            options.solver,
-            experiment,
-            steps=options.steps,
-            final=options.final,
-            denoise=options.denoise,
-            controller=Controller(**tolerances) if tolerances else None,
-            convention=options.convention,
-        )
+        with refusing():
+            experiment = NoiseToData(
+                problem(options.problem),
+                schedule=schedule_of(options.schedule, "--schedule"),
+                grid=grid_of(options.grid, "--grid"),
+                batch=options.batch,
+                seed=options.seed,
+                t_start=options.t_start,
+                t_end=options.t_end,
+            )
+            tolerances = {name: getattr(options, name) for name in ("rtol", "atol") if getattr(options, name)}
+            found = draw(
+                options.solver,
+                experiment,
+                steps=options.steps,
+                final=options.final,
+                denoise=options.denoise,
+                controller=Controller(**tolerances) if tolerances else None,
+                convention=options.convention,
+            )
     except NonFiniteError as error:
         return _failed(str(error), options.json)
-    except (ValueError, TypeError, ModuleNotFoundError) as error:
-        raise UsageError(str(error)) from error
     if options.out is not None:
         found.save(options.out)
     if options.json:
@@ -164,20 +164,19 @@ def _likelihood(options: argparse.Namespace) -> int:
     from ..studies.likelihood import likelihoods
 
     try:
-        found = likelihoods(
-            problem(options.problem),
-            schedule_of(options.schedule, "--schedule"),
-            batch=options.batch,
-            seed=options.seed,
-            t_start=options.t_start,
-            t_end=options.t_end,
-            probes=options.probes,
-            solve=Solve(options.rtol, options.atol),
-        )
+        with refusing():
+            found = likelihoods(
+                problem(options.problem),
+                schedule_of(options.schedule, "--schedule"),
+                batch=options.batch,
+                seed=options.seed,
+                t_start=options.t_start,
+                t_end=options.t_end,
+                probes=options.probes,
+                solve=Solve(options.rtol, options.atol),
+            )
     except ArithmeticError as error:
         return _failed(str(error), options.json)
-    except (ValueError, TypeError, ModuleNotFoundError) as error:
-        raise UsageError(str(error)) from error
     if options.json:
         print_json(found.data)
     else:

@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,22 @@ def progress_bar(label: str) -> Iterator[Progress]:
 
 
 @contextmanager
+def refusing(*also: type[Exception]) -> Iterator[None]:
+    """What options and texts stand for is no argument of a user's: what is raised of it is bad usage.
+
+    also: besides ValueError and TypeError.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(f"{error.name} is not installed: {error}") from error
+    except Exception as error:
+        if not isinstance(error, (ValueError, TypeError, *also)):
+            raise
+        raise UsageError(str(error)) from error
+
+
+@contextmanager
 def uncollected() -> Iterator[None]:
     """No search for garbage in work that leaves little: a tenth of the time in which sympy is imported, and
     solvers are built and printed.
@@ -215,6 +231,17 @@ def add_workers(command: argparse.ArgumentParser, default: int | None = 1) -> No
 def add_device(command: argparse.ArgumentParser, default: str) -> None:
     """Add --device."""
     command.add_argument("--device", choices=("cpu", "cuda"), default=default, help="(default: %(default)s)")
+
+
+def add_nfe(command: argparse.ArgumentParser, default: Sequence[int], what: str) -> None:
+    """Add --nfe."""
+    command.add_argument(
+        "--nfe",
+        type=counts(limits.EVALUATIONS),
+        default=tuple(default),
+        metavar="N,..",
+        help=f"{what} (default: {','.join(map(str, default))})",
+    )
 
 
 def add_target(

@@ -20,15 +20,16 @@ from .terminal import (
     add_convention,
     add_final,
     add_law,
+    add_nfe,
     add_part,
     add_target,
     check_convention,
     console,
     count,
-    counts,
     finite,
     print_json,
     progress_bar,
+    refusing,
     writable_file,
 )
 
@@ -43,13 +44,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "bootstrap intervals over the batch. Exit code 1 where nothing could be measured.",
     )
     add_target(command, "solvers", ALL, "+")
-    command.add_argument(
-        "--nfe",
-        type=counts(limits.EVALUATIONS),
-        default=BUDGETS,
-        metavar="N,N,..",
-        help=f"budgets of evaluations (default: {','.join(map(str, BUDGETS))})",
-    )
+    add_nfe(command, BUDGETS, "budgets of evaluations")
     add_law(command)
     add_part(command, "grid", None, told="t; may be given again", action="append")
     add_final(
@@ -93,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     from ..equal_nfe.study import SEARCHED, work_precision
     from ..problems.named import problem
 
-    try:
+    with refusing():
         experiment = NoiseToData(
             problem(options.problem),
             schedule=schedule_of(options.schedule, "--schedule"),
@@ -113,8 +108,6 @@ def run(options: argparse.Namespace) -> int:
                 convention=options.convention,
                 progress=progress,
             )
-    except (ValueError, TypeError, ModuleNotFoundError) as error:
-        raise UsageError(str(error)) from error
     if options.plot is not None:
         study.plot(options.plot, best=options.best_grid)
     if options.json:

@@ -14,7 +14,7 @@ from ..reporting.learned import markdown, sheets_plot, work_plot
 def write(out: Path, data: dict[str, Any]) -> list[Path]:
     """learned.json, learned.md, learned-work.png and learned-digits.png into a folder; returns the paths."""
     sheets = [*data["sheets"], *data["guided"], *data["filled"]]
-    made = {
+    made: dict[str, str | bytes] = {
         "learned.json": json.dumps(data, allow_nan=False) + "\n",
         "learned.md": markdown(data),
         "learned-work.png": work_plot(data),
