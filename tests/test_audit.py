@@ -412,7 +412,7 @@ def test_times_that_are_nearly_right_are_wrong() -> None:
 @pytest.mark.parametrize(
     ("target", "options", "message"),
     [
-        (3, {}, "target must be a text"),
+        (3, {}, "target must be a name"),
         ("ddim", {"claimed": 0}, "claimed must be"),
         ("ddim", {"only": ["speed"]}, "only must be one of linear"),
         ("dimm", {}, "the nearest"),

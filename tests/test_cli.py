@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.verification.claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS, unmeasured
 from semilinear.verification.commands import terminal
 from semilinear.verification.commands.cli import main
+from semilinear.verification.commands.listing import said
 from semilinear.verification.problems.named import PROBLEMS
 from semilinear.verification.replay.golden import DATA
 from semilinear.verification.reporting.orders import markdown
+from semilinear.verification.targets.named import target
 
 from tests.roundings import SLOPE
 
@@ -60,6 +63,20 @@ def test_problems_are_listed(capsys: Any) -> None:
     data = json.loads(run(capsys, "list", "--of", "problems", "--json")[1])
     assert {row["problem"] for row in data["problems"]} == PROBLEMS.keys()
     assert "gradient-3d" in run(capsys, "list", "--of", "problems")[1]
+
+
+def test_what_is_listed_is_what_solvers_say() -> None:
+    """Of the catalogue's too, which are listed without being built."""
+    schedule = vp_linear()
+    for name in SOLVERS:
+        made = make(name)
+        assert said(name) == {
+            "paper": made.paper,
+            "form": made.form(schedule).name,
+            "claimed": made.claimed,
+            "stochastic": made.stochastic,
+            "source": made.source,
+        }, name
 
 
 def test_the_texts_that_were_asked_for_are_kept(capsys: Any) -> None:
@@ -237,7 +254,7 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
     [
         ([], "required: command"),
         (["orders"], "invalid choice: 'orders'"),
-        (["order"], "required: NAME"),
+        (["order"], "required: TARGET"),
         (["order", "dpm-solver++2m"], "nearest are"),
         (["order", "ddim", "--problem", "mixture"], "problem must be one of gaussian"),
         (["order", "ddim", "--schedule", "vp"], "--schedule must be"),
@@ -397,7 +414,7 @@ def test_defaults_in_multiprecision_are_small(monkeypatch: pytest.MonkeyPatch) -
         asked.append(options)
         return 0
 
-    ddim, asked = make("ddim"), list[Any]()
+    ddim, asked = target("ddim"), list[Any]()
     monkeypatch.setattr("semilinear.verification.commands.order.run", take)
     for extra, batch, top in (([], 64, 512), (["--digits", "30"], 4, 128)):
         assert main(["order", "ddim", "--problem", "mixture-1d", *extra]) == 0

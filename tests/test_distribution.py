@@ -536,7 +536,7 @@ def test_bad_experiments_are_named(arguments: dict[str, Any], message: str) -> N
         ("ddim", {"workers": 0}, "workers must be an integer from 1 to 1024"),
         ("score-sde-em-released", {}, "target must be a solver of any grid"),
         ("nothing", {}, "expected a listed solver"),
-        (3, {}, "target must be a name, a Solver or a function of a run, got 3"),
+        (3, {}, "target must be a name, a Solver, a Plan or a function of a run, got 3"),
         ("ddim", {"name": 3}, "name must be text, got 3"),
         (lambda run: run.x[:3], {}, r"sampler must return real states of shape \(400, 1\)"),
     ],

@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+from semilinear.integrators.numerics.kinds import FORMULAS, spelled
 
 from .derive_request import MOST, check, form_of, request
 from .derive_results import PROOF_SECONDS, draw, family_json, minimum_of
@@ -67,7 +68,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
     which = derive.add_mutually_exclusive_group()
     which.add_argument("--stages", type=_integer(1, MOST), metavar="S", help="S evaluations, c2 .. cS free")
     which.add_argument("--abscissae", metavar="C", help="of the stages: 0,c2,2/3,sqrt(2)/2; names are free")
-    which.add_argument("--embedded", metavar="NAME|FILE", help="a second output row on these stages")
+    which.add_argument(
+        "--embedded", metavar="TARGET", help=f"a second output row on the stages of {spelled(FORMULAS)}"
+    )
     which.add_argument("--collocation", type=_integer(1, LARGEST), metavar="P", help="nested, of order P")
     derive.add_argument(
         "--past", type=_integer(0, MOST), default=0, metavar="K", help="past values (default: %(default)s)"

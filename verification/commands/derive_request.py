@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from .terminal import UsageError, known, writable_file
+from .terminal import UsageError, check_formula, known, writable_file
 
 MOST = 10
 """Of stages, and of past values."""
@@ -21,6 +21,8 @@ def check(options: argparse.Namespace) -> None:
     given = (options.stages, options.abscissae, options.embedded, options.collocation)
     if not options.past and all(value is None for value in given):
         raise UsageError("--stages, --abscissae, --past, --embedded or --collocation is needed")
+    if options.embedded is not None:
+        check_formula(options.embedded)
     if options.problem is not None:
         from ..problems.named import PROBLEMS
 

@@ -28,9 +28,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from semilinear.integrators.numerics.kinds import FORMULAS
 
 from .prove_text import ORDERS, print_proof
-from .terminal import FAILED, OK, UsageError, print_json
+from .terminal import FAILED, OK, UsageError, add_target, check_formula, print_json
 
 LARGEST = 8
 EQUATIONS = {"lambda": "u' = L u + N(u)", "rho": "y' = N(tau, y)", "t": "y' = w(tau) N(tau, y)"}
@@ -51,11 +52,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "those of its own equation and of its whole run too.  Exit code 0 if the order of the formula is at "
         "least that of --order, or else the claim, or else 1; how it is run does not count.",
     )
-    prove.add_argument(
-        "tableau",
-        metavar="NAME[:KEY=VALUE,..]|FILE.json|FILE.py:function",
-        help="a name of `semilinear list`, or a file",
-    )
+    add_target(prove, "tableau", FORMULAS)
     prove.add_argument(
         "--order", type=_order, metavar="N", help="check the conditions of all orders up to N, 1 to 8"
     )
@@ -78,6 +75,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Prove, print, and judge."""
+    check_formula(options.tableau)
+
     from semilinear.analysis.lookup import tableau_of
 
     found = tableau_of(options.tableau)

@@ -120,26 +120,6 @@ class GaussianMixture:
         top = largest(terms)
         return top + xp.log(xp.exp(terms - top).sum(0))
 
-    def score_jacobian(self, x: Array, alpha: Value, sigma: Value) -> Array:
-        """The exact Jacobian of the score, shape (n, d, d): sum r_k (g_k g_k^T - P_k) - s s^T."""
-        r, scaled, variance, vectors = self._components(x, alpha, sigma)
-        transposed = vectors.swapaxes(-1, -2)
-        g = -(scaled @ transposed)
-        s = (r[..., None] * g).sum(0)
-        precision = (vectors / variance) @ transposed  # (K, d, d); variance is (K, 1, d)
-        outer = (r[..., None, None] * (g[..., :, None] * g[..., None, :] - precision[:, None])).sum(0)
-        return outer - s[..., :, None] * s[..., None, :]
-
-    def score_jvp(self, x: Array, v: Array, alpha: Value, sigma: Value) -> Array:
-        """The Jacobian of the score times v (n, d), without forming it."""
-        r, scaled, variance, vectors = self._components(x, alpha, sigma)
-        transposed = vectors.swapaxes(-1, -2)
-        g = -(scaled @ transposed)
-        s = (r[..., None] * g).sum(0)
-        curvature = ((v[None] @ vectors) / variance) @ transposed
-        along = (g * v[None]).sum(-1)[..., None]
-        return (r[..., None] * (g * along - curvature)).sum(0) - s * (s * v).sum(-1)[..., None]
-
     def model(self, schedule: Schedule) -> Model:
         def eps(x: Array, t: Value) -> Array:
             alpha, sigma = alpha_sigma(schedule, t, x)
