@@ -590,7 +590,7 @@ class DeepinvSolver:
     def sample(self, sde: Any, x: Any) -> Any:
         for t0, t1 in itertools.pairwise(self.timesteps):
             x, _ = self.step(sde, t0, t1, x)
-        return SimpleNamespace(sample=x)
+        return SimpleNamespace(sample=x, nfe=len(self.timesteps) - 1)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
@@ -602,6 +602,25 @@ def test_deepinv(schedule: Schedule) -> None:
     assert found.increments == tuple(itertools.pairwise(times))
     with pytest.raises(ValueError, match="alpha must be a non-negative number, got -1"):
         deepinv.sampler(DeepinvSolver, alpha=-1)
+
+
+class DeepinvProcess:
+    """The noise levels of a process, as deepinv's have them."""
+
+    T = 1.0
+
+    def sigma_t(self, t: torch.Tensor) -> torch.Tensor:
+        return 0.001 * torch.exp(t * math.log(80000.0))
+
+
+def test_times_of_deepinvs_processes() -> None:
+    levels = (80.0, 2.0, 0.15, 0.001, 0.0)
+    found = deepinv.times_of(DeepinvProcess(), levels)
+    assert found.dtype == torch.float64
+    assert torch.allclose(DeepinvProcess().sigma_t(found[:3]), torch.tensor(levels[:3]).double(), rtol=1e-14)
+    assert found[3:].tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match=r"sigma must be at most 80 in DeepinvProcess, .* got 81"):
+        deepinv.times_of(DeepinvProcess(), (81.0, 1.0))
 
 
 def small_samples(model: Any, sigmas: Any, mu: float = 0.0, xt: Any = None, accelerator: Any = None) -> Any:

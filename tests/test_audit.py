@@ -14,10 +14,14 @@ import torch
 from semilinear.integrators.plans import files
 from semilinear.integrators.solver import FinalChoice
 from semilinear.integrators.solvers import make
+from semilinear.verification.audit import field
 from semilinear.verification.audit.audit import audit
 from semilinear.verification.audit.checks import CHECKS
+from semilinear.verification.audit.subject import FAST as FAST_PROFILE
+from semilinear.verification.audit.subject import experiment
 from semilinear.verification.commands.cli import main
 from semilinear.verification.reporting.audit import markdown
+from semilinear.verification.targets.named import of_function
 from semilinear.verification.targets.ours import of_solver
 from semilinear.verification.tracing.compare import compare
 
@@ -520,3 +524,84 @@ def test_every_check_is_one_that_the_documentation_names() -> None:
     text = (Path(__file__).parents[1] / "docs" / "audit.md").read_text()
     for check in (*CHECKS, "orders", "identity", "diagnosis"):
         assert f"| `{check}` |" in text
+
+
+def test_one_target_shared_by_two_processes_is_the_same_row(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def clipped(run):\n    return run.x.clamp(-0.1, 0.1) * run.noise(run.x)\n")
+    only = ("diagnosis", "linear", "orders", "batch", "identity")
+    (alone,) = field.rows([f"{path}:clipped"], 1, only=only)
+    (shared,) = field.rows([f"{path}:clipped"], 1, only=only, workers=2)
+    assert shared == alone
+    assert {f["check"] for f in shared["findings"]} >= {"linear"}
+    assert list(shared) == list(alone)
+
+
+def guided(run: Any) -> Any:
+    """Two states a step in one call, and a claim that forgets one."""
+    x = run.x
+    for t, s in itertools.pairwise(run.times):
+        first, second = run.model(torch.cat([x, 0.5 * x]), t).chunk(2)
+        x = x + (s - t) * (0.75 * first + 0.25 * second)
+    return x, int(run)
+
+
+def test_stacked_states_are_evaluations_of_their_own() -> None:
+    found = audit(guided, 1, only=("linear", "batch", "repeat", "nfe", "dtype", "half"))
+    assert found.nfe == 40
+    said = [f.message for f in found.findings if f.check != "half"]
+    assert said == [
+        "states are stacked: 20 calls of the model in 20 steps are 40 evaluations",
+        "20 evaluations are claimed of a run with 20 steps, 40 are made",
+    ]
+    run = experiment("karras").run(4)
+    guided(run)
+    assert run.calls == 8
+
+
+def test_a_call_with_a_part_of_the_batch_is_refused() -> None:
+    def one_by_one(run: Any) -> Any:
+        return torch.cat([run.model(run.x[k : k + 1], run.times[0]) for k in range(len(run.x))])
+
+    (said,) = messages(one_by_one, "linear")
+    assert "the model must be asked for the batch, (2, 1, 2, 3), or several of it stacked, got" in said
+
+
+def test_what_drives_a_sampler_does_not_refuse_for_it() -> None:
+    """A noise level that is none is the sampler's, and so is a draw of uniform numbers; noise may be added
+    above the start.
+    """
+
+    def lost(model: Any, x: Any, sigmas: Any) -> Any:
+        return model(x, (sigmas[:1] - sigmas[:1]) / 0)
+
+    def churned(model: Any, x: Any, sigmas: Any) -> Any:
+        return model(x + sigmas[0] * torch.randn_like(x), 1.4 * sigmas[:1])
+
+    def uniform(model: Any, x: Any, sigmas: Any) -> Any:
+        return torch.rand_like(x)
+
+    def found(function: Any, *only: str) -> list[str]:
+        target = of_function(function, convention="k-diffusion")
+        return [f"{f.verdict}: {f.message}" for f in audit(target, 1, only=only).findings]
+
+    assert found(lost, "finite")[0].startswith("failed: the model is asked at the noise level nan from sigma")
+    assert found(churned, "finite") == []
+    assert found(uniform, "batch")[0].startswith("raised: ValueError: sampler must draw standard normal")
+
+
+def test_runs_that_do_not_tend_to_the_law_are_told() -> None:
+    def consistency(run: Any) -> Any:
+        x = run.x
+        for t, s in itertools.pairwise(float(t) for t in run.times):
+            x = run.predict("x0")(x, t)
+            x = x + s * run.noise(x)
+        return x
+
+    def said(sampler: Any) -> list[str]:
+        made = audit(sampler, only=("orders",), profile=FAST_PROFILE)
+        assert made.weak is not None
+        return [f.message for f in made.said if "tend" in f.message]
+
+    assert [m.partition(": off by ")[0] for m in said(consistency)] == ["runs do not tend to the exact law"]
+    assert said(noisy) == []

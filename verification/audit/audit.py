@@ -40,6 +40,8 @@ IDENTIFIED, CONFIRMED = 14, 20
 """Steps of the run by which a sampler is identified, short enough for every policy at the end to show, and of
 another that must agree.
 """
+NONE = 0.5
+"""A weak order that is below this is none."""
 ONLY = (*CHECKS, "orders", "identity", "diagnosis")
 """What an audit can be asked for."""
 RANK: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent", "higher")
@@ -158,6 +160,10 @@ class Audit(Written):
                 for name, error in study.drifting.items():
                     what = "coefficients are off by a fixed amount each, or lose digits"
                     self._say("noted", f"{name}: the one error, of up to {error:.1e}, grows with N: {what}")
+                if study.weak.high < NONE:
+                    points = study.weak.points
+                    errors = " and ".join(f"{p.error:.1e} with {p.n} steps" for p in (points[0], points[-1]))
+                    self._say("noted", f"runs do not tend to the exact law: off by {errors}")
                 return study
         return None
 

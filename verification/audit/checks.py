@@ -10,7 +10,6 @@ import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from semilinear.integrators.diffusion.grids import karras
 
 from ..problems.named import marginal_samples, problem
 from ..studies.experiment import MAIN_PROBLEM
+from ..targets.frames import NoLevel
 from ..targets.named import Target
 from ..targets.run import Run, ShapeError, states_like
 from ..targets.shipped import LARGEST, SMALLEST
@@ -89,6 +89,21 @@ def repeat(s: Subject) -> Iterator[tuple[Severity, str]]:
         yield "failed", f"a run in another thread differs by {away:.1e}, relative"
 
 
+def nfe(s: Subject) -> Iterator[tuple[Severity, str]]:
+    """Evaluations that a run with 20 steps makes for each sample, beside its calls of the model and what it
+    says that it makes.
+    """
+    script = Scene(s.schedule, s.grid("karras", 20), torch.float64).run(s.target.sampler).script
+    made = len(script.asked)
+    if script.calls != made:
+        yield (
+            "noted",
+            f"states are stacked: {script.calls} calls of the model in 20 steps are {made} evaluations",
+        )
+    if script.claimed is not None and script.claimed != made:
+        yield "failed", f"{script.claimed} evaluations are claimed of a run with 20 steps, {made} are made"
+
+
 ENDS: dict[str, tuple[float, ...]] = {"0": (0.0,), "sigma_min": (), "sigma_min twice": (SMALLEST,)}
 """The last noise levels of runs from noise to data, by name."""
 
@@ -102,6 +117,8 @@ def outcomes(s: Subject, end: str, counts: Iterable[int]) -> dict[tuple[Severity
     for n in counts:
         try:
             states = _final(s, _whole(s, n, ENDS[end]))
+        except NoLevel as error:
+            found.setdefault(("failed", str(error)), []).append(n)
         except Exception as error:  # a crash is what is looked for
             verdict: Severity = "noted" if refused(error) else "raised"
             found.setdefault((verdict, _kind(error)), []).append(n)
@@ -132,8 +149,7 @@ def dtype(s: Subject) -> Iterator[tuple[Severity, str]]:
         name = str(kind).removeprefix("torch.")
         try:
             scene = replace(_scene(s), dtype=kind)
-            given = scene.start()
-            final = _run(s, scene.grid, given, scene.model)
+            final = _end(s, Run(scene.schedule, scene.grid, scene.start(), scene.model))
         except ShapeError as error:
             yield "failed", f"states of shape {error.wanted} become {error.got}"
             continue
@@ -202,6 +218,7 @@ CHECKS: dict[str, Callable[[Subject], Iterator[tuple[Severity, str]]]] = {
     "noise": noise,
     "batch": batch,
     "repeat": repeat,
+    "nfe": nfe,
     "finite": finite,
     "dtype": dtype,
     "float32": float32,
@@ -252,16 +269,16 @@ def _whole(s: Subject, n: int, end: tuple[float, ...]) -> tuple[float, ...]:
 
 def _final(s: Subject, times: tuple[float, ...]) -> np.ndarray:
     chosen = problem(MAIN_PROBLEM)
-    x = torch.from_numpy(marginal_samples(chosen, s.schedule, times[0], 4, 0)).reshape(4, 1, 1, -1)
-    model = chosen.model(s.schedule)
-    final = _run(s, times, x, lambda y, t: model(y.reshape(4, -1), t).reshape(y.shape))
-    return np.asarray(final.double().numpy())
+    x = torch.from_numpy(marginal_samples(chosen, costs.VE, times[0], 4, 0)).reshape(4, 1, 1, -1)
+    model = chosen.model(costs.VE)
+    run = Run(costs.VE, times, x, lambda y, t: model(y.reshape(len(y), -1), t).reshape(y.shape))
+    return np.asarray(_end(s, run).double().numpy())
 
 
-def _run(s: Subject, times: tuple[float, ...], x: torch.Tensor, eps: Any) -> torch.Tensor:
+def _end(s: Subject, run: Run) -> torch.Tensor:
     with torch.no_grad():
-        given = s.own.sampler(Run(s.schedule, times, x, eps))
-    return states_like(given, x)[0]
+        given = s.own.sampler(run)
+    return states_like(given, run.x)[0]
 
 
 def _counts(counts: list[int]) -> str:

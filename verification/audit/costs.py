@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def coarse(s: Subject, n: int, dtype: torch.dtype) -> float:
     x = torch.from_numpy(where.x[:BATCH].copy()).to(dtype).reshape(BATCH, 1, 1, -1)
 
     def eps(y: torch.Tensor, t: Any) -> torch.Tensor:
-        output: torch.Tensor = where.model(y.double().reshape(BATCH, -1), float(t)).reshape(y.shape)
+        output: torch.Tensor = where.model(y.double().reshape(len(y), -1), float(t)).reshape(y.shape)
         return output.to(y.dtype)
 
     exact = _rounded(dtype)
@@ -114,42 +115,53 @@ def _final(sampler: Sampler, run: Run) -> np.ndarray:
 
 
 def shipped(s: Subject) -> Iterator[tuple[Severity, str]]:
-    """What the last step, the start and told times cost on the grids that a package chooses itself."""
-    if s.noisy or s.target.shipped is None:
+    """What the last step, the start and told times cost on the grids that a package chooses itself; of a
+    sampler with noise, whether its runs there are finite.
+    """
+    if s.target.shipped is None:
         return
     try:
         choices = s.target.shipped()
     except NoGrid as none:
         yield "noted", str(none)
         return
+    if s.noisy:
+        text = "asked for no more than to be finite: it draws noise, and no path is exact for it"
+        yield "noted", f"on shipped grids {text}"
+    refusals: dict[str, list[str]] = {}
     for name, grid in choices.items():
         try:
-            yield from _on(name, {n: _Whole(grid(n)) for n in SHIPPED}, grid)
+            runs = {n: _Whole(grid(n)) for n in SHIPPED}
+            if s.noisy:
+                yield from _broken(name, runs)
+            else:
+                yield from _on(name, runs, grid)
         except Exception as error:  # the next grid is another matter
             if refused(error):
-                yield "noted", f"refuses runs on {name}: {named(error)}"
+                refusals.setdefault(named(error), []).append(name)
             else:
                 yield "raised", f"on {name}: {named(error)}"
+    for text, names in refusals.items():
+        yield "noted", f"refuses runs on {', '.join(names)}: {text}"
 
 
 def _on(
     name: str, runs: Mapping[int, _Whole], grid: Callable[[int], Shipped]
 ) -> Iterator[tuple[Severity, str]]:
-    bad = [n for n, run in runs.items() if not math.isfinite(run.error)]
-    if bad:
-        yield "failed", f"on {name} states are not finite with {', '.join(map(str, bad))} steps"
+    broken = list(_broken(name, runs))
+    if broken:
+        yield from broken
         return
     finest = runs[max(runs)]
     first, *_, last = finest.grid.levels
     parts = {
-        f"the last step, to sigma = {last:.3g},": {n: (run.error, run.last) for n, run in runs.items()},
-        f"the start from noise at sigma = {first:.4g}": {
-            n: (run.error, run.start) for n, run in runs.items()
-        },
+        f"the last step, to sigma = {last:.3g},": attrgetter("last"),
+        f"the start from noise at sigma = {first:.4g}": attrgetter("start"),
     }
-    for what, found in parts.items():
-        if sentence := _most(what, found):
-            yield "noted", f"on {name} {sentence}"
+    for what, left in parts.items():
+        if _most(what, {max(runs): (finest.error, left(finest))}):  # the others are made where they are told
+            found = {n: (run.error, left(run)) for n, run in runs.items()}
+            yield "noted", f"on {name} {_most(what, found)}"
     moved = {max(runs): finest.rounding}
     if moved[max(runs)] > TOLD:
         moved[MANY] = _Whole(grid(MANY)).rounding
@@ -163,6 +175,12 @@ def _on(
             f"on {name} the model is told other times than its states have, which moves the end by {numbers}"
         )
         yield "noted", f"{text}, relative"
+
+
+def _broken(name: str, runs: Mapping[int, _Whole]) -> Iterator[tuple[Severity, str]]:
+    bad = [n for n, run in runs.items() if not math.isfinite(run.error)]
+    if bad:
+        yield "failed", f"on {name} states are not finite with {', '.join(map(str, bad))} steps"
 
 
 class _Whole:
@@ -185,7 +203,7 @@ class _Whole:
         """The error with the last step exact; NaN where nothing is evaluated at its start."""
         before = self._from_noise[1]
         first, end = self.grid.levels[-2:]
-        return math.nan if before is None else self._error(_flowed(_VE, before, first, end))
+        return math.nan if before is None else self._error(_flowed(VE, before, first, end))
 
     @property
     def start(self) -> float:
@@ -214,21 +232,22 @@ class _Whole:
         def eps(y: torch.Tensor, t: Any) -> torch.Tensor:
             nonlocal before
             if float(t) == self.grid.levels[-2]:
-                before = y.reshape(x.shape).double().numpy()
-            output: torch.Tensor = _model()(y.reshape(x.shape), t).reshape(y.shape)
+                before = y.reshape(x.shape).double().numpy() if y.numel() == x.size else None
+            output: torch.Tensor = _model()(y.reshape(len(y), -1), t).reshape(y.shape)
             return output
 
         given = torch.from_numpy(x.copy()).reshape(len(x), 1, 1, -1)
-        final = _final(sampler, Run(_VE, self.grid.levels, given, eps))
+        final = _final(sampler, Run(VE, self.grid.levels, given, eps))
         return final.reshape(x.shape), before
 
 
-_VE = edm(INFINITE)
+VE = edm(INFINITE)
+"""On which whole runs go: some start without data, some go up before they go down."""
 
 
 @cache
 def _model() -> Model:
-    model: Model = problem(MAIN_PROBLEM).model(_VE)
+    model: Model = problem(MAIN_PROBLEM).model(VE)
     return model
 
 
@@ -241,7 +260,7 @@ def _noise() -> np.ndarray:
 @cache
 def _exact(level: float) -> np.ndarray:
     """The states at a level on the flow that begins as these."""
-    return _flowed(_VE, INFINITE * _noise(), INFINITE, level)
+    return _flowed(VE, INFINITE * _noise(), INFINITE, level)
 
 
 def _flowed(schedule: Schedule, x: np.ndarray, t: float, end: float) -> np.ndarray:

@@ -1,20 +1,22 @@
-"""Many targets, audited one by one or by several processes, in their order."""
+"""Many targets, audited one by one or by several processes, in their order; one alone is shared out."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 from ..studies.threads import one_thread
 from . import versions
-from .audit import audit
+from .audit import ONLY, audit
+from .checks import CHECKS
 from .finding import Finding, named
 
 Row = dict[str, Any]
@@ -31,22 +33,51 @@ def rows(
 ) -> Iterator[Row]:
     """The audits of targets by name, as JSON data.
 
-    claimed, how: as `audit` takes them.  workers: processes, each with one thread.  plans: a folder for the
-    runs with 20 steps, of what can be read off.  against: a folder that `versions` compares with.
+    claimed, how: as `audit` takes them.  workers: processes, each with one thread; of a single target one
+    measures orders while another makes the checks.  plans: a folder for the runs with 20 steps, of what can
+    be read off.  against: a folder that `versions` compares with.
     """
+    only = how.pop("only", None)
+    wanted = ONLY if only is None else tuple(only)
+    rest = [name for name in wanted if name != ORDERS]
     work = partial(_row, claimed=claimed, plans=plans, against=against, how=how)
-    if workers <= 1 or len(names) == 1:
-        yield from map(work, names)
+    if workers <= 1 or (len(names) == 1 and len(rest) in (0, len(wanted))):
+        yield from (work(name, wanted) for name in names)
         return
     with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(work, names)
+        if len(names) > 1:
+            yield from pool.map(work, names, repeat(wanted))
+        else:
+            orders = pool.submit(_row, names[0], [ORDERS], claimed, None, None, how)
+            yield _joined(orders, pool.submit(work, names[0], rest))
+
+
+ORDERS = "orders"
+
+
+def _joined(orders: Future[Row], others: Future[Row]) -> Row:
+    """The row of one target, of which one process asked for orders, another for all else."""
+    first, second = orders.result(), others.result()
+    kept = {key: value for key, value in second.items() if value is not None or key not in first}
+    made = [f for f in second["findings"] if f["check"] in CHECKS]
+    later = [f for f in second["findings"] if f["check"] not in CHECKS]
+    return (
+        first
+        | kept
+        | {"findings": made + first["findings"] + later, "holds": first["holds"] and second["holds"]}
+    )
 
 
 def _row(
-    name: str, claimed: float | None, plans: Path | None, against: Path | None, how: dict[str, Any]
+    name: str,
+    wanted: Sequence[str],
+    claimed: float | None,
+    plans: Path | None,
+    against: Path | None,
+    how: dict[str, Any],
 ) -> Row:
     with _quiet(), one_thread():
-        made = audit(name, claimed, **how)
+        made = audit(name, claimed, only=wanted, **how)
         row = made.json()
         read_off = made.nfe is not None
         if plans is not None and read_off:

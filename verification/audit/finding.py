@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dis
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from .. import targets
 from ..targets.draws import PASSAGES
 
 Severity = Literal["failed", "raised", "noted"]
 SEVERITIES: tuple[Severity, ...] = ("failed", "raised", "noted")
 REFUSALS = (ValueError, TypeError, NotImplementedError)
 """What a sampler raises by a statement of its own where it refuses; anything else is a crash."""
+HARNESS = Path(targets.__path__[0])
+OTHERS = ("ours.py", "process.py")
+"""What is raised where samplers are driven is no refusal of theirs, but for what these pass on."""
 LONGEST = 120
 """Of what an exception says."""
 
@@ -49,8 +54,13 @@ def innermost(error: BaseException) -> TracebackType | None:
 
 
 def refused(error: BaseException) -> bool:
-    """Whether a raise statement said so, and not a function of C that was given what it cannot take."""
+    """Whether a raise statement of the sampler's said so, and not a function of C that was given what it
+    cannot take, nor what drives it here.
+    """
     place = innermost(error)
     if place is None or not isinstance(error, REFUSALS):
+        return False
+    file = Path(place.tb_frame.f_code.co_filename)
+    if file.parent == HARNESS and file.name not in OTHERS:
         return False
     return place.tb_frame.f_code.co_code[place.tb_lasti] == dis.opmap["RAISE_VARARGS"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "--only",
         nargs="+",
         metavar="CHECK",
-        help="orders, identity, diagnosis, linear, noise, batch, repeat, finite, dtype, float32, half, ends, "
-        "shipped",
+        help="orders, identity, diagnosis, linear, noise, batch, repeat, nfe, finite, dtype, float32, half, "
+        "ends, shipped",
     )
     audit.add_argument(
         "--save", type=Path, metavar="FILE", help="the run with 20 steps as a plan file; of several, a folder"
@@ -75,7 +76,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="what `--out DIR --save DIR/plans` left of another version: what changed, in coefficients",
     )
     audit.add_argument("--out", type=Path, metavar="DIR", help="write audit.json and audit.md there")
-    add_workers(audit)
+    add_workers(audit, None)
     audit.set_defaults(run=run)
     return audit
 
@@ -143,7 +144,7 @@ def _rows(names: list[str], options: argparse.Namespace) -> Iterable[dict[str, A
         names,
         options.claimed,
         only=options.only,
-        workers=options.workers,
+        workers=options.workers or os.cpu_count() or 1,
         plans=options.save if len(names) > 1 else None,
         against=options.against,
         **_how(options),

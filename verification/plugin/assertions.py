@@ -129,7 +129,7 @@ class Audited:
         self.assert_checks("batch")
 
     def assert_checks(self, *names: str) -> None:
-        """Checks of an audit have no finding: "linear", "noise", "batch", "repeat", "finite", "dtype",
+        """Checks of an audit have no finding: "linear", "noise", "batch", "repeat", "nfe", "finite", "dtype",
         "float32", "half", "ends", "shipped".
         """
         __tracebackhide__ = True

@@ -145,6 +145,8 @@ class RotatedProduct:
 
 BISECTIONS = 64
 """Of 120 deviations and the means' distance, to rounding."""
+NEAR = 1e-3
+"""Of the tolerance: how much closer a square is asked to be than what it must be below."""
 
 
 @dataclass(frozen=True)
@@ -211,12 +213,13 @@ class _Mixture1:
         return np.array(found, dtype=object)
 
     def _newton(self, start: float, target: Value, upper: bool) -> Value:
+        """Each step squares the error, up to a factor of order 1: the last one is told by its own size."""
         context, y = self.xp.context, self.xp.number(start)
         tolerance = context.mpf(10) ** (4 - int(self.xp.digits or 0))
         for _ in range(60):
             slope = self.density(y) * (-1 if upper else 1)
             change = (self.tail(y, upper) - target) / slope
             y = y - change
-            if abs(change) <= tolerance * (1 + abs(y)):
+            if change * change <= tolerance * NEAR * (1 + abs(y)):
                 return y
         raise ArithmeticError(f"the quantile near {start} was not found to {self.xp.digits} digits")

@@ -23,8 +23,8 @@ from semilinear.integrators.statistics.table import smooth
 from ..problems.mixture_statistics import exact_statistics
 from ..problems.mixtures import GaussianMixture
 from ..problems.products import RotatedProduct
-from .experiment import FlowSetup
 from ..targets.named import OURS, Target
+from .experiment import FlowSetup
 
 MOST_DIMENSIONS = 2
 """Of an exact quadrature that takes a second or two; above it the statistics are estimated."""

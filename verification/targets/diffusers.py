@@ -194,19 +194,32 @@ def _every_second(s: Any) -> Any:
 
 def _of_table(s: Any) -> Any:
     """Those of the training timesteps, each once, and the last one."""
-    steps = torch.unique(s.timesteps.long()).flip(0)
-    alphas = torch.cat([s.alphas_cumprod[steps], s.final_alpha_cumprod.reshape(1)]).double()
-    return torch.sqrt((1 - alphas) / alphas)
+    steps = torch.unique(torch.as_tensor(s.timesteps).long()).flip(0)
+    last = s.final_alpha_cumprod if hasattr(s, "final_alpha_cumprod") else s.one
+    return _of_alphas(torch.cat([s.alphas_cumprod[steps], last.reshape(1)]))
+
+
+def _of_alphas(alphas: torch.Tensor) -> Any:
+    return torch.sqrt((1 - alphas.double()) / alphas.double())
 
 
 def _of_custom_timesteps(s: Any) -> Any:
     """TCD: those of the training timesteps, and that of timestep 0."""
-    alphas = torch.cat([s.alphas_cumprod[s.timesteps.long()], s.alphas_cumprod[:1]]).double()
-    return torch.sqrt((1 - alphas) / alphas)
+    return _of_alphas(torch.cat([s.alphas_cumprod[s.timesteps.long()], s.alphas_cumprod[:1]]))
 
 
 def _of_angles(s: Any) -> Any:
     return s.betas.double() / s.alphas.double()
+
+
+def _of_cosine_time(s: Any) -> Any:
+    return _of_alphas(s._alpha_cumprod(s.timesteps, s.timesteps.device))
+
+
+def _of_discrete_sigmas(s: Any) -> Any:
+    """Score-SDE: a second call chooses them; its last step goes to 0."""
+    s.set_sigmas(len(s.timesteps))
+    return torch.cat([s.discrete_sigmas.flip(0), torch.zeros(1)])
 
 
 CHOSEN: dict[Callable[[Any, Sequence[float]], Path], Callable[[Any], Any]] = {
@@ -215,12 +228,20 @@ CHOSEN: dict[Callable[[Any, Sequence[float]], Path], Callable[[Any], Any]] = {
     _in_flow_sigmas_from_data: _sigmas,
     _in_double_sigmas: _every_second,
     _in_double_flow_sigmas: _every_second,
+    _in_brownian_sigmas: _every_second,
     _interpolated: _every_second,
     _in_table: _of_table,
+    _in_betas_too: _of_table,
     _in_plms: _of_table,
     _in_custom_timesteps: _of_custom_timesteps,
     _in_angles: _of_angles,
+    _in_cosine_time: _of_cosine_time,
+    _in_discrete_sigmas: _of_discrete_sigmas,
 }
+UNCHOSEN: dict[Callable[[Any, Sequence[float]], Path], str] = {
+    _in_trigonometry: "takes the times of its user, but for two that belong to runs of two steps",
+}
+"""Why a scheduler chooses none."""
 
 
 # --- what the model is asked, at an input: (scheduler, frame, input, rho, prediction_type) -> output ---
@@ -397,7 +418,8 @@ def sampler(scheduler: Any, settings: Settings | None = None, *, exact: bool = T
 
     scheduler: a name of `CONVENTIONS`, or a class whose name, or that of a class it derives from, is one.
     settings: of its configuration, and of its `step` (`eta`, `order`, `s_churn`, ..); `tau` of SA-Solver is
-    a number, disable_corrector=True of UniPC disables it in every step.  exact: its float32 is float64, so
+    a number, disable_corrector=True of UniPC disables it in every step, `correct_steps` of Score-SDE are made
+    before every step where they are given.  exact: its float32 is float64, so
     that what is read off are its formulas.
     Raises ValueError for a scheduler that cannot be driven, with the reason, and for settings that it does
     not take.
@@ -579,6 +601,10 @@ class _Drive:
         levels = path.told if self.told is None else self.told
         for timestep, rho, span in zip(s.timesteps, levels, path.spans, strict=False):
             told = timestep.expand(len(y)) if self.convention.times_per_sample else timestep
+            for _ in range(self.config.get("correct_steps", 0)):
+                output = self.convention.ask(s, self.inputs, y, rho, prediction)
+                with self._alone():
+                    (y,) = s.step_correct(output, y, return_dict=False)
             with self._alone():
                 given = s.scale_model_input(y, told) if hasattr(s, "scale_model_input") else y
             output = self.convention.ask(s, self.inputs, given, rho, prediction)

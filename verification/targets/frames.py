@@ -45,6 +45,10 @@ def _scale(schedule: Schedule, name: Name, t: float) -> float:
     return 1.0 / (SIZE[name](_rho(schedule, t)) * float(schedule.alpha(t)))
 
 
+class NoLevel(ValueError):
+    """A noise level that is none, at which a sampler asks the model."""
+
+
 class Levels:
     """The noise levels of a run: rho of its grid, and the time of any level that a sampler names.
 
@@ -61,16 +65,19 @@ class Levels:
     def time(self, rho: Any) -> float:
         """The time at which sigma/alpha is rho: a number, or a tensor with an entry for each sample.
 
-        Raises ValueError for a level that the schedule does not reach, and for samples at different levels.
+        Raises NoLevel (a ValueError) for NaN, negative numbers and a level that the schedule does not reach,
+        ValueError for samples at different levels.
         """
         unit = torch.finfo(torch.float64).eps
         if isinstance(rho, torch.Tensor):
             unit = torch.finfo(rho.dtype).eps
             levels = rho.reshape(-1)
-            if not bool((levels == levels[0]).all()):
+            if not bool((levels == levels[0]).all()) and not bool(levels.isnan().all()):
                 raise ValueError(f"samples of a batch must be at one noise level, got {shown(rho.tolist())}")
             rho = levels[0]
         value = float(rho)
+        if math.isnan(value):
+            raise NoLevel("the model is asked at the noise level nan")
         place = bisect.bisect_left(self._rhos, value)
         for near in (place - 1, place):
             if (
@@ -78,7 +85,10 @@ class Levels:
                 and abs(self._rhos[near] - value) <= NEAR * unit * self._rhos[near]
             ):
                 return self._times[near]
-        time = float(self.schedule.t_of_rho(value))
+        try:
+            time = float(self.schedule.t_of_rho(value))
+        except ValueError as error:
+            raise NoLevel(str(error)) from None
         self._rhos.insert(place, value)
         self._times.insert(place, time)
         return time

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .deepinv import POSTERIOR, SDES, SOLVERS
+
 Settings = Mapping[str, Any]
 
 
@@ -18,18 +20,22 @@ class Claim:
 
     order: the number, or the name of the parameter that is it, `default` where that is not set.  corrected:
     the parameter that leaves out a corrector, which adds 1.  unless: the one under which nothing is claimed.
+    orders: by a word that the parameter is, where it is no number.
     """
 
     order: int | str | None
     source: str
-    default: int = 0
+    default: int | str = 0
     corrected: str = ""
     unless: str = ""
+    orders: Mapping[Any, int | None] | None = None
 
     def of(self, settings: Settings) -> int | None:
         """The order under settings; None where nothing is claimed."""
         if self.unless and settings.get(self.unless):
             return None
+        if self.orders is not None:
+            return self.orders[settings.get(str(self.order), self.default)]
         if isinstance(self.order, str):
             more = bool(self.corrected) and not settings.get(self.corrected)
             return int(settings.get(self.order, self.default)) + more
@@ -60,6 +66,12 @@ _SOLVER_ORDER = "the parameter solver_order"
 _EULER = Claim(1, "Euler steps, its docstring")
 _HEUN = Claim(2, "Heun steps, its docstring")
 _DDIM = Claim(1, "DDIM, arXiv:2010.02502")
+_BY_SOLVER = Claim(
+    "solver",
+    "deepinv, its solver's docstring",
+    "EulerSolver",
+    orders={"EulerSolver": 1, "HeunSolver": 2, "AncestralSolver": None, "DDPMSolver": None, "DDIMSolver": 1},
+)
 
 CLAIMS: dict[str, Claim] = {
     "k_diffusion:sample_euler": _EULER,
@@ -117,6 +129,7 @@ CLAIMS: dict[str, Claim] = {
     "deepinv:EulerSolver": _EULER,
     "deepinv:HeunSolver": Claim(2, "the second-order Heun method, its docstring"),
     "deepinv:DDIMSolver": _DDIM,
+    **{f"deepinv:{name}": _BY_SOLVER for name in (*SDES, POSTERIOR)},
     "smalldiffusion:samples": _DDIM,
     **{
         f"{package}:{method}": Claim(order, "torchdiffeq, the method's name and order")
@@ -207,6 +220,7 @@ USUAL: dict[str, tuple[Settings, ...]] = {
     "diffusers:LTXEulerAncestralRFScheduler": ({}, {"eta": 0.0}),
     "diffusers:DDIMScheduler": ({}, {"prediction_type": "v_prediction"}, {"eta": 1.0}),
     "diffusers:DDPMScheduler": ({}, {"variance_type": "fixed_large"}),
+    "diffusers:ScoreSdeVeScheduler": ({}, {"correct_steps": 1}),  # as its pipeline has it by default
     **{
         f"azula:{name}Sampler": tuple({"order": order} for order in (1, 2, 3, 4))
         for name in ("zAB", "vAB", "zEAB", "xEAB", "REAB")
@@ -217,6 +231,14 @@ USUAL: dict[str, tuple[Settings, ...]] = {
     "deepinv:HeunSolver": ({}, {"alpha": 1.0}),
     "deepinv:AncestralSolver": ({}, {"alpha": 1.0}),
     "deepinv:DDIMSolver": ({}, {"eta": 1.0}),
+    **{
+        f"deepinv:{name}": (
+            *({"alpha": alpha, "solver": solver} for solver in SOLVERS[:3] for alpha in (0.0, 1.0)),
+            {"solver": "DDIMSolver"},
+        )
+        for name in SDES
+    },
+    f"deepinv:{POSTERIOR}": ({"alpha": 0.0, "solver": "HeunSolver"}, {"alpha": 1.0}),
     "smalldiffusion:samples": ({}, {"mu": 0.5}, {"gam": 2.0}),
 }
 """Other than as they come."""
@@ -226,7 +248,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("DDPMSampler", "DDIMSampler", "EulerSampler", "HeunSampler", "ItoSampler", "PCSampler"),
         *("zABSampler", "vABSampler", "zEABSampler", "xEABSampler", "REABSampler"),
     ),
-    "deepinv": ("EulerSolver", "HeunSolver", "AncestralSolver", "DDPMSolver", "DDIMSolver"),
+    "deepinv": (*SOLVERS, *SDES, POSTERIOR),
     "smalldiffusion": ("samples",),
     "torchdiffeq": tuple(key.partition(":")[2] for key in CLAIMS if key.startswith("torchdiffeq:")),
     "flow_matching": tuple(key.partition(":")[2] for key in CLAIMS if key.startswith("flow_matching:")),

@@ -149,7 +149,7 @@ PACKAGES: dict[str, Package] = {
     "diffusers": Package(_method, diffusers.sampler, of_diffusers),
     "k_diffusion": Package(_of_module(k_diffusion.release), k_diffusion.sampler, of_k_diffusion),
     "azula": Package(_of_module(_azula), azula.sampler, of_azula),
-    "deepinv": Package(_of_module(deepinv.release), deepinv.sampler, _none("deepinv", "its solvers take")),
+    "deepinv": Package(deepinv.find, deepinv.sampler, _none("deepinv", "its solvers take")),
     "smalldiffusion": Package(_of_module(smalldiffusion.release), smalldiffusion.sampler, of_smalldiffusion),
     "torchdiffeq": Package(_method, _odeint, _none("torchdiffeq", "odeint takes")),
     "flow_matching": Package(

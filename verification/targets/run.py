@@ -41,7 +41,7 @@ class Run(int):
 
     def model(self, x: Any, t: Any) -> Any:
         """The noise prediction at states of the shape of `x`, or several of it stacked, and time t."""
-        self.calls += _batches(x, self.x)
+        self.calls += batches(x, self.x)
         return self._eps(x, t)
 
     def predict(self, prediction: str) -> Model:
@@ -67,10 +67,24 @@ Sampler = Callable[[Any], Any]
 """run -> final states (batch, *shape), or (final states, evaluations made)."""
 
 
-def _batches(x: Any, batch: Any) -> int:
+def batches(x: Any, batch: Any) -> int:
     """How many times the batch some states are, a part of it being one."""
     sizes = [math.prod(getattr(states, "shape", ())) for states in (x, batch)]
     return max(1, math.ceil(sizes[0] / sizes[1])) if all(sizes) else 1
+
+
+def unstacked(x: torch.Tensor, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The batches that are stacked in the states of one call.
+
+    Raises ValueError for states that are no whole number of them.
+    """
+    count = batches(x, batch)
+    if x.numel() != count * batch.numel() or len(x) % count:
+        raise ValueError(
+            f"the model must be asked for the batch, {tuple(batch.shape)}, or several of it stacked, got "
+            f"states of shape {tuple(x.shape)}"
+        )
+    return x.chunk(count)
 
 
 @dataclass(frozen=True)

@@ -53,23 +53,35 @@ Choices = Mapping[str, Callable[[int], Shipped]]
 
 SPACINGS = ("karras_sigmas", "exponential_sigmas", "beta_sigmas", "lu_lambdas")
 """Of diffusers' schedulers, the parameters use_.. that choose levels."""
+ENDING = "final_sigmas_type"
+"""And the one that says where they end."""
+KARRAS = "its karras sigmas"
 
 
 def of_diffusers(scheduler: Any, settings: Settings | None = None) -> Choices:
-    """The grid of a scheduler as it is configured, and those of the spacings that it has, unless one is set.
+    """The grid of a scheduler as it is configured, and those of the spacings that it has, unless one is set;
+    where it has Karras's and can be told to end at sigma_min, and is not, the first two also to there.
 
-    Empty where it is not known here how it keeps its levels.  Raises ValueError as `diffusers.sampler`.
+    Raises NoGrid for one that chooses none, ValueError as `diffusers.sampler`.
     """
     choice = diffusers.choose(scheduler, settings)
-    if choice.convention.place not in diffusers.CHOSEN:
-        return {}
+    place = choice.convention.place
+    if place in diffusers.UNCHOSEN:
+        none_of(choice.made.__name__, diffusers.UNCHOSEN[place])
     found: dict[str, Callable[[int], Shipped]] = {"its own grid": _scheduled(choice)}
     has = [key for name in SPACINGS if (key := f"use_{name}") in choice.taken]
     if not choice.flow and not any(choice.config.get(key) for key in has):
         for key in has:
-            chosen = replace(choice, config=dict(choice.config) | {key: True})
-            found[f"its {key.removeprefix('use_').replace('_', ' ')}"] = _scheduled(chosen)
+            found[f"its {key.removeprefix('use_').replace('_', ' ')}"] = _scheduled(_with(choice, key, True))
+    if KARRAS in found and ENDING in choice.taken and ENDING not in choice.config:
+        to_min = _with(choice, ENDING, "sigma_min")
+        found["its own grid ending at sigma_min"] = _scheduled(to_min)
+        found[f"{KARRAS} ending at sigma_min"] = _scheduled(_with(to_min, "use_karras_sigmas", True))
     return found
+
+
+def _with(choice: diffusers.Choice, key: str, value: Any) -> diffusers.Choice:
+    return replace(choice, config=dict(choice.config) | {key: value})
 
 
 def _scheduled(choice: diffusers.Choice) -> Callable[[int], Shipped]:

@@ -19,7 +19,7 @@ from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 
 from ..targets.draws import taken_over
-from ..targets.run import Run, Sampler, states_like
+from ..targets.run import Run, Sampler, states_like, unstacked
 
 Pair = tuple[float, float]
 Outputs = Callable[[torch.Tensor, float, int], torch.Tensor]
@@ -41,13 +41,16 @@ class NotLinearError(ValueError):
 class Script:
     """What a run was asked, in order.
 
-    asked: the prediction and time of every call.  seen: its state.  requests: of noise, the times of an
-    increment or None for a draw that says none.  shapes: of every request.
+    asked: the prediction and time of every evaluation.  seen: its state.  calls: of the model, each of which
+    evaluates the states that are stacked in it.  requests: of noise, the times of an increment or None for a
+    draw that says none.  claimed: evaluations that the sampler says it made, None where it says nothing.
     """
 
     asked: list[tuple[str, float]] = field(default_factory=list)
     seen: list[torch.Tensor] = field(default_factory=list)
     requests: list[Pair | None] = field(default_factory=list)
+    calls: int = 0
+    claimed: int | None = None
 
     @property
     def prediction(self) -> str:
@@ -136,17 +139,22 @@ class Probe(Run):
         """The model in another prediction."""
 
         def asked(x: torch.Tensor, t: Any) -> torch.Tensor:
-            time, number = float(t), self.calls
-            self.calls += 1
-            self.script.asked.append((prediction, time))
-            self.script.seen.append(x.detach().clone())
-            answer = convert(
-                self.schedule, lambda y, _: self._outputs(y, time, number), self._prediction, prediction
-            )
-            output: torch.Tensor = answer(x, time)
-            return output.to(x.dtype)
+            self.script.calls += 1
+            outputs = [self._evaluated(prediction, states, float(t)) for states in unstacked(x, self.x)]
+            return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
         return asked
+
+    def _evaluated(self, prediction: str, x: torch.Tensor, time: float) -> torch.Tensor:
+        number = self.calls
+        self.calls += 1
+        self.script.asked.append((prediction, time))
+        self.script.seen.append(x.detach().clone())
+        answer = convert(
+            self.schedule, lambda y, _: self._outputs(y, time, number), self._prediction, prediction
+        )
+        output: torch.Tensor = answer(x, time)
+        return output.to(x.dtype)
 
     def noise(self, like: Any) -> Any:
         """Normal numbers that say no times."""
@@ -165,4 +173,5 @@ class Probe(Run):
         """The final states of a sampler; what it draws from torch itself is taken over."""
         with torch.no_grad(), taken_over(self.noise, sampler):
             given = sampler(self)
-        return states_like(given, self.x)[0]
+        final, self.script.claimed = states_like(given, self.x)
+        return final

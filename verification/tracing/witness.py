@@ -73,10 +73,11 @@ class Scene:
         return self.scale * self._chosen(_normal(1 + index))
 
     def model(self, x: torch.Tensor, t: float) -> torch.Tensor:
-        """The noise prediction."""
-        y = x.double() / (self.scale * _size(self.schedule, t))
+        """The noise prediction, of one batch or several of it stacked."""
+        scale = self.scale.repeat(len(x) // len(self.scale), 1, 1, 1)
+        y = x.double() / (scale * _size(self.schedule, t))
         noise = torch.tanh(y) + 0.3 * torch.sin(2 * (y.roll(1, -1) if self.coupled else y)) + 0.1
-        return (self.scale * noise).to(x.dtype)
+        return (scale * noise).to(x.dtype)
 
     def predicting(self, prediction: str) -> Model:
         """The model in another prediction."""
