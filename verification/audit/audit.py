@@ -17,15 +17,16 @@ from semilinear.analysis.convergence import Verdict
 from semilinear.integrators.diffusion.prediction import convert
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.files import Written, json_number
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.sampler import sample
+from semilinear.integrators.solver import Solver
 
 from ..reporting.audit import text
 from ..studies import flow, gaussian
 from ..studies.flow import Study
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.ladders import restricted
-from ..targets.named import Target, of_function
+from ..targets.named import Target
 from ..targets.named import target as named_target
 from ..tracing.compare import Candidate, identify
 from ..tracing.diagnosis import Diagnosis, Unexplained, diagnose, level, reverse
@@ -479,7 +480,7 @@ def _identity(found: list[Candidate], longer: str = "") -> Identity:
 
 
 def audit(
-    target: str | Target | Callable[..., Any],
+    target: str | Target | Solver | Plan | Callable[..., Any],
     claimed: float | None = None,
     *,
     convention: str | None = None,
@@ -489,10 +490,10 @@ def audit(
 ) -> Audit:
     """Audit a sampler.
 
-    target: a text as `targets.named.target` reads it (PACKAGE:NAME, FILE.py:function, a listed solver, a
-    file), a `Target`, or a function of a run.  claimed: the order to judge against; what the source claims
-    where absent.  convention, settings: of a text, as there, or of a function (`of_function`).  only: which
-    checks to make; all when absent.  profile: how much is run for an order.
+    target: whatever `targets.named.target` finds: PACKAGE:NAME, FILE.py:function, a listed solver, a file, a
+    `Target`, a `Solver`, a `Plan`, or a function of a run.  claimed: the order to judge against; what the
+    source claims where absent.  convention, settings: as there.  only: which checks to make; all when
+    absent.  profile: how much is run for an order.
     Nothing is computed before it is asked for.
     Raises TypeError or ValueError for what is none of these.
     """
@@ -503,16 +504,5 @@ def audit(
         checks.instance("settings", settings, Mapping)
     for name in wanted:
         checks.one_of("only", name, ONLY)
-    if isinstance(target, str):
-        chosen = named_target(target, settings=settings, convention=convention)
-    elif isinstance(target, Target):
-        if convention is not None or settings:
-            raise ValueError("convention and settings are for texts and functions, got a Target")
-        chosen = target
-    elif callable(target):
-        chosen = of_function(
-            target, settings=settings, convention="run" if convention is None else convention
-        )
-    else:
-        raise TypeError(f"target must be a text, a Target or a function of a run, got {shown(target)}")
+    chosen = named_target(target, settings=settings, convention=convention)
     return Audit(chosen, chosen.claimed if claimed is None else claimed, wanted, profile=profile)

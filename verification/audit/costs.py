@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule, edm
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.sampler import sample
 
@@ -78,7 +79,7 @@ def _left(plan: Plan) -> float:
     if not math.isclose(at, end, rel_tol=1e-9):
         x = _flowed(where.schedule, x, at, end)
     exact = where.states([end])[0][:BATCH]
-    return _rms(x - exact) / _rms(exact)
+    return rms(x - exact) / rms(exact)
 
 
 def coarse(s: Subject, n: int, dtype: torch.dtype) -> float:
@@ -95,7 +96,7 @@ def coarse(s: Subject, n: int, dtype: torch.dtype) -> float:
 
     exact = _rounded(dtype)
     final = _final(s.own.sampler, Run(where.schedule, where.nodes(n), x, eps))
-    return _rms(final.reshape(exact.shape) - exact) / _rms(exact)
+    return rms(final.reshape(exact.shape) - exact) / rms(exact)
 
 
 @cache
@@ -213,14 +214,14 @@ class _Whole:
         if self.grid.told is None:
             return 0.0
         told, _ = self._run(self.grid.told, _exact(self.grid.levels[0]))
-        return _rms(told - self._from_flow) / _rms(_exact(0.0))
+        return rms(told - self._from_flow) / rms(_exact(0.0))
 
     @cached_property
     def _from_flow(self) -> np.ndarray:
         return self._run(self.grid.sampler, _exact(self.grid.levels[0]))[0]
 
     def _error(self, states: np.ndarray) -> float:
-        return _rms(states - _exact(self.grid.levels[-1])) / _rms(_exact(0.0))
+        return rms(states - _exact(self.grid.levels[-1])) / rms(_exact(0.0))
 
     def _run(self, sampler: Sampler, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """The final states, and the last that were evaluated at the start of the last step."""
@@ -265,11 +266,6 @@ def _flowed(schedule: Schedule, x: np.ndarray, t: float, end: float) -> np.ndarr
         return np.full_like(x, np.nan)
     found = problem(MAIN_PROBLEM).flow(schedule, x, t, end, DIGITS)
     return np.asarray(found, dtype=np.float64)
-
-
-def _rms(x: np.ndarray) -> float:
-    """Of the samples' norms."""
-    return math.sqrt(float(np.mean(np.sum(x**2, axis=1))))
 
 
 def _most(what: str, found: Mapping[int, tuple[float, float]]) -> str:

@@ -19,20 +19,22 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+from semilinear.integrators.numerics.kinds import ALL
 
 from .terminal import (
     FAILED,
     OK,
     UsageError,
     add_convention,
+    add_target,
     add_workers,
     check_convention,
     console,
-    missing,
     out_folder,
     positive,
     print_json,
     progress_bar,
+    refusing,
     writable_folder,
 )
 
@@ -45,14 +47,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         description="Reads a sampler off as a plan where it is linear, and judges it.  Exit code 1 if a "
         "claimed order does not hold, or a check fails.",
     )
-    audit.add_argument(
-        "targets",
-        nargs="+",
-        metavar="TARGET",
-        help="PACKAGE:NAME[:KEY=VALUE,..] (diffusers, k_diffusion, azula, deepinv, smalldiffusion, "
-        "torchdiffeq, flow_matching), 'PACKAGE:*', FILE.py:function, process:COMMAND, a listed solver, or a "
-        "file of a tableau or a plan",
-    )
+    add_target(audit, "targets", ALL, "+")
     audit.add_argument(
         "--set",
         nargs="+",
@@ -124,17 +119,13 @@ def _names(options: argparse.Namespace) -> list[str]:
     from ..targets.named import targets
 
     names = []
-    try:
+    with refusing(AttributeError):
         for text in options.targets:
             found = (
                 [target.name for target in targets(text, **_how(options))] if text.endswith(":*") else [text]
             )
             audit(found[0], options.claimed, only=options.only, **_how(options))
             names += found
-    except ModuleNotFoundError as error:
-        raise UsageError(missing(error)) from error
-    except (ValueError, TypeError, AttributeError) as error:  # what the text stands for is no argument
-        raise UsageError(str(error)) from error
     return names
 
 

@@ -11,8 +11,20 @@ import argparse
 from typing import Any
 
 from semilinear.integrators.numerics import limits
+from semilinear.integrators.numerics.kinds import ALL
 
-from .terminal import FAILED, OK, UsageError, add_convention, check_convention, count, missing, print_json
+from .terminal import (
+    FAILED,
+    OK,
+    UsageError,
+    add_convention,
+    add_target,
+    check_convention,
+    count,
+    missing,
+    print_json,
+    refusing,
+)
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -22,8 +34,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="whether two samplers are one method, with the first row that differs",
         description="Reads both off and compares their coefficients.  Exit code 1 if they differ.",
     )
-    same.add_argument("a", metavar="A", help="a target, as `semilinear audit` takes them")
-    same.add_argument("b", metavar="B", help="another")
+    for name in ("a", "b"):
+        add_target(same, name, ALL)
     same.add_argument(
         "--steps", type=count(1, limits.TRACED_STEPS), default=20, metavar="N", help="(default: %(default)s)"
     )
@@ -38,19 +50,15 @@ def run(options: argparse.Namespace) -> int:
 
     from ..audit.subject import Subject
     from ..audit.versions import apart
-    from ..targets.named import target
+    from ..targets.named import is_function, target
     from ..tracing.trace import NotLinearError
 
     check_convention(options.convention, (options.a, options.b))
     subjects = []
     for text in (options.a, options.b):
-        convention = options.convention if ".py:" in text else None
-        try:
-            subjects.append(Subject(target(text, convention=convention)))
-        except ModuleNotFoundError as error:
-            raise UsageError(missing(error)) from error
-        except (ValueError, TypeError, AttributeError) as error:  # what the text stands for is no argument
-            raise UsageError(str(error)) from error
+        told = options.convention if is_function(text) else None
+        with refusing(AttributeError):
+            subjects.append(Subject(target(text, convention=told)))
         try:
             subjects[-1].steps(options.steps)
         except ModuleNotFoundError as error:
@@ -59,10 +67,8 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"{text} cannot be read off: {error}") from error
         except Exception as error:  # whatever the sampler raises: nothing was compared
             raise UsageError(f"{text} raised {type(error).__name__}: {error}") from error
-    try:
+    with refusing():
         found = apart(subjects[0], subjects[1], options.steps)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
     if options.json:
         print_json(
             {

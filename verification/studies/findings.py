@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from semilinear.integrators.numerics.arrays import rms
 
 from ..targets.run import returned
-from .experiment import Experiment, Run, Sampler
+from .experiment import FlowSetup, Run, Sampler
 from .setup import UNITS, Dtype
 
 Kind = Literal["raised", "not finite", "samples", "noise", "evaluations", "floor", "limit", "rounding"]
@@ -98,12 +99,12 @@ def precision(states: Any) -> Dtype:
     return found
 
 
-def repeated(sampler: Sampler, experiment: Experiment, first: Outcome) -> Finding | None:
+def repeated(sampler: Sampler, experiment: FlowSetup, first: Outcome) -> Finding | None:
     """Whether a second call with the same start gives the same states, to rounding."""
     second = run_once(sampler, experiment.run(first.n), experiment.x.shape)
     if first.states is None or second.states is None:
         return None
-    difference = _rms(first.states - second.states)
+    difference = _rms_of_finite(first.states - second.states)
     if not difference > experiment.floor(first.n, first.dtype):
         return None
     why = "it keeps something between runs, or draws noise of its own"
@@ -111,7 +112,7 @@ def repeated(sampler: Sampler, experiment: Experiment, first: Outcome) -> Findin
     return Finding("noise", (first.n,), text)
 
 
-def rounding(sampler: Sampler, experiment: Experiment, base: Outcome) -> float | None:
+def rounding(sampler: Sampler, experiment: FlowSetup, base: Outcome) -> float | None:
     """What rounding leaves in the final states of a run, RMS; None where the sampler does not read its start.
 
     Where a start x moves by +-d the states of a smooth map move by +-Jd up to d^2; what the second difference
@@ -128,16 +129,16 @@ def rounding(sampler: Sampler, experiment: Experiment, base: Outcome) -> float |
         if base.states is None or plus is None or minus is None:
             return None
         if np.mean((plus != base.states) & (minus != base.states)) > 0.5:
-            return _rms(plus + minus - 2 * base.states) / math.sqrt(6)
+            return _rms_of_finite(plus + minus - 2 * base.states) / math.sqrt(6)
     return None
 
 
-def _rms(x: np.ndarray) -> float:
-    """RMS norm of the samples that are finite."""
+def _rms_of_finite(states: np.ndarray) -> float:
+    """Of the states whose squares are finite; 0 where none are."""
+    x = np.asarray(states, dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        squares = np.sum(np.asarray(x, dtype=np.float64) ** 2, axis=1)
-    finite = squares[np.isfinite(squares)]
-    return math.sqrt(float(np.mean(finite))) if len(finite) else 0.0
+        finite = x[np.isfinite(np.sum(x**2, axis=1))]
+    return rms(finite) if len(finite) else 0.0
 
 
 def _raised(outcomes: Sequence[Outcome]) -> list[Finding]:
