@@ -311,7 +311,8 @@ class Audit(Written):
         with self._noting("diagnosis", "diagnosis"):
             if self._linear:
                 try:
-                    return diagnose(self.subject.traced)
+                    owed = 0 if self.claimed is None else math.ceil(self.claimed)
+                    return diagnose(self.subject.traced, owed=owed)
                 except Unexplained as error:
                     self._say("noted", f"no diagnosis: {error}", "diagnosis")
         return None
@@ -405,6 +406,8 @@ def _diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
     formulas = [
         {
             "first": f.first,
+            "steps": list(f.steps),
+            "of": f.count,
             "rows": f.rows,
             "outputs": f.width,
             "moments": [{"state": m.state, "quotient": json_number(m.limit)} for m in f.moments],

@@ -27,7 +27,29 @@ from .probe import Increments, NotLinearError, Pair, Probe, Script
 from .witness import Scene, Witness
 
 Array = np.ndarray
-__all__ = ["NotLinearError", "Trace", "again", "departures", "of_plan", "read", "tolerance", "trace"]
+__all__ = [
+    "NotLinearError",
+    "Trace",
+    "again",
+    "departures",
+    "near",
+    "of_plan",
+    "on_grid",
+    "read",
+    "tolerance",
+    "trace",
+]
+
+
+def near(s: float, t: float) -> bool:
+    """Whether two times are one, or one of them is the other in float32."""
+    return abs(s - t) <= UNITS[torch.float32] * max(abs(s), abs(t))
+
+
+def on_grid(t: float, grid: Sequence[float]) -> bool:
+    """Whether a time is one of a grid, or one of them in float32."""
+    return any(near(t, node) for node in grid)
+
 
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
 
