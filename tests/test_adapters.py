@@ -619,7 +619,7 @@ def test_times_of_deepinvs_processes() -> None:
     assert found.dtype == torch.float64
     assert torch.allclose(DeepinvProcess().sigma_t(found[:3]), torch.tensor(levels[:3]).double(), rtol=1e-14)
     assert found[3:].tolist() == [0.0, 0.0]
-    with pytest.raises(ValueError, match="sigma must be at most 80 in DeepinvProcess, .* got 81"):
+    with pytest.raises(ValueError, match=r"sigma must be at most 80 in DeepinvProcess, .* got 81"):
         deepinv.times_of(DeepinvProcess(), (81.0, 1.0))
 
 

@@ -409,3 +409,43 @@ def test_a_pipeline_takes_it(solver: str, tmp_path: Path) -> None:
     again.set_progress_bar_config(disable=True)
     assert type(again.scheduler) is PlanScheduler
     assert np.array_equal(images, again(2, seeded(), num_inference_steps=5, output_type="np").images)
+
+
+CORRECTED = "dpm-solver++-3m-corrected"
+REPAIRS = {
+    "released": {"solver": "dpm-solver++-3m-released"},
+    "corrected": {"solver": CORRECTED},
+    "high-order start": {"solver": CORRECTED, "start": "high-order"},
+}
+LOWERS = {("v_prediction", "lambda")}
+"""Where the corrected weights have the smaller error at 20 evaluations."""
+
+
+def image(model: Any, steps: int, **settings: Any) -> torch.Tensor:
+    """A run down to sigma_min, in float64."""
+    s = PlanScheduler(final_sigmas_type="sigma_min", **settings)
+    s.set_timesteps(steps)
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=seeded(1)) * s.init_noise_sigma
+    with torch.no_grad():
+        for t in s.timesteps:
+            x = s.step(model(s.scale_model_input(x, t), t).sample, t, x).prev_sample
+    return x
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("prediction", ["v_prediction", "epsilon"])
+def test_what_the_repair_of_the_third_order_does_at_twenty_evaluations(prediction: str, seed: int) -> None:
+    """On a random network, against a converged run: docs/drop-in.md has the numbers."""
+    try:
+        model = unet(seed).double()
+    except RuntimeError as error:  # a torchvision that does not fit torch
+        pytest.skip(f"diffusers' networks cannot be imported: {error}")
+    exact = image(model, 400, solver="unipc-3-bh2", grid="lambda", prediction_type=prediction)
+    for grid in ("t", "lambda", "karras"):
+        error = {
+            name: float((image(model, 20, grid=grid, prediction_type=prediction, **how) - exact).norm())
+            for name, how in REPAIRS.items()
+        }
+        assert (error["corrected"] < error["released"]) == ((prediction, grid) in LOWERS), (grid, error)
+        assert error["high-order start"] > error["released"], (grid, error)

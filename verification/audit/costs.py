@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache, cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -153,14 +154,13 @@ def _on(
     finest = runs[max(runs)]
     first, *_, last = finest.grid.levels
     parts = {
-        f"the last step, to sigma = {last:.3g},": {n: (run.error, run.last) for n, run in runs.items()},
-        f"the start from noise at sigma = {first:.4g}": {
-            n: (run.error, run.start) for n, run in runs.items()
-        },
+        f"the last step, to sigma = {last:.3g},": attrgetter("last"),
+        f"the start from noise at sigma = {first:.4g}": attrgetter("start"),
     }
-    for what, found in parts.items():
-        if sentence := _most(what, found):
-            yield "noted", f"on {name} {sentence}"
+    for what, left in parts.items():
+        if _most(what, {max(runs): (finest.error, left(finest))}):  # the others are made where they are told
+            found = {n: (run.error, left(run)) for n, run in runs.items()}
+            yield "noted", f"on {name} {_most(what, found)}"
     moved = {max(runs): finest.rounding}
     if moved[max(runs)] > TOLD:
         moved[MANY] = _Whole(grid(MANY)).rounding

@@ -418,7 +418,8 @@ def sampler(scheduler: Any, settings: Settings | None = None, *, exact: bool = T
 
     scheduler: a name of `CONVENTIONS`, or a class whose name, or that of a class it derives from, is one.
     settings: of its configuration, and of its `step` (`eta`, `order`, `s_churn`, ..); `tau` of SA-Solver is
-    a number, disable_corrector=True of UniPC disables it in every step.  exact: its float32 is float64, so
+    a number, disable_corrector=True of UniPC disables it in every step, `correct_steps` of Score-SDE are made
+    before every step where they are given.  exact: its float32 is float64, so
     that what is read off are its formulas.
     Raises ValueError for a scheduler that cannot be driven, with the reason, and for settings that it does
     not take.
@@ -600,6 +601,10 @@ class _Drive:
         levels = path.told if self.told is None else self.told
         for timestep, rho, span in zip(s.timesteps, levels, path.spans, strict=False):
             told = timestep.expand(len(y)) if self.convention.times_per_sample else timestep
+            for _ in range(self.config.get("correct_steps", 0)):
+                output = self.convention.ask(s, self.inputs, y, rho, prediction)
+                with self._alone():
+                    (y,) = s.step_correct(output, y, return_dict=False)
             with self._alone():
                 given = s.scale_model_input(y, told) if hasattr(s, "scale_model_input") else y
             output = self.convention.ask(s, self.inputs, given, rho, prediction)

@@ -202,6 +202,7 @@ USUAL: dict[str, tuple[Settings, ...]] = {
     "diffusers:LTXEulerAncestralRFScheduler": ({}, {"eta": 0.0}),
     "diffusers:DDIMScheduler": ({}, {"prediction_type": "v_prediction"}, {"eta": 1.0}),
     "diffusers:DDPMScheduler": ({}, {"variance_type": "fixed_large"}),
+    "diffusers:ScoreSdeVeScheduler": ({}, {"correct_steps": 1}),  # as its pipeline has it by default
     **{
         f"azula:{name}Sampler": tuple({"order": order} for order in (1, 2, 3, 4))
         for name in ("zAB", "vAB", "zEAB", "xEAB", "REAB")
