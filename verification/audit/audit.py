@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,19 +26,15 @@ from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.ladders import restricted
 from ..targets.named import Target, of_function
 from ..targets.named import target as named_target
-from ..tracing.compare import Candidate, identify
 from ..tracing.diagnosis import Diagnosis, Unexplained, diagnose, level, reverse
 from ..tracing.local import NoExactStart
 from ..tracing.trace import Trace
 from .checks import CHECKS, findings, repeated
 from .finding import Finding, Severity, named
+from .identity import Identity, identity, strides
 from .subject import FULL, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
 
-IDENTIFIED, CONFIRMED = 14, 20
-"""Steps of the run by which a sampler is identified, short enough for every policy at the end to show, and of
-another that must agree.
-"""
 NONE = 0.5
 """A weak order that is below this is none."""
 ONLY = (*CHECKS, "orders", "identity", "diagnosis")
@@ -60,26 +56,6 @@ class Order:
     verdict: Verdict | None
     reason: str
     where: str
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Which listed solver a sampler is, or is nearest to.
-
-    solver, final: the listed name, and how its run with `IDENTIFIED` steps ends.  longer: how that with
-    `CONFIRMED` ends, which a release may not lower, "" where it is not one of the name.  same: whether no
-    coefficient differs.  others: other names of the same run.  difference: the largest of a coefficient,
-    relative.  first_row: the first evaluation that differs, None where none does.  what: differs there.
-    """
-
-    solver: str
-    final: str
-    longer: str
-    same: bool
-    others: tuple[str, ...]
-    difference: float
-    first_row: int | None
-    what: str
 
 
 class Audit(Written):
@@ -227,7 +203,8 @@ class Audit(Written):
         subject = self.subject
         if subject.noisy or not subject.linear:
             return None
-        subject.formula(subject.grid(grid, 20))  # raises where there is no exact start
+        period = subject.residues[0]
+        subject.formula(subject.grid(grid, period * math.ceil(20 / period)))  # raises without an exact start
 
         def sampler(run: Any) -> Any:
             plan = subject.formula(tuple(float(t) for t in run.times))
@@ -286,24 +263,14 @@ class Audit(Written):
         """The listed solver that it is, or the nearest; None where it cannot be read off or none is near."""
         with self._noting("identity", "identity"):
             if self._linear:
-                return self._identify()
+                found = identity(self.subject)
+                if found is not None and found.rounded:
+                    self._say("noted", f"it is {found.solver} but for {found.rounded}", "identity")
+                elif (found is None or not found.same) and strides(self.subject):
+                    what = "steps go over several intervals of the grid, whose points are their stages"
+                    self._say("noted", f"{what}: listed solvers have stages of their own", "identity")
+                return found
         return None
-
-    def _identify(self) -> Identity | None:
-        """A listed name is given where a second run has its coefficients too."""
-        found = identify(self.subject.steps(IDENTIFIED).trace)
-        names = [c.solver for c in found if c.difference.same]
-        if not names:
-            return _identity(found) if found else None
-        again = identify(self.subject.steps(CONFIRMED).trace, names)
-        kept = {c.solver: c.final for c in again if c.difference.same}
-        same = [c for c in found if c.difference.same and c.solver in kept]
-        if same:
-            return _identity(same, kept[same[0].solver])
-        if again:
-            return _identity(again)
-        what = f"the run with {IDENTIFIED} steps is one of it, that with {CONFIRMED} makes other evaluations"
-        return replace(_identity(found), same=False, others=(), first_row=0, what=what)
 
     @cached_property
     def diagnosis(self) -> Diagnosis | None:
@@ -357,11 +324,15 @@ class Audit(Written):
 
     @property
     def holds(self) -> bool:
-        """Whether the claimed order is what runs have, and no check failed."""
+        """Whether the claimed order is what runs have and alternating steps do not refute it, and no check
+        failed.
+        """
         orders = self.orders
         run = orders["weak"] if orders["as_run"] is None else orders["as_run"]
         judged = self.claimed is not None and "orders" in self.wanted
         order = not judged or (run is not None and run.verdict in ("consistent", "higher"))
+        rough = orders["not_smooth"]
+        order = order and not (judged and rough is not None and rough.verdict == "lower")
         return order and not any(f.verdict in ("failed", "raised") for f in self.findings)
 
     @property
@@ -417,15 +388,8 @@ def _diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
     return {"form": diagnosis.form, "formulas": formulas, "text": str(diagnosis)}
 
 
-def _identity_json(identity: Identity) -> dict[str, Any]:
-    return asdict(identity) | {"difference": json_number(identity.difference)}
-
-
-def _identity(found: list[Candidate], longer: str = "") -> Identity:
-    best = found[0]  # the others are farther
-    others = tuple(dict.fromkeys(c.solver for c in found if c.difference.same and c.solver != best.solver))
-    d = best.difference
-    return Identity(best.solver, best.final, longer, d.same, others, d.value, d.first, d.what)
+def _identity_json(found: Identity) -> dict[str, Any]:
+    return asdict(found) | {"difference": json_number(found.difference)}
 
 
 def audit(

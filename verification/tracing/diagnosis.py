@@ -238,7 +238,7 @@ class Moment:
             value = f"{low:.4g} to {high:.4g}"
         else:
             value = f"{self._value:.4g}"
-        if self.state == "wrong":
+        if self.state == "wrong" or len(self.quotients) == 1:
             return f"{value} of the exact one"
         return f"not resolved ({value} of the exact one in {self.count} steps)"
 
