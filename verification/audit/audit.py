@@ -29,6 +29,7 @@ from ..targets.named import target as named_target
 from ..tracing.diagnosis import Diagnosis, Unexplained, diagnose, level, reverse
 from ..tracing.local import NoExactStart
 from ..tracing.trace import Trace
+from .assertions import Assertions
 from .checks import CHECKS, findings, repeated
 from .finding import Finding, Severity, named
 from .identity import Identity, identity, strides
@@ -58,7 +59,7 @@ class Order:
     where: str
 
 
-class Audit(Written):
+class Audit(Assertions, Written):
     """A target under audit, made by `audit`; printing it makes all that it was asked for."""
 
     def __init__(
@@ -73,12 +74,17 @@ class Audit(Written):
         self.target, self.claimed, self.wanted, self.profile = target, claimed, tuple(wanted), profile
         self.subject = Subject(target, counts=profile.counts) if subject is None else subject
         self._said: dict[Finding, None] = {}
+        self._claims: dict[float | None, Audit] = {}
 
     def claiming(self, claimed: float | None) -> Audit:
-        """The same audit, judged against another order; traces are shared."""
+        """The same audit, judged against another order, made once; traces are shared."""
         if claimed == self.claimed:
             return self
-        return Audit(self.target, claimed, self.wanted, profile=self.profile, subject=self.subject)
+        if claimed not in self._claims:
+            self._claims[claimed] = Audit(
+                self.target, claimed, self.wanted, profile=self.profile, subject=self.subject
+            )
+        return self._claims[claimed]
 
     def __str__(self) -> str:
         """All of it (`reporting.audit.text`)."""

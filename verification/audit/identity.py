@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from semilinear.integrators.diffusion.schedule import rectified_flow
+from semilinear.integrators.solver import Final
 from semilinear.integrators.solvers import make
 
 from ..tracing.compare import Candidate, Difference, candidates, compare, identify, of_one_sign
@@ -74,7 +75,7 @@ def _among(subject: Subject) -> Identity | None:
         rounded = "float32"
     if not same:
         return _identity(found, subject) if found else None
-    kept, finals = {c.solver for c in same}, dict[str, str]()
+    kept, finals = {c.solver for c in same}, dict[str, Final]()
     for n in (CONFIRMED, *BESIDE):
         again = _again(subject, n, sorted(kept), rounded)
         if again is None:

@@ -410,11 +410,9 @@ def _formulas(runs: Mapping[int, Sequence[RowMoments]], counts: tuple[int, int, 
             found.append(_formula({n: same[n] for n in counts if n in same}, of[finest]))
         for n, left in groups.items():
             for group in left:
-                other = (
-                    n != finest and 2 * len(group) > len(runs[n]) and 2 * len(of[finest]) < len(runs[finest])
-                )
+                usual = 2 * len(group) > len(runs[n]) and 2 * len(of[finest]) < len(runs[finest])
                 alone = not any(group is g for g in like[n]) and group[0].right < group[0].width
-                if other or alone:
+                if (usual and n != finest) or alone:
                     odd.append(_formula({n: group}, of[n]))
     found.sort(key=lambda f: f.steps[0])
     return (*_merged(found), *odd)

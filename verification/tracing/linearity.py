@@ -17,6 +17,8 @@ SMALL = 1e-3
 """Scale of values that no clipping reaches."""
 AGREE = 1e-9
 """Largest relative difference of states that are one, in float64."""
+HALF_UNIT = 2.0**-24
+"""Of float32."""
 SINGLE = 1e-4
 """Of states that float32 rounds."""
 
@@ -73,6 +75,8 @@ def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearEr
         return ("values are clipped or thresholded: small ones pass unchanged",)
     if _cast(sampler, scene) and _departs(sampler, scene, SINGLE) <= 1:
         return ("float64 states are cast to float32 on the way",)
+    if _rounds(sampler, scene):
+        return ("outputs or noise are cast to float32 on the way: states differ by as much",)
     return ("none of the known ones: no dependence on the batch, clipping, cast or memory was seen",)
 
 
@@ -80,6 +84,14 @@ def _cast(sampler: Sampler, scene: Scene) -> bool:
     """Whether a state of a run is one that float32 holds, although it is not that of the start."""
     states = torch.from_numpy(scene.run(sampler).states)
     return any(bool((x.float().double() == x).all()) for x in states)
+
+
+def _rounds(sampler: Sampler, scene: Scene) -> bool:
+    """Whether states are off by what rounding to float32 leaves, whatever their size: values of any other
+    function than a cast depend on it.
+    """
+    found = [_departs(sampler, replace(scene, scales=(s,) * len(scene.scales)), 1.0) for s in (1.0, SMALL)]
+    return all(HALF_UNIT / 1e3 < away < HALF_UNIT * 1e2 for away in found)
 
 
 def _departs(sampler: Sampler, scene: Scene, bound: float | None = None) -> float:
