@@ -610,7 +610,7 @@ class DeepinvProcess:
     T = 1.0
 
     def sigma_t(self, t: torch.Tensor) -> torch.Tensor:
-        return 0.001 * 80000.0**t
+        return 0.001 * torch.exp(t * math.log(80000.0))
 
 
 def test_times_of_deepinvs_processes() -> None:

@@ -421,10 +421,13 @@ LOWERS = {("v_prediction", "lambda")}
 """Where the corrected weights have the smaller error at 20 evaluations."""
 
 
-def image(model: Any, steps: int, **settings: Any) -> torch.Tensor:
-    """A run down to sigma_min, in float64."""
-    s = PlanScheduler(final_sigmas_type="sigma_min", **settings)
+def image(model: Any, nfe: int, **settings: Any) -> torch.Tensor:
+    """A run down to sigma_min with so many evaluations at most, in float64."""
+    s, steps = PlanScheduler(final_sigmas_type="sigma_min", **settings), nfe
     s.set_timesteps(steps)
+    while len(s.timesteps) > nfe:
+        steps -= 1
+        s.set_timesteps(steps)
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=seeded(1)) * s.init_noise_sigma
     with torch.no_grad():
         for t in s.timesteps:

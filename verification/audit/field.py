@@ -37,7 +37,8 @@ def rows(
     measures orders while another makes the checks.  plans: a folder for the runs with 20 steps, of what can
     be read off.  against: a folder that `versions` compares with.
     """
-    wanted = how.pop("only", None) or ONLY
+    only = how.pop("only", None)
+    wanted = ONLY if only is None else tuple(only)
     rest = [name for name in wanted if name != ORDERS]
     work = partial(_row, claimed=claimed, plans=plans, against=against, how=how)
     if workers <= 1 or (len(names) == 1 and len(rest) in (0, len(wanted))):

@@ -65,8 +65,8 @@ class Levels:
     def time(self, rho: Any) -> float:
         """The time at which sigma/alpha is rho: a number, or a tensor with an entry for each sample.
 
-        Raises NoLevel (a ValueError) for NaN, infinity and negative numbers, ValueError for a level that the
-        schedule does not reach, and for samples at different levels.
+        Raises NoLevel (a ValueError) for NaN, negative numbers and a level that the schedule does not reach,
+        ValueError for samples at different levels.
         """
         unit = torch.finfo(torch.float64).eps
         if isinstance(rho, torch.Tensor):
@@ -76,8 +76,8 @@ class Levels:
                 raise ValueError(f"samples of a batch must be at one noise level, got {shown(rho.tolist())}")
             rho = levels[0]
         value = float(rho)
-        if not (math.isfinite(value) and value >= 0):
-            raise NoLevel(f"the model is asked at the noise level {value:g}")
+        if math.isnan(value):
+            raise NoLevel("the model is asked at the noise level nan")
         place = bisect.bisect_left(self._rhos, value)
         for near in (place - 1, place):
             if (
@@ -85,7 +85,10 @@ class Levels:
                 and abs(self._rhos[near] - value) <= NEAR * unit * self._rhos[near]
             ):
                 return self._times[near]
-        time = float(self.schedule.t_of_rho(value))
+        try:
+            time = float(self.schedule.t_of_rho(value))
+        except ValueError as error:
+            raise NoLevel(str(error)) from None
         self._rhos.insert(place, value)
         self._times.insert(place, time)
         return time
