@@ -61,7 +61,10 @@ def identity(subject: Subject) -> Identity | None:
     found = _among(subject)
     if found is None or found.same or subject.schedule.kind == rectified_flow().kind:
         return found
-    flow = _among(replace(subject, schedule=rectified_flow(), _traces={}, _formulas={}))
+    try:
+        flow = _among(replace(subject, schedule=rectified_flow(), _traces={}, _formulas={}))
+    except Exception:  # one that is bound to its own frame is none of that schedule
+        return found
     return flow if flow is not None and flow.same else found
 
 
@@ -156,5 +159,5 @@ def strides(subject: Subject) -> bool:
     solver puts its own stages between two points.
     """
     steps = subject.steps(CONFIRMED)
-    inner = [t for t in steps.trace.times[:-1] if not on_grid(t, steps.trace.grid)]
-    return not inner and 2 < len(steps.ends) < len(steps.trace.grid)
+    own = all(on_grid(t, steps.trace.grid) for t in steps.trace.times)
+    return own and 2 < len(steps.ends) <= 2 * len(steps.trace.grid) / 3
