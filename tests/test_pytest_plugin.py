@@ -276,17 +276,25 @@ def test_taken(sampler):
 {MARK})
 def test_known(sampler):
     pass
+
+@pytest.fixture
+def mine():
+    return samplers.right
+
+{MARK})
+def test_of_another_name(mine, tmp_path, monkeypatch):
+    pass
 """,
     )
     result = run(repository, "--semilinear-fast", "-W", "error::pytest.PytestReturnNotNoneWarning")
-    result.assert_outcomes(passed=1, failed=3, xfailed=1)
+    result.assert_outcomes(passed=2, failed=3, xfailed=1)
     result.stdout.fnmatch_lines(["wrong: claimed 2, observed order as run *: lower"])
     result.stdout.fnmatch_lines(
         ["mixing: claimed 2, observed order as run *", "mixing: batch: a sample in a *"]
     )
     result.stdout.no_fnmatch_line("*hooks.py*")
     assert [row.split()[0] for row in closing(result)[1:]] == [
-        *("right", "right", "wrong", "wrong", "mixing", "mixing", "wrong", "wrong")
+        *("right", "right", "wrong", "wrong", "mixing", "mixing", "wrong", "wrong", "right")
     ]
 
 
@@ -294,7 +302,9 @@ def test_a_marked_test_without_a_sampler_fails(repository: pytest.Pytester) -> N
     marked(repository, f"{MARK})\ndef test_nothing():\n    pass\n")
     result = run(repository)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*must return a sampler, or take one as `sampler`*"])
+    result.stdout.fnmatch_lines(
+        ["*must return a sampler, or take one, as `sampler` or as the one *; it takes none*"]
+    )
     assert closing(result) == []
 
 
@@ -601,7 +611,7 @@ def test_the_document_shows_what_is_printed(repository: pytest.Pytester) -> None
 
 
 def test_the_document_names_all_assertions_options_and_keys(repository: pytest.Pytester) -> None:
-    asserted = {name for name in vars(assertions.Audited) if name.startswith("assert_")}
+    asserted = {name for name in dir(assertions.Audited) if name.startswith("assert_")}
     assert set(re.findall(r"^\| `(assert_\w+)\(", DOCUMENT, re.MULTILINE)) == asserted
     options = set(re.findall(r"^\| `(--semilinear[\w-]*)", DOCUMENT, re.MULTILINE))
     assert set(re.findall(r"(--semilinear[\w-]*)", run(repository, "--help").stdout.str())) == options

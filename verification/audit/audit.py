@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -28,19 +28,16 @@ from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.ladders import restricted
 from ..targets.named import Target
 from ..targets.named import target as named_target
-from ..tracing.compare import Candidate, identify
 from ..tracing.diagnosis import Diagnosis, Unexplained, diagnose, level, reverse
 from ..tracing.local import NoExactStart
 from ..tracing.trace import Trace
+from .assertions import Assertions
 from .checks import CHECKS, UNREAD, findings, repeated
 from .finding import Finding, Severity, merged, named, raised, refused
+from .identity import Identity, identity, strides
 from .subject import FULL, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
 
-IDENTIFIED, CONFIRMED = 14, 20
-"""Steps of the run by which a sampler is identified, short enough for every policy at the end to show, and of
-another that must agree.
-"""
 NONE = 0.5
 """A weak order that is below this is none."""
 ONLY = (*CHECKS, "orders", "identity", "diagnosis")
@@ -64,27 +61,7 @@ class Order:
     where: str
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Which listed solver a sampler is, or is nearest to.
-
-    solver, final: the listed name, and how its run with `IDENTIFIED` steps ends.  longer: how that with
-    `CONFIRMED` ends, which a release may not lower, "" where it is not one of the name.  same: whether no
-    coefficient differs.  others: other names of the same run.  difference: the largest of a coefficient,
-    relative.  first_row: the first evaluation that differs, None where none does.  what: differs there.
-    """
-
-    solver: str
-    final: str
-    longer: str
-    same: bool
-    others: tuple[str, ...]
-    difference: float
-    first_row: int | None
-    what: str
-
-
-class Audit(Written):
+class Audit(Assertions, Written):
     """A target under audit, made by `audit`; printing it makes all that it was asked for."""
 
     def __init__(
@@ -100,12 +77,17 @@ class Audit(Written):
         self.subject = Subject(target, counts=profile.counts) if subject is None else subject
         self.target, self.asked = self.subject.target, self.wanted
         self._said: dict[Finding, None] = {}
+        self._claims: dict[float | None, Audit] = {}
 
     def claiming(self, claimed: float | None) -> Audit:
-        """The same audit, judged against another order; traces are shared."""
+        """The same audit, judged against another order, made once; traces are shared."""
         if claimed == self.claimed:
             return self
-        return Audit(self.target, claimed, self.wanted, profile=self.profile, subject=self.subject)
+        if claimed not in self._claims:
+            self._claims[claimed] = Audit(
+                self.target, claimed, self.wanted, profile=self.profile, subject=self.subject
+            )
+        return self._claims[claimed]
 
     def __str__(self) -> str:
         """All of it (`reporting.audit.text`)."""
@@ -240,7 +222,8 @@ class Audit(Written):
         subject = self.subject
         if subject.noisy or not subject.linear:
             return None
-        subject.formula(subject.grid(grid, 20))  # raises where there is no exact start
+        period = subject.residues[0]
+        subject.formula(subject.grid(grid, period * math.ceil(20 / period)))  # raises without an exact start
 
         def sampler(run: Any) -> Any:
             plan = subject.formula(tuple(float(t) for t in run.times))
@@ -310,25 +293,15 @@ class Audit(Written):
         """The listed solver that it is, or the nearest; None where it cannot be read off or none is near."""
         with self._noting("identity", "identity"):
             if self.subject.linear:
-                return self._identify()
+                found = identity(self.subject)
+                if found is not None and found.rounded:
+                    self._say("noted", f"it is {found.solver} but for {found.rounded}", "identity")
+                elif (found is None or not found.same) and strides(self.subject):
+                    what = "steps go over several intervals of the grid, whose points are their stages"
+                    self._say("noted", f"{what}: listed solvers have stages of their own", "identity")
+                return found
             self._say_unread("identity")
         return None
-
-    def _identify(self) -> Identity | None:
-        """A listed name is given where a second run has its coefficients too."""
-        found = identify(self.subject.steps(IDENTIFIED).trace)
-        names = [c.solver for c in found if c.difference.same]
-        if not names:
-            return _identity(found) if found else None
-        again = identify(self.subject.steps(CONFIRMED).trace, names)
-        kept = {c.solver: c.final for c in again if c.difference.same}
-        same = [c for c in found if c.difference.same and c.solver in kept]
-        if same:
-            return _identity(same, kept[same[0].solver])
-        if again:
-            return _identity(again)
-        what = f"the run with {IDENTIFIED} steps is one of it, that with {CONFIRMED} makes other evaluations"
-        return replace(_identity(found), same=False, others=(), first_row=0, what=what)
 
     @cached_property
     def diagnosis(self) -> Diagnosis | None:
@@ -336,7 +309,8 @@ class Audit(Written):
         with self._noting("diagnosis", "diagnosis"):
             if self.subject.linear:
                 try:
-                    return diagnose(self.subject.traced)
+                    owed = 0 if self.claimed is None else math.ceil(self.claimed)
+                    return diagnose(self.subject.traced, owed=owed)
                 except Unexplained as error:
                     self._say("noted", f"no diagnosis: {error}", "diagnosis")
             else:
@@ -390,11 +364,15 @@ class Audit(Written):
 
     @property
     def holds(self) -> bool:
-        """Whether the claimed order is what runs have, and no check failed."""
+        """Whether the claimed order is what runs have and alternating steps do not refute it, and no check
+        failed.
+        """
         orders = self.orders
         run = orders["weak"] if orders["as_run"] is None else orders["as_run"]
         judged = self.claimed is not None and "orders" in self.wanted
         order = not judged or (run is not None and run.verdict in ("consistent", "higher"))
+        rough = orders["not_smooth"]
+        order = order and not (judged and rough is not None and rough.verdict == "lower")
         return order and not any(f.verdict in ("failed", "raised") for f in self.findings)
 
     @property
@@ -459,6 +437,8 @@ def _diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
     formulas = [
         {
             "first": f.first,
+            "steps": list(f.steps),
+            "of": f.count,
             "rows": f.rows,
             "outputs": f.width,
             "moments": [{"state": m.state, "quotient": json_number(m.limit)} for m in f.moments],
@@ -468,15 +448,8 @@ def _diagnosis_json(diagnosis: Diagnosis) -> dict[str, Any]:
     return {"form": diagnosis.form, "formulas": formulas, "text": str(diagnosis)}
 
 
-def _identity_json(identity: Identity) -> dict[str, Any]:
-    return asdict(identity) | {"difference": json_number(identity.difference)}
-
-
-def _identity(found: list[Candidate], longer: str = "") -> Identity:
-    best = found[0]  # the others are farther
-    others = tuple(dict.fromkeys(c.solver for c in found if c.difference.same and c.solver != best.solver))
-    d = best.difference
-    return Identity(best.solver, best.final, longer, d.same, others, d.value, d.first, d.what)
+def _identity_json(found: Identity) -> dict[str, Any]:
+    return asdict(found) | {"difference": json_number(found.difference)}
 
 
 def audit(

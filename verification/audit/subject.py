@@ -104,7 +104,8 @@ class Subject:
 
     def grid(self, name: str, n: int) -> tuple[float, ...]:
         """n + 1 times of a grid of `GRIDS`."""
-        return tuple(float(t) for t in GRIDS[name]()(self.schedule, SIGMA_START, SIGMA_END, n))
+        start, end = (float(self.schedule.t_of_rho(s)) for s in (SIGMA_START, SIGMA_END))
+        return tuple(float(t) for t in GRIDS[name]()(self.schedule, start, end, n))
 
     def traced(self, n: int, grid: str = "karras") -> Trace:
         """The trace of a run with n steps.  Raises what `trace` does, and what the sampler raises."""

@@ -7,6 +7,7 @@ asks for it.
 from __future__ import annotations
 
 import functools
+import inspect
 import unittest
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
@@ -47,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark, and what gathers the rows."""
     config.addinivalue_line(
-        "markers", f"{MARK}: audit the sampler that the test returns, or takes as `sampler`"
+        "markers", f"{MARK}: audit the sampler that the test returns, or that it takes from a fixture"
     )
     if config.getoption("semilinear_update") and config.getoption("semilinear_update_new_only"):
         raise pytest.UsageError("--semilinear-update and --semilinear-update-new-only exclude each other")
@@ -114,12 +115,12 @@ def _audited(
     update = "all" if option("semilinear_update") else "new" if option("semilinear_update_new_only") else "no"
     test = "::".join([item.path.name, *item.nodeid.split("::")[1:]])
     pins = Pins(item.path.parent, test, update)  # type: ignore[arg-type]
-    return Audited(found, lambda row: item.user_properties.append((PROPERTY, row.json())), pins)
+    return Audited(found, lambda judged: item.user_properties.append((PROPERTY, Row(*judged).json())), pins)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Judge what a marked test returns, or the fixture `sampler` that it takes."""
+    """Judge what a marked test returns, or the sampler that it takes."""
     mark = pyfuncitem.get_closest_marker("semilinear")
     if mark is None:
         return (yield)
@@ -134,13 +135,36 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         result = yield
     finally:
         pyfuncitem.obj = function
-    sampler = next((found for found in returned if found is not None), pyfuncitem.funcargs.get("sampler"))
+    sampler = next((found for found in returned if found is not None), None)
     if sampler is None:
-        pytest.fail("a test with the mark semilinear must return a sampler, or take one as `sampler`", False)
+        taken = _taken(pyfuncitem)
+        if len(taken) != 1:
+            got = ", ".join(taken) or "none"
+            pytest.fail(
+                "a test with the mark semilinear must return a sampler, or take one, as `sampler` or as the "
+                f"one fixture that is a function; it takes {got}",
+                pytrace=False,
+            )
+        (sampler,) = taken.values()
     failed = list(_failures(pyfuncitem, sampler, **mark.kwargs))
     if failed:
         pytest.fail("\n".join(failed), pytrace=False)
     return result
+
+
+def _taken(item: pytest.Function) -> dict[str, Any]:
+    """The samplers that a test takes: `sampler`, else those of its own arguments that are functions, but for
+    what pytest and this plugin give.
+    """
+    if item.funcargs.get("sampler") is not None:
+        return {"sampler": item.funcargs["sampler"]}
+    own = inspect.signature(item.function).parameters
+    given = {name: item.funcargs[name] for name in own if name in item.funcargs}
+    return {
+        name: value
+        for name, value in given.items()
+        if callable(value) and name != "audit" and not type(value).__module__.startswith("_pytest")
+    }
 
 
 def _failures(
@@ -160,7 +184,7 @@ def _failures(
     for name in checks:
         one_of("checks", name, tuple(CHECKS))
     audited = _audited(item, sampler, claimed, **options)
-    if audited.audit.claimed is not None or not checks:
+    if audited.claimed is not None or not checks:
         try:
             audited.assert_order(start=start)
         except AssertionError as error:

@@ -103,11 +103,15 @@ def _changed(changed: Data) -> str:
 
 
 def _owes(row: Data) -> bool:
-    """Whether a moment below the claimed order is another than the exact one in the formula of most steps."""
+    """Whether a moment below the claimed order is another than the exact one: one that a row has outputs for,
+    or any of the formula of most steps.
+    """
     if row["diagnosis"] is None or row["claimed"] is None or not row["diagnosis"]["formulas"]:
         return False
-    usual = max(row["diagnosis"]["formulas"], key=lambda f: f["rows"])
-    return any(m["state"] == "wrong" for m in usual["moments"][: int(row["claimed"])])
+    found = row["diagnosis"]["formulas"]
+    usual, claimed = max(found, key=lambda f: f["rows"]), int(row["claimed"])
+    owed = [usual["moments"][:claimed], *(f["moments"][: min(claimed, f["outputs"])] for f in found)]
+    return any(m["state"] == "wrong" for moments in owed for m in moments)
 
 
 def _against(order: Data | None) -> bool:
@@ -160,7 +164,9 @@ def _named(identity: Data) -> str:
     name = f"{identity['solver']}, final={identity['final']!r}"
     if identity["same"]:
         others = f" (also {', '.join(identity['others'])})" if identity["others"] else ""
-        return f"{name}{_longer(identity)}, to {identity['difference']:.0e}{others}"
+        where = " on the schedule of flow matching" if identity.get("schedule") == "rectified-flow" else ""
+        rounded = f" ({identity['rounded']})" if identity.get("rounded") else ""
+        return f"{name}{_longer(identity)}{where}, to {identity['difference']:.0e}{rounded}{others}"
     if identity["difference"] is None:
         return "none listed makes these evaluations"
     place = f"from evaluation {identity['first_row']} on"

@@ -51,8 +51,10 @@ ROUNDS = 2
 """How often the counts between are added to a ladder of another's sampler."""
 SPARSE = 8
 """Rounding is measured again after this many times more steps."""
-FAR = 2.0**-12
-"""Of the states' size: a limit further from the solution is not explained by single precision."""
+FAR = 2.0**-16
+"""Of the states' size: a limit further from the solution is not explained by single precision, 256 units."""
+STEEP = 3.0
+"""The slope of runs by which their limit is told, at most: a steeper one may not have settled."""
 
 
 @dataclass(frozen=True)
@@ -358,27 +360,40 @@ class _Runs:
         floors: Sequence[float],
         findings: list[Finding],
     ) -> bool:
-        """Whether the runs converge by themselves, to a limit that rounding does not explain."""
+        """Whether the runs converge by themselves, or stay where they are, at a distance from the solution
+        that rounding does not explain.
+        """
         if not counts:
             return False
+        near = max(FAR * self.experiment.solution.size, self._table)
         points = tuple(
             Point(n, _rms_of_finite(e), floor, True)
             for n, e, floor in zip(counts, errors, floors, strict=True)
         )
         check = richardson(OrderEstimate(math.nan, math.nan, math.nan, (), points), states)
-        if check is None:
-            return False
-        left, last = points[-1].error, float(np.linalg.norm(states[4 * check.n] - states[2 * check.n]))
-        last /= math.sqrt(len(states[check.n]))
-        near = max(FAR * self.experiment.solution.size, self._table)
-        if check.reference_free < 0.5 or not left > max(near, 10 * last):
-            return False
-        text = (
-            f"the runs converge with slope {check.reference_free:.2f} to a limit that is {left:.1e} from the "
-            "solution"
-        )
-        findings.append(Finding("limit", (), text))
-        return True
+        left = points[-1].error
+        if check is not None and check.reference_free >= 0.5:
+            last = float(np.linalg.norm(states[4 * check.n] - states[2 * check.n]))
+            last /= math.sqrt(len(states[check.n])) * (2 ** min(check.reference_free, STEEP) - 1)
+            if left > max(near, 10 * last):
+                slope = f"the runs converge with slope {check.reference_free:.2f}"
+                text = f"{slope} to a limit that is {left:.1e} from the solution"
+                findings.append(Finding("limit", (), text))
+                return True
+        if left > near and _stays(counts, left, states):
+            findings.append(Finding("limit", (), f"the runs stay {left:.1e} from the solution"))
+            return True
+        return False
+
+
+def _stays(counts: Sequence[int], left: float, states: Mapping[int, np.ndarray]) -> bool:
+    """Whether runs, from the first to the last, are within a tenth of a distance of one state, whatever their
+    number of steps.
+    """
+    if len(counts) < POINTS or counts[-1] < 4 * counts[0]:
+        return False
+    last = states[counts[-1]]
+    return max(rms(norms(states[n], last)) for n in counts) <= left / 10
 
 
 def _rms_of_finite(errors: np.ndarray) -> float:

@@ -19,7 +19,8 @@ from semilinear.integrators.solver import FINALS, Final, Solver
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableaux.tableau import Tableau
 
-from .trace import Trace, of_plan
+from .local import steps_of, suited
+from .trace import Trace, near, of_plan
 
 SAME = 1e-9
 """Largest relative difference of two methods that are one, in float64."""
@@ -54,7 +55,7 @@ def compare(a: Trace, b: Trace, bound: float | None = None) -> Difference:
     Raises ValueError for traces in frames of other schedules or on other grids, and where the outputs of one
     do not give the prediction of the other.
     """
-    if a.schedule != b.schedule or len(a.grid) != len(b.grid) or not np.allclose(a.grid, b.grid, 1e-9, 0):
+    if a.schedule != b.schedule or len(a.grid) != len(b.grid) or not all(map(near, a.grid, b.grid)):
         raise ValueError("traces must be of one schedule and grid to be compared")
     bound = bound or (SAME if max(a.unit, b.unit) < 1e-10 else ROUNDED)
     if a.nfe != b.nfe:
@@ -84,6 +85,37 @@ def compare(a: Trace, b: Trace, bound: float | None = None) -> Difference:
             )
         worst = max(worst, value, spread, _apart(a.times[k], b.times[k]))
     return Difference(worst, bound, first, what)
+
+
+def of_one_sign(a: Trace, b: Trace) -> bool:
+    """Whether the coefficients of two traces' steps differ by more than float32 rounds, or by amounts that
+    have a sign in common, as those of another formula; also where there are too few to tell.
+    """
+    own = suited(a)
+    other = steps_of(b.predicting(own.trace.prediction))
+    rows: dict[tuple[int, ...], list[list[float]]] = {}
+    for p, q in zip(own.locals, other.locals, strict=True):
+        calls = [call for call, _ in p.outputs]
+        if (p.base, calls) != (q.base, [call for call, _ in q.outputs]) or len(p.noise) != len(q.noise):
+            return True
+        numbers = [[local.ratio, *(w for _, w in (*local.outputs, *local.noise))] for local in (p, q)]
+        size = max(map(abs, numbers[0]))
+        kind = (p.state - p.base, *(calls[-1] - call for call in calls))
+        rows.setdefault(kind, []).append([(x - y) / size for x, y in zip(*numbers, strict=True)])
+    usual = np.array(max(rows.values(), key=len))
+    largest = np.max(np.abs(usual), axis=0)
+    if len(usual) < SIGNS or any(np.max(np.abs(row)) > SINGLE for found in rows.values() for row in found):
+        return True
+    told = largest > SAME
+    return bool(np.any(np.abs(np.mean(usual, axis=0))[told] > largest[told] / 2))
+
+
+SIGNS = 8
+"""Steps by which rounding is told from another formula: means of as many random signs are rarely above half
+of the largest.
+"""
+SINGLE = 4 * 2.0**-24
+"""How far a factor of a step may be, of its largest coefficient, where it is computed in float32."""
 
 
 def _apart(s: float, t: float) -> float:

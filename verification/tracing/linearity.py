@@ -17,6 +17,10 @@ SMALL = 1e-3
 """Scale of values that no clipping reaches."""
 AGREE = 1e-9
 """Largest relative difference of states that are one, in float64."""
+HALF_UNIT = 2.0**-24
+"""Of float32."""
+NUDGE = 1e-5
+"""More than a hundred of these units, and little beside any other length."""
 SINGLE = 1e-4
 """Of states that float32 rounds."""
 
@@ -109,6 +113,8 @@ def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearEr
         return ("values are clipped or thresholded: small ones pass unchanged",)
     if _cast(sampler, scene) and _departs(sampler, scene, SINGLE) <= 1:
         return ("float64 states are cast to float32 on the way",)
+    if _rounds(sampler, scene):
+        return ("outputs or noise are cast to float32 on the way: states differ by as much",)
     return ("none of the known ones: no dependence on the batch, clipping, cast or memory was seen",)
 
 
@@ -116,6 +122,25 @@ def _cast(sampler: Sampler, scene: Scene) -> bool:
     """Whether a state of a run is one that float32 holds, although it is not that of the start."""
     states = torch.from_numpy(scene.run(sampler).states)
     return any(bool((x.float().double() == x).all()) for x in states)
+
+
+def _rounds(sampler: Sampler, scene: Scene) -> bool:
+    """Whether states are off by what rounding to float32 leaves: by as little, and by other amounts where
+    start, outputs and noise are a few units larger.  What is a function of them moves with them.
+    """
+    try:
+        found, increments = read(sampler, scene)
+        left = []
+        for scale in (1.0, 1.0 + NUDGE):
+            nudged = replace(scene, scales=(scale,) * len(scene.scales))
+            run = nudged.run(sampler, increments)
+            made = found.rows @ nudged.basis(run, found.prediction, len(found.increments))
+            left.append((made - run.states) / np.max(np.abs(run.states)))
+    except NotLinearError:
+        return False
+    size = float(np.max(np.abs(left[0])))
+    moved = float(np.linalg.norm(left[1] - left[0])) > float(np.linalg.norm(left[0])) / 2
+    return HALF_UNIT / 1e3 < size < HALF_UNIT * 1e2 and moved
 
 
 def _departs(sampler: Sampler, scene: Scene, bound: float | None = None) -> float:

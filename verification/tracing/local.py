@@ -8,14 +8,14 @@ that the formula uses, and the noise in between.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from semilinear.integrators.plans.program import Coefficient, Evaluation, Kind, Plan, PlanStep, Row
 
-from .trace import Trace
+from .trace import Trace, near, on_grid
 
 REACH = 16
 """How many states back the base of a row is looked for."""
@@ -79,6 +79,23 @@ class Steps:
             lowest = min(lowest, local.base)
         return tuple(sorted({0, *found}))
 
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """Where steps begin and end, one state a time: of cuts at one time, as a predicted state and what a
+        correction makes of it at the end of a run, the last.  Where every step reaches back over the one
+        before, so that there are no cuts, the last state at each time of the grid.
+        """
+        cuts = self._last(self.cuts)
+        if len(cuts) > 2 or not _monotone([self.times[c] for c in cuts]):
+            return cuts
+        marks = self._last(s for s, t in enumerate(self.times) if on_grid(t, self.trace.grid))
+        return marks if _monotone([self.times[c] for c in marks]) else cuts
+
+    def _last(self, states: Iterable[int]) -> tuple[int, ...]:
+        """Of states at one time in succession the last."""
+        times = itertools.groupby(states, key=lambda s: self.times[s])
+        return tuple(list(group)[-1] for _, group in times)
+
     def plan(self, solver: str = "traced") -> Plan:
         """The plan that these rows are: a step from cut to cut, or one step where times go back between."""
         times = [self.times[c] for c in self.cuts]
@@ -87,7 +104,7 @@ class Steps:
     @cached_property
     def start(self) -> int:
         """The first step that runs the formula that most steps run: how many the start takes."""
-        kinds = [self._kind(a, b) for a, b in itertools.pairwise(self.cuts)]
+        kinds = [self._kind(a, b) for a, b in itertools.pairwise(self.ends)]
         usual = max(kinds, key=kinds.count)
         return kinds.index(usual)
 
@@ -98,7 +115,7 @@ class Steps:
         Raises NoExactStart (a ValueError) where steps are not separate, where none ends at that time, or
         where the formula uses states inside of the start's steps, which are on no solution.
         """
-        times = [self.times[c] for c in self.cuts]
+        times = [self.times[c] for c in self.ends]
         if not _monotone(times):
             raise NoExactStart("no exact start: times go back between the steps")
         last = len(times) - 1 if until is None else _place(times, until)
@@ -112,21 +129,21 @@ class Steps:
         Raises NoExactStart (a ValueError) where steps are not separate, or where a later one uses states
         inside of the first ones.
         """
-        if not _monotone([self.times[c] for c in self.cuts]):
+        if not _monotone([self.times[c] for c in self.ends]):
             raise NoExactStart("no exact start: times go back between the steps")
-        return self._from(count, solver, len(self.cuts) - 1)
+        return self._from(count, solver, len(self.ends) - 1)
 
     def _from(self, given: int, solver: str, last: int) -> Plan:
         """The plan from exact states to the end of a step."""
-        first = self.cuts[given]
+        first = self.ends[given]
         later = [local for local in self.locals if local.state > first]
         read = {self.evaluated[call] for local in later for call, _ in local.outputs} | {
             local.base for local in later
         }
-        inner = sorted(state for state in read - set(self.cuts) if state < first)
+        inner = sorted(state for state in read - set(self.ends) if state < first)
         if inner:
             raise NoExactStart(f"no exact start: the formula uses states inside of its start, {inner}")
-        return self._plan(solver, self.cuts[: last + 1], given)
+        return self._plan(solver, self.ends[: last + 1], given)
 
     def tail(self, count: int = 4) -> tuple[object, ...]:
         """Which formulas the last steps run: the end of a run, whatever went before."""
@@ -183,7 +200,7 @@ class Steps:
 def _place(times: Sequence[float], t: float) -> int:
     """Where a time stands among those of the steps."""
     for index, time in enumerate(times):
-        if abs(time - t) <= 1e-9 * abs(t):
+        if near(time, t):
             return index
     raise NoExactStart(f"no exact start: no step ends at t = {t:.6g}")
 
@@ -206,7 +223,7 @@ def steps_of(trace: Trace) -> Steps:
     states = np.vstack([start, rows]) if own else rows
     evaluated = tuple(k + own for k in range(calls))
     times = (trace.grid[0], *trace.times) if own else trace.times
-    grid = set(trace.grid)
+    grid = {t for t in times if on_grid(t, trace.grid)}
     found = [_views(trace, states, times, grid, evaluated, state) for state in range(1, len(states))]
     multistep = any(_looks_back(views[0], evaluated) for views in found if len(views) == 1)
     return Steps(trace, times, evaluated, tuple(views[-1 if multistep else 0] for views in found))

@@ -27,7 +27,29 @@ from .probe import Increments, NotLinearError, Pair, Probe, Script
 from .witness import Scene, Spread, Witness
 
 Array = np.ndarray
-__all__ = ["NotLinearError", "Trace", "again", "departures", "of_plan", "read", "tolerance", "trace"]
+__all__ = [
+    "NotLinearError",
+    "Trace",
+    "again",
+    "departures",
+    "near",
+    "of_plan",
+    "on_grid",
+    "read",
+    "tolerance",
+    "trace",
+]
+
+
+def near(s: float, t: float) -> bool:
+    """Whether two times are one, or one of them is the other in float32."""
+    return abs(s - t) <= UNITS[torch.float32] * max(abs(s), abs(t))
+
+
+def on_grid(t: float, grid: Sequence[float]) -> bool:
+    """Whether a time is one of a grid, or one of them in float32."""
+    return any(near(t, node) for node in grid)
+
 
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
 
@@ -37,7 +59,8 @@ class Trace:
     """What a run computes, as coefficients.
 
     schedule: whose frame the states are in.  prediction: of the outputs that the columns multiply.  times: at
-    which states are evaluated, in order, then that of the end.  grid: the times that the run was given.
+    which states are evaluated, in order, then that of the end.  grid: the times that the run was given, in
+    float32 where it takes them so.
     rows: (evaluations + 1, 1 + evaluations + increments): of the evaluated states, then of the final one;
     column 0 is the start, then the outputs, then the increments.  increments: the times of each, None where
     the sampler says none.  unit: of rounding, of the numbers that the rows were computed in.
@@ -270,9 +293,20 @@ def _traced(
     if not np.all(np.isfinite(rows)):
         bad = int(np.argmin(np.all(np.isfinite(rows), axis=1)))
         raise NotLinearError("values", f"the coefficients of state {bad} of {len(asked)} are not finite", bad)
-    times = (*(t for _, t in asked), scene.grid[-1])
+    grid = scene.grid if scene.dtype != torch.float64 else taken([t for _, t in asked], scene.grid)
+    times = (*(t for _, t in asked), grid[-1])
     unit = UNITS[scene.dtype]
-    return Trace(scene.schedule, probe.script.prediction, times, scene.grid, rows, intervals, unit)
+    return Trace(scene.schedule, probe.script.prediction, times, grid, rows, intervals, unit)
+
+
+def taken(times: Sequence[float], grid: tuple[float, ...]) -> tuple[float, ...]:
+    """The grid as a run takes it: in float32, where every evaluation near one of its times is at that time in
+    float32.
+    """
+    rounded = tuple(float(np.float32(t)) for t in grid)
+    pairs = [(t, s, r) for t in times for s, r in zip(grid, rounded, strict=True) if near(t, s)]
+    single = bool(pairs) and all(t == r for t, _, r in pairs) and any(s != r for _, s, r in pairs)
+    return rounded if single else grid
 
 
 def _counts(calls: int, other: object) -> str:

@@ -1,0 +1,163 @@
+"""Which listed solver a sampler is: the same coefficients, in runs of several numbers of steps.
+
+Listed solvers are compared in the frame of a subject, t = sigma, and where none is the same, on the schedule
+of flow matching, where methods in t are other ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from semilinear.integrators.diffusion.schedule import rectified_flow
+from semilinear.integrators.solver import Final
+from semilinear.integrators.solvers import make
+
+from ..tracing.compare import Candidate, Difference, candidates, compare, identify, of_one_sign
+from ..tracing.trace import Trace, on_grid
+from .subject import Subject
+
+IDENTIFIED, CONFIRMED = 14, 20
+"""Steps of the run by which a sampler is identified, short enough for every policy at the end to show, and of
+another that must agree.
+"""
+BESIDE = (13, 15)
+"""Of more that must, where both have them: odd ones, and every remainder mod 3 and 4 is among all."""
+SINGLE = 1e-6
+"""Coefficients that differ by more are not rounded to float32 alone, relative."""
+Rounded = Literal["", "float32", "noise levels in float32"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which listed solver a sampler is, or is nearest to.
+
+    solver, final: the listed name, and how its run with `IDENTIFIED` steps ends.  longer: how that with
+    `CONFIRMED` ends, which a release may not lower, "" where it is not one of the name.  same: whether no
+    coefficient differs.  others: other names of the same run.  difference: the largest of a coefficient,
+    relative.  first_row: the first evaluation that differs, None where none does.  what: differs there.
+    schedule: the kind of that on which the solver is it.  rounded: what the sampler computes in single
+    precision, where it is the solver but for that.
+    """
+
+    solver: str
+    final: str
+    longer: str
+    same: bool
+    others: tuple[str, ...]
+    difference: float
+    first_row: int | None
+    what: str
+    schedule: str = "edm"
+    rounded: Rounded = ""
+
+
+def identity(subject: Subject) -> Identity | None:
+    """The listed solver that a sampler is, or the nearest; None where none makes its evaluations.
+
+    Raises NotLinearError where it cannot be read off, and what the sampler raises.
+    """
+    found = _among(subject)
+    if found is None or found.same or subject.schedule.kind == rectified_flow().kind:
+        return found
+    try:
+        flow = _among(replace(subject, schedule=rectified_flow(), _traces={}, _formulas={}))
+    except Exception:  # one that is bound to its own frame is none of that schedule
+        return found
+    return flow if flow is not None and flow.same else found
+
+
+def _among(subject: Subject) -> Identity | None:
+    trace = subject.steps(IDENTIFIED).trace
+    told = subject.grid("karras", IDENTIFIED)
+    rounded: Rounded = "" if trace.grid == told else "noise levels in float32"
+    found = identify(trace)
+    same = [c for c in found if c.difference.same]
+    if not same and (same := [c for c in found if c.difference.value <= SINGLE and _single(trace, c)]):
+        rounded = "float32"
+    if not same:
+        return _identity(found, subject) if found else None
+    kept, finals = {c.solver for c in same}, dict[str, Final]()
+    for n in (CONFIRMED, *BESIDE):
+        again = _again(subject, n, sorted(kept), rounded)
+        if again is None:
+            continue
+        agreeing = {c.solver: c.final for c in again if c.difference.same}
+        if n == CONFIRMED:
+            finals = agreeing
+        if kept.isdisjoint(agreeing):
+            return _refuted(same, again, n, subject)
+        kept &= agreeing.keys()
+    same = [c for c in same if c.solver in kept]
+    return _identity(same, subject, finals[same[0].solver], rounded)
+
+
+def _refuted(same: Sequence[Candidate], again: Sequence[Candidate], n: int, subject: Subject) -> Identity:
+    """A run with n steps is not the solver's that one with `IDENTIFIED` steps is."""
+    if not again:
+        what = f"the run with {IDENTIFIED} steps is one of it, that with {n} makes other evaluations"
+        return replace(_identity(same, subject), same=False, others=(), first_row=0, what=what)
+    difference = replace(again[0].difference, what=f"in {n} steps, {again[0].difference.what}")
+    return _identity([replace(again[0], difference=difference)], subject)
+
+
+def _again(subject: Subject, n: int, names: Sequence[str], rounded: Rounded) -> list[Candidate] | None:
+    """The listed solvers beside a run with another number of steps; None where it is none of theirs, or the
+    sampler has none: `BESIDE` is asked only of runs that there are.
+    """
+    if n in BESIDE and not any(has_run(name, n) for name in names):
+        return None
+    try:
+        trace = subject.steps(n).trace
+    except Exception:
+        if n in BESIDE:  # it refuses the number, or `finite` finds what it raises
+            return None
+        raise
+    found = identify(trace, names)
+    if rounded == "float32":
+        return [replace(c, difference=_passed(c.difference)) if _single(trace, c) else c for c in found]
+    return found
+
+
+def has_run(name: str, n: int) -> bool:
+    """Whether a budget of n is n steps of a listed solver."""
+    return make(name).sequence.steps(n) == n
+
+
+def _passed(difference: Difference) -> Difference:
+    return Difference(difference.value, difference.bound)
+
+
+def _single(trace: Trace, candidate: Candidate) -> bool:
+    """Whether a trace is a listed solver's but for what float32 rounds off."""
+    if candidate.difference.same:
+        return True
+    if candidate.difference.value > SINGLE:
+        return False
+    return any(
+        compare(trace, other).same or not of_one_sign(trace, other)
+        for _, _, other in candidates(trace, [candidate.solver], [candidate.final])
+    )
+
+
+def _identity(
+    found: Sequence[Candidate], subject: Subject, longer: str = "", rounded: Rounded = ""
+) -> Identity:
+    best = found[0]  # the others are farther
+    d = best.difference
+    same = d.same or bool(rounded)
+    alike = [c.solver for c in found if rounded or c.difference.same] if same else []
+    others = tuple(name for name in dict.fromkeys(alike) if name != best.solver)
+    first, what = (None, "") if same else (d.first, d.what)
+    schedule = subject.schedule.kind
+    return Identity(best.solver, best.final, longer, same, others, d.value, first, what, schedule, rounded)
+
+
+def strides(subject: Subject) -> bool:
+    """Whether steps go over several intervals of the grid, whose inner points are their stages: a listed
+    solver puts its own stages between two points.
+    """
+    steps = subject.steps(CONFIRMED)
+    own = all(on_grid(t, steps.trace.grid) for t in steps.trace.times)
+    return own and 2 < len(steps.ends) <= 2 * len(steps.trace.grid) / 3
