@@ -26,7 +26,7 @@ bench: $(INSTALLED)
 
 # What a GPU is asked for, in one run of at most four minutes: docs/gpu.md.
 gpu: $(INSTALLED)
-	$(BIN)/python -m semilinear.verification.throughput.gpu --device cuda --out reports/gpu.json
+	$(BIN)/semilinear gpu --out reports/gpu.json
 
 # The samplers of the field as installed from PyPI: without dependencies, of which their sampling files need few.
 # An old diffusers, in an environment of its own over this one, is audited first and stands beside the newest.
@@ -56,15 +56,15 @@ reports: $(INSTALLED)
 
 # The committed study of samplers against exact posteriors.
 inverse-problems: $(INSTALLED)
-	$(BIN)/python -m semilinear.verification.inverse.report --out reports
+	$(BIN)/semilinear report inverse-problems --out reports
 
 # The committed distances of samples from an exact law, of solvers of the flow and stochastic ones.
 distances: $(INSTALLED)
-	$(BIN)/python -m semilinear.verification.distribution.report --out reports
+	$(BIN)/semilinear report distances --out reports
 
 # The committed study of solvers on a learned score; the first run trains the network.
 learned: $(INSTALLED)
-	$(BIN)/python -m semilinear.verification.learned.report --out reports
+	$(BIN)/semilinear report learned --out reports
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

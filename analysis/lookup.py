@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_rho, noise_in_time
 from semilinear.integrators.numerics.constructors import refuse_unknown
+from semilinear.integrators.numerics.kinds import FORMULAS, SOLVER, Kind, refuse
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.modules import module_of_file
 from semilinear.integrators.numerics.names import UnknownTableau, nearest
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
@@ -28,6 +25,7 @@ from .orders.proof import Proof
 from .orders.solver_proof import SolverProof, prove_solver
 from .orders.typed import rounding_of
 from .orders.within_rounding import within_rounding
+from .programs import holds_plan, is_program, program_made
 from .text.named_parts import solver_parameters, split
 from .text.tableau_file import Document, TableauFileError, read_tableau
 
@@ -61,25 +59,20 @@ class Found:
 
 
 def solver_of(text: str, **parameters: Any) -> Solver:
-    """A solver by its listed name, NAME[:KEY=VALUE,..] (`make`, `named_parts`), or that of FILE.py:function;
-    with the parameters.
+    """A solver by its listed name, NAME[:KEY=VALUE,..] (`make`, `named_parts`), or the one that
+    FILE.py:function makes; with the parameters.
 
-    The file is run, as Python runs any program that its user names.  Raises UnknownTableau for another name
-    with the nearest, for parameters in a text that the solver does not take, for a file or a function that is
-    not there, and for what returns no solver; as `make` does for other parameters.
+    Raises UnknownTableau for another name with the nearest, for parameters in a text that the solver does not
+    take, and for a function that makes no solver, as `programs.program_made`; as `make` does for other
+    parameters.
     """
     if not is_program(text):
         check_solver(text)
         return make(text, **parameters) if text in SOLVERS else _with_parameters(text, parameters)
-    path, _, name = text.rpartition(":")
-    build = function_of(path, name)
-    try:
-        solver = build(**parameters)
-    except (Exception, SystemExit) as error:  # whatever a user's function does
-        raise UnknownTableau(f"{text} raised {type(error).__name__}: {error}") from error
-    if not isinstance(solver, Solver):
-        raise UnknownTableau(f"{text} must return a Solver, got {shown(solver)}")
-    return solver
+    kind, found, written = program_made(text, parameters)
+    refuse(written, kind, SOLVER)
+    made: Solver = found
+    return made
 
 
 def _with_parameters(text: str, more: dict[str, Any]) -> Solver:
@@ -95,11 +88,6 @@ def is_solver(text: str) -> bool:
     return split(text)[0] in SOLVERS or is_program(text)
 
 
-def is_program(text: str) -> bool:
-    """Whether a text is FILE.py:function, not a listed name with parameters."""
-    return split(text)[0] not in SOLVERS and text.rpartition(":")[0].endswith(".py")
-
-
 def check_solver(text: str) -> None:
     """Refuse what is no listed solver.
 
@@ -111,32 +99,6 @@ def check_solver(text: str) -> None:
             f"expected a listed solver (`semilinear list`) or FILE.py:function, got {text!r}"
             f"{nearest(name, SOLVERS)}"
         )
-
-
-def function_of(path: str, name: str) -> Callable[..., Any]:
-    """A function of a Python file as it is now; the file is run once for each of its contents.
-
-    Raises UnknownTableau for a file that is not there, that ends otherwise than at its end, or that does not
-    define the function.
-    """
-    found = getattr(_module_of(path), name, None)
-    if not callable(found):
-        raise UnknownTableau(f"{path} must define the function {name!r}")
-    made: Callable[..., Any] = found
-    return made
-
-
-def _module_of(path: str) -> ModuleType:
-    try:
-        source = Path(path).read_bytes()
-    except OSError as error:
-        raise UnknownTableau(f"{path} is no Python file that can be read: {error.strerror}") from error
-    mark = hashlib.sha256(f"{Path(path).resolve()}\0".encode() + source).hexdigest()
-    name = f"{Path(path).stem}@{mark}"  # no module of another name is shadowed
-    try:
-        return module_of_file(name, Path(path))
-    except (Exception, SystemExit) as error:
-        raise UnknownTableau(f"{path} raised {type(error).__name__}: {error}") from error
 
 
 FORMS: dict[str, FormOf] = {"lambda": data_in_lambda, "rho": noise_in_rho, "t": noise_in_time}
@@ -161,12 +123,15 @@ def in_form(found: Found, form: FormOf) -> Solver:
 def prove(target: str | Solver | Tableau, **options: Any) -> Proof | SolverProof:
     """Prove the orders of whatever a name, a file, a solver or a tableau stands for.
 
-    A solver, listed or from FILE.py:function, gives `solver_proof.prove_solver`; a tableau, an entry of the
-    catalogue and a .json file give `proof.prove`, the file's with its orders within the rounding of its
-    coefficients.  options: of these; of a file a form, in place of its own.  Raises UnknownTableau for other
-    names, TypeError for another kind of target, and what they raise.
+    A solver gives `solver_proof.prove_solver`; a tableau, an entry of the catalogue and a .json file give
+    `proof.prove`, the file's with its orders within the rounding of its coefficients; FILE.py:function gives
+    that of what it makes.  options: of these; of a file a form, in place of its own.  Raises UnknownTableau
+    for other names, for plans and samplers, TypeError for another kind of target, and what they raise.
     """
-    if isinstance(target, str) and is_solver(target):
+    if isinstance(target, str) and is_program(target):
+        kind, target, written = program_made(target)
+        refuse(written, kind, FORMULAS)
+    elif isinstance(target, str) and is_solver(target):
         target = solver_of(target)
     if isinstance(target, Solver):
         refuse_unknown("a solver's proof", options, _options_of(prove_solver))
@@ -206,18 +171,26 @@ def check_name(text: str) -> None:
     )
 
 
-def tableau_of(text: str) -> Found:
+def tableau_of(text: str, *, takes: Collection[Kind] = FORMULAS) -> Found:
     """The tableau of a catalogue entry, the full-order tableau of another listed solver, or that of a file.
 
-    Raises UnknownTableau as `check_name` does, and for a file that is not a tableau.
+    takes: what else its user takes, to tell.  Raises UnknownTableau as `check_name` does, for a file that is
+    not a tableau, and for a plan or a sampler.
     """
     check_name(text)
     if _is_file(text):
+        if holds_plan(text):
+            refuse(text, "plan", takes)
         return _file(text)
-    if text not in CATALOGUE:
-        return _solver(text)
-    entry = CATALOGUE[text]
-    return Found(entry.tableau, text, entry.claimed, entry.linearised, f"{entry.paper}, {entry.source}")
+    if text in CATALOGUE:
+        entry = CATALOGUE[text]
+        return Found(entry.tableau, text, entry.claimed, entry.linearised, f"{entry.paper}, {entry.source}")
+    if not is_program(text):
+        return found_of(solver_of(text))
+    kind, found, written = program_made(text)
+    if kind not in FORMULAS:
+        refuse(written, kind, takes)
+    return found_of(found) if kind == "solver" else Found(found, text, None, False, text)
 
 
 def _is_file(text: str) -> bool:
@@ -236,8 +209,8 @@ def _file(path: str) -> Found:
     return Found(document.tableau, name, document.claimed, document.linearised, source, document=document)
 
 
-def _solver(name: str) -> Found:
-    solver = solver_of(name)
+def found_of(solver: Solver) -> Found:
+    """The full-order tableau of a solver, with what is said of that."""
     source = ", ".join(filter(None, (solver.paper, solver.source)))
     return Found(solver.sequence.tableaux[-1], solver.name, solver.claimed, False, source, solver)
 

@@ -332,6 +332,10 @@ class Solver:
         """The same in a notebook (`printing.display`)."""
         return printing.display(self.sequence.tableaux[-1], self._heading())
 
+    def _repr_html_(self) -> str:
+        """The same where HTML is shown first."""
+        return printing.html(self.sequence.tableaux[-1], self._heading())
+
     def _heading(self) -> printing.Heading:
         form = self._form()
         facts = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +11,10 @@ from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
 
-# The commands that tests start import the same modules again and again; nothing is left beside the sources.
-BYTECODE = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
-sys.dont_write_bytecode, sys.pycache_prefix = False, BYTECODE
-os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": BYTECODE, "OMP_NUM_THREADS": "1"}
+# The commands that tests start import the same modules again and again: what is compiled is kept, and what
+# was installed compiled is read as it is.
+sys.dont_write_bytecode = False
+os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "OMP_NUM_THREADS": "1"}
 _COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dev", max_examples=25, **_COMMON)
 settings.register_profile("ci", max_examples=60, derandomize=True, **_COMMON)

@@ -33,7 +33,7 @@ from semilinear.integrators.tableaux.tableau import (
 )
 from semilinear.verification.systems.linearised import gradient_system, integrate_linearised, linearised_order
 from semilinear.verification.systems.orders import measure_entry
-from semilinear.verification.systems.semilinear import coupled_system, measured
+from semilinear.verification.systems.semilinear import LADDER, coupled_system, measured
 from sympy import Expr, Integer, Rational, Symbol, exp
 
 from tests.roundings import AMPLIFIED, MANY_ULP
@@ -285,7 +285,11 @@ def test_the_claimed_order_shows_on_a_coupled_system(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_in_40_digits_the_claimed_order_shows_on_a_coupled_system(name: str) -> None:
     orders = measure_entry(CATALOGUE[name])
-    assert orders.classical.verdict(expected(name)) == "consistent"
+    classical = orders.classical
+    if name == "genlawson44":  # its slope is 3.94 and still rises at the ladder's end
+        assert classical.verdict(4) == "inconclusive"
+        _, classical = measured(CATALOGUE[name].tableau, coupled_system(), [4 * n for n in LADDER])
+    assert classical.verdict(expected(name)) == "consistent"
     assert orders.stiff.keys() == {"local", "nonlocal"}
 
 

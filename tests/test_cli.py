@@ -12,18 +12,21 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.verification.claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS, unmeasured
 from semilinear.verification.commands import terminal
 from semilinear.verification.commands.cli import main
+from semilinear.verification.commands.listing import said
 from semilinear.verification.problems.named import PROBLEMS
 from semilinear.verification.replay.golden import DATA
 from semilinear.verification.reporting.orders import markdown
+from semilinear.verification.targets.named import target
 
 from tests.roundings import SLOPE
 
 CHEAP = ["--batch", "4", "--max-steps", "64"]
-SHORT = ["--batch", "8", "--max-steps", "192"]
+SHORT = ["--batch", "8", "--max-steps", "96"]
 """Enough to decide between orders 2 and 3."""
 
 
@@ -60,6 +63,20 @@ def test_problems_are_listed(capsys: Any) -> None:
     data = json.loads(run(capsys, "list", "--of", "problems", "--json")[1])
     assert {row["problem"] for row in data["problems"]} == PROBLEMS.keys()
     assert "gradient-3d" in run(capsys, "list", "--of", "problems")[1]
+
+
+def test_what_is_listed_is_what_solvers_say() -> None:
+    """Of the catalogue's too, which are listed without being built."""
+    schedule = vp_linear()
+    for name in SOLVERS:
+        made = make(name)
+        assert said(name) == {
+            "paper": made.paper,
+            "form": made.form(schedule).name,
+            "claimed": made.claimed,
+            "stochastic": made.stochastic,
+            "source": made.source,
+        }, name
 
 
 def test_the_texts_that_were_asked_for_are_kept(capsys: Any) -> None:
@@ -237,7 +254,7 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
     [
         ([], "required: command"),
         (["orders"], "invalid choice: 'orders'"),
-        (["order"], "required: NAME"),
+        (["order"], "required: TARGET"),
         (["order", "dpm-solver++2m"], "nearest are"),
         (["order", "ddim", "--problem", "mixture"], "problem must be one of gaussian"),
         (["order", "ddim", "--schedule", "vp"], "--schedule must be"),
@@ -397,7 +414,7 @@ def test_defaults_in_multiprecision_are_small(monkeypatch: pytest.MonkeyPatch) -
         asked.append(options)
         return 0
 
-    ddim, asked = make("ddim"), list[Any]()
+    ddim, asked = target("ddim"), list[Any]()
     monkeypatch.setattr("semilinear.verification.commands.order.run", take)
     for extra, batch, top in (([], 64, 512), (["--digits", "30"], 4, 128)):
         assert main(["order", "ddim", "--problem", "mixture-1d", *extra]) == 0
@@ -459,7 +476,7 @@ def _without_seconds(text: str) -> str:
 
 
 def test_verify_tells_of_each_row_as_it_is_decided(capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:
-    from semilinear.verification.campaign import measure, plan
+    from semilinear.verification.campaign import measure, plan, work
     from semilinear.verification.claims import identities
     from semilinear.verification.reporting import orders as report
 
@@ -467,6 +484,8 @@ def test_verify_tells_of_each_row_as_it_is_decided(capsys: Any, monkeypatch: Any
     ddim = next(t for t in measure.tasks(True) if t.key.startswith("main: ddim"))
     monkeypatch.setattr(plan, "tasks", lambda _: [ddim, plan.ReplayTask("unipc.json")])
     monkeypatch.setattr(report, "write", lambda *_: [tmp_path / "orders.md"])
+    # Of no row; test_work_campaign.py has some.
+    monkeypatch.setattr(work, "work_json", lambda _: {"rows": []})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     arguments = ("verify", "--quick", "--workers", "1", "--out", str(tmp_path))
     code, out, _ = run(capsys, *arguments)

@@ -22,7 +22,7 @@ from semilinear.verification.studies.gaussian import StochasticExperiment, respo
 from tests.slow import slow
 
 NONSENSE: Any = "nonsense"
-ON_LINE = CoupledExperiment(problem("mixture-1d"), paths=4096)
+ON_LINE = CoupledExperiment(problem("mixture-1d"), paths=2048, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_claim_one_order_too_high_is_refuted(euler: CoupledStudy) -> None:
 
 def test_independent_stage_noise_is_found_on_a_mixture() -> None:
     """The released stage draws noise of its own: weak order 1, claimed 2."""
-    few = CoupledExperiment(problem("mixture-1d"), paths=2048)
+    few = CoupledExperiment(problem("mixture-1d"), paths=1024)
     found = study(make("sde-dpm-solver++-2s-released"), few)
     assert found.against(2) == found.parts["second"].verdict(2) == "lower"
     assert found.weak.order == pytest.approx(1, abs=0.2)  # on paths: 0.11 seen
@@ -50,7 +50,7 @@ def test_independent_stage_noise_is_found_on_a_mixture() -> None:
 @pytest.mark.parametrize("name", slow(["seeds-1", "seeds-2"], lambda name: name == "seeds-2"))
 def test_few_paths_are_inconclusive(name: str) -> None:
     """128 paths do not decide a weak order, whatever is claimed."""
-    for seed in range(3):
+    for seed in range(2):
         found = study(make(name), CoupledExperiment(problem("mixture-1d"), paths=128, seed=seed))
         assert [found.against(p) for p in (1, 2, 3)] == ["inconclusive"] * 3
 
@@ -184,7 +184,7 @@ def test_the_command_measures_on_a_problem(capsys: Any) -> None:
     assert data["verdict"] == "lower"
     assert data["paths"] == 2048
     assert set(data["studies"]) == {"weak", "mean", "second", "modes", "strong", "median"}
-    assert main([*base, "--paths", "128"]) == 1
+    assert main([*base, "--paths", "128", "--max-steps", "16"]) == 1
     assert json.loads(capsys.readouterr().out)["verdict"] == "inconclusive"
 
 

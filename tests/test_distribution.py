@@ -118,6 +118,18 @@ def test_directions_are_unit_vectors_and_give_lengths() -> None:
     assert lengths == pytest.approx(np.ones(50), abs=5e-3)  # 0.5 %
 
 
+@pytest.mark.parametrize("d", [2, 3, 8, 33, 64])
+def test_no_axis_is_unseen(d: int) -> None:
+    """A law that is moved, or has collapsed, along the axis that the directions see least is another one."""
+    one, mean, eye = np.ones(1), np.zeros((1, d)), np.eye(d)
+    axis = np.linalg.svd(directions(d))[2][-1]
+    moved = MixtureLaw(one, mean + 0.5 * axis, eye[None])
+    collapsed = MixtureLaw(one, mean, (eye - 0.99 * np.outer(axis, axis))[None])
+    for name in ("sliced-wasserstein", "energy", "frechet"):
+        metric = metrics(MixtureLaw(one, mean, eye[None]))[name]
+        assert min(metric.gaussian(moved), metric.gaussian(collapsed)) > 1e-4 / d, name
+
+
 def test_one_law_is_at_no_distance_from_itself() -> None:
     assert all(abs(metric.gaussian(GAUSSIAN.law)) < NOTHING.most for metric in GAUSSIAN.metrics.values())
 
@@ -524,7 +536,7 @@ def test_bad_experiments_are_named(arguments: dict[str, Any], message: str) -> N
         ("ddim", {"workers": 0}, "workers must be an integer from 1 to 1024"),
         ("score-sde-em-released", {}, "target must be a solver of any grid"),
         ("nothing", {}, "expected a listed solver"),
-        (3, {}, "target must be a name, a Solver or a function of a run, got 3"),
+        (3, {}, "target must be a name, a Solver, a Plan or a function of a run, got 3"),
         ("ddim", {"name": 3}, "name must be text, got 3"),
         (lambda run: run.x[:3], {}, r"sampler must return real states of shape \(400, 1\)"),
     ],

@@ -133,7 +133,9 @@ ODES = [e for e in EXPECTATIONS if e.solver.startswith("er-sde-ode") and not e.l
 
 
 @pytest.mark.parametrize(
-    "expected", slow(ODES, lambda e: e.solver.endswith("exact-integrals")), ids=lambda e: e.solver
+    "expected",
+    slow(ODES, lambda e: e.solver.endswith(("exact-integrals", "3-corrected"))),  # 4 has the parts of 3
+    ids=lambda e: e.solver,
 )
 def test_measured_orders_are_the_expected_ones(expected: Any) -> None:
     solver = make(expected.solver)

@@ -8,7 +8,8 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from semilinear.analysis.algebra.factoring import factor_list, factored, linear, without
+from semilinear.analysis.algebra.factoring import factored
+from semilinear.analysis.algebra.polynomials import factor_list, linear, without
 from sympy import QQ, Rational, Symbol
 
 RING, B1, B2, C2, C3 = sympy.ring("b1, b2, c2, c3", QQ)

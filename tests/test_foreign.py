@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from semilinear.integrators.diffusion.schedule import edm, rectified_flow, vp_linear
+from semilinear.verification.targets.listed import DISTRIBUTIONS
 from semilinear.verification.targets.named import PACKAGES, everything, target
 from semilinear.verification.tracing.trace import NotLinearError, trace
 
@@ -162,7 +163,7 @@ def test_everything_is_linear_in_its_model(package: str) -> None:
             if any(word in found.name for word in decides):
                 continue
             assert trace(found.sampler, edm(), times).nfe >= 5, found.name
-            assert (found.package, bool(found.version)) == (PACKAGES[package].distribution, True)
+            assert (found.package, bool(found.version)) == (DISTRIBUTIONS[package], True)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -78,6 +78,18 @@ def test_another_name_is_refused() -> None:
         _ = sl.nosuch  # type: ignore[attr-defined]
 
 
+def test_the_rooms_have_what_they_are_said_to_give() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
+    rows = re.findall(
+        r"^\| `((?:integrators|analysis|verification)\.\w+)`[^|]*\| (.*) \|$", text, re.MULTILINE
+    )
+    named = [(room, name) for room, told in rows for name in re.findall(r"`(\w+\.\w+)`", told)]
+    assert ("integrators.run", "models.classifier_free_network") in named
+    for room, name in named:
+        module, _, attribute = name.partition(".")
+        assert hasattr(importlib.import_module(f"semilinear.{room}.{module}"), attribute)
+
+
 def test_documents_need_no_inner_path() -> None:
     """A first page that imports from rooms shows what the front door lacks."""
     text = (Path(__file__).parents[1] / "docs" / "python.md").read_text()
@@ -151,8 +163,8 @@ def test_a_function_is_measured_against_the_order_that_is_given() -> None:
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
-        (("nosuch",), {}, UnknownTableau, "expected a listed solver .* or FILE.py:function, got 'nosuch'"),
-        ((3,), {}, TypeError, "target must be a name, a Solver or a function of a run, got 3"),
+        (("nosuch",), {}, UnknownTableau, "expected a listed solver.* or FILE.py:function, got 'nosuch'"),
+        ((3,), {}, TypeError, "target must be a name, a Solver, a Plan or a function of a run, got 3"),
         ((len,), {}, ValueError, "claimed must be given for a function"),
         ((len,), {"claimed": 1, "start": "exact"}, ValueError, "start and final are a solver's"),
         (("ddim",), {"name": "x"}, ValueError, "name is for functions"),
@@ -282,7 +294,7 @@ def test_its_parameters_are_those_of_the_function(pndm: str, capsys: Any) -> Non
     ("name", "message"),
     [
         ("nosuch", "must define the function 'nosuch'"),
-        ("nothing", "must return a Solver, got 3"),
+        ("nothing", "must return a Solver, a Tableau, a Plan or a function of a run, got 3"),
     ],
 )
 def test_a_file_without_the_solver_is_refused(pndm: str, capsys: Any, name: str, message: str) -> None:

@@ -28,6 +28,7 @@ FLOORS = {
         ("algebra", "extrapolation", "stability"),
         ("convergence", "orders"),
         ("text",),
+        ("programs",),
         ("derivation", "lookup"),
     ),
     "verification": (

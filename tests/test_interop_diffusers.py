@@ -30,6 +30,10 @@ SOLVERS = (
 )
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 N = 12
+REORDERED = {torch.float64: 0.0, torch.float32: 1e-4, torch.float16: 2e-3}
+"""Small runs in float32 (and half precision in float32) add a row's terms in another order: 444 units of the
+last place of float32 and one of float16 were seen after 12 steps.
+"""
 
 
 def scheduler(solver: str = SOLVERS[0], **options: Any) -> PlanScheduler:
@@ -90,7 +94,8 @@ def test_a_pipelines_loop_runs_the_plan(solver: str, flow: bool, ending: str, dt
     found = run(s, start(dtype), generator=seeded())
     assert found.dtype == dtype
     assert len(s.timesteps) == s.plan.nfe == s.step_index
-    assert torch.equal(found, by_the_loop(s, s.plan, start(dtype)))
+    wanted = by_the_loop(s, s.plan, start(dtype))
+    assert torch.allclose(found, wanted, rtol=0, atol=REORDERED[dtype])
 
 
 @pytest.mark.parametrize("grid", ["t", "lambda", "karras", "nsr"])
@@ -171,6 +176,21 @@ def test_a_scheduler_is_made_of_anothers_configuration_with_its_schedule() -> No
     back = diffusers.DPMSolverMultistepScheduler.from_config(ours.config)
     assert back.config.prediction_type == "v_prediction"
     assert back.config.use_karras_sigmas
+
+
+@pytest.mark.parametrize("name", ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"])
+def test_the_configuration_of_a_flow_means_a_flow(name: str) -> None:
+    """It has no betas: read as a diffusion's, SD3 and Flux would be sampled on another schedule."""
+    theirs = getattr(diffusers, name)(shift=3.0)
+    ours = PlanScheduler.from_config(theirs.config, solver="ddim")
+    ours.set_timesteps(6)
+    assert ours.config.prediction_type == "flow_prediction"
+    assert ours.config.use_flow_sigmas
+    assert ours.timesteps[0] > 999
+    uniform = ours.timesteps / 1000 / (3.0 - 2.0 * ours.timesteps / 1000)  # before the shift
+    assert torch.allclose(uniform.diff().diff(), torch.zeros(4), rtol=0, atol=1e-6)  # float32
+    with pytest.raises(ValueError, match="shift_terminal must not be set"):
+        PlanScheduler.from_config(dict(theirs.config) | {"shift_terminal": 0.1})
 
 
 @pytest.mark.parametrize("solver", ["dpm-solver++-3m-corrected", "unipc-3-bh2", "edm-heun", "dpm-solver-3"])
@@ -446,9 +466,9 @@ def test_what_the_repair_of_the_third_order_does_at_twenty_evaluations(predictio
         pytest.skip(f"diffusers' networks cannot be imported: {error}")
     exact = image(model, 400, solver="unipc-3-bh2", grid="lambda", prediction_type=prediction)
     for grid in ("t", "lambda", "karras"):
-        error = {
+        errors = {
             name: float((image(model, 20, grid=grid, prediction_type=prediction, **how) - exact).norm())
             for name, how in REPAIRS.items()
         }
-        assert (error["corrected"] < error["released"]) == ((prediction, grid) in LOWERS), (grid, error)
-        assert error["high-order start"] > error["released"], (grid, error)
+        assert (errors["corrected"] < errors["released"]) == ((prediction, grid) in LOWERS), (grid, errors)
+        assert errors["high-order start"] > errors["released"], (grid, errors)

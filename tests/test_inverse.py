@@ -19,7 +19,7 @@ from semilinear.integrators.run.models import classifier
 from semilinear.integrators.run.noise import per_sample
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
-from semilinear.verification.inverse import report as inverse_report
+from semilinear.verification.commands.cli import main
 from semilinear.verification.inverse import study as inverse_study
 from semilinear.verification.inverse.posterior import Observation, log_likelihood_given, posterior
 from semilinear.verification.inverse.report import report
@@ -205,14 +205,17 @@ def test_replacement_is_biased_and_the_exact_likelihood_is_not() -> None:
             assert row.mode > 8 * row.mode_error
 
 
-def test_the_report_is_what_the_study_found(monkeypatch: Any, tmp_path: Path) -> None:
+def test_the_report_is_what_the_study_found(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
     chosen = ("replacement", "exact likelihood (control)")
     monkeypatch.setattr(inverse_study, "SAMPLERS", {name: SAMPLERS[name] for name in chosen})
     monkeypatch.setattr(inverse_study, "STEPS", (4,))
     rows = study(PROBLEMS, (4,), 50)
     text = report(rows)
     assert all(f"{row.mean:+.4f}" in text for row in rows)
-    assert inverse_report.main(["--out", str(tmp_path), "--samples", "50"]) == 0
+    assert main(["report", "inverse-problems", "--out", str(tmp_path), "--samples", "50"]) == 0
+    assert capsys.readouterr().out.split() == [
+        str(tmp_path / f"inverse-problems.{kind}") for kind in ("json", "md", "png")
+    ]
     data = json.loads((tmp_path / "inverse-problems.json").read_text())
     assert {(d["problem"], d["sampler"]) for d in data} == {(p.name, s) for p in PROBLEMS for s in chosen}
     assert (tmp_path / "inverse-problems.png").stat().st_size > 1000

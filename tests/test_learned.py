@@ -450,7 +450,7 @@ def test_the_study_is_written(cache: Path, tmp_path: Path, monkeypatch: pytest.M
     seen: list[tuple[int, int]] = []
     data = study.study(TINY, size, lambda done, total: seen.append((done, total)))
     assert seen[-1] == (5, 5)
-    write(data, tmp_path)
+    write(tmp_path, data)
     assert (
         markdown(json.loads((tmp_path / "learned.json").read_text())) == (tmp_path / "learned.md").read_text()
     )

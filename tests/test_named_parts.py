@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.analysis.lookup import equation_of, is_program, prove, solver_of, tableau_of
+from semilinear.analysis.lookup import equation_of, prove, solver_of, tableau_of
+from semilinear.analysis.programs import is_program
 from semilinear.analysis.text.named_parts import (
     GRIDS,
     SCHEDULES,

@@ -11,7 +11,7 @@ import pytest
 from semilinear.integrators.diffusion.schedule import edm
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.verification.targets import named
-from semilinear.verification.targets.listed import CLAIMS, USUAL
+from semilinear.verification.targets.listed import CLAIMS, DISTRIBUTIONS, USUAL
 from semilinear.verification.targets.named import PACKAGES, everything, names, target, targets
 from semilinear.verification.tracing.trace import trace
 
@@ -68,11 +68,16 @@ def file(tmp_path_factory: Any) -> str:
         ("plain:prediction=flow", "plain", "flow"),
         ("denoised", "k-diffusion", "x0"),
         ("ours", "solver", "eps"),
+        ("ours", None, "eps"),
     ],
 )
 def test_a_file_s_function(file: str, function: str, convention: str | None, prediction: str) -> None:
     found = target(f"{file}:{function}", convention=convention)
-    assert (found.name, found.claimed, found.source) == (f"{file}:{function}", None, file)
+    assert (found.name, found.package) == (f"{file}:{function}", "")
+    if function == "ours":  # a solver says what it claims, whoever makes it
+        assert (found.kind, found.claimed, found.source) == ("solver", 1, target("ddim").source)
+    else:
+        assert (found.kind, found.claimed, found.source) == ("sampler", None, file)
     read = trace(found.sampler, edm(), TIMES)
     assert read.prediction == prediction
     assert same(read, expected("ddim", edm(), TIMES))
@@ -96,7 +101,7 @@ def test_settings_of_a_file_s_function(file: str) -> None:
         (
             "{file}:plain",
             {"convention": "comfy"},
-            "convention must be one of run, plain, solver, k-diffusion",
+            "convention must be one of run, plain, k-diffusion, .*, solver, got 'comfy'",
         ),
         ("ddim", {"convention": "plain"}, "convention is for FILE.py:function, got 'ddim'"),
         (
@@ -121,10 +126,10 @@ def test_what_names_nothing_is_refused(file: str, text: str, options: Any, why: 
         target(text.format(file=file), **options)
 
 
-def test_a_target_is_a_text() -> None:
+def test_a_target_is_a_name_or_what_runs() -> None:
     for text in ("", None, 3):
-        with pytest.raises(TypeError, match="text must name a target"):
-            target(text)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="target must be a name"):
+            target(text)
 
 
 def test_packages_that_are_not_there_are_told(monkeypatch: Any) -> None:
@@ -173,6 +178,10 @@ def test_claims_follow_their_parameters() -> None:
     assert CLAIMS["diffusers:FlowMatchEulerDiscreteScheduler"].of({"stochastic_sampling": True}) is None
     assert CLAIMS["k_diffusion:sample_lms"].of({}) == 4
     assert all(claim.source for claim in CLAIMS.values())
+
+
+def test_a_package_that_is_found_by_name_has_its_adapter() -> None:
+    assert list(PACKAGES) == list(DISTRIBUTIONS)
 
 
 def test_configurations_differ() -> None:

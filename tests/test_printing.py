@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from html import unescape
 
 import pytest
 import sympy
@@ -281,6 +282,8 @@ def test_what_a_notebook_shows_is_one_balanced_display(name: str) -> None:
         assert "$" not in text[2:-2].replace(r"\$", "")
         assert is_balanced(text)
         assert latex(solver.sequence.tableaux[-1]) in text
+    for shown in (solver, solver.sequence.tableaux[-1]):
+        assert unescape(shown._repr_html_()) == f"<div>{shown._repr_latex_()}</div>"
 
 
 def test_characters_that_mean_something_in_latex_are_not_read_as_commands() -> None:

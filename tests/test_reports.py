@@ -196,7 +196,7 @@ EXAMPLES = {
     ("docs/python.md", 2): ("rotated-product-2d on vp-linear", "unipc-3-bh2, t, full, NFE 10 of 10: "),
     ("docs/python.md", 3): ("dpm-solver++-2m on mixture-1d", "5 evaluations, energy: dpm-solver++-2m ("),
     ("docs/python.md", 4): ("False", "dpm-solver++-2m: claimed 2", ": consistent"),
-    ("docs/python.md", 5): ("4 3 0.039", "2 2", "D^2 N"),
+    ("docs/python.md", 5): ("[]", "4 3 0.039", "2 2", "D^2 N"),
     ("docs/python.md", 6): ("scire-phi1-limit: proved", "True"),
     ("docs/python.md", 7): (),
     ("docs/drop-in.md", 0): ("dpm-solver++-3m-corrected 20 scaled_linear",),

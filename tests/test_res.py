@@ -20,6 +20,7 @@ from semilinear.verification.studies.ladders import half_octaves
 from sympy import Expr, Rational
 
 from tests.roundings import SOME_ULP
+from tests.slow import slow
 
 VP = vp_linear()
 ABSCISSA = st.fractions(Rational(1, 10), 1, max_denominator=20)
@@ -150,14 +151,17 @@ def test_plans_have_all_their_digits() -> None:
 
 @pytest.mark.parametrize(
     ("solver", "order"),
-    [
-        (res.singlestep(3, Rational(2, 5), Rational(4, 5)), 3),
-        (res.singlestep(3, Rational(2, 5), Rational(4, 5), released=True), 2),
-        (res.non_monotonic(released=True), 2),
-        (res.non_monotonic(released=False), 3),
-        (res.multistep(3, released=True), 2),
-        (res.multistep(3, released=False), 3),
-    ],
+    slow(
+        [
+            (res.singlestep(3, Rational(2, 5), Rational(4, 5)), 3),
+            (res.singlestep(3, Rational(2, 5), Rational(4, 5), released=True), 2),
+            (res.non_monotonic(released=True), 2),
+            (res.non_monotonic(released=False), 3),
+            (res.multistep(3, released=True), 2),
+            (res.multistep(3, released=False), 3),
+        ],
+        lambda case: "non-monotonic" in case[0].name,  # singlestep at other abscissae
+    ),
     ids=lambda v: v.name if isinstance(v, Solver) else str(v),
 )
 def test_the_release_s_gamma_costs_an_order(solver: Solver, order: int) -> None:

@@ -306,8 +306,10 @@ def slope(solver: Solver, grid: grids.Grid = ROUGH, steps: int = 128) -> float:
     return math.log2(rms_error(solver, steps, grid) / rms_error(solver, 2 * steps, grid))
 
 
-@BOTH
-@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize(
+    ("order", "version"),  # the versions differ in their variable alone
+    slow([(2, "v1"), (3, "v1"), (2, "v2"), (3, "v2")], lambda case: case == (3, "v2")),
+)
 @pytest.mark.parametrize("build", [scire.singlestep, scire.multistep], ids=lambda b: b.__name__)
 def test_released_formulas_are_second_order_with_phi_1_equal_to_1_and_first_order_without(
     build: Any, order: int, version: Any
@@ -403,7 +405,7 @@ MODES += [(scire.multistep, s) for s in ("head", "d30", "sd")]
 @pytest.mark.parametrize(("build", "snapshot"), MODES, ids=lambda v: getattr(v, "__name__", v))
 def test_every_step_count_runs_or_is_refused_where_the_release_fails(build: Any, snapshot: str) -> None:
     fails = FAILS.get((snapshot, build.__name__), set())
-    for order, budget in itertools.product((1, 2, 3), range(1, 21)):
+    for order, budget in itertools.product((1, 2, 3), (*range(1, 9), 13, 20)):
         nfe = budget * (order if build is scire.singlestep else 1)
         if (order, budget) in fails:
             with pytest.raises(ValueError, match="lists no phi_1 for this step"):

@@ -83,6 +83,17 @@ def test_all_five_families_of_kutta_are_found() -> None:
         assert local_order(expand(family.tableau, 5, "rho"), 5) == 4
 
 
+def test_a_value_that_other_weights_depend_on_is_a_parameter() -> None:
+    """b_3(0) of methods with c2 = c3 = 1/2; a weight on which nothing depends keeps its coefficients."""
+    (family,) = derive([Rational(1, 2), Rational(1, 2), 1], order=4)
+    names = {s.name for s in family.parameters}
+    assert "b_3_0" in names
+    assert "b_3_1" not in names
+    assert local_order(expand(family.tableau, 5, "lambda"), 5) == 4
+    (first,) = derive([C2], order=1, indices=[1, 2])
+    assert [s.name for s in first.parameters] == ["b_2_1", "b_2_2", "c2"]
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.5])
 def test_a_search_ends_with_its_time_and_says_where(seconds: float) -> None:
     unknown = unknown_method([C2, C3, C4, Symbol("c5")], order=4, form="rho")

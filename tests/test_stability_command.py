@@ -201,7 +201,7 @@ def test_the_listed_method_with_a_pole_at_z_0_is_not_zero_stable(capsys: Any) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "required: NAME"),
+        ([], "required: TARGET"),
         (["dpm-solver++2m"], "nearest are"),
         (["deis-tab2"], "whose weight is not exponential"),
         (["dpm-solver-v3-2m"], "whose weight is not exponential"),

@@ -127,7 +127,7 @@ def test_the_symbolic_phi_is_the_numeric_one(k: int, c: Any, at: float) -> None:
     from semilinear.integrators.numerics.phi import phi as numeric
 
     step = data_in_lambda(VP).step(0.5, 0.3)
-    step.h = -at  # z = -h
+    vars(step)["h"] = -at  # z = -h
     value = evaluator(phi(k, Rational(c.numerator, c.denominator)), FLOAT64)(Scope(step, (), {}))
     assert value == pytest.approx(numeric(k, float(c) * at), rel=SOME_ULP, abs=0)
 

@@ -123,7 +123,7 @@ def test_the_table_has_every_candidate_and_names_the_machine(record: dict[str, A
 
 def test_all_that_a_gpu_is_asked_for_is_rehearsed(tmp_path: Path, capsys: Any) -> None:
     """The very script, small: every part but the graph, which no CPU has, finds something."""
-    assert gpu.main(["--device", "cpu", "--rehearse", "--out", str(tmp_path / "gpu.json")]) == 0
+    assert main(["gpu", "--device", "cpu", "--rehearse", "--out", str(tmp_path / "gpu.json")]) == 0
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert found["rehearsal"] is True
     assert {"date", "device", "versions"} <= found.keys()
@@ -139,6 +139,12 @@ def test_all_that_a_gpu_is_asked_for_is_rehearsed(tmp_path: Path, capsys: Any) -
     )
 
 
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["gpu"]) == 2
+    assert "--device must be cpu, got cuda: torch sees no CUDA device" in capsys.readouterr().err
+
+
 def test_one_part_that_raises_stops_no_other(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     def broken(setting: Any) -> Any:
         raise RuntimeError("out of memory")
@@ -146,7 +152,8 @@ def test_one_part_that_raises_stops_no_other(monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setattr(
         gpu, "PARTS", {"a": broken, "b": lambda s: {"x": float("nan")}, "c": lambda s: {"x": 1}}
     )
-    parts = gpu.measure(gpu.Setting("cpu", True))["parts"]
+    assert main(["gpu", "--device", "cpu", "--rehearse", "--json"]) == 1
+    parts = json.loads(capsys.readouterr().out)["parts"]
     assert parts["a"]["error"] == "RuntimeError: out of memory"
     assert parts["b"]["error"].startswith("ValueError")  # JSON has no NaN
     assert parts["c"]["found"] == {"x": 1}

@@ -177,9 +177,13 @@ def test_what_is_not_linear_is_refused_with_its_reason(name: str) -> None:
     assert any(why in reason for reason in reasons(sampler, EDM, TIMES, caught.value))
 
 
-def test_a_sampler_that_draws_other_numbers_is_refused() -> None:
-    with pytest.raises(ValueError, match="standard normal numbers, got a call of rand_like"):
-        trace(lambda run: euler(run, lambda d: d + torch.rand_like(d)), EDM, TIMES)
+def test_a_sampler_that_draws_other_numbers_is_not_read_off() -> None:
+    def sampler(run: Any) -> Any:
+        return euler(run, lambda d: d + torch.rand_like(d))
+
+    with pytest.raises(NotLinearError) as caught:
+        trace(sampler, EDM, TIMES)
+    assert reasons(sampler, EDM, TIMES, caught.value) == ("it draws numbers that are not normal: rand_like",)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, "float64", None])

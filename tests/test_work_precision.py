@@ -167,6 +167,11 @@ def test_arguments_of_another_kind_are_refused(options: Any, message: str) -> No
     ("options", "message"),
     [
         ({"t_start": 0.1, "t_end": 0.5}, r"t_start must be above t_end = 0\.5, got 0\.1"),
+        ({"t_end": 0.0}, "t_end must have alpha > 0 and sigma > 0, got 0"),
+        (
+            {"schedule": sl.schedules.rectified_flow(), "t_start": 1.0},
+            "t_start must have alpha > 0 and sigma > 0, got 1",
+        ),
         ({"schedule": None}, "schedule must be a Schedule"),
         ({"lam_start": -1}, "unexpected keyword argument 'lam_start'"),
         ({"digits": 30}, "unexpected keyword argument 'digits'"),

@@ -21,6 +21,9 @@ from semilinear.integrators.tableaux.tableau import phi, z
 from sympy import QQ, Expr, Rational, Symbol
 from sympy.polys.polyerrors import BasePolynomialError
 
+from .fractions import Fractions, fractions
+from .polynomials import Poly
+
 Scalar = Any
 """An element of the field K, a sympy domain element: it supports + - * / == and hash."""
 
@@ -61,9 +64,12 @@ class Field:
         self._roots = {r: q ** Rational(1, degrees[q]) for q, r in roots.items()}
         self.symbols = tuple(sorted((roots.get(s, s) for s in symbols), key=lambda s: s.name))
         base = QQ.algebraic_field(*sorted(numbers, key=str)) if numbers else QQ
-        self.domain = base.frac_field(*self.symbols) if self.symbols else base
-        self.zero, self.one = self.domain.zero, self.domain.one
         self._ambiguous = bool(numbers and self.symbols)
+        if self._ambiguous or not self.symbols:
+            self.domain = base.frac_field(*self.symbols) if self.symbols else base
+        else:
+            self.domain = fractions(self.symbols)
+        self.zero, self.one = self.domain.zero, self.domain.one
         self._known_powers: dict[Scalar, list[Scalar]] = {}
 
     def __call__(self, value: Any) -> Scalar:
@@ -97,21 +103,19 @@ class Field:
         return known[exponent]
 
     def combination(self, terms: Iterable[tuple[Scalar, Scalar, int]]) -> Scalar:
-        """The sum of  a b/n  over terms (a, b, n).
+        """The sum of  a b/n  over terms (a, b, n)."""
+        if isinstance(self.domain, Fractions):
+            return self.domain.dot((a, b / n) for a, b, n in terms)
+        return sum((a * b / n for a, b, n in terms), self.zero)
 
-        Numerators over one denominator are added before anything is cancelled: the greatest common divisors
-        are what arithmetic of fractions takes its time for.
-        """
-        if self._ambiguous or not self.symbols:
-            return sum((a * b / n for a, b, n in terms), self.zero)
-        zero = self.domain.field.ring.zero
-        over: dict[Any, Any] = {}
-        for a, b, n in terms:
-            top, bottom = a.numer * b.numer, a.denom * b.denom
-            unit = bottom.LC
-            bottom = bottom.quo_ground(unit)
-            over[bottom] = over.get(bottom, zero) + top.quo_ground(unit * n)
-        return sum((self.domain.field.new(top, bottom) for bottom, top in over.items()), self.zero)
+    @property
+    def rational(self) -> bool:
+        """Whether there are parameters, and rational functions of these alone."""
+        return bool(self.symbols) and not self._ambiguous and not self._roots
+
+    def numerator(self, value: Scalar) -> Poly:
+        """The numerator of an element of a field with symbols, a polynomial in these."""
+        return self.domain.numer(value)
 
     def expression(self, value: Scalar) -> Expr:
         """An element as a sympy expression."""

@@ -12,6 +12,7 @@ b_2 are weights of the stage at c_2, which is N(1) in the language of tableaux.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -134,6 +135,44 @@ class Ansatz:
         left = set().union(*(x.free_symbols for row in rows for x in row.terms.values()))
         return replace(self, rows=rows, unknowns=tuple(x for x in self.unknowns if x in left))
 
+    def by_values(self) -> tuple[Ansatz, dict[Symbol, Symbol]]:
+        """With the weights' values at z = 0 as unknowns, each in place of its first function's coefficient;
+        and which is in place of which.
+
+        Most classical conditions hold these alone: one unknown in place of a sum of as many as there are
+        functions.  Weights of one function, and those of which something is determined, stay.
+        """
+        values: dict[Symbol, Expr] = {}
+        names: dict[Symbol, Symbol] = {}
+        for i, row in enumerate(self.rows, 1):
+            for j in dict.fromkeys(j for j, _ in row.terms):
+                own = [(x, f) for (k, f), x in row.terms.items() if k == j]
+                if len(own) > 1 and all(x in self.unknowns for x, _ in own):
+                    (first, function), *others = own
+                    value = Symbol(f"{_row_name(i, i == len(self.rows))}_{_label(j)}_0")
+                    rest = sympy.Add(*(x * _at_zero(f) for x, f in others))
+                    values[first], names[value] = (value - rest) / _at_zero(function), first
+        own_names = {first: value for value, first in names.items()}
+        changed = replace(self, rows=tuple(row.at(values) for row in self.rows))
+        return replace(changed, unknowns=tuple(own_names.get(x, x) for x in self.unknowns)), names
+
+    def by_coefficients(self, names: Mapping[Symbol, Symbol]) -> Ansatz:
+        """With a coefficient again for each value at z = 0 that no other coefficient depends on."""
+        places: dict[Symbol, list[tuple[int, tuple[int, Expr]]]] = {}
+        for i, row in enumerate(self.rows):
+            for key, x in row.terms.items():
+                for value in x.free_symbols & names.keys():
+                    places.setdefault(value, []).append((i, key))
+        back = {value: found[0] for value, found in places.items() if len(found) == 1}
+        rows = [dict(row.terms) for row in self.rows]
+        for value, (i, key) in back.items():
+            rows[i][key] = names[value]
+        return replace(
+            self,
+            rows=tuple(replace(row, terms=terms) for row, terms in zip(self.rows, rows, strict=True)),
+            unknowns=tuple(names[x] if x in back else x for x in self.unknowns),
+        )
+
 
 def ansatz(
     abscissae: Sequence[Any] = (),
@@ -170,7 +209,7 @@ def ansatz(
         evaluations = [j for j in range(1, i) if (i, j) not in apart]
         evaluations += [-j for j in range(past, 0, -1)]
         terms = {
-            (j, f): Symbol(f"{'b' if output else f'a{i + 1}'}_{_label(j)}{suffix}")
+            (j, f): Symbol(f"{_row_name(i, output)}_{_label(j)}{suffix}")
             for j in evaluations
             for suffix, f in functions.items()
         }
@@ -219,6 +258,16 @@ def _replaced(x: Expr, values: Mapping[Symbol, Expr]) -> Expr:
     if x in values:
         return values[x]
     return factored(x.xreplace(values)) if x.free_symbols & values.keys() else x
+
+
+def _row_name(i: int, output: bool) -> str:
+    """Of the weights of the i-th row."""
+    return "b" if output else f"a{i + 1}"
+
+
+def _at_zero(function: Expr) -> Expr:
+    """A function of a weight at z = 0; of phi_k(0 z) nothing but the number is left."""
+    return Rational(1, math.factorial(int(function.args[0]))) if isinstance(function, phi) else function
 
 
 def _label(j: int) -> str:

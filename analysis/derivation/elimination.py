@@ -16,7 +16,7 @@ A branch that none of this solves keeps its polynomials as `implicit`, a Groebne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,9 @@ from typing import Any
 import sympy
 from sympy import Expr, Symbol
 
-from ..algebra.factoring import Poly, factor_list, linear, quotient, without
+from ..algebra.factoring import quotient, written
+from ..algebra.fractions import Quotient, fractions, inner
+from ..algebra.polynomials import Poly, factor_list, linear, normal, without
 from ..algebra.ring import Field
 from .watch import Watch
 
@@ -67,7 +69,7 @@ def solve(
     holds nothing else.  Raises TooManyBranches.
     """
     field = Field(equations := list(equations))
-    numerators = [field.domain.numer(e) for e in map(field, equations) if e]
+    numerators = [field.numerator(e) for e in map(field, equations) if e]
     if not field.symbols:
         return [] if numerators else [Branch({})]
     return list(branches(numerators, unknowns, flexible))
@@ -90,6 +92,7 @@ def branches(
     if not equations:
         yield Branch({})
         return
+    equations, nonzero = [_integral(e) for e in equations], [_integral(e) for e in nonzero]
     ring = equations[0].ring
     at = {symbol: i for i, symbol in enumerate(ring.symbols)}
     own, others = ([at[x] for x in names if x in at] for names in (unknowns, flexible))
@@ -142,6 +145,10 @@ class _System:
                 self._count()
                 yield equations, solved, nonzero
                 return
+            if numbers := self._numbers(equations):
+                solved = (*solved, *((x, b, a) for x, (b, a) in numbers.items()))
+                equations = _clean(_at_numbers(e, numbers) for e in equations)
+                continue
             pivot = self._pivot(equations)
             if pivot is None:
                 break
@@ -192,7 +199,7 @@ class _System:
         names = [self.ring.symbols[i] for i in (*self.unknowns, *self.flexible)]
         names += [s for s in self.ring.symbols if s not in names]
         basis = sympy.groebner([e.as_expr() for e in equations], *names, order="lex").exprs
-        polynomials = _clean(self.ring.from_expr(e) for e in basis)
+        polynomials = _clean(_of(e, self.ring) for e in basis)
         if set(polynomials) == set(equations):
             self._count()
             yield polynomials, solved, nonzero
@@ -205,7 +212,7 @@ class _System:
         """A final state in sympy, unknowns put into each other from the last solved to the first; None where
         something vanishes that must not.
         """
-        field = self.ring.to_field()
+        field = fractions(self.ring.symbols) if self.ring.domain.is_ZZ else self.ring.to_field()
         values: dict[int, Any] = {}
         for x, b, a in reversed(solved):
             divisor = _value(a, values, field)
@@ -219,10 +226,26 @@ class _System:
         if not _nonzero_somewhere(nonzero, values, self.ring) and not all(divisors()):
             return None
         return Branch(
-            {self.ring.symbols[x]: quotient(v.numer, v.denom) for x, v in values.items()},
+            {
+                self.ring.symbols[x]: written(v) if isinstance(v, Quotient) else quotient(v.numer, v.denom)
+                for x, v in values.items()
+            },
             divisors,
-            tuple(p.as_expr() for p in left),
+            tuple(_monic(p) for p in left),
         )
+
+    def _numbers(self, equations: list[Poly]) -> dict[int, tuple[Poly, Poly]]:
+        """The unknowns that an equation says the number of, -B/A: all at once, since they are many where a
+        method is looked for in a family.
+        """
+        found: dict[int, tuple[Poly, Poly]] = {}
+        for equation in equations:
+            if len(equation) <= 2:
+                at = [x for x, degree in enumerate(equation.degrees()) if degree]
+                if len(at) == 1 and at[0] in self.unknowns and equation.degree(at[0]) == 1:
+                    a, b = linear(equation, at[0])
+                    found.setdefault(at[0], (b, a))
+        return found
 
     def _pivot(self, equations: list[Poly]) -> tuple[int, Poly] | None:
         """An unknown and an equation that holds it linearly, times what is known not to vanish."""
@@ -268,8 +291,8 @@ class _System:
 
 
 def _clean(equations: Iterable[Poly]) -> list[Poly]:
-    """Monic, without repetitions and zeros, the short ones first."""
-    unique = dict.fromkeys(e.monic() for e in equations if e)
+    """Each as it is among its multiples, without repetitions and zeros, the short ones first."""
+    unique = dict.fromkeys(normal(e) for e in equations if e)
     return sorted(unique, key=lambda e: (len(e), e.leading_expv()))
 
 
@@ -288,43 +311,88 @@ def _substituted(equation: Poly, x: int, a: Poly, b: Poly) -> Poly:
     return total
 
 
+def _at_numbers(equation: Poly, numbers: Mapping[int, tuple[Poly, Poly]]) -> Poly:
+    """The equation at x = -b/a for some x, a and b numbers, times a number."""
+    degrees = equation.degrees()
+    here = [
+        (x, degrees[x], -b.LC if b else equation.ring.domain.zero, a.LC)
+        for x, (b, a) in numbers.items()
+        if degrees[x] > 0
+    ]
+    if not here:
+        return equation
+    table: dict[Any, Any] = {}
+    for powers, value in equation.items():
+        rest = list(powers)
+        for x, degree, over, under in here:
+            value = value * over ** powers[x] * under ** (degree - powers[x])
+            rest[x] = 0
+        key = tuple(rest)
+        table[key] = table.get(key, equation.ring.domain.zero) + value
+    return equation.ring.from_dict({key: value for key, value in table.items() if value})
+
+
+def _integral(polynomial: Poly) -> Poly:
+    """A multiple of a polynomial over Q with integers; over another field as it stands."""
+    if not polynomial.ring.domain.is_QQ:
+        return polynomial
+    return polynomial.clear_denoms()[1].set_ring(polynomial.ring.clone(domain=sympy.ZZ))
+
+
+def _of(expression: Expr, ring: Any) -> Poly:
+    """A multiple of a polynomial, an expression, in a ring."""
+    if not ring.domain.is_ZZ:
+        return ring.from_expr(expression)
+    return _integral(ring.clone(domain=sympy.QQ).from_expr(expression))
+
+
+def _monic(polynomial: Poly) -> Expr:
+    """A polynomial as an expression, with leading coefficient 1."""
+    ring = polynomial.ring
+    if ring.domain.is_ZZ:
+        polynomial = polynomial.set_ring(ring.clone(domain=sympy.QQ))
+    return polynomial.monic().as_expr()
+
+
 def _nonzero_somewhere(polynomials: Iterable[Poly], values: dict[int, Any], ring: Any) -> bool:
     """Whether polynomials, solved unknowns replaced, are all different from 0 at one point, which is enough;
     at another they may be so too.
     """
-    domain = ring.domain
-    point = [domain.convert(sympy.prime(20 + i)) / sympy.prime(10 + i) for i in range(ring.ngens)]
-    numbers = list(point)
+    numbers = ring.domain.get_field()
+    point = [numbers.convert(sympy.prime(20 + i)) / sympy.prime(10 + i) for i in range(ring.ngens)]
+    at = list(point)
     for x, v in values.items():
         under = _at(v.denom, point)
         if not under:
             return False
-        numbers[x] = _at(v.numer, point) / under
-    return all(_at(p, numbers) for p in polynomials)
+        at[x] = _at(v.numer, point) / under
+    return all(_at(p, at) for p in polynomials)
 
 
 def _at(polynomial: Poly, point: Sequence[Any]) -> Any:
     """A polynomial's value."""
-    total = polynomial.ring.domain.zero
+    total = polynomial.ring.domain.get_field().zero
     for powers, coefficient in polynomial.terms():
+        term = coefficient
         for value, power in zip(point, powers, strict=True):
             if power:
-                coefficient *= value**power
-        total += coefficient
+                term = value**power * term
+        total += term
     return total
 
 
 def _value(polynomial: Poly, values: dict[int, Any], field: Any) -> Any:
     """A polynomial as an element of the field of fractions, solved unknowns replaced."""
-    replaced = {x: v for x, v in values.items() if polynomial.degree(x) > 0}
-    if not replaced:
-        return field(polynomial)
-    total = field.zero
+    replaced = [x for x in values if polynomial.degree(x) > 0]
+    parts: dict[tuple[int, ...], dict[Any, Any]] = {}
     for powers, coefficient in polynomial.terms():
         rest = tuple(0 if x in replaced else p for x, p in enumerate(powers))
-        term = field(polynomial.ring.from_dict({rest: coefficient}))
-        for x, v in replaced.items():
-            if powers[x]:
-                term *= v ** powers[x]
-        total += term
-    return total
+        parts.setdefault(tuple(powers[x] for x in replaced), {})[rest] = coefficient
+    pairs = []
+    for powers, part in parts.items():
+        product = field.one
+        for x, power in zip(replaced, powers, strict=True):
+            if power:
+                product = product * values[x] ** power
+        pairs.append((field(polynomial.ring.from_dict(part)), product))
+    return inner(pairs, field.zero)

@@ -14,13 +14,14 @@ there is no such method.  The time may end a search at any point; what it has un
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
 import sympy
 from sympy import Expr, Integer, Symbol
 
+from ..algebra.polynomials import Poly
 from ..algebra.ring import EULER, Field, Ring, Scalar
 from ..orders.defects import Defects
 from ..orders.expansion import expressions
@@ -53,7 +54,7 @@ class Unfinished(NamedTuple):
 
     case: str
     state: Family
-    equations: tuple[Expr, ...]
+    equations: tuple[Poly, ...]
 
 
 def check_form(unknown: Ansatz, conditions: Conditions) -> None:
@@ -127,9 +128,14 @@ class Search:
         """Keep a family, unless its generic member is in another; and none whose generic member it has."""
         member = None if family.implicit else generic(family)
         if member is not None:
-            if any(known.find(member.tableau) is not None for known in self.families):
+            # Parameters are coefficients, so that none of fewer holds one of more.
+            size = len(family.parameters)
+            if any(len(f.parameters) >= size and f.find(member.tableau) is not None for f in self.families):
                 return
-            kept = [m is None or family.find(m.tableau) is None for m in self._members]
+            kept = [
+                m is None or len(f.parameters) > size or family.find(m.tableau) is None
+                for f, m in zip(self.families, self._members, strict=True)
+            ]
             self.families = [f for f, keep in zip(self.families, kept) if keep]
             self._members = [m for m, keep in zip(self._members, kept) if keep]
         self.families.append(family)
@@ -139,7 +145,12 @@ class Search:
         key = tuple(row.c for row in case.unknown.rows)
         if key not in self._seen:
             self._seen.add(key)
-            yield from self._followed(Family(case.unknown, 0, self.conditions), case)
+            unknown = case.unknown
+            names: dict[Symbol, Symbol] = {}
+            if self.conditions not in STIFF and unknown.form != "rho":
+                unknown, names = unknown.by_values()
+            for found in self._followed(Family(unknown, 0, self.conditions), case):
+                yield replace(found, ansatz=found.ansatz.by_coefficients(names))
 
     def _followed(self, state: Family, case: Case) -> Iterator[Family]:
         if state.order == self.order:
@@ -159,22 +170,20 @@ class Search:
         self.unfinished = Unfinished(case.words, state, ())
         self.watch.note(f"{case.words}: setting up the conditions of order {q}")
         field, scalars = residuals(state, q, self.order, case.special)
-        equations = [field.domain.numer(value) for value in scalars]
+        equations = [field.numerator(value) for value in scalars]
         if not equations:
             yield Branch({}, implicit=state.implicit)
             return
         if not field.symbols:
             return
         unknowns, flexible = state.ansatz.unknowns, state.ansatz.abscissae
-        self.unfinished = Unfinished(case.words, state, tuple(e.as_expr() for e in equations))
+        self.unfinished = Unfinished(case.words, state, tuple(equations))
         self.watch.note(
             f"{case.words}: {len(equations)} equations of order {q} in {len(unknowns)} unknowns, "
             f"{len(flexible)} free abscissae"
         )
-        ring = field.domain.field.ring
         nonzero, implicit = (
-            [ring.from_expr(e.xreplace({sympy.E: EULER})) for e in found]
-            for found in (state.nonzero, state.implicit)
+            [field.numerator(field(e)) for e in found] for found in (state.nonzero, state.implicit)
         )
         for branch in branches(
             [*equations, *implicit], unknowns, flexible, nonzero, special=case.special, watch=self.watch
@@ -267,4 +276,4 @@ def _generic(value: Scalar, unknown: set[Symbol], base: Field) -> bool:
     """Whether an element holds no unknowns, so that it is zero for special parameters only."""
     if not base.symbols:
         return True
-    return not unknown.intersection(value.as_expr().free_symbols)
+    return not unknown.intersection(base.expression(value).free_symbols)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from functools import lru_cache
 from typing import Any
 
 from semilinear.integrators.numerics.messages import shown
@@ -68,7 +69,13 @@ def _whole(family: Family, method: Tableau | None) -> Tableau:
 
 
 def _texts(row: Weights, keys: range) -> list[str]:
-    return [str(row.get(j, Integer(0))) for j in keys]
+    return [text(row.get(j, Integer(0))) for j in keys]
+
+
+@lru_cache(maxsize=256)
+def text(weight: Expr) -> str:
+    """A weight as sympy writes it, which takes long for a long one: once."""
+    return str(weight)
 
 
 # --- Python ---

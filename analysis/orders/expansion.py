@@ -75,6 +75,7 @@ class Expansion:
     integral: Integral
     kind: Kind
     free: Row = ()
+    _coefficients: dict[Tree, Scalar] = dataclasses.field(default_factory=dict)
     _values: dict[Tree, list[Scalar]] = dataclasses.field(default_factory=dict)
     _products: dict[tuple[tuple[int, ...], tuple[Tree, ...]], list[Scalar]] = dataclasses.field(
         default_factory=dict
@@ -83,7 +84,12 @@ class Expansion:
     _moments: dict[tuple[int, int, int], Scalar] = dataclasses.field(default_factory=dict)
 
     def coefficient(self, tree: Tree) -> Scalar:
-        """(Phi - exact)/sigma: the error coefficient of a tree."""
+        """(Phi - exact)/sigma: the error coefficient of a tree; kept."""
+        if tree not in self._coefficients:
+            self._coefficients[tree] = self._error(tree)
+        return self._coefficients[tree]
+
+    def _error(self, tree: Tree) -> Scalar:
         row = self.free if tree.stem < 0 else self.output[tree.stem]
         total = self._sum(-1, tree, row)
         if tree.stem >= 0:

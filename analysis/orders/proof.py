@@ -18,15 +18,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import sympy
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.files import Written, json_number
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.tableaux.tableau import Tableau, omega
-from sympy import Expr, Integer, Symbol
+from sympy import Expr, Integer, Rational, Symbol
 
 from ..algebra.factoring import factored
 from ..algebra.printable import printable
@@ -56,6 +57,32 @@ class Violation:
     condition: str
     residual: Expr | None
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON data; decimal: the residual as a number, without the arguments z_i that it is multiplied
+        by, None where it depends on parameters.
+        """
+        given = self.residual
+        return {
+            "kind": self.kind,
+            "order": self.order,
+            "condition": self.condition,
+            "residual": None if given is None else printable(given),
+            "decimal": None if given is None else _decimal(given),
+        }
+
+
+def _decimal(residual: Expr) -> float | None:
+    arguments = {s: 1 for s in residual.free_symbols if s.name.startswith("z_")}
+    value = residual.xreplace(arguments)
+    if value.free_symbols:
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return json_number(number)
+
 
 @dataclass(frozen=True)
 class Term:
@@ -70,7 +97,7 @@ class Term:
 
 
 @dataclass(frozen=True, eq=False)
-class Proof:
+class Proof(Written):
     """The orders of a tableau, each as far as it was looked for (`CAP`), with the reasons.
 
     tableau: what was proved.  linearised: L is the Jacobian at u_n (Rosenbrock type).  form: whose equation
@@ -98,6 +125,41 @@ class Proof:
             words = ", ".join(f"{name} {order}" for name, order in found if order is not None)
             rounded = f"; within the rounding of the coefficients {words}"
         return f"orders: {orders}{rounded}; leading error {error}"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON data, in the words of `semilinear prove --json`."""
+        return {
+            "form": self.form,
+            "linearised": self.linearised,
+            **dict.fromkeys(ORDERS),
+            **self.orders,
+            "at_least": list(self.at_least),
+            "within_rounding": None if self.within is None else asdict(self.within),
+            **self.told(),
+        }
+
+    def told(self, through: int | None = None) -> dict[str, Any]:
+        """What stands behind the orders, as JSON data; through: as in `violated`."""
+        return {
+            "ignored_stages": [i + 1 for i in self.unread],
+            "principal_error_norm": self._norm,
+            "principal_error": printable(self.principal_error),
+            "leading_error": [str(term) for term in self.leading_error],
+            "parameters": sorted(str(s) for s in self.ring.field.symbols),
+            "violated": [v.data for v in self.violated(through)],
+        }
+
+    @property
+    def _norm(self) -> float | None:
+        """The principal error norm, where it is a number that a float holds."""
+        if "classical" in self.at_least:
+            return None
+        try:
+            norm = self.principal_error_norm
+        except OverflowError:
+            return None
+        return None if norm is None else json_number(norm)
 
     @cached_property
     def ring(self) -> Ring:
@@ -127,27 +189,50 @@ class Proof:
     @cached_property
     def classical(self) -> int:
         """The classical order."""
-        return local_order(self.expansion, CAP)
+        return local_order(self.expansion, self._most("classical"))
 
     @cached_property
     def scalar(self) -> int:
         """The classical order where L is a multiple of the identity."""
-        return local_order(self.expansion, CAP, scalar=True)
+        return local_order(self.expansion, self._most("scalar"), scalar=True)
 
     @cached_property
     def stiff(self) -> int:
         """The stiff order, all conditions in the strong sense."""
-        return self.conditions.order(CAP)
+        return self.conditions.order(self._most("stiff"))
 
     @cached_property
     def weak_stiff(self) -> int:
         """The stiff order with the conditions of the last order at b_i(0)."""
-        return self.conditions.order(CAP, "weak")
+        return self.conditions.order(self._most("weak_stiff"), "weak")
 
     @cached_property
     def zero_stiff(self) -> int:
         """The stiff order with the conditions of the last order at z = 0."""
-        return self.conditions.order(CAP, "zero")
+        return self.conditions.order(self._most("zero_stiff"), "zero")
+
+    def _most(self, name: str) -> int:
+        """The most that an order can be: what it is at one point of the parameters, where a condition that
+        fails is refuted in numbers.
+        """
+        return CAP if self._point is None else getattr(self._point, name)
+
+    @cached_property
+    def _point(self) -> Proof | None:
+        """The same at numbers for the parameters; None without parameters, with roots of them, and where the
+        tableau does not exist there.
+        """
+        symbols = self.ring.field.symbols
+        if self.base is not None or not self.ring.field.rational:
+            return None
+        values = {s: Rational(sympy.prime(10 + i), sympy.prime(40 + i)) for i, s in enumerate(symbols)}
+        proof = replace(self, at={**self.at, **values}, within=None)
+        try:
+            for expression in expressions(self.tableau):
+                proof.ring(expression)
+        except (ValueError, ZeroDivisionError):
+            return None
+        return proof
 
     @property
     def orders(self) -> dict[str, int]:

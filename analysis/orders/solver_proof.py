@@ -29,6 +29,7 @@ import sympy
 from semilinear.integrators.forms.form import Form, Measured
 from semilinear.integrators.forms.model_statistics import StatisticsWeight
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.files import Written
 from semilinear.integrators.solver import Final, Solver
 from semilinear.integrators.tableaux.tableau import MAX_STAGES, StepRatio, Tableau, omega
 from sympy import Expr, Integer, Symbol
@@ -224,7 +225,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class SolverProof:
+class SolverProof(Written):
     """The proved orders of a solver of the probability flow, none of them looked for beyond `CAP`.
 
     setting: the equation that the orders are for.  parts: the tableaux of its runs, the most frequent first.
@@ -238,6 +239,27 @@ class SolverProof:
         orders = f"formula {self.formula()}, exact start {self.exact_start()}, as it is run {self.run()}"
         error = " + ".join(map(str, self.leading_error)) or "none found"
         return f"{self.solver.name}: claimed {self.solver.claimed}; proved: {orders}; leading error {error}"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON data.
+
+        mark, equation: its form's.  formula: the order of the steps that recur, on any grid, on smooth ones
+        and on equal steps.  start: what the starting steps allow, null without any.  exact_start, run: of
+        runs from exact starting values, and as they are run, on smooth grids.  leading_error: of the formula
+        with exact past values, on equal steps.
+        """
+        return {
+            "solver": self.solver.name,
+            "claimed": self.solver.claimed,
+            "mark": self.setting.mark,
+            "equation": self.setting.equation,
+            "formula": {grid: self.formula(grid) for grid in GRIDS},
+            "start": self.start(),
+            "exact_start": self.exact_start(),
+            "run": self.run(),
+            "leading_error": [str(term) for term in self.error_on_equal_steps],
+        }
 
     def formula(self, grid: Grid = "smooth") -> int:
         """The order of the formula of the steps that recur."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -162,7 +162,8 @@ class Amplification:
         coefficient is.
         """
         a, b = np.broadcast_arrays(np.asarray(at_z, dtype=complex), np.asarray(at_w, dtype=complex))
-        known = Point(np.asarray(at_z, dtype=complex), FLOAT64)  # coefficients, at as few points as given
+        given = np.asarray(at_z, dtype=complex)  # coefficients are computed at as few points as given
+        known = Point(given, FLOAT64) if given.ndim else _at_one(given.tobytes())
         zero = np.zeros(a.shape, dtype=complex)
         unit = [np.stack([zero + (i == j) for j in range(self.size)]) for i in range(self.size)]
         with np.errstate(all="ignore"):
@@ -228,6 +229,12 @@ class Amplification:
             return False
         factors = polynomial.sqf_list()[1]
         return root_condition([r for f, m in factors for r in f.nroots(n=DIGITS) * m])
+
+
+@lru_cache(maxsize=64)
+def _at_one(bits: bytes) -> Point:
+    """The coefficients at one z, given by its bits, of which a scan over w asks again and again."""
+    return Point(np.frombuffer(bits, dtype=complex).reshape(()), FLOAT64)
 
 
 def _exact(name: str, value: Any) -> Expr:

@@ -232,7 +232,7 @@ def _discrete_alpha_squared(values: tuple[float, ...], clip: float) -> Schedule:
         lam=lambda t: of(t).log(alpha(t) / sigma(t)),
         rho_dot=lambda t: -dlog_alpha(t) / (sigma(t) * alpha(t)),
         alpha_dot=lambda t: dlog_alpha(t) * alpha(t),
-        sigma_dot=lambda t: -dlog_alpha(t) * alpha(t) ** 2 / sigma(t),
+        sigma_dot=lambda t: -dlog_alpha(t) * squared(alpha(t)) / sigma(t),
         t_of_lam=lambda lam: t_of_rho(of(lam).exp(-lam)),
         t_of_rho=t_of_rho,
     )

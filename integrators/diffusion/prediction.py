@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..numerics import checks
-from ..numerics.arithmetic import Value, finite, of
+from ..numerics.arithmetic import Value, finite, nonzero, of
 from ..numerics.tensors import dtype_of, is_tensor
 from .schedule import Formulas, Schedule
 
@@ -64,7 +64,7 @@ def conversion(schedule: Schedule, prediction: str, target: str, t: Value) -> tu
         weights = PREDICTIONS[target](f, t)
     p = q = zero
     for basis, weight in zip(BASES, weights, strict=True):
-        if weight != 0:
+        if nonzero(weight):
             basis_p, basis_q = conversion(schedule, prediction, basis, t)
             p, q = p + weight * basis_p, q + weight * basis_q
     return p, q

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..numerics import checks
-from ..numerics.arithmetic import Arithmetic, Fn, Value, of
+from ..numerics.arithmetic import Arithmetic, Fn, Value, of, squared
 from ..numerics.messages import shown
 from ..numerics.remaking import Remade, remade
 from ..numerics.tensors import is_tensor
@@ -182,7 +182,7 @@ def variance_preserving(log_alpha: Fn, dlog_alpha: Fn, t_of_log_alpha: Fn) -> Fo
         lam=lam,
         rho_dot=lambda t: -dlog_alpha(t) / (sigma(t) * alpha(t)),
         alpha_dot=lambda t: dlog_alpha(t) * alpha(t),
-        sigma_dot=lambda t: -dlog_alpha(t) * alpha(t) ** 2 / sigma(t),
+        sigma_dot=lambda t: -dlog_alpha(t) * squared(alpha(t)) / sigma(t),
         t_of_lam=lambda lam: t_of_log_alpha(-of(lam).softplus(-2 * lam) / 2),
         t_of_rho=lambda rho: t_of_log_alpha(-of(rho).log1p(rho * rho) / 2),
     )
@@ -251,7 +251,7 @@ def sub_vp(beta_0: float = 0.1, beta_1: float = 20.0) -> Schedule:
         lam=lambda t: -of(t).log(rho(t)),
         rho_dot=lambda t: -dlog_alpha(t) * (alpha(t) + 1 / alpha(t)),
         alpha_dot=lambda t: dlog_alpha(t) * alpha(t),
-        sigma_dot=lambda t: -2 * dlog_alpha(t) * alpha(t) ** 2,
+        sigma_dot=lambda t: -2 * dlog_alpha(t) * squared(alpha(t)),
         t_of_lam=lambda lam: t_of_rho(of(lam).exp(-lam)),
         t_of_rho=t_of_rho,
     )
@@ -301,7 +301,7 @@ def vp_cosine(offset: float = 0.008, *, normalized: bool = True) -> Schedule:
             sigma=sin_theta,
             rho=lambda t: of(t).divide(sin_theta(t), cos_theta(t)),
             lam=lambda t: of(t).log(cos_theta(t) / sin_theta(t)),
-            rho_dot=lambda t: angles(t)[0] / cos_theta(t) ** 2,
+            rho_dot=lambda t: angles(t)[0] / squared(cos_theta(t)),
             alpha_dot=lambda t: -angles(t)[0] * sin_theta(t),
             sigma_dot=lambda t: angles(t)[0] * cos_theta(t),
             t_of_lam=lambda lam: t_of_rho(of(lam).exp(-lam)),
@@ -419,7 +419,7 @@ def rectified_flow() -> Schedule:
         sigma=lambda t: 1 * t,
         rho=lambda t: of(t).divide(t, 1 - t),
         lam=lambda t: of(t).log1p(-t) - of(t).log(t),
-        rho_dot=lambda t: 1 / (1 - t) ** 2,
+        rho_dot=lambda t: 1 / squared(1 - t),
         alpha_dot=lambda t: -_one(t),
         sigma_dot=_one,
         t_of_lam=lambda lam: of(lam).exp(-of(lam).softplus(lam)),

@@ -29,15 +29,18 @@ Reverse SDEs stand in `reverse.py`, the extended ones in `extended.py`, forms wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from ..diffusion.prediction import Prediction
 from ..diffusion.schedule import Schedule, edm, rectified_flow, ve, vp_linear
-from ..numerics.arithmetic import Arithmetic, Fn, Value, finite, of
+from ..numerics.arithmetic import Arithmetic, Fn, Value, finite, of, uniform
 from ..numerics.phi import phi
 from ..numerics.quadrature import GAUSS, GaussLegendre, LeftRiemann
 
@@ -80,6 +83,8 @@ class Exponential:
             if k != 1 or c != 1:
                 raise ValueError(no_limit(step))
             return step.xp.number(1)
+        if self.rate == 0:
+            return step.xp.number(Fraction(1, math.factorial(k)))
         return phi(k, self.rate * step.h * c)
 
     def _limit(self, step: Step) -> Value:
@@ -95,6 +100,11 @@ class Variable:
     node: Fn
     offset: Fn
     density: Fn
+
+
+def _beside_nodes(values: Value) -> Value:
+    """Of many steps at once: a column, beside which a rule's nodes are a row."""
+    return values[:, None] if isinstance(values, np.ndarray) and values.ndim else values
 
 
 @dataclass(frozen=True)
@@ -119,10 +129,11 @@ class Measured:
         return moments[k - 1] / (step.h * c)
 
     def _moments(self, step: Step, c: Value) -> Value:
-        t_c, count, length = step.time(c), step.moments, step.h * c
+        t_c, count = step.time(c), step.moments
         if count == 1 and self.total is not None:
             return [self.total(step.t0, t_c)]
-        s = self.variable(step.t0, t_c)
+        start, end, length = _beside_nodes(step.t0), _beside_nodes(t_c), _beside_nodes(step.h * c)
+        s = self.variable(start, end)
 
         def integrand(nodes: Value) -> Value:
             offset, rows = s.offset(nodes) / length, [s.density(nodes) + 0 * nodes]
@@ -131,7 +142,7 @@ class Measured:
             return np.stack(rows)
 
         kinks = [s.node(t) for t in self._inside(step, t_c)] if self.kinks else []
-        moments = self.rule.integrate(integrand, s.node(step.t0), s.node(t_c), step.xp, kinks)
+        moments = self.rule.integrate(integrand, s.node(start), s.node(end), step.xp, kinks)
         if self.total is not None:
             moments[0] = self.total(step.t0, t_c)
         return moments
@@ -183,7 +194,7 @@ class Form:
         return Step(self, t0, t1, moments)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One step of a form from t0 to t1: everything a tableau's symbols mean there.
 
@@ -197,16 +208,36 @@ class Step:
     _known: dict[tuple[str, Value], Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.xp: Arithmetic = of(self.t0)
-        self.tau0: Value = self.form.tau(self.t0)
-        self.tau1: Value = self.form.tau(self.t1)
-        self.h: Value = self.tau1 - self.tau0
-        if self.h == 0:
+        if uniform(self.h == 0):
             raise ValueError(
                 f"the interpolation variable of form {self.form.name!r} does not change from t = {self.t0} "
                 f"to t = {self.t1}: the schedule is flat there, or the step is below rounding"
             )
-        self.infinite: bool = not finite(self.h)
+
+    @cached_property
+    def xp(self) -> Arithmetic:
+        """That of the times."""
+        return of(self.t0)
+
+    @cached_property
+    def tau0(self) -> Value:
+        """The interpolation variable at the start."""
+        return self.form.tau(self.t0)
+
+    @cached_property
+    def tau1(self) -> Value:
+        """The interpolation variable at the end."""
+        return self.form.tau(self.t1)
+
+    @cached_property
+    def h(self) -> Value:
+        """The length of the step in it."""
+        return self.tau1 - self.tau0
+
+    @cached_property
+    def infinite(self) -> bool:
+        """Whether the step begins or ends where sigma or alpha is 0."""
+        return not finite(self.h)
 
     @property
     def z(self) -> Value:
@@ -326,7 +357,7 @@ def data_in_inverse_rho(schedule: Schedule) -> Form:
 
     def tau(t: Value) -> Value:
         rho = f.rho(t)
-        return 1 / rho if rho != 0 else of(t).number(INFINITY)
+        return of(t).number(INFINITY) if uniform(rho == 0) else 1 / rho
 
     limit = lambda t0, t1: f.alpha(t1) - f.sigma(t1) / f.rho(t0)  # noqa: E731
     weight = Exponential(f.sigma, 0, limit)
@@ -346,10 +377,12 @@ def in_time(schedule: Schedule) -> Callable[[Value, Value], Variable]:
         xp = of(t0)
         if xp.exact:
             return Variable(lambda t: t - t0, lambda s: s, lambda s: f.rho_dot(t0 + s))
-        low, high = sorted((f.rho(t0), f.rho(t1)))
-        if low == 0:
+        low, high = f.rho(t0), f.rho(t1)
+        if uniform(low > high):
+            low, high = high, low
+        if uniform(low == 0):
             return Variable(f.rho, lambda r: f.t_of_rho(r) - t0, lambda r: 1 + 0 * r)
-        if high > 4 * low:
+        if uniform(high > 4 * low):
             return Variable(lambda t: xp.log(f.rho(t)), lambda s: f.t_of_rho(xp.exp(s)) - t0, xp.exp)
         return Variable(lambda t: t - t0, lambda s: s, lambda s: f.rho_dot(t0 + s))
 

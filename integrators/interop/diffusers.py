@@ -8,7 +8,7 @@ here.  States are alpha x_0 + sigma eps, unscaled, from standard normal noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -39,6 +39,11 @@ PREDICTIONS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v", "flow_pred
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
 GRIDS = {"t": uniform_t, "lambda": uniform_lambda, "karras": karras, "nsr": nsr}
 ENDINGS = ("zero", "sigma_min")
+NOT_OF_FLOWS = (
+    *("shift_terminal", "invert_sigmas", "stochastic_sampling"),
+    *("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"),
+)
+"""What diffusers' flow-matching schedulers do to their levels besides the shift."""
 
 
 class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
@@ -113,6 +118,27 @@ class PlanScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         self.sigmas = self._levels(self.timesteps.double())
         self._labels: list[float] = []
         self._forget()
+
+    @classmethod
+    def from_config(
+        cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any
+    ) -> PlanScheduler | tuple[PlanScheduler, dict[str, Any]]:
+        """As diffusers' own; the configuration of a flow-matching scheduler, with a `shift` and no betas,
+        means rectified flow with that shift (`set_timesteps(mu=..)` where it shifts dynamically).
+
+        Raises ValueError for what such a one sets and is not taken here.
+        """
+        if isinstance(config, Mapping) and "shift" in config and "beta_schedule" not in config:
+            for name in NOT_OF_FLOWS:
+                if config.get(name) and not (name in kwargs and not kwargs[name]):
+                    raise ValueError(
+                        f"{name} must not be set, it is not taken here, got {shown(config[name])}"
+                    )
+            shift = 1.0 if config.get("use_dynamic_shifting") else config["shift"]
+            flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "flow_shift": shift}
+            config = {k: v for k, v in config.items() if k != "shift"}
+            kwargs = flow | kwargs
+        return super().from_config(config, return_unused_kwargs, **kwargs)  # type: ignore[no-any-return]
 
     def _made_schedule(self) -> tuple[Schedule, int]:
         c = self.config

@@ -256,6 +256,24 @@ def nonzero(value: Value) -> bool:
     return value != 0 if isinstance(value, float) else bool(np.any(value != 0))
 
 
+def squared(value: Value) -> Value:
+    """value^2, rounded once and the same for a number and in an array: the power of a number need not be."""
+    return value * value
+
+
+def uniform(condition: Value) -> bool:
+    """A condition on one number, or on many of which all agree.  Raises ValueError where they do not: they
+    have to be taken one by one.
+    """
+    if isinstance(condition, np.ndarray) and condition.ndim:
+        if condition.all():
+            return True
+        if condition.any():
+            raise ValueError("what holds of some of many steps is decided one by one")
+        return False
+    return bool(condition)
+
+
 def choose(digits: int | None) -> Arithmetic:
     """float64 for None, else multiprecision with that many digits."""
     return FLOAT64 if digits is None else multiprecision(digits)

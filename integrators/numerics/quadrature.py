@@ -18,7 +18,7 @@ import numpy as np
 import sympy
 
 from . import checks
-from .arithmetic import Arithmetic, Value, multiprecision
+from .arithmetic import Arithmetic, Value, multiprecision, uniform
 
 Integrand = Callable[[Value], Value]
 """Nodes of shape (m,) -> values of shape (k, m)."""
@@ -83,7 +83,9 @@ class GaussLegendre:
         """int_a^b f, shape (k,); `kinks` are points between a and b where f is not smooth.  Expressions are
         integrated in closed form.
 
-        Raises ArithmeticError if halving panels `max_depth` times does not reach the tolerance.
+        a and b may be columns, of n integrals: f is then asked at nodes of shape (n, m), and the result is of
+        shape (k, n).  Raises ValueError for n integrals of which some need smaller panels (one by one, they
+        get them), ArithmeticError if halving panels `max_depth` times does not reach the tolerance.
         """
         if xp.exact:
             s = sympy.Symbol("s", real=True)
@@ -101,8 +103,10 @@ class GaussLegendre:
             # The largest first: by the time that a small one is judged, the whole is known.
             panel = panels.pop(max(range(len(panels)), key=lambda k: panels[k].size.max()))
             # A panel that is not the whole may err by its share of the whole.
-            if np.all(panel.error <= tolerance * scale.max() + floor):
+            if uniform(np.all(panel.error <= tolerance * scale.max(axis=0) + floor, axis=0)):
                 total = total + panel.value
+            elif panel.size.ndim > 1:
+                raise ValueError("the panels of many integrals are halved one by one")
             elif panel.depth == self.max_depth:
                 raise ArithmeticError(
                     f"quadrature from {a} to {b} does not converge near [{panel.lo}, {panel.hi}]"
@@ -157,6 +161,8 @@ class LeftRiemann:
         """The sum on the nodes a + (b - a) i/points, i = 0 .. points - 1; kinks are ignored, as in the
         release.
         """
+        if np.ndim(a):
+            raise TypeError("sums of so many points are made for one step at a time")
         fraction = xp.number(np.arange(self.points)) / self.points
         nodes = a * (1 - fraction) + b * fraction
         return f(nodes).sum(axis=-1) * ((b - a) / self.points)

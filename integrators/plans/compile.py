@@ -6,6 +6,7 @@ What a plan holds stands in `program.py`, how one step is made in `compiler.py`.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -159,11 +160,12 @@ def _steps(
 ) -> list[PlanStep]:
     """The steps from node `given` on; the first evaluates the given states too."""
     before = tuple(compiler.remember(i, nodes[i]) for i in range(given))
-    count = len(tableaux)
-    made = [
-        compiler.step(tableaux[i], nodes[i], nodes[i + 1], i, count, i == count - 1 and not noise_at_end)
-        for i in range(given, count)
-    ]
+    count, made = len(tableaux), list[PlanStep]()
+    for _, alike in groupby(range(given, count), lambda i: id(tableaux[i])):
+        run = list(alike)
+        first, end = run[0], run[-1] + 1
+        quiet = end == count and not noise_at_end
+        made += compiler.steps(tableaux[first], nodes[first : end + 1], first, count, quiet)
     made[0] = replace(made[0], operations=(*before, *made[0].operations))
     return made
 

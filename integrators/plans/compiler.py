@@ -8,25 +8,28 @@ equals its plan in data prediction, and two plans can be compared.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from sympy import Expr
 
-from ..diffusion.grids import Grid
+from ..diffusion.grids import Grid, Times
 from ..diffusion.prediction import check_prediction, conversion
 from ..diffusion.schedule import Formulas, Schedule
-from ..forms.form import Form, Step
+from ..forms.form import Exponential, Form, Measured, Step
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, NotFinite, Value, finite, nonzero
 from ..numerics.germ import GERMS
 from ..solver import Solver, StepContext
 from ..tableaux.evaluate import evaluator
 from ..tableaux.tableau import Tableau, Weights
 from .edges import Edge, Near, advice, at_edge, limits
+from .many import FEWEST, States, before, each, singles
 from .program import Coefficient, Evaluation, Interval, Kind, PlanStep, Row
-from .rounding import RoundedWeights
+from .rounding import RoundedArrays, RoundedWeights
 from .scope import Scope
 
 
@@ -34,7 +37,7 @@ from .scope import Scope
 class _Integrand:
     """An evaluation as the form sees it: N = p x + q m + u at interpolation variable tau."""
 
-    state: int
+    state: Any
     t: Value
     tau: Value
     p: Value
@@ -78,6 +81,7 @@ class StepCompiler:
         schedule = _remembering(schedule)
         form = solver.form(schedule)
         self.form: Form = form if count is None else form.for_steps(count)
+        self._tabled = form.table is not None
         self._solver, self._schedule, self._prediction, self._xp, self._grid = (
             solver,
             schedule,
@@ -89,7 +93,8 @@ class StepCompiler:
         self._noise_scale = xp.number(solver.noise_scale)
         self._history: list[_Integrand] = []
         self._carried: _Integrand | None = None
-        self.base, self.next_state = base, base + 1
+        self.base: Any = base
+        self.next_state: Any = base + 1
         self.increments: list[Interval | None] = []
         """What each noise increment is: see `Plan.increments`."""
 
@@ -122,6 +127,119 @@ class StepCompiler:
                 raise ValueError(
                     f"step {index} of {count} (t = {t0} to {t1}) of {self._solver.name}: {reason}"
                 ) from error
+
+    def steps(
+        self, tableau: Tableau, nodes: Times, index: int, count: int, quiet: bool = False
+    ) -> list[PlanStep]:
+        """The steps of one tableau between consecutive nodes, the first of them step `index` of `count`;
+        quiet: the last without its last noise.  Raises ValueError as `step` does.
+        """
+        first, end = self._alike(tableau, nodes[: len(nodes) - quiet])
+        made = self._singles(tableau, nodes[: first + 1], index, count)
+        made += self._many(tableau, nodes[first : end + 1], index + first, count)
+        rest = nodes[end:-1] if quiet else nodes[end:]
+        made += self._singles(tableau, rest, index + end, count)
+        if quiet:
+            made.append(self.step(tableau, nodes[-2], nodes[-1], index + len(made), count, quiet))
+        return made
+
+    def _singles(self, tableau: Tableau, nodes: Times, index: int, count: int) -> list[PlanStep]:
+        ends = enumerate(pairwise(nodes), index)
+        return [self.step(tableau, t0, t1, i, count) for i, (t0, t1) in ends]
+
+    def _alike(self, tableau: Tableau, nodes: Times) -> tuple[int, int]:
+        """Between which nodes the steps differ in their numbers only: from the first that reads no evaluation
+        at an edge, to the next edge.  An empty range where they have to be made one by one.
+        """
+        if len(nodes) <= FEWEST or not self._by_formulas(tableau):
+            return 0, 0
+        f, times = self._schedule.formulas, np.array(nodes)
+        with np.errstate(all="ignore"):
+            regular = (f.alpha(times) != 0) & (f.sigma(times) != 0)
+        far = [tableau.past - k for k, p in enumerate(self._history[: tableau.past]) if not finite(p.tau)]
+        begun = tableau.carry is None or self._carried is not None
+        first = max([0 if begun else 1, *far, 0 if regular[0] else 1 + tableau.past])
+        edges = np.flatnonzero(~regular[first:])
+        return first, first + int(edges[0]) - 1 if len(edges) else len(nodes) - 1
+
+    def _by_formulas(self, tableau: Tableau) -> bool:
+        """Whether a step's numbers are functions of its times alone, in float64: no tables, no parameters, no
+        measured moments.
+        """
+        if self._xp is not FLOAT64 or self._tabled or self._solver.noising is not None or tableau.parameters:
+            return False
+        return isinstance(self.form.weight, (Exponential, Measured)) and self.form.forcing is None
+
+    def _many(self, tableau: Tableau, nodes: Times, index: int, count: int) -> list[PlanStep]:
+        """The steps between consecutive nodes by arrays, as far as they agree on what is decided by
+        comparison: where some do not, in halves.  One by one where formulas do not take arrays, or
+        coefficients are elementwise operators.
+        """
+        if len(nodes) <= FEWEST:
+            return self._singles(tableau, nodes, index, count)
+        try:
+            with np.errstate(all="ignore"):
+                if not self._operators(nodes[0], nodes[1]):
+                    return self._at_once(tableau, np.array(nodes, dtype=np.float64), index, count)
+        except (ValueError, ArithmeticError):
+            half = len(nodes) // 2
+            made = self._many(tableau, nodes[: half + 1], index, count)
+            return made + self._many(tableau, nodes[half:], index + half, count)
+        except TypeError:
+            pass
+        return self._singles(tableau, nodes, index, count)
+
+    def _at_once(self, tableau: Tableau, times: Any, index: int, count: int) -> list[PlanStep]:
+        """The steps between consecutive times; nothing is changed where one of the errors of `_many` is
+        raised.
+        """
+        n, (twin, known) = len(times) - 1, self._over_many(tableau, times)
+        arrays = twin._step(tableau, known.t, times[1:], index, count, False)
+        made = list(singles(arrays, n, len(twin.increments), len(self.increments)))
+        history = self._singly(known, n)
+        carried = None if twin._carried is None else self._singly(twin._carried, n)[-1]
+        ends = [i and (each(i[0], n), each(i[1], n)) for i in twin.increments]
+        self._history[:0] = reversed(history)
+        self._carried = carried
+        self.increments += [e and (e[0][i], e[1][i]) for i in range(n) for e in ends]
+        self.base, self.next_state = made[-1].output, made[-1].output + 1
+        return made
+
+    def _operators(self, t0: Value, t1: Value) -> bool:
+        """Whether coefficients are elementwise operators: arrays over the state, not over steps."""
+        first, weight = self._integrand(self.base, t0), self.form.weight
+        scale = weight.scale(t0) if isinstance(weight, Exponential) else self.form.factor(t0)
+        return any(np.ndim(v) for v in (first.p, first.q, first.u, self.form.ratio(t0, t1), scale))
+
+    def _over_many(self, tableau: Tableau, times: Any) -> tuple[StepCompiler, _Integrand]:
+        """The same compiler over arrays, with the history that the formula reads; the first evaluation of
+        every step.
+        """
+        twin, n = copy.copy(self), len(times) - 1
+        rows = len(tableau.a) + 1 + (tableau.b_low is not None)
+        twin.next_state = States(tuple(range(self.next_state, self.next_state + n * rows, rows)))
+        twin.base = States((self.base, *(made - 1 for made in twin.next_state.numbers[1:])))
+        twin.increments, states = [], twin.base
+        if self._carried is not None and tableau.carry is not None:
+            states = (twin.next_state + (tableau.carry - 1)).before([self._carried.state], 1)
+        known = twin._integrand(states, times[:-1])
+        past, names = self._history[: tableau.past], ("t", "tau", "p", "q", "u")
+        all_known = {name: np.broadcast_to(getattr(known, name), n) for name in names}
+        twin._history = [
+            _Integrand(
+                states.before([h.state for h in past], j),
+                *(before(all_known[name], [getattr(h, name) for h in past], j) for name in names),
+            )
+            for j in range(1, tableau.past + 1)
+        ]
+        twin._carried = None if self._carried is None else known
+        return twin, known
+
+    @staticmethod
+    def _singly(known: _Integrand, count: int) -> list[_Integrand]:
+        states = known.state.numbers if isinstance(known.state, States) else (known.state,) * count
+        columns = (each(v, count) for v in (known.t, known.tau, known.p, known.q, known.u))
+        return [_Integrand(*row) for row in zip(states, *columns, strict=True)]
 
     def _limit_step(
         self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int, quiet: bool
@@ -166,7 +284,7 @@ class StepCompiler:
     def _step(self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int, quiet: bool) -> PlanStep:
         noising = self._solver.noising
         start, stop = (t0, t1) if noising is None else noising(self._schedule, t0, t1, index, count)
-        before = self._noise_up(t0, start)
+        before = () if start is t0 else self._noise_up(t0, start)
         step = self.form.step(start, stop, tableau.moments)
         if tableau.past > len(self._history):
             raise ValueError(
@@ -174,7 +292,8 @@ class StepCompiler:
             )
         past = self._history[: tableau.past]
         scope = Scope(step, tuple(p.tau for p in past), self._parameters(tableau, step, index, count))
-        value_of = RoundedWeights(scope, self._xp)
+        many = isinstance(self.base, States)
+        value_of = RoundedArrays(scope) if many else RoundedWeights(scope, self._xp)
         operations: list[Evaluation | Row] = []
         if self._carried is None:
             known = {0: self._integrand(self.base, start)}
@@ -200,7 +319,7 @@ class StepCompiler:
         self._history.insert(0, known[0])
         self._carried = None if tableau.carry is None else known[tableau.carry]
         self.base = self.next_state - 1
-        operations += self._noise_up(stop, t1, quiet)
+        operations += () if stop is t1 else self._noise_up(stop, t1, quiet)
         return PlanStep(t0, t1, (*before, *operations), self.base, low)
 
     def _noise_up(self, t: Value, noisier: Value, quiet: bool = False) -> tuple[Row, ...]:
@@ -289,7 +408,7 @@ class StepCompiler:
     def _row(
         self,
         step: Step,
-        value_of: RoundedWeights,
+        value_of: Callable[[Expr], Value],
         weights: Weights,
         c: Value,
         known: dict[int, _Integrand],
@@ -318,7 +437,7 @@ class StepCompiler:
         scaled = ((i, s * self._noise_scale) for i, s in noise)
         drawn = tuple((i, self._freeze(s)) for i, s in scaled if nonzero(s))
         row = Row(self.next_state, kept, drawn, offset)
-        self.next_state += 1
+        self.next_state = self.next_state + 1
         return row
 
     def _freeze(self, value: Value) -> Coefficient:

@@ -4,26 +4,35 @@ A weight such as  phi_1 - 3 phi_2 + 4 phi_3  has zeros, and  phi_1(z/2)/2 - phi_
 in float64, a weight that is 1000 times smaller than its terms is 1000 units of the last place off, however
 accurate these are.  Here z and the step ratios, which are float64 numbers, are taken as the rational numbers
 that they are, phi_k from its series in integers with `BITS` binary places, and the result is rounded.
+
+The weights of many steps at once, arrays, are computed in twice the precision with a bound of their error;
+what that leaves open is computed exactly, so that a step's weights do not depend on the company it keeps.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import sympy
 from sympy import Expr, Symbol
 
 from ..forms.form import Exponential
-from ..numerics.arithmetic import FLOAT64, Arithmetic, Value
+from ..numerics import twofold
+from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, Value, uniform
 from ..numerics.germ import GERMS, Diverges, X, germ
 from ..numerics.messages import shown
+from ..numerics.twofold import TWOFOLD
 from ..tableaux.evaluate import evaluator
 from ..tableaux.tableau import z
 from .scope import Scope
 
 BITS = 320
+Phis = Callable[[int, Any], list[Any]]
+"""phi_0 .. phi_k of a number."""
 LARGEST = 128.0
 """The largest |z| that the series is summed for: beyond, float64 has to do."""
 
@@ -64,6 +73,11 @@ class Exact:
         if exponent < 0:
             return (1 / self) ** -exponent
         return Exact(self.up**exponent, self.down**exponent)
+
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Numerator and denominator."""
+        return self.up, self.down
 
     def __float__(self) -> float:
         return self.up / self.down if self.up else 0.0  # integers are divided with one rounding
@@ -132,37 +146,38 @@ def phis(most: int, x: Exact) -> list[Exact]:
     return [Exact(value, one) for value in reversed(values)]
 
 
-class RationalScope:
-    """The symbols of a step's weights as rational numbers."""
+class AtStep:
+    """The symbols of a step's weights and its phi-functions in `xp`: z and the step ratios as the rational
+    numbers that they are, or arrays of them in twice the precision.
+    """
 
-    def __init__(self, scope: Scope) -> None:
-        self._scope = scope
-        self._z = _exact(float(scope.step.z))
-        self._symbols: dict[Symbol, Exact] = {z: self._z}
-        self._phis: dict[tuple[int, int], list[Exact]] = {}
+    def __init__(self, z_of_step: Value, symbol: Fn, moments: int, xp: Arithmetic, phis: Phis) -> None:
+        self._z, self._value, self._moments = xp.number(z_of_step), symbol, moments
+        self._number, self._all = xp.number, phis
+        self._symbols: dict[Symbol, Value] = {z: self._z}
+        self._phis: dict[tuple[Any, Any], list[Value]] = {}
 
-    def symbol(self, symbol: Symbol) -> Exact:
+    def symbol(self, symbol: Symbol) -> Value:
         """z, a step ratio or a parameter."""
         known = self._symbols.get(symbol)
         if known is None:
-            known = self._symbols[symbol] = _exact(float(self._scope.symbol(symbol)))
+            known = self._symbols[symbol] = self._number(self._value(symbol))
         return known
 
-    def phi(self, k: int, c: Exact) -> Exact:
+    def phi(self, k: int, c: Value) -> Value:
         """phi_k(c z).  Raises TypeError for an irrational c, a root of a fraction."""
-        if not isinstance(c, Exact):
+        if isinstance(c, float):
             raise TypeError(f"c must be rational, got {shown(c)}")
-        at = c.up, c.down
-        known = self._phis.get(at)
+        known = self._phis.get(c.parts)
         if known is None or len(known) <= k:
-            known = self._phis[at] = phis(max(k, self._scope.step.moments), c * self._z)
+            known = self._phis[c.parts] = self._all(max(k, self._moments), c * self._z)
         return known[k]
 
 
 class FarScope:
     """The symbols of a step with a step ratio that is infinite, as germs: of X = |tau_n - tau_(n-j)|."""
 
-    def __init__(self, scope: Scope, exact: RationalScope | None) -> None:
+    def __init__(self, scope: Scope, exact: AtStep | None) -> None:
         self._scope, self._exact = scope, exact
 
     def symbol(self, symbol: Symbol) -> Any:
@@ -174,7 +189,8 @@ class FarScope:
     def phi(self, k: int, c: Fraction) -> Fraction:
         """phi(k, c), a number."""
         if self._exact is not None:
-            return self._exact.phi(k, _exact(c)).fraction
+            value: Exact = self._exact.phi(k, _exact(c))
+            return value.fraction
         step = self._scope.step
         return GERMS.number(step.phi(k, step.xp.number(c)))  # type: ignore[no-any-return]
 
@@ -184,7 +200,8 @@ class RoundedWeights:
 
     def __init__(self, scope: Scope, xp: Arithmetic) -> None:
         self._scope, self._xp = scope, xp
-        self._exact = RationalScope(scope) if _applies(scope, xp) else None
+        step, symbol = scope.step, scope.symbol
+        self._exact = AtStep(step.z, symbol, step.moments, RATIONAL, phis) if applies(scope, xp) else None
         self._far = FarScope(scope, self._exact)
 
     def __call__(self, weight: Expr) -> Value:
@@ -208,9 +225,45 @@ class RoundedWeights:
             ) from None
 
 
-def _applies(scope: Scope, xp: Arithmetic) -> bool:
-    """In float64, where phi-functions are neither numbers (L = 0) nor measured moments."""
+class RoundedArrays:
+    """The weights of the rows of many steps at once, arrays: the same numbers as one by one.
+
+    Raises TypeError for steps and weights that have to be computed one by one.
+    """
+
+    def __init__(self, scope: Scope) -> None:
+        if scope.far:
+            raise TypeError("limits are taken one by one")
+        self._scope, self._moments = scope, scope.step.moments
+        self._pairs = None
+        if applies(scope, FLOAT64):
+            self._pairs = AtStep(scope.step.z, scope.symbol, self._moments, TWOFOLD, twofold.phis)
+
+    def __call__(self, weight: Expr) -> Value:
+        """The weight's values."""
+        if self._pairs is None:
+            return evaluator(weight, FLOAT64)(self._scope)
+        found, certain = evaluator(weight, TWOFOLD)(self._pairs).rounded()
+        if np.all(certain):
+            return found
+        count = len(self._scope.step.h)
+        values, open_ = (
+            np.array(np.broadcast_to(found, count)),
+            np.flatnonzero(~np.broadcast_to(certain, count)),
+        )
+        for i in open_.tolist():
+            values[i] = float(evaluator(weight, RATIONAL)(self._at(i)))
+        return values
+
+    def _at(self, i: int) -> AtStep:
+        """What the symbols are at one of the steps."""
+        step, symbol = self._scope.step, self._scope.symbol
+        return AtStep(step.z[i], lambda s: symbol(s)[i], self._moments, RATIONAL, phis)
+
+
+def applies(scope: Scope, xp: Arithmetic) -> bool:
+    """Whether weights are rounded once: in float64, where phi-functions are no measured moments."""
     step, weight = scope.step, scope.step.form.weight
     if xp is not FLOAT64 or step.infinite or not isinstance(weight, Exponential):
         return False
-    return isinstance(weight.rate, (int, float)) and 0 < abs(step.z) <= LARGEST
+    return isinstance(weight.rate, (int, float, Fraction)) and uniform(abs(step.z) <= LARGEST)

@@ -11,7 +11,8 @@ import itertools
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ def per_sample(seed: int, *, first_sample: int = 0, stream: int = 0) -> Noise:
     return lambda index, like: _draw(seed, index, 1, like, first_sample, stream)[0]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class BrownianPath:
     """One Brownian path on a form's clock, shared by plans with different steps (for strong errors).
 
@@ -90,16 +91,20 @@ class BrownianPath:
     times: Sequence[Value]
     seed: int = 0
     first_sample: int = 0
-    _nodes: list[Value] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.seed = checks.integer("seed", self.seed, 0, LARGEST_SEED)
-        self.first_sample = checks.integer("first_sample", self.first_sample, 0, LARGEST_SEED)
+        for name in ("seed", "first_sample"):
+            value = checks.integer(name, getattr(self, name), 0, LARGEST_SEED)
+            object.__setattr__(self, name, value)
         if self.form.std is None:
             raise ValueError(f"form must be that of an SDE, got {self.form.name!r}, which has no noise")
-        self._nodes = sorted(set(self.times))
         if len(self._nodes) < 2:
             raise ValueError("times must hold at least two different times")
+
+    @cached_property
+    def _nodes(self) -> list[Value]:
+        """The times in order, each once."""
+        return sorted(set(self.times))
 
     @staticmethod
     def through(form: Form, plans: Sequence[Plan], seed: int = 0, first_sample: int = 0) -> BrownianPath:

@@ -19,6 +19,7 @@ from ..diffusion.grids import Times
 from ..diffusion.schedule import Schedule
 from ..numerics import checks
 from ..numerics.arithmetic import Arithmetic, Value, of
+from ..numerics.arrays import fixed
 from ..numerics.messages import shown
 from ..numerics.series import chebyshev_nodes, through
 from .smooth import Potentials, Smooth, check_range, from_series
@@ -66,7 +67,7 @@ class Tabulated:
             array = np.asarray(getattr(self, name))
             if array.dtype.kind not in "fiu":
                 raise ValueError(f"{name} must be an array of real numbers, got dtype {array.dtype}")
-            array = np.array(array, dtype=np.float64)
+            array = fixed(array)
             if array.ndim == 0 or len(array) < 2:
                 raise ValueError(f"{name} must have shape (M + 1, ...) with M >= 1, got {array.shape}")
             if array.shape != np.shape(self.l):
@@ -75,7 +76,6 @@ class Tabulated:
                 raise ValueError(
                     f"{name} must be finite, got {np.sum(~np.isfinite(array))} values that are not"
                 )
-            array.flags.writeable = False
             object.__setattr__(self, name, array)
 
     @property

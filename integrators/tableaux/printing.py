@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import sympy
@@ -80,6 +81,11 @@ def display(tableau: Tableau, heading: Heading | None = None) -> str:
 
 
 # --- the array ---
+
+
+def html(tableau: Tableau, heading: Heading | None = None) -> str:
+    """What `display` shows, for a page that typesets the mathematics in its text (notebooks, MathJax)."""
+    return f"<div>{escape(display(tableau, heading))}</div>"
 
 
 def _cells(tableau: Tableau, show: Callable[[Expr], Any], low: str) -> list[list[str]]:

@@ -194,6 +194,12 @@ class Tableau:
 
         return display(self)
 
+    def _repr_html_(self) -> str:
+        """The same where HTML is shown first."""
+        from .printing import html
+
+        return html(self)
+
     @cached_property
     def a(self) -> tuple[Weights, ...]:
         """Weights of the stages: a[i - 1][j] multiplies N(j) in stage i."""

@@ -10,4 +10,4 @@ mkdir -p .typing/semilinear
 (cd .typing/semilinear && ln -sfn ../../integrators ../../analysis ../../verification . &&
   ln -sf ../../verification/front-door/*.py* ../../verification/front-door/py.typed .)
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || true
-PYTHONUNBUFFERED=1 PYTHONPATH="$PWD/.typing:/tmp/site" python3 -m semilinear.verification.throughput.gpu --out "$1"/gpu.json
+PYTHONUNBUFFERED=1 PYTHONPATH="$PWD/.typing:/tmp/site" python3 -m semilinear.verification.commands.cli gpu --out "$1"/gpu.json

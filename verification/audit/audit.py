@@ -5,6 +5,7 @@ Whatever is asked for is computed once, and only then.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,22 +17,23 @@ from semilinear.analysis.convergence import Verdict
 from semilinear.integrators.diffusion.prediction import convert
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.files import Written, json_number
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.sampler import sample
+from semilinear.integrators.solver import Solver
 
 from ..reporting.audit import text
 from ..studies import flow, gaussian
 from ..studies.flow import Study
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.ladders import restricted
-from ..targets.named import Target, of_function
+from ..targets.named import Target
 from ..targets.named import target as named_target
 from ..tracing.diagnosis import Diagnosis, Unexplained, diagnose, level, reverse
 from ..tracing.local import NoExactStart
 from ..tracing.trace import Trace
 from .assertions import Assertions
-from .checks import CHECKS, findings, repeated
-from .finding import Finding, Severity, named
+from .checks import CHECKS, UNREAD, findings, repeated
+from .finding import Finding, Severity, merged, named, raised, refused
 from .identity import Identity, identity, strides
 from .subject import FULL, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
@@ -71,8 +73,9 @@ class Audit(Assertions, Written):
         profile: Profile = FULL,
         subject: Subject | None = None,
     ) -> None:
-        self.target, self.claimed, self.wanted, self.profile = target, claimed, tuple(wanted), profile
+        self.claimed, self.wanted, self.profile = claimed, tuple(wanted), profile
         self.subject = Subject(target, counts=profile.counts) if subject is None else subject
+        self.target, self.asked = self.subject.target, self.wanted
         self._said: dict[Finding, None] = {}
         self._claims: dict[float | None, Audit] = {}
 
@@ -136,7 +139,9 @@ class Audit(Assertions, Written):
         noise of one and every increment its times, else of the marginals alone.
         """
         with self._noting("weak"):
-            if self.subject.noisy and self.subject.linear:
+            if self.subject.noisy and not self.subject.linear:
+                self._say_unread("orders")
+            elif self.subject.noisy:
                 study = self._stochastic()
                 for name, error in study.drifting.items():
                     what = "coefficients are off by a fixed amount each, or lose digits"
@@ -145,6 +150,11 @@ class Audit(Assertions, Written):
                     points = study.weak.points
                     errors = " and ".join(f"{p.error:.1e} with {p.n} steps" for p in (points[0], points[-1]))
                     self._say("noted", f"runs do not tend to the exact law: off by {errors}")
+                elif self.claimed is not None and study.against(self.claimed) == "inconclusive":
+                    left = _left({p.n: p.error for p in study.weak.points if p.usable})
+                    if left is not None:
+                        what = f"runs seem to tend to another law: errors extrapolate to {left:.1e}, not to 0"
+                        self._say("noted", what)
                 return study
         return None
 
@@ -195,7 +205,10 @@ class Audit(Assertions, Written):
 
     def _runs(self, grid: str, residue: tuple[int, int]) -> Order | None:
         bent = self.subject.bent
-        if self.subject.noisy or (bent is not None and bent.kind == "evaluations"):
+        if bent is not None and bent.kind == "evaluations":
+            self._say_unread("orders")
+            return None
+        if self.subject.noisy:
             return None
         least = self.subject.residues[1]
         ladder = [n for n in self.profile.ladder if n >= least]
@@ -243,8 +256,13 @@ class Audit(Assertions, Written):
         rank = {None: 0} | {v: i for i, v in enumerate(RANK)}
         return min((o for o in found if o), key=lambda o: (rank[o.verdict], o.observed), default=None)
 
-    def _say(self, verdict: Severity, message: str, check: str = "orders") -> None:
-        self._said[Finding(check, verdict, message, repeated(self.target, check, self.claimed))] = None
+    def _say(self, verdict: Severity, message: str, check: str = "orders", cause: str = "") -> None:
+        self._said[Finding(check, verdict, message, repeated(self.target, check, self.claimed), cause)] = None
+
+    def _say_unread(self, check: str) -> None:
+        """Why what needs a sampler's rows is not had, where no check that is asked for says it."""
+        if self.subject.bent is not None and "linear" not in self.asked:
+            self._say("inconclusive", UNREAD.format(self.subject.bent), check, UNREAD)
 
     @contextmanager
     def _noting(self, what: str, check: str = "orders") -> Iterator[None]:
@@ -254,12 +272,18 @@ class Audit(Assertions, Written):
         except NoExactStart as error:
             self._say("noted", str(error))
         except Exception as error:  # whatever it is, it is said
-            self._say("raised", f"{what}: {named(error)}", check)
+            verdict, message, cause = raised(error, self.target, f"{what}:")
+            self._say(verdict, message, check, cause)
 
     def _note(self, study: Study, where: str) -> None:
         for f in study.findings:
-            if f.kind != "rounding":
-                bad = f.kind in ("raised", "not finite", "samples", "evaluations")
+            if f.error is not None:
+                verdict, message, cause = raised(f.error, self.target, f"{where}:")
+                if refused(f.error, self.target):
+                    verdict, message, cause = "noted", f"{where}: refuses runs: {named(f.error)}", ""
+                self._say(verdict, f"{message} at n = {', '.join(map(str, f.n))}", cause=cause)
+            elif f.kind != "rounding":
+                bad = f.kind in ("not finite", "samples", "evaluations")
                 self._say("failed" if bad else "noted", f"{where}: {f}")
 
     # --- what it is ---
@@ -268,7 +292,7 @@ class Audit(Assertions, Written):
     def identified(self) -> Identity | None:
         """The listed solver that it is, or the nearest; None where it cannot be read off or none is near."""
         with self._noting("identity", "identity"):
-            if self._linear:
+            if self.subject.linear:
                 found = identity(self.subject)
                 if found is not None and found.rounded:
                     self._say("noted", f"it is {found.solver} but for {found.rounded}", "identity")
@@ -276,18 +300,21 @@ class Audit(Assertions, Written):
                     what = "steps go over several intervals of the grid, whose points are their stages"
                     self._say("noted", f"{what}: listed solvers have stages of their own", "identity")
                 return found
+            self._say_unread("identity")
         return None
 
     @cached_property
     def diagnosis(self) -> Diagnosis | None:
         """The moments of its steps' weights; None where it cannot be read off, or no form explains it."""
         with self._noting("diagnosis", "diagnosis"):
-            if self._linear:
+            if self.subject.linear:
                 try:
                     owed = 0 if self.claimed is None else math.ceil(self.claimed)
                     return diagnose(self.subject.traced, owed=owed)
                 except Unexplained as error:
                     self._say("noted", f"no diagnosis: {error}", "diagnosis")
+            else:
+                self._say_unread("diagnosis")
         return None
 
     @cached_property
@@ -304,10 +331,17 @@ class Audit(Assertions, Written):
 
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
-        """What the checks found, and what orders raised."""
+        """What the checks found, and what orders raised: of one cause one."""
+        return merged(self.each)
+
+    @cached_property
+    def each(self) -> tuple[Finding, ...]:
+        """All of it, also what was found before."""
         _ = self.orders, "identity" in self.wanted and self.identified  # they have a say too
         _ = "diagnosis" in self.wanted and self.diagnosis
         found = [f for check in self.wanted if check in CHECKS for f in findings(self.subject, check)]
+        if "linear" in self.asked:
+            found = [f for f in found if f.cause != UNREAD]
         return (*found, *self._said)
 
     @property
@@ -360,7 +394,7 @@ class Audit(Assertions, Written):
             "identified": None if identified is None else _identity_json(identified),
             "diagnosis": None if diagnosis is None else _diagnosis_json(diagnosis),
             "nfe": self.nfe,
-            "findings": [asdict(f) for f in self.findings],
+            "findings": [f.json() for f in self.findings],
             "holds": self.holds,
         }
 
@@ -372,6 +406,26 @@ def _whole(trace: Trace, where: StochasticExperiment) -> bool:
     return len(spans) == len(trace.increments) and math.isclose(
         sum(spans), where.lam_end - where.lam_start, rel_tol=1e-9
     )
+
+
+def _left(errors: Mapping[int, float]) -> float | None:
+    """Of errors c_1/N + c_2/N^2 + .. + left what is left; None where it falls like the next term still does.
+
+    Richardson's extrapolation, twice, from N, N/2 and N/4, beside that from half as many steps.
+    """
+    n = max(errors, default=0)
+    counts = [n // 8, n // 4, n // 2, n]
+    if n % 8 or not all(count in errors for count in counts):
+        return None
+    e = [errors[count] for count in counts]
+    once = [2 * b - a for a, b in itertools.pairwise(e)]
+    before, left = ((4 * b - a) / 3 for a, b in itertools.pairwise(once))
+    return left if abs(left) > SHARE * abs(before) else None
+
+
+SHARE = 0.5
+"""Of what errors extrapolate to, what more steps leave of it where it is more than the next terms: those fall
+by 1/8."""
 
 
 def _order_json(order: Order) -> dict[str, Any]:
@@ -399,7 +453,7 @@ def _identity_json(found: Identity) -> dict[str, Any]:
 
 
 def audit(
-    target: str | Target | Callable[..., Any],
+    target: str | Target | Solver | Plan | Callable[..., Any],
     claimed: float | None = None,
     *,
     convention: str | None = None,
@@ -409,10 +463,10 @@ def audit(
 ) -> Audit:
     """Audit a sampler.
 
-    target: a text as `targets.named.target` reads it (PACKAGE:NAME, FILE.py:function, a listed solver, a
-    file), a `Target`, or a function of a run.  claimed: the order to judge against; what the source claims
-    where absent.  convention, settings: of a text, as there, or of a function (`of_function`).  only: which
-    checks to make; all when absent.  profile: how much is run for an order.
+    target: whatever `targets.named.target` finds: PACKAGE:NAME, FILE.py:function, a listed solver, a file, a
+    `Target`, a `Solver`, a `Plan`, or a function of a run.  claimed: the order to judge against; what the
+    source claims where absent.  convention, settings: as there.  only: which checks to make; all when
+    absent.  profile: how much is run for an order.
     Nothing is computed before it is asked for.
     Raises TypeError or ValueError for what is none of these.
     """
@@ -423,16 +477,5 @@ def audit(
         checks.instance("settings", settings, Mapping)
     for name in wanted:
         checks.one_of("only", name, ONLY)
-    if isinstance(target, str):
-        chosen = named_target(target, settings=settings, convention=convention)
-    elif isinstance(target, Target):
-        if convention is not None or settings:
-            raise ValueError("convention and settings are for texts and functions, got a Target")
-        chosen = target
-    elif callable(target):
-        chosen = of_function(
-            target, settings=settings, convention="run" if convention is None else convention
-        )
-    else:
-        raise TypeError(f"target must be a text, a Target or a function of a run, got {shown(target)}")
+    chosen = named_target(target, settings=settings, convention=convention)
     return Audit(chosen, chosen.claimed if claimed is None else claimed, wanted, profile=profile)

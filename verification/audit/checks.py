@@ -5,7 +5,7 @@ A check yields findings; none means that it holds.  What a sampler raises is a f
 
 from __future__ import annotations
 
-import re
+import math
 import shlex
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,16 +17,27 @@ from semilinear.integrators.diffusion.grids import karras
 
 from ..problems.named import marginal_samples, problem
 from ..studies.experiment import MAIN_PROBLEM
-from ..targets.frames import NoLevel
 from ..targets.named import Target
 from ..targets.run import Run, ShapeError, states_like
 from ..targets.shipped import LARGEST, SMALLEST
 from ..tracing.compare import Difference, compare
-from ..tracing.linearity import AGREE, apart, batched, reasons, repeats
+from ..tracing.linearity import AGREE, apart, batched, other_chance, reasons, shares_noise
 from ..tracing.trace import NotLinearError, trace
 from ..tracing.witness import Scene, Witness
 from . import costs
-from .finding import LONGEST, SEVERITIES, Finding, Severity, named, refused
+from .finding import (
+    SEVERITIES,
+    Finding,
+    Said,
+    Severity,
+    cause_of,
+    counted,
+    judged,
+    named,
+    numberless,
+    raised,
+    refused,
+)
 from .subject import Subject
 
 FEW = range(1, 21)
@@ -38,17 +49,20 @@ HALVED = (4, 8, 16, 32, 64, 128, 256)
 """Step counts of runs in half precision."""
 GROWN = 2.0
 """By how much more than the least error is worse."""
-NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d.]*(e[-+]?\d+)?(, )?")
 
 
-def linear(s: Subject) -> Iterator[tuple[Severity, str]]:
+def linear(s: Subject) -> Iterator[Said]:
     """Whether the sampler is linear in its start, the model's outputs and its noise."""
-    if s.bent is not None:
-        why = "; ".join(reasons(s.target.sampler, s.schedule, s.grid("karras", 20), s.bent))
-        yield "noted", f"not linear, so not read off: {why} ({s.bent})"
+    if s.bent is None:
+        return
+    if s.bent.kind == "noise":
+        yield "inconclusive", f"cannot be read off: {s.bent}"
+        return
+    why = "; ".join(reasons(s.target.sampler, s.schedule, s.grid("karras", 20), s.bent))
+    yield "noted", f"not linear, so not read off: {why} ({s.bent})"
 
 
-def noise(s: Subject) -> Iterator[tuple[Severity, str]]:
+def noise(s: Subject) -> Iterator[Said]:
     """Draws whose weight is zero."""
     if s.linear:
         found = s.traced(20)
@@ -57,26 +71,69 @@ def noise(s: Subject) -> Iterator[tuple[Severity, str]]:
             yield "noted", f"{none} of {len(found.increments)} draws of a run with 20 steps have no weight"
 
 
-def batch(s: Subject) -> Iterator[tuple[Severity, str]]:
-    """A sample must not depend on the others of its batch."""
-    away = batched(s.target.sampler, _scene(s))
+def batch(s: Subject) -> Iterator[Said]:
+    """A sample must not depend on the others of its batch, nor share its noise."""
+    scene, sampler = _scene(s), s.target.sampler
+    away = batched(sampler, scene)
+    shared = shares_noise(sampler, scene)
+    if away <= AGREE and not shared:
+        return
+    if why := _restless(s):
+        yield "inconclusive", f"dependence on the batch cannot be checked: {why}"
+        return
+    size = len(scene.start())
     if not away <= AGREE:
         how = f"differ by {away:.1e}, relative" if np.isfinite(away) else "are evaluated at other times"
-        yield "failed", f"a sample in a batch of 2 and the same alone {how}"
+        yield "failed", f"a sample in a batch of {size} and the same alone {how}"
+    if shared:
+        yield "failed", f"the samples of a batch of {size} share noise"
 
 
-def repeat(s: Subject) -> Iterator[tuple[Severity, str]]:
-    """A second run from the same start and noise must be the first, and so one in another thread."""
-    scene = _scene(s)
-    away = repeats(s.target.sampler, scene)
+def _restless(s: Subject) -> str:
+    """Why runs from one start and noise differ; "" where they do not."""
+    scene, sampler = _scene(s), s.target.sampler
+    if chance := other_chance(sampler, scene):
+        return chance
+    samples = range(len(scene.start()))
+    scenes = [scene, *(replace(scene, sample=k) for k in samples)]
+    first, second = ([one.run(sampler) for one in scenes] for _ in range(2))
+    if all(apart(a, b) <= AGREE for a, b in zip(first, second, strict=True)):
+        return ""
+    return "two runs from one start and noise differ"
+
+
+RUNS = 6
+"""That must be one."""
+
+
+def repeat(s: Subject) -> Iterator[Said]:
+    """Further runs from the same start and noise must be the first, after a run on another grid with as many
+    steps, and in another thread.
+    """
+    scene, sampler = _scene(s), s.target.sampler
+    first, *more = (scene.run(sampler) for _ in range(RUNS))
+    away = max(apart(first, run) for run in more)
     if not away <= AGREE:
         yield "failed", f"two runs from one start and noise differ by {away:.1e}, relative"
+        return
+    if chance := other_chance(sampler, scene):
+        yield "noted", chance
+    other = replace(scene, grid=tuple(OTHER * t for t in scene.grid))
+    elsewhere = other.run(sampler).script
+    if not (away := apart(first, scene.run(sampler))) <= AGREE:
+        yield "failed", f"after a run on another grid of as many steps a run differs by {away:.1e}, relative"
+    elif first.script.asked and elsewhere.asked == first.script.asked:
+        yield (
+            "failed",
+            f"on another grid of {len(scene.grid) - 1} steps, with other ends, the model is asked at the "
+            "times of the first",
+        )
     found: list[Witness] = []
     errors: list[Exception] = []
 
     def work() -> None:
         try:
-            found.append(scene.run(s.target.sampler))
+            found.append(scene.run(sampler))
         except Exception as error:  # it is raised again where it is seen
             errors.append(error)
 
@@ -85,17 +142,39 @@ def repeat(s: Subject) -> Iterator[tuple[Severity, str]]:
     thread.join()
     if errors:
         yield "failed", f"in another thread it raises {named(errors[0])}"
-    elif not (away := apart(scene.run(s.target.sampler), found[0])) <= AGREE:
+    elif not (away := apart(first, found[0])) <= AGREE:
         yield "failed", f"a run in another thread differs by {away:.1e}, relative"
 
 
-def nfe(s: Subject) -> Iterator[tuple[Severity, str]]:
+OTHER = 0.75
+"""Times of the other grid, in those of the first."""
+
+
+def times(s: Subject) -> Iterator[Said]:
+    """Whether the model is asked at the times of the grid, all but the last, beside others."""
+    grid = s.grid("karras", 20)
+    script = Scene(s.schedule, grid, torch.float64).run(s.target.sampler).script
+    asked = sorted({t for _, t in script.asked})
+    missed = sum(not any(math.isclose(t, a, rel_tol=SAME_TIME) for a in asked) for t in grid[:-1])
+    if missed:
+        other = sum(not any(math.isclose(t, a, rel_tol=SAME_TIME) for t in grid) for a in asked)
+        yield (
+            "noted",
+            f"the model is not asked at {missed} of the 20 times of a grid, but at {other} others",
+        )
+
+
+SAME_TIME = 1e-6
+"""Relative, of two times that are one, as float32 rounds them."""
+
+
+def nfe(s: Subject) -> Iterator[Said]:
     """Evaluations that a run with 20 steps makes for each sample, beside its calls of the model and what it
     says that it makes.
     """
     script = Scene(s.schedule, s.grid("karras", 20), torch.float64).run(s.target.sampler).script
-    made = len(script.asked)
-    if script.calls != made:
+    made = script.evaluations
+    if script.calls < made:
         yield (
             "noted",
             f"states are stacked: {script.calls} calls of the model in 20 steps are {made} evaluations",
@@ -108,6 +187,9 @@ ENDS: dict[str, tuple[float, ...]] = {"0": (0.0,), "sigma_min": (), "sigma_min t
 """The last noise levels of runs from noise to data, by name."""
 
 
+INFINITE = "states are not finite"
+
+
 def outcomes(s: Subject, end: str, counts: Iterable[int]) -> dict[tuple[Severity, str], list[int]]:
     """What goes wrong in runs from noise to data, and the step counts at which it does: a refusal is noted.
 
@@ -117,33 +199,36 @@ def outcomes(s: Subject, end: str, counts: Iterable[int]) -> dict[tuple[Severity
     for n in counts:
         try:
             states = _final(s, _whole(s, n, ENDS[end]))
-        except NoLevel as error:
-            found.setdefault(("failed", str(error)), []).append(n)
         except Exception as error:  # a crash is what is looked for
-            verdict: Severity = "noted" if refused(error) else "raised"
-            found.setdefault((verdict, _kind(error)), []).append(n)
+            verdict: Severity = "noted" if refused(error, s.target) else judged(error, s.target)
+            text = str(error) if verdict == "failed" else cause_of(error)
+            found.setdefault((verdict, text), []).append(n)
         else:
             if not np.all(np.isfinite(states)):
-                found.setdefault(("failed", "states are not finite"), []).append(n)
+                found.setdefault(("failed", INFINITE), []).append(n)
     return found
 
 
 def sentence(verdict: Severity, text: str, end: str, counts: list[int]) -> str:
     """An outcome in words."""
-    runs = f"from sigma = {LARGEST:g} to {end} in {_counts(counts)} steps"
+    runs = f"from sigma = {LARGEST:g} to {end} in {counted(counts)}"
+    if verdict == "inconclusive":
+        return f"cannot be checked {runs}: {text}"
     return f"refuses runs {runs}: {text}" if verdict == "noted" else f"{text} {runs}"
 
 
-def finite(s: Subject) -> Iterator[tuple[Severity, str]]:
+def finite(s: Subject) -> Iterator[Said]:
     """Runs from noise to data with 1 to 20 steps, down to sigma = 0, to sigma_min, and to sigma_min twice."""
     for end in ENDS:
         found = sorted(outcomes(s, end, FEW).items(), key=lambda item: SEVERITIES.index(item[0][0]))
         for (verdict, text), counts in found:
             if verdict != "noted" or end != "sigma_min twice":  # a level that repeats may be refused
-                yield verdict, sentence(verdict, text, end, counts)
+                cause = numberless(text) if verdict == "failed" else text
+                one = verdict == "noted" or text == INFINITE
+                yield verdict, sentence(verdict, text, end, counts), "" if one else cause
 
 
-def dtype(s: Subject) -> Iterator[tuple[Severity, str]]:
+def dtype(s: Subject) -> Iterator[Said]:
     """States keep their dtype and shape."""
     for kind in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         name = str(kind).removeprefix("torch.")
@@ -154,7 +239,7 @@ def dtype(s: Subject) -> Iterator[tuple[Severity, str]]:
             yield "failed", f"states of shape {error.wanted} become {error.got}"
             continue
         except Exception as error:  # whatever it is, it is said
-            yield "raised", f"{name} states raise {named(error)}"
+            yield raised(error, s.target, f"{name} states raise")
             continue
         if final.dtype != kind:
             yield "noted", f"{name} states become {str(final.dtype).removeprefix('torch.')}"
@@ -170,7 +255,7 @@ def rounded(s: Subject, n: int, allowed: float) -> Difference:
     return compare(own, s.traced(n), allowed)
 
 
-def float32(s: Subject) -> Iterator[tuple[Severity, str]]:
+def float32(s: Subject) -> Iterator[Said]:
     """Coefficients as the package computes them for float32 states, against exact ones."""
     if not s.linear:
         return
@@ -188,7 +273,7 @@ def float32(s: Subject) -> Iterator[tuple[Severity, str]]:
             )
 
 
-def half(s: Subject) -> Iterator[tuple[Severity, str]]:
+def half(s: Subject) -> Iterator[Said]:
     """The step count at which runs in half precision are best, where more steps make them worse."""
     if s.noisy:
         return
@@ -198,11 +283,11 @@ def half(s: Subject) -> Iterator[tuple[Severity, str]]:
             try:
                 found[n] = costs.coarse(s, n, kind)
             except Exception as error:  # whatever it is, it is said
-                yield "raised", f"{name} states in {n} steps raise {named(error)}"
+                yield raised(error, s.target, f"{name} states in {n} steps raise")
                 break
         bad = [n for n, error in found.items() if not np.isfinite(error)]
         if bad:
-            yield "failed", f"{name} states are not finite in {_counts(bad)} steps"
+            yield "failed", f"{name} states are not finite in {counted(bad)}"
             continue
         best = min(found, key=lambda n: found[n], default=0)
         if found and found[max(found)] > GROWN * found[best]:
@@ -213,11 +298,12 @@ def half(s: Subject) -> Iterator[tuple[Severity, str]]:
             )
 
 
-CHECKS: dict[str, Callable[[Subject], Iterator[tuple[Severity, str]]]] = {
+CHECKS: dict[str, Callable[[Subject], Iterator[Said]]] = {
     "linear": linear,
     "noise": noise,
     "batch": batch,
     "repeat": repeat,
+    "times": times,
     "nfe": nfe,
     "finite": finite,
     "dtype": dtype,
@@ -226,6 +312,9 @@ CHECKS: dict[str, Callable[[Subject], Iterator[tuple[Severity, str]]]] = {
     "ends": costs.ends,
     "shipped": costs.shipped,
 }
+OF_ROWS = ("noise", "float32", "ends")
+"""Checks of what can be read off."""
+UNREAD = "cannot be checked: it cannot be read off: {}"
 
 
 def findings(s: Subject, check: str) -> tuple[Finding, ...]:
@@ -233,10 +322,13 @@ def findings(s: Subject, check: str) -> tuple[Finding, ...]:
     line = repeated(s.target, check)
     found: list[Finding] = []
     try:
-        for verdict, message in CHECKS[check](s):
-            found.append(Finding(check, verdict, message, line))
+        if check in OF_ROWS and s.bent is not None:
+            return (Finding(check, "inconclusive", UNREAD.format(s.bent), line, UNREAD),)
+        for verdict, message, *of in CHECKS[check](s):
+            found.append(Finding(check, verdict, message, line, *of))
     except Exception as error:  # the audit goes on
-        found.append(Finding(check, "raised", named(error), line))
+        verdict, message, cause = raised(error, s.target)
+        found.append(Finding(check, verdict, message, line, cause))
     return tuple(found)
 
 
@@ -248,11 +340,6 @@ def repeated(target: Target, check: str, claimed: float | None = None) -> str:
     words += ["--as", target.convention] if target.convention else []
     words += ["--claimed", f"{claimed:g}"] if claimed is not None and claimed != target.claimed else []
     return shlex.join(words)
-
-
-def _kind(error: Exception) -> str:
-    """An exception without its numbers, by which those of several runs are told to be one."""
-    return named(error, NUMBER.sub("..", " ".join(str(error).split()))[:LONGEST].rstrip("., "))
 
 
 def _scene(s: Subject) -> Scene:
@@ -279,9 +366,3 @@ def _end(s: Subject, run: Run) -> torch.Tensor:
     with torch.no_grad():
         given = s.own.sampler(run)
     return states_like(given, run.x)[0]
-
-
-def _counts(counts: list[int]) -> str:
-    if len(counts) > 3 and counts == list(range(counts[0], counts[-1] + 1)):
-        return f"{counts[0]} to {counts[-1]}"
-    return ", ".join(map(str, counts))

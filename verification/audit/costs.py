@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule, edm
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.sampler import sample
 
@@ -24,7 +25,7 @@ from ..studies.experiment import MAIN_PROBLEM
 from ..targets.run import Run, Sampler, states_like
 from ..targets.shipped import INFINITE, NoGrid, Shipped
 from ..tracing.local import NoExactStart
-from .finding import Severity, named, refused
+from .finding import Said, named, raised, refused
 from .subject import WARPED, Subject, experiment
 
 BATCH, SEED, DIGITS = 16, 0, 20
@@ -45,7 +46,7 @@ interpolation than ours.
 """
 
 
-def ends(s: Subject) -> Iterator[tuple[Severity, str]]:
+def ends(s: Subject) -> Iterator[Said]:
     """The shares of the first and the last step in the error of runs from sigma = 2 to 0.15."""
     if not s.linear or s.noisy:
         return
@@ -78,7 +79,7 @@ def _left(plan: Plan) -> float:
     if not math.isclose(at, end, rel_tol=1e-9):
         x = _flowed(where.schedule, x, at, end)
     exact = where.states([end])[0][:BATCH]
-    return _rms(x - exact) / _rms(exact)
+    return rms(x - exact) / rms(exact)
 
 
 def coarse(s: Subject, n: int, dtype: torch.dtype) -> float:
@@ -95,7 +96,7 @@ def coarse(s: Subject, n: int, dtype: torch.dtype) -> float:
 
     exact = _rounded(dtype)
     final = _final(s.own.sampler, Run(where.schedule, where.nodes(n), x, eps))
-    return _rms(final.reshape(exact.shape) - exact) / _rms(exact)
+    return rms(final.reshape(exact.shape) - exact) / rms(exact)
 
 
 @cache
@@ -113,7 +114,7 @@ def _final(sampler: Sampler, run: Run) -> np.ndarray:
     return np.asarray(states_like(given, run.x)[0].double().numpy())
 
 
-def shipped(s: Subject) -> Iterator[tuple[Severity, str]]:
+def shipped(s: Subject) -> Iterator[Said]:
     """What the last step, the start and told times cost on the grids that a package chooses itself; of a
     sampler with noise, whether its runs there are finite.
     """
@@ -136,17 +137,15 @@ def shipped(s: Subject) -> Iterator[tuple[Severity, str]]:
             else:
                 yield from _on(name, runs, grid)
         except Exception as error:  # the next grid is another matter
-            if refused(error):
+            if refused(error, s.target):
                 refusals.setdefault(named(error), []).append(name)
             else:
-                yield "raised", f"on {name}: {named(error)}"
+                yield raised(error, s.target, f"on {name}:")
     for text, names in refusals.items():
         yield "noted", f"refuses runs on {', '.join(names)}: {text}"
 
 
-def _on(
-    name: str, runs: Mapping[int, _Whole], grid: Callable[[int], Shipped]
-) -> Iterator[tuple[Severity, str]]:
+def _on(name: str, runs: Mapping[int, _Whole], grid: Callable[[int], Shipped]) -> Iterator[Said]:
     broken = list(_broken(name, runs))
     if broken:
         yield from broken
@@ -176,7 +175,7 @@ def _on(
         yield "noted", f"{text}, relative"
 
 
-def _broken(name: str, runs: Mapping[int, _Whole]) -> Iterator[tuple[Severity, str]]:
+def _broken(name: str, runs: Mapping[int, _Whole]) -> Iterator[Said]:
     bad = [n for n, run in runs.items() if not math.isfinite(run.error)]
     if bad:
         yield "failed", f"on {name} states are not finite with {', '.join(map(str, bad))} steps"
@@ -215,14 +214,14 @@ class _Whole:
         if self.grid.told is None:
             return 0.0
         told, _ = self._run(self.grid.told, _exact(self.grid.levels[0]))
-        return _rms(told - self._from_flow) / _rms(_exact(0.0))
+        return rms(told - self._from_flow) / rms(_exact(0.0))
 
     @cached_property
     def _from_flow(self) -> np.ndarray:
         return self._run(self.grid.sampler, _exact(self.grid.levels[0]))[0]
 
     def _error(self, states: np.ndarray) -> float:
-        return _rms(states - _exact(self.grid.levels[-1])) / _rms(_exact(0.0))
+        return rms(states - _exact(self.grid.levels[-1])) / rms(_exact(0.0))
 
     def _run(self, sampler: Sampler, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """The final states, and the last that were evaluated at the start of the last step."""
@@ -267,11 +266,6 @@ def _flowed(schedule: Schedule, x: np.ndarray, t: float, end: float) -> np.ndarr
         return np.full_like(x, np.nan)
     found = problem(MAIN_PROBLEM).flow(schedule, x, t, end, DIGITS)
     return np.asarray(found, dtype=np.float64)
-
-
-def _rms(x: np.ndarray) -> float:
-    """Of the samples' norms."""
-    return math.sqrt(float(np.mean(np.sum(x**2, axis=1))))
 
 
 def _most(what: str, found: Mapping[int, tuple[float, float]]) -> str:

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..studies.threads import one_thread
 from . import versions
 from .audit import ONLY, audit
 from .checks import CHECKS
-from .finding import Finding, named
+from .finding import Finding, merged, named
 
 Row = dict[str, Any]
 
@@ -48,8 +47,8 @@ def rows(
         if len(names) > 1:
             yield from pool.map(work, names, repeat(wanted))
         else:
-            orders = pool.submit(_row, names[0], [ORDERS], claimed, None, None, how)
-            yield _joined(orders, pool.submit(work, names[0], rest))
+            orders = pool.submit(_row, names[0], [ORDERS], claimed, None, None, how, wanted)
+            yield _joined(orders, pool.submit(work, names[0], rest, asked=wanted))
 
 
 ORDERS = "orders"
@@ -59,13 +58,10 @@ def _joined(orders: Future[Row], others: Future[Row]) -> Row:
     """The row of one target, of which one process asked for orders, another for all else."""
     first, second = orders.result(), others.result()
     kept = {key: value for key, value in second.items() if value is not None or key not in first}
-    made = [f for f in second["findings"] if f["check"] in CHECKS]
-    later = [f for f in second["findings"] if f["check"] not in CHECKS]
-    return (
-        first
-        | kept
-        | {"findings": made + first["findings"] + later, "holds": first["holds"] and second["holds"]}
-    )
+    made = [f for f in second["findings"] if f.check in CHECKS]
+    later = [f for f in second["findings"] if f.check not in CHECKS]
+    found = merged([*made, *first["findings"], *later])
+    return first | kept | {"findings": [f.json() for f in found], "holds": first["holds"] and second["holds"]}
 
 
 def _row(
@@ -75,10 +71,13 @@ def _row(
     plans: Path | None,
     against: Path | None,
     how: dict[str, Any],
+    asked: Sequence[str] | None = None,
 ) -> Row:
+    """asked: for all that is asked of the target where that is more; the findings are not merged then."""
     with _quiet(), one_thread():
         made = audit(name, claimed, only=wanted, **how)
-        row = made.json()
+        made.asked = made.asked if asked is None else tuple(asked)
+        row, found = made.json(), list(made.each)
         read_off = made.nfe is not None
         if plans is not None and read_off:
             versions.save(made.subject, plans / versions.file_of(name))
@@ -88,7 +87,8 @@ def _row(
             except Exception as error:  # the audits of the others go on
                 row["changed"] = None
                 message = f"not compared with the other version: {named(error)}"
-                row["findings"].append(asdict(Finding("versions", "noted", message, "")))
+                found.append(Finding("versions", "noted", message, ""))
+        row["findings"] = [f.json() for f in merged(found)] if asked is None else found
         return row
 
 

@@ -17,6 +17,7 @@ from ..studies.experiment import Experiment
 from ..studies.gaussian import StochasticExperiment
 from ..studies.ladders import half_octaves
 from ..targets.named import Target, target
+from ..targets.run import ending
 from ..tracing.local import Steps, steps_of, suited
 from ..tracing.trace import NotLinearError, Trace, again, trace
 from ..tracing.witness import Scene
@@ -85,17 +86,21 @@ class Subject:
     _traces: dict[tuple[str, int], Trace] = field(default_factory=dict)
     _formulas: dict[tuple[float, ...], Plan] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.target = replace(self.target, sampler=ending(self.target.sampler))
+
     @cached_property
     def own(self) -> Target:
         """The target in its package's own arithmetic, where it is otherwise made to compute in float64."""
         if self.target.own is not None:
-            return replace(self.target, sampler=self.target.own)
+            return replace(self.target, sampler=ending(self.target.own))
         if not self.target.package:
             return self.target
         try:
-            return target(self.target.name, settings={"exact": False})
+            found = target(self.target.name, settings={"exact": False})
         except ValueError:
             return self.target
+        return replace(found, sampler=ending(found.sampler))
 
     def grid(self, name: str, n: int) -> tuple[float, ...]:
         """n + 1 times of a grid of `GRIDS`."""
@@ -133,7 +138,7 @@ class Subject:
         if self.linear:
             return self.traced(20).noisy
         scene = Scene(self.schedule, self.grid(WARPED, 20), torch.float64)
-        return bool(scene.run(self.target.sampler).script.requests)
+        return scene.run(self.target.sampler).script.draws
 
     @cached_property
     def ends(self) -> dict[int, tuple[object, ...]]:

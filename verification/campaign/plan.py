@@ -12,7 +12,7 @@ from semilinear.integrators.numerics.files import read_json
 
 from ..claims.identities import IDENTITIES, Identity
 from ..problems.cache import environment
-from ..replay.golden import DATA, case_json, replay_file
+from ..replay.golden import DATA, replay_file
 from . import measure, prove, work
 from .runner import Row, Task
 
@@ -27,7 +27,7 @@ class ReplayTask:
 
     def run(self) -> Row:
         """The cases, as JSON data."""
-        return {"cases": [case_json(case) | {"file": self.key} for case in replay_file(DATA / self.key)]}
+        return {"cases": [case.data | {"file": self.key} for case in replay_file(DATA / self.key)]}
 
 
 @dataclass(frozen=True)

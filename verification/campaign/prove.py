@@ -13,7 +13,7 @@ from semilinear.analysis.lookup import equation_of, usual_z
 from semilinear.analysis.orders.exact import open_schedule
 from semilinear.analysis.orders.mutation import Case, campaign, listed
 from semilinear.analysis.orders.proof import Proof, prove
-from semilinear.analysis.orders.solver_proof import GRIDS, prove_solver
+from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.analysis.stability.amplification import Amplification
 from semilinear.analysis.stability.region import Region, region, sections_json
 from semilinear.integrators.solver import Solver
@@ -34,25 +34,12 @@ from .selection import CONSTANTS, DRAWN, SCHEMA, STABILITY
 
 
 def solver_proof(solver: Solver, residue: tuple[int, int] | None = None) -> dict[str, Any]:
-    """What is proved of a solver, as JSON data.
-
-    mark, equation: its form's.  formula: the order of the steps that recur, on any grid, on smooth ones and
-    on equal steps.  start: what the starting steps allow, null without any.  exact_start, run: of runs from
-    exact starting values, and as they are run, on smooth grids.  leading_error: of the formula with exact
-    past values, on equal steps.  refused: why there is no proof; then the other keys are absent.
+    """What is proved of a solver, as JSON data: that of the proof, without the solver's name and claim, which
+    stand beside it.  refused: why there is no proof; then the other keys are absent.
     """
     try:
-        proof = prove_solver(solver, residue=residue)
-        return {
-            "refused": "",
-            "mark": proof.setting.mark,
-            "equation": proof.setting.equation,
-            "formula": {grid: proof.formula(grid) for grid in GRIDS},
-            "start": proof.start(),
-            "exact_start": proof.exact_start(),
-            "run": proof.run(),
-            "leading_error": [str(term) for term in proof.error_on_equal_steps],
-        }
+        data = prove_solver(solver, residue=residue).data
+        return {"refused": "", **{key: data[key] for key in data if key not in ("solver", "claimed")}}
     except ValueError as error:
         return {"refused": str(error)}
 

@@ -15,10 +15,11 @@ from typing import ClassVar
 
 import numpy as np
 from semilinear.analysis.text.named_parts import grid_of, schedule_of
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.solver import FinalChoice
 
 from ..equal_nfe.entrants import entrants
-from ..equal_nfe.errors import carriers, final_errors, ratio, rms
+from ..equal_nfe.errors import carriers, final_errors, ratio
 from ..equal_nfe.experiment import NoiseToData
 from ..problems.named import problem
 from .cells import Cell, above, finite, judged

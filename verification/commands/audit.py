@@ -1,11 +1,11 @@
 """`semilinear audit`: any sampler's order as run and of its formula, what it is, and what else is to be said.
 
 JSON: audits, a list of {target, package, version, claimed, as_run, not_smooth, formula, weak, strong,
-identified, diagnosis, nfe, findings, holds}; diagnosis is null or {form, formulas, text}, formulas are
-{first, steps, of, rows, outputs, moments}, of: the run with so many steps; orders (not_smooth: as run on steps
-that alternate) are null or {observed, low, high, verdict, reason, where}, identified is null
-or {solver, final, longer, same, others, difference, first_row, what, schedule, rounded}, findings are {check, verdict, message,
-repeat}; failed, how many do not hold.  With --against also changed, null or {from, same, difference,
+identified, diagnosis, nfe, findings, holds}; orders (not_smooth: as run on steps that alternate) are null or
+{observed, low, high, verdict, reason, where}, identified is null or {solver, final, longer, same, others,
+difference, first_row, what, schedule, rounded}, diagnosis is null or {form, formulas, text}, formulas are
+{first, steps, of, rows, outputs, moments} (of: the number of the run's steps), findings are {check, verdict,
+message, repeat}; failed, how many do not hold.  With --against also changed, null or {from, same, difference,
 first_row, what}.
 """
 
@@ -20,12 +20,14 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+from semilinear.integrators.numerics.kinds import ALL
 
 from .terminal import (
     FAILED,
     OK,
     UsageError,
     add_convention,
+    add_target,
     add_workers,
     check_convention,
     console,
@@ -33,6 +35,7 @@ from .terminal import (
     positive,
     print_json,
     progress_bar,
+    refusing,
     writable_folder,
 )
 
@@ -45,14 +48,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         description="Reads a sampler off as a plan where it is linear, and judges it.  Exit code 1 if a "
         "claimed order does not hold, or a check fails.",
     )
-    audit.add_argument(
-        "targets",
-        nargs="+",
-        metavar="TARGET",
-        help="PACKAGE:NAME[:KEY=VALUE,..] (diffusers, k_diffusion, azula, deepinv, smalldiffusion, "
-        "torchdiffeq, flow_matching), 'PACKAGE:*', FILE.py:function, process:COMMAND, a listed solver, or a "
-        "file of a tableau or a plan",
-    )
+    add_target(audit, "targets", ALL, "+")
     audit.add_argument(
         "--set",
         nargs="+",
@@ -67,9 +63,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
     audit.add_argument(
         "--only",
         nargs="+",
+        action="extend",
         metavar="CHECK",
-        help="orders, identity, diagnosis, linear, noise, batch, repeat, nfe, finite, dtype, float32, half, "
-        "ends, shipped",
+        help="orders, identity, diagnosis, linear, noise, batch, repeat, times, nfe, finite, dtype, float32, "
+        "half, ends, shipped",
     )
     audit.add_argument(
         "--save", type=Path, metavar="FILE", help="the run with 20 steps as a plan file; of several, a folder"
@@ -123,17 +120,13 @@ def _names(options: argparse.Namespace) -> list[str]:
     from ..targets.named import targets
 
     names = []
-    try:
+    with refusing(AttributeError):
         for text in options.targets:
             found = (
                 [target.name for target in targets(text, **_how(options))] if text.endswith(":*") else [text]
             )
             audit(found[0], options.claimed, only=options.only, **_how(options))
             names += found
-    except ModuleNotFoundError as error:
-        raise UsageError(f"{error.name} is not installed: {error}") from error
-    except (ValueError, TypeError, AttributeError) as error:  # what the text stands for is no argument
-        raise UsageError(str(error)) from error
     return names
 
 

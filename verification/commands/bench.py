@@ -14,7 +14,17 @@ from typing import Any
 
 from semilinear.integrators.numerics import limits
 
-from .terminal import FAILED, OK, UsageError, count, out_folder, positive, print_json, progress_bar
+from .terminal import (
+    FAILED,
+    OK,
+    UsageError,
+    add_device,
+    count,
+    out_folder,
+    positive,
+    print_json,
+    progress_bar,
+)
 
 FACTOR = 1.3
 
@@ -26,7 +36,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="what a step of the loop costs, beside a lower bound and other libraries",
         description="Times candidates side by side.  Exit code 1 if, with --compare, a ratio has got worse.",
     )
-    bench.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(default: %(default)s)")
+    add_device(bench, "cpu")
     bench.add_argument(
         "--rounds", type=count(1, limits.ROUNDS), default=40, metavar="N", help="(default: %(default)s)"
     )

@@ -1,5 +1,5 @@
-"""The command line: `semilinear audit | bench | claims | completion | derive | distance | list | order |
-prove | replay | same | stability | train | verify | work-precision`.
+"""The command line: `semilinear audit | bench | claims | completion | derive | distance | gpu | likelihood |
+list | order | prove | replay | report | same | sample | stability | train | verify | work-precision`.
 
 Exit codes: 0 everything asked for holds, 1 a check failed, 2 bad usage, 130 interrupted.  Every command
 takes --json.
@@ -25,9 +25,11 @@ from . import claims as claims_command
 from . import completion as completion_command
 from . import derive as derive_command
 from . import distance as distance_command
+from . import gpu as gpu_command
 from . import listing as listing_command
 from . import order as order_command
 from . import prove as prove_command
+from . import report as report_command
 from . import same as same_command
 from . import sampling
 from . import stability as stability_command
@@ -112,9 +114,11 @@ def _parser() -> argparse.ArgumentParser:
         same_command.add(commands),
         derive_command.add(commands),
         distance_command.add(commands),
+        gpu_command.add(commands),
         order_command.add(commands),
         prove_command.add(commands),
         replay,
+        report_command.add(commands),
         sampling.add_sample(commands),
         sampling.add_likelihood(commands),
         stability_command.add(commands),
@@ -131,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from ..replay.golden import case_json, read, replay_file
+    from ..replay.golden import read, replay_file
     from ..replay.releases.rebuild import GoldenError
 
     for path in options.files:
@@ -147,25 +151,12 @@ def _replay(options: argparse.Namespace) -> int:
             cases.append(result)
             failed += not result.ok
             if not options.json:
-                _print_case(result)
+                print(result)
     if options.json:
-        print_json({"cases": [case_json(c) for c in cases], "failed": failed})
+        print_json({"cases": [case.data for case in cases], "failed": failed})
     else:
         print(f"{len(cases) - failed} of {len(cases)} cases agree with the released code")
     return FAILED if failed else OK
-
-
-def _print_case(result: Any) -> None:
-    solver, error = (
-        " ".join(text.split()) for text in (result.solver, result.error)
-    )  # one line, whatever they hold
-    if result.error:
-        print(f"{result.file}  {result.index:4d}  {solver}: FAILED: {error}")
-        return
-    mark = "" if result.ok else "  FAILED"
-    nfe = "ok" if result.nfe_ok else f"WRONG ({result.nfe})"
-    note = f"  ({result.note})" if result.note else ""
-    print(f"{result.file}  {result.index:4d}  {solver}: {result.difference:.1e}  NFE {nfe}{mark}{note}")
 
 
 if __name__ == "__main__":

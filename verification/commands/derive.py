@@ -14,9 +14,10 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+from semilinear.integrators.numerics.kinds import FORMULAS, spelled
 
 from .derive_request import MOST, check, form_of, request
-from .derive_results import draw, family_json, minimum_of
+from .derive_results import PROOF_SECONDS, draw, family_json, minimum_of
 from .derive_scope import not_looked_at, reason, unfinished_json
 from .terminal import FAILED, OK, UsageError, console, positive, print_json
 
@@ -60,13 +61,16 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="derive the methods of an order with given stages and past values",
         description="Solve order conditions exactly for the weights of a method.  Stage 1 is the "
         "evaluation at the step's start, c1 = 0; a3_2 is the weight of stage 2 in stage 3, b_2 that in the "
-        "output.  Exit code 0 if methods were found, 1 if none: because there are none, which is said only "
-        "where every case was looked at, or because the time was over.",
+        "output; a3_2_1 is the coefficient of phi_1 in it, a3_2_0 its value at z = 0.  Exit code 0 if "
+        "methods were found, 1 if none: because there are none, which is said only where every case was "
+        "looked at, or because the time was over.",
     )
     which = derive.add_mutually_exclusive_group()
     which.add_argument("--stages", type=_integer(1, MOST), metavar="S", help="S evaluations, c2 .. cS free")
     which.add_argument("--abscissae", metavar="C", help="of the stages: 0,c2,2/3,sqrt(2)/2; names are free")
-    which.add_argument("--embedded", metavar="NAME|FILE", help="a second output row on these stages")
+    which.add_argument(
+        "--embedded", metavar="TARGET", help=f"a second output row on the stages of {spelled(FORMULAS)}"
+    )
     which.add_argument("--collocation", type=_integer(1, LARGEST), metavar="P", help="nested, of order P")
     derive.add_argument(
         "--past", type=_integer(0, MOST), default=0, metavar="K", help="past values (default: %(default)s)"
@@ -148,7 +152,6 @@ def run(options: argparse.Namespace) -> int:
     """Derive, choose, and print."""
     from semilinear.analysis.derivation.derive import collocation, others
     from semilinear.analysis.derivation.watch import Watch
-    from semilinear.analysis.lookup import tableau_of
 
     check(options)
     options.form = options.form or form_of(options)
@@ -162,6 +165,8 @@ def run(options: argparse.Namespace) -> int:
             search.run(further=options.special)
         found = search.families
         if options.embedded is not None:
+            from semilinear.analysis.lookup import tableau_of
+
             found = others(found, tableau_of(options.embedded).tableau)
     if options.solution is not None and options.solution > len(found):
         raise UsageError(f"--solution must be at most {len(found)}, the number of families found")
@@ -173,8 +178,9 @@ def run(options: argparse.Namespace) -> int:
     ]
     if options.plot is not None and chosen:
         draw(chosen, options)
+    proofs = Watch(min(options.time, PROOF_SECONDS))
     data = [
-        family_json(*both, k if len(members) > 1 else None, options, _ticking)
+        family_json(*both, k if len(members) > 1 else None, options, proofs, _ticking)
         for k, both in enumerate(zip(members, minima, strict=True), 1)
     ]
     _show(

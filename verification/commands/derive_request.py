@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from .terminal import UsageError, known, writable_file
+from .terminal import UsageError, check_formula, known, writable_file
 
 MOST = 10
 """Of stages, and of past values."""
@@ -21,6 +21,8 @@ def check(options: argparse.Namespace) -> None:
     given = (options.stages, options.abscissae, options.embedded, options.collocation)
     if not options.past and all(value is None for value in given):
         raise UsageError("--stages, --abscissae, --past, --embedded or --collocation is needed")
+    if options.embedded is not None:
+        check_formula(options.embedded)
     if options.problem is not None:
         from ..problems.named import PROBLEMS
 
@@ -49,11 +51,13 @@ def check(options: argparse.Namespace) -> None:
 
 def form_of(options: argparse.Namespace) -> str:
     """The form that the conditions are for, where none is asked for: that of a solver with stages to use."""
+    if options.embedded is None:
+        return "lambda"
     from semilinear.analysis.lookup import tableau_of
     from semilinear.analysis.orders.expansion import form_name
     from semilinear.integrators.diffusion.schedule import vp_linear
 
-    solver = None if options.embedded is None else tableau_of(options.embedded).solver
+    solver = tableau_of(options.embedded).solver
     if solver is None:
         return "lambda"
     return form_name(solver.form(vp_linear()))
@@ -66,12 +70,13 @@ def request(options: argparse.Namespace, watch: Any) -> Any:
     """
     from semilinear.analysis.derivation.derive import unknown_method, unknown_row
     from semilinear.analysis.derivation.search import Search
-    from semilinear.analysis.lookup import tableau_of
 
     values = settings(options.set)
     common = {"order": options.order, "conditions": options.conditions, "form": options.form}
     try:
         if options.embedded is not None:
+            from semilinear.analysis.lookup import tableau_of
+
             found = tableau_of(options.embedded)
             if found.solver is not None and found.solver.stochastic:
                 raise UsageError(f"--embedded does not apply to {found.name}: it is stochastic")

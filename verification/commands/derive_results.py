@@ -11,18 +11,19 @@ from typing import Any
 from .terminal import UsageError
 
 PROOF_SECONDS = 20.0
+"""Of the proofs of all families together."""
 Ticking = Callable[[Any], AbstractContextManager[None]]
 """What asks a watch while something runs."""
 
 
 def minimum_of(family: Any, options: argparse.Namespace) -> Any:
     """The minimum that --minimise asks for, or None."""
+    if options.minimise is None:
+        return None
     from semilinear.analysis.derivation.minimise import minimise_error, minimise_norm
     from semilinear.analysis.derivation.pairs import estimator_ratio
     from semilinear.analysis.lookup import tableau_of
 
-    if options.minimise is None:
-        return None
     try:
         if options.minimise == "error-norm":
             return minimise_norm(family)
@@ -94,23 +95,33 @@ def draw(families: list[Any], options: argparse.Namespace) -> None:
 
 
 def family_json(
-    family: Any, minimum: Any, number: int | None, options: argparse.Namespace, ticking: Ticking
+    family: Any,
+    minimum: Any,
+    number: int | None,
+    options: argparse.Namespace,
+    proofs: Any,
+    ticking: Ticking,
 ) -> dict[str, Any]:
     """A family as JSON data; "tableau" is a tableau file where nothing is free, "pair" one with the embedded
-    row.  number: of the family, where there are more.
+    row.  number: of the family, where there are more.  proofs: the watch of their time.  What neither --json
+    nor the --output shows is null: long weights take longer to write than to find.
     """
-    from semilinear.analysis.derivation.text import data, latex, python
-    from semilinear.analysis.lookup import tableau_of
+    from semilinear.analysis.derivation.text import data, latex, python, text
 
     tableau = family.tableau
-    found = None if options.embedded is None else tableau_of(options.embedded)
+    found = None
+    if options.embedded is not None:
+        from semilinear.analysis.lookup import tableau_of
+
+        found = tableau_of(options.embedded)
     method = None if found is None else found.tableau
     source = f"derived: order {family.order}, {family.conditions} conditions"
     pair = None
-    if found is not None:
+    shown = {options.output} if not options.json else {"text", "json", "latex", "python"}
+    if found is not None and "json" in shown:
         pair = data(family, f"{found.name} with an embedded row, {source}", method)
         pair |= {} if found.claimed is None else {"claimed": found.claimed}
-    proved, unproved = _proved(family, options.time, ticking)
+    proved, unproved = _proved(family, proofs, ticking) if "text" in shown else (None, "")
     return {
         "order": family.order,
         "conditions": family.conditions,
@@ -121,15 +132,17 @@ def family_json(
         "proved": proved,
         "unproved": unproved,
         "minimum": None if minimum is None else _minimum_json(minimum),
-        "plan": _plan(family),
-        "tableau": data(family, source),
+        "plan": _plan(family) if "text" in shown else None,
+        "tableau": data(family, source) if "json" in shown else None,
         "pair": pair,
         "rows": [
-            {"row": name, "c": str(c), "weights": {_name(k): str(w) for k, w in sorted(row.items())}}
-            for name, c, row in tableau.rows()
+            {"row": name, "c": str(c), "weights": {_name(k): text(w) for k, w in sorted(row.items())}}
+            for name, c, row in (tableau.rows() if "text" in shown else ())
         ],
-        "latex": latex(family),
-        "python": python(family, "derived" if number is None else f"derived_{number}", method),
+        "latex": latex(family) if "latex" in shown else None,
+        "python": python(family, "derived" if number is None else f"derived_{number}", method)
+        if "python" in shown
+        else None,
     }
 
 
@@ -141,17 +154,17 @@ def _name(key: int) -> str:
 # --- proofs ---
 
 
-def _proved(family: Any, seconds: float, ticking: Ticking) -> tuple[dict[str, int] | None, str]:
+def _proved(family: Any, watch: Any, ticking: Ticking) -> tuple[dict[str, int] | None, str]:
     """The orders that are proved of the tableau with its parameters, or why none were: these are not free, or
     it takes long.
     """
-    from semilinear.analysis.derivation.watch import OutOfTime, Watch
+    from semilinear.analysis.derivation.watch import OutOfTime
     from semilinear.analysis.orders.proof import local_order, prove
 
     if family.implicit:
         return None, "its parameters are not free"
-    watch = Watch(min(seconds, PROOF_SECONDS))
     try:
+        watch.check()
         with ticking(watch):
             if family.form == "lambda":
                 return prove(family.tableau, linearised=family.linearised).orders, ""
@@ -163,11 +176,11 @@ def _proved(family: Any, seconds: float, ticking: Ticking) -> tuple[dict[str, in
 
 def _plan(family: Any) -> dict[str, Any] | None:
     """How far a float64 plan is off, for a method without parameters in lambda."""
+    if family.parameters or family.form != "lambda" or family.linearised:
+        return None
     from semilinear.analysis.orders.plan_check import check_against_plan, worst
     from semilinear.integrators.diffusion.schedule import vp_linear
 
-    if family.parameters or family.form != "lambda" or family.linearised:
-        return None
     past = [0.7 + 0.05 * j for j in range(1, family.tableau.past + 1)]
     found = check_against_plan(family.tableau, vp_linear(), 0.7, 0.65, past=past)
     largest = worst(found)

@@ -60,5 +60,5 @@ def unfinished_json(search: Any) -> dict[str, Any] | None:
         "case": case,
         "order_solved": state.order,
         "parameters": [s.name for s in state.parameters],
-        "equations": [str(e) for e in equations],
+        "equations": [str(e.as_expr()) for e in equations],
     }

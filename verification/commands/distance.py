@@ -9,20 +9,28 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 from semilinear.integrators.numerics import limits
+from semilinear.integrators.numerics.kinds import STEPPING
 
 from ..problems.interval import NFE, SAMPLES
+from .order_setting import parts_of
 from .terminal import (
     FAILED,
     OK,
     UsageError,
+    add_convention,
     add_final,
+    add_law,
+    add_nfe,
+    add_part,
+    add_target,
     add_workers,
+    check_convention,
     console,
     count,
-    counts,
     known,
     print_json,
     progress_bar,
+    refusing,
     writable_file,
 )
 
@@ -40,31 +48,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "modes; each beside what exact samples show.  On a Gaussian problem the law is computed, without "
         "samples.  Exit code 1 if a run gives no finite samples.",
     )
-    distance.add_argument(
-        "solver",
-        nargs="+",
-        metavar="NAME[:KEY=VALUE,..]",
-        help="names of `semilinear list` with parameters, or FILE.py:function, of a run or one that makes a "
-        "solver of nothing",
-    )
-    distance.add_argument(
-        "--nfe",
-        type=counts(limits.EVALUATIONS),
-        default=NFE,
-        metavar="N,..",
-        help=f"evaluations of each run (default: {','.join(map(str, NFE))})",
-    )
-    distance.add_argument("--problem", default="golden-mixture", help="(default: %(default)s)")
-    for option, default, kind in (
-        ("--schedule", "vp-linear", "schedules"),
-        ("--grid", "lambda", "grids"),
-    ):
-        distance.add_argument(
-            option,
-            default=default,
-            metavar="NAME[:KEY=VALUE,..]",
-            help=f"one of `semilinear list --of {kind}` with parameters (default: %(default)s)",
-        )
+    add_target(distance, "solver", STEPPING, "+")
+    add_nfe(distance, NFE, "evaluations of each run")
+    add_law(distance)
+    add_part(distance, "grid", "lambda")
     add_final(distance, default="released", help="how runs end (default: as the release does)")
     distance.add_argument(
         "--samples", type=count(1, limits.STATES), default=SAMPLES, metavar="N", help="(default: %(default)s)"
@@ -78,6 +65,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         choices=("sliced-wasserstein", "energy", "frechet", "mean", "covariance", "modes"),
         help="by which solvers are put in order, and which is drawn (default: %(default)s)",
     )
+    add_convention(distance)
     add_workers(distance)
     distance.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw distance over evaluations (PNG or SVG)"
@@ -88,9 +76,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, put in order."""
-    from .order_setting import parts_of
-
     schedule, grid = parts_of(options)
+    check_convention(options.convention, options.solver)
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
     if len(set(options.solver)) < len(options.solver):
@@ -102,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     from ..problems.named import PROBLEMS, problem
 
     known("problem", options.problem, PROBLEMS)
-    try:
+    with refusing():
         experiment = SampledExperiment(
             problem(options.problem),
             schedule=schedule,
@@ -120,11 +107,10 @@ def run(options: argparse.Namespace) -> int:
                 experiment,
                 nfe=options.nfe,
                 final=options.final,
+                convention=options.convention,
                 workers=options.workers,
                 progress=progress,
             )
-    except (ValueError, TypeError) as error:
-        raise UsageError(str(error)) from error
     data = studies_json(found)
     compared = [
         row

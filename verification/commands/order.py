@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from semilinear.integrators.numerics import limits
 from semilinear.integrators.numerics.choices import STARTS
+from semilinear.integrators.numerics.kinds import STEPPING
 
 from ..problems.interval import LAMBDA_END, LAMBDA_START
 from .order_setting import experiment_of, finest, parts_of, refuse
@@ -18,7 +19,11 @@ from .terminal import (
     FAILED,
     OK,
     UsageError,
+    add_convention,
     add_final,
+    add_part,
+    add_target,
+    check_convention,
     console,
     count,
     finite,
@@ -39,11 +44,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "u' = L u + N(t, u) with a full matrix L.  Exit code 0 if the claim holds; of a file, which claims "
         "nothing, what is proved of it.",
     )
-    order.add_argument(
-        "solver",
-        metavar="NAME[:KEY=VALUE,..]|FILE.json|FILE.py:function",
-        help="a name of `semilinear list` with parameters, a file, or FILE.py:function",
-    )
+    add_target(order, "solver", STEPPING)
     order.add_argument(
         "--problem",
         help="(default: rotated-product-2d; for stochastic solvers Gaussian data, without Monte Carlo; for "
@@ -58,16 +59,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     order.add_argument("--paths", type=int, help="Brownian paths of a stochastic solver on a problem")
     order.add_argument("--seed", type=count(0), help="of the starts and the paths (default: 0)")
-    for option, default, kind in (
-        ("--schedule", "vp-linear", "schedules"),
-        ("--grid", "lambda", "grids"),
-    ):
-        order.add_argument(
-            option,
-            default=default,
-            metavar="NAME[:KEY=VALUE,..]",
-            help=f"one of `semilinear list --of {kind}` with parameters (default: %(default)s)",
-        )
+    add_part(order, "schedule", "vp-linear")
+    add_part(order, "grid", "lambda")
     order.add_argument("--start", default="own", choices=STARTS, help="(default: %(default)s)")
     add_final(
         order,
@@ -110,6 +103,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     order.add_argument(
         "--param", action="append", default=[], metavar="KEY=VALUE", help="a parameter of the solver"
     )
+    add_convention(order)
     order.add_argument("--plot", type=Path, metavar="FILE", help="write a convergence plot (PNG or SVG)")
     order.set_defaults(run=run)
     return order
@@ -119,9 +113,15 @@ def run(options: argparse.Namespace) -> int:
     """Measure, print, and judge the claim."""
     parts_of(options)  # before torch is imported and anything is proved
 
-    from semilinear.analysis.lookup import Found
+    check_convention(options.convention, [options.solver])
 
-    from .order_target import target_of
+    from semilinear.analysis.lookup import Found, check_name
+
+    from ..targets.listed import is_foreign
+
+    if not is_foreign(options.solver):
+        check_name(options.solver)
+    from .order_target import target_of  # imports torch
 
     target = target_of(options)
     measured: Any = target.measured
@@ -186,25 +186,19 @@ def _on_system(options: argparse.Namespace, tableau: Any) -> _Found:
     return _Found(f"{tableau.name} on {system}, exact start", data, [(tableau.name, data)], text)
 
 
-def _on_problem(options: argparse.Namespace, solver: Any) -> _Found:
-    """A solver, on a problem of diffusion."""
-    from semilinear.analysis.text.named_parts import solver_parameters
-
-    from ..studies.experiment import Experiment
+def _on_problem(options: argparse.Namespace, target: Any) -> _Found:
+    """A solver or a sampler, on a problem of diffusion."""
     from ..studies.measure import measure
-    from ..studies.own_statistics import on_experiment, takes_statistics
     from ..studies.records import ladder_json
 
-    if solver.own_grid:
-        raise UsageError(f"{solver.name} is not measured: {solver.own_grid}")
+    name = target.name if target.made is None else target.solver.name
+    if target.made is not None and target.solver.own_grid:
+        raise UsageError(f"{name} is not measured: {target.solver.own_grid}")
     try:
-        experiment = experiment_of(options, solver)
-        if isinstance(experiment, Experiment) and options.form is None and takes_statistics(options.solver):
-            name, parameters = solver_parameters(options.solver, options.param)
-            solver = on_experiment(name, experiment, **parameters)
-        with progress_bar(f"running {solver.name}") as progress:
+        experiment = experiment_of(options, target)
+        with progress_bar(f"running {name}") as progress:
             study = measure(
-                solver,
+                target,
                 experiment,
                 claimed=options.claimed,
                 start=options.start,
@@ -217,9 +211,9 @@ def _on_problem(options: argparse.Namespace, solver: Any) -> _Found:
     data = study.data
     shared = {"start": options.start, "claimed": data["claimed"]}
     ladders = [(name, ladder_json(e, study.nfe) | shared) for name, e in study.ladders.items()]
-    start = "" if solver.stochastic else f", {options.start} start"
+    start = "" if target.stochastic else f", {options.start} start"
     end = "" if options.final is None else f", {options.final} end"
-    return _Found(f"{solver.name} on {experiment.place}{start}{end}", data, ladders, study.sentence)
+    return _Found(f"{name} on {experiment.place}{start}{end}", data, ladders, study.sentence)
 
 
 def _points(study: Any, title: str) -> Table:

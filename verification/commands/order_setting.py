@@ -10,9 +10,9 @@ from .terminal import UsageError
 if TYPE_CHECKING:
     from semilinear.integrators.diffusion.grids import Grid
     from semilinear.integrators.diffusion.schedule import Schedule
-    from semilinear.integrators.solver import Solver
 
     from ..studies.measure import AnyExperiment
+    from ..targets.named import Target
 
 
 def parts_of(options: argparse.Namespace) -> tuple[Schedule, Grid]:
@@ -40,24 +40,24 @@ def refuse(options: argparse.Namespace, name: str, why: str, defaults: dict[str,
             raise UsageError(f"--{option.replace('_', '-')} does not apply to {name}: it {why}")
 
 
-def experiment_of(options: argparse.Namespace, solver: Solver) -> AnyExperiment:
-    """The experiment that the options describe, for a solver of its kind.
+def experiment_of(options: argparse.Namespace, target: Target) -> AnyExperiment:
+    """The experiment that the options describe, for a target of its kind.
 
     Raises UsageError for options that mean nothing there, and ValueError for what the experiment refuses.
     """
-    if not solver.stochastic:
-        return _on_flow(options, solver)
+    if not target.stochastic:
+        return _on_flow(options, target)
     only = {"start": "own", "batch": None, "residue": None, "dtype": "float64"}
-    refuse(options, solver.name, "is stochastic", only)
-    return _on_gaussian_data(options, solver) if options.problem is None else _on_paths(options, solver)
+    refuse(options, target.name, "is stochastic", only)
+    return _on_gaussian_data(options, target) if options.problem is None else _on_paths(options, target)
 
 
-def _on_flow(options: argparse.Namespace, solver: Solver) -> AnyExperiment:
+def _on_flow(options: argparse.Namespace, target: Target) -> AnyExperiment:
     from ..problems.named import problem
     from ..studies.experiment import MAIN_PROBLEM, Experiment
     from ..studies.ladders import FLOW, FLOW_LONG
 
-    refuse(options, solver.name, "is deterministic", {"paths": None, "seed": None})
+    refuse(options, target.name, "is deterministic", {"paths": None, "seed": None})
     multiprecise = options.digits is not None
     if multiprecise and options.dtype != "float64":
         raise UsageError(f"--dtype {options.dtype} does not go with --digits")
@@ -68,23 +68,23 @@ def _on_flow(options: argparse.Namespace, solver: Solver) -> AnyExperiment:
     return Experiment(problem(options.problem or MAIN_PROBLEM), batch=batch, dtype=options.dtype, **setup)
 
 
-def _on_gaussian_data(options: argparse.Namespace, solver: Solver) -> AnyExperiment:
+def _on_gaussian_data(options: argparse.Namespace, target: Target) -> AnyExperiment:
     from ..studies.gaussian import StochasticExperiment
     from ..studies.ladders import GAUSSIAN, GAUSSIAN_LONG
 
     why = "is measured on Gaussian data without --problem"
-    refuse(options, solver.name, why, {"paths": None, "seed": None})
+    refuse(options, target.name, why, {"paths": None, "seed": None})
     return StochasticExperiment(
         **_setup(options, GAUSSIAN[-1] if options.digits is None else 64, GAUSSIAN_LONG)
     )
 
 
-def _on_paths(options: argparse.Namespace, solver: Solver) -> AnyExperiment:
+def _on_paths(options: argparse.Namespace, target: Target) -> AnyExperiment:
     from ..problems.named import problem
     from ..studies.coupled import CoupledExperiment
     from ..studies.ladders import PATHS, PATHS_LONG
 
-    refuse(options, solver.name, "is measured over paths", {"digits": None})
+    refuse(options, target.name, "is measured over paths", {"digits": None})
     given = {key: getattr(options, key) for key in ("paths", "seed") if getattr(options, key) is not None}
     setup = _setup(options, PATHS[-1], PATHS_LONG)
     return CoupledExperiment(problem(options.problem), **given, **setup)

@@ -5,57 +5,53 @@ on a semilinear system, by the same names and files as every other command takes
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from semilinear.analysis.lookup import (
-    FORMS,
-    Found,
-    check_name,
-    in_form,
-    is_program,
-    is_solver,
-    solver_of,
-    tableau_of,
-)
+from semilinear.analysis.lookup import FORMS, Found, in_form, is_solver, tableau_of
 from semilinear.analysis.orders.proof import prove
-from semilinear.analysis.text.named_parts import pairs, solver_parameters, value_of
+from semilinear.analysis.programs import is_program, program_of
+from semilinear.analysis.text.named_parts import pairs
+from semilinear.integrators.numerics.kinds import STEPPING
 from semilinear.integrators.solver import Solver
-from semilinear.integrators.solvers import make
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 
-from .terminal import UsageError
+from ..targets.listed import is_foreign
+from ..targets.named import Target, target
+from .system_orders import SYSTEMS
+from .terminal import UsageError, refusing
 
 
 @dataclass(frozen=True)
-class Target:
-    """What is measured: a solver on a problem of diffusion, or a tableau on a semilinear system.
+class Chosen:
+    """What is measured: a solver or a sampler on a problem of diffusion, or a tableau on a semilinear system.
 
     claim: where the order that is judged comes from: "source", "given" (--claimed), or "proved", of a file.
     """
 
-    measured: Solver | Found
+    measured: Target | Found
     claim: Literal["source", "given", "proved"]
 
 
-def target_of(options: argparse.Namespace) -> Target:
+def target_of(options: argparse.Namespace) -> Chosen:
     """What the options ask for.
 
     A name that is listed as a solver is that solver, unless --form or the name of a system says that its
     tableau is meant.  Raises UsageError for other names, with the nearest, files that are no tableau, and
     options that do not go together.
     """
-    check_name(options.solver)
-    from .system_orders import SYSTEMS  # imports torch: a name that is none is refused first
-
+    text, foreign = options.solver, is_foreign(options.solver)
     claim: Literal["source", "given"] = "source" if options.claimed is None else "given"
     on_system = options.problem in SYSTEMS
-    as_tableau = options.form is not None or (on_system and options.solver in CATALOGUE)
-    if is_solver(options.solver) and not as_tableau:
+    as_tableau = options.form is not None or (on_system and text in CATALOGUE)
+    if (foreign or is_solver(text)) and not as_tableau:
         if on_system:
             raise UsageError(f"--problem {options.problem} is for entries of the catalogue and files")
-        return Target(_solver(options), claim)
-    found = tableau_of(options.solver)
+        return _running(options, claim)
+    if foreign:
+        raise UsageError(f"--form does not apply to {text}: a sampler has none")
+    found = tableau_of(text, takes=STEPPING)
     if found.solver is not None:
         raise UsageError(f"--form does not apply to {found.name}: a listed solver has a form")
     if options.param:
@@ -64,10 +60,15 @@ def target_of(options: argparse.Namespace) -> Target:
         raise UsageError(f"--form does not apply to {found.name}: it is of Rosenbrock type")
     if options.form is not None and on_system:
         raise UsageError(f"--form is for problems of diffusion, {options.problem} is a semilinear system")
-    measured = found if options.form is None else in_form(found, FORMS[options.form])
-    if found.claimed is not None or claim == "given":
-        return Target(measured, claim)
-    return Target(replace(measured, claimed=_proved(measured)), "proved")
+    return _judged(found if options.form is None else in_form(found, FORMS[options.form]), found, claim)
+
+
+def _judged(measured: Solver | Found, found: Found, claim: Literal["source", "given"]) -> Chosen:
+    """A tableau, by itself or in a form, against its claim or what is proved of it."""
+    word: Literal["source", "given", "proved"] = claim
+    if found.claimed is None and claim == "source":
+        measured, word = replace(measured, claimed=_proved(measured)), "proved"
+    return Chosen(target(measured) if isinstance(measured, Solver) else measured, word)
 
 
 def _proved(measured: Solver | Found) -> int:
@@ -88,18 +89,22 @@ def _proved(measured: Solver | Found) -> int:
     return max(int(order), 1)
 
 
-def _solver(options: argparse.Namespace) -> Solver:
-    text = options.solver
-    try:
-        if is_program(text):
-            given = {key: value_of(value) for key, value in pairs("param", options.param).items()}
-            return solver_of(text, **given)
-        name, parameters = solver_parameters(text, options.param)
-        return make(name, **parameters)
-    except (
-        ValueError,
-        TypeError,
-        OverflowError,
-        OSError,
-    ) as error:  # what the text stands for is no argument
-        raise UsageError(str(error)) from error
+def _running(options: argparse.Namespace, claim: Literal["source", "given"]) -> Chosen:
+    """A solver or a sampler, with the parameters of --param; the tableau that a function makes is one."""
+    with refusing(OverflowError, AttributeError, OSError):
+        text = _with(options.solver, options.param)
+        found = target(text, takes=STEPPING, convention=options.convention)
+    if found.kind == "tableau":
+        made = tableau_of(text)
+        return _judged(made, made, claim)
+    if found.claimed is None and claim == "source":
+        raise UsageError(f"--claimed must be given: {found.name} claims no order")
+    return Chosen(found, claim)
+
+
+def _with(text: str, param: Sequence[str]) -> str:
+    """A target with further settings, written as its own are."""
+    pairs("--param", param)
+    parts = 2 if is_foreign(text) else 1
+    name = program_of(text).name if is_program(text) else ":".join(text.split(":", parts)[:parts])
+    return text + (f"{',' if len(text) > len(name) else ':'}{','.join(param)}" if param else "")

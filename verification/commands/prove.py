@@ -22,16 +22,16 @@ at z = 0) has name, verdict "fails" and reason alone.
 from __future__ import annotations
 
 import argparse
-import math
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from semilinear.integrators.numerics.kinds import FORMULAS
 
 from .prove_text import ORDERS, print_proof
-from .terminal import FAILED, OK, UsageError, print_json
+from .terminal import FAILED, OK, UsageError, add_target, check_formula, print_json
 
 LARGEST = 8
 EQUATIONS = {"lambda": "u' = L u + N(u)", "rho": "y' = N(tau, y)", "t": "y' = w(tau) N(tau, y)"}
@@ -52,11 +52,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "those of its own equation and of its whole run too.  Exit code 0 if the order of the formula is at "
         "least that of --order, or else the claim, or else 1; how it is run does not count.",
     )
-    prove.add_argument(
-        "tableau",
-        metavar="NAME[:KEY=VALUE,..]|FILE.json|FILE.py:function",
-        help="a name of `semilinear list`, or a file",
-    )
+    add_target(prove, "tableau", FORMULAS)
     prove.add_argument(
         "--order", type=_order, metavar="N", help="check the conditions of all orders up to N, 1 to 8"
     )
@@ -79,6 +75,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Prove, print, and judge."""
+    check_formula(options.tableau)
+
     from semilinear.analysis.lookup import tableau_of
 
     found = tableau_of(options.tableau)
@@ -114,8 +112,6 @@ def proved(found: Any, order: int | None, document: Any) -> dict[str, Any]:
     Raises UsageError for a tableau whose coefficients are outside the ring of exact proofs, and for a form
     that it cannot have.
     """
-    from semilinear.analysis.algebra.printable import printable
-
     try:
         proof = document.prove()
         classical = proof.classical
@@ -147,22 +143,8 @@ def proved(found: Any, order: int | None, document: Any) -> dict[str, Any]:
         "within_rounding": _within(within),
         "plain": plain,
         "hint": hint,
-        "ignored_stages": [i + 1 for i in proof.unread],
         "embedded": embedded,
-        "principal_error_norm": _norm(proof),
-        "principal_error": printable(proof.principal_error),
-        "leading_error": [str(term) for term in proof.leading_error],
-        "parameters": sorted(str(s) for s in proof.ring.field.symbols),
-        "violated": [
-            {
-                "kind": v.kind,
-                "order": v.order,
-                "condition": v.condition,
-                "residual": None if v.residual is None else printable(v.residual),
-                "decimal": None if v.residual is None else _decimal(v.residual),
-            }
-            for v in proof.violated(order)
-        ],
+        **proof.told(order),
     }
 
 
@@ -246,27 +228,3 @@ def _plain(document: Any, classical: int) -> tuple[int, str | None]:
         f"as a plain Runge-Kutta or multistep table (--form rho) it has order {best}{known}; here its rows "
         "are taken for those of an exponential method, with functions of z"
     )
-
-
-def _decimal(residual: Any) -> float | None:
-    """A residual as a number, without the arguments z_i that it is multiplied by."""
-    arguments = {s: 1 for s in residual.free_symbols if s.name.startswith("z_")}
-    value = residual.xreplace(arguments)
-    if value.free_symbols:
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _norm(proof: Any) -> float | None:
-    """The norm, where it is a number that a float holds."""
-    if "classical" in proof.at_least:
-        return None
-    try:
-        norm = proof.principal_error_norm
-    except OverflowError:
-        return None
-    return norm if norm is not None and math.isfinite(norm) else None

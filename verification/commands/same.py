@@ -11,8 +11,20 @@ import argparse
 from typing import Any
 
 from semilinear.integrators.numerics import limits
+from semilinear.integrators.numerics.kinds import ALL
 
-from .terminal import FAILED, OK, UsageError, add_convention, check_convention, count, print_json
+from .terminal import (
+    FAILED,
+    OK,
+    UsageError,
+    add_convention,
+    add_target,
+    check_convention,
+    count,
+    missing,
+    print_json,
+    refusing,
+)
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -22,8 +34,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="whether two samplers are one method, with the first row that differs",
         description="Reads both off and compares their coefficients.  Exit code 1 if they differ.",
     )
-    same.add_argument("a", metavar="A", help="a target, as `semilinear audit` takes them")
-    same.add_argument("b", metavar="B", help="another")
+    for name in ("a", "b"):
+        add_target(same, name, ALL)
     same.add_argument(
         "--steps",
         type=count(1, limits.TRACED_STEPS),
@@ -42,23 +54,19 @@ def run(options: argparse.Namespace) -> int:
     from ..audit.identity import BESIDE, CONFIRMED, IDENTIFIED
     from ..audit.subject import Subject
     from ..audit.versions import apart
-    from ..targets.named import target
+    from ..targets.named import is_function, target
     from ..tracing.trace import NotLinearError
 
     check_convention(options.convention, (options.a, options.b))
     subjects = []
     for text in (options.a, options.b):
-        convention = options.convention if ".py:" in text else None
-        try:
-            subjects.append(Subject(target(text, convention=convention)))
-        except ModuleNotFoundError as error:
-            raise UsageError(f"{error.name} is not installed: {error}") from error
-        except (ValueError, TypeError, AttributeError) as error:  # what the text stands for is no argument
-            raise UsageError(str(error)) from error
+        told = options.convention if is_function(text) else None
+        with refusing(AttributeError):
+            subjects.append(Subject(target(text, convention=told)))
         try:
             subjects[-1].steps(options.steps or CONFIRMED)
         except ModuleNotFoundError as error:
-            raise UsageError(f"{error.name} is not installed: {error}") from error
+            raise UsageError(missing(error)) from error
         except NotLinearError as error:
             raise UsageError(f"{text} cannot be read off: {error}") from error
         except Exception as error:  # whatever the sampler raises: nothing was compared
@@ -67,10 +75,8 @@ def run(options: argparse.Namespace) -> int:
     for n in (steps,) if options.steps else (CONFIRMED, IDENTIFIED, *BESIDE):
         if n != steps and not all(_runs(subject, n) for subject in subjects):
             continue
-        try:
+        with refusing():
             found = apart(subjects[0], subjects[1], n)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
         compared.append(n)
         worst = max(worst, found.value)
         if not found.same:

@@ -7,19 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from semilinear.integrators.numerics import limits
+from semilinear.integrators.numerics.kinds import STEPPING
 
 from ..problems.interval import BATCH, END
 from .terminal import (
     FAILED,
     OK,
     UsageError,
+    add_convention,
     add_final,
     add_law,
+    add_part,
+    add_target,
+    check_convention,
     console,
     count,
     finite,
     positive,
     print_json,
+    refusing,
     writable_file,
 )
 
@@ -44,7 +50,7 @@ def add_sample(commands: Any) -> argparse.ArgumentParser:
         "Prints mean and deviation of the samples and, of a deterministic run, the RMS error against the "
         "exact flow. Exit code 1 where the run leaves the numbers.",
     )
-    command.add_argument("solver", metavar="NAME[:KEY=VALUE,..]|FILE.py:function")
+    add_target(command, "solver", STEPPING)
     command.add_argument(
         "--steps",
         type=count(1, limits.STEPS),
@@ -52,13 +58,9 @@ def add_sample(commands: Any) -> argparse.ArgumentParser:
         help="(or evaluations, of a solver made to a number of them; default: %(default)s)",
     )
     _add_place(command, BATCH)
-    command.add_argument(
-        "--grid",
-        default="lambda",
-        metavar="NAME[:KEY=VALUE,..]",
-        help="one of `semilinear list --of grids` with parameters (default: %(default)s)",
-    )
+    add_part(command, "grid", "lambda")
     add_final(command, default="released", help="how the run ends (default: as the release does)")
+    add_convention(command)
     command.add_argument("--denoise", action="store_true", help="end with the data prediction at --t-end")
     command.add_argument("--t-start", type=finite, help="(default: the schedule's last time)")
     command.add_argument("--t-end", type=finite, default=END, help="(default: %(default)s)")
@@ -77,6 +79,7 @@ def add_sample(commands: Any) -> argparse.ArgumentParser:
 def _sample(options: argparse.Namespace) -> int:
     if options.atol is not None and options.rtol is None:
         raise UsageError("--atol is for steps that --rtol chooses")
+    check_convention(options.convention, [options.solver])
     if options.out is not None:
         writable_file(options.out, (".npz",), "--out")
 
@@ -89,28 +92,28 @@ def _sample(options: argparse.Namespace) -> int:
     from ..problems.named import problem
 
     try:
-        experiment = NoiseToData(
-            problem(options.problem),
-            schedule=schedule_of(options.schedule, "--schedule"),
-            grid=grid_of(options.grid, "--grid"),
-            batch=options.batch,
-            seed=options.seed,
-            t_start=options.t_start,
-            t_end=options.t_end,
-        )
-        tolerances = {name: getattr(options, name) for name in ("rtol", "atol") if getattr(options, name)}
-        found = draw(
-            options.solver,
-            experiment,
-            steps=options.steps,
-            final=options.final,
-            denoise=options.denoise,
-            controller=Controller(**tolerances) if tolerances else None,
-        )
+        with refusing():
+            experiment = NoiseToData(
+                problem(options.problem),
+                schedule=schedule_of(options.schedule, "--schedule"),
+                grid=grid_of(options.grid, "--grid"),
+                batch=options.batch,
+                seed=options.seed,
+                t_start=options.t_start,
+                t_end=options.t_end,
+            )
+            tolerances = {name: getattr(options, name) for name in ("rtol", "atol") if getattr(options, name)}
+            found = draw(
+                options.solver,
+                experiment,
+                steps=options.steps,
+                final=options.final,
+                denoise=options.denoise,
+                controller=Controller(**tolerances) if tolerances else None,
+                convention=options.convention,
+            )
     except NonFiniteError as error:
         return _failed(str(error), options.json)
-    except (ValueError, TypeError, ModuleNotFoundError) as error:
-        raise UsageError(str(error)) from error
     if options.out is not None:
         found.save(options.out)
     if options.json:
@@ -161,20 +164,19 @@ def _likelihood(options: argparse.Namespace) -> int:
     from ..studies.likelihood import likelihoods
 
     try:
-        found = likelihoods(
-            problem(options.problem),
-            schedule_of(options.schedule, "--schedule"),
-            batch=options.batch,
-            seed=options.seed,
-            t_start=options.t_start,
-            t_end=options.t_end,
-            probes=options.probes,
-            solve=Solve(options.rtol, options.atol),
-        )
+        with refusing():
+            found = likelihoods(
+                problem(options.problem),
+                schedule_of(options.schedule, "--schedule"),
+                batch=options.batch,
+                seed=options.seed,
+                t_start=options.t_start,
+                t_end=options.t_end,
+                probes=options.probes,
+                solve=Solve(options.rtol, options.atol),
+            )
     except ArithmeticError as error:
         return _failed(str(error), options.json)
-    except (ValueError, TypeError, ModuleNotFoundError) as error:
-        raise UsageError(str(error)) from error
     if options.json:
         print_json(found.data)
     else:

@@ -19,8 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from semilinear.integrators.numerics.kinds import FORMULAS
 
-from .terminal import FAILED, OK, UsageError, complex_number, console, print_json, writable_file
+from .terminal import (
+    FAILED,
+    OK,
+    UsageError,
+    add_target,
+    check_formula,
+    complex_number,
+    console,
+    print_json,
+    writable_file,
+)
 
 WIDEST = 6
 """Evaluations of a method whose stability function is written out."""
@@ -31,14 +42,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
     stability: argparse.ArgumentParser = commands.add_parser(
         "stability",
         help="stability regions and largest stable step of one solver",
-        description="Stability of a solver's full-order formula on u' = L u + mu u, z = h L, w = h mu.  "
-        "Exit code 1 if it is not zero-stable.",
+        description="Stability of a solver's full-order formula on u' = L u + mu u, z = h L, w = h mu, where "
+        "its form has a constant L.  Exit code 1 if it is not zero-stable.",
     )
-    stability.add_argument(
-        "solver",
-        metavar="NAME|FILE.json",
-        help="a listed solver whose form has a constant L, an entry of the catalogue, or a tableau file",
-    )
+    add_target(stability, "solver", FORMULAS)
     stability.add_argument(
         "--z",
         type=complex_number,
@@ -75,6 +82,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Compute, print, draw."""
+    check_formula(options.solver)
+
     from semilinear.analysis.lookup import equation_of
     from semilinear.analysis.stability.amplification import Amplification
     from semilinear.analysis.stability.region import region, sections_json

@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from semilinear.integrators.numerics import limits
 from semilinear.integrators.numerics.choices import FINAL_CHOICES
+from semilinear.integrators.numerics.kinds import FORMULAS, Kind, refuse, spelled
 
 from ..studies.progress import Progress
 
@@ -29,6 +30,12 @@ SECONDS = 20.0
 
 class UsageError(Exception):
     """Arguments that cannot be used; the message says which and why."""
+
+
+def missing(error: ModuleNotFoundError) -> str:
+    """What is not installed, said once."""
+    said, text = f"{error.name} is not installed", str(error)
+    return text if text.startswith(said) else f"{said}: {text}"
 
 
 def finite(text: str) -> float:
@@ -139,6 +146,22 @@ def progress_bar(label: str) -> Iterator[Progress]:
 
 
 @contextmanager
+def refusing(*also: type[Exception]) -> Iterator[None]:
+    """What options and texts stand for is no argument of a user's: what is raised of it is bad usage.
+
+    also: besides ValueError and TypeError.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(missing(error)) from error
+    except Exception as error:
+        if not isinstance(error, (ValueError, TypeError, *also)):
+            raise
+        raise UsageError(str(error)) from error
+
+
+@contextmanager
 def uncollected() -> Iterator[None]:
     """No search for garbage in work that leaves little: a tenth of the time in which sympy is imported, and
     solvers are built and printed.
@@ -179,11 +202,18 @@ def known(name: str, value: str, table: Iterable[str]) -> None:
 def add_law(command: argparse.ArgumentParser) -> None:
     """Add --problem and --schedule."""
     command.add_argument("--problem", default="golden-mixture", help="(default: %(default)s)")
+    add_part(command, "schedule", "vp-linear")
+
+
+def add_part(command: argparse.ArgumentParser, kind: str, default: str | None, **how: Any) -> None:
+    """Add --schedule or --grid; default: None is told by `told`."""
+    told = how.pop("told", default)
     command.add_argument(
-        "--schedule",
-        default="vp-linear",
+        f"--{kind}",
+        default=default,
         metavar="NAME[:KEY=VALUE,..]",
-        help="one of `semilinear list --of schedules` with parameters (default: %(default)s)",
+        help=f"one of `semilinear list --of {kind}s` with parameters (default: {told})",
+        **how,
     )
 
 
@@ -204,21 +234,56 @@ def add_workers(command: argparse.ArgumentParser, default: int | None = 1) -> No
     )
 
 
+def add_device(command: argparse.ArgumentParser, default: str) -> None:
+    """Add --device."""
+    command.add_argument("--device", choices=("cpu", "cuda"), default=default, help="(default: %(default)s)")
+
+
+def add_nfe(command: argparse.ArgumentParser, default: Sequence[int], what: str) -> None:
+    """Add --nfe."""
+    command.add_argument(
+        "--nfe",
+        type=counts(limits.EVALUATIONS),
+        default=tuple(default),
+        metavar="N,..",
+        help=f"{what} (default: {','.join(map(str, default))})",
+    )
+
+
+def add_target(
+    command: argparse.ArgumentParser, name: str, takes: Collection[Kind], nargs: str | None = None
+) -> None:
+    """Add what the command is about, and say which kinds it takes."""
+    more = "; PACKAGE:* is all of a package" if "plan" in takes and nargs else ""
+    command.add_argument(name, nargs=nargs, metavar="TARGET", help=spelled(takes) + more)
+
+
+def check_formula(text: str, takes: Collection[Kind] = FORMULAS) -> None:
+    """Refuse another's sampler where coefficients are wanted."""
+    from ..targets.listed import is_foreign
+
+    if is_foreign(text):
+        refuse(text, "sampler", takes)
+
+
 def add_convention(command: argparse.ArgumentParser) -> None:
     """Add --as."""
     command.add_argument(
         "--as",
         dest="convention",
         metavar="CONVENTION",
-        help="of a file's function: k-diffusion, plain, run, ..",
+        help="of a file's function: k-diffusion, plain, .. (default: one that needs one argument takes a "
+        "run, one that needs none makes what runs)",
     )
 
 
 def check_convention(convention: str | None, targets: Iterable[str]) -> None:
-    """Refuse a convention that there is not, and one of what is no file's function."""
-    from ..targets.named import CONVENTIONS
-
+    """Refuse a convention that there is not, and one where no target is a file's function."""
     if convention is not None:
+        from semilinear.analysis.programs import is_program
+
+        from ..targets.named import CONVENTIONS
+
         known("as", convention, CONVENTIONS)
-        if not any(".py:" in text for text in targets):
+        if not any(is_program(text) for text in targets):
             raise UsageError(f"--as is for FILE.py:function, got {' '.join(targets)}")

@@ -10,6 +10,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 from semilinear.integrators.numerics import limits
+from semilinear.integrators.numerics.kinds import ALL
 
 from ..problems.interval import BATCH, BUDGETS, END
 from .terminal import (
@@ -19,13 +20,16 @@ from .terminal import (
     add_convention,
     add_final,
     add_law,
+    add_nfe,
+    add_part,
+    add_target,
     check_convention,
     console,
     count,
-    counts,
     finite,
     print_json,
     progress_bar,
+    refusing,
     writable_file,
 )
 
@@ -39,26 +43,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "model evaluations; a sampler takes the most steps that a budget affords. Intervals are 95 percent "
         "bootstrap intervals over the batch. Exit code 1 where nothing could be measured.",
     )
-    command.add_argument(
-        "solvers",
-        nargs="+",
-        metavar="SOLVER",
-        help="NAME[:KEY=VALUE,..], FILE.json of a tableau or a plan, FILE.py:function, PACKAGE:NAME|*",
-    )
-    command.add_argument(
-        "--nfe",
-        type=counts(limits.EVALUATIONS),
-        default=BUDGETS,
-        metavar="N,N,..",
-        help=f"budgets of evaluations (default: {','.join(map(str, BUDGETS))})",
-    )
+    add_target(command, "solvers", ALL, "+")
+    add_nfe(command, BUDGETS, "budgets of evaluations")
     add_law(command)
-    command.add_argument(
-        "--grid",
-        action="append",
-        metavar="NAME[:KEY=VALUE,..]",
-        help="one of `semilinear list --of grids` with parameters; may be given again (default: t)",
-    )
+    add_part(command, "grid", None, told="t; may be given again", action="append")
     add_final(
         command,
         action="append",
@@ -100,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     from ..equal_nfe.study import SEARCHED, work_precision
     from ..problems.named import problem
 
-    try:
+    with refusing():
         experiment = NoiseToData(
             problem(options.problem),
             schedule=schedule_of(options.schedule, "--schedule"),
@@ -120,8 +108,6 @@ def run(options: argparse.Namespace) -> int:
                 convention=options.convention,
                 progress=progress,
             )
-    except (ValueError, TypeError, ModuleNotFoundError) as error:
-        raise UsageError(str(error)) from error
     if options.plot is not None:
         study.plot(options.plot, best=options.best_grid)
     if options.json:

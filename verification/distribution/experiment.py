@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -12,14 +13,11 @@ import numpy as np
 import torch
 from semilinear.integrators.diffusion.grids import Grid, uniform_lambda
 from semilinear.integrators.diffusion.prediction import Model, convert
-from semilinear.integrators.diffusion.schedule import Schedule, vp_linear
 from semilinear.integrators.numerics import checks, limits
-from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.boundary import Noise
 from semilinear.integrators.run.noise import LARGEST_SEED, per_sample
 from semilinear.integrators.run.sampler import sample
-from semilinear.integrators.solver import FinalChoice, Solver
 
 from ..problems.interval import END, SAMPLES
 from ..problems.law import MixtureLaw, law_of
@@ -27,10 +25,11 @@ from ..problems.linear_law import Gaussians
 from ..problems.mixtures import GaussianMixture
 from ..problems.named import Problem, problem
 from ..studies.gaussian import respond
-from ..studies.setup import check_problem
+from ..studies.sampler import NoisyRun
+from ..studies.setup import Setup, check_problem
 from ..studies.threads import one_thread
 from ..targets.draws import TakenOver
-from ..targets.run import Run, Sampler, returned
+from ..targets.run import Sampler, returned
 from .floor import REPLICATES, Floor, floor_of, squares
 from .metrics import Metric, metrics
 
@@ -40,8 +39,8 @@ LEAST = 100
 """Samples of which a distance is estimated."""
 
 
-@dataclass(eq=False, kw_only=True)
-class SampledExperiment:
+@dataclass(frozen=True, kw_only=True)
+class SampledExperiment(Setup):
     """What samplers are measured on in distribution.
 
     problem: a mixture of Gaussians in closed form.  schedule, grid: as for a plan.  t_start, t_end: the
@@ -52,22 +51,21 @@ class SampledExperiment:
     """
 
     problem: Problem = field(default_factory=lambda: problem("golden-mixture"), kw_only=False)
-    schedule: Schedule = field(default_factory=vp_linear)
     grid: Grid = field(default_factory=uniform_lambda)
     t_start: float | None = None
     t_end: float | None = None
     samples: int = SAMPLES
     seed: int = 0
     exact: bool = True
-    _floors: Mapping[str, Floor] | None = field(default=None, init=False, repr=False)
+    _floors: dict[str, Floor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_problem(self.problem)
-        checks.instance("schedule", self.schedule, Schedule)
-        checks.instance("grid", self.grid, Grid)
         checks.flag("exact", self.exact)
-        self.samples = checks.integer("samples", self.samples, LEAST, limits.STATES)
-        self.seed = checks.integer("seed", self.seed, 0, LARGEST_SEED)
+        samples = checks.integer("samples", self.samples, LEAST, limits.STATES)
+        object.__setattr__(self, "samples", samples)
+        object.__setattr__(self, "seed", checks.integer("seed", self.seed, 0, LARGEST_SEED))
         for name in ("t_start", "t_end"):
             if (t := getattr(self, name)) is not None:
                 self.schedule.check_time(checks.number(name, t), name)
@@ -136,14 +134,15 @@ class SampledExperiment:
 
         drawn: gives `exact_squares` of every replicate, where other processes make them.
         """
-        if self._floors is None:
+        if not self._floors:
             squared = list(map(self.exact_squares, range(REPLICATES)) if drawn is None else drawn())
-            self._floors = {
+            found = {
                 name: floor_of(
                     metric, np.array([one[name] for one in squared]), self.law, self.samples, self.seed
                 )
                 for name, metric in self.metrics.items()
             }
+            self._floors.update(found)
         return self._floors
 
     def exact_squares(self, replicate: int) -> dict[str, float]:
@@ -153,16 +152,9 @@ class SampledExperiment:
 
     def __getstate__(self) -> dict[str, Any]:
         """What it was made of; the rest is computed again where it is needed."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.init} | {"_floors": None}
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.init} | {"_floors": {}}
 
     # --- runs ---
-
-    def plan(self, solver: Solver, steps: int, final: FinalChoice = "released") -> Plan:
-        """A solver's plan between the experiment's times."""
-        start, end = self.times
-        return compile_plan(
-            solver, self.schedule, steps=steps, grid=self.grid, t_start=start, t_end=end, final=final
-        )
 
     def states(self, plan: Plan) -> tuple[np.ndarray, int]:
         """What a plan makes of pure noise, in the law's units, (samples, d), and its evaluations.
@@ -184,13 +176,15 @@ class SampledExperiment:
         `run.noise` are the experiment's.
         Raises ValueError for states of another size, and NonFiniteError.
         """
-        times = self.grid(self.schedule, *self.times, steps)
 
         def run(x: torch.Tensor, noise: Noise) -> tuple[torch.Tensor, int]:
-            made = iter(range(1 << 62))
-            run = _OneBlock(self.schedule, times, x, self.model)
-            run.source = lambda like: torch.as_tensor(noise(next(made), like))
-            with TakenOver(run.source):
+            made = itertools.count()
+
+            def draw(like: torch.Tensor) -> torch.Tensor:
+                return torch.as_tensor(noise(next(made), like))
+
+            run = NoisyRun(steps, self, x, draw)
+            with TakenOver(draw):
                 result = sampler(run)
             found = returned(result, tuple(x.shape), steps)
             return torch.as_tensor(found.x.astype(float)), run.calls or found.claimed or 0
@@ -244,11 +238,3 @@ class SampledExperiment:
 
 def _equal(a: MixtureLaw, b: MixtureLaw) -> bool:
     return all(np.array_equal(getattr(a, part.name), getattr(b, part.name)) for part in fields(MixtureLaw))
-
-
-class _OneBlock(Run):
-    source: Callable[[torch.Tensor], torch.Tensor]
-
-    def noise(self, like: Any) -> Any:
-        """The next draw."""
-        return self.source(like)

@@ -25,7 +25,9 @@ from ..problems.mixtures import GaussianMixture
 from .slices import Samples, Slices, directions, mean_projection
 
 PAIRS = 16
-"""Pairs of features, a cosine and a sine each; as many as there are frequencies on the line."""
+"""Pairs of features, a cosine and a sine each: at least, and one a dimension; on the line, as many as there
+are frequencies.
+"""
 FREQUENCIES = (0.5, 1.0, 2.0, 4.0)
 """Of the features in turn, in units of 1/deviation along their direction."""
 MODES = 16
@@ -166,7 +168,7 @@ class Features:
     def omega(self) -> np.ndarray:
         """(J, d)."""
         along = directions(self.law.dimension)
-        pairs = PAIRS if len(along) >= PAIRS else len(FREQUENCIES)
+        pairs = len(FREQUENCIES) if len(along) < PAIRS else max(PAIRS, self.law.dimension)
         theta = along[np.arange(pairs) % len(along)]
         deviation = np.sqrt(np.einsum("ji,ik,jk->j", theta, self.law.covariance, theta))
         frequencies: np.ndarray = theta * (np.resize(FREQUENCIES, pairs) / deviation)[:, None]

@@ -1,13 +1,8 @@
-"""The committed report of distances: solvers of the flow and stochastic ones, from noise to data.
-
-python -m semilinear.verification.distribution.report --out reports
-"""
+"""The committed report of distances: solvers of the flow and stochastic ones, from noise to data."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,23 +113,3 @@ def write(out: Path, data: Mapping[str, Any]) -> list[Path]:
     write_atomically(paths[1], markdown(data))
     plot_families(data, data["metric"], data["families"], paths[2])
     return paths
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and write; 1 if a run gives no finite samples."""
-    parser = argparse.ArgumentParser(description="Distances of samples from the exact law.")
-    parser.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="they change no number")
-    options = parser.parse_args(argv)
-
-    def tell(done: int, total: int) -> None:
-        if done % 20 == 0 or done == total:
-            print(f"distances: {done} of {total}", file=sys.stderr, flush=True)
-
-    data = distances(workers=options.workers, progress=tell)
-    print(*write(options.out, data), sep="\n")
-    return int(any(row["failed"] for row in data["rows"]))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -15,7 +15,7 @@ from semilinear.integrators.solver import FinalChoice, Solver
 
 from ..equal_nfe.entrants import most
 from ..studies.threads import one_thread
-from ..targets.run import Sampler
+from ..targets.named import Target
 from .experiment import SampledExperiment
 from .metrics import Squared, Weights, has_modes
 from .slices import Samples
@@ -26,9 +26,9 @@ FAR = 1e12
 
 @dataclass(frozen=True)
 class Task:
-    """A solver or a function of a run, at most so many evaluations, and how a solver's runs end."""
+    """A solver or a target that is none, at most so many evaluations, and how a solver's runs end."""
 
-    made: Solver | Sampler
+    made: Solver | Target
     nfe: int
     final: FinalChoice
 
@@ -53,7 +53,7 @@ def run(e: SampledExperiment, task: Task) -> Outcome:
     """
     if isinstance(task.made, Solver):
         return _run_solver(e, task.made, task)
-    return _run_function(e, task.made, task)
+    return _run_sampler(e, task.made, task.nfe)
 
 
 def _run_solver(e: SampledExperiment, solver: Solver, task: Task) -> Outcome:
@@ -72,11 +72,10 @@ def _run_solver(e: SampledExperiment, solver: Solver, task: Task) -> Outcome:
     return _measured(e, x, task.nfe, made, steps)
 
 
-def _run_function(e: SampledExperiment, sampler: Sampler, task: Task) -> Outcome:
-    label = str(getattr(sampler, "__name__", "sampler"))
-    steps = most_steps(lambda n: e.states_of(sampler, n, samples=1)[1], task.nfe, label)
-    x, made = e.states_of(sampler, steps)
-    return _measured(e, x, task.nfe, made, steps)
+def _run_sampler(e: SampledExperiment, target: Target, nfe: int) -> Outcome:
+    steps = most_steps(lambda n: e.states_of(target.sampler, n, samples=1)[1], nfe, target.name)
+    x, made = e.states_of(target.sampler, steps)
+    return _measured(e, x, nfe, made, steps)
 
 
 def _measured(e: SampledExperiment, x: np.ndarray, nfe: int, made: int, steps: int) -> Outcome:

@@ -14,7 +14,7 @@ from scipy.special import ndtr
 from ..problems.law import MixtureLaw
 
 PLANE, SPACE = 16, 32
-"""How many directions in two dimensions, and in more; there is one on the line."""
+"""How many directions in two dimensions, and at least in more; there is one on the line."""
 SEED = 20231119
 """Of the directions in three dimensions and more."""
 NODES, REACH = 1024, 9.0
@@ -26,7 +26,8 @@ AT_ONCE = 1 << 21
 @lru_cache(maxsize=16)
 def directions(d: int) -> np.ndarray:
     """Unit vectors, (D, d), the same in every study: all of them on the line and in the plane (equal angles),
-    beyond it rows of random rotations, drawn once and for all.
+    beyond it the rows of whole random rotations, drawn once and for all.  A part of a rotation would be blind
+    to what lies across it: in 64 dimensions, 32 directions do not see half of the space.
     """
     if d == 1:
         return np.ones((1, 1))
@@ -38,7 +39,7 @@ def directions(d: int) -> np.ndarray:
     for _ in range(math.ceil(SPACE / d)):
         q, r = np.linalg.qr(rng.standard_normal((d, d)))
         turns.append((q * np.sign(np.diag(r))).T)  # the signs make it uniform: Mezzadri 2007
-    return np.concatenate(turns)[:SPACE]
+    return np.concatenate(turns)
 
 
 def mean_projection(d: int) -> float:

@@ -6,25 +6,23 @@ chance.  Two solvers see the same starts and the same draws.
 
 from __future__ import annotations
 
-import inspect
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from semilinear.analysis.lookup import function_of, is_program, solver_of
-from semilinear.analysis.text.named_parts import solver_parameters
 from semilinear.integrators.numerics import checks, limits
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.numerics.files import Written
+from semilinear.integrators.numerics.kinds import STEPPING
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 
 from ..problems.interval import NFE
-from ..studies.own_statistics import for_problem, takes_statistics
+from ..studies.own_statistics import suited
 from ..studies.progress import Progress
-from ..targets.run import Sampler
+from ..targets.named import Target, is_function
+from ..targets.named import target as named_target
 from .experiment import SampledExperiment
 from .floor import LEVEL, NOTHING, POWER, REPLICATES, Floor
 from .metrics import has_modes
@@ -34,16 +32,15 @@ from .runs import Outcome, Task, mapping, run
 from .tables import aligned, explanation, table
 
 MAIN_METRIC = "energy"
-"""By which solvers are put in order, unless another is asked for: zero for the exact law alone, whatever part
-of it is missed.
+"""By which solvers are put in order, unless another is asked for: zero only where the law along every
+direction is the exact one.
 """
 
-Target = str | Solver | Sampler
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class SampledStudy:
+class SampledStudy(Written):
     """A solver in distribution; it prints as a table.
 
     experiment: on which it was measured.  exact: the law of its samples was computed.  floors: by metric.
@@ -113,20 +110,16 @@ class SampledStudy:
             raise ValueError(f"other must be of one seed, got {ours.seed} and {theirs.seed}")
 
     @property
-    def data(self) -> list[dict[str, Any]]:
-        """The rows as JSON data."""
-        return rows_json(self.solver, self.rows)
-
-    def write(self, path: str | Path) -> None:
-        """Write the study as JSON; the file is replaced whole."""
-        write_atomically(Path(path), json.dumps(studies_json([self]), indent=1, allow_nan=False) + "\n")
+    def data(self) -> dict[str, Any]:
+        """As JSON data: the keys of `semilinear distance --json`."""
+        return studies_json([self])
 
     def plot(self, path: str | Path, metric: str = MAIN_METRIC) -> None:
         """Draw distances over evaluations, with the floor (PNG or SVG)."""
         from ..reporting.distance_plot import plot_distances
 
         checks.one_of("metric", metric, self.floors)
-        plot_distances(studies_json([self]), metric, Path(path))
+        plot_distances(self.data, metric, Path(path))
 
     def __str__(self) -> str:
         lines = table(self.rows, self.floors, MAIN_METRIC)
@@ -144,7 +137,7 @@ def studies_json(studies: Sequence[SampledStudy]) -> dict[str, Any]:
         "power": POWER,
         "weights": list(drawn.weights),
         "floors": floors_json(drawn.floors),
-        "rows": [row for study in studies for row in study.data],
+        "rows": [row for study in studies for row in rows_json(study.solver, study.rows)],
     }
 
 
@@ -152,39 +145,48 @@ def studies_json(studies: Sequence[SampledStudy]) -> dict[str, Any]:
 
 
 def in_distribution(
-    target: Target,
+    target: Any,
     experiment: SampledExperiment | None = None,
     *,
     nfe: Sequence[int] = NFE,
     final: FinalChoice = "released",
     name: str | None = None,
+    convention: str | None = None,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> SampledStudy:
     """Measure how far a solver's samples lie from the exact law; the study prints itself.
 
-    target: a listed name, NAME[:KEY=VALUE,..], a `Solver`, a function of a run (`targets.run.Run`: its number
-    of steps, run.x, run.times, run.model, run.noise), or FILE.py:function, which is one or makes a solver of
-    nothing.  nfe: evaluations; a run
-    makes the most steps that need no more.  final: how a solver's runs end, as in `compile_plan`.  name: of a
+    target: a solver, a tableau or a sampler as `targets.named.target` finds them: a listed name,
+    NAME[:KEY=VALUE,..], FILE.py:function, PACKAGE:NAME, a `Solver`, a function of a run (`targets.run.Run`:
+    its number of steps, run.x, run.times, run.model, run.noise).  nfe: evaluations; a run makes the most
+    steps that need no more.  final: how a solver's runs end, as in `compile_plan`.  name, convention: of a
     function.  workers: processes, to which what is your own must be picklable; no number depends on them.
     progress: called with (done, of all).
     Raises TypeError for another kind of target or experiment, ValueError naming the argument.
     """
     names = None if name is None else [checks.text("name", name)]
     (study,) = studies(
-        [target], experiment, nfe=nfe, final=final, names=names, workers=workers, progress=progress
+        [target],
+        experiment,
+        nfe=nfe,
+        final=final,
+        names=names,
+        convention=convention,
+        workers=workers,
+        progress=progress,
     )
     return study
 
 
 def studies(
-    targets: Sequence[Target],
+    targets: Sequence[Any],
     experiment: SampledExperiment | None = None,
     *,
     nfe: Sequence[int] = NFE,
     final: FinalChoice = "released",
     names: Sequence[str] | None = None,
+    convention: str | None = None,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> tuple[SampledStudy, ...]:
@@ -196,17 +198,17 @@ def studies(
     budgets = _budgets(nfe)
     if not targets:
         raise ValueError("targets must hold at least one solver")
-    made = [_made(target, e) for target in targets]
-    names = _names(names, targets, made)
-    tasks = [Task(one, budget, final) for one in made for budget in budgets]
-    drawn = e.gaussian is None or not all(isinstance(one, Solver) for one in made)
+    made = [_made(target, e, convention) for target in targets]
+    labels = _names(names, targets, made)
+    tasks = [Task(one, budget, final) for one in map(_run_as, made) for budget in budgets]
+    drawn = e.gaussian is None or any(one.kind == "sampler" for one in made)
     with mapping(e, workers) as mapped:
         tell = _counting(progress, len(tasks) + (REPLICATES if drawn else 0))
         found = list(tell(mapped(run, tasks)))
         if not all(raw.exact for raw in found):
             e.floors(lambda: tell(mapped(SampledExperiment.exact_squares, range(REPLICATES))))
     count = len(budgets)
-    return tuple(_study(name, e, found[i * count : (i + 1) * count]) for i, name in enumerate(names))
+    return tuple(_study(name, e, found[i * count : (i + 1) * count]) for i, name in enumerate(labels))
 
 
 def _study(name: str, e: SampledExperiment, found: Sequence[Outcome]) -> SampledStudy:
@@ -237,56 +239,30 @@ def _budgets(nfe: Any) -> tuple[int, ...]:
     return found
 
 
-def _made(target: Any, e: SampledExperiment) -> Solver | Sampler:
-    if isinstance(target, str):
-        return _named(target, e)
-    if isinstance(target, Solver):
-        return target
-    if callable(target):
-        return cast(Sampler, target)
-    raise TypeError(f"target must be a name, a Solver or a function of a run, got {shown(target)}")
-
-
-def _named(text: str, e: SampledExperiment) -> Solver | Sampler:
-    if is_program(text) and (function := _of_a_run(text)) is not None:
-        return function
-    if takes_statistics(text):
-        listed, parameters = solver_parameters(text)
-        low, high = (float(e.schedule.lam(t)) for t in e.times)
-        return for_problem(listed, e.problem, low, high, **parameters)
-    solver = solver_of(text)
+def _made(given: Any, e: SampledExperiment, convention: str | None) -> Target:
+    """What runs, a listed solver on the statistics of the experiment's problem."""
+    told = convention if is_function(given) else None
+    found = named_target(given, takes=STEPPING, convention=told)
+    if found.kind == "sampler":
+        return found
+    solver = suited(found, e)
     if solver.own_grid:
-        raise ValueError(f"target must be a solver of any grid, got {text!r}: {solver.own_grid}")
-    return solver
+        raise ValueError(f"target must be a solver of any grid, got {found.name!r}: {solver.own_grid}")
+    return replace(found, made=solver)
 
 
-def _of_a_run(text: str) -> Sampler | None:
-    """The function that FILE.py:function names, where it needs an argument: a run; else it makes a solver."""
-    path, _, name = text.rpartition(":")
-    function = function_of(path, name)
-    try:
-        inspect.signature(function).bind()
-    except TypeError:
-        return cast(Sampler, function)
-    except ValueError:  # nothing is known of what it takes
-        pass
-    return None
+def _run_as(found: Target) -> Solver | Target:
+    return found if found.kind == "sampler" else found.solver
 
 
-def _names(names: Any, targets: Sequence[Any], made: Sequence[Solver | Sampler]) -> tuple[str, ...]:
+def _names(names: Any, targets: Sequence[Any], made: Sequence[Target]) -> tuple[str, ...]:
     """Of the studies: as they are given, or the targets' own."""
     if names is None:
-        return tuple(_label(target, one) for target, one in zip(targets, made, strict=True))
+        return tuple(t if isinstance(t, str) else one.name for t, one in zip(targets, made, strict=True))
     given = list(names) if isinstance(names, Sequence) and not isinstance(names, str) else []
     if len(given) != len(made) or not all(isinstance(name, str) for name in given):
         raise ValueError(f"names must be a text for each of {len(made)} targets, got {shown(names)}")
     return tuple(given)
-
-
-def _label(target: Any, made: Solver | Sampler) -> str:
-    if isinstance(target, str):
-        return target
-    return made.name if isinstance(made, Solver) else str(getattr(made, "__name__", "sampler"))
 
 
 def _counting(progress: Progress | None, total: int) -> Callable[[Iterable[T]], Iterator[T]]:

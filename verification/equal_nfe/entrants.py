@@ -7,16 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from semilinear.analysis.lookup import is_program, is_solver, solver_of
-from semilinear.analysis.text.named_parts import solver_parameters
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.sampler import NonFiniteError, sample
 from semilinear.integrators.solver import FinalChoice, Solver
 
 from ..studies.experiment import Sampler
 from ..studies.findings import Outcome, repeated, run_once
-from ..studies.own_statistics import on_experiment, takes_statistics
+from ..studies.own_statistics import suited
 from ..targets import named
 from .experiment import NoiseToData
 
@@ -226,41 +223,23 @@ class _TheirRuns:
 
 
 def entrants(target: Any, experiment: NoiseToData, convention: str | None = None) -> tuple[Entrant, ...]:
-    """What a name, a solver, a plan or a function of a run stands for; PACKAGE:* is all of a package.
+    """Whatever runs (`targets.named.target`), and itself; PACKAGE:* is all of a package.
 
-    convention: of a file's function (`targets.named.target`), or "solver" for one that returns a Solver.
-    Raises TypeError for anything else, ValueError for names that name nothing and for stochastic solvers,
-    whose runs follow no path of the flow.
+    convention: of a file's function.
+    Raises TypeError or ValueError for what is no target, and for stochastic solvers, whose runs follow no
+    path of the flow.
     """
     if isinstance(target, Ours | Saved | Theirs):
         return (target,)
-    if isinstance(target, Plan):
-        return (_saved(target.solver, target, experiment),)
-    if isinstance(target, Solver):
-        return (_ours(target.name, target),)
-    if callable(target):
-        return (Theirs(str(getattr(target, "__name__", "sampler")), target),)
-    if not isinstance(target, str):
-        raise TypeError(
-            f"target must be a name, a Solver, a Plan or a function of a run, got {shown(target)}"
-        )
-    if is_program(target) and convention == "solver":
-        return (_ours(target, solver_of(target)),)
-    if convention is None and is_solver(target) and not is_program(target):
-        if takes_statistics(target):
-            listed, parameters = solver_parameters(target)
-            return (_ours(target, on_experiment(listed, experiment, **parameters)),)
-        return (_ours(target, solver_of(target)),)
-    return tuple(_named(found, experiment) for found in named.targets(target, convention=convention))
+    return tuple(_entrant(found, experiment) for found in named.targets(target, convention=convention))
 
 
-def _named(found: named.Target, experiment: NoiseToData) -> Entrant:
-    made = found.made
-    if isinstance(made, Solver):
-        return _ours(found.name, made)
-    if isinstance(made, Plan):
-        return _saved(found.name, made, experiment)
-    return Theirs(found.name, found.sampler)
+def _entrant(found: named.Target, experiment: NoiseToData) -> Entrant:
+    if isinstance(found.made, Plan):
+        return _saved(found.name, found.made, experiment)
+    if found.kind == "sampler":
+        return Theirs(found.name, found.sampler)
+    return _ours(found.name, suited(found, experiment))
 
 
 def _ours(name: str, solver: Solver) -> Ours:

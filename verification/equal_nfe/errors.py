@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import binom
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.solver import FinalChoice
 
 from ..studies.flow import norms
@@ -46,11 +47,6 @@ def final_errors(
         raise ValueError(f"nfe must be at least what one step of {entrant.name} takes, got {nfe}{why}")
     ran = runs.run(steps)
     return distances(ran, experiment), ran.nfe
-
-
-def rms(errors: np.ndarray) -> float:
-    """The root of the mean square."""
-    return math.sqrt(float(np.mean(errors**2)))
 
 
 def carriers(errors: np.ndarray) -> float:

@@ -52,7 +52,7 @@ RELEASED: tuple[Default, ...] = (
         "diffusers:UniPCMultistepScheduler*",
         "diffusers-linspace",
         f"{_DIFFUSERS} 'linspace'",
-        "at every step",
+        "at every step but the last",
     ),
     Default("diffusers:DPMSolverMultistepScheduler*", "diffusers-linspace", f"{_DIFFUSERS} 'linspace'"),
     Default("diffusers:DEISMultistepScheduler*", "diffusers-linspace", f"{_DIFFUSERS} 'linspace'"),

@@ -9,18 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from semilinear.analysis.lookup import is_program, solver_of
-from semilinear.analysis.text.named_parts import solver_parameters
 from semilinear.integrators.numerics import checks, limits
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.numerics.files import Written, json_number, write_atomically
+from semilinear.integrators.numerics.kinds import STEPPING
 from semilinear.integrators.run.adaptive import Controller, sample_adaptive
 from semilinear.integrators.run.noise import per_sample
-from semilinear.integrators.run.sampler import sample
-from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
+from semilinear.integrators.run.sampler import NonFiniteError, sample
+from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice
 
+from ..studies.findings import repeated, run_once
 from ..studies.flow import norms
-from ..studies.own_statistics import on_experiment, takes_statistics
-from .errors import rms
+from ..studies.own_statistics import suited
+from ..targets.named import Target
+from ..targets.named import target as named_target
+from .entrants import OWN_END
 from .experiment import NoiseToData
 
 
@@ -29,8 +32,8 @@ class Samples(Written):
     """What one run made.
 
     states: (batch, d), float64.  times: of its steps; after the last one it may denoise.  final: how it
-    ended.  error: RMS distance from the exact flow of the same starts, None for a stochastic run and for one
-    that denoised.  attempts: of an adaptive run, None of another.
+    ended.  error: RMS distance from the exact flow of the same starts, None for a run that drew noise and for
+    one that denoised.  attempts: of an adaptive run, None of another.
     """
 
     solver: str
@@ -77,29 +80,37 @@ class Samples(Written):
 
 
 def draw(
-    solver: str | Solver,
+    solver: Any,
     experiment: NoiseToData | None = None,
     *,
     steps: int = 20,
     final: FinalChoice = "released",
     denoise: bool = False,
     controller: Controller | None = None,
+    convention: str | None = None,
 ) -> Samples:
-    """Samples of one run of a solver on an experiment; its seed is that of the noise, too.
+    """Samples of one run of a solver or a sampler on an experiment; its seed is that of the noise, too.
 
-    solver: a listed name with parameters, FILE.py:function, or a Solver.  steps: (or evaluations, of a solver
-    made to a number of them).  final, denoise: as in `compile_plan`.  controller: for steps that the embedded
-    error chooses (`sample_adaptive`), in place of the grid and of steps; the solver must have a row of lower
-    order (dpm-solver-2:low=true).
-    Raises TypeError or ValueError, naming the argument, before any run, NonFiniteError in it.
+    solver: a solver, a tableau or a sampler as `targets.named.target` finds them: a listed name with
+    parameters, FILE.py:function, PACKAGE:NAME, a Solver, a function of a run.  steps: (or evaluations, of a
+    solver made to a number of them).  final, denoise: of a solver, as in `compile_plan`.  controller: for
+    steps that the embedded error chooses (`sample_adaptive`), in place of the grid and of steps; the solver
+    must have a row of lower order (dpm-solver-2:low=true).  convention: of a function.
+    Raises TypeError or ValueError, naming the argument, before any run, NonFiniteError in it; a sampler's own
+    run as ValueError, whatever it raises.
     """
     e = NoiseToData() if experiment is None else experiment
     checks.instance("experiment", e, NoiseToData)
     steps = checks.integer("steps", steps, 1, limits.STEPS)
     checks.one_of("final", final, FINAL_CHOICES)
     checks.flag("denoise", denoise)
-    made = _made(solver, e)
+    target = named_target(solver, takes=STEPPING, convention=convention)
     place = f"{e.problem.name} on {e.schedule.kind}, t = {e.times[0]:g} to {e.times[1]:g}"
+    if target.kind == "sampler":
+        if denoise or final != "released" or controller is not None:
+            raise ValueError("final, denoise and controller are a solver's: a sampler ends its runs itself")
+        return _sampled(target, e, steps, place)
+    made = suited(target, e)
     x, (start, end) = e.given(e.x), e.times
     if controller is not None:
         checks.instance("controller", controller, Controller)
@@ -118,14 +129,24 @@ def draw(
     return Samples(made.name, place, e.grid.name, plan.final, result.nfe, times, states, error)
 
 
-def _made(solver: Any, e: NoiseToData) -> Solver:
-    if isinstance(solver, Solver):
-        return solver
-    text = checks.text("solver", solver)
-    if not is_program(text) and takes_statistics(text):
-        listed, parameters = solver_parameters(text)
-        return on_experiment(listed, e, **parameters)
-    return solver_of(text)
+def _sampled(target: Target, e: NoiseToData, steps: int, place: str) -> Samples:
+    """A sampler's run on the experiment's grid; torch is seeded for what it draws."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(e.seed)
+        run = e.run(steps)
+        try:
+            found = run_once(target.sampler, run, e.x.shape, keep=False)
+        except ValueError:
+            raise
+        except Exception as raised:
+            raise ValueError(f"{target.name} raised {type(raised).__name__}: {raised}") from raised
+        noise = repeated(target.sampler, e, found)
+    states = np.asarray(found.states, dtype=float).reshape(len(e.x), -1)
+    if not np.all(np.isfinite(states)):
+        raise NonFiniteError(f"{target.name}: a state is not finite after {found.nfe} evaluations")
+    error = None if noise is not None else rms(norms(states, e.states([e.times[1]])[0]))
+    times = tuple(float(t) for t in run.times)
+    return Samples(target.name, place, e.grid.name, OWN_END, found.nfe, times, states, error)
 
 
 def _array(states: torch.Tensor) -> np.ndarray:

@@ -20,6 +20,7 @@ import numpy as np
 from semilinear.analysis.text.named_parts import GRIDS, grid_of
 from semilinear.integrators.diffusion.grids import Grid
 from semilinear.integrators.numerics import checks, limits
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.numerics.files import Written, json_number
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice
 
@@ -27,7 +28,7 @@ from ..problems.interval import BUDGETS
 from ..studies.progress import Progress
 from ..targets.named import CONVENTIONS
 from .entrants import OWN_END, Entrant, Runs, entrants
-from .errors import carriers, distances, middle, resampled, rms
+from .errors import carriers, distances, middle, resampled
 from .experiment import NoiseToData
 from .released import released
 
@@ -138,15 +139,15 @@ def work_precision(
 ) -> WorkPrecision:
     """Errors of samplers from noise to data at budgets of evaluations; the study prints and plots itself.
 
-    targets: one or several: a listed name with parameters, FILE.py:function, a .json file of a tableau or a
-    plan, PACKAGE:NAME, PACKAGE:*, a `Solver`, a `Plan`, a function of a run (`flow.measure` says what that
-    holds).
+    targets: one or several of what `targets.named.target` finds: a listed name with parameters,
+    FILE.py:function, a .json file of a tableau or a plan, PACKAGE:NAME, PACKAGE:*, a `Solver`, a `Plan`, a
+    function of a run (`flow.measure` says what that holds).
     experiment: problem, schedule, batch and interval; golden-mixture on vp_linear from noise to 1e-3 where
     absent.  nfe: budgets.  grids: Grids, or names with parameters; that of the experiment where absent.
     finals: how runs of our solvers end (`compile_plan`).  as_released: besides, or where no grids are given
     instead, on the grid that the release of each solver has by default (`released.RELEASED`), ended as it
-    ends.  convention: of files' functions, as in `targets.named.target`, or "solver" for those that return a
-    Solver; "run" where absent.  progress: called with (curves done, curves in all).
+    ends.  convention: of files' functions, as in `targets.named.target`.  progress: called with (curves done,
+    curves in all).
     A budget that a sampler cannot use, a grid that does not make its steps, and a sampler that fails are rows
     with a note.  Raises TypeError or ValueError, naming the argument, before any run.
     """
@@ -159,7 +160,7 @@ def work_precision(
         checks.one_of("finals", final, FINAL_CHOICES)
     checks.flag("as_released", as_released)
     if convention is not None:
-        checks.one_of("convention", convention, (*CONVENTIONS, "solver"))
+        checks.one_of("convention", convention, CONVENTIONS)
     if progress is not None:
         checks.function("progress", progress)
     several = targets if isinstance(targets, list | tuple) else [targets]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.numerics.arrays import fixed
 
 from ..problems.law import MixtureLaw
 from ..problems.mixtures import GaussianMixture
@@ -45,7 +46,7 @@ class Observation:
         if np.linalg.eigvalsh(r).min() < 0:
             raise ValueError("covariance must be positive semidefinite")
         for name, array in (("operator", a), ("value", y), ("covariance", r)):
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, fixed(array))
 
     @property
     def noise(self) -> np.ndarray:

@@ -1,11 +1,7 @@
-"""The study of inverse problems as a report: Markdown, JSON and histograms.
-
-python -m semilinear.verification.inverse.report --out reports
-"""
+"""The study of inverse problems as a report: Markdown, JSON and histograms."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -35,7 +31,7 @@ def report(rows: Sequence[Row], problems: Sequence[Problem] = PROBLEMS) -> str:
         "with and without correctors. The exact likelihood's score is the control. Steps from one sample's",
         "own norms are unbounded where its score vanishes, which in two dimensions shows in the variance.",
         "",
-        "Written by `make inverse-problems` (`python -m semilinear.verification.inverse.report`).",
+        "Written by `semilinear report inverse-problems`.",
     ]
     for problem in problems:
         exact = problem.exact
@@ -82,20 +78,18 @@ def plot(kept: dict[tuple[str, str], np.ndarray], problems: Sequence[Problem], p
     write_atomically(path, render(figure, "png"))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write inverse-problems.md, .json and .png into a folder."""
-    parser = argparse.ArgumentParser(description="Samplers against exact posteriors.")
-    parser.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR")
-    parser.add_argument("--samples", type=int, default=2000)
-    options = parser.parse_args(argv)
-    kept: dict[tuple[str, str], np.ndarray] = {}
-    rows = inverse_study.study(steps=inverse_study.STEPS, samples=options.samples, keep=kept)
-    data: list[dict[str, Any]] = [asdict(row) | {"biased": row.biased} for row in rows]
-    write_atomically(options.out / "inverse-problems.json", json.dumps(data, indent=1) + "\n")
-    write_atomically(options.out / "inverse-problems.md", report(rows))
-    plot(kept, PROBLEMS, options.out / "inverse-problems.png")
-    return 0
+def records(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows as JSON data, each with what is biased in it."""
+    return [asdict(row) | {"biased": row.biased} for row in rows]
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def write(out: Path, rows: Sequence[Row], kept: dict[tuple[str, str], np.ndarray]) -> list[Path]:
+    """inverse-problems.json, .md and .png into a folder; returns the paths.
+
+    kept: the unknown coordinates of the finest runs, as `study` leaves them.
+    """
+    paths = [out / f"inverse-problems.{kind}" for kind in ("json", "md", "png")]
+    write_atomically(paths[0], json.dumps(records(rows), indent=1) + "\n")
+    write_atomically(paths[1], report(rows))
+    plot(kept, PROBLEMS, paths[2])
+    return paths

@@ -39,6 +39,7 @@ from .posterior import Observation, Posterior, log_likelihood_given, posterior
 EPS, SNR = 1e-3, 0.16
 """Where sampling ends, and the corrector's signal-to-noise ratio, as in the release."""
 STEPS = (50, 200)
+SAMPLES = 2000
 BIASED = 4.0
 """Standard errors beyond which a difference is no accident, although dozens are looked at."""
 
@@ -226,13 +227,14 @@ def moments(u: np.ndarray, exact: Posterior, direction: np.ndarray, split: float
 def study(
     problems: Sequence[Problem] = PROBLEMS,
     steps: Sequence[int] = STEPS,
-    samples: int = 2000,
+    samples: int = SAMPLES,
     seed: int = 0,
     keep: dict[tuple[str, str], np.ndarray] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Row]:
     """Run every sampler on every problem; `keep` receives the finest runs' unknown coordinates.
 
-    Raises ValueError for fewer than 2 samples or no steps.
+    progress: called with (runs done, of all).  Raises ValueError for fewer than 2 samples or no steps.
     """
     samples = checks.integer("samples", samples, 2)
     if not steps:
@@ -246,6 +248,8 @@ def study(
                 u = x.numpy() @ problem.other
                 values = moments(u, exact, problem.other, problem.split)
                 rows.append(Row(problem.name, name, n, nfe, samples, **values))
+                if progress is not None:
+                    progress(len(rows), len(problems) * len(SAMPLERS) * len(steps))
                 if keep is not None:
                     keep[problem.name, name] = u
     return rows

@@ -29,6 +29,7 @@ from semilinear.integrators.diffusion.prediction import Model, conversion
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.forms.form import Form
 from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, of
+from semilinear.integrators.numerics.arrays import fixed
 from semilinear.integrators.numerics.messages import shown
 
 from .constants import Array, Constants, alpha_sigma
@@ -52,6 +53,8 @@ class Gaussians:
             raise ValueError("mean, variance and start must have one shape (d,)")
         if not np.all(np.asarray(self.variance) >= 0):
             raise ValueError(f"variance must be >= 0, got {shown(self.variance)}")
+        for name in ("mean", "variance", "start"):
+            object.__setattr__(self, name, fixed(getattr(self, name)))
         object.__setattr__(self, "_constants", Constants(None, self.mean, self.variance))
 
     def affine(self, schedule: Schedule, t: Value) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +133,7 @@ FEWER = 4
 """By how many degrees the interpolants are lowered to estimate their error."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Panel:
     """What is known on [start, end] in lambda, at the Chebyshev points.
 
@@ -150,7 +153,7 @@ class _Panel:
         return _product(chebyshev.chebvander(unit, len(self.series) - 1), self.series)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class LinearLaw:
     """The law of the form's SDE between two times, from a point, on Gaussian data.
 
@@ -170,25 +173,53 @@ class LinearLaw:
     def __post_init__(self) -> None:
         if self.form.linear is not None:
             raise ValueError(f"form {self.form.name!r} is a discretised kernel: it is the step of no SDE")
-        self.xp: Arithmetic = of(self.t_start)
-        lam, number = self.form.schedule.formulas.lam, self.xp.number
-        inner = [*self.kinks, *self.form.schedule.breakpoints, *getattr(self.form.weight, "kinks", ())]
-        self.start, self.end = lam(number(self.t_start)), lam(number(self.t_end))
         if not -np.inf < self.start < self.end < np.inf:
             raise ValueError(f"lambda must increase over finite values, got {self.start} to {self.end}")
-        degree, length = _resolution(self.xp)
-        self._rule = _Chebyshev.of_degree(self.degree or degree, self.xp)
-        between = sorted(v for v in (lam(number(t)) for t in inner) if self.start < v < self.end)
+
+    @cached_property
+    def xp(self) -> Arithmetic:
+        """That of the times."""
+        return of(self.t_start)
+
+    @cached_property
+    def start(self) -> Value:
+        """Lambda at the start."""
+        return self._lam(self.t_start)
+
+    @cached_property
+    def end(self) -> Value:
+        """Lambda at the end."""
+        return self._lam(self.t_end)
+
+    def _lam(self, t: Value) -> Value:
+        return self.form.schedule.formulas.lam(self.xp.number(t))
+
+    @cached_property
+    def _rule(self) -> _Chebyshev:
+        degree, _ = _resolution(self.xp)
+        return _Chebyshev.of_degree(self.degree or degree, self.xp)
+
+    @cached_property
+    def _edges(self) -> np.ndarray:
+        """Of the panels, in lambda."""
+        inner = [*self.kinks, *self.form.schedule.breakpoints, *getattr(self.form.weight, "kinks", ())]
+        between = sorted(v for v in map(self._lam, inner) if self.start < v < self.end)
+        _, length = _resolution(self.xp)
         edges = [self.start]
         for a, b in itertools.pairwise([self.start, *between, self.end]):
             count = math.ceil(float(b - a) / length)
             edges += [a + (b - a) * k / count for k in range(1, count)] + [b]
-        later = number(np.zeros(self.data.mean.size))
+        return np.array(edges)
+
+    @cached_property
+    def _solved(self) -> tuple[list[_Panel], np.ndarray]:
+        """The panels, and the integral of a over all of them."""
+        later = self.xp.number(np.zeros(self.data.mean.size))
         panels: list[_Panel] = []
-        for a, b in reversed(list(itertools.pairwise(edges))):
+        for a, b in reversed(list(itertools.pairwise(self._edges))):
             panel, later = self._panel(a, b, later)
             panels.insert(0, panel)
-        self._panels, self._edges, self._exponent = panels, np.array(edges), later
+        return panels, later
 
     def _panel(self, start: Value, end: Value, later: np.ndarray) -> tuple[_Panel, np.ndarray]:
         """later: the integral of a over the panels that follow; returned for the panels before, too."""
@@ -225,19 +256,20 @@ class LinearLaw:
 
     def at(self, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(M, g^2) at any lambda, (len(lam), d) and (len(lam), 1)."""
-        which = np.clip(np.searchsorted(self._edges, lam, side="right") - 1, 0, len(self._panels) - 1)
+        which = np.clip(np.searchsorted(self._edges, lam, side="right") - 1, 0, len(self._edges) - 2)
         order = np.argsort(which, kind="stable")
-        found = np.concatenate([self._panels[k].at(lam[which == k]) for k in np.unique(which)])
+        panels, _ = self._solved
+        found = np.concatenate([panels[k].at(lam[which == k]) for k in np.unique(which)])
         both = found[np.argsort(order)]
         return both[:, :-1], both[:, -1:]
 
     @cached_property
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of x at the end, each (d,)."""
-        number = self.xp.number
-        mean = self.xp.exp(self._exponent) * number(self.data.start)
+        panels, exponent = self._solved
+        mean = self.xp.exp(exponent) * self.xp.number(self.data.start)
         variance = 0 * mean
-        for panel in self._panels:
+        for panel in panels:
             weights = self._rule.weights * ((panel.end - panel.start) / 2)
             mean = mean + weights @ (panel.m * panel.b)
             variance = variance + weights @ (panel.m**2 * panel.noise)

@@ -11,6 +11,7 @@ from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Value, multiprecision, of
+from semilinear.integrators.numerics.arrays import fixed
 
 from .constants import Array, Constants, alpha_sigma, check_weights, in_blocks, largest, responsibilities
 
@@ -33,8 +34,7 @@ class GaussianMixture:
     _mp: dict[Any, tuple[Array, ...]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        w, m = check_weights(self.weights), np.asarray(self.means, dtype=np.float64)
-        c = np.asarray(self.covariances, dtype=np.float64)
+        w, m, c = fixed(check_weights(self.weights)), fixed(self.means), fixed(self.covariances)
         if m.ndim != 2 or m.shape[0] != w.size or not np.all(np.isfinite(m)):
             raise ValueError(f"means must have shape ({w.size}, d), got {m.shape}")
         if c.shape != (w.size, m.shape[1], m.shape[1]):
@@ -120,26 +120,6 @@ class GaussianMixture:
         top = largest(terms)
         return top + xp.log(xp.exp(terms - top).sum(0))
 
-    def score_jacobian(self, x: Array, alpha: Value, sigma: Value) -> Array:
-        """The exact Jacobian of the score, shape (n, d, d): sum r_k (g_k g_k^T - P_k) - s s^T."""
-        r, scaled, variance, vectors = self._components(x, alpha, sigma)
-        transposed = vectors.swapaxes(-1, -2)
-        g = -(scaled @ transposed)
-        s = (r[..., None] * g).sum(0)
-        precision = (vectors / variance) @ transposed  # (K, d, d); variance is (K, 1, d)
-        outer = (r[..., None, None] * (g[..., :, None] * g[..., None, :] - precision[:, None])).sum(0)
-        return outer - s[..., :, None] * s[..., None, :]
-
-    def score_jvp(self, x: Array, v: Array, alpha: Value, sigma: Value) -> Array:
-        """The Jacobian of the score times v (n, d), without forming it."""
-        r, scaled, variance, vectors = self._components(x, alpha, sigma)
-        transposed = vectors.swapaxes(-1, -2)
-        g = -(scaled @ transposed)
-        s = (r[..., None] * g).sum(0)
-        curvature = ((v[None] @ vectors) / variance) @ transposed
-        along = (g * v[None]).sum(-1)[..., None]
-        return (r[..., None] * (g * along - curvature)).sum(0) - s * (s * v).sum(-1)[..., None]
-
     def model(self, schedule: Schedule) -> Model:
         def eps(x: Array, t: Value) -> Array:
             alpha, sigma = alpha_sigma(schedule, t, x)
@@ -179,7 +159,7 @@ class EmpiricalMixture:
     _constants: Constants = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        p = np.asarray(self.points, dtype=np.float64)
+        p = fixed(self.points)
         if p.ndim != 2 or p.size == 0 or not np.all(np.isfinite(p)):
             raise ValueError(f"points must be a finite array of shape (n, d), got shape {p.shape}")
         checks.number("bandwidth", self.bandwidth, least=0)

@@ -17,6 +17,7 @@ import scipy.special
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, multiprecision, of
+from semilinear.integrators.numerics.arrays import fixed
 from semilinear.integrators.numerics.messages import shown
 
 from .constants import Array, Constants, alpha_sigma, check_weights, responsibilities
@@ -82,7 +83,7 @@ class RotatedProduct:
         if r.shape != identity.shape or not np.all(r @ r.T == identity):
             raise ValueError(f"rotation must be an exactly orthogonal matrix of {identity.shape} Fractions")
         for key, value in (("weights", w), ("means", m), ("variances", v), ("rotation", r)):
-            object.__setattr__(self, key, value)
+            object.__setattr__(self, key, fixed(value, value.dtype))
         object.__setattr__(self, "_constants", Constants(w.T.copy(), m.T.copy(), v.T.copy(), r))
 
     def mixture(self) -> GaussianMixture:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import scipy.integrate
+from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics.arithmetic import Value, choose
+from semilinear.integrators.numerics.arrays import rms
 
 from .cache import remembered
 
@@ -17,6 +20,10 @@ EXACT_DIGITS = 30
 GUARD_DIGITS = 10
 TIGHTEST = 2.5e-14
 """scipy's smallest relative tolerance is 100 units of rounding."""
+MODEL_NOISE = 64
+"""Units of a model's own rounding that the tolerance of a numerical reference stays above: below, its error
+estimates are noise, and its steps shrink for nothing.  In float64 that is below the tightest tolerance.
+"""
 
 
 @dataclass(frozen=True)
@@ -97,3 +104,53 @@ def _dop853(
         raise ArithmeticError(f"the reference solution failed at t = {t_end}: {result.message}")
     end: np.ndarray = (result.y[:, -1] * float(f.alpha(t_end))).reshape(x.shape)
     return end
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The flow of a problem from a batch x (n, d) at t_start: the states at later times, each computed once.
+
+    x: float64.  digits, tolerance: as in `reference`.  What it gives cannot be written to: runs share it.
+    """
+
+    problem: Any
+    schedule: Schedule
+    x: np.ndarray
+    t_start: float
+    digits: int | None = None
+    tolerance: float = TIGHTEST
+    _known: dict[Value, tuple[np.ndarray, float]] = field(default_factory=dict, init=False, repr=False)
+    """By time, a state and the bound of its error."""
+
+    @cached_property
+    def model(self) -> Model:
+        """The exact noise prediction, for states (.., d)."""
+        return self.problem.model(self.schedule)  # type: ignore[no-any-return]
+
+    @property
+    def model_unit(self) -> float:
+        """Of rounding of a model that computes in a dtype of its own (`NetworkProblem.unit`); else 0."""
+        return float(getattr(self.problem, "unit", 0.0))
+
+    def states(self, times: Sequence[Value]) -> list[np.ndarray]:
+        """The reference states at some times."""
+        missing = [t for t in times if t not in self._known]
+        if missing:
+            tolerance = max(self.tolerance, MODEL_NOISE * self.model_unit)
+            found = reference(
+                self.problem, self.schedule, self.x, self.t_start, missing, self.digits, tolerance
+            )
+            for t, state in found.states.items():
+                state.flags.writeable = False
+                self._known[t] = state, found.bound
+        return [self._known[t][0] for t in times]
+
+    @property
+    def bound(self) -> float:
+        """Of the error of all states so far."""
+        return max((bound for _, bound in self._known.values()), default=0.0)
+
+    @cached_property
+    def size(self) -> float:
+        """The RMS norm of the initial states."""
+        return rms(self.x)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from semilinear.integrators.numerics.files import json_number, read_json
+from semilinear.integrators.numerics.files import Written, json_number, read_json
 from semilinear.integrators.numerics.messages import shown
 
 from .releases import family
@@ -28,8 +28,10 @@ DATA = Path(__file__).parent / "golden-data"
 
 
 @dataclass(frozen=True)
-class CaseResult:
-    """One case: how far ours is from the release, relative to each state's largest component."""
+class CaseResult(Written):
+    """One case: how far ours is from the release, relative to each state's largest component.  It prints as
+    one line.
+    """
 
     file: str
     index: int
@@ -53,6 +55,34 @@ class CaseResult:
             and self.difference <= self.tolerance
             and self.times_difference <= TIME_TOLERANCE
         )
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """As JSON data: a case of `semilinear replay --json`."""
+        return {
+            "file": self.file,
+            "index": self.index,
+            "solver": self.solver,
+            "ours": self.ours,
+            "difference": json_number(self.difference),
+            "times_difference": json_number(self.times_difference),
+            "nfe": self.nfe,
+            "nfe_ok": self.nfe_ok,
+            "tolerance": self.tolerance,
+            "ok": self.ok,
+            "error": self.error,
+            "note": self.note,
+        }
+
+    def __str__(self) -> str:
+        solver, error = (" ".join(text.split()) for text in (self.solver, self.error))  # whatever they hold
+        case = f"{self.file}  {self.index:4d}  {solver}"
+        if self.error:
+            return f"{case}: FAILED: {error}"
+        mark = "" if self.ok else "  FAILED"
+        nfe = "ok" if self.nfe_ok else f"WRONG ({self.nfe})"
+        note = f"  ({self.note})" if self.note else ""
+        return f"{case}: {self.difference:.1e}  NFE {nfe}{mark}{note}"
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -126,24 +156,6 @@ def _times_difference(ours: tuple[float, ...], recorded: Any) -> float:
     if len(ours) != len(theirs):
         return float("inf")
     return relative_difference(np.array(ours), theirs)
-
-
-def case_json(result: CaseResult) -> dict[str, Any]:
-    """A replayed case."""
-    return {
-        "file": result.file,
-        "index": result.index,
-        "solver": result.solver,
-        "ours": result.ours,
-        "difference": json_number(result.difference),
-        "times_difference": json_number(result.times_difference),
-        "nfe": result.nfe,
-        "nfe_ok": result.nfe_ok,
-        "tolerance": result.tolerance,
-        "ok": result.ok,
-        "error": result.error,
-        "note": result.note,
-    }
 
 
 def case_of(data: Mapping[str, Any]) -> CaseResult:

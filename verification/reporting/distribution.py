@@ -16,9 +16,8 @@ def markdown(data: Data) -> str:
     lines = [
         "# Samples against the exact law",
         "",
-        "Written by `make distances` (`python -m semilinear.verification.distribution.report`); every number",
-        "comes from `distribution.json` beside it. How distances, floors and intervals are made:",
-        "docs/mathematics.md, 11.",
+        "Written by `semilinear report distances`; every number comes from `distribution.json` beside it.",
+        "How distances, floors and intervals are made: docs/mathematics.md, 11.",
         "",
         f"Run on {where}; {drawn}.",
         "Every solver runs on this grid and ends as released. All see the same starts, and those with noise",

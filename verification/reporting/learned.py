@@ -24,7 +24,7 @@ def markdown(data: Data) -> str:
         f"(`semilinear train`; recipe {data['digest']}). Its flow is integrated in float64: what solvers lose of",
         "it is discretisation error, what is left is the model's.",
         "",
-        "Written by `make learned` (`python -m semilinear.verification.learned.report`).",
+        "Written by `semilinear report learned`.",
         "",
         "## Orders on the network's flow",
         "",

@@ -44,7 +44,7 @@ from .judged import Judged, observed
 from .ladders import PATHS, settled
 from .progress import Progress, counted
 from .records import ladder_json
-from .setup import Setup, check_problem
+from .setup import OrderSetup, check_problem
 
 REFINE = 16
 """Steps of the reference for each of the finest run's, at least; half as many give its own error."""
@@ -61,8 +61,8 @@ RESOLVED = 3.0
 """A strong error counts from that many errors of the reference."""
 
 
-@dataclass(eq=False, kw_only=True)
-class CoupledExperiment(Setup):
+@dataclass(frozen=True, kw_only=True)
+class CoupledExperiment(OrderSetup):
     """What is measured on: a problem, and how many paths.
 
     problem: with an exact score (`problems.named.problem`).  paths: a multiple of 128, in antithetic pairs.
@@ -83,8 +83,9 @@ class CoupledExperiment(Setup):
         check_problem(self.problem)
         if self.digits is not None:
             raise ValueError(f"digits must be None over paths, which are drawn in float64, got {self.digits}")
-        self.paths = checks.integer("paths", self.paths, 2 * BATCHES, limits.STATES)
-        self.seed = checks.integer("seed", self.seed, 0)
+        paths = checks.integer("paths", self.paths, 2 * BATCHES, limits.STATES)
+        object.__setattr__(self, "paths", paths)
+        object.__setattr__(self, "seed", checks.integer("seed", self.seed, 0))
         if self.paths % (2 * BATCHES):
             raise ValueError(f"paths must be a multiple of {2 * BATCHES}, got {self.paths}")
         if len(self.ladder) < 2:

@@ -1,14 +1,15 @@
 """What samplers of the probability flow are measured on, and what one run of a sampler is given.
 
-An `Experiment` fixes problem, batch and dtype besides its setup, and holds its reference solutions, so that
-many samplers share them.  A `Run` is its number of steps, an int, and carries what a sampler needs for it:
+An `Experiment` fixes problem, batch and dtype besides its setup, and has their exact states, which many
+samplers share.  A `Run` is its number of steps, an int, and carries what a sampler needs for it:
 the initial states, the times of its grid, and a model that counts its calls.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -22,16 +23,12 @@ from semilinear.integrators.numerics.arithmetic import Value
 from semilinear.integrators.numerics.messages import shown
 
 from ..problems.named import Problem, marginal_samples, problem
-from ..problems.reference import TIGHTEST, reference
+from ..problems.reference import TIGHTEST, Solution
 from ..targets import run
 from ..targets.run import Sampler as Sampler
 from .ladders import FLOW
-from .setup import UNITS, Dtype, Setup, check_problem
+from .setup import UNITS, Dtype, OrderSetup, Setup, check_problem
 
-MODEL_NOISE = 64
-"""Units of a model's own rounding that the tolerance of a numerical reference stays above: below, its error
-estimates are noise, and its steps shrink for nothing.  In float64 that is below the tightest tolerance.
-"""
 MAIN_PROBLEM = "rotated-product-2d"
 """Of a deterministic solver, unless another is asked for."""
 
@@ -42,10 +39,10 @@ class Run(run.Run):
     x: a torch tensor of the experiment's dtype, or numpy objects where it has `digits`.
     """
 
-    _experiment: Experiment
+    _experiment: FlowSetup
     _exact: bool
 
-    def __new__(cls, n: int, experiment: Experiment, x: Any) -> Self:
+    def __new__(cls, n: int, experiment: FlowSetup, x: Any) -> Self:
         """x: the initial states."""
 
         def eps(states: Any, t: Any) -> Any:
@@ -71,31 +68,20 @@ LOOSEST = 1e-2
 """A reference that is less exact is none."""
 
 
-@dataclass
-class Known:
-    """Reference states by time, and a bound of their errors."""
+@dataclass(frozen=True, kw_only=True)
+class FlowSetup(Setup):
+    """A batch on the probability flow of a problem: what runs start from, and where they must end.
 
-    states: dict[Value, np.ndarray] = field(default_factory=dict)
-    bound: float = 0.0
-
-
-@dataclass(eq=False, kw_only=True)
-class Experiment(Setup):
-    """What solvers are measured on along the probability flow, the main problem unless another is given.
-
-    batch: number of initial states, drawn from the exact marginal at the start.  dtype: of the states that
-    samplers are given, and to which the initial states are rounded.  shape: of one state for samplers of your
-    own, (d,) when absent.  The interval, schedule, grid and ladder are keywords, as in every `Setup`.
-    Raises TypeError or ValueError, naming the argument.
+    batch: number of initial states, drawn from the exact marginal at the start.  seed: of these.  tolerance:
+    of the numerical reference, where the problem has no exact flow.  dtype: of the states that samplers are
+    given, and to which the initial states are rounded.  shape: of one state for samplers of your own, (d,)
+    when absent.
     """
 
     problem: Problem = field(default_factory=lambda: problem(MAIN_PROBLEM), kw_only=False)
-    grid: Grid = field(default_factory=uniform_lambda)
-    ladder: tuple[int, ...] = FLOW
     batch: int = 64
     seed: int = 0
     tolerance: float = TIGHTEST
-    """Of the numerical reference, where the problem has no exact flow."""
     dtype: Dtype = "float64"
     shape: tuple[int, ...] | None = None
 
@@ -103,8 +89,8 @@ class Experiment(Setup):
         super().__post_init__()
         check_problem(self.problem)
         checks.number("tolerance", self.tolerance, above=0, most=LOOSEST)
-        self.seed = checks.integer("seed", self.seed, 0)
-        self.batch = checks.integer("batch", self.batch, 1, limits.STATES)
+        object.__setattr__(self, "seed", checks.integer("seed", self.seed, 0))
+        object.__setattr__(self, "batch", checks.integer("batch", self.batch, 1, limits.STATES))
         if self.digits is not None and not self.problem.exact_flow:
             raise ValueError(f"digits needs a problem with an exact flow; {self.problem.name!r} has none")
         checks.one_of("dtype", self.dtype, UNITS)
@@ -112,16 +98,9 @@ class Experiment(Setup):
             raise ValueError(f"dtype must be absent where digits are given, got {shown(self.dtype)}")
         if self.shape is not None:
             entries = checks.sequence("shape", self.shape)
-            self.shape = tuple(checks.integer("shape[..]", n, 1) for n in entries)
+            object.__setattr__(self, "shape", tuple(checks.integer("shape[..]", n, 1) for n in entries))
         if self.shape is not None and math.prod(self.shape) != self.problem.dimension:
             raise ValueError(f"shape must hold {self.problem.dimension} components, got {shown(self.shape)}")
-        self._known = Known()
-
-    @cached_property
-    def times(self) -> tuple[float, float]:
-        """Start and end of the runs, in float64 as the initial states are, whatever the digits."""
-        start, end = (float(self.schedule.t_of_lam(v)) for v in (self.lam_start, self.lam_end))
-        return start, end
 
     @property
     def place(self) -> str:
@@ -129,18 +108,30 @@ class Experiment(Setup):
         return str(self.problem.name)
 
     @cached_property
+    def solution(self) -> Solution:
+        """The initial states, and the exact ones at any time."""
+        start = float(self.times[0])
+        x = marginal_samples(self.problem, self.schedule, start, self.batch, self.seed)
+        if self.dtype != "float64":
+            x = torch.tensor(x, dtype=getattr(torch, self.dtype)).double().numpy()
+        x.flags.writeable = False  # every run starts from it
+        return Solution(self.problem, self.schedule, x, start, self.digits, self.tolerance)
+
+    def on(self, grid: Grid) -> Self:
+        """The same on another grid; initial states, model and exact states are shared."""
+        other = replace(self, grid=grid)
+        vars(other)["solution"] = self.solution  # which knows no grid
+        return other
+
+    @property
     def x(self) -> np.ndarray:
         """The initial states, (batch, d), float64."""
-        x = marginal_samples(self.problem, self.schedule, self.times[0], self.batch, self.seed)
-        if self.dtype != "float64":
-            x = self.given(x).double().numpy().reshape(x.shape)
-        x.flags.writeable = False  # every run starts from it
-        return x
+        return self.solution.x
 
-    @cached_property
+    @property
     def model(self) -> Model:
         """The exact noise prediction, for states (.., d)."""
-        return self.problem.model(self.schedule)
+        return self.solution.model
 
     def given(self, states: np.ndarray) -> Any:
         """States as samplers get them: (batch, *shape), a tensor of the dtype, or mpmath numbers."""
@@ -153,33 +144,34 @@ class Experiment(Setup):
         """What a run with n steps is given; shift: a relative change of the initial states."""
         return Run(n, self, self.given(self.x * (1 + shift)))
 
-    def states(self, times: list[Value]) -> list[np.ndarray]:
+    def states(self, times: Sequence[Value]) -> list[np.ndarray]:
         """The reference states at some times, computed once each."""
-        known = self._known
-        missing = [t for t in times if t not in known.states]
-        if missing:
-            tolerance = max(self.tolerance, MODEL_NOISE * self._model_unit)
-            found = reference(
-                self.problem, self.schedule, self.x, self.times[0], missing, self.digits, tolerance
-            )
-            known.states |= found.states
-            known.bound = max(known.bound, found.bound)
-        return [known.states[t] for t in times]
-
-    @property
-    def _model_unit(self) -> float:
-        """Of rounding of a model that computes in a dtype of its own (`NetworkProblem.unit`); else 0."""
-        return float(getattr(self.problem, "unit", 0.0))
-
-    @cached_property
-    def size(self) -> float:
-        """The RMS norm of the initial states."""
-        return math.sqrt(float(np.mean(np.sum(self.x**2, axis=1))))
+        return self.solution.states(times)
 
     def floor(self, n: int, dtype: Dtype | None = None) -> float:
         """The smallest meaningful RMS error after n steps in a dtype (the experiment's own when absent):
         rounding, of the model too where it is coarser, or ten times the reference's error.
         """
-        unit = max(self.unit(dtype or self.dtype), self._model_unit)
-        rounding = FLOORS * unit * self.size * math.sqrt(n)
-        return max(rounding, 10 * self._known.bound * math.sqrt(self.problem.dimension))
+        known = self.solution
+        unit = max(self.unit(dtype or self.dtype), known.model_unit)
+        rounding = FLOORS * unit * known.size * math.sqrt(n)
+        return max(rounding, 10 * known.bound * math.sqrt(self.problem.dimension))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(FlowSetup, OrderSetup):
+    """What solvers are measured on along the probability flow, the main problem unless another is given.
+
+    Problem, batch and what it is given in are those of a `FlowSetup`; the interval, schedule, grid and ladder
+    are keywords, as in every `OrderSetup`.
+    Raises TypeError or ValueError, naming the argument.
+    """
+
+    grid: Grid = field(default_factory=uniform_lambda)
+    ladder: tuple[int, ...] = FLOW
+
+    @cached_property
+    def times(self) -> tuple[float, float]:
+        """Start and end of the runs, in float64 as the initial states are, whatever the digits."""
+        start, end = (float(self.schedule.t_of_lam(v)) for v in (self.lam_start, self.lam_end))
+        return start, end

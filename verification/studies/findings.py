@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from semilinear.integrators.numerics.arrays import rms
 
 from ..targets.run import returned
-from .experiment import Experiment, Run, Sampler
+from .experiment import FlowSetup, Run, Sampler
 from .setup import UNITS, Dtype
 
 Kind = Literal["raised", "not finite", "samples", "noise", "evaluations", "floor", "limit", "rounding"]
@@ -31,11 +32,13 @@ class Finding:
     kind: "raised" (a run ended in an exception), "not finite" (a whole run), "samples" (part of a batch),
     "noise" (two calls differ), "evaluations" (other than counted), "floor" (errors stop falling), "limit"
     (runs converge, but not to the solution), "rounding" (a coarser dtype than that of the states).
+    error: the first that was raised.
     """
 
     kind: Kind
     n: tuple[int, ...]
     text: str
+    error: Exception | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         where = f" at n = {', '.join(map(str, self.n))}" if self.n else ""
@@ -52,7 +55,12 @@ class Outcome:
     claimed_nfe: int | None
     start: Literal["own", "exact"]
     dtype: Dtype
-    error: str = ""
+    raised: Exception | None = None
+
+    @property
+    def error(self) -> str:
+        """What was raised, in words, "" where nothing was."""
+        return "" if self.raised is None else f"{type(self.raised).__name__}: {self.raised}"
 
 
 def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...], *, keep: bool = True) -> Outcome:
@@ -66,8 +74,7 @@ def run_once(sampler: Sampler, run: Run, shape: tuple[int, ...], *, keep: bool =
     except Exception as error:  # a sampler that fails at one n has still been measured at the others
         if not keep:
             raise
-        text = f"{type(error).__name__}: {error}"
-        return Outcome(n, None, run.calls, None, run.start, "float64", text)
+        return Outcome(n, None, run.calls, None, run.start, "float64", error)
     found = returned(result, shape, n)
     made = run.calls or found.claimed or 0
     return Outcome(n, found.x, made, found.claimed, run.start, precision(found.states))
@@ -92,19 +99,20 @@ def precision(states: Any) -> Dtype:
     return found
 
 
-def repeated(sampler: Sampler, experiment: Experiment, first: Outcome) -> Finding | None:
+def repeated(sampler: Sampler, experiment: FlowSetup, first: Outcome) -> Finding | None:
     """Whether a second call with the same start gives the same states, to rounding."""
     second = run_once(sampler, experiment.run(first.n), experiment.x.shape)
     if first.states is None or second.states is None:
         return None
-    difference = _rms(first.states - second.states)
+    difference = _rms_of_finite(first.states - second.states)
     if not difference > experiment.floor(first.n, first.dtype):
         return None
-    text = f"two calls from the same start differ by {difference:.1e}: the sampler draws noise of its own"
+    why = "it keeps something between runs, or draws noise of its own"
+    text = f"two calls from the same start differ by {difference:.1e}: {why}"
     return Finding("noise", (first.n,), text)
 
 
-def rounding(sampler: Sampler, experiment: Experiment, base: Outcome) -> float | None:
+def rounding(sampler: Sampler, experiment: FlowSetup, base: Outcome) -> float | None:
     """What rounding leaves in the final states of a run, RMS; None where the sampler does not read its start.
 
     Where a start x moves by +-d the states of a smooth map move by +-Jd up to d^2; what the second difference
@@ -121,21 +129,30 @@ def rounding(sampler: Sampler, experiment: Experiment, base: Outcome) -> float |
         if base.states is None or plus is None or minus is None:
             return None
         if np.mean((plus != base.states) & (minus != base.states)) > 0.5:
-            return _rms(plus + minus - 2 * base.states) / math.sqrt(6)
+            return _rms_of_finite(plus + minus - 2 * base.states) / math.sqrt(6)
     return None
 
 
-def _rms(x: np.ndarray) -> float:
-    """RMS norm of the samples that are finite."""
+def _rms_of_finite(states: np.ndarray) -> float:
+    """Of the states whose squares are finite; 0 where none are."""
+    x = np.asarray(states, dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        squares = np.sum(np.asarray(x, dtype=np.float64) ** 2, axis=1)
-    finite = squares[np.isfinite(squares)]
-    return math.sqrt(float(np.mean(finite))) if len(finite) else 0.0
+        finite = x[np.isfinite(np.sum(x**2, axis=1))]
+    return rms(finite) if len(finite) else 0.0
+
+
+def _raised(outcomes: Sequence[Outcome]) -> list[Finding]:
+    """Of every text that was raised one finding."""
+    by_text: dict[str, list[Outcome]] = {}
+    for o in outcomes:
+        if o.states is None:
+            by_text.setdefault(o.error, []).append(o)
+    return [Finding("raised", tuple(o.n for o in of), text, of[0].raised) for text, of in by_text.items()]
 
 
 def of_runs(outcomes: Sequence[Outcome], good: np.ndarray) -> list[Finding]:
     """Failures and miscounts; good: (runs, batch), which final states are finite."""
-    found = [Finding("raised", (o.n,), o.error) for o in outcomes if o.states is None]
+    found = _raised(outcomes)
     bad = tuple(o.n for o, row in zip(outcomes, good, strict=True) if o.states is not None and not row.any())
     if bad:
         found.append(Finding("not finite", bad, "no state is finite"))

@@ -28,6 +28,7 @@ from semilinear.analysis.convergence import (
     richardson,
 )
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.numerics.files import json_number
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Start
@@ -292,7 +293,7 @@ class _Runs:
         )
 
     def _below(self, outcome: Outcome) -> bool:
-        return _rms(self._errors(outcome)) <= self._floor(outcome)
+        return _rms_of_finite(self._errors(outcome)) <= self._floor(outcome)
 
     def _floor(self, outcome: Outcome) -> float:
         measured = (
@@ -303,7 +304,7 @@ class _Runs:
     @property
     def _table(self) -> float:
         """The floor that rounded coefficients leave, the same whatever the step is."""
-        return FLOORS * self.coefficients * self.experiment.size
+        return FLOORS * self.coefficients * self.experiment.solution.size
 
     @property
     def dtype(self) -> Dtype:
@@ -364,9 +365,10 @@ class _Runs:
         """
         if not counts:
             return False
-        near = max(FAR * self.experiment.size, self._table)
+        near = max(FAR * self.experiment.solution.size, self._table)
         points = tuple(
-            Point(n, float(_rms(e)), floor, True) for n, e, floor in zip(counts, errors, floors, strict=True)
+            Point(n, _rms_of_finite(e), floor, True)
+            for n, e, floor in zip(counts, errors, floors, strict=True)
         )
         check = richardson(OrderEstimate(math.nan, math.nan, math.nan, (), points), states)
         left = points[-1].error
@@ -391,13 +393,13 @@ def _stays(counts: Sequence[int], left: float, states: Mapping[int, np.ndarray])
     if len(counts) < POINTS or counts[-1] < 4 * counts[0]:
         return False
     last = states[counts[-1]]
-    return max(float(_rms(norms(states[n], last))) for n in counts) <= left / 10
+    return max(rms(norms(states[n], last)) for n in counts) <= left / 10
 
 
-def _rms(errors: np.ndarray) -> float:
-    """The RMS of the finite errors of a batch."""
+def _rms_of_finite(errors: np.ndarray) -> float:
+    """Of the finite errors of a batch; infinite where none is."""
     finite = errors[np.isfinite(errors)]
-    return math.sqrt(float(np.mean(finite**2))) if len(finite) else math.inf
+    return rms(finite) if len(finite) else math.inf
 
 
 def _with_failures(points: tuple[Point, ...], outcomes: Iterable[Outcome]) -> tuple[Point, ...]:

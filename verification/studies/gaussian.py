@@ -39,7 +39,7 @@ from .judged import Judged, observed
 from .ladders import GAUSSIAN, settled
 from .progress import Progress, counted
 from .records import ladder_json, points_json
-from .setup import Setup
+from .setup import OrderSetup
 
 CASES = Gaussians(
     mean=np.array([0.7, -0.4, 0.0, 1.0, -1.2, 0.3]),
@@ -238,8 +238,8 @@ class Exact:
         return {"mean": abs(mean).astype(float), "variance": abs(variance).astype(float)}
 
 
-@dataclass(eq=False, kw_only=True)
-class StochasticExperiment(Setup):
+@dataclass(frozen=True, kw_only=True)
+class StochasticExperiment(OrderSetup):
     """What stochastic solvers are measured on; the defaults are the interval and grid of the main studies.
 
     data: the Gaussian laws.

@@ -11,6 +11,7 @@ import torch
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.diffusion.sde import DiffusionSDE
 from semilinear.integrators.numerics import checks, limits
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.numerics.files import Written
 from semilinear.integrators.run.black_box import (
     Divergence,
@@ -68,7 +69,7 @@ class Likelihoods(Written):
             told[f"{name}_standard_error"] = deviation / math.sqrt(count) if count > 1 else None
         if self.exact is None:
             return told | {"exact": None, "difference": None}
-        difference = math.sqrt(float(np.mean((self.log_density - self.exact) ** 2)))
+        difference = rms(self.log_density - self.exact)
         return told | {"exact": float(np.mean(self.exact)), "difference": difference}
 
     def __str__(self) -> str:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from semilinear.analysis.lookup import solver_of
-from semilinear.analysis.text.named_parts import solver_parameters
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import STARTS, Start
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 
+from ..targets.named import Target, is_function
+from ..targets.named import target as named_target
 from . import coupled, flow, gaussian, sampler
 from .coupled import CoupledExperiment, CoupledStudy
 from .experiment import Experiment
 from .flow import Study
 from .gaussian import StochasticExperiment, StochasticStudy
-from .own_statistics import on_experiment, takes_statistics
+from .own_statistics import suited
 from .progress import Progress
 
 AnyExperiment = Experiment | StochasticExperiment | CoupledExperiment
@@ -25,11 +25,12 @@ AnyStudy = Study | StochasticStudy | CoupledStudy
 
 
 def measure(
-    target: str | Solver | Callable[[Any], Any],
+    target: str | Solver | Target | Callable[..., Any],
     experiment: AnyExperiment | None = None,
     *,
     claimed: float | None = None,
     name: str | None = None,
+    convention: str | None = None,
     start: Start = "own",
     final: FinalChoice | None = None,
     residue: tuple[int, int] | None = None,
@@ -37,13 +38,14 @@ def measure(
 ) -> AnyStudy:
     """Measure the order of a solver, by name or as it is, or of any sampler; the study prints itself.
 
-    target: a listed name, NAME[:KEY=VALUE,..], FILE.py:function, a `Solver`, or a function of a run
-    (`flow.measure` and `sampler.measure_stochastic` say what a run holds).  experiment: an `Experiment` for
+    target: a solver or a sampler as `targets.named.target` finds them: a listed name, NAME[:KEY=VALUE,..],
+    FILE.py:function, PACKAGE:NAME, a `Solver`, or a function of a run (`flow.measure` and
+    `sampler.measure_stochastic` say what a run holds).  experiment: an `Experiment` for
     the probability flow, the default of deterministic solvers and of functions; a `StochasticExperiment` for
     exact weak and strong orders on Gaussian data, the default of stochastic solvers; a `CoupledExperiment`
     for Brownian paths on any problem.  claimed: the order to judge against: the solver's own where absent,
-    needed for a function.  name: of a function.  start, final: as in `flow.run`, and so is residue, for runs
-    along the flow.  progress: called with (runs done, runs at most) on the way.
+    needed for a function.  name, convention: of a function.  start, final: as in `flow.run`, and so is
+    residue, for runs along the flow.  progress: called with (runs done, runs at most) on the way.
     Raises TypeError for another kind of target or experiment, ValueError for what does not go together.
     """
     if claimed is not None:
@@ -59,22 +61,18 @@ def measure(
         residue = m, checks.integer("r in residue (m, r)", r, 0, m - 1)
     if progress is not None:
         checks.function("progress", progress)
-    if callable(target) and not isinstance(target, Solver):
-        return _function(target, experiment, claimed, name, start, final, residue, progress)
-    if not isinstance(target, str | Solver):
-        raise TypeError(f"target must be a name, a Solver or a function of a run, got {shown(target)}")
-    if name is not None:
+    if name is not None and (isinstance(target, str) or not is_function(target)):
         raise ValueError(f"name is for functions, got {shown(name)}")
-    solver = solver_of(target) if isinstance(target, str) else target
+    found = named_target(target, takes=("solver", "sampler"), convention=convention, name=name)
+    if found.kind == "sampler":
+        return _function(found, experiment, claimed, start, final, residue, progress)
+    solver = found.solver
     where = experiment
     if where is None:
         where = StochasticExperiment() if solver.stochastic else Experiment()
     if isinstance(where, Experiment):
-        if isinstance(target, str) and takes_statistics(target):
-            listed, parameters = solver_parameters(target)
-            solver = on_experiment(listed, where, **parameters)
         study: AnyStudy = flow.run(
-            solver, where, start=start, final=final, residue=residue, progress=progress
+            suited(found, where), where, start=start, final=final, residue=residue, progress=progress
         )
     else:
         if start != "own":
@@ -97,10 +95,9 @@ def _stochastic(
 
 
 def _function(
-    target: Callable[[Any], Any],
+    target: Target,
     experiment: AnyExperiment | None,
     claimed: float | None,
-    name: str | None,
     start: Start,
     final: FinalChoice | None,
     residue: tuple[int, int] | None,
@@ -108,18 +105,19 @@ def _function(
 ) -> AnyStudy:
     if start != "own" or final is not None:
         raise ValueError("start and final are a solver's: a function starts and ends its runs itself")
-    if claimed is None:
+    order = target.claimed if claimed is None else claimed
+    if order is None:
         raise ValueError("claimed must be given for a function: the order to judge it against")
-    label = str(getattr(target, "__name__", "sampler") if name is None else name)
     if isinstance(experiment, StochasticExperiment):
         _refuse(residue)
-        return sampler.measure_stochastic(label, target, experiment, progress=progress).judged(claimed)
+        study = sampler.measure_stochastic(target.name, target.sampler, experiment, progress=progress)
+        return study.judged(order)
     if experiment is not None and not isinstance(experiment, Experiment):
         raise TypeError(
             f"experiment of a function must be an Experiment or StochasticExperiment, got {shown(experiment)}"
         )
     where = Experiment() if experiment is None else experiment
-    return flow.measure(label, claimed, target, where, residue=residue, progress=progress)
+    return flow.measure(target.name, order, target.sampler, where, residue=residue, progress=progress)
 
 
 def _refuse(residue: tuple[int, int] | None) -> None:

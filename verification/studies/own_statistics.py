@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from semilinear.analysis.text.named_parts import split
+from semilinear.analysis.text.named_parts import solver_parameters, split
 from semilinear.integrators.diffusion.schedule import edm
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make, parameters_of
@@ -23,7 +23,8 @@ from semilinear.integrators.statistics.table import smooth
 from ..problems.mixture_statistics import exact_statistics
 from ..problems.mixtures import GaussianMixture
 from ..problems.products import RotatedProduct
-from .experiment import Experiment
+from ..targets.named import OURS, Target
+from .experiment import FlowSetup
 
 MOST_DIMENSIONS = 2
 """Of an exact quadrature that takes a second or two; above it the statistics are estimated."""
@@ -47,10 +48,20 @@ def generic(name: str, **parameters: Any) -> Solver:
     return _with(name, GENERIC, parameters)
 
 
-def on_experiment(name: str, experiment: Experiment, **parameters: Any) -> Solver:
+def on_experiment(name: str, experiment: FlowSetup, **parameters: Any) -> Solver:
     """`for_problem`, on the interval of an experiment."""
     low, high = (float(experiment.schedule.lam(t)) for t in experiment.times)
     return for_problem(name, experiment.problem, low, high, **parameters)
+
+
+def suited(found: Target, experiment: Any) -> Solver:
+    """What a solver or a tableau runs as on an experiment (`Setup`, or what has problem, schedule and times):
+    a listed one that takes statistics on those of the problem, unless its name says some.
+    """
+    if found.kind == "solver" and found.package == OURS and takes_statistics(found.name):
+        name, parameters = solver_parameters(found.name)
+        return on_experiment(name, experiment, **parameters)
+    return found.solver
 
 
 def for_problem(name: str, problem: Any, low: float, high: float, **parameters: Any) -> Solver:

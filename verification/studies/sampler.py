@@ -24,7 +24,7 @@ from ..targets.run import Returned, Run, returned
 from .findings import precision
 from .gaussian import Response, StochasticExperiment, StochasticStudy, estimates
 from .progress import Progress, counted
-from .setup import UNITS
+from .setup import UNITS, Setup
 
 AGREES = 1e-6
 """Relative difference of a sample with random draws from the sum of its parts; more below float32."""
@@ -39,7 +39,7 @@ class NoisyRun(Run):
 
     _draw: Callable[[torch.Tensor], torch.Tensor]
 
-    def __new__(cls, n: int, experiment: StochasticExperiment, x: torch.Tensor, draw: Any) -> Self:
+    def __new__(cls, n: int, experiment: Setup, x: torch.Tensor, draw: Any) -> Self:
         """x: (batch, d); draw: a function of a tensor."""
         run = super().__new__(cls, experiment.schedule, experiment.nodes(n), x, experiment.model)
         run._draw = draw

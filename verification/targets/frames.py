@@ -46,7 +46,7 @@ def _scale(schedule: Schedule, name: Name, t: float) -> float:
 
 
 class NoLevel(ValueError):
-    """A noise level that is none, at which a sampler asks the model."""
+    """What is no noise level of a batch, at which a sampler asks the model."""
 
 
 class Levels:
@@ -65,15 +65,15 @@ class Levels:
     def time(self, rho: Any) -> float:
         """The time at which sigma/alpha is rho: a number, or a tensor with an entry for each sample.
 
-        Raises NoLevel (a ValueError) for NaN, negative numbers and a level that the schedule does not reach,
-        ValueError for samples at different levels.
+        Raises NoLevel (a ValueError) for NaN, negative numbers, samples at different levels and a level that
+        the schedule does not reach.
         """
         unit = torch.finfo(torch.float64).eps
         if isinstance(rho, torch.Tensor):
             unit = torch.finfo(rho.dtype).eps
             levels = rho.reshape(-1)
             if not bool((levels == levels[0]).all()) and not bool(levels.isnan().all()):
-                raise ValueError(f"samples of a batch must be at one noise level, got {shown(rho.tolist())}")
+                raise NoLevel(f"samples of a batch must be at one noise level, got {shown(rho.tolist())}")
             rho = levels[0]
         value = float(rho)
         if math.isnan(value):

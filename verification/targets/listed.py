@@ -42,6 +42,24 @@ class Claim:
         return self.order
 
 
+DISTRIBUTIONS: Mapping[str, str] = {
+    "diffusers": "diffusers",
+    "k_diffusion": "k-diffusion",
+    "azula": "azula",
+    "deepinv": "deepinv",
+    "smalldiffusion": "smalldiffusion",
+    "torchdiffeq": "torchdiffeq",
+    "flow_matching": "flow-matching",
+}
+"""The packages whose samplers are found by name, by what they are installed from."""
+
+
+def is_foreign(text: str) -> bool:
+    """Whether a text names another's sampler: PACKAGE:NAME, or process:COMMAND."""
+    head, _, rest = text.partition(":")
+    return bool(rest) and (head in DISTRIBUTIONS or head == "process")
+
+
 NONE = Claim(None, "")
 
 _SOLVER_ORDER = "the parameter solver_order"

@@ -1,8 +1,8 @@
-"""Samplers by text: those of a package, a file's, a program, and our own.
+"""Whatever runs, by text or as it is: one way from a word to a sampler, for every command and study.
 
 diffusers:DEISMultistepScheduler:solver_order=3    k_diffusion:sample_dpmpp_2m    azula:xEABSampler
 torchdiffeq:rk4    flow_matching:midpoint    smalldiffusion:samples    deepinv:HeunSolver
-FILE.py:function   process:./program   dpm-solver++-2m   FILE.json
+FILE.py:function   process:./program   dpm-solver++-2m   FILE.json   a Solver, a Plan, a function
 """
 
 from __future__ import annotations
@@ -10,35 +10,36 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from semilinear.analysis.lookup import (
-    FORMS,
-    check_name,
+from semilinear.analysis.lookup import FORMS, Found, check_name, in_form, is_solver, solver_of, tableau_of
+from semilinear.analysis.programs import (
+    Made,
     function_of,
-    in_form,
-    is_solver,
-    solver_of,
-    tableau_of,
+    holds_plan,
+    is_program,
+    made_by,
+    plain,
+    program_of,
 )
 from semilinear.analysis.text.named_parts import pairs, value_of
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.constructors import refuse_unknown
+from semilinear.integrators.numerics.kinds import ALL, SOLVER, Kind, refuse
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.names import nearest
+from semilinear.integrators.numerics.names import UnknownTableau, nearest
 from semilinear.integrators.plans import files
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS
-from sympy import Rational
 
-from . import azula, deepinv, diffusers, flow_matching, k_diffusion, ours, plain, process, smalldiffusion
+from . import azula, deepinv, diffusers, flow_matching, k_diffusion, ours, process, smalldiffusion
+from . import plain as plain_functions
 from . import torchdiffeq as ode
-from .listed import CLAIMS, NAMES, NONE, USUAL
+from .listed import CLAIMS, DISTRIBUTIONS, NAMES, NONE, USUAL, is_foreign
 from .loading import version
 from .run import Sampler
 from .shipped import (
@@ -52,6 +53,8 @@ from .shipped import (
 )
 
 Settings = Mapping[str, Any]
+OURS = "semilinear"
+"""The package of what is found by a listed name."""
 logger = logging.getLogger(__name__)
 
 
@@ -59,7 +62,8 @@ logger = logging.getLogger(__name__)
 class Target:
     """A sampler and what is said of it.
 
-    name: as it is found again (`target`).  claimed: the order that its source claims, None where it claims
+    kind: whether it is a solver, a tableau (run in a form), a plan, or any other sampler.  name: as it is
+    found again (`target`).  claimed: the order that its source claims, None where it claims
     none.  source: of the claim.  package, version: of whose it is, "" where it is a file's.  own: of a
     function, the same sampler in the arithmetic that it is written in, where `sampler` makes it compute in
     float64.  convention: of a file's function, None where it is that of runs.  named: whether `target` finds
@@ -78,17 +82,34 @@ class Target:
     named: bool = True
     shipped: Callable[[], Choices] | None = None
     made: Solver | Plan | None = None
+    kind: Kind = "sampler"
+
+    @property
+    def solver(self) -> Solver:
+        """What a solver or a tableau runs as.  Raises TypeError for another kind."""
+        checks.instance(f"what {self.name} runs as", self.made, Solver)
+        return cast(Solver, self.made)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether it is known to draw noise, which of another's sampler nothing but a run says."""
+        return self.made is not None and self.made.stochastic
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Another process finds another's sampler by its name, for what runs it is no data."""
+        if self.made is None and self.named:
+            return partial(target, convention=self.convention), (self.name,)
+        return super().__reduce_ex__(protocol)
 
 
 @dataclass(frozen=True)
 class Package:
     """How the samplers of a package are got.
 
-    distribution: its name where it is installed from.  find: the function or class of a name.  adapt: what
-    makes a sampler of it.  ship: the grids that are chosen for it.
+    find: the function or class of a name.  adapt: what makes a sampler of it.  ship: the grids that are
+    chosen for it.
     """
 
-    distribution: str
     find: Callable[[str], Any]
     adapt: Callable[..., Sampler]
     ship: Callable[[Any, Settings], Choices] | None = None
@@ -125,26 +146,19 @@ def _none(package: str, what: str) -> Callable[[Any, Settings], Choices]:
 
 
 PACKAGES: dict[str, Package] = {
-    "diffusers": Package("diffusers", _method, diffusers.sampler, of_diffusers),
-    "k_diffusion": Package(
-        "k-diffusion", _of_module(k_diffusion.release), k_diffusion.sampler, of_k_diffusion
-    ),
-    "azula": Package("azula", _of_module(_azula), azula.sampler, of_azula),
-    "deepinv": Package("deepinv", deepinv.find, deepinv.sampler, _none("deepinv", "its solvers take")),
-    "smalldiffusion": Package(
-        "smalldiffusion",
-        _of_module(smalldiffusion.release),
-        smalldiffusion.sampler,
-        of_smalldiffusion,
-    ),
-    "torchdiffeq": Package("torchdiffeq", _method, _odeint, _none("torchdiffeq", "odeint takes")),
+    "diffusers": Package(_method, diffusers.sampler, of_diffusers),
+    "k_diffusion": Package(_of_module(k_diffusion.release), k_diffusion.sampler, of_k_diffusion),
+    "azula": Package(_of_module(_azula), azula.sampler, of_azula),
+    "deepinv": Package(deepinv.find, deepinv.sampler, _none("deepinv", "its solvers take")),
+    "smalldiffusion": Package(_of_module(smalldiffusion.release), smalldiffusion.sampler, of_smalldiffusion),
+    "torchdiffeq": Package(_method, _odeint, _none("torchdiffeq", "odeint takes")),
     "flow_matching": Package(
-        "flow-matching",
         _method,
         _flow_matching,
         lambda method, settings: of_flow_matching(method, _flow_matching(method, settings)),
     ),
 }
+"""Those of `listed.DISTRIBUTIONS`."""
 
 
 def _run(function: Any, settings: Settings) -> Sampler:
@@ -155,20 +169,13 @@ def _run(function: Any, settings: Settings) -> Sampler:
     return lambda run: function(run, **settings)
 
 
-def _solver(function: Any, settings: Settings) -> Sampler:
-    solver = function(**settings)
-    checks.instance("what the function returns", solver, Solver)
-    return ours.of_solver(solver)
-
-
 def _plain(function: Any, settings: Settings) -> Sampler:
-    return plain.sampler(function, **settings)
+    return plain_functions.sampler(function, **settings)
 
 
-CONVENTIONS: dict[str, Callable[..., Sampler]] = {
+ADAPTERS: dict[str, Callable[..., Sampler]] = {
     "run": _run,
     "plain": _plain,
-    "solver": _solver,
     "k-diffusion": k_diffusion.sampler,
     "diffusers": diffusers.sampler,
     "azula": azula.sampler,
@@ -176,38 +183,85 @@ CONVENTIONS: dict[str, Callable[..., Sampler]] = {
     "smalldiffusion": smalldiffusion.sampler,
     "flow-matching": flow_matching.sampler,
 }
-"""Of a file's function or class: "run" is a function of a run, "plain" one of (model, x, times), "solver" one
-that returns a `Solver`; the others are those of the packages."""
+"""Of a function or class: "run" is a function of a run, "plain" one of (model, x, times); the others are
+those of the packages."""
+CONVENTIONS = (*ADAPTERS, "solver")
+"""What a function may be said to be, "solver" one that makes a `Solver`; without a word it is told by what it
+needs (`programs.made_by`)."""
 
 
-def target(text: str, *, settings: Settings | None = None, convention: str | None = None) -> Target:
-    """The target that a text names.
+def target(
+    given: Any,
+    *,
+    takes: Collection[Kind] = ALL,
+    settings: Settings | None = None,
+    convention: str | None = None,
+    name: str | None = None,
+) -> Target:
+    """The target that a text names, or that a solver, a plan or a function is.
 
-    text: PACKAGE:NAME (`PACKAGES`), FILE.py:function, process:COMMAND, a listed solver, an entry of the
-    catalogue, or a .json file of a tableau or a plan; the first two take :KEY=VALUE,.. as well.  settings:
-    of the sampler, further ones; those of the adapter among them (`exact`, `variable`, `alpha`, `form`, ..).
-    convention: of a file's function (`CONVENTIONS`); "run" where absent.
-    Raises ValueError for a text that names nothing, with the nearest names, and for settings and conventions
-    that do not fit; ModuleNotFoundError for a package that is not installed.
+    given: a text: PACKAGE:NAME (`PACKAGES`), FILE.py:function, process:COMMAND, a listed solver, an entry of
+    the catalogue, or a .json file of a tableau or a plan; the first two take :KEY=VALUE,.. as well.  Or a
+    `Solver`, a `Plan`, a function or class, a `Target`.  A function stands for what it makes where it needs
+    nothing, and is a sampler where it needs a run (`programs.made_by`).  takes: the kinds that can be used.
+    settings: of the sampler, further ones; those of the adapter among them (`exact`, `variable`, `alpha`,
+    `form`, ..).  convention: of a function (`CONVENTIONS`) that is another.  name: of a function, its own
+    where absent.
+    Raises TypeError for what is none of these, ValueError for a text that names nothing, with the nearest
+    names, for a kind that is not taken, and for settings and conventions that do not fit;
+    ModuleNotFoundError for a package that is not installed.
     """
-    if not isinstance(text, str) or not text:
-        raise TypeError(f"text must name a target, got {shown(text)}")
-    given = dict(settings or {})
-    head, _, rest = text.partition(":")
-    is_file = head.endswith(".py") and bool(rest)
+    if isinstance(given, str):
+        found = _of_text(given, dict(settings or {}), convention, takes)
+    elif is_function(given):
+        return of_function(given, name=name, settings=settings, convention=convention, takes=takes)
+    else:
+        if convention is not None or settings:
+            raise ValueError(f"convention and settings are for texts and functions, got {shown(given)}")
+        found = _of_value(given)
+    refuse(found.name, found.kind, takes)
+    return found
+
+
+def is_function(given: Any) -> bool:
+    """Whether a target is a function or class, of a file or as it is, of which a convention can be told."""
+    return is_program(given) if isinstance(given, str) else callable(given) and not isinstance(given, Solver)
+
+
+def _of_text(text: str, settings: dict[str, Any], convention: str | None, takes: Collection[Kind]) -> Target:
+    if not text:
+        raise TypeError("target must be a name, got ''")
+    if is_program(text):
+        program = program_of(text)
+        found = of_function(
+            function_of(program.path, program.function),
+            name=program.name,
+            settings=program.settings | settings,
+            convention=convention,
+            source=program.path,
+            takes=takes,
+        )
+        return replace(found, named=True, convention=None if convention == "run" else convention)
     if convention is not None:
-        checks.one_of("convention", convention, tuple(CONVENTIONS))
-        if not is_file:
-            raise ValueError(f"convention is for FILE.py:function, got {shown(text)}")
-    if is_file:
-        name, own = _settings(rest)
-        return _of_file(head, name, own | given, convention or "run")
-    if head == "process" and rest:
-        return Target(text, process.sampler(rest, **given), None, "")
-    if head in PACKAGES:
-        name, own = _settings(rest)
-        return _of_package(head, name, own | given)
-    return _of_ours(text, given)
+        raise ValueError(f"convention is for FILE.py:function, got {shown(text)}")
+    if not is_foreign(text):
+        return _of_ours(text, settings, takes)
+    refuse(text, "sampler", takes)  # before anything is imported
+    head, _, rest = text.partition(":")
+    if head == "process":
+        return Target(text, process.sampler(rest, **settings), None, "", named=not settings)
+    name, own = _settings(rest)
+    return _of_package(head, name, own | settings)
+
+
+def _of_value(given: Any) -> Target:
+    if isinstance(given, Target):
+        return given
+    if isinstance(given, Solver):
+        return replace(_of_solver(given.name, given), package="", version="", named=False)
+    if isinstance(given, Plan):
+        return replace(_of_plan(given.solver, given), named=False)
+    raise TypeError(f"target must be a name, a Solver, a Plan or a function of a run, got {shown(given)}")
 
 
 def of_function(
@@ -215,38 +269,58 @@ def of_function(
     *,
     name: str | None = None,
     settings: Settings | None = None,
-    convention: str = "run",
+    convention: str | None = None,
     source: str = "",
+    takes: Collection[Kind] = ALL,
 ) -> Target:
-    """The target that a function or class is.
+    """The target that a function or class is, or makes.
 
-    name: its own when absent.  settings, convention: as of `target`.  source: where it is from.
+    name: its own when absent.  settings, convention, takes: as of `target`.  source: where it is from.
     Raises TypeError for what cannot be called, ValueError for settings and conventions that do not fit.
     """
     if not callable(function):
         raise TypeError(f"function must be callable, got {shown(function)}")
-    checks.one_of("convention", convention, tuple(CONVENTIONS))
-    adapt, given = CONVENTIONS[convention], dict(settings or {})
+    own_name: str = getattr(function, "__name__", type(function).__name__)
+    label, given = own_name if name is None else name, dict(settings or {})
+    written = _written(label, given)
+    if convention is not None:
+        checks.one_of("convention", convention, CONVENTIONS)
+    if convention in (None, "solver"):
+        kind, found, called = made = made_by(function, given, label)
+        refuse(called, kind, takes if convention is None else SOLVER)
+        if kind == "sampler":
+            needs = found is function
+            return Target(written, _run(found, plain(given) if needs else {}), None, source, named=False)
+        return replace(_of_made(written, made, source), named=False)
+    refuse(label, "sampler", takes)
+    adapt, given = ADAPTERS[convention], plain(given)
     own = None
     if "exact" in inspect.signature(adapt).parameters and "exact" not in given:
         own = _adapted(adapt, function, given | {"exact": False})
-    own_name: str = getattr(function, "__name__", type(function).__name__)
-    written = _written(own_name if name is None else name, given)
-    adapted = _adapted(adapt, function, given)
-    return Target(written, adapted, None, source, own=own, named=False)
+    return Target(written, _adapted(adapt, function, given), None, source, own=own, named=False)
+
+
+def _of_made(name: str, made: Made, source: str) -> Target:
+    """Of a solver, a tableau or a plan that a function makes."""
+    if made.kind == "solver":
+        return replace(_of_solver(name, made.found), package="", version="")
+    if made.kind == "plan":
+        return _of_plan(name, made.found)
+    return _of_tableau(Found(made.found, name, None, False, source), name, "lambda")
 
 
 def targets(
-    text: str, *, settings: Settings | None = None, convention: str | None = None
+    text: Any, *, settings: Settings | None = None, convention: str | None = None
 ) -> tuple[Target, ...]:
     """What a text names: all of a package for PACKAGE:*, as `everything` lists it, or the one `target`.
 
-    Raises ValueError for settings or a convention of many, and as these do.
+    convention: of a file's function, where it is one.  Raises ValueError for settings of many, and as these
+    do.
     """
-    package, star, rest = str(text).partition(":*")
+    package, star, rest = text.partition(":*") if isinstance(text, str) else ("", "", "")
     if not star or rest:
-        return (target(text, settings=settings, convention=convention),)
-    if settings or convention:
+        return (target(text, settings=settings, convention=convention if is_function(text) else None),)
+    if settings:
         raise ValueError(f"settings are for one target, got {shown(text)}")
     return everything(package)
 
@@ -258,8 +332,8 @@ def everything(package: str) -> tuple[Target, ...]:
     package: one of `PACKAGES`, or "semilinear" for our own listed solvers.  Raises ValueError for another,
     ModuleNotFoundError where it is not installed.
     """
-    checks.one_of("package", package, (*PACKAGES, "semilinear"))
-    if package == "semilinear":
+    checks.one_of("package", package, (*PACKAGES, OURS))
+    if package == OURS:
         return tuple(target(name) for name in SOLVERS)
     found = []
     for name in names(package):
@@ -285,10 +359,7 @@ def _settings(text: str) -> tuple[str, dict[str, Any]]:
 
 def value(text: str) -> Any:
     """A setting's value: a number, true, false, none, or a word."""
-    found = value_of(text)
-    if isinstance(found, Rational):
-        return float(found)
-    return None if found == "none" else found
+    return plain({"": value_of(text)})[""]
 
 
 def _written(name: str, settings: Settings) -> str:
@@ -327,45 +398,58 @@ def _of_package(package: str, name: str, settings: Settings) -> Target:
         sampler,
         claim.of(settings),
         claim.source,
-        how.distribution,
-        version(how.distribution),
+        DISTRIBUTIONS[package],
+        version(DISTRIBUTIONS[package]),
         shipped=ship,
     )
 
 
-def _of_file(path: str, name: str, settings: Settings, convention: str) -> Target:
-    found = of_function(
-        function_of(path, name), name=f"{path}:{name}", settings=settings, convention=convention, source=path
-    )
-    return replace(found, named=True, convention=None if convention == "run" else convention)
-
-
-def _of_ours(text: str, settings: Settings) -> Target:
-    form = settings.get("form", "lambda")
-    checks.one_of("form", form, tuple(FORMS))
-    given = {key: value for key, value in settings.items() if key != "form"}
-    if text.lower().endswith(".json") and Path(text).is_file() and _holds_a_plan(text):
+def _of_ours(text: str, settings: Settings, takes: Collection[Kind]) -> Target:
+    if text.lower().endswith(".json") and not is_solver(text) and holds_plan(text):
+        refuse(text, "plan", takes)
         plan = files.load(text)
-        source = f"{plan.solver}, {os.path.basename(text)}"
-        return Target(text, ours.of_plan(plan, **given), None, source, made=plan)
+        refuse_unknown("a plan", settings, {})
+        return _of_plan(text, plan, f"{plan.solver}, {os.path.basename(text)}")
+    form = settings.get("form")
+    if form is not None:
+        checks.one_of("form", form, tuple(FORMS))
     _check_ours(text)
-    if is_solver(text) and "form" not in settings:
-        parameters = {k: v for k, v in given.items() if k not in ("prediction", "final")}
-        solver = solver_of(text, **parameters)
-        written = _written(text, parameters) if ":" not in text else text
-    else:
-        parameters, found = {}, tableau_of(text)
-        solver, written = in_form(found, FORMS[form]), found.name
-    options = {k: v for k, v in given.items() if k not in parameters}
+    options = {key: value for key, value in settings.items() if key in _OPTIONS}
+    given = {key: value for key, value in settings.items() if key not in ("form", *options)}
+    if is_solver(text) and form is None:
+        solver = solver_of(text, **given)
+        return _of_solver(_written(text, given) if ":" not in text else text, solver, **options)
+    refuse(text, "tableau", takes)
+    refuse_unknown("a tableau", given, _FORM | _OPTIONS)
+    found = tableau_of(text)
+    own = "lambda" if found.document is None else found.document.form
+    return _of_tableau(found, found.name, form or own, **options)
+
+
+_OPTIONS = {k: p for k, p in inspect.signature(ours.of_solver).parameters.items() if p.kind is p.KEYWORD_ONLY}
+"""Of a solver of ours as a sampler."""
+_FORM = {"form": inspect.Parameter("form", inspect.Parameter.KEYWORD_ONLY, default="lambda")}
+
+
+def _of_solver(name: str, solver: Solver, **options: Any) -> Target:
     return Target(
-        written,
+        name,
         ours.of_solver(solver, **options),
         solver.claimed,
         ", ".join(filter(None, (solver.paper, solver.source))),
-        "semilinear",
-        version("semilinear"),
+        OURS,
+        version(OURS),
         made=solver,
+        kind="solver",
     )
+
+
+def _of_tableau(found: Found, name: str, form: str, **options: Any) -> Target:
+    return replace(_of_solver(name, in_form(found, FORMS[form]), **options), kind="tableau")
+
+
+def _of_plan(name: str, plan: Plan, source: str = "") -> Target:
+    return Target(name, ours.of_plan(plan), None, source, made=plan, kind="plan")
 
 
 def _check_ours(text: str) -> None:
@@ -376,10 +460,6 @@ def _check_ours(text: str) -> None:
         if nearest(text, SOLVERS):
             raise
         foreign = [f"{package}:{name}" for package in PACKAGES for name in names(package)]
-        raise ValueError(
+        raise UnknownTableau(
             f"{error}, or PACKAGE:NAME of {', '.join(PACKAGES)}{nearest(text, foreign)}"
         ) from None
-
-
-def _holds_a_plan(path: str) -> bool:
-    return f'"{files.SCHEMA}"' in Path(path).read_text(errors="replace")[:200]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Self
 
 import numpy as np
@@ -23,25 +24,32 @@ class Run(int):
     """One run of a sampler: its number of steps, and what it needs for them.
 
     x: initial states, (batch, *shape), in the frame of `schedule`: x = alpha x_0 + sigma eps.  times: of the
-    grid, n + 1 of them from the start to the end.  calls: evaluations of the model for each sample: states
-    that are stacked into one call count as often as they hold the batch.
+    grid, n + 1 of them from the start to the end.
     """
 
     x: Any
     schedule: Schedule
     times: tuple[Value, ...]
-    calls: int
     _eps: Model
+    _asked: Fraction
 
     def __new__(cls, schedule: Schedule, times: Sequence[Value], x: Any, eps: Model) -> Self:
         """eps: the noise prediction at states of the shape of x."""
         run = super().__new__(cls, len(times) - 1)
-        run.schedule, run.times, run.x, run.calls, run._eps = schedule, tuple(times), x, 0, eps
+        run.schedule, run.times, run.x, run._eps = schedule, tuple(times), x, eps
+        run._asked = Fraction(0)
         return run
+
+    @property
+    def calls(self) -> int:
+        """Evaluations of the model for each sample: states that are stacked into one call count as often as
+        they hold the batch, those of a part of it as that part.
+        """
+        return math.ceil(self._asked)
 
     def model(self, x: Any, t: Any) -> Any:
         """The noise prediction at states of the shape of `x`, or several of it stacked, and time t."""
-        self.calls += batches(x, self.x)
+        self._asked += batches(x, self.x)
         return self._eps(x, t)
 
     def predict(self, prediction: str) -> Model:
@@ -67,24 +75,26 @@ Sampler = Callable[[Any], Any]
 """run -> final states (batch, *shape), or (final states, evaluations made)."""
 
 
-def batches(x: Any, batch: Any) -> int:
-    """How many times the batch some states are, a part of it being one."""
+def batches(x: Any, batch: Any) -> Fraction:
+    """How many times the batch some states are; 1 where neither says its shape."""
     sizes = [math.prod(getattr(states, "shape", ())) for states in (x, batch)]
-    return max(1, math.ceil(sizes[0] / sizes[1])) if all(sizes) else 1
+    return Fraction(*sizes) if all(sizes) else Fraction(1)
 
 
 def unstacked(x: torch.Tensor, batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The batches that are stacked in the states of one call.
+    """The batches that are stacked in the states of one call; some samples of one are by themselves.
 
-    Raises ValueError for states that are no whole number of them.
+    Raises ValueError for states of other shapes.
     """
     count = batches(x, batch)
-    if x.numel() != count * batch.numel() or len(x) % count:
-        raise ValueError(
-            f"the model must be asked for the batch, {tuple(batch.shape)}, or several of it stacked, got "
-            f"states of shape {tuple(x.shape)}"
-        )
-    return x.chunk(count)
+    if count.denominator == 1 and len(x) % count == 0:
+        return x.chunk(int(count))
+    if x.shape[1:] == batch.shape[1:]:
+        return (x,)
+    raise ValueError(
+        f"the model must be asked for states of shape {tuple(batch.shape)}, several of them stacked, or a "
+        f"part of the batch, got {tuple(x.shape)}"
+    )
 
 
 @dataclass(frozen=True)
@@ -103,12 +113,12 @@ class Returned:
 def returned(result: Any, shape: tuple[int, ...], n: int) -> Returned:
     """The states that a sampler returned, alone or with its evaluations; shape: of them; n: steps, to tell.
 
-    Raises ValueError for states of another size, and what is no states or no count.
+    Raises ReturnedError (a ValueError) for states of another size, and what is no states or no count.
     """
     states, claimed = _parts(result, f" at n = {n}")
     x = _array(states)
     if x.dtype.kind not in "fO" or x.shape[:1] != shape[:1] or x.size != math.prod(shape):
-        raise ValueError(
+        raise ReturnedError(
             f"sampler must return real states of shape {shape}, or (states, evaluations made), "
             f"got {x.dtype} of {x.shape} at n = {n}"
         )
@@ -123,7 +133,7 @@ def _parts(result: Any, where: str = "") -> tuple[Any, int | None]:
     if claimed is None:
         return states, None
     if not _count(claimed):
-        raise ValueError(f"sampler must return how many evaluations it made, got {shown(claimed)}{where}")
+        raise ReturnedError(f"sampler must return how many evaluations it made, got {shown(claimed)}{where}")
     return states, int(claimed)
 
 
@@ -139,7 +149,27 @@ def _count(value: Any) -> bool:
     return bool(is_number and value >= 0 and float(value).is_integer())
 
 
-class ShapeError(ValueError):
+class EndedError(RuntimeError):
+    """A sampler that ended the program."""
+
+
+def ending(sampler: Sampler) -> Sampler:
+    """The sampler; where it calls sys.exit its run raises EndedError, and whoever drives it goes on."""
+
+    def sample(run: Any) -> Any:
+        try:
+            return sampler(run)
+        except SystemExit as end:
+            raise EndedError(f"the sampler ends the program: sys.exit({end.code!r})") from end
+
+    return sample
+
+
+class ReturnedError(ValueError):
+    """A sampler gave back what is no states of the run, or no count."""
+
+
+class ShapeError(ReturnedError):
     """States of another shape than they were given in; wanted, got: the shapes."""
 
     def __init__(self, wanted: tuple[int, ...], got: tuple[int, ...]) -> None:
@@ -149,7 +179,7 @@ class ShapeError(ValueError):
 
 def states_like(result: Any, x: torch.Tensor) -> tuple[torch.Tensor, int | None]:
     """As `returned`; the states detached, as a tensor of their dtype and the shape of x.
-    Raises ValueError for others.
+    Raises ReturnedError (a ValueError) for others.
     """
     states, claimed = _parts(result)
     try:
@@ -157,7 +187,7 @@ def states_like(result: Any, x: torch.Tensor) -> tuple[torch.Tensor, int | None]
     except (TypeError, ValueError, RuntimeError):  # nothing that holds numbers
         found = None
     if found is None:
-        raise ValueError(f"sampler must return states of shape {tuple(x.shape)}, got {shown(states)}")
+        raise ReturnedError(f"sampler must return states of shape {tuple(x.shape)}, got {shown(states)}")
     if found.shape != x.shape:
         raise ShapeError(tuple(x.shape), tuple(found.shape))
     return found, claimed

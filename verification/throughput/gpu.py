@@ -1,14 +1,11 @@
-"""Everything that is to be measured on a GPU, in one run of at most four minutes: `make gpu`.
+"""Everything that is to be measured on a GPU, in one run of at most four minutes: `semilinear gpu`.
 
-    python -m semilinear.verification.throughput.gpu [--device cuda|cpu] [--rehearse] [--out FILE]
-
-Each part stands alone: what one raises is recorded in its place, and the file is written after every part, so
-that a run that is cut short leaves what it found.  `--rehearse` runs the same parts small, on any device.
+Each part stands alone: what one raises is recorded in its place, and the record is told after every part, so
+that a run that is cut short leaves what it found.  A rehearsal runs the same parts small, on any device.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import time
@@ -17,14 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from semilinear.analysis.convergence import estimate_order
 from semilinear.integrators.diffusion.schedule import vp_linear
-from semilinear.integrators.numerics.files import write_atomically
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Plan, Row
 from semilinear.integrators.run.models import discrete_time
@@ -373,11 +368,16 @@ def _timed(entry: Part) -> Iterator[None]:
         entry["seconds"] = round(time.monotonic() - began, 2)
 
 
-def measure(setting: Setting, out: Path | None = None, seconds: float = SECONDS) -> Part:
+def measure(
+    setting: Setting, tell: Callable[[str, Part], None] | None = None, seconds: float = SECONDS
+) -> Part:
     """All parts as one record: part -> `found`, or `skipped` or `error` with the reason, and `seconds`.
 
-    out: written after every part.  seconds: a part that would begin later is skipped.
+    tell: called with the name of every part that is over, and the record so far.  seconds: a part that would
+    begin later is skipped.  Raises ValueError for a device that is not there.
     """
+    if setting.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be cpu, got cuda: torch sees no CUDA device")
     began = time.monotonic()
     record: Part = circumstances(setting.device) | {"schema": SCHEMA, "rehearsal": setting.small}
     record["parts"] = {}
@@ -389,9 +389,8 @@ def measure(setting: Setting, out: Path | None = None, seconds: float = SECONDS)
                 entry["skipped"] = f"{seconds:g} seconds are over"
             else:
                 entry |= _found(part, setting)
-        if out is not None:
-            write_atomically(out, json.dumps(record, indent=1) + "\n")
-        print(f"{name}: {_told(entry)} ({entry['seconds']} s)", flush=True)
+        if tell is not None:
+            tell(name, record)
     return record
 
 
@@ -407,27 +406,3 @@ def _found(part: Callable[[Setting], Part], setting: Setting) -> Part:
             "error": f"{type(error).__name__}: {error}",
             "traceback": traceback.format_exc().splitlines()[-12:],
         }
-
-
-def _told(entry: Part) -> str:
-    for word in ("skipped", "error"):
-        if word in entry:
-            return f"{word}: {entry[word]}"
-    return json.dumps(entry["found"])
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run everything; 2 where the device is not there."""
-    parser = argparse.ArgumentParser(prog="semilinear-gpu", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--rehearse", action="store_true", help="everything small, in seconds")
-    parser.add_argument("--out", type=Path, default=None, metavar="FILE", help="JSON")
-    options = parser.parse_args(argv)
-    if options.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device must be cpu, got cuda: torch sees no CUDA device")
-    measure(Setting(options.device, options.rehearse), options.out)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

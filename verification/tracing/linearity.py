@@ -10,7 +10,7 @@ import torch
 from semilinear.integrators.diffusion.schedule import Schedule
 
 from ..targets.run import Sampler
-from .trace import NotLinearError, departures, read, tolerance
+from .trace import NotLinearError, departures, followed, read, tolerance
 from .witness import Scene, Witness
 
 SMALL = 1e-3
@@ -38,22 +38,55 @@ def repeats(sampler: Sampler, scene: Scene) -> float:
     return apart(scene.run(sampler), scene.run(sampler))
 
 
+def other_chance(sampler: Sampler, scene: Scene) -> str:
+    """What a sampler draws from torch besides normal numbers, where its states depend on it; else "".
+
+    Seeds that it draws are no such thing.
+    """
+    first, again, third, last = (replace(scene, seed=seed).run(sampler) for seed in (0, 0, 1, 1))
+    if not max(apart(first, again), apart(third, last)) <= AGREE or apart(first, third) <= AGREE:
+        return ""
+    names = ", ".join(dict.fromkeys(first.script.others))
+    return f"it draws numbers that are not normal{f': {names}' if names else ''}"
+
+
 def batched(sampler: Sampler, scene: Scene) -> float:
     """How far samples in a batch are from the same samples alone, at most."""
-    together = scene.run(sampler)
+    together, scene = _placed(sampler, scene)
     parts = np.split(together.states, len(scene.start()), axis=1)
     runs = (replace(scene, sample=i).run(sampler) for i in range(len(parts)))
-    return max(apart(alone, Witness(together.script, part)) for alone, part in zip(runs, parts, strict=True))
+    return max(_ends_apart(alone, Witness(together.script, p)) for alone, p in zip(runs, parts, strict=True))
+
+
+def shares_noise(sampler: Sampler, scene: Scene) -> bool:
+    """Whether samples of a batch have fewer numbers of noise than they have alone."""
+    alone, together = (s.run(sampler).script for s in (replace(scene, sample=0), scene))
+    return together.numbers < len(scene.start()) * alone.numbers
 
 
 def mixed(sampler: Sampler, scene: Scene) -> float:
     """How far the first components of all samples are from what they are without the others, on a model that
     does not couple them.
     """
-    each = replace(scene, coupled=False)
-    together, alone = each.run(sampler), replace(each, columns=1).run(sampler)
+    together, each = _placed(sampler, replace(scene, coupled=False))
     first = together.states.reshape(len(together.states), -1, scene.columns)[..., 0]
-    return apart(alone, Witness(together.script, first))
+    return _ends_apart(replace(each, columns=1).run(sampler), Witness(together.script, first))
+
+
+def _placed(sampler: Sampler, scene: Scene) -> tuple[Witness, Scene]:
+    """A run, and the scene of it: where the place of noise is unknown, all of it is one number."""
+    found = scene.run(sampler)
+    if not found.script.strange:
+        return found, scene
+    scene = replace(scene, spread="none")
+    return scene.run(sampler), scene
+
+
+def _ends_apart(a: Witness, b: Witness) -> float:
+    """How far two runs are apart; their ends alone where one evaluated samples apart."""
+    if a.script.parts or b.script.parts:
+        a, b = (Witness(w.script, w.states[-1:]) for w in (a, b))
+    return apart(a, b)
 
 
 def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearError) -> tuple[str, ...]:
@@ -64,6 +97,8 @@ def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearEr
     scene = Scene(schedule, tuple(float(t) for t in times), torch.float64)
     if not repeats(sampler, scene) <= AGREE:
         return ("two runs from one start differ: it keeps something between runs, or draws elsewhere",)
+    if chance := other_chance(sampler, scene):
+        return (chance,)
     found = []
     if error.kind == "evaluations":
         found.append("the steps follow the values: step-size control")
@@ -73,6 +108,7 @@ def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearEr
         found.append("components of a sample are mixed")
     if found:
         return tuple(found)
+    scene = followed(scene, scene.run(sampler).script)[0]
     if _departs(sampler, replace(scene, scales=(SMALL,) * len(scene.scales))) <= 1:
         return ("values are clipped or thresholded: small ones pass unchanged",)
     if _cast(sampler, scene) and _departs(sampler, scene, SINGLE) <= 1:

@@ -19,7 +19,7 @@ from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 
 from ..targets.draws import taken_over
-from ..targets.run import Run, Sampler, states_like, unstacked
+from ..targets.run import Run, Sampler, batches, states_like, unstacked
 
 Pair = tuple[float, float]
 Outputs = Callable[[torch.Tensor, float, int], torch.Tensor]
@@ -29,7 +29,8 @@ Draws = Callable[[int, tuple[int, ...]], torch.Tensor]
 class NotLinearError(ValueError):
     """A sampler that no rows describe.
 
-    kind: "evaluations" or "values".  evaluation: where it shows, or None.
+    kind: "evaluations", "values", or "noise" where it is drawn in ways that cannot be followed.  evaluation:
+    where it shows, or None.
     """
 
     def __init__(self, kind: str, message: str, evaluation: int | None = None) -> None:
@@ -42,15 +43,30 @@ class Script:
     """What a run was asked, in order.
 
     asked: the prediction and time of every evaluation.  seen: its state.  calls: of the model, each of which
-    evaluates the states that are stacked in it.  requests: of noise, the times of an increment or None for a
-    draw that says none.  claimed: evaluations that the sampler says it made, None where it says nothing.
+    evaluates the states that are stacked in it.  evaluations: for each sample.  requests: of noise, the times
+    of an increment or None for a draw that says none.  claimed: evaluations that the sampler says it made,
+    None where it says nothing.  parts: whether calls held other numbers of samples than the batch, so that it
+    is unknown whose they are.  strange: shapes of draws from torch whose place in the states is unknown.
+    lost: those among them that are no whole number of states.  others: torch's functions that drew other than
+    normal numbers.  numbers: how many normal ones were drawn.
     """
 
     asked: list[tuple[str, float]] = field(default_factory=list)
     seen: list[torch.Tensor] = field(default_factory=list)
     requests: list[Pair | None] = field(default_factory=list)
     calls: int = 0
+    evaluations: int = 0
     claimed: int | None = None
+    parts: bool = False
+    strange: list[tuple[int, ...]] = field(default_factory=list)
+    lost: list[tuple[int, ...]] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    numbers: int = 0
+
+    @property
+    def draws(self) -> bool:
+        """Whether any noise was drawn."""
+        return bool(self.requests or self.strange or self.others)
 
     @property
     def prediction(self) -> str:
@@ -105,6 +121,15 @@ def _unasked(x: Any, t: Any) -> Any:
     raise AssertionError("a probe answers by itself")
 
 
+SAME = 0.5
+"""Of noise that cannot be told apart, every number."""
+
+
+def _stacked_along(shape: tuple[int, ...], states: tuple[int, ...]) -> int | None:
+    """The axis along which states are stacked in a shape, None where none is."""
+    return next((k for k in range(len(shape)) if (*shape[:k], *shape[k + 1 :]) == states), None)
+
+
 class Probe(Run):
     """A run that writes down what it is asked.
 
@@ -116,6 +141,7 @@ class Probe(Run):
     _outputs: Outputs
     _draws: Draws
     _prediction: str
+    _number: int
 
     def __new__(
         cls,
@@ -129,6 +155,7 @@ class Probe(Run):
         """x: the initial states."""
         run = super().__new__(cls, schedule, times, x, _unasked)
         run._outputs, run._draws, run._prediction, run.script = outputs, draws, prediction, Script()
+        run._number = 0
         return run
 
     def model(self, x: Any, t: Any) -> Any:
@@ -140,14 +167,17 @@ class Probe(Run):
 
         def asked(x: torch.Tensor, t: Any) -> torch.Tensor:
             self.script.calls += 1
+            self.script.parts |= len(self.x) > 1 and len(x) != len(self.x)
+            self._asked += batches(x, self.x)
+            self.script.evaluations = self.calls
             outputs = [self._evaluated(prediction, states, float(t)) for states in unstacked(x, self.x)]
             return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
         return asked
 
     def _evaluated(self, prediction: str, x: torch.Tensor, time: float) -> torch.Tensor:
-        number = self.calls
-        self.calls += 1
+        number = self._number
+        self._number += 1
         self.script.asked.append((prediction, time))
         self.script.seen.append(x.detach().clone())
         answer = convert(
@@ -167,11 +197,36 @@ class Probe(Run):
     def _drawn(self, pair: Pair | None, like: torch.Tensor) -> torch.Tensor:
         number = len(self.script.requests)
         self.script.requests.append(pair)
+        self.script.numbers += like.numel()
         return self._draws(number, tuple(like.shape)).to(like.dtype)
 
-    def end(self, sampler: Sampler) -> torch.Tensor:
-        """The final states of a sampler; what it draws from torch itself is taken over."""
-        with torch.no_grad(), taken_over(self.noise, sampler):
+    def _taken(self, like: torch.Tensor) -> torch.Tensor:
+        """What stands for numbers that are drawn from torch, several states' at once, or in another shape."""
+        shape, states = tuple(like.shape), tuple(self.x.shape)
+        if shape == states:
+            return self._drawn(None, like)
+        axis = _stacked_along(shape, states)
+        if axis is not None:
+            parts = [self._drawn(None, self.x) for _ in range(shape[axis])]
+            return torch.stack(parts, axis).to(like.dtype) if parts else torch.empty_like(like)
+        self.script.strange.append(shape)
+        count, rest = divmod(like.numel(), self.x.numel())
+        if rest or not count:
+            self.script.numbers += like.numel()
+            if len(self.x) == 1:
+                self.script.lost.append(shape)
+            return torch.full_like(like, SAME)
+        parts = [self._drawn(None, self.x).reshape(-1) for _ in range(count)]
+        return torch.cat(parts).reshape(shape).to(like.dtype)
+
+    def end(self, sampler: Sampler, seed: int = 0) -> torch.Tensor:
+        """The final states of a sampler; what it draws from torch itself is taken over.
+
+        seed: of torch's own generator, which is left as it was.
+        """
+        over = taken_over(self._taken, sampler, self.script.others.append)
+        with torch.no_grad(), torch.random.fork_rng(devices=()), over:
+            torch.manual_seed(seed)
             given = sampler(self)
         final, self.script.claimed = states_like(given, self.x)
         return final

@@ -24,7 +24,7 @@ from semilinear.integrators.plans.program import Evaluation, Plan, Row
 
 from ..targets.run import Sampler
 from .probe import Increments, NotLinearError, Pair, Probe, Script
-from .witness import Scene, Witness
+from .witness import Scene, Spread, Witness
 
 Array = np.ndarray
 __all__ = [
@@ -135,20 +135,43 @@ def trace(sampler: Sampler, schedule: Schedule, times: Any, *, dtype: torch.dtyp
         raise ValueError(f"dtype must be torch.float64 or torch.float32, got {shown(dtype)}")
     nodes = user(schedule, times)
     checks.integer("the number of times", len(nodes), 2, limits.TRACED_STEPS + 1)
-    scene = Scene(schedule, tuple(map(float, nodes)), dtype, scales=(1.0, LARGE))
+    scene = Scene(schedule, tuple(map(float, nodes)), dtype, scales=SCALES)
     witness = scene.run(sampler)
-    found, increments = read(sampler, scene, witness.script)
+    first, *rest = followed(scene, witness.script)
+    if first is not scene:
+        witness = first.run(sampler)
+    if witness.script.lost:
+        raise NotLinearError("noise", lost(witness.script))
+    found, increments = read(sampler, first, witness.script)
     if not increments.separate:
-        witness = scene.run(sampler, increments)
-    errors = departures(found, scene, witness)
+        witness = first.run(sampler, increments)
+    runs = [(first, witness), *((other, other.run(sampler, increments)) for other in rest)]
+    errors = np.max([departures(found, *run) for run in runs], axis=0)
     bad = np.flatnonzero(~(errors <= tolerance(found)))
     if len(bad):
         raise NotLinearError("values", _says(found, errors, int(bad[0])), int(bad[0]))
     return replace(found, residual=float(np.max(errors)))
 
 
-LARGE = 32.0
-"""Scale of the values of the second sample of that run: what clips does so there."""
+SCALES = (1.0, 32.0, 1.0)
+"""Of the values of the samples of that run: what clips does so in the large one."""
+
+
+def followed(scene: Scene, script: Script) -> tuple[Scene, ...]:
+    """On what a sampler can be followed that asked for `script`: the scene, or the first two of its samples
+    each by itself, where a batch leaves it open whose a call or a draw is.
+    """
+    if not (script.parts or script.strange):
+        return (scene,)
+    spread: Spread = "draws" if script.strange else "full"
+    return tuple(replace(scene, sample=k, spread=spread) for k in range(2))
+
+
+def lost(script: Script) -> str:
+    """Which noise cannot be followed."""
+    return (
+        f"noise is drawn in the shape {script.lost[0]}, which is neither that of the states nor several of it"
+    )
 
 
 def tolerance(found: Trace) -> float:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,15 +18,18 @@ from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 
 from ..targets.run import Sampler
-from .probe import Increments, NotLinearError, Probe, Script
+from .probe import SAME, Increments, Probe, Script
 
-SHAPE = (2, 1, 2, 3)
+SHAPE = (3, 1, 2, 3)
 """Of the states: (batch, channels, height, width)."""
+Spread = Literal["full", "draws", "none"]
 
 
 @dataclass(frozen=True)
 class Witness:
-    """A run: what it was asked, the states that it evaluated and its last, (states, elements) in float64."""
+    """A run: what it was asked, the states that it evaluated and its last, (states, elements) in float64; the
+    last alone where samples were evaluated apart.
+    """
 
     script: Script
     states: np.ndarray
@@ -48,6 +52,8 @@ class Scene:
     scales: of start, outputs and noise together, for each sample of the batch; small ones pass below every
     bound at which values are clipped, large ones reach it.  sample: one of the batch alone, None for all of
     them.  columns: how many of each sample's there are.  coupled: whether the model couples components.
+    spread: which noise differs: all numbers ("full"), those of two draws ("draws"), for draws whose elements
+    have no known place, or none.  seed: of what a sampler draws besides normal numbers.
     """
 
     schedule: Schedule
@@ -57,6 +63,8 @@ class Scene:
     sample: int | None = None
     columns: int = SHAPE[-1]
     coupled: bool = True
+    spread: Spread = "full"
+    seed: int = 0
 
     @cached_property
     def scale(self) -> torch.Tensor:
@@ -70,11 +78,19 @@ class Scene:
 
     def noise(self, index: int) -> torch.Tensor:
         """An increment."""
-        return self.scale * self._chosen(_normal(1 + index))
+        values = self._chosen(_normal(1 + index))
+        if self.spread == "full":
+            return self.scale * values
+        return torch.full_like(
+            values, SAME if self.spread == "none" else float(_normal(1 + index)[0, 0, 0, 0])
+        )
 
     def model(self, x: torch.Tensor, t: float) -> torch.Tensor:
-        """The noise prediction, of one batch or several of it stacked."""
-        scale = self.scale.repeat(len(x) // len(self.scale), 1, 1, 1)
+        """The noise prediction, of one batch or several of it stacked; where the scales of the samples are
+        unknown, as if they were that of the first.
+        """
+        count, rest = divmod(len(x), len(self.scale))
+        scale = self.scale[:1] if rest or not count else self.scale.repeat(count, 1, 1, 1)
         y = x.double() / (scale * _size(self.schedule, t))
         noise = torch.tanh(y) + 0.3 * torch.sin(2 * (y.roll(1, -1) if self.coupled else y)) + 0.1
         return (scale * noise).to(x.dtype)
@@ -85,21 +101,22 @@ class Scene:
 
     def _chosen(self, values: torch.Tensor) -> torch.Tensor:
         kept = values if self.sample is None else values[self.sample : self.sample + 1]
-        return kept[..., : self.columns]
+        return kept[: len(self.scales), ..., : self.columns]
 
     def run(self, sampler: Sampler, increments: Increments | None = None) -> Witness:
         """A run.  increments: of which requests are made; without them every request is one of its own."""
 
         def noise(number: int, shape: tuple[int, ...]) -> torch.Tensor:
             if shape != tuple(self.start().shape):
-                raise NotLinearError("values", f"noise is drawn in the shape {shape}, not that of the states")
+                raise ValueError(f"noise must be asked for in the shape of the states, got {shape}")
             if increments is None or number >= len(increments.parts):
                 return self.noise(number)
             return torch.stack([w * self.noise(i) for i, w in increments.parts[number]]).sum(0)
 
         probe = Probe(self.schedule, self.grid, self.start(), lambda x, t, _: self.model(x, t), noise)
-        final = probe.end(sampler)
-        states = [s.double().reshape(-1).numpy() for s in (*probe.script.seen, final)]
+        final = probe.end(sampler, self.seed)
+        seen = () if probe.script.parts else probe.script.seen
+        states = [s.double().reshape(-1).numpy() for s in (*seen, final)]
         return Witness(probe.script, np.stack(states))
 
     def basis(self, witness: Witness, prediction: str, increments: int) -> np.ndarray:

@@ -7,11 +7,11 @@ What order a tableau has is not stored: it is proved (`semilinear.analysis`) and
 from __future__ import annotations
 
 from . import etd, lawson, multistep, rosenbrock, stiff
-from .entry import Entry
+from .entry import Catalogue, Entry
 
-CATALOGUE: dict[str, Entry] = {
-    entry.name: entry for family in (lawson, etd, stiff, multistep, rosenbrock) for entry in family.ENTRIES
-}
-"""Every entry by name."""
+CATALOGUE = Catalogue(
+    entry for family in (lawson, etd, stiff, multistep, rosenbrock) for entry in family.ENTRIES
+)
+"""Every entry."""
 
-__all__ = ["CATALOGUE", "Entry", "etd", "lawson", "multistep", "rosenbrock", "stiff"]
+__all__ = ["CATALOGUE", "Catalogue", "Entry", "etd", "lawson", "multistep", "rosenbrock", "stiff"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -56,3 +56,19 @@ def from_columns(
         Stage(at, row(at, {j: a[i, j] for j in range(2, i) if (i, j) in a})) for i, at in enumerate(c[1:], 2)
     )
     return Tableau(stages, row(Integer(1), b), low=None if low is None else row(Integer(1), low))
+
+
+class Catalogue(Mapping[str, Entry]):
+    """Tableaux of the literature, by name."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._entries = {entry.name: entry for entry in entries}
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)

@@ -10,6 +10,7 @@ import sympy
 import torch
 from semilinear.analysis.orders.solver_proof import FormulaProof, prove_solver
 from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.adaptive import Controller, sample_adaptive
 from semilinear.integrators.run.sampler import sample
@@ -18,7 +19,6 @@ from semilinear.integrators.solvers import dpm_solver
 from semilinear.integrators.tableaux.tableau import Tableau
 from sympy import Rational
 
-from ...equal_nfe.errors import rms
 from ...equal_nfe.experiment import NoiseToData
 from ..claim import Claim, Decision, Verdict, proof, rounded, statistic
 from ..comparison import PROBLEMS, EqualNfe, Side, Where, errors_of, experiment_of, pairs

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import numpy as np
 import sympy
 import torch
 from semilinear.integrators.diffusion import sde
 from semilinear.integrators.diffusion.grids import uniform_t
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.run import black_box
 from semilinear.integrators.run.correctors import Langevin, annealed_step
 from semilinear.integrators.solvers import make
@@ -178,7 +178,7 @@ def tolerance() -> Decision:
         found = black_box.flow(
             equation, law.model(equation.schedule), torch.tensor(x), t_start=1.0, t_end=1e-3, solve=solve
         )
-        error = float(np.sqrt(np.mean(np.sum((found.x.numpy() - exact) ** 2, axis=1))))
+        error = rms(found.x.numpy() - exact)
         table.append({"tolerance": rtol, "nfe": found.nfe, "error": rounded(error, 2)})
     good = all(a["nfe"] < b["nfe"] and a["error"] > b["error"] for a, b in itertools.pairwise(table))
     text = "; ".join(f"{r['tolerance']:g}: {r['error']:.0e} in {r['nfe']} evaluations" for r in table)
