@@ -73,10 +73,10 @@ def heun_of_the_flow(model: Any, x: Any, sigmas: Any) -> Any:
 
 def leapfrog(run: Any) -> Any:
     """The two-step midpoint rule for any steps, in sigma, after one step of Heun's."""
-    x, times, old, f_old = run.x, [float(t) for t in run.times], None, None
+    x, times, old, f_old = run.x, [float(t) for t in run.times], run.x, run.x
     for k, (a, b) in enumerate(itertools.pairwise(times)):
         f = run.model(x, a)
-        if old is None:
+        if k == 0:
             new = x + (b - a) / 2 * (f + run.model(x + (b - a) * f, b))
         else:
             whole, first = b - times[k - 1], a - times[k - 1]
