@@ -73,10 +73,10 @@ def heun_of_the_flow(model: Any, x: Any, sigmas: Any) -> Any:
 
 def leapfrog(run: Any) -> Any:
     """The two-step midpoint rule for any steps, in sigma, after one step of Heun's."""
-    x, times, old, f_old = run.x, [float(t) for t in run.times], None, None
+    x, times, old, f_old = run.x, [float(t) for t in run.times], run.x, run.x
     for k, (a, b) in enumerate(itertools.pairwise(times)):
         f = run.model(x, a)
-        if old is None:
+        if k == 0:
             new = x + (b - a) / 2 * (f + run.model(x + (b - a) * f, b))
         else:
             whole, first = b - times[k - 1], a - times[k - 1]
@@ -154,7 +154,7 @@ DIAGNOSED: dict[str, tuple[Callable[[Any], Any], tuple[str, ...], tuple[str, ...
 }
 
 
-QUICK = ("one step", "every second step", "2 % less", "odd numbers of steps", "a node", "levels in float32")
+QUICK = ("one step", "2 % less", "odd numbers of steps", "a node")
 
 
 def seldom(names: Any, quick: tuple[str, ...]) -> list[Any]:
@@ -199,7 +199,7 @@ KNOWN: dict[str, tuple[Any, str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", seldom(KNOWN, ("flow", "factors in float32")))
+@pytest.mark.parametrize("name", seldom(KNOWN, ("flow",)))
 def test_a_solver_is_known_on_its_schedule_and_in_its_precision(name: str) -> None:
     sampler, solver, schedule, rounded = KNOWN[name]
     found = audit(sampler, only=["identity"])

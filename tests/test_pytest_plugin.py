@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from semilinear.verification.audit.assertions import Judgement
 from semilinear.verification.audit.audit import audit as audit_of
 from semilinear.verification.audit.subject import FAST, FULL
 from semilinear.verification.plugin import assertions, hooks, pins, table
@@ -226,7 +227,7 @@ def test_what_cannot_be_asked_is_named_before_any_run(call: str, tmp_path: Path)
     def right(run: Any) -> Any:
         raise AssertionError("nothing runs")
 
-    rows: list[Row] = []
+    rows: list[Judgement] = []
     subject = assertions.Audited(audit_of(right), rows.append, pins.Pins(tmp_path, "test_a.py::test_b"))
     name, _, arguments = call.removesuffix(")").partition("(")
     given = parsed(arguments)

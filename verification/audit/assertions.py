@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
@@ -16,12 +16,10 @@ from ..tracing.trace import NotLinearError, Trace
 from .checks import CHECKS, ENDS, FEW, findings, outcomes, rounded, sentence
 from .finding import SEVERITIES
 from .identity import BESIDE, CONFIRMED, IDENTIFIED, has_run
+from .order import RANK, Order
 from .subject import Subject
 
-if TYPE_CHECKING:
-    from .audit import Audit, Order
-
-HOLDS = ("consistent", "higher")
+HOLDS = RANK[RANK.index("consistent") :]
 """Verdicts on an order that an assertion takes."""
 STARTS = ("own", "exact")
 DIGITS = 20
@@ -52,8 +50,8 @@ class Assertions:
     subject: Subject
     record: Callable[[Judgement], None] | None = None
 
-    def claiming(self, claimed: float | None) -> Audit:
-        """The same audit, judged against another order."""
+    def measured(self, order: float, start: str) -> tuple[str, Order | None, str]:
+        """What is judged against an order, the order that it has, and what was said on the way."""
         raise NotImplementedError
 
     def assert_order(self, order: float | None = None, *, start: str = "own") -> None:
@@ -69,16 +67,9 @@ class Assertions:
         if order is None:
             raise ValueError(f"order must be given: nothing is claimed of {self.target.name}")
         checks.number("order", order, above=0)
-        audit = self.claiming(order)
-        if start == "exact":
-            of, found = "order of the formula", audit.formula
-        else:
-            of, found = "order as run", audit.as_run
-            if found is None and (weak := audit.weak) is not None:
-                of, found = "weak order", weak
-        said = "; ".join(dict.fromkeys(f.message for f in audit.said))
+        of, found, said = self.measured(order, start)
         if found is None:
-            why = said or ("it draws noise" if audit.subject.noisy else "it cannot be read off")
+            why = said or ("it draws noise" if self.subject.noisy else "it cannot be read off")
             self._judge(of, f"{order:g}", "none", "none", False, f"claimed {order:g}, no {of}: {why}")
             return
         verdict = found.verdict or "inconclusive"

@@ -9,11 +9,10 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
-from semilinear.analysis.convergence import Verdict
 from semilinear.integrators.diffusion.prediction import convert
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.files import Written, json_number
@@ -35,6 +34,7 @@ from .assertions import Assertions
 from .checks import CHECKS, UNREAD, findings, repeated
 from .finding import Finding, Severity, merged, named, raised, refused
 from .identity import Identity, identity, strides
+from .order import RANK, Order
 from .subject import FULL, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
 
@@ -42,23 +42,6 @@ NONE = 0.5
 """A weak order that is below this is none."""
 ONLY = (*CHECKS, "orders", "identity", "diagnosis")
 """What an audit can be asked for."""
-RANK: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent", "higher")
-
-
-@dataclass(frozen=True)
-class Order:
-    """An order as measured.
-
-    observed, low, high: with its 95 % interval, NaN where there is none.  verdict: on the claim, None where
-    nothing is claimed of this order.  reason: why it is inconclusive.  where: which grid and step counts.
-    """
-
-    observed: float
-    low: float
-    high: float
-    verdict: Verdict | None
-    reason: str
-    where: str
 
 
 class Audit(Assertions, Written):
@@ -95,6 +78,21 @@ class Audit(Assertions, Written):
 
     def __repr__(self) -> str:
         return f"Audit({self.target.name!r}, claimed={self.claimed})"
+
+    def measured(self, order: float, start: str) -> tuple[str, Order | None, str]:
+        """What is judged against an order, the order that it has, and what was said on the way.
+
+        start: one of `assertions.STARTS`.
+        """
+        claimed = self.claiming(order)
+        of, found = "order as run", None
+        if start == "exact":
+            of, found = "order of the formula", claimed.formula
+        else:
+            found = claimed.as_run
+            if found is None and (weak := claimed.weak) is not None:
+                of, found = "weak order", weak
+        return of, found, "; ".join(dict.fromkeys(f.message for f in claimed.said))
 
     # --- orders ---
 

@@ -1,10 +1,11 @@
 """`semilinear audit`: any sampler's order as run and of its formula, what it is, and what else is to be said.
 
 JSON: audits, a list of {target, package, version, claimed, as_run, not_smooth, formula, weak, strong,
-identified, diagnosis, nfe, findings, holds}; diagnosis is null or {form, formulas, text}, orders (not_smooth:
-as run on steps that alternate) are null or {observed, low, high, verdict, reason, where}, identified is null
-or {solver, final, longer, same, others, difference, first_row, what}, findings are {check, verdict, message,
-repeat}; failed, how many do not hold.  With --against also changed, null or {from, same, difference,
+identified, diagnosis, nfe, findings, holds}; orders (not_smooth: as run on steps that alternate) are null or
+{observed, low, high, verdict, reason, where}, identified is null or {solver, final, longer, same, others,
+difference, first_row, what, schedule, rounded}, diagnosis is null or {form, formulas, text}, formulas are
+{first, steps, of, rows, outputs, moments} (of: the number of the run's steps), findings are {check, verdict,
+message, repeat}; failed, how many do not hold.  With --against also changed, null or {from, same, difference,
 first_row, what}.
 """
 
