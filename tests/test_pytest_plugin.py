@@ -20,7 +20,6 @@ from semilinear.verification.audit.subject import FAST, FULL
 from semilinear.verification.plugin import assertions, hooks, pins, table
 from semilinear.verification.plugin.folder import FOLDER
 from semilinear.verification.plugin.pins import Bound, Pin, PinError
-from semilinear.verification.plugin.table import Row
 
 from tests.roundings import SOME_ULP
 

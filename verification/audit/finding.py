@@ -15,7 +15,7 @@ import torch
 from semilinear import analysis, integrators
 from semilinear.integrators.diffusion import prediction
 
-from .. import __path__ as verification
+from .. import targets
 from ..targets.draws import PASSAGE
 from ..targets.frames import NoLevel
 from ..targets.named import Target
@@ -28,7 +28,7 @@ Said = tuple[Severity, str] | tuple[Severity, str, str]
 """What a check says: a verdict, a sentence, and of what was raised its kind."""
 REFUSALS = (ValueError, TypeError, NotImplementedError)
 """What a sampler raises by a statement of its own where it refuses; anything else is a crash."""
-DRIVING = Path(verification[0]).resolve()
+DRIVING = Path(targets.__path__[0]).resolve().parent
 OURS = (DRIVING, *(Path(room.__path__[0]).resolve() for room in (analysis, integrators)))
 GIVEN = (DRIVING, Path(prediction.__file__).resolve())
 """Where what a sampler is given is: runs, their noise, and the model in any prediction."""
