@@ -11,8 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from semilinear.integrators.diffusion.schedule import rectified_flow
+from semilinear.integrators.forms.form import (
+    data_in_inverse_rho,
+    data_in_lambda,
+    noise_in_lambda,
+    noise_in_rho,
+)
 from semilinear.integrators.solver import Final
-from semilinear.integrators.solvers import make
+from semilinear.integrators.solvers import SOLVERS, make
 
 from ..tracing.compare import Candidate, Difference, candidates, compare, identify, of_one_sign
 from ..tracing.trace import Trace, on_grid
@@ -62,17 +68,23 @@ def identity(subject: Subject) -> Identity | None:
     if found is None or found.same or subject.schedule.kind == rectified_flow().kind:
         return found
     try:
-        flow = _among(replace(subject, schedule=rectified_flow(), _traces={}, _formulas={}))
+        names = [name for name in SOLVERS if make(name).form not in FRAMELESS]
+        flow = _among(replace(subject, schedule=rectified_flow(), _traces={}, _formulas={}), names)
     except Exception:  # one that is bound to its own frame is none of that schedule
         return found
     return flow if flow is not None and flow.same else found
 
 
-def _among(subject: Subject) -> Identity | None:
+FRAMELESS = (data_in_lambda, data_in_inverse_rho, noise_in_lambda, noise_in_rho)
+"""Forms whose solvers are the same on every schedule, at the same levels."""
+
+
+def _among(subject: Subject, names: Sequence[str] | None = None) -> Identity | None:
+    """Among some of the listed solvers, all of them when absent."""
     trace = subject.steps(IDENTIFIED).trace
     told = subject.grid("karras", IDENTIFIED)
     rounded: Rounded = "" if trace.grid == told else "noise levels in float32"
-    found = identify(trace)
+    found = identify(trace, names)
     same = [c for c in found if c.difference.same]
     if not same and (same := [c for c in found if c.difference.value <= SINGLE and _single(trace, c)]):
         rounded = "float32"
