@@ -141,6 +141,7 @@ def test_a_schedule_is_what_its_constructor_makes(text: str, schedule: Schedule)
         ("t:power=2", uniform_t(2)),
         ("t-quadratic", uniform_t(2)),
         ("karras:power=5", karras(5)),
+        ("karras:rho=5", karras(5)),
         ("rho:power=5", karras(5)),
         ("nsr:k=1/2", nsr(0.5)),
         ("alternating", alternating(uniform_lambda())),

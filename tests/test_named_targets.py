@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 from semilinear.integrators.diffusion.schedule import edm
+from semilinear.integrators.numerics.modules import module_of_file
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.verification.targets import named
 from semilinear.verification.targets.listed import CLAIMS, DISTRIBUTIONS, USUAL
@@ -208,3 +209,16 @@ def test_what_another_version_does_not_take_is_left_out_and_said(monkeypatch: An
     monkeypatch.setitem(cast(dict[str, Any], USUAL), "azula:EulerSampler", ({}, {"newer": True}))
     assert named.everything("azula").count("azula:EulerSampler") == 1
     assert "azula:EulerSampler is left out: EulerSampler does not take newer" in caplog.text
+
+
+def test_a_file_imports_what_stands_beside_it_and_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "the_half_beside.py").write_text("half = 0.5\n")
+    (tmp_path / "colorsys.py").write_text("raise RuntimeError('the standard library is hidden')\n")
+    file = tmp_path / "sampler.py"
+    file.write_text("import colorsys\nfrom the_half_beside import half\n")
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    assert module_of_file("a_file_with_another_beside_it", file).half == 0.5
+    del sys.modules["a_file_with_another_beside_it"], sys.modules["the_half_beside"]

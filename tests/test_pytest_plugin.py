@@ -156,7 +156,7 @@ WRONG = {
     "short.assert_finite([1, 2, 3])": "refuses runs from sigma = 80 to 0 in 1, 2 steps*at least .. steps*",
     'short.assert_finite([2], ends=["sigma_min"])': "refuses runs from sigma = 80 to sigma_min in 2 steps*",
     "crashing.assert_finite([3])": "RuntimeError: out of order*",
-    "mixing.assert_batch_independent()": "a sample in a batch of 2 and the same alone differ by *",
+    "mixing.assert_batch_independent()": "a sample in a batch of 3 and the same alone differ by *",
     "coarse.assert_float32(1e-5)": "in float32 coefficients are off by up to * with 20 steps, 1.0e-05 is *",
     "mixing.assert_float32(1e-5)": "cannot be read off as coefficients: *",
     'crashing.assert_pinned("a", ulp=1)': "crashing: raises RuntimeError: out of order",

@@ -137,7 +137,7 @@ def test_a_convention_is_of_a_file_and_has_a_name(capsys: Any, folder: Path, com
         ),
         (
             ["same", "ddim", "{}/late.py:nothing"],
-            "{}/late.py:nothing raised ValueError: sampler must return ",
+            "{}/late.py:nothing raised ReturnedError: sampler must return ",
         ),
         (["claims", "scire-phi1-limit", "--out", "{}"], "--out: {}/claims.json: not a report of "),
         (["claims", "scire-phi1-limit", "--out", "{}/file"], "--out must be a folder, got the file {}/file"),

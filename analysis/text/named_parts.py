@@ -27,6 +27,7 @@ from semilinear.integrators.numerics.constructors import (
     open_parameters,
     refuse_unknown,
 )
+from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.names import nearest
 from semilinear.integrators.solvers import SOLVERS
 from semilinear.integrators.solvers.scire_snapshots import LIMIT
@@ -35,6 +36,13 @@ from sympy import Rational
 Constructors = Mapping[str, Callable[..., Any]]
 
 LAMBDA, TIME = grids.uniform_lambda(), grids.uniform_t()
+
+
+def _karras(power: float = 7.0, rho: float | None = None) -> Grid:
+    """rho: what Karras et al. call the power."""
+    if rho is not None and power != 7.0:
+        raise ValueError(f"power and rho are one parameter, got {shown(power)} and {shown(rho)}")
+    return grids.karras(power if rho is None else rho)
 
 
 def _alternating(base: Grid = LAMBDA, ratio: float = 2.0) -> Grid:
@@ -73,7 +81,7 @@ UNIFORM: dict[str, Callable[..., Grid]] = {
     "t": grids.uniform_t,
     "t-quadratic": partial(grids.uniform_t, 2.0),
     "lambda": grids.uniform_lambda,
-    "karras": grids.karras,
+    "karras": _karras,
     "rho": grids.karras,
     "exponential": grids.uniform_lambda,
     "lu-lambda": grids.uniform_lambda,

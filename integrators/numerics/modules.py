@@ -20,7 +20,8 @@ class _Source(SourceFileLoader):
 def module_of_file(name: str, path: Path, standing: Mapping[str, ModuleType] | None = None) -> ModuleType:
     """The module of a file, known by a name from now on; the same again where that is known already.
 
-    standing: modules that are known while it runs, by name.  However the file ends, by sys.exit too, no half
+    standing: modules that are known while it runs, by name.  What stands beside the file can be imported by
+    it, as by a program, but hides nothing that is installed.  However the file ends, by sys.exit too, no half
     of it is left known.  Raises ImportError where Python makes no module of it, and what it raises.
     """
     if name in sys.modules:
@@ -29,7 +30,9 @@ def module_of_file(name: str, path: Path, standing: Mapping[str, ModuleType] | N
     if spec is None or spec.loader is None or not path.is_file():
         raise ModuleNotFoundError(f"{path} is not there", name=name)
     module = importlib.util.module_from_spec(spec)
-    known = dict(standing or {})
+    known, folder = dict(standing or {}), str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # it stays there: functions may import when they run
     sys.modules.update(known)
     sys.modules[name] = module
     try:

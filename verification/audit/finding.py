@@ -12,7 +12,6 @@ from typing import Literal
 
 import numpy
 import torch
-from semilinear import analysis, integrators
 from semilinear.integrators.diffusion import prediction
 
 from .. import targets
@@ -29,7 +28,7 @@ Said = tuple[Severity, str] | tuple[Severity, str, str]
 REFUSALS = (ValueError, TypeError, NotImplementedError)
 """What a sampler raises by a statement of its own where it refuses; anything else is a crash."""
 DRIVING = Path(targets.__path__[0]).resolve().parent
-OURS = (DRIVING, *(Path(room.__path__[0]).resolve() for room in (analysis, integrators)))
+OURS = (DRIVING, DRIVING.with_name("analysis"), DRIVING.with_name("integrators"))
 GIVEN = (DRIVING, Path(prediction.__file__).resolve())
 """Where what a sampler is given is: runs, their noise, and the model in any prediction."""
 NEUTRAL = tuple(Path(room.__path__[0]).resolve() for room in (torch, numpy))

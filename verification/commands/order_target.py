@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from semilinear.analysis.lookup import FORMS, Found, in_form, is_solver, tableau_of
 from semilinear.analysis.orders.proof import prove
@@ -18,9 +18,11 @@ from semilinear.integrators.solver import Solver
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 
 from ..targets.listed import is_foreign
-from ..targets.named import Target, target
 from .system_orders import SYSTEMS
 from .terminal import UsageError, refusing
+
+if TYPE_CHECKING:
+    from ..targets.named import Target
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,11 @@ def _judged(measured: Solver | Found, found: Found, claim: Literal["source", "gi
     word: Literal["source", "given", "proved"] = claim
     if found.claimed is None and claim == "source":
         measured, word = replace(measured, claimed=_proved(measured)), "proved"
-    return Chosen(target(measured) if isinstance(measured, Solver) else measured, word)
+    if not isinstance(measured, Solver):
+        return Chosen(measured, word)
+    from ..targets.named import target  # imports torch
+
+    return Chosen(target(measured), word)
 
 
 def _proved(measured: Solver | Found) -> int:
@@ -91,6 +97,8 @@ def _proved(measured: Solver | Found) -> int:
 
 def _running(options: argparse.Namespace, claim: Literal["source", "given"]) -> Chosen:
     """A solver or a sampler, with the parameters of --param; the tableau that a function makes is one."""
+    from ..targets.named import target  # imports torch
+
     with refusing(OverflowError, AttributeError, OSError):
         text = _with(options.solver, options.param)
         found = target(text, takes=STEPPING, convention=options.convention)

@@ -21,14 +21,13 @@ from semilinear.integrators.numerics.constructors import refuse_unknown
 
 from .arithmetic import widened
 from .frames import Frame
+from .listed import DEEPINV_SDES as SDES
+from .listed import DEEPINV_SOLVERS as SOLVERS
+from .listed import POSTERIOR
 from .loading import alone
 from .run import Run, Sampler
 
 GIVEN = ("self", "timesteps", "t_start", "t_end", "num_steps", "rng")
-SOLVERS = ("EulerSolver", "HeunSolver", "AncestralSolver", "DDPMSolver", "DDIMSolver")
-SDES = ("VarianceExplodingDiffusion", "VariancePreservingDiffusion", "FlowMatching")
-"""Those that have noise levels of their own."""
-POSTERIOR = "PosteriorDiffusion"
 TIMES = ("alpha", "T", "sigma_min", "sigma_max", "beta_min", "beta_max", "scaled_linear")
 """Parameters of SDEs that are settings."""
 HALVINGS = 64

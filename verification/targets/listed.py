@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .deepinv import POSTERIOR, SDES, SOLVERS
-
 Settings = Mapping[str, Any]
+DEEPINV_SOLVERS = ("EulerSolver", "HeunSolver", "AncestralSolver", "DDPMSolver", "DDIMSolver")
+DEEPINV_SDES = ("VarianceExplodingDiffusion", "VariancePreservingDiffusion", "FlowMatching")
+"""Those that have noise levels of their own."""
+POSTERIOR = "PosteriorDiffusion"
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ CLAIMS: dict[str, Claim] = {
     "deepinv:EulerSolver": _EULER,
     "deepinv:HeunSolver": Claim(2, "the second-order Heun method, its docstring"),
     "deepinv:DDIMSolver": _DDIM,
-    **{f"deepinv:{name}": _BY_SOLVER for name in (*SDES, POSTERIOR)},
+    **{f"deepinv:{name}": _BY_SOLVER for name in (*DEEPINV_SDES, POSTERIOR)},
     "smalldiffusion:samples": _DDIM,
     **{
         f"{package}:{method}": Claim(order, "torchdiffeq, the method's name and order")
@@ -233,10 +235,10 @@ USUAL: dict[str, tuple[Settings, ...]] = {
     "deepinv:DDIMSolver": ({}, {"eta": 1.0}),
     **{
         f"deepinv:{name}": (
-            *({"alpha": alpha, "solver": solver} for solver in SOLVERS[:3] for alpha in (0.0, 1.0)),
+            *({"alpha": alpha, "solver": solver} for solver in DEEPINV_SOLVERS[:3] for alpha in (0.0, 1.0)),
             {"solver": "DDIMSolver"},
         )
-        for name in SDES
+        for name in DEEPINV_SDES
     },
     f"deepinv:{POSTERIOR}": ({"alpha": 0.0, "solver": "HeunSolver"}, {"alpha": 1.0}),
     "smalldiffusion:samples": ({}, {"mu": 0.5}, {"gam": 2.0}),
@@ -248,7 +250,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("DDPMSampler", "DDIMSampler", "EulerSampler", "HeunSampler", "ItoSampler", "PCSampler"),
         *("zABSampler", "vABSampler", "zEABSampler", "xEABSampler", "REABSampler"),
     ),
-    "deepinv": (*SOLVERS, *SDES, POSTERIOR),
+    "deepinv": (*DEEPINV_SOLVERS, *DEEPINV_SDES, POSTERIOR),
     "smalldiffusion": ("samples",),
     "torchdiffeq": tuple(key.partition(":")[2] for key in CLAIMS if key.startswith("torchdiffeq:")),
     "flow_matching": tuple(key.partition(":")[2] for key in CLAIMS if key.startswith("flow_matching:")),
