@@ -176,6 +176,7 @@ def test_a_diagnosis_names_the_steps_that_differ(name: str) -> None:
         ((0.02, 0.02, 0.02), "wrong"),
         ((0.1, 0.06, 0.04), "wrong"),  # 0.02 + h
         ((0.1, 0.08, 0.05), "not resolved"),
+        ((0.01, 0.02, 0.04), "not resolved"),  # 1/h
         ((0.04, 0.02, 0.01), "right in the limit"),
         ((0.16, 0.04, 0.01), "right in the limit"),
         ((0.04, 0.0282843, 0.02), "right in the limit"),  # h^(1/2)

@@ -98,9 +98,9 @@ def _among(subject: Subject, names: Sequence[str] | None = None) -> Identity | N
         agreeing = {c.solver: c.final for c in again if c.difference.same}
         if n == CONFIRMED:
             finals = agreeing
-        if kept.isdisjoint(agreeing):
+        kept = {name for name in kept if name in agreeing or (n in BESIDE and not has_run(name, n))}
+        if not kept:
             return _refuted(same, again, n, subject)
-        kept &= agreeing.keys()
     same = [c for c in same if c.solver in kept]
     return _identity(same, subject, finals[same[0].solver], rounded)
 

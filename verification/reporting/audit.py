@@ -103,15 +103,15 @@ def _changed(changed: Data) -> str:
 
 
 def _owes(row: Data) -> bool:
-    """Whether a moment below the claimed order is another than the exact one: one that a row has outputs for,
-    or any of the formula of most steps.
+    """Whether a moment below the claimed order is another than the exact one in the formula of most steps, or
+    in other steps with as many outputs; those with fewer start a run or end it.
     """
     if row["diagnosis"] is None or row["claimed"] is None or not row["diagnosis"]["formulas"]:
         return False
     found = row["diagnosis"]["formulas"]
     usual, claimed = max(found, key=lambda f: f["rows"]), int(row["claimed"])
-    owed = [usual["moments"][:claimed], *(f["moments"][: min(claimed, f["outputs"])] for f in found)]
-    return any(m["state"] == "wrong" for moments in owed for m in moments)
+    alike = [f for f in found if f["outputs"] == usual["outputs"]]
+    return any(m["state"] == "wrong" for f in alike for m in f["moments"][:claimed])
 
 
 def _against(order: Data | None) -> bool:

@@ -222,9 +222,20 @@ class Moment:
                 return "right in the limit"
         if d[-1] <= FAINT:
             return "nearly right"
-        if limits and all(abs(limit) > abs(limit - d[-1]) / 2 + self.error for limit in limits):
+        if len(d) == 3 and self._tends_elsewhere:
             return "wrong"
         return "not resolved"
+
+    @property
+    def _tends_elsewhere(self) -> bool:
+        """Whether the quotients' distance from 1 has a limit on which both ways to it agree, and which the
+        last is nearer to than to 0: what grows has none.
+        """
+        away = [q - 1 for q in self.quotients]
+        a, b = _limit(away), _polynomial(away)
+        least = min(abs(a), abs(b))
+        settled = max(abs(a - away[-1]), abs(b - away[-1])) / 2 + self.error < least
+        return settled and abs(a - b) <= least / 4
 
     def __str__(self) -> str:
         if self.state == "right in the limit":
