@@ -96,14 +96,14 @@ def _decide(expectation: AnyExpectation, label: str) -> Decision:
     text = f"{label}: claimed {solver.claimed}, proved {own} as it is run, {exact} from an exact start"
     leading = proof.leading_error
     if exact < solver.claimed and leading:
-        decides = leading[0].order == exact + 1
-        text += f"; leading local error {leading[0]}" if decides else f"; {_deciding(proof, exact)}"
+        capped = proof.formula() > exact
+        text += f"; {_end(proof, exact)}" if capped else f"; leading local error {leading[0]}"
     verdict = judged(solver.claimed, own, exact, "proved")
     return Decision(verdict, text, condition=EXACT_START if verdict == "conditional" else "")
 
 
-def _deciding(proof: SolverProof, order: int) -> str:
-    """Of a method whose recurring steps are of a higher order: the end that caps it, made once a run."""
+def _end(proof: SolverProof, order: int) -> str:
+    """What caps a method whose recurring steps are of a higher order."""
     (end, *_) = (part for part in proof.parts if part.place == "end" and part.order("smooth") == order)
     leading = end.formula.leading_error()[0]
     return f"most steps {proof.formula()}, capped by the last: its leading local error {leading}, made once"
@@ -119,7 +119,7 @@ def _measured(solver: Solver, label: str) -> Decision:
 
 
 SHORT, PLACES = 2.0**-24, 9
-"""A step, of the interval of the studies, and at how many of its times it is made: no ladder comes near it."""
+"""A step, in intervals of the studies, and at how many of its times it is made: no ladder comes near it."""
 
 
 def silent(solver: Solver) -> bool:

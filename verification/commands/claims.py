@@ -1,8 +1,8 @@
 """`semilinear claims`: the ledger of what papers claim, decided anew.
 
-JSON: schema; claims, a list of {id, paper, place, statement, assumes, by, verdict and condition (as recorded),
-why, quick, listed, found and found_condition (now), agrees, evidence, table, error}; not_reproduced, figures
-of trained networks.  With --list: claims without the last six.
+JSON: schema; claims, a list of {id, paper, place, statement, assumes, by, verdict and condition (recorded),
+why, quick, listed, found and found_condition (now), agrees, evidence, table, error}; not_reproduced,
+figures of trained networks.  With --list: claims without the last six.
 """
 
 from __future__ import annotations

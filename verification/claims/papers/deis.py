@@ -178,12 +178,12 @@ CLAIMS = (
         "Ingredient 2, Delta_s (as reported)",
         "A held score is off most, by Delta_s, in the last step before the data",
         statistic(grows_to_the_end),
-        "conditional",
-        "data near one point and steps uniform in t; the score of smooth data settles below their own width, "
-        "so that with small last steps Delta_s falls again",
+        "refuted",
+        "the score of smooth data settles below their own width, so that with small last steps "
+        "Delta_s falls again: in lambda it does so in every cell, uniform in t and near one point in "
+        "none",
         AT_ENDS,
         quick=False,
-        condition="TODO",
     ),
     Claim(
         "deis-delta-s-smaller-for-eps",
@@ -191,12 +191,11 @@ CLAIMS = (
         "Ingredient 2, Delta_s (as reported)",
         "In every step a held noise prediction is nearer to the score than a held score is",
         statistic(eps_is_steadier),
-        "conditional",
-        "data near points, where sigma/alpha is 0.5 or more; below their own width the score is the steadier "
-        "of the two, and of data of unit variance at every noise level",
+        "refuted",
+        "it holds near points, where sigma/alpha is 0.5 or more; below their own width the score is "
+        "the steadier of the two, and of the rotated product at every noise level",
         AT_ENDS,
         quick=False,
-        condition="TODO",
     ),
     Claim(
         "deis-delta-p-of-the-first-ingredient",
@@ -216,11 +215,13 @@ CLAIMS = (
         "quadratic in t",
         statistic(later_ingredients),
         "conditional",
-        "data near one point; of data of unit variance a held score is the better one, and at 5 evaluations "
-        "degree 3 loses to degree 0 on separate modes",
+        "near one point every ingredient helps; of data of unit variance a held score is better than "
+        "a held noise prediction at every budget",
         "exact scores, steps uniform in t but for the last ingredient",
         quick=False,
-        condition="TODO",
+        condition=(
+            "on rotated-product-2d and narrow-mixture, of the polynomial of degree 3 and steps quadratic in t"
+        ),
     ),
     Claim(
         "deis-ipndm-is-fourth-order",

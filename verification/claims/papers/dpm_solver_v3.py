@@ -267,8 +267,9 @@ CLAIMS = (
         "The first-order discretisation error has a local minimum at l*, s*, b*",
         statistic(joint_minimum),
         "refuted",
-        "in s and b, for l as it is; l* minimises another quantity (dpm-solver-v3-optimal-l), and a small "
-        "shift of l with s and b fitted to it lowers the error",
+        "l* minimises another quantity (dpm-solver-v3-optimal-l): a small shift of l, with s and b "
+        "fitted to it, lowers the error; for l as it is, s* and b* are least (dpm-solver-v3-optimal- "
+        "given-l)",
         f"{AT}; the error's leading term is f' - s f - b",
         quick=False,
     ),
@@ -279,12 +280,11 @@ CLAIMS = (
         "The statistics make the first-order discretisation error smaller than noise or data prediction do",
         statistic(against_other_choices),
         "conditional",
-        "at most noise levels; l* comes from another criterion than s* and b*, so that the three "
-        "together are "
-        "no minimum: where the golden mixture's modes part, data prediction has the smaller error",
+        "l* comes from another criterion than s* and b*, so that the three together are no minimum: "
+        "where the golden mixture's modes part, data prediction has the smaller error",
         f"{AT}; the error's leading term is f' - s f - b",
         quick=False,
-        condition="TODO",
+        condition="lambda up to 0",
     ),
     Claim(
         "dpm-solver-v3-unbiased",
