@@ -23,7 +23,7 @@ AGAINST: dict[Held, str] = {
     "apart": "in {} the two measures disagree",
     "alike": "in {} the two are alike",
 }
-"""Cells in which a claim does not hold, and no larger batch would help it; the clearest first."""
+"""Cells in which a claim is seen not to hold, by both measures or by one; the clearest first."""
 FEWEST = 3
 """Cells of a condition."""
 WORDS = {

@@ -162,18 +162,18 @@ def recorded(expectation: AnyExpectation, claimed: int) -> Verdict:
         if expectation.weak is None:
             return "inconclusive"
         return "confirmed" if expectation.weak >= claimed else "refuted"
-    return judged(claimed, expectation.own, expectation.exact, "proved")
+    measured = expectation.label.startswith(KERNELS)
+    return judged(claimed, expectation.own, expectation.exact, "confirmed" if measured else "proved")
 
 
 def _claim(label: str, expectation: AnyExpectation) -> Claim:
     solver = expectation.build()
     stochastic = isinstance(expectation, StochasticExpectation)
     verdict = recorded(expectation, solver.claimed)
-    kernel = label.startswith(KERNELS)
-    if kernel:
-        verdict = "confirmed" if verdict == "proved" else verdict
     why = expectation.reason
-    quick = not stochastic and not kernel and label not in SLOW and solver.paper.startswith(PAPERS)
+    quick = (
+        verdict != "confirmed" and not stochastic and label not in SLOW and solver.paper.startswith(PAPERS)
+    )
     words = label.replace(", NFE ", "-nfe-").replace(" ", "-")
     return Claim(
         f"{words}-order",

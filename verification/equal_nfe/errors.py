@@ -25,7 +25,7 @@ ALIKE = 1.02
 """Up to this factor nobody would choose between two errors."""
 Held = Literal["yes", "no", "apart", "alike", "open"]
 """Of a claim that a ratio lies above a factor: it does, by both measures; it lies below; one measure lies
-above and the other below, which no larger batch mends; both lie within `ALIKE` of it; none of these is known.
+above and the other below; both lie within `ALIKE` of it; none of these is known.
 """
 
 

@@ -136,7 +136,7 @@ def speed_up() -> Decision:
             error = min(rms(errors_of("dpm-solver-fast-3", e, nfe)[0]) for e in grids)
             needed = min(_needed(e, error) for e in grids)
             times, more = needed / nfe, " or more" if needed == MOST else ""
-            at = {"problem": name, "nfe": nfe}
+            at: dict[str, str | float] = {"problem": name, "nfe": nfe}
             row = {"error": rounded(error), "ddim": needed, "times": rounded(times, 3)}
             text = f"{name}, {nfe} evaluations: DDIM needs {times:.3g} times as many{more}"
             holds: Held = "yes" if times >= FEWER else "no"

@@ -141,7 +141,7 @@ def against_other_choices() -> Decision:
         data, noise = _square(lam, 1.0, 0.0, 0.0, 0.0), _square(lam, 0.0, 0.0, -1.0, 0.0)
         for i in range(2):
             own, other = math.sqrt(chosen[i]), math.sqrt(min(data[i], noise[i]))
-            at = {"lambda": lam, "component": f"{i + 1}"}
+            at: dict[str, str | float] = {"lambda": lam, "component": f"{i + 1}"}
             row = {"lambda": lam, "component": i + 1, "own": rounded(own), "prediction": rounded(other)}
             text = f"golden mixture, lambda = {lam:g}, component {i + 1}: {own:.3g} against {other:.3g}"
             cells.append(Cell(text, "yes" if own < other else "no", other / own, row, at))

@@ -282,8 +282,8 @@ CLAIMS = (
         "one formula with and without noise, 5 to 20 evaluations, exact scores, energy distance",
         quick=False,
         condition=(
-            "on gaussian, for ddim against ddim-eta:eta=1 and dpm-solver++-3m-corrected against sde- "
-            "dpm-solver++-3m-corrected and er-sde-ode-2-corrected against er-sde-2-corrected"
+            "on gaussian, for ddim against ddim-eta:eta=1 and dpm-solver++-3m-corrected against "
+            "sde-dpm-solver++-3m-corrected and er-sde-ode-2-corrected against er-sde-2-corrected"
         ),
     ),
     Claim(
