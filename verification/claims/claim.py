@@ -2,9 +2,9 @@
 
 proved        follows from exact coefficients or exact mathematics
 confirmed     holds wherever it was looked at, beyond the intervals
-conditional   holds under a condition that the claim does not name, and fails without it
+conditional   holds under a condition that the claim does not name, and not without it
 refuted       fails where the claim says that it holds: the evidence names the counterexample
-inconclusive  neither holds nor fails beyond the intervals
+inconclusive  nothing is against it, and it is not known to hold everywhere
 untestable    needs what is not here; the record says what
 """
 
