@@ -304,7 +304,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None
     assert {"solver", "nfe", "error", "low", "high", "grid", "final"} <= set(data["rows"][0])
     assert plot.stat().st_size > 1000
     assert main([*asked, "--final", "lower"]) == 0
-    assert "95 % percentile bootstrap" in capsys.readouterr().out
+    assert "the spread of this batch: the middle 95 %" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from semilinear.integrators.solvers import make
 
 from ..claims.expectations import EXPECTATIONS, STOCHASTIC_EXPECTATIONS
 from ..claims.flow import Expectation
+from ..claims.orders import recorded
 from ..claims.stochastic import StochasticExpectation
 from ..studies.experiment import MAIN_PROBLEM
 from ..studies.flow import Study, run
@@ -219,6 +220,7 @@ class StochasticMeasured:
             "without_error": sorted(s.exact),
             "expected": {"weak": e.weak, "strong": e.strong},
             "as_expected": self.as_expected,
+            "verdict": recorded(e, solver.claimed),
             "reason": e.reason,
             "agreement": None,
         }
@@ -266,6 +268,7 @@ class Measured:
             "expected": {"own": e.own, "exact": e.exact},
             "proved": None,
             "as_expected": self.as_expected,
+            "verdict": recorded(e, solver.claimed),
             "reason": e.reason,
             "agreement": None,
         }

@@ -1,26 +1,44 @@
-"""Claims about every cell of a table: which cells hold, which fail, and the verdict that follows.
+"""Claims about every cell of a table: which cells hold, which do not, and the verdict that follows.
 
-One cell that fails is a counterexample to "always": the claim is then conditional on the cells named with it,
-or on the widest range of them in which it always holds, and refuted where there is none.
+One rule decides, and no cell is named by hand.  A claim that holds in all cells is confirmed.  Where none is
+against it and some are open, it is inconclusive.  Else it is conditional on the `widest` range of cells in
+which it holds throughout, and refuted where there is none, or where it holds in fewer cells than are against.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..distribution.records import comparison_json
 from ..distribution.results import Comparison, Order
-from ..equal_nfe.errors import Ratio
+from ..equal_nfe.errors import Held, Ratio
 from .claim import Decision, rounded
 
-HOLDS = {True: "yes", False: "no", None: "open"}
+AGAINST: dict[Held, str] = {
+    "no": "{} fail",
+    "apart": "in {} the two measures disagree",
+    "alike": "in {} the two are alike",
+}
+"""Cells in which a claim is seen not to hold, by both measures or by one; the clearest first."""
 FEWEST = 3
-"""Cells of a condition that was looked for."""
-WORDS = {"problem": "on {}", "grid": "on the grid {}", "better": "for {}", "nfe": "{} evaluations"}
+"""Cells of a condition."""
+WORDS = {
+    "problem": "on {}",
+    "grid": "on the grid {}",
+    "setting": "with {}",
+    "better": "for {}",
+    "sde": "for {}",
+    "predictor": "with {}",
+    "ingredient": "of the {}",
+    "level": "where {}",
+    "lambda": "lambda {}",
+    "component": "component {}",
+    "nfe": "{} evaluations",
+}
 """How a condition says what it asks of a cell."""
 
 
@@ -28,35 +46,28 @@ WORDS = {"problem": "on {}", "grid": "on the grid {}", "better": "for {}", "nfe"
 class Cell:
     """One cell.
 
-    text: what was compared and what was found.  holds: beyond the interval; None inside it.  margin: by how
-    much, the larger the better for the claim.  inside: it meets the condition that the claim may need.  at:
-    its coordinates, words or numbers, by which a condition is looked for (`WORDS`).
+    text: what was compared and what was found.  holds: beyond the intervals, or why not.  margin: by how
+    much, the larger the better for the claim.  at: its coordinates, words or numbers (`WORDS`), by which a
+    condition is looked for.
     """
 
     text: str
-    holds: bool | None
+    holds: Held
     margin: float
-    inside: bool = False
     data: dict[str, Any] = field(default_factory=dict)
     at: Mapping[str, str | float] = field(default_factory=dict)
 
-    @property
-    def row(self) -> dict[str, Any]:
-        """As JSON data."""
-        return self.data | {"holds": HOLDS[self.holds], "inside": self.inside}
-
 
 def above(where: str, found: Ratio, factor: float = 1.0, **more: Any) -> Cell:
-    """A ratio that lies above a factor where the claim holds; more: inside, data, at of the cell."""
+    """A ratio that lies above a factor where the claim holds; more: data, at of the cell."""
     data = more.pop("data", {"where": where})
     if math.isnan(found.value):
-        return Cell(f"{where}: there is no ratio", None, factor, data=data | ratio_json(found), **more)
+        return Cell(f"{where}: there is no ratio", "open", factor, data=data | ratio_json(found), **more)
     text = (
         f"{where}: ratio {found.value:.3g} in [{found.low:.3g}, {found.high:.3g}], of a typical state "
         f"{found.typical:.3g} in [{found.typical_low:.3g}, {found.typical_high:.3g}]"
     )
-    holds = {word: kind for kind, word in HOLDS.items()}[found.against(factor)]
-    return Cell(text, holds, found.value, data=data | ratio_json(found), **more)
+    return Cell(text, found.against(factor), found.value, data=data | ratio_json(found), **more)
 
 
 def ratio_json(found: Ratio) -> dict[str, Any]:
@@ -77,35 +88,54 @@ def finite(value: float) -> float | None:
     return rounded(value) if math.isfinite(value) else math.copysign(HUGE, value)
 
 
-def contest(where: str, found: Comparison, good: Order, bad: Sequence[Order], **more: Any) -> Cell:
-    """A contest in distribution whose order is the good one where the claim holds; more: inside, at."""
-    holds = True if found.order == good else False if found.order in bad else None
+def contest(where: str, found: Comparison, good: Order | None, bad: Sequence[Order], **more: Any) -> Cell:
+    """A contest in distribution whose order is the good one where the claim holds, open where it is neither
+    good nor bad; more: at.
+
+    good: None where no order bears the claim out: two laws that are not told apart are not shown to be one.
+    """
+    holds: Held = "yes" if found.order == good else "no" if found.order in bad else "open"
     data = {"where": where} | comparison_json(found)
-    margin = -abs(found.deviations) if good == "not distinguishable" else -found.deviations
+    margin = -abs(found.deviations) if good is None else -found.deviations
     return Cell(f"{where}, {found}", holds, margin, data=data, **more)
 
 
-def judged(cells: Sequence[Cell], condition: str = "") -> Decision:
-    """The verdict on a claim about all of the cells; condition: what those inside have in common."""
-    table = tuple(cell.row for cell in cells)
-    holds, fails = ([c for c in cells if c.holds is kind] for kind in (True, False))
-    count = f"{len(holds)} of {len(cells)} cells hold, {len(fails)} fail"
+def judged(cells: Sequence[Cell]) -> Decision:
+    """The verdict on a claim about all of the cells, and the condition where it is conditional."""
+    holds, open_cells = ([c for c in cells if c.holds == kind] for kind in ("yes", "open"))
+    against = [c for kind in AGAINST for c in cells if c.holds == kind]
+    counts = ((kind, sum(c.holds == kind for c in cells)) for kind in AGAINST)
+    parts = [f"{len(holds)} of {len(cells)} cells hold"]
+    count = ", ".join(parts + [AGAINST[kind].format(n) for kind, n in counts if n or kind == "no"])
     if len(holds) == len(cells):
-        return Decision("confirmed", f"{count}; the least: {_least(holds)}", table)
-    if not fails:
-        return Decision(
-            "inconclusive", f"{count}; open: {_least([c for c in cells if c.holds is None])}", table
-        )
-    named = Condition(condition or "under the condition", tuple(c for c in cells if c.inside))
-    for found in (named, widest(cells)):
-        if found is not None and found.cells and all(c.holds for c in found.cells):
-            text = f"{found.text}: all {len(found.cells)} hold, the least: {_least(found.cells)}"
-            return Decision("conditional", f"{count}; {text}; without it: {_least(fails)}", table)
-    return Decision("refuted", f"{count}; counterexample: {_least(fails)}", table)
+        return Decision("confirmed", f"{count}; the least: {_least(holds)}", _table(cells))
+    found = widest(cells)
+    throughout = (
+        f"{found.text}: all {len(found.cells)} hold, the least: {_least(found.cells)}" if found else ""
+    )
+    inside = found.cells if found else ()
+    if not against:
+        text = "; ".join(filter(None, [count, throughout, f"open: {_least(open_cells)}"]))
+        return Decision("inconclusive", text, _table(cells, inside))
+    if found is None or len(holds) < len(against):
+        text = "; ".join(filter(None, [count, f"counterexample: {_clearest(against)}", throughout]))
+        return Decision("refuted", text, _table(cells, inside))
+    text = f"{count}; {throughout}; without it: {_clearest(against)}"
+    return Decision("conditional", text, _table(cells, inside), found.text)
 
 
-def _least(cells: Sequence[Cell]) -> str:
+def _table(cells: Iterable[Cell], inside: Sequence[Cell] = ()) -> tuple[dict[str, Any], ...]:
+    """As JSON data; inside: in the widest range in which the claim holds throughout."""
+    return tuple(c.data | {"holds": c.holds, "inside": any(c is i for i in inside)} for c in cells)
+
+
+def _least(cells: Iterable[Cell]) -> str:
     return min(cells, key=lambda cell: cell.margin).text
+
+
+def _clearest(against: Sequence[Cell]) -> str:
+    """Of the cells against a claim, sorted as in `AGAINST`."""
+    return _least(c for c in against if c.holds == against[0].holds)
 
 
 @dataclass(frozen=True)
@@ -117,27 +147,41 @@ class Condition:
 
 
 def widest(cells: Sequence[Cell]) -> Condition | None:
-    """The condition of one word, or one range of numbers, in each coordinate under which a claim holds in all
-    cells, and in the most of them.
-
-    None where a claim fails in more cells than it holds in, or no condition has `FEWEST` of them: then it
-    would say less for the claim than the others say against it.
+    """The condition of some words, or one range of numbers, in each coordinate under which a claim holds in
+    all cells, and in the most of them: `FEWEST` at least.  Of several the one that asks for the least, and
+    of what one chooses (grid, sampler, budget) rather than of the problem.
     """
-    held, failed = (sum(cell.holds is kind for cell in cells) for kind in (True, False))
-    if held < failed:
-        return None
     keys = [key for key in WORDS if all(key in cell.at for cell in cells)]
-    best: Condition | None = None
-    for chosen in itertools.product(*(list(_choices(key, cells)) for key in keys)):
-        inside = tuple(c for c in cells if all(v in values for v, values in zip(_at(c, keys), chosen)))
-        more = len(inside) >= FEWEST and (best is None or len(inside) > len(best.cells))
-        if more and all(cell.holds for cell in inside):
-            best = Condition(", ".join(_words(keys, chosen, cells)), inside)
-    return best
+    every = [_values(key, cells) for key in keys]
+    holds = _mask(cell.holds == "yes" for cell in cells)
+    options = [
+        [(values, _mask(cell.at[key] in values for cell in cells)) for values in _choices(known)]
+        for key, known in zip(keys, every)
+    ]
+    best: tuple[tuple[int, ...], Sequence[tuple[Any, ...]], int] | None = None
+    for chosen in itertools.product(*options):
+        inside = (1 << len(cells)) - 1
+        for _, mask in chosen:
+            inside &= mask
+        if inside & ~holds or inside.bit_count() < FEWEST:
+            continue
+        left = {k: len(known) - len(values) for k, known, (values, _) in zip(keys, every, chosen)}
+        rank = (
+            inside.bit_count(),
+            -sum(map(bool, left.values())),
+            -left.get("problem", 0),
+            -sum(left.values()),
+        )
+        if best is None or rank > best[0]:
+            best = rank, [values for values, _ in chosen], inside
+    if best is None:
+        return None
+    text = ", ".join(_words(keys, best[1], every))
+    return Condition(text, tuple(c for i, c in enumerate(cells) if best[2] >> i & 1))
 
 
-def _at(cell: Cell, keys: Sequence[str]) -> list[str | float]:
-    return [cell.at[key] for key in keys]
+def _mask(flags: Iterable[bool]) -> int:
+    return sum(1 << i for i, flag in enumerate(flags) if flag)
 
 
 def _values(key: str, cells: Sequence[Cell]) -> tuple[Any, ...]:
@@ -145,27 +189,26 @@ def _values(key: str, cells: Sequence[Cell]) -> tuple[Any, ...]:
     return tuple(found) if any(isinstance(value, str) for value in found) else tuple(sorted(found))
 
 
-def _choices(key: str, cells: Sequence[Cell]) -> Iterator[tuple[Any, ...]]:
-    """All values first, then one word each, or every shorter range of numbers."""
-    values = _values(key, cells)
-    yield values
+def _choices(values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """Every choice of words, or every range of numbers."""
     if any(isinstance(value, str) for value in values):
-        yield from ((value,) for value in values)
+        for count in range(1, len(values) + 1):
+            yield from itertools.combinations(values, count)
         return
     for low, high in itertools.combinations(range(len(values) + 1), 2):
-        if high - low < len(values):
-            yield values[low:high]
+        yield values[low:high]
 
 
-def _words(keys: Sequence[str], chosen: Sequence[tuple[Any, ...]], cells: Sequence[Cell]) -> Iterator[str]:
+def _words(
+    keys: Sequence[str], chosen: Sequence[tuple[Any, ...]], every: Sequence[tuple[Any, ...]]
+) -> Iterator[str]:
     """What a condition asks for."""
-    for key, values in zip(keys, chosen):
-        every = _values(key, cells)
-        if values == every:
+    for key, values, known in zip(keys, chosen, every):
+        if values == known:
             continue
         if isinstance(values[0], str):
-            yield WORDS[key].format(values[0])
+            yield WORDS[key].format(" and ".join(values))
             continue
-        bounds = [f"from {values[0]:g}"] if values[0] != every[0] else []
-        bounds += [f"up to {values[-1]:g}"] if values[-1] != every[-1] else []
-        yield WORDS[key].format(" ".join(bounds))
+        bounds = [f"from {values[0]:g}"] if values[0] != known[0] else []
+        bounds += [f"up to {values[-1]:g}"] if values[-1] != known[-1] else []
+        yield WORDS[key].format(f"at {values[0]:g}" if len(values) == 1 else " ".join(bounds))

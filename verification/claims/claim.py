@@ -2,9 +2,9 @@
 
 proved        follows from exact coefficients or exact mathematics
 confirmed     holds wherever it was looked at, beyond the intervals
-conditional   holds under a condition that the claim does not name, and fails without it
+conditional   holds under a condition that the claim does not name, and not without it
 refuted       fails where the claim says that it holds: the evidence names the counterexample
-inconclusive  neither holds nor fails beyond the intervals
+inconclusive  nothing is against it, and it is not known to hold everywhere
 untestable    needs what is not here; the record says what
 """
 
@@ -24,12 +24,22 @@ Kind = Literal["proof", "order", "identity", "equal NFE", "statistic", "nothing"
 class Decision:
     """What deciding a claim gave.
 
-    evidence: in a line, with its numbers.  table: the numbers behind it, rows of JSON data.
+    evidence: in a line, with its numbers.  table: the numbers behind it, rows of JSON data.  condition: under
+    which the claim holds, of a conditional verdict alone.
     """
 
     verdict: Verdict
     evidence: str
     table: tuple[dict[str, Any], ...] = ()
+    condition: str = ""
+
+    def __post_init__(self) -> None:
+        _one_condition(self.verdict, self.condition)
+
+
+def _one_condition(verdict: Verdict, condition: str) -> None:
+    if (verdict == "conditional") != bool(condition):
+        raise ValueError(f"condition must be given with a conditional verdict and no other, got {verdict!r}")
 
 
 class Decider(Protocol):
@@ -49,7 +59,8 @@ class Claim:
 
     id: unique, begins with the paper's prefix.  paper: as `Solver.paper` has it.  place: where it stands.
     statement: in our words.  by: what decides it; None for the untestable.  verdict: as it is recorded.
-    why: the reason, the condition, or what is missing.  assumes: what the claim takes for granted, and what
+    condition: under which it holds, as what decides it says it, of a conditional verdict alone.  why: the
+    reason, or what is missing.  assumes: what the claim takes for granted, and what
     the decision adds to it.  quick: within a few seconds of CPU.  listed: made from a list of solvers or
     identities, not written by hand.
     """
@@ -64,11 +75,13 @@ class Claim:
     assumes: str = ""
     quick: bool = True
     listed: bool = False
+    condition: str = ""
 
     def __post_init__(self) -> None:
         if (self.by is None) != (self.verdict == "untestable"):
             raise ValueError(f"{self.id}: what is untestable has nothing that decides it, all else has")
-        if self.verdict in ("conditional", "refuted", "untestable") and not self.why:
+        _one_condition(self.verdict, self.condition)
+        if self.verdict in ("refuted", "untestable") and not self.why:
             raise ValueError(f"{self.id}: why must say what a verdict {self.verdict!r} rests on")
 
     @property

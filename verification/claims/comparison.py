@@ -7,7 +7,6 @@ ratio, of the RMS and of a typical state, lie above the factor, fails where they
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,40 +55,6 @@ def pairs(better: str, worse: str, *grids: str, final: FinalChoice = "released")
     return tuple((Side(better, grid, final), Side(worse, grid, final)) for grid in grids)
 
 
-@dataclass(frozen=True)
-class Where:
-    """Cells: those of some grids and problems (all, where empty) and of budgets from `least` to `most`.
-
-    names: of the samplers that the claim says are better.
-    """
-
-    grids: tuple[str, ...] = ()
-    problems: tuple[str, ...] = ()
-    least: float = 0
-    most: float = math.inf
-    names: tuple[str, ...] = ()
-
-    def holds(self, better: Side, problem: str, nfe: int) -> bool:
-        """Whether a cell is one of them."""
-        return (
-            (not self.grids or better.grid in self.grids)
-            and (not self.problems or problem in self.problems)
-            and (not self.names or str(better) in self.names)
-            and self.least <= nfe <= self.most
-        )
-
-    def __str__(self) -> str:
-        budget = [f"from {self.least:g}"] if self.least > 0 else []
-        budget += [f"up to {self.most:g}"] if self.most < math.inf else []
-        said = [
-            *(["for " + " and ".join(self.names)] if self.names else []),
-            *(["on " + " and ".join(self.problems)] if self.problems else []),
-            *(["on the grid " + " and ".join(self.grids)] if self.grids else []),
-            *([f"{' '.join(budget)} evaluations"] if budget else []),
-        ]
-        return ", ".join(said)
-
-
 @lru_cache(maxsize=32)
 def _from_noise(name: str, schedule: str) -> NoiseToData:
     law = problem(name)
@@ -123,18 +88,13 @@ def _errors(side: Side, problem: str, schedule: str, nfe: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class EqualNfe:
-    """For every pair, problem and budget: error(worse) > factor error(better).
-
-    where: the cells to which the claim is confined if it does not hold on all; the `widest` where none are
-    named.  A claim that holds on these and fails elsewhere is conditional on them.
-    """
+    """For every pair, problem and budget: error(worse) > factor error(better)."""
 
     pairs: tuple[Pair, ...]
     budgets: tuple[int, ...] = FEW
     problems: tuple[str, ...] = PROBLEMS
     schedule: str = "vp-linear"
     factor: float = 1.0
-    where: Where | None = None
     kind: ClassVar[Kind] = "equal NFE"
 
     def decide(self) -> Decision:
@@ -145,7 +105,7 @@ class EqualNfe:
             for problem in self.problems
             for nfe in self.budgets
         ]
-        return judged(cells, str(self.where or ""))
+        return judged(cells)
 
     def _cell(self, better: Side, worse: Side, problem: str, nfe: int) -> Cell:
         a, b = (_errors(side, problem, self.schedule, nfe) for side in (worse, better))
@@ -155,7 +115,6 @@ class EqualNfe:
             f"{better} {rms(b):.3g}, {worse} {rms(a):.3g}",
             ratio(a, b),
             self.factor,
-            inside=self.where is not None and self.where.holds(better, problem, nfe),
             data={
                 "problem": problem,
                 "nfe": nfe,

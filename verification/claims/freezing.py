@@ -71,8 +71,6 @@ def times_larger(a: np.ndarray, b: np.ndarray) -> Ratio:
 # --- claims ---
 
 ALL = ("golden-mixture", "rotated-product-2d", "digits-0.2", "narrow-mixture")
-NARROW = ALL[2:]
-"""Data near points, as images are, or near one: modes narrower than the noise that runs start from."""
 GRIDS, STEPS = ("t", "t-quadratic", "lambda"), (10, 20)
 BUDGETS = (5, 10, 20, 50)
 
@@ -84,13 +82,13 @@ def grows_to_the_end() -> Decision:
         *others, last = delta_s(problem, grid, n)
         most = max(others, key=lambda step: float(step.score.mean()))
         where = f"{problem}, {n} steps, grid {grid}, Delta_s of the last step over that from t = {most.t:.3g}"
-        inside = problem == "narrow-mixture" and grid == "t"
-        cells.append(above(where, times_larger(last.score, most.score), inside=inside))
+        at = {"problem": problem, "grid": grid, "nfe": n}
+        cells.append(above(where, times_larger(last.score, most.score), at=at))
     return judged(cells)
 
 
 ABOVE = 0.5
-"""A noise level at which the modes of `NARROW` cannot be told from points."""
+"""A noise level at which data near points cannot be told from points."""
 
 
 def eps_is_steadier() -> Decision:
@@ -99,10 +97,10 @@ def eps_is_steadier() -> Decision:
     for problem, grid, n in itertools.product(ALL, GRIDS, STEPS):
         schedule = experiment_of(problem, SCHEDULE, grid).schedule
         for step in delta_s(problem, grid, n):
-            rho = float(schedule.rho(step.s))
+            level = "at least" if float(schedule.rho(step.s)) >= ABOVE else "below"
             where = f"{problem}, {n} steps, grid {grid}, from t = {step.t:.3g} to {step.s:.3g}"
-            inside = problem in NARROW and rho >= ABOVE
-            cells.append(above(where, times_larger(step.score, step.eps), inside=inside))
+            at = {"problem": problem, "grid": grid, "nfe": n, "level": f"sigma/alpha is {level} {ABOVE}"}
+            cells.append(above(where, times_larger(step.score, step.eps), at=at))
     return judged(cells)
 
 
@@ -113,6 +111,7 @@ def first_ingredient() -> Decision:
             above(
                 f"{problem}, {n} steps uniform in t",
                 times_larger(*(delta_p(name, problem, "t", n) for name in ("deis-score-tab0", "euler-in-t"))),
+                at={"problem": problem, "nfe": n},
             )
             for problem, n in itertools.product(ALL, BUDGETS)
         ]
@@ -135,5 +134,6 @@ def later_ingredients() -> Decision:
         errors = [delta_p(name, problem, grid, n) for _, name, grid in INGREDIENTS]
         for (label, *_), (less, more) in zip(INGREDIENTS[1:], itertools.pairwise(errors), strict=True):
             where = f"{problem}, {n} steps, {label}"
-            cells.append(above(where, times_larger(less, more), inside=problem == "narrow-mixture"))
+            at = {"problem": problem, "ingredient": label, "nfe": n}
+            cells.append(above(where, times_larger(less, more), at=at))
     return judged(cells)

@@ -19,8 +19,8 @@ from .claim import Claim, Decision
 from .papers import deis, dpm_solver, dpm_solver_v3, er_sde, scire, score_sde, successors
 from .reported import REPORTED
 
-SCHEMA = "semilinear-claims/1"
-ROW = ("id", "paper", "statement", "assumes", "by", "found", "evidence", "table", "error")
+SCHEMA = "semilinear-claims/2"
+ROW = ("id", "paper", "statement", "assumes", "by", "found", "found_condition", "evidence", "table", "error")
 """What a decided row holds besides what the ledger says again."""
 PAPERS = (dpm_solver, deis, scire, er_sde, dpm_solver_v3, score_sde, successors)
 
@@ -71,12 +71,13 @@ class Decided(Written):
 
     @property
     def agrees(self) -> bool:
-        """Whether the verdict is the one that is recorded."""
-        return self.decision is not None and self.decision.verdict == self.claim.verdict
+        """Whether the verdict and its condition are those that are recorded."""
+        found = self.decision
+        return found is not None and _agree(self.claim, found.verdict, found.condition)
 
     def __str__(self) -> str:
         found = self.error or f"{self.verdict}: {self.evidence}"
-        differs = "" if self.agrees else f" (recorded: {self.claim.verdict})"
+        differs = "" if self.agrees else f" (recorded: {self.claim.verdict}{_under(self.claim.condition)})"
         return f"{self.claim.id}: {found}{differs}"
 
     @property
@@ -98,11 +99,20 @@ class Decided(Written):
         """As JSON data."""
         return record(self.claim) | {
             "found": self.verdict,
+            "found_condition": "" if self.decision is None else self.decision.condition,
             "agrees": self.agrees,
             "evidence": self.evidence,
             "table": [] if self.decision is None else list(self.decision.table),
             "error": self.error,
         }
+
+
+def _agree(claim: Claim, verdict: str, condition: str) -> bool:
+    return (verdict, condition) == (claim.verdict, claim.condition)
+
+
+def _under(condition: str) -> str:
+    return f", {condition}" if condition else ""
 
 
 def decide(claim: Claim) -> Decided:
@@ -123,6 +133,7 @@ def record(claim: Claim) -> dict[str, Any]:
         "assumes": claim.assumes,
         "by": claim.kind,
         "verdict": claim.verdict,
+        "condition": claim.condition,
         "why": claim.why,
         "quick": claim.quick,
         "listed": claim.listed,
@@ -163,7 +174,7 @@ def earlier(path: str | os.PathLike[str], ids: Collection[str]) -> list[dict[str
         if row is None or any(row[key] != told[key] for key in ("statement", "assumes", "by", "paper")):
             missing.append(claim.id)
         else:
-            found.append(row | told | {"agrees": row["found"] == claim.verdict})
+            found.append(row | told | {"agrees": _agree(claim, row["found"], row["found_condition"])})
     if missing:
         raise ReportError(f"claims must be decided that {path} does not hold: {' '.join(missing)}")
     return found

@@ -1,8 +1,8 @@
 """`semilinear claims`: the ledger of what papers claim, decided anew.
 
-JSON: schema; claims, a list of {id, paper, place, statement, assumes, by, verdict (as recorded), why, quick,
-listed, found (the verdict now), agrees, evidence, table, error}; not_reproduced, figures of trained networks.
-With --list: claims without the last five.
+JSON: schema; claims, a list of {id, paper, place, statement, assumes, by, verdict and condition (recorded),
+why, quick, listed, found and found_condition (now), agrees, evidence, table, error}; not_reproduced,
+figures of trained networks.  With --list: claims without the last six.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="what papers claim of their solvers, each claim decided anew",
         description="Decide the ledger's claims: proofs, orders, identities, comparisons at equal "
         "evaluations, "
-        "statistics.  Exit code 1 if a verdict is not the recorded one.  Claims that take longer are marked "
-        "in --list; all of them take about ten minutes of one core.",
+        "statistics.  Exit code 1 if a verdict or its condition is not the recorded one.  Claims that take "
+        "longer are marked in --list; all of them take about ten minutes of one core.",
     )
     claims.add_argument("ids", nargs="*", metavar="ID", help="ids or globs such as 'scire-*' (default: all)")
     claims.add_argument("--quick", action="store_true", help="only claims that take seconds")

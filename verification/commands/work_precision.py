@@ -40,8 +40,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "work-precision",
         help="errors of samplers from noise to data at equal numbers of evaluations",
         description="Errors against the exact flow from a schedule's own start to almost data, at budgets of "
-        "model evaluations; a sampler takes the most steps that a budget affords. Intervals are 95 percent "
-        "bootstrap intervals over the batch. Exit code 1 where nothing could be measured.",
+        "model evaluations; a sampler takes the most steps that a budget affords. Beside an error stands the "
+        "spread of the batch, by resampling it. Exit code 1 where nothing could be measured.",
     )
     add_target(command, "solvers", ALL, "+")
     add_nfe(command, BUDGETS, "budgets of evaluations")
@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
         shown = study.best if options.best_grid else study.rows
         title = f"{study.place}{', best of all grids' if options.best_grid else ''}"
         console().print(_table(shown, title))
-        print(f"error: RMS over {options.batch} states; interval: {study.interval}")
+        print(f"error: RMS over {options.batch} states; beside it {study.interval}")
         if options.best_grid:
             print("the best grid is chosen on the states that its error is measured on")
     return OK if any(row.error is not None for row in study.rows) else FAILED
@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _table(rows: Iterable[Any], title: str) -> Table:
     table = Table(
-        "solver", "grid", "final", "budget", "NFE", "steps", "error", "95 % interval", "", title=escape(title)
+        "solver", "grid", "final", "budget", "NFE", "steps", "error", "spread", "", title=escape(title)
     )
     for r in rows:
         counts = ["" if n is None else str(n) for n in (r.nfe, r.steps)]

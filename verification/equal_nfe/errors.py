@@ -22,6 +22,12 @@ from .experiment import NoiseToData
 
 RESAMPLES, LEVEL = 4000, 0.999
 """Of a ratio, and what its interval holds: a claim is looked at on dozens of problems and budgets."""
+ALIKE = 1.02
+"""Up to this factor nobody would choose between two errors."""
+Held = Literal["yes", "no", "apart", "alike", "open"]
+"""Of a claim that a ratio lies above a factor: it does, by both measures; it lies below; one measure lies
+above and the other below; both lie within `ALIKE` of it; none of these is known.
+"""
 
 
 def distances(ran: Ran, experiment: NoiseToData) -> np.ndarray:
@@ -94,7 +100,7 @@ class Ratio:
     typical_low: float
     typical_high: float
 
-    def against(self, factor: float) -> Literal["yes", "no", "open"]:
+    def against(self, factor: float) -> Held:
         """Whether the ratio lies above a factor: by the RMS and for most states, which must agree.
 
         A few states carry an RMS (`carriers`), so that its interval alone decides too often; the median
@@ -102,7 +108,12 @@ class Ratio:
         """
         if min(self.low, self.typical_low) > factor:
             return "yes"
-        return "no" if max(self.high, self.typical_high) < factor else "open"
+        if max(self.high, self.typical_high) < factor:
+            return "no"
+        if self.low > factor > self.typical_high or self.typical_low > factor > self.high:
+            return "apart"
+        least, most = min(self.low, self.typical_low), max(self.high, self.typical_high)
+        return "alike" if factor / ALIKE < least and most < factor * ALIKE else "open"
 
 
 def ratio(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Ratio:

@@ -4,8 +4,9 @@ An order says what happens as the steps become small; a sampler is used at 5 to 
 sampler is given a budget of evaluations, takes the most steps that it affords, and is measured against the
 exact flow from the schedule's own start, where little but noise is left, to t = 1e-3.
 
-The error of a run is the RMS over the batch of the distances of final states.  Its interval is the 95 %
-percentile interval of a bootstrap over the batch, with the same resamples for all runs.
+The error of a run is the RMS over the batch of the distances of final states.  Beside it stands the spread of
+the batch, the middle 95 % of resamples of it, the same for all runs: no confidence interval where a few paths
+that change their mode carry the sum.  The median's interval is one, and exact.
 """
 
 from __future__ import annotations
@@ -33,9 +34,7 @@ from .experiment import NoiseToData
 from .released import released
 
 RESAMPLES, LEVEL = 1000, 95
-"""Of the bootstrap, and of its interval in percent."""
-FEW = 30
-"""States that carry an RMS: of fewer, its bootstrap interval is said to be too narrow."""
+"""Of the bootstrap, and of the spread and the median's interval in percent."""
 LEFT_OUT = ("rho", "exponential", "lu-lambda", "optimised", "alternating", "kinked", "rounded")
 SEARCHED = tuple(name for name in GRIDS if name not in LEFT_OUT)
 """Where the best grid is looked for: all by name with their defaults, but other names of the same, the one
@@ -48,10 +47,10 @@ class Row:
     """One sampler at one budget.
 
     nfe: evaluations made, None where nothing was run.  steps: of the run.  error: RMS over the batch, None
-    where it is not finite or nothing was run; low, high: its 95 % interval.  grid: as named.  final: how the
-    run ended.  asked: how it was asked to end.  budget: evaluations allowed.  note: what is to be said.
-    median: of the states' errors; median_low, median_high: its exact 95 % interval, None where so few states
-    have none.  carriers: about how many states the RMS is made by (`errors.carriers`).
+    where it is not finite or nothing was run; low, high: the spread of the batch.  grid: as named.
+    final: how the run ended.  asked: how it was asked to end.  budget: evaluations allowed.  note: what is
+    to be said.  median: of the states' errors; median_low, median_high: its exact 95 % interval, None where
+    so few states have none.  carriers: about how many states the RMS is made by (`errors.carriers`).
     """
 
     solver: str
@@ -90,8 +89,11 @@ class WorkPrecision(Written):
 
     @property
     def interval(self) -> str:
-        """What the intervals are."""
-        return f"{LEVEL} % percentile bootstrap over the batch, {RESAMPLES} resamples"
+        """What low and high are."""
+        return (
+            f"the spread of this batch: the middle {LEVEL} % of {RESAMPLES} resamples of it. Of paths that "
+            "the batch lacks it knows nothing: of errors with heavy tails it often misses the law's RMS"
+        )
 
     @property
     def data(self) -> dict[str, Any]:
@@ -110,7 +112,7 @@ class WorkPrecision(Written):
         plot([asdict(row) for row in (self.best if best else self.rows)], self.place, Path(path))
 
     def __str__(self) -> str:
-        lines = [f"{self.place}: RMS error, {LEVEL} % interval"]
+        lines = [f"{self.place}: RMS error, spread of the batch"]
         lines += [f"{r.solver}, {r.grid}, {r.final}, NFE {r.nfe} of {r.budget}: {told(r)}" for r in self.rows]
         return "\n".join(lines)
 
@@ -120,7 +122,7 @@ def _error(row: Row) -> float:
 
 
 def told(row: Row) -> str:
-    """An error in words: with its interval, and the note."""
+    """An error in words: with the spread of the batch, and the note."""
     if row.error is None:
         return row.note
     return f"{row.error:.3g} [{row.low:.3g}, {row.high:.3g}]" + (f" ({row.note})" if row.note else "")
@@ -257,14 +259,10 @@ class Curve:
         errors = distances(ran, self.experiment)
         if bad := int(np.sum(~np.isfinite(errors))):
             return replace(row, note=f"{bad} of {len(errors)} final states are not finite")
-        error, squares = rms(errors), errors**2
-        low, high = np.percentile(np.sqrt(resamples @ squares), [50 - LEVEL / 2, 50 + LEVEL / 2])
-        floor, carried = self.experiment.floor(ran.steps), carriers(errors)
-        note = ran.note
-        if error <= floor:
-            note = f"at the floor of the reference, {floor:.0e}"
-        elif carried < FEW:
-            note = f"carried by about {carried:.0f} of {len(errors)} states: the interval is too narrow"
+        error = rms(errors)
+        low, high = np.percentile(np.sqrt(resamples @ errors**2), [50 - LEVEL / 2, 50 + LEVEL / 2])
+        floor = self.experiment.floor(ran.steps)
+        note = f"at the floor of the reference, {floor:.0e}" if error <= floor else ran.note
         median, median_low, median_high = middle(errors, LEVEL / 100)
         return replace(
             row,
@@ -274,6 +272,6 @@ class Curve:
             median=median,
             median_low=json_number(median_low),
             median_high=json_number(median_high),
-            carriers=carried,
+            carriers=carriers(errors),
             note=note,
         )

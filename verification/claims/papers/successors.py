@@ -9,7 +9,7 @@ from semilinear.integrators.solvers.dpm_solver import PLUS_PLUS
 from semilinear.integrators.solvers.unipc import PAPER as UNIPC
 
 from ..claim import Claim, Decision, proof
-from ..comparison import PROBLEMS, EqualNfe, Where, pairs
+from ..comparison import PROBLEMS, EqualNfe, pairs
 from ..identity_rows import same
 from ..orders import orders
 
@@ -70,12 +70,12 @@ _PLUS_PLUS = (
             pairs("dpm-solver++-2m", "dpm-solver++-2s", *GRIDS),
             (6, 8, 10, 12, 20, 50),
             PROBLEMS[:2],
-            where=Where(GRIDS[:2]),
         ),
         "conditional",
-        "on grids uniform in lambda and quadratic in t; on one uniform in t the last step in lambda is many "
-        "times the one before, and from 10 evaluations on the release extrapolates over it",
+        "uniform in t the last step in lambda is many times the one before, and from 10 evaluations "
+        "on the release extrapolates over it",
         quick=False,
+        condition="on the grid lambda and t-quadratic",
     ),
     Claim(
         "dpm-solver++-beats-dpm-solver",
@@ -122,7 +122,8 @@ _PLUS_PLUS = (
         "With that factor put right it is third order",
         orders("dpm-solver++-3m-corrected"),
         "conditional",
-        "of the formula; as it is run the DDIM start caps it at order 2",
+        "as it is run the DDIM start caps it at order 2",
+        condition="from exact starting values and at full order to the end",
     ),
     Claim(
         "diffusers-third-order-sde",
@@ -142,7 +143,8 @@ _PLUS_PLUS = (
         "Its orders are 1, 2 and 3",
         orders("deis-lambdaab0", "deis-lambdaab1", "deis-lambdaab2"),
         "conditional",
-        "of the formulas; as it is run the DDIM start caps order 3 at 2",
+        "as it is run the DDIM start caps order 3 at 2",
+        condition="from exact starting values and at full order to the end",
     ),
     Claim(
         "k-diffusion-3m-sde",
@@ -165,7 +167,8 @@ _UNIPC = (
         "UniP-p is of order p, as it is run",
         orders("unip-2-bh1", "unip-3-bh2"),
         "conditional",
-        "for p = 2; for p = 3 from exact starting values and at full order to the end",
+        "p = 2 needs neither; as it is run p = 3 is of order 2",
+        condition="from exact starting values and at full order to the end",
     ),
     Claim(
         "unipc-corrector-order",
@@ -174,9 +177,9 @@ _UNIPC = (
         "UniPC-p is of order p + 1, as it is run, for p = 1, 2, 3",
         orders("unipc-1-bh2", "unipc-2-bh2", "unipc-3-bh2"),
         "conditional",
-        "from exact starting values and at full order to the end; the release ends with a first-order "
-        "step at "
-        "any number of steps, which caps p = 2 and 3 at order 2",
+        "p = 1 needs neither; the release ends with a first-order step at any number of steps, which "
+        "caps p = 2 and 3 at order 2",
+        condition="from exact starting values and at full order to the end",
     ),
     Claim(
         "unipc-any-b",
@@ -215,9 +218,10 @@ _UNIPC = (
             PROBLEMS[:2],
         ),
         "conditional",
-        "on grids uniform in lambda and quadratic in t the errors of 2M change sign on the rotated product "
-        "at 6 to 8 evaluations, and UniPC is behind; uniform in t it is ahead there",
+        "on the rotated product UniPC is behind at 8 evaluations uniform in lambda and quadratic in "
+        "t, and at 6 quadratic in t",
         quick=False,
+        condition="on the grid t, up to 6 evaluations",
     ),
     Claim(
         "unipc-beats-dpm-solver++-from-12",
