@@ -91,7 +91,7 @@ def test_only_the_start_is_made_one_by_one(name: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(compiler.StepCompiler, "step", counted)
     solver = make(name)
     compile_plan(solver, VP, steps=STEPS, t_start=0.9, t_end=0.1)
-    assert len(made) <= solver.history + 1
+    assert len(made) <= solver.history + 2  # a formula that carries an evaluation has none at first
 
 
 @pytest.mark.parametrize("name", ["ddim", "dpm-solver++-2m", "unipc-3-bh2", "dpm-solver++-3s"])

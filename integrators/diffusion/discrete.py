@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..numerics import checks
-from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, multiprecision, of
+from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, multiprecision, of, squared
 from ..numerics.messages import shown
 from ..numerics.remaking import remade
 from ..numerics.tensors import is_tensor
@@ -187,15 +187,15 @@ def discrete_alpha_squared(betas: Sequence[float], *, clip: float = 1e-7) -> Sch
 @remade
 def _discrete_alpha_squared(values: tuple[float, ...], clip: float) -> Schedule:
     log_alpha = _log_alpha_table(values)
-    squared = _knots(lambda xp: [xp.exp(2 * v) for v in log_alpha(xp)])
+    of_signal = _knots(lambda xp: [xp.exp(2 * v) for v in log_alpha(xp)])
     noise = _knots(
         lambda xp: [-xp.expm1(2 * v) for v in log_alpha(xp)]
     )  # sigma^2, small at the start: not 1 - alpha^2
     times = _knots(lambda xp: [xp.number(i) for i in range(len(values))])
-    alpha_squared, slope = _interpolant(times, squared)
+    alpha_squared, slope = _interpolant(times, of_signal)
     sigma_squared, _ = _interpolant(times, noise)
     by_noise, _ = _interpolant(noise, times)
-    by_signal, _ = _interpolant(_flip(squared), _flip(times))
+    by_signal, _ = _interpolant(_flip(of_signal), _flip(times))
 
     def clipped(interpolant: Callable[[Value], Value], t: Value) -> Value:
         xp = of(t)

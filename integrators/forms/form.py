@@ -250,7 +250,7 @@ class Step:
             )
         if self.infinite:
             raise ValueError(no_limit(self))
-        return rate * self.h
+        return self.xp.number(rate) * self.h
 
     def time(self, c: Value) -> Value:
         """t at abscissa c, exactly t0 and t1 at c = 0 and 1."""

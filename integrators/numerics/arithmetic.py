@@ -253,7 +253,9 @@ def of(value: Value) -> Arithmetic:
 
 def nonzero(value: Value) -> bool:
     """Whether any component is other than zero."""
-    return value != 0 if isinstance(value, float) else bool(np.any(value != 0))
+    if isinstance(value, float):
+        return value != 0
+    return bool((value != 0).any() if is_tensor(value) else np.any(value != 0))
 
 
 def squared(value: Value) -> Value:

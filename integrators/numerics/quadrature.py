@@ -96,6 +96,7 @@ class GaussLegendre:
         coarse, fine, tolerance = self._rules(xp)
         # Below it float64 has no relative accuracy that halving could reach.
         floor = np.finfo(np.float64).tiny if xp.context is None else 0
+        many = np.ndim(a) > 0 or np.ndim(b) > 0
         panels = [self._measured(f, lo, hi, 0, coarse, fine) for lo, hi in itertools.pairwise([a, *kinks, b])]
         total: Value = 0
         scale: Value = sum(p.size for p in panels)  # of the whole, better with every halving
@@ -103,9 +104,11 @@ class GaussLegendre:
             # The largest first: by the time that a small one is judged, the whole is known.
             panel = panels.pop(max(range(len(panels)), key=lambda k: panels[k].size.max()))
             # A panel that is not the whole may err by its share of the whole.
-            if uniform(np.all(panel.error <= tolerance * scale.max(axis=0) + floor, axis=0)):
+            largest = scale.max(axis=0) if many else scale.max()
+            within = panel.error <= tolerance * largest + floor
+            if uniform(within.all(axis=0)) if many else np.all(within):
                 total = total + panel.value
-            elif panel.size.ndim > 1:
+            elif many:
                 raise ValueError("the panels of many integrals are halved one by one")
             elif panel.depth == self.max_depth:
                 raise ArithmeticError(

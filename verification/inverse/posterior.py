@@ -106,7 +106,7 @@ def log_likelihood_given(
         joint = GaussianMixture(
             law.weights, law.means @ both.T, both @ law.covariances @ both.T + spread, "joint"
         )
-        y = torch.as_tensor(observation.value, dtype=x.dtype, device=x.device).expand(len(x), -1)
+        y = torch.tensor(observation.value, dtype=x.dtype, device=x.device).expand(len(x), -1)
         value: torch.Tensor = joint.log_density(torch.cat([x, y], 1), 1.0, 0.0)
         value = value - law.log_density(x, alpha, sigma)
         return value
