@@ -559,6 +559,7 @@ def test_a_run_that_audits_nothing_imports_nothing_that_computes(repository: pyt
     repository.runpytest_subprocess().assert_outcomes(passed=1)
 
 
+@pytest.mark.slow  # three pytests, two of them with workers that import everything
 def test_workers_of_xdist_send_rows_pins_and_what_they_deselect(pinned: pytest.Pytester) -> None:
     pytest.importorskip("xdist")
     pin(pinned, "stale").write_text(pin(pinned).read_text())
