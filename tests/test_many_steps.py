@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -134,6 +135,22 @@ def test_a_step_of_many_that_is_not_finite_is_named(monkeypatch: pytest.MonkeyPa
             compiled(lambda: compile_plan(solver, VP, steps=STEPS, t_start=0.9, t_end=0.01))
         refusals.append(str(refused.value))
     assert refusals[0] == refusals[1]
+
+
+def test_formulas_that_take_no_arrays_are_asked_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of `math`, or with a comparison, in a schedule of one's own: they know numbers only."""
+    f = VP.formulas
+    own = {
+        "alpha": lambda t: math.exp(f.log_alpha(t)),
+        "lam": lambda t: f.lam(t) if t < 2 else math.nan,
+        "rho": lambda t: math.sqrt(math.expm1(-2 * f.log_alpha(t))),
+    }
+    for name, formula in own.items():
+        schedule = replace(VP, formulas=replace(f, **{name: formula}))
+        _same(
+            monkeypatch,
+            partial(compile_plan, make("unipc-3-bh2"), schedule, steps=STEPS, t_start=0.9, t_end=0.1),
+        )
 
 
 def test_elementwise_operators_are_not_steps() -> None:

@@ -149,13 +149,17 @@ class StepCompiler:
 
     def _alike(self, tableau: Tableau, nodes: Times) -> tuple[int, int]:
         """Between which nodes the steps differ in their numbers only: from the first that reads no evaluation
-        at an edge, to the next edge.  An empty range where they have to be made one by one.
+        at an edge, to the next edge.  An empty range where they have to be made one by one, as under a
+        schedule of your own that takes no arrays.
         """
         if len(nodes) <= FEWEST or not self._by_formulas(tableau):
             return 0, 0
-        f, times = self._schedule.formulas, np.array(nodes)
-        with np.errstate(all="ignore"):
-            regular = (f.alpha(times) != 0) & (f.sigma(times) != 0)
+        f, times = self._schedule.formulas, np.array(nodes, dtype=np.float64)
+        try:
+            with np.errstate(all="ignore"):
+                regular = np.broadcast_to((f.alpha(times) != 0) & (f.sigma(times) != 0), times.shape)
+        except (TypeError, ValueError, ArithmeticError):
+            return 0, 0
         far = [tableau.past - k for k, p in enumerate(self._history[: tableau.past]) if not finite(p.tau)]
         begun = tableau.carry is None or self._carried is not None
         first = max([0 if begun else 1, *far, 0 if regular[0] else 1 + tableau.past])
@@ -163,8 +167,8 @@ class StepCompiler:
         return first, first + int(edges[0]) - 1 if len(edges) else len(nodes) - 1
 
     def _by_formulas(self, tableau: Tableau) -> bool:
-        """Whether a step's numbers are functions of its times alone, in float64: no tables, no parameters, no
-        measured moments.
+        """Whether a step's numbers are functions of its times alone, in float64: without tables, parameters,
+        forcing, and moments that are computed in another way than those of forms in one variable.
         """
         if self._xp is not FLOAT64 or self._tabled or self._solver.noising is not None or tableau.parameters:
             return False
