@@ -69,6 +69,7 @@ def test_noise_of_the_wrong_size_does_not_converge() -> None:
     assert found.against(1) == found.strong_verdict(1) == "lower"
 
 
+@pytest.mark.slow
 def test_rare_changes_of_mode_leave_no_verdict_on_the_strong_order() -> None:
     """They make most of the mean square on the golden mixture; the median still shows order 1."""
     found = study(make("seeds-1"), CoupledExperiment(problem("golden-mixture"), paths=2048))

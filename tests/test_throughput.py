@@ -59,6 +59,7 @@ def test_a_missing_package_is_a_reason_and_a_fault_of_ours_is_none(monkeypatch: 
         candidates.built(x, x)
 
 
+@pytest.mark.slow  # the command's own test times all of them, too
 def test_every_round_times_every_candidate() -> None:
     calls: list[str] = []
     times = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 4, "cpu")
