@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from semilinear.verification.audit.assertions import Judgement
 from semilinear.verification.audit.audit import audit as audit_of
+from semilinear.verification.audit.judgement import COLUMNS, Judgement
 from semilinear.verification.audit.subject import FAST, FULL
-from semilinear.verification.plugin import assertions, hooks, pins, table
+from semilinear.verification.plugin import assertions, hooks, pins
 from semilinear.verification.plugin.folder import FOLDER
 from semilinear.verification.plugin.pins import Bound, Pin, PinError
 
@@ -134,7 +134,7 @@ def test_a_right_sampler_passes_and_is_in_the_table(repository: pytest.Pytester)
     result = run(repository, "--semilinear-fast", "-W", "error::RuntimeWarning")
     result.assert_outcomes(passed=8)
     head, *rows = closing(result)
-    assert head.split() == list(table.COLUMNS)
+    assert head.split() == list(COLUMNS)
     assert [row.split()[0] for row in rows] == ["right"] * 9
     assert [row.split()[-1] for row in rows] == [
         *("consistent", "higher", "consistent", "same", "holds", "holds", "holds", "holds", "holds")

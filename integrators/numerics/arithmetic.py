@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from fractions import Fraction
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,16 @@ class Arithmetic:
     def softplus(self, x: Value) -> Value:
         """log(1 + e^x), to full relative accuracy for every x."""
         return self.maximum(x, self.number(0)) + self.log1p(self.exp(-abs(x)))
+
+
+def limited(name: str, why: str, **operations: Any) -> Arithmetic:
+    """An arithmetic of the operations given: all others raise TypeError, saying why."""
+
+    def refuse(*_: Value) -> Value:
+        raise TypeError(why)
+
+    every: dict[str, Any] = {f.name: refuse for f in fields(Arithmetic) if f.default is MISSING}
+    return Arithmetic(**(every | {"name": name, "pi": None} | operations))
 
 
 def _float64(value: Value) -> Value:

@@ -14,7 +14,7 @@ from typing import Any
 
 import sympy
 
-from .arithmetic import Arithmetic, NotFinite, Value
+from .arithmetic import Arithmetic, NotFinite, limited
 
 Power = tuple[Fraction, int]
 """(a, b) for e^(a x) x^b; the larger in lexicographic order dominates."""
@@ -196,28 +196,15 @@ def _sqrt(value: Any) -> Any:
     return _rational(sympy.sqrt(sympy.Rational(number.numerator, number.denominator)))
 
 
-def _refuse(*_: Value) -> Value:
-    raise TypeError("of a function that grows without bound only exp and roots are known")
-
-
-GERMS = Arithmetic(
-    name="germs",
+GERMS = limited(
+    "germs",
+    "of a function that grows without bound only exp and roots are known",
     exp=_exp,
     expm1=lambda value: _exp(value) - 1,
     number=_rational,
     sqrt=_sqrt,
     divide=lambda a, b: a / b,
-    pi=None,
     exact=True,
-    log=_refuse,
-    log1p=_refuse,
-    sin=_refuse,
-    cos=_refuse,
-    sinh=_refuse,
-    arcsinh=_refuse,
-    arctan2=_refuse,
-    where=_refuse,
-    maximum=_refuse,
 )
 """Germs, and fractions for what is constant."""
 Germ.arithmetic = GERMS

@@ -23,6 +23,7 @@ import sympy
 from . import checks
 from .arithmetic import Value, of
 from .tensors import is_tensor
+from .twofold import two_product, two_sum
 
 MAX_K = 32
 _RADIUS = 10.5
@@ -105,23 +106,6 @@ def _real_array(xp: Any, k: int, z: Value) -> Value:
     return xp.where(z == math.inf, z, value)
 
 
-def _two_sum(a: Value, b: Value) -> tuple[Value, Value]:
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
-
-
-def _two_product(a: Value, b: Value) -> tuple[Value, Value]:
-    def split(v: Value) -> tuple[Value, Value]:
-        big = 134217729.0 * v  # 2^27 + 1
-        high = big - (big - v)
-        return high, v - high
-
-    p = a * b
-    (ah, al), (bh, bl) = split(a), split(b)
-    return p, ((ah * bh - p) + ah * bl + al * bh) + al * bl
-
-
 @cache
 def _split_coefficients(k: int) -> tuple[tuple[float, float], ...]:
     pairs = []
@@ -137,13 +121,13 @@ def _compensated(k: int, x: Value, y: Value) -> tuple[Value, Value]:
     zero = 0.0 * x
     re, im, re_error, im_error = zero + coefficients[-1][0], zero, zero, zero
     for high, low in reversed(coefficients[:-1]):
-        a, da = _two_product(re, x)
-        b, db = _two_product(im, y)
-        c, dc = _two_product(re, y)
-        d, dd = _two_product(im, x)
-        p, dp = _two_sum(a, -b)
-        q, dq = _two_sum(c, d)
-        re, dr = _two_sum(p, zero + high)
+        a, da = two_product(re, x)
+        b, db = two_product(im, y)
+        c, dc = two_product(re, y)
+        d, dd = two_product(im, x)
+        p, dp = two_sum(a, -b)
+        q, dq = two_sum(c, d)
+        re, dr = two_sum(p, zero + high)
         re_error, im_error = (
             re_error * x - im_error * y + (((da - db) + dp) + (dr + low)),
             re_error * y + im_error * x + ((dc + dd) + dq),

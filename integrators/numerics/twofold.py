@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from .arithmetic import Arithmetic, Value
+from .arithmetic import Value, limited
 
 UNIT = 2.0**-103
 """What a sum may miss, relative to the sizes of its two terms, and a product relative to itself, with u =
@@ -158,26 +158,11 @@ def phis(most: int, x: Twofold) -> list[Twofold]:
     return values[::-1]
 
 
-def _refuse(*_: Value) -> Value:
-    raise TypeError("twofold arithmetic has no transcendental functions but exp")
-
-
-TWOFOLD = Arithmetic(
-    name="twofold",
+TWOFOLD = limited(
+    "twofold",
+    "twofold arithmetic has no transcendental functions but exp",
     exp=lambda x: phis(0, _twofold(x))[0],
     number=_number,
     divide=lambda a, b: a * (1 / b),
-    pi=None,
-    expm1=_refuse,
-    log=_refuse,
-    log1p=_refuse,
-    sqrt=_refuse,
-    sin=_refuse,
-    cos=_refuse,
-    sinh=_refuse,
-    arcsinh=_refuse,
-    arctan2=_refuse,
-    where=_refuse,
-    maximum=_refuse,
 )
 """Arrays in twice the precision; integer powers, and e^x by its series."""

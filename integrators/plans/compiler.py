@@ -32,6 +32,9 @@ from .program import Coefficient, Evaluation, Interval, Kind, PlanStep, Row
 from .rounding import RoundedArrays, RoundedWeights
 from .scope import Scope
 
+WeightsOf = Callable[[Scope, Arithmetic], Callable[[Expr], Value]]
+"""What finds the weights of a step's rows."""
+
 
 @dataclass(frozen=True)
 class _Integrand:
@@ -93,6 +96,7 @@ class StepCompiler:
         self._noise_scale = xp.number(solver.noise_scale)
         self._history: list[_Integrand] = []
         self._carried: _Integrand | None = None
+        self._weights: WeightsOf = RoundedWeights
         self.base: Any = base
         self.next_state: Any = base + 1
         self.increments: list[Interval | None] = []
@@ -223,7 +227,7 @@ class StepCompiler:
         rows = len(tableau.a) + 1 + (tableau.b_low is not None)
         twin.next_state = States(tuple(range(self.next_state, self.next_state + n * rows, rows)))
         twin.base = States((self.base, *(made - 1 for made in twin.next_state.numbers[1:])))
-        twin.increments, states = [], twin.base
+        twin._weights, twin.increments, states = RoundedArrays, [], twin.base
         if self._carried is not None and tableau.carry is not None:
             states = (twin.next_state + (tableau.carry - 1)).before([self._carried.state], 1)
         known = twin._integrand(states, times[:-1])
@@ -241,9 +245,8 @@ class StepCompiler:
 
     @staticmethod
     def _singly(known: _Integrand, count: int) -> list[_Integrand]:
-        states = known.state.numbers if isinstance(known.state, States) else (known.state,) * count
         columns = (each(v, count) for v in (known.t, known.tau, known.p, known.q, known.u))
-        return [_Integrand(*row) for row in zip(states, *columns, strict=True)]
+        return [_Integrand(*row) for row in zip(known.state.numbers, *columns, strict=True)]
 
     def _limit_step(
         self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int, quiet: bool
@@ -296,8 +299,7 @@ class StepCompiler:
             )
         past = self._history[: tableau.past]
         scope = Scope(step, tuple(p.tau for p in past), self._parameters(tableau, step, index, count))
-        many = isinstance(self.base, States)
-        value_of = RoundedArrays(scope) if many else RoundedWeights(scope, self._xp)
+        value_of = self._weights(scope, self._xp)
         operations: list[Evaluation | Row] = []
         if self._carried is None:
             known = {0: self._integrand(self.base, start)}

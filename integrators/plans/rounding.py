@@ -22,7 +22,7 @@ from sympy import Expr, Symbol
 
 from ..forms.form import Exponential
 from ..numerics import twofold
-from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, Value, uniform
+from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, Value, limited, uniform
 from ..numerics.germ import GERMS, Diverges, X, germ
 from ..numerics.messages import shown
 from ..numerics.twofold import TWOFOLD
@@ -88,10 +88,6 @@ class Exact:
         return Fraction(self.up, self.down)
 
 
-def _refuse(*_: Value) -> Value:
-    raise TypeError("exact arithmetic has no transcendental functions but exp")
-
-
 def _exact(value: Any) -> Exact:
     if isinstance(value, sympy.Rational):
         return Exact(int(value.p), int(value.q))
@@ -104,23 +100,12 @@ def _exp(x: Exact) -> Exact:
     return phis(0, x)[0]
 
 
-RATIONAL = Arithmetic(
-    name="rational",
+RATIONAL = limited(
+    "rational",
+    "exact arithmetic has no transcendental functions but exp",
     exp=_exp,
     number=_exact,
     divide=lambda a, b: a / b,
-    pi=None,
-    expm1=_refuse,
-    log=_refuse,
-    log1p=_refuse,
-    sqrt=_refuse,
-    sin=_refuse,
-    cos=_refuse,
-    sinh=_refuse,
-    arcsinh=_refuse,
-    arctan2=_refuse,
-    where=_refuse,
-    maximum=_refuse,
 )
 """Exact numbers; e^x is one to `BITS` binary places."""
 
@@ -231,18 +216,18 @@ class RoundedArrays:
     Raises TypeError for steps and weights that have to be computed one by one.
     """
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, xp: Arithmetic) -> None:
         if scope.far:
             raise TypeError("limits are taken one by one")
-        self._scope, self._moments = scope, scope.step.moments
+        self._scope, self._xp, self._moments = scope, xp, scope.step.moments
         self._pairs = None
-        if applies(scope, FLOAT64):
+        if applies(scope, xp):
             self._pairs = AtStep(scope.step.z, scope.symbol, self._moments, TWOFOLD, twofold.phis)
 
     def __call__(self, weight: Expr) -> Value:
         """The weight's values."""
         if self._pairs is None:
-            return evaluator(weight, FLOAT64)(self._scope)
+            return evaluator(weight, self._xp)(self._scope)
         found, certain = evaluator(weight, TWOFOLD)(self._pairs).rounded()
         if np.all(certain):
             return found

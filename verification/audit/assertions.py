@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
-from typing import NamedTuple
 
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.messages import shown
@@ -16,6 +16,7 @@ from ..tracing.trace import NotLinearError, Trace
 from .checks import CHECKS, ENDS, FEW, findings, outcomes, rounded, sentence
 from .finding import SEVERITIES
 from .identity import BESIDE, CONFIRMED, IDENTIFIED, has_run
+from .judgement import Judgement
 from .order import RANK, Order
 from .subject import Subject
 
@@ -26,19 +27,7 @@ DIGITS = 20
 """Steps of the run whose coefficients are computed in float32."""
 
 
-class Judgement(NamedTuple):
-    """What was asserted of a target, what was claimed and measured, and whether it passed."""
-
-    target: str
-    of: str
-    claimed: str
-    measured: str
-    verdict: str
-    passed: bool
-    pin: str = ""
-
-
-class Assertions:
+class Assertions(ABC):
     """What an `Audit` asserts.
 
     record: takes every judgement, also one that fails.
@@ -50,9 +39,9 @@ class Assertions:
     subject: Subject
     record: Callable[[Judgement], None] | None = None
 
+    @abstractmethod
     def measured(self, order: float, start: str) -> tuple[str, Order | None, str]:
         """What is judged against an order, the order that it has, and what was said on the way."""
-        raise NotImplementedError
 
     def assert_order(self, order: float | None = None, *, start: str = "own") -> None:
         """The sampler has an order, or a higher one.
@@ -134,9 +123,7 @@ class Assertions:
         self.assert_checks("batch")
 
     def assert_checks(self, *names: str) -> None:
-        """Checks of an audit have no finding: "linear", "noise", "batch", "repeat", "nfe", "finite", "dtype",
-        "float32", "half", "ends", "shipped".
-        """
+        """Checks of an audit have no finding; names: of `checks.CHECKS`."""
         __tracebackhide__ = True
         for name in names:
             checks.one_of("names", name, tuple(CHECKS))

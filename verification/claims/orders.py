@@ -7,12 +7,14 @@ without Monte Carlo.  `semilinear verify` measures all of them (reports/orders.m
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
 
 import numpy as np
 from semilinear.analysis.orders.solver_proof import SolverProof, prove_solver
+from semilinear.integrators.forms.form import example
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Row
 from semilinear.integrators.solver import Solver
@@ -37,8 +39,6 @@ EXACT_START = "from exact starting values and at full order to the end"
 """The condition of an order that a formula has and its run has not."""
 PAPERS = ("DDIM", "DPM-Solver", "DEIS", "SciRE", "ER-SDE", "UniPC", "Score-SDE", "EDM", "RES", "SA-Solver")
 """Whose proofs are made again among the quick claims; the exponential integrators before them are not."""
-KERNELS = "score-sde-pf-"
-"""Discretised kernels of the flow, which have no formula to prove and are measured."""
 SLOW = ("unipc-4-bh2", "unipc-5-bh2")
 """Proofs that take several seconds."""
 
@@ -146,9 +146,8 @@ def _weak(expectation: StochasticExpectation) -> Decision:
     kind = "of the marginals" if study.marginal else "weak"
     text = f"{solver.name}: claimed {solver.claimed}, measured {study.weak.order:.2f} ({kind})"
     if silent(solver):
-        return Decision(
-            "refuted", f"{text}; no order in the limit: a step of 2^-24 of the interval draws no noise"
-        )
+        step = f"a step of 2^{math.log2(SHORT):.0f} of the interval"
+        return Decision("refuted", f"{text}; no order in the limit: {step} draws no noise")
     if verdict == "inconclusive":
         return Decision("inconclusive", text)
     return Decision("refuted" if verdict == "lower" else "confirmed", text)
@@ -162,8 +161,8 @@ def recorded(expectation: AnyExpectation, claimed: int) -> Verdict:
         if expectation.weak is None:
             return "inconclusive"
         return "confirmed" if expectation.weak >= claimed else "refuted"
-    measured = expectation.label.startswith(KERNELS)
-    return judged(claimed, expectation.own, expectation.exact, "confirmed" if measured else "proved")
+    kernel = example(expectation.build().form).linear is not None  # discretised: it has no formula to prove
+    return judged(claimed, expectation.own, expectation.exact, "confirmed" if kernel else "proved")
 
 
 def _claim(label: str, expectation: AnyExpectation) -> Claim:

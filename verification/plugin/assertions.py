@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from semilinear.integrators.numerics import checks
 
-from ..audit.assertions import Judgement
 from ..audit.audit import Audit
+from ..audit.judgement import Judgement
 from .pins import Bound, PinError, Pins
 
 PINNED = 5

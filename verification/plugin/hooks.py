@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ..audit.judgement import Judgement
 from .folder import unused
-from .table import Row, lines, page
+from .table import lines, page
 
 if TYPE_CHECKING:
     from .assertions import Audited
@@ -115,7 +116,7 @@ def _audited(
     update = "all" if option("semilinear_update") else "new" if option("semilinear_update_new_only") else "no"
     test = "::".join([item.path.name, *item.nodeid.split("::")[1:]])
     pins = Pins(item.path.parent, test, update)  # type: ignore[arg-type]
-    return Audited(found, lambda judged: item.user_properties.append((PROPERTY, Row(*judged).json())), pins)
+    return Audited(found, lambda judged: item.user_properties.append((PROPERTY, judged.json())), pins)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -201,7 +202,7 @@ class Summary:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.rows: dict[str, list[Row]] = {}
+        self.rows: dict[str, list[Judgement]] = {}
         self.unused: list[str] = []
         self._sound: dict[str, bool] = {}
         self._deselected: set[str] = set()
@@ -211,7 +212,9 @@ class Summary:
         module = _module(report.nodeid)
         self._sound[module] = self._sound.get(module, True) and report.passed
         if report.when == "teardown":
-            found = [Row.of_json(str(value)) for name, value in report.user_properties if name == PROPERTY]
+            found = [
+                Judgement.of_json(str(value)) for name, value in report.user_properties if name == PROPERTY
+            ]
             if found:
                 self.rows[report.nodeid] = found
 

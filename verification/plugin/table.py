@@ -6,46 +6,12 @@ Imports nothing that is not in Python: the plugin is loaded in every run of pyte
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 
-COLUMNS = ("target", "of", "claimed", "measured", "verdict")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One judgement.
-
-    target: the sampler.  of: what was judged.  claimed, measured, verdict: as they are shown.  passed:
-    whether the assertion holds.  pin: the file of the numbers that it was held against, "" where there is
-    none.
-    """
-
-    target: str
-    of: str
-    claimed: str
-    measured: str
-    verdict: str
-    passed: bool
-    pin: str = ""
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """By `COLUMNS`."""
-        return self.target, self.of, self.claimed, self.measured, self.verdict
-
-    def json(self) -> str:
-        """As text, in which it travels between the processes of a run."""
-        return json.dumps(asdict(self))
-
-    @staticmethod
-    def of_json(text: str) -> Row:
-        """The row that `json` wrote."""
-        return Row(**json.loads(text))
+from ..audit.judgement import COLUMNS, Judgement
 
 
-def lines(rows: Sequence[Row]) -> Iterator[tuple[str, bool]]:
+def lines(rows: Sequence[Judgement]) -> Iterator[tuple[str, bool]]:
     """The table, line by line, the head first, and whether each is of what holds; nothing of no rows."""
     if not rows:
         return
@@ -76,7 +42,7 @@ th, td {{ text-align: left; padding: .2em 1em .2em 0; border-bottom: 1px solid #
 """
 
 
-def page(rows: Mapping[str, Sequence[Row]], unused: Sequence[str]) -> str:
+def page(rows: Mapping[str, Sequence[Judgement]], unused: Sequence[str]) -> str:
     """The rows of every test, by its name, and the pins that none used, as one page of HTML."""
     body = [
         f'<tr class="{"passed" if row.passed else "failed"}">{_cells("td", (*row.cells, test))}</tr>'
