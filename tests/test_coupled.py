@@ -19,7 +19,7 @@ from semilinear.verification.problems.named import problem
 from semilinear.verification.studies.coupled import CoupledExperiment, CoupledStudy, study
 from semilinear.verification.studies.gaussian import StochasticExperiment, respond, strong_error
 
-from tests.slow import slow
+from tests.slow import few, slow
 
 NONSENSE: Any = "nonsense"
 ON_LINE = CoupledExperiment(problem("mixture-1d"), paths=2048, seed=3)
@@ -97,7 +97,7 @@ def exact_strong(name: str, n: int) -> float:
     return float(np.sqrt(np.sum(strong_error(law, plan, response) ** 2 + moved)))
 
 
-@pytest.mark.parametrize("name", ["seeds-1", "sde-dpm-solver++-2s", "sa-solver-2-2"])
+@pytest.mark.parametrize("name", few(["seeds-1", "sde-dpm-solver++-2s", "sa-solver-2-2"]))
 def test_errors_over_paths_are_the_exact_ones_on_gaussian_data(name: str) -> None:
     """4096 paths know a mean square to about two per cent."""
     found = study(make(name), CoupledExperiment(GAUSSIAN, paths=4096, ladder=(4, 8, 16)))

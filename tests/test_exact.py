@@ -105,7 +105,8 @@ def test_what_has_no_closed_form_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", slow(CLOSED, lambda name: name in MANY_TERMS or name.startswith(("pec", "ab-norsett")))
+    "name",
+    slow(CLOSED, lambda n: n in MANY_TERMS or n.startswith(("pec", "ab-norsett")) or n not in CLOSED[::3]),
 )
 def test_exact_coefficients_are_the_numbers_of_the_plan(name: str) -> None:
     """The closed expressions at the nodes of a schedule, against the same steps compiled in 40 digits."""

@@ -29,6 +29,7 @@ from semilinear.integrators.tableaux.tableau import N as NN
 from semilinear.verification.studies.own_statistics import generic
 
 from tests.roundings import AMPLIFIED, SOME_ULP, THIRTY_DIGITS, ULP
+from tests.slow import few
 
 VP = vp_linear()
 NONSENSE: Any = "nonsense"
@@ -110,7 +111,7 @@ def test_a_constant_model_is_solved_exactly_by_every_solver() -> None:
             torch.testing.assert_close(result, torch.full_like(result, expected), rtol=rtol, atol=0)
 
 
-@pytest.mark.parametrize("name", [n for n in SOLVERS if "released" not in n and not make(n).stochastic])
+@pytest.mark.parametrize("name", few(n for n in SOLVERS if "released" not in n and not make(n).stochastic))
 def test_float64_plans_are_the_multiprecision_plans_rounded(name: str) -> None:
     """Same float64 times, coefficients in 30 digits: no coefficient loses more than a few ulp."""
     rounded = plan(name, steps=7)

@@ -29,7 +29,7 @@ from semilinear.integrators.solvers import SOLVERS
 from semilinear.verification.studies.own_statistics import generic
 
 from tests.roundings import SOME_ULP
-from tests.slow import slow
+from tests.slow import few, slow
 
 VP = vp_linear()
 X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
@@ -103,7 +103,7 @@ def crossed(names: list[str]) -> list[Any]:
     return slow(pairs, lambda pair: (place[pair[0]] + place[pair[1]]) % len(SCHEDULES) > 1)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", few(ALL, 2))
 def test_every_solver_ends_at_the_point_when_sigma_is_zero_after_any_number_of_steps(name: str) -> None:
     """diffusers #9007, #9104, k-diffusion #104, #43: NaN, or a crash, in the last step to sigma = 0.
 

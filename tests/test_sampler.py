@@ -29,7 +29,7 @@ from semilinear.verification.studies.own_statistics import generic
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.roundings import MANY_ULP, SOME_ULP
-from tests.slow import MANY_TERMS, slow
+from tests.slow import MANY_TERMS, few, slow
 
 VP = vp_linear()
 PROBLEM = rotated_product()
@@ -137,7 +137,7 @@ def test_any_batch_shape(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(result.reshape(-1, 2), flat, rtol=SOME_ULP, atol=0)
 
 
-@pytest.mark.parametrize("name", [name for name in SOLVERS if generic(name).form(VP).table is None])
+@pytest.mark.parametrize("name", few(name for name in SOLVERS if generic(name).form(VP).table is None))
 def test_a_sample_is_bitwise_the_same_in_every_batch(name: str) -> None:
     """A1111 #5210, #7730, #10847, sdnext #2352: samples that change with the batch size."""
     made = plan(name, 4 * generic(name).sequence.period)
@@ -192,7 +192,7 @@ def test_the_input_and_the_models_outputs_are_left_alone() -> None:
 BIG = torch.randn(64, 128, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("name", slow(SOLVERS, lambda name: name not in list(SOLVERS)[::4]))
+@pytest.mark.parametrize("name", few(SOLVERS, 4))
 def test_a_run_keeps_its_states_in_the_places_that_the_plan_laid_out(name: str) -> None:
     """And ends in the state of a run in which every state has its own memory, to the bit."""
     made = plan(name, 24 if name.startswith("score-sde") else 8)  # whose betas need so many

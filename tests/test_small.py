@@ -21,11 +21,11 @@ from semilinear.integrators.solvers import SOLVERS, dpm_solver
 from semilinear.verification.studies.own_statistics import generic
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.slow import slow
+from tests.slow import few
 
 VP = vp_linear()
 X = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
-SOME = slow(SOLVERS, lambda name: name not in list(SOLVERS)[::5])
+SOME = few(SOLVERS, 5)
 
 
 def plan(name: str = "dpm-solver++-2m", steps: int = 8, **options: Any) -> Plan:

@@ -43,6 +43,8 @@ from semilinear.integrators.statistics.smooth import constant, from_functions, g
 from semilinear.integrators.tableaux.tableau import N, Tableau, phi1
 from semilinear.verification.studies.own_statistics import generic
 
+from tests.slow import few
+
 VP = vp_linear()
 EULER = Tableau((), phi1 * N(0))
 
@@ -155,7 +157,7 @@ def sent(value: Any) -> Any:
     return pickle.loads(pickle.dumps(value))
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", few(SOLVERS))
 def test_a_listed_solver_that_was_sent_has_the_same_plan(name: str) -> None:
     solver = generic(name)
     steps = 3 if solver.form(VP).table is None else 24

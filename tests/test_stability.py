@@ -37,7 +37,7 @@ from semilinear.integrators.tableaux.tableau import (
 from sympy import Integer, Rational, Symbol
 
 from tests.roundings import MANY_ULP, SOME_ULP
-from tests.slow import MANY_TERMS, slow
+from tests.slow import MANY_TERMS, few, slow
 
 VP = vp_linear()
 
@@ -378,7 +378,7 @@ def test_unipc_at_z_0_has_the_roots_of_adams_bashforth_of_one_order_more(p: int)
 # --- zero-stability ---
 
 
-@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize("name", few(FIXED, 2))
 def test_every_listed_method_is_zero_stable_but_the_one_with_a_pole(name: str) -> None:
     method = Amplification(full(name))
     assert method.zero_stable == (name != "sde-dpm-solver++-3m-released")
