@@ -246,10 +246,12 @@ def of(value: Value) -> Arithmetic:
     """The arithmetic that `value` belongs to: torch, symbols, its own, multiprecision; else float64."""
     if isinstance(value, float):  # the most frequent by far
         return FLOAT64
+    if type(value) is np.ndarray:
+        if value.dtype != object:
+            return FLOAT64
+        value = value.flat[0] if value.size else 0.0
     if is_tensor(value):
         return torch_arithmetic()
-    if isinstance(value, np.ndarray) and value.dtype == object:
-        value = value.flat[0] if value.size else 0.0
     if isinstance(value, sympy.Expr):
         return SYMBOLIC
     own = getattr(value, "arithmetic", None)

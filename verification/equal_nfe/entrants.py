@@ -121,8 +121,9 @@ class _OurRuns:
 
 def _planned(plan: Plan, experiment: NoiseToData) -> Ran:
     try:
-        result = sample(plan, experiment.model, experiment.given(experiment.x))
-        states = np.asarray(result.x.double().numpy()).reshape(experiment.x.shape)
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told as such
+            result = sample(plan, experiment.model, experiment.inputs(experiment.x))
+        states = np.asarray(result.x, dtype=np.float64)
         return Ran(states, result.nfe, len(plan.steps), plan.final)
     except NonFiniteError as error:
         return Ran(None, plan.nfe, len(plan.steps), plan.final, f"not finite: {error}")

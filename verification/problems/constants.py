@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from semilinear.integrators.diffusion.prediction import time_like
-from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.diffusion.schedule import Formulas, Schedule
 from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, of
 from semilinear.integrators.numerics.messages import shown
 
@@ -89,4 +90,10 @@ def alpha_sigma(schedule: Schedule, t: Value, x: Array) -> tuple[Value, Value]:
     """
     f = schedule.formulas
     at = time_like(t, x)
-    return f.alpha(at), f.sigma(at)
+    return _levels(f, at) if type(at) is float else (f.alpha(at), f.sigma(at))
+
+
+@lru_cache(maxsize=2**14)
+def _levels(formulas: Formulas, t: float) -> tuple[Value, Value]:
+    """Solvers on one grid ask for the same times, and the formulas cost as much as a small batch's score."""
+    return formulas.alpha(t), formulas.sigma(t)

@@ -88,7 +88,7 @@ class NetworkProblem:
             eps = rescheduled(network, self.trained, schedule, self.prediction)
 
         eps = unrecorded(eps)
-        return lambda x, t: eps(x, t) if is_tensor(x) else eps(torch.as_tensor(np.asarray(x)), t).numpy()
+        return lambda x, t: eps(x, t) if is_tensor(x) else eps(torch.tensor(x), t).numpy()
 
     def data(self, n: int, seed: int) -> np.ndarray:
         """n samples of x_0, (n, d), float64, drawn with replacement."""
