@@ -65,6 +65,8 @@ FLOORS = 30.0
 """A floor is so many times what rounding, or the reference, is expected to make of an error."""
 BENT = 0.005
 """What a floor may make of an error that counts for the movement of the slopes."""
+GROWN = 10.0
+"""Errors that are so many times the first are no floor's: runs with more steps are worse."""
 ABOVE = 100.0
 """Times an undeclared floor: errors that are less are not used."""
 REPLICATES = 400
@@ -163,7 +165,9 @@ class OrderEstimate:
 
     @property
     def _at_a_floor(self) -> bool:
-        return not self.known_floors and min(self.order, *self.slopes[-1:], math.inf) < QUARTER
+        used = [p for p in self.points if p.usable]
+        falling = min(self.order, *self.slopes[-1:], math.inf)
+        return not self.known_floors and falling < QUARTER and not _grown(used)
 
     @property
     def _moved(self) -> float:
@@ -194,16 +198,22 @@ class OrderEstimate:
         width, octaves, rate = self.half_width if known else 1.0, 0, 0.5
         if self.reach is not None:
             rate = min(max(self.reach.rate, 0.5), 0.75)
-            if self.reach.settled and self._gap(claimed) > 0:  # the reach is to leave the claim outside
-                far = max(self.order - self.reach.low, self.reach.high - self.order)
-                width = max(width, max_half_width * far / abs(claimed - self.order))
-            elif not self.reach.settled:
+            far = max(self.order - self.reach.low, self.reach.high - self.order)
+            if self.reach.settled and math.isfinite(far):
+                if self._gap(claimed) > 0:  # the reach is to leave the claim outside
+                    width = max(width, max_half_width * far / abs(claimed - self.order))
+            else:
                 width, octaves, rate = max(width, 1.0), KNEE, 0.5
         octaves += max(1, math.ceil(math.log(max(width / max_half_width, 1.0)) / -math.log(rate)))
         slope = max(self.order if known else self.slopes[-1] if self.slopes else 1.0, 0.0)
         if last.error * 2.0 ** (-slope * octaves) < last.floor:
             return None
         return int(last.n) << octaves
+
+
+def _grown(used: Sequence[Point]) -> bool:
+    """Whether errors grow with the number of steps, further than any floor."""
+    return bool(used) and used[-1].error > GROWN * used[0].error
 
 
 def _slope(a: Point, b: Point) -> float:
@@ -309,6 +319,8 @@ def _above_a_floor(points: tuple[Point, ...]) -> tuple[tuple[Point, ...], str]:
     on.
     """
     used = [p for p in points if p.usable]
+    if _grown(used):
+        return points, ""
     slopes = [_slope(a, b) for a, b in itertools.pairwise(used)]
     least = STALLED * max(1.0, *slopes, 0.0)
     stalls = [i for i, slope in enumerate(slopes) if slope <= least]

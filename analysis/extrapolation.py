@@ -53,6 +53,9 @@ CLOSE = 0.25
 TURN = 0.002
 """A change of the slope's direction that is less is noise."""
 
+LEAST_TURN = 0.02
+"""An octave: a movement of the slopes that gains speed and is less does not yet show another term."""
+
 
 @dataclass(frozen=True)
 class Law:
@@ -242,8 +245,8 @@ def _slopes(n: Sequence[int], log_error: np.ndarray) -> np.ndarray:
 class Reach:
     """All orders from low to high that the ladder leaves possible.
 
-    moved: by how much the plain slope moved in its last octave.  rate: what part of the movement before that
-    is; 1 or more where the slopes do not settle.  settled: False where they move ever faster.
+    moved: by how much the plain slope moved in its last octave or so.  rate: which part it is of
+    that before; 1 or more where the slopes do not settle.  settled: False where they move ever faster.
     """
 
     low: float
@@ -265,14 +268,16 @@ def reach(
     low = min(a.order - DOUBLED * a.half_width for a in heard)
     high = max(a.order + DOUBLED * a.half_width for a in heard)
     slopes, middle = _slopes(n, log_error), _middles(n)
-    direction = _faster(slopes, middle)
+    direction, running = _faster(slopes, middle), float(slopes[-1] - slopes[-3:][0])
     if direction > 0:  # towards a zero of the error, or to the order itself: nothing is known
-        return Reach(-math.inf, math.inf, float(slopes[-1] - slopes[-2]), 1.0, False)
+        return Reach(-math.inf, math.inf, running, 1.0, False)
     if direction < 0:
         sure = min(DOUBLED * answers[0].half_width, CLOSE)
         close = [a.order + DOUBLED * a.half_width for a in heard if a.half_width <= sure]
         high = max(close) if close and known_floors else max(high, slopes.max() + 0.25)
-        return Reach(-math.inf, float(high), float(slopes[-1] - slopes[-2]), 1.0, False)
+        return Reach(-math.inf, float(high), running, 1.0, False)
+    turned = _turned(slopes, middle)
+    low, high = (-math.inf if turned < 0 else low), (math.inf if turned > 0 else high)
     back = (middle[-1] - middle)[::-1]
     first, second = _at(back, OCTAVE), _at(back, 2 * OCTAVE)
     if first is None or second is None:
@@ -313,3 +318,13 @@ def _faster(slopes: np.ndarray, middle: np.ndarray) -> int:
     ):
         return int(np.sign(speed[-1]))
     return 0
+
+
+def _turned(slopes: np.ndarray, middle: np.ndarray) -> int:
+    """The sign of the slopes' movement where they have turned into it and gain speed; else 0: as they do
+    where another part of the error begins to show.
+    """
+    if len(slopes) < 3:
+        return 0
+    before, last = (np.diff(slopes) / np.diff(middle))[-2:]
+    return int(np.sign(last)) if before * last > 0 and abs(last) > max(abs(before), LEAST_TURN) else 0

@@ -19,7 +19,9 @@ from ..targets.run import returned
 from .experiment import FlowSetup, Run, Sampler
 from .setup import UNITS, Dtype
 
-Kind = Literal["raised", "not finite", "samples", "noise", "evaluations", "floor", "limit", "rounding"]
+Kind = Literal[
+    "raised", "not finite", "samples", "noise", "evaluations", "floor", "limit", "rounding", "residue"
+]
 
 SHIFTS = (-40, -30, -22, -12, -6)
 """Powers of two: relative changes of the start, of which a sampler shows the first that its dtype holds."""
@@ -31,7 +33,8 @@ class Finding:
 
     kind: "raised" (a run ended in an exception), "not finite" (a whole run), "samples" (part of a batch),
     "noise" (two calls differ), "evaluations" (other than counted), "floor" (errors stop falling), "limit"
-    (runs converge, but not to the solution), "rounding" (a coarser dtype than that of the states).
+    (runs converge, but not to the solution), "rounding" (a coarser dtype than that of the states), "residue"
+    (the order depends on the number of steps).
     error: the first that was raised.
     """
 

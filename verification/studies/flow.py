@@ -37,7 +37,8 @@ from semilinear.integrators.solver import FinalChoice, Solver
 from .experiment import Experiment, Run, Sampler
 from .findings import Finding, Outcome, of_runs, repeated, rounding, run_once
 from .judged import Judged
-from .ladders import checked, restricted, settled, shortest
+from .ladders import checked, half_octaves, restricted, settled, shortest
+from .neighbours import Beside, beside
 from .progress import Progress, counted
 from .records import estimate_json, points_json
 from .setup import Dtype
@@ -52,6 +53,10 @@ SPARSE = 8
 """Rounding is measured again after this many times more steps."""
 FAR = 2.0**-16
 """Of the states' size: a limit further from the solution is not explained by single precision, 256 units."""
+LEAST_LONG = 96
+"""Up to where a ladder of one residue of the number of steps goes at least."""
+RANKED: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent", "higher")
+"""Of orders that depend on the number of steps the lowest is the sampler's."""
 STEEP = 3.0
 """The slope of runs by which their limit is told, at most: a steeper one may not have settled."""
 
@@ -121,6 +126,11 @@ class Study(Judged):
         if self.check is None or self.check.supports(verdict, order) or (verdict == "lower" and self.exact):
             return verdict
         return "inconclusive"
+
+    @property
+    def besides(self) -> str:
+        """Which counts the order is told of, where it depends on them."""
+        return "".join(f"; {f}" for f in self.findings if f.kind == "residue")
 
     @property
     def _noise(self) -> str:
@@ -206,7 +216,9 @@ def measure(
     the number of steps, an int; it holds the initial states `run.x`, the times of the experiment's grid
     `run.times`, the exact noise prediction `run.model(x, t)`, which counts its calls, and the reference
     states `run.exact(t)` for a start from exact values (`Run`).
-    ladder: step counts, the experiment's when absent, restricted by residue = (m, r) to n = r mod m.
+    ladder: step counts, the experiment's when absent, restricted by residue = (m, r) to n = r mod m.  Without
+    a residue runs with one, two and three steps more are looked at beside one of the ladder; where they are
+    not on its line, the order is the lowest of these counts' own.
     rounding: within how much the sampler's coefficients are known, as those of a table printed in decimals:
     errors below 30 times that decide nothing.
     The ladder stops at the first run below the floor: rounding in the dtype of the states or as measured, or
@@ -222,10 +234,28 @@ def measure(
     steps = experiment.ladder if ladder is None else checked(ladder)
     chosen = (1, 0) if residue is None else residue
     planned = restricted(steps, chosen, 1)
-    runs = _Runs(sampler, experiment, rounding, foreign=True)
-    runs.climb(planned, progress)
-    runs.fill(chosen, 1)
-    return runs.study(name, claimed, statistics, known_floors=False)
+
+    def climbed(counts: Sequence[int], on: tuple[int, int], shown: Progress | None) -> tuple[_Runs, Study]:
+        runs = _Runs(sampler, experiment, rounding, foreign=True)
+        runs.climb(counts, shown)
+        runs.fill(on, 1)
+        return runs, runs.study(name, claimed, statistics, known_floors=False)
+
+    runs, study = climbed(planned, chosen, progress)
+    if residue is not None or not (factors := runs.off_the_line()):
+        return study
+    place, known = runs.beside, math.isfinite(study.estimate.order)
+    assert place is not None
+    counts = half_octaves(4, max(planned[-1], LEAST_LONG))
+    others = [
+        (climbed(restricted(counts, of, 1), of, None)[1], of) for of in place.residues(factors, known)
+    ]
+    judged = [*([(study, None)] if known or not others else []), *others]
+    lowest, of = min(judged, key=lambda pair: RANKED.index(pair[0].verdict))
+    if of is None:
+        return study
+    told = Finding("residue", (), place.told(factors, of))
+    return replace(lowest, findings=(*lowest.findings, told))
 
 
 class _Runs:
@@ -269,6 +299,21 @@ class _Runs:
                     self._run(n)
             self.outcomes.sort(key=lambda o: o.n)
 
+    @property
+    def beside(self) -> Beside | None:
+        """The count whose neighbours are looked at."""
+        told = [o for o in self.outcomes if o.states is not None and not self._below(o)]
+        return beside([o.n for o in told], [_rms_of_finite(self._errors(o)) for o in told])
+
+    def off_the_line(self) -> dict[int, float]:
+        """Counts beside one of the ladder whose errors are not on its line, by how many times."""
+        place = self.beside
+        if place is None or any(f.kind == "noise" for f in self.findings):
+            return {}
+        shape = self.final.shape
+        made = [run_once(self.sampler, self.experiment.run(n), shape) for n in place.counts]
+        return place.factors({o.n: _rms_of_finite(self._errors(o)) for o in made})
+
     def _run(self, n: int) -> Outcome:
         outcome = run_once(self.sampler, self.experiment.run(n), self.final.shape, keep=self.foreign)
         self.outcomes.append(outcome)
@@ -295,8 +340,10 @@ class _Runs:
         return _rms_of_finite(self._errors(outcome)) <= self._floor(outcome)
 
     def _floor(self, outcome: Outcome) -> float:
-        measured = (
-            FLOORS * r * math.sqrt(outcome.n / n) for n, r in self.rounding.items() if math.isfinite(r)
+        measured = (  # an unstable run's rounding says nothing of shorter ones
+            FLOORS * r * math.sqrt(outcome.n / n)
+            for n, r in self.rounding.items()
+            if n <= outcome.n and math.isfinite(r)
         )
         return max(self.experiment.floor(outcome.n, self.dtype), *measured, self._table)
 
