@@ -59,14 +59,16 @@ STALLED = 0.1
 """Errors that fall with a lesser part of the steepest slope, or a lesser slope, have stopped."""
 NEAR = 0.1
 """So near to the claim an order agrees with it, where no other is in reach."""
-MOVING = 0.01
-"""Slopes that move ever faster by more than this from one to the next confirm nothing."""
+LEAVING, MOVING = RESOLUTION, 0.01
+"""Slopes that move ever faster do not confirm a claim that they leave by more than the first in their last
+octave, and none at all where they move by more than the second.
+"""
 FLOORS = 30.0
 """A floor is so many times what rounding, or the reference, is expected to make of an error."""
 BENT = 0.005
 """What a floor may make of an error that counts for the movement of the slopes."""
 GROWN = 10.0
-"""Errors that are so many times the first are no floor's: runs with more steps are worse."""
+"""Errors so many times the first, which no floor stops, are those of runs that more steps make worse."""
 ABOVE = 100.0
 """Times an undeclared floor: errors that are less are not used."""
 REPLICATES = 400
@@ -131,7 +133,7 @@ class OrderEstimate:
         r = self.reach
         if r is not None and abs(self.order - claimed) <= NEAR:
             alone = claimed - 0.5 < r.low <= claimed <= r.high < claimed + 0.5
-            if alone if r.settled else abs(r.moved) <= MOVING:
+            if alone if r.settled else not self._running(claimed):
                 return 0.0
         return max(claimed - self.high, self.low - claimed)
 
@@ -147,7 +149,7 @@ class OrderEstimate:
         if not math.isfinite(self.order):
             return self.reason or "no order was fitted"
         wide = f"the interval is wide: half-width {self.half_width:.2f}"
-        moving = self.reach is not None and not self.reach.settled and abs(self._moved) > MOVING
+        moving = self.reach is not None and not self.reach.settled and self._running(claimed)
         if self._gap(claimed) <= 0:
             if self.half_width > max_half_width:
                 return f"{wide}, {max_half_width:g} is allowed"
@@ -163,11 +165,14 @@ class OrderEstimate:
             return f"an order of {self.order:.2f} is none that a method has, and near {claimed:g}"
         return ""
 
+    def _running(self, claimed: float) -> bool:
+        """Whether slopes that move ever faster are too fast to confirm a claim."""
+        away = self._moved * (self.slopes[-1] - claimed) > 0
+        return abs(self._moved) > (LEAVING if away else MOVING)
+
     @property
     def _at_a_floor(self) -> bool:
-        used = [p for p in self.points if p.usable]
-        falling = min(self.order, *self.slopes[-1:], math.inf)
-        return not self.known_floors and falling < QUARTER and not _grown(used)
+        return not self.known_floors and min(self.order, *self.slopes[-1:], math.inf) < QUARTER
 
     @property
     def _moved(self) -> float:
@@ -209,11 +214,6 @@ class OrderEstimate:
         if last.error * 2.0 ** (-slope * octaves) < last.floor:
             return None
         return int(last.n) << octaves
-
-
-def _grown(used: Sequence[Point]) -> bool:
-    """Whether errors grow with the number of steps, further than any floor."""
-    return bool(used) and used[-1].error > GROWN * used[0].error
 
 
 def _slope(a: Point, b: Point) -> float:
@@ -262,7 +262,8 @@ def estimate_order(
     checks.flag("known_floors", known_floors)
     e = _checked(n, errors, floors)
     checks.one_of("statistic", statistic, STATISTICS)
-    summed = STATISTICS[statistic](e)
+    with np.errstate(over="ignore"):  # what overflows is no error to fit
+        summed = STATISTICS[statistic](e)
     points = usable_points(n, summed, floors)
     note = ""
     if not known_floors:
@@ -284,6 +285,10 @@ def estimate_order(
         why = f"{len(rows)} usable points lie within one octave of n, more are needed"
         return OrderEstimate(math.nan, math.nan, math.nan, (), points, why, None, known_floors, note)
     best = answers[0]
+    slopes = [_slope(points[a], points[b]) for a, b in itertools.pairwise(rows)]
+    if known_floors and best.half_width > MAX_HALF_WIDTH and summed[rows[-1]] > GROWN * summed[rows[0]]:
+        whole = _slope(points[rows[0]], points[rows[-1]])  # more steps make it worse, by no power of h
+        return OrderEstimate(whole, min(slopes), max(slopes), tuple(used), points)
     agreeing = [a.order for a in answers if a.half_width <= AGREEING * best.half_width]
     half = max(best.half_width, *(abs(order - best.order) for order in agreeing))
     return OrderEstimate(
@@ -319,8 +324,6 @@ def _above_a_floor(points: tuple[Point, ...]) -> tuple[tuple[Point, ...], str]:
     on.
     """
     used = [p for p in points if p.usable]
-    if _grown(used):
-        return points, ""
     slopes = [_slope(a, b) for a, b in itertools.pairwise(used)]
     least = STALLED * max(1.0, *slopes, 0.0)
     stalls = [i for i, slope in enumerate(slopes) if slope <= least]

@@ -97,6 +97,7 @@ def two_terms(exponent: int, inverse: bool, widths: tuple[int, ...]) -> Law:
     """
     sign = -1.0 if inverse else 1.0
 
+    @np.errstate(over="ignore", invalid="ignore", divide="ignore")
     def fit(n: np.ndarray, log_errors: np.ndarray) -> Fit:
         z = sign * (log_errors - log_errors[:, -1:])
         scaled = n[:, :1] / n.astype(float)
@@ -118,7 +119,10 @@ def two_terms(exponent: int, inverse: bool, widths: tuple[int, ...]) -> Law:
             p, step = tried[rows, best], step / 10
         k = best[0]
         fitted = rest[0, k] + 1
-        solve = np.linalg.pinv(np.stack([first[0, k], second[0, k], x[0] * fitted], axis=1))
+        design = np.stack([first[0, k], second[0, k], x[0] * fitted], axis=1)
+        if not np.all(np.isfinite(design)):  # errors that grow without bound follow no such law
+            return np.full(len(n), np.nan), np.zeros(n.shape[1]), np.zeros(n.shape[1])
+        solve = np.linalg.pinv(design)
         orders = np.where(np.isfinite(size[rows, best]), sign * p, np.nan)
         return orders, solve[2], -rest[0, k]
 

@@ -99,6 +99,12 @@ NAMED: dict[str, tuple[Any, tuple[int, ...], float]] = {
     "a large second term, short": (lambda h: h**4 + 100 * h**5, LONG[:7], 4),
     "a logarithm": (lambda h: h**2 * math.log(1 / h), LONG, 2),
     "a hidden floor": (lambda h: h**3 + 1e-7, LONG, 3),
+    "a part of higher order that saturates": (
+        lambda h: math.hypot(h, 0.1**0.5 * math.tanh(40 * h) ** 2),  # at 56 h its slopes are yet to turn
+        LONG,
+        1,
+    ),
+    "a part of lower order that begins to show": (lambda h: math.hypot(h, 3162 * h**2), LONG, 1),
     "oscillating": (lambda h: h**2 * (1 + 0.3 * math.sin(2 * math.log(h))), LONG, 2),
 }
 
@@ -113,3 +119,11 @@ def test_ladders_that_once_misled_do_so_no_more(name: str, estimator: Any, scale
     assert e.verdict(order) in ("consistent", "inconclusive")
     assert e.verdict(order) == "consistent" or e.doubt(order)
     assert e.verdict(order + 1) != "consistent"
+
+
+@pytest.mark.parametrize("base", [1.5, 10.0])
+def test_errors_that_grow_without_bound_are_those_of_no_order(base: float) -> None:
+    """Where no floor is in question; a fit of powers to them has none to tell."""
+    errors = np.array([base**n for n in LONG[:11]])
+    assert estimate_order(LONG[:11], errors, known_floors=True).verdict(1) == "lower"
+    assert estimate_order(LONG[:11], errors).verdict(1) == "inconclusive"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from scipy.integrate._ivp import dop853_coefficients
 from semilinear.integrators.diffusion import grids
 from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.forms.reverse import sde_data
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
@@ -459,3 +461,78 @@ def test_noise_is_taken_over_wherever_torch_draws_it(name: str) -> None:
 def test_a_sampler_that_is_not_affine_in_its_draws_is_refused(draw: Any) -> None:
     with pytest.raises(ValueError, match="sampler must"):
         measure_stochastic("euler", euler(draw), NOISY)
+
+
+# --- samplers that are not alike at all N ---
+
+
+def at(even: Callable[[Run], Any], odd: Callable[[Run], Any], m: int) -> Callable[[Run], Any]:
+    """One sampler where m divides the number of steps, else another."""
+    return lambda run: (odd if int(run) % m else even)(run)
+
+
+@pytest.mark.parametrize("m", [2, 3, 4])
+def test_the_order_is_the_lowest_over_all_numbers_of_steps(m: int) -> None:
+    """Ladders hold multiples of 4 alone from 8 on, and of 3 at every other count."""
+    mixed = at(sampler(HEUN), sampler(EULER), m)
+    assert measure("mixed", 2, mixed, where()).verdict == "lower"
+    found = measure("mixed", 1, mixed, where())
+    assert found.verdict == "consistent"
+    assert "mod 12" in found.sentence
+    assert [f.kind for f in found.findings] == ["residue"]
+    assert measure("mixed", 2, mixed, where(), residue=(m, 0)).verdict == "consistent"
+
+
+def test_an_error_constant_that_depends_on_the_number_of_steps_is_no_floor() -> None:
+    """Of first order always, but nine times as large unless 3 divides N."""
+
+    def weighted(share: float) -> Callable[[Run], torch.Tensor]:
+        return lambda run: (1 - share) * sampler(HEUN)(run) + share * sampler(EULER)(run)
+
+    mixed = at(weighted(0.1), weighted(0.9), 3)
+    assert measure("mixed", 1, mixed, where()).verdict == "consistent"
+    assert measure("mixed", 2, mixed, where()).verdict == "lower"
+
+
+def test_runs_that_more_steps_make_worse_have_no_order() -> None:
+    """y_n+1 = -4 y_n + 5 y_n-1 + h (4 f_n + 2 f_n-1), of order 3 but for its roots 1 and -5."""
+
+    def unstable(run: Run) -> torch.Tensor:
+        lam = torch.linspace(float(F.lam(START)), float(F.lam(END)), run + 1, dtype=torch.float64)
+        y, h = run.x / float(F.alpha(START)), float(lam[1] - lam[0])
+        before = y
+
+        def slope(y: torch.Tensor, v: float) -> torch.Tensor:
+            t = float(F.t_of_lam(v))
+            return -math.exp(-v) * run.model(y * float(F.alpha(t)), t)
+
+        f = slope(y, float(lam[0]))
+        y = y + h * f
+        for v in lam[1:-1].tolist():
+            now = slope(y, v)
+            y, before, f = -4 * y + 5 * before + h * (4 * now + 2 * f), y, now
+        return y * float(F.alpha(END))
+
+    found = measure("unstable", 3, unstable, where())
+    assert found.verdict == "lower"
+    assert any("grow" in f.text for f in found.findings)
+
+
+def scaled(share: Callable[[int], float]) -> Callable[[Any], torch.Tensor]:
+    """The exponential Euler method with a part of its noise; share: of the number of steps."""
+    return euler(lambda run, x: share(int(run)) * run.noise(x))
+
+
+@pytest.mark.parametrize("share", [lambda n: 0.0, lambda n: 1.5, lambda n: float(n % 2 == 0)])
+def test_a_law_that_is_wrong_at_every_number_of_steps_is_refuted(share: Callable[[int], float]) -> None:
+    """No noise, too much, none where N is odd: nothing but the method stops errors of that size."""
+    assert measure_stochastic("scaled", scaled(share), NOISY).against(1) == "lower"
+
+
+def test_another_sde_is_told_by_its_marginals() -> None:
+    """tau = 1/2 in place of 1: the law from a point is another, the marginals are the same."""
+    name = "sde-dpm-solver++-1"
+    found = measure_stochastic(name, ours(name), NOISY, form=sde_data(Fraction(1, 2)))
+    assert found.marginal
+    assert found.against(1) == "consistent"
+    assert "another law" in found.sentence

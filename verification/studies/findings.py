@@ -23,6 +23,8 @@ Kind = Literal[
     "raised", "not finite", "samples", "noise", "evaluations", "floor", "limit", "rounding", "residue"
 ]
 
+FAR = 2.0**-16
+"""Of the states' size: a limit further from the solution is not explained by single precision, 256 units."""
 SHIFTS = (-40, -30, -22, -12, -6)
 """Powers of two: relative changes of the start, of which a sampler shows the first that its dtype holds."""
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from semilinear.analysis.convergence import (
     FLOORS,
+    GROWN,
     POINTS,
     OrderEstimate,
     Point,
@@ -35,9 +36,9 @@ from semilinear.integrators.run.sampler import NonFiniteError, sample
 from semilinear.integrators.solver import FinalChoice, Solver
 
 from .experiment import Experiment, Run, Sampler
-from .findings import Finding, Outcome, of_runs, repeated, rounding, run_once
+from .findings import FAR, Finding, Outcome, of_runs, repeated, rounding, run_once
 from .judged import Judged
-from .ladders import checked, half_octaves, restricted, settled, shortest
+from .ladders import LEAST_LONG, checked, half_octaves, restricted, settled, shortest
 from .neighbours import Beside, beside
 from .progress import Progress, counted
 from .records import estimate_json, points_json
@@ -51,10 +52,6 @@ ROUNDS = 2
 """How often the counts between are added to a ladder of another's sampler."""
 SPARSE = 8
 """Rounding is measured again after this many times more steps."""
-FAR = 2.0**-16
-"""Of the states' size: a limit further from the solution is not explained by single precision, 256 units."""
-LEAST_LONG = 96
-"""Up to where a ladder of one residue of the number of steps goes at least."""
 RANKED: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent", "higher")
 """Of orders that depend on the number of steps the lowest is the sampler's."""
 STEEP = 3.0
@@ -247,9 +244,7 @@ def measure(
     place, known = runs.beside, math.isfinite(study.estimate.order)
     assert place is not None
     counts = half_octaves(4, max(planned[-1], LEAST_LONG))
-    others = [
-        (climbed(restricted(counts, of, 1), of, None)[1], of) for of in place.residues(factors, known)
-    ]
+    others = [(climbed(restricted(counts, of, 1), of, None)[1], of) for of in place.residues(factors, known)]
     judged = [*([(study, None)] if known or not others else []), *others]
     lowest, of = min(judged, key=lambda pair: RANKED.index(pair[0].verdict))
     if of is None:
@@ -426,6 +421,10 @@ class _Runs:
                 text = f"{slope} to a limit that is {left:.1e} from the solution"
                 findings.append(Finding("limit", (), text))
                 return True
+        if left > max(near, GROWN * points[0].error):
+            text = f"errors grow with the number of steps, from {points[0].error:.1e} to {left:.1e}"
+            findings.append(Finding("limit", (), text))
+            return True
         if left > near and _stays(counts, left, states):
             findings.append(Finding("limit", (), f"the runs stay {left:.1e} from the solution"))
             return True

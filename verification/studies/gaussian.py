@@ -35,6 +35,7 @@ from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import FinalChoice, Solver
 
 from ..problems.linear_law import Gaussians, LinearLaw
+from .findings import Finding
 from .judged import Judged, observed
 from .ladders import GAUSSIAN, settled
 from .progress import Progress, counted
@@ -109,7 +110,7 @@ class StochasticStudy(Judged):
     method's, such as the mean of data prediction at tau = 1 (the denoiser is a martingale there): none beyond
     rounding, or one that is small and grows with the number of steps (`drifting`), under which no order would
     be seen.  bound: the error of the exact law.  nfe: evaluations of each run.  marginal: mean and variance
-    are those from the exact marginal at the start, instead of from a point.
+    are those from the exact marginal at the start, instead of from a point.  findings: what was seen besides.
     """
 
     solver: str
@@ -121,6 +122,7 @@ class StochasticStudy(Judged):
     nfe: tuple[int, ...]
     marginal: bool
     claimed: float | None = None
+    findings: tuple[Finding, ...] = ()
 
     @property
     def told(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -131,6 +133,7 @@ class StochasticStudy(Judged):
             "points": points_json(self.weak, self.nfe),
             "strong": studies["strong"],
             "without_error": sorted(self.exact),
+            "findings": [{"kind": f.kind, "n": list(f.n), "text": f.text} for f in self.findings],
             "studies": studies,
         }
 
@@ -179,6 +182,7 @@ class StochasticStudy(Judged):
         seen = [f"{name}: {e.note}" for name, e in self._weak if e.note and math.isfinite(e.order)]
         if self.claimed is None or self.verdict != "inconclusive":  # else it is the reason
             seen.append(self._hidden)
+        seen += [*map(str, self.findings), "on Gaussian data"]
         return "".join(f"; {text}" for text in (strong, *seen) if text)
 
     @property

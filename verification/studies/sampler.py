@@ -9,20 +9,24 @@ against the exact law (`stochastic.py`); no Monte Carlo.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
-from semilinear.analysis.convergence import OrderEstimate
+from semilinear.analysis.convergence import QUARTER, OrderEstimate
 from semilinear.integrators.forms.form import FormOf
 from semilinear.integrators.forms.reverse import sde_data_in_lambda
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.numerics.messages import shown
 
 from ..targets.draws import TakenOver
 from ..targets.run import Returned, Run, returned
-from .findings import precision
-from .gaussian import Response, StochasticExperiment, StochasticStudy, estimates
+from .findings import FAR, Finding, precision
+from .gaussian import Exact, Response, StochasticExperiment, StochasticStudy, estimates
+from .ladders import GAUSSIAN, LEAST_LONG, half_octaves, restricted
+from .neighbours import beside
 from .progress import Progress, counted
 from .setup import UNITS, Setup
 
@@ -73,18 +77,83 @@ def measure_stochastic(
     e = StochasticExperiment() if experiment is None else experiment
     if e.digits is not None:
         raise ValueError(f"experiment must be in float64, got digits = {e.digits}")
-    exact = e.exact(e.law(form), marginal)
-    errors, floors, nfe = [], [], []
-    for n in counted(e.ladder, progress):
-        response, calls, unit = respond_sampler(sampler, e, n, np.asarray(exact.start[0], dtype=float))
-        errors.append(exact.errors(response))
-        floors.append(e.floor(n, exact) * unit / UNITS["float64"])
-        nfe.append(calls)
-    found, none = estimates(e.ladder, errors, floors)
+    exact = [e.exact(e.law(form), False)] * (not marginal) + [e.exact(None, True)]
+    start = np.asarray(exact[0].start[0], dtype=float)
+
+    def responses(counts: Iterable[int]) -> dict[int, Responded]:
+        return {n: respond_sampler(sampler, e, n, start) for n in counts}
+
+    made = responses(counted(e.ladder, progress))
+    study = _judged(name, made, e, exact)
+    place = beside(list(made), [_size(exact[0], r) for r, *_ in made.values()])
+    if place is None:
+        return study
+    factors = place.factors({n: _size(exact[0], r) for n, (r, *_) in responses(place.counts).items()})
+    known = math.isfinite(study.weak.order)
+    counts = half_octaves(GAUSSIAN[0], max(e.ladder[-1], LEAST_LONG))
+    judged: list[tuple[StochasticStudy, tuple[int, int] | None]] = [
+        (_judged(name, responses(restricted(counts, of, 1)), e, exact), of)
+        for of in (place.residues(factors, known) if factors else ())
+    ]
+    if known or not judged:
+        judged.insert(0, (study, None))
+    lowest, of = min(judged, key=lambda pair: _order(pair[0]))
+    if of is None:
+        return study
+    told = Finding("residue", (), place.told(factors, of))
+    return replace(lowest, findings=(*lowest.findings, told))
+
+
+Responded = tuple[Response, int, float]
+"""A response, evaluations, and the unit of rounding of the states."""
+
+
+def _order(study: StochasticStudy) -> float:
+    """For comparison: that of errors which show none may be any."""
+    order = study.weak.order
+    return order if math.isfinite(order) else -math.inf
+
+
+def _size(exact: Exact, response: Response) -> float:
+    """Of the errors of mean and variance together."""
+    return rms(np.concatenate(list(exact.errors(response).values())))
+
+
+def _judged(
+    name: str, made: Mapping[int, Responded], e: StochasticExperiment, exact: Sequence[Exact]
+) -> StochasticStudy:
+    """Against the first of what is exact; against the marginals, the last, where the runs tend to another
+    law than that: another SDE has these in common with it.
+    """
+    first, last = exact[0], exact[-1]
+    study = _against(name, made, e, first, first is last)
+    if first is last or not any(_stops(study, kind, e, first) for kind in ("mean", "variance")):
+        return study
+    shift = np.asarray(last.start[0], dtype=float) - np.asarray(first.start[0], dtype=float)
+    moved = {n: (replace(r, mean=r.mean + r.slope * shift), *more) for n, (r, *more) in made.items()}
+    text = "the runs tend to another law than that of the form's SDE: marginals are compared"
+    found = _against(name, cast(Mapping[int, Responded], moved), e, last, True)
+    return replace(found, findings=(Finding("limit", (), text),))
+
+
+def _stops(study: StochasticStudy, kind: str, e: StochasticExperiment, exact: Exact) -> bool:
+    """Whether the errors of mean or variance stop falling where single precision does not explain it."""
+    estimate: OrderEstimate = getattr(study, kind)
+    falls = not estimate.note and estimate.verdict(QUARTER) != "lower"
+    return not falls and estimate.points[-1].error > FAR * exact.size
+
+
+def _against(
+    name: str, made: Mapping[int, Responded], e: StochasticExperiment, exact: Exact, marginal: bool
+) -> StochasticStudy:
+    """Errors beyond what single precision explains stop at the method's own law."""
+    errors = [exact.errors(response) for response, *_ in made.values()]
+    floors = [e.floor(n, exact) * unit / UNITS["float64"] for n, (*_, unit) in made.items()]
+    found, none = estimates(list(made), errors, floors, small=FAR * exact.size)
     no_path = "which interval a draw belongs to is not known"
     strong = OrderEstimate(math.nan, math.nan, math.nan, (), (), no_path)
-    mean, variance = found["mean"], found["variance"]
-    return StochasticStudy(name, mean, variance, strong, none, exact.bound, tuple(nfe), marginal)
+    nfe = tuple(calls for _, calls, _ in made.values())
+    return StochasticStudy(name, found["mean"], found["variance"], strong, none, exact.bound, nfe, marginal)
 
 
 def respond_sampler(

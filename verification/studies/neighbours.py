@@ -1,0 +1,76 @@
+"""Step counts between those of a ladder: whether runs with one step more are on its line.
+
+A ladder holds the counts 2^k and 3 2^k, from 8 on multiples of 4: a sampler whose last step is another where
+N is odd, or that makes its steps in threes, shows one of its orders there.  An order is that of all N.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+MODULUS = 12
+"""Of counts that are alike: in twos, threes and fours.  Beside a multiple of it stand all other residues of
+these within three counts.
+"""
+BESIDE = (1, 2, 3)
+OFF = 1.25
+"""Times the error that the ladder leads to expect: from there on a count is looked at by a ladder of its own,
+which decides.
+"""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A count of a ladder and the slope of the errors there."""
+
+    n: int
+    error: float
+    slope: float
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """The counts beside it."""
+        return tuple(self.n + d for d in BESIDE)
+
+    def factors(self, errors: Mapping[int, float]) -> dict[int, float]:
+        """Of errors at counts beside it, how many times larger than expected those are that are off."""
+        expected = {n: self.error * (self.n / n) ** self.slope for n in errors}
+        found = {n: errors[n] / expected[n] for n in errors if expected[n] > 0}
+        return {n: f for n, f in found.items() if not 1 / OFF <= f <= OFF}
+
+    def residues(self, factors: Mapping[int, float], settled: bool) -> tuple[tuple[int, int], ...]:
+        """Which counts get a ladder of their own: those whose errors are the largest, and those of the ladder
+        where its own are, or where it shows no order (not settled).
+        """
+        worst = max(factors, key=lambda n: factors[n], default=None)
+        found = [] if worst is None or factors[worst] < 1 else [worst]
+        if not settled or any(f < 1 for f in factors.values()):
+            found.append(self.n)
+        return tuple((MODULUS, n % MODULUS) for n in found)
+
+    def told(self, factors: Mapping[int, float], residue: tuple[int, int]) -> str:
+        """In words: which counts are off, by how much, and which are judged."""
+        worst = max(factors.values(), key=lambda f: abs(math.log(f)))
+        off = f"{worst:.3g} times larger" if worst > 1 else f"{1 / worst:.3g} times smaller"
+        at = ", ".join(map(str, sorted(factors)))
+        return (
+            f"errors at n = {at} are up to {off} than at n = {self.n} and its like: the order is told of "
+            f"n = {residue[1]} mod {residue[0]}"
+        )
+
+
+def beside(counts: Sequence[int], errors: Sequence[float]) -> Beside | None:
+    """Where to look: the count nearest to the middle of those that tell something, a multiple of 12 where
+    there is one; None where there are too few, or errors grow.
+    """
+    told = [(n, e) for n, e in zip(counts, errors, strict=True) if math.isfinite(e) and e > 0]
+    if len(told) < 2:
+        return None
+    (first, before), (last, after) = told[0], told[-1]
+    if after > before:
+        return None
+    middle = math.sqrt(first * last)
+    n, error = min(told, key=lambda pair: (pair[0] % MODULUS > 0, abs(math.log(pair[0] / middle))))
+    return Beside(n, error, math.log(before / after) / math.log(last / first))
