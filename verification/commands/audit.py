@@ -22,11 +22,13 @@ from rich.markup import escape
 from rich.table import Table
 from semilinear.integrators.numerics.kinds import ALL
 
+from . import names
 from .terminal import (
     FAILED,
     OK,
     UsageError,
     add_convention,
+    add_named,
     add_target,
     add_workers,
     check_convention,
@@ -60,7 +62,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     add_convention(audit)
     audit.add_argument("--claimed", type=positive, metavar="P", help="the order to judge against")
-    audit.add_argument(
+    add_named(
+        audit,
+        names.alone("checks"),
         "--only",
         nargs="+",
         action="extend",
@@ -131,7 +135,7 @@ def _names(options: argparse.Namespace) -> list[str]:
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
-    from semilinear.analysis.text.named_parts import pairs
+    from semilinear.analysis.text.spelling import pairs
 
     from ..targets.named import value
 

@@ -36,7 +36,7 @@ from . import stability as stability_command
 from . import train as train_command
 from . import verify as verify_command
 from . import work_precision as work_precision_command
-from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, print_json
+from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, check_names, print_json
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,6 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     Rooms below name an argument as Python has it; where it is an option here, a refusal says the option.
     """
     try:
+        check_names(options, options.naming)
         return int(options.run(options))
     except SystemExit as end:
         raise UsageError(f"what was run ended the program: sys.exit({end.code!r})") from end
@@ -129,7 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command.add_argument("--json", action="store_true", help="print JSON on standard output")
         command.set_defaults(
-            named={a.dest: a.option_strings[0] for a in command._actions if a.option_strings}
+            named={a.dest: a.option_strings[0] for a in command._actions if a.option_strings},
+            naming=[action for action in command._actions if hasattr(action, "takes")],
         )
     return parser
 

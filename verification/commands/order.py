@@ -14,13 +14,15 @@ from semilinear.integrators.numerics.choices import STARTS
 from semilinear.integrators.numerics.kinds import STEPPING
 
 from ..problems.interval import LAMBDA_END, LAMBDA_START
-from .order_setting import experiment_of, finest, parts_of, refuse
+from . import names
+from .order_setting import experiment_of, finest, refuse
 from .terminal import (
     FAILED,
     OK,
     UsageError,
     add_convention,
     add_final,
+    add_named,
     add_part,
     add_target,
     check_convention,
@@ -45,7 +47,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "nothing, what is proved of it.",
     )
     add_target(order, "solver", STEPPING)
-    order.add_argument(
+    add_named(
+        order,
+        names.alone("problems", "systems"),
         "--problem",
         help="(default: rotated-product-2d; for stochastic solvers Gaussian data, without Monte Carlo; for "
         "entries of the catalogue that are no solvers and for files coupled-3d, of Rosenbrock type "
@@ -111,16 +115,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, and judge the claim."""
-    parts_of(options)  # before torch is imported and anything is proved
-
     check_convention(options.convention, [options.solver])
 
-    from semilinear.analysis.lookup import Found, check_name
+    from semilinear.analysis.lookup import Found
 
-    from ..targets.listed import is_foreign
-
-    if not is_foreign(options.solver):
-        check_name(options.solver)
     from .order_target import target_of  # imports torch
 
     target = target_of(options)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from semilinear.analysis.lookup import FORMS, Found, in_form, is_solver, tableau_of
 from semilinear.analysis.orders.proof import prove
 from semilinear.analysis.programs import is_program, program_of
-from semilinear.analysis.text.named_parts import pairs
+from semilinear.analysis.text.spelling import pairs
 from semilinear.integrators.numerics.kinds import STEPPING
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.tableaux.catalogue import CATALOGUE

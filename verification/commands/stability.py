@@ -26,7 +26,6 @@ from .terminal import (
     OK,
     UsageError,
     add_target,
-    check_formula,
     complex_number,
     console,
     print_json,
@@ -82,8 +81,6 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Compute, print, draw."""
-    check_formula(options.solver)
-
     from semilinear.analysis.lookup import equation_of
     from semilinear.analysis.stability.amplification import Amplification
     from semilinear.analysis.stability.region import region, sections_json
