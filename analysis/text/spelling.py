@@ -72,6 +72,19 @@ def check_name(text: str, solvers: Collection[str], tableaux: Collection[str]) -
     )
 
 
+def check_file(text: str, solvers: Collection[str]) -> None:
+    """Refuse a file that is not there, of a tableau, a plan or a function.  Raises UnknownTableau."""
+    program = PROGRAM.fullmatch(text) if is_program(text, solvers) else None
+    if program is None and not is_file(text, solvers):
+        return
+    path = text if program is None else program["path"]
+    try:
+        os.stat(path)
+    except OSError as error:
+        why = "cannot be read" if program is None else "is no Python file that can be read"
+        raise UnknownTableau(f"{path} {why}: {error.strerror}") from error
+
+
 def check_solver(text: str, solvers: Mapping[str, Described]) -> None:
     """Refuse parameters in a text that its listed solver does not take.
 

@@ -157,10 +157,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Derive, choose, and print."""
+    check(options)
+
     from semilinear.analysis.derivation.derive import collocation, others
     from semilinear.analysis.derivation.watch import Watch
 
-    check(options)
     options.form = options.form or form_of(options)
     search = None
     if options.collocation is not None:

@@ -7,16 +7,19 @@ that takes names says so when it is added (`terminal.add_named`), for refusals a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from semilinear.analysis.text.spelling import (
+    PROGRAM,
+    check_file,
     check_name,
     check_part,
     check_solver,
     is_program,
+    pairs,
     refuse_unlisted,
     split,
 )
@@ -144,10 +147,22 @@ def target(takes: Collection[Kind]) -> Names:
             check_ours(text, solvers, tableaux, partial(named, "samplers"))
         else:
             check_name(text, solvers, tableaux)
+        check_file(text, solvers)
         if split(text)[0] in solvers:
             check_solver(text, solvers)
 
     return Names(("solvers", "tableaux"), check)
+
+
+def with_settings(text: str, further: Sequence[str]) -> str:
+    """A target with further settings, written as its own are.  Raises ValueError for what is no KEY=VALUE."""
+    pairs("--param", further)
+    whole = PROGRAM.fullmatch(text) if is_function(text) else None
+    parts = 2 if is_foreign(text) else 1
+    name = (
+        ":".join(text.split(":", parts)[:parts]) if whole is None else f"{whole['path']}:{whole['function']}"
+    )
+    return text + (f"{',' if len(text) > len(name) else ':'}{','.join(further)}" if further else "")
 
 
 def _check_foreign(text: str) -> None:

@@ -33,6 +33,7 @@ from .terminal import (
     positive,
     print_json,
     progress_bar,
+    refusing,
     writable_file,
 )
 
@@ -116,6 +117,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Measure, print, and judge the claim."""
     check_convention(options.convention, [options.solver])
+    if options.plot is not None:
+        writable_file(options.plot, (".png", ".svg"))
+    if options.param:
+        with refusing():
+            names.target(STEPPING).check("", names.with_settings(options.solver, options.param))
 
     from semilinear.analysis.lookup import Found
 
@@ -123,8 +129,6 @@ def run(options: argparse.Namespace) -> int:
 
     target = target_of(options)
     measured: Any = target.measured
-    if options.plot is not None:
-        writable_file(options.plot, (".png", ".svg"))
     found = (_on_system if isinstance(measured, Found) else _on_problem)(options, measured)
     found.data["claim"] = target.claim
     found.data["asked"] = {name: getattr(options, name) for name in ("solver", "schedule", "grid")}

@@ -91,6 +91,16 @@ def complex_number(text: str) -> complex:
     return complex(value.real + 0.0, value.imag + 0.0)  # no -0, which would print and compare as another
 
 
+def readable_file(path: Path, option: str = "") -> None:
+    """Refuse a file that cannot be read."""
+    try:
+        path.stat()
+        if path.is_file() or path.is_dir():  # to open a pipe would wait for a writer
+            path.open("rb").close()
+    except OSError as error:
+        raise UsageError(f"{option}{path} cannot be read: {error.strerror}") from error
+
+
 def writable_file(path: Path, suffixes: tuple[str, ...], option: str = "--plot") -> None:
     """Refuse a path that could not be written once the work is done."""
     if path.suffix.lower() not in suffixes:
