@@ -122,11 +122,12 @@ def alone(*kinds: str) -> Names:
 
 
 def part(kind: str) -> Names:
-    """A schedule or a grid, made where it has parameters: only that says whether they fit."""
+    """A schedule or a grid, made where it has parameters or needs one: only that says whether they fit."""
 
     def check(option: str, text: str) -> None:
-        check_part(option, text, named(f"{kind}s"))
-        if ":" in text:
+        listed = named(f"{kind}s")
+        check_part(option, text, listed)
+        if text not in listed or None in listed[text]["parameters"].values():
             from semilinear.analysis.text import named_parts
 
             getattr(named_parts, f"{kind}_of")(text, option)

@@ -15,7 +15,7 @@ from semilinear.integrators.numerics.kinds import STEPPING
 
 from ..problems.interval import LAMBDA_END, LAMBDA_START
 from . import names
-from .order_setting import experiment_of, finest, refuse
+from .order_setting import check, experiment_of, finest, refuse
 from .terminal import (
     FAILED,
     OK,
@@ -62,7 +62,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="measure a tableau as a solver of the diffusion ODE in data prediction in lambda, or noise "
         "prediction in rho or t",
     )
-    order.add_argument("--paths", type=int, help="Brownian paths of a stochastic solver on a problem")
+    order.add_argument("--paths", type=count(1), help="Brownian paths of a stochastic solver on a problem")
     order.add_argument("--seed", type=count(0), help="of the starts and the paths (default: 0)")
     add_part(order, "schedule", "vp-linear")
     add_part(order, "grid", "lambda")
@@ -86,7 +86,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     order.add_argument(
         "--residue",
-        type=int,
+        type=count(0),
         nargs=2,
         metavar=("M", "R"),
         help="only budgets n = R mod M (default: multiples of the order for solvers made to a budget)",
@@ -96,7 +96,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     order.add_argument(
         "--max-steps",
-        type=int,
+        type=count(8),
         help="finest run (default: 512, 128 in multiprecision; of stochastic solvers 256, 64, over paths 48)",
     )
     order.add_argument(
@@ -116,6 +116,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, and judge the claim."""
+    check(options)
     check_convention(options.convention, [options.solver])
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
