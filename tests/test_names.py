@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from semilinear.integrators.numerics.kinds import FORMULAS
 from semilinear.integrators.solvers import SOLVERS
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.verification.commands import names
@@ -165,3 +167,27 @@ def test_what_is_listed_is_kept(capsys: Any, folder: Path) -> None:
     before, after = capsys.readouterr().out.split("\n}\n")[:2]
     assert before == after
     assert list(folder.glob("*/list-grids.json"))
+
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text()
+ROWS = re.findall(r"^\| `semilinear ([a-z-]+)(.*)$", DOCUMENT, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("command", "row"), ROWS, ids=lambda value: value.split(" ")[0].strip("`"))
+def test_the_document_tells_a_commands_options_and_no_others(capsys: Any, command: str, row: str) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    options = set(re.findall(r"^ +(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert set(re.findall(r"--[a-z][a-z-]*", row)) == options - {"--help", "--json"}
+
+
+@pytest.mark.parametrize("text", sorted(set(re.findall(r"`([a-z0-9+-]+:[a-z_0-9]+=[^`|]+)`", DOCUMENT))))
+def test_what_the_document_gives_as_an_example_is_taken(text: str) -> None:
+    takes = [*(names.part(kind).check for kind in ("schedule", "grid")), names.target(FORMULAS).check]
+    refused = 0
+    for check in takes:
+        try:
+            check("", text)
+        except ValueError:
+            refused += 1
+    assert refused == len(takes) - 1

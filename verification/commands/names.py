@@ -27,7 +27,7 @@ from semilinear.integrators.numerics.kinds import Kind, refuse
 
 from ..claims.ids import matching
 from ..problems.cache import kept_names
-from ..targets.listed import check_ours, check_sampler, is_foreign
+from ..targets.listed import DISTRIBUTIONS, OURS, check_ours, check_sampler, is_foreign
 
 Named = dict[str, Any]
 """Names of a kind, with what may be set of each (`named_parts.described`) where something may."""
@@ -139,6 +139,10 @@ def target(takes: Collection[Kind]) -> Names:
     """What runs, of the kinds that are taken (`kinds`)."""
 
     def check(_: str, text: str) -> None:
+        if text in (
+            f"{package}:*" for package in (*DISTRIBUTIONS, OURS)
+        ):  # all of it, where that can be used
+            return
         if is_foreign(text):
             refuse(text, "sampler", takes)
             _check_foreign(text)
@@ -167,9 +171,9 @@ def with_settings(text: str, further: Sequence[str]) -> str:
 
 
 def _check_foreign(text: str) -> None:
-    """Of a package's sampler; all of them (`*`), and a program, have no name here."""
+    """Of a package's sampler; a program has no name here."""
     package, name = text.split(":")[:2]
-    if package != "process" and name != "*":
+    if package != "process":
         check_sampler(package, name, named("samplers")[package], named("refused").get(package, ()))
 
 

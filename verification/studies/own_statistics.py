@@ -24,7 +24,8 @@ from semilinear.integrators.statistics.table import smooth
 from ..problems.mixture_statistics import exact_statistics
 from ..problems.mixtures import GaussianMixture
 from ..problems.products import RotatedProduct
-from ..targets.named import OURS, Target
+from ..targets.listed import OURS
+from ..targets.named import Target
 from .experiment import FlowSetup
 
 MOST_DIMENSIONS = 2

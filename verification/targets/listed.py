@@ -59,6 +59,10 @@ DISTRIBUTIONS: Mapping[str, str] = {
 """The packages whose samplers are found by name, by what they are installed from."""
 
 
+OURS = "semilinear"
+"""The package of what is found by a listed name."""
+
+
 def is_foreign(text: str) -> bool:
     """Whether a text names another's sampler: PACKAGE:NAME, or process:COMMAND."""
     head, _, rest = text.partition(":")

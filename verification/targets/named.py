@@ -41,7 +41,7 @@ from . import azula, deepinv, diffusers, flow_matching, k_diffusion, ours, proce
 from . import plain as plain_functions
 from . import torchdiffeq as ode
 from .diffusers import REFUSED
-from .listed import CLAIMS, DISTRIBUTIONS, NAMES, NONE, USUAL, check_ours, check_sampler, is_foreign
+from .listed import CLAIMS, DISTRIBUTIONS, NAMES, NONE, OURS, USUAL, check_ours, check_sampler, is_foreign
 from .loading import version
 from .run import Sampler
 from .shipped import (
@@ -55,8 +55,6 @@ from .shipped import (
 )
 
 Settings = Mapping[str, Any]
-OURS = "semilinear"
-"""The package of what is found by a listed name."""
 logger = logging.getLogger(__name__)
 
 
