@@ -193,7 +193,8 @@ def kept_names(what: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """
     kept = Cache(folder() / "names")
     found = kept.get(what)
-    if not isinstance(found, dict):
-        found = make()
-        kept.put(what, found)
-    return found
+    if isinstance(found, dict):
+        return found
+    made = make()
+    kept.put(what, made)
+    return made
