@@ -120,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
     check_convention(options.convention, [options.solver])
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
-    if options.param:
+    if options.param and options.form is None and options.problem not in names.named("systems"):
         with refusing():
             names.target(STEPPING).check("", names.with_settings(options.solver, options.param))
 
