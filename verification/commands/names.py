@@ -25,7 +25,6 @@ from semilinear.analysis.text.spelling import (
 )
 from semilinear.integrators.numerics.kinds import Kind, refuse
 
-from ..claims.ids import matching
 from ..problems.cache import kept_names
 from ..targets.listed import DISTRIBUTIONS, OURS, check_ours, check_sampler, is_foreign
 
@@ -177,7 +176,13 @@ def _check_foreign(text: str) -> None:
         check_sampler(package, name, named("samplers")[package], named("refused").get(package, ()))
 
 
-CLAIMS = Names(("claims",), lambda _, pattern: matching([pattern], named("claims")))
+def _check_claim(_: str, pattern: str) -> None:
+    from ..claims.ids import matching
+
+    matching([pattern], named("claims"))
+
+
+CLAIMS = Names(("claims",), _check_claim)
 """Ids of claims, and globs."""
 
 
