@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +25,9 @@ from .orders.solver_proof import SolverProof, prove_solver
 from .orders.typed import rounding_of
 from .orders.within_rounding import within_rounding
 from .programs import holds_plan, is_program, program_made
-from .text.named_parts import solver_parameters, split
+from .text import spelling
+from .text.named_parts import solver_parameters
+from .text.spelling import split
 from .text.tableau_file import Document, TableauFileError, read_tableau
 
 DUHAMEL, PLAIN = "u' = L u + N(u)", "y' = N(tau, y)"
@@ -160,15 +161,7 @@ def check_name(text: str) -> None:
 
     Raises UnknownTableau, with the nearest names.
     """
-    if text.endswith(".py"):
-        raise UnknownTableau(f"{text} needs the name of a function: {text}:NAME")
-    if _is_file(text) or text in CATALOGUE or is_solver(text):
-        return
-    hint = nearest(split(text)[0], dict.fromkeys((*SOLVERS, *CATALOGUE)))
-    raise UnknownTableau(
-        "expected a listed solver, an entry of the catalogue (`semilinear list`), a .json file or "
-        f"FILE.py:function, got {text!r}{hint}"
-    )
+    spelling.check_name(text, SOLVERS, CATALOGUE)
 
 
 def tableau_of(text: str, *, takes: Collection[Kind] = FORMULAS) -> Found:
@@ -178,7 +171,7 @@ def tableau_of(text: str, *, takes: Collection[Kind] = FORMULAS) -> Found:
     not a tableau, and for a plan or a sampler.
     """
     check_name(text)
-    if _is_file(text):
+    if spelling.is_file(text, SOLVERS):
         if holds_plan(text):
             refuse(text, "plan", takes)
         return _file(text)
@@ -191,10 +184,6 @@ def tableau_of(text: str, *, takes: Collection[Kind] = FORMULAS) -> Found:
     if kind not in FORMULAS:
         refuse(written, kind, takes)
     return found_of(found) if kind == "solver" else Found(found, text, None, False, text)
-
-
-def _is_file(text: str) -> bool:
-    return not is_solver(text) and (text.lower().endswith(".json") or os.sep in text)
 
 
 def _file(path: str) -> Found:

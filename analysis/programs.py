@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +21,9 @@ from semilinear.integrators.solvers import SOLVERS
 from semilinear.integrators.tableaux.tableau import Tableau
 from sympy import Rational
 
-from .text.named_parts import pairs, split, value_of
+from .text import spelling
+from .text.named_parts import value_of
+from .text.spelling import pairs
 
 TYPES: Mapping[Kind, type] = {"solver": Solver, "tableau": Tableau, "plan": Plan}
 """Of what the project makes; whatever else runs is a sampler, a function of a run."""
@@ -114,15 +115,12 @@ class Program(NamedTuple):
 
 def is_program(text: str) -> bool:
     """Whether a text is FILE.py:function, with settings or without, not a listed name with parameters."""
-    return split(text)[0] not in SOLVERS and _PROGRAM.fullmatch(text) is not None
-
-
-_PROGRAM = re.compile(r"(?P<path>.+?\.py):(?P<function>[^:=]+)(?::(?P<settings>.*))?", re.DOTALL)
+    return spelling.is_program(text, SOLVERS)
 
 
 def program_of(text: str) -> Program:
     """A text that `is_program`, taken apart.  Raises ValueError for settings that are none."""
-    parts = _PROGRAM.fullmatch(text)
+    parts = spelling.PROGRAM.fullmatch(text)
     assert parts is not None
     listed = parts["settings"]
     given = pairs("a setting", listed.split(",")) if listed is not None else {}

@@ -107,7 +107,7 @@ HEAVY = {"torch", "sympy", "numpy", "scipy"}
         (["orders"], HEAVY),
         (
             [
-                *("order", "nosuch", ";", "order", "ddim", "--schedule", "vp", ";"),
+                *("order", "dpm-solver++2m", ";", "order", "ddim", "--schedule", "vp", ";"),
                 *("list", "--of", "grids", ";", "list"),
             ],
             {"torch", "rich.progress", "concurrent.futures"},
@@ -253,7 +253,7 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ([], "required: command"),
-        (["orders"], "invalid choice: 'orders'"),
+        (["orders"], "got 'orders'; the nearest are order"),
         (["order"], "required: TARGET"),
         (["order", "dpm-solver++2m"], "nearest are"),
         (["order", "ddim", "--problem", "mixture"], "problem must be one of gaussian"),
@@ -272,9 +272,9 @@ def test_replay_fails_on_a_wrong_case(capsys: Any, tmp_path: Path) -> None:
             ["order", "dpm-solver-2:r=1/2"],
             "its parameters are: r1=none, r2=none, abscissae=constant, low=false",
         ),
-        (["list", "--of", "solver"], "invalid choice: 'solver'"),
-        (["completion", "cmd"], "invalid choice: 'cmd'"),
-        (["order", "ddim", "--start", "warm"], "invalid choice"),
+        (["list", "--of", "solver"], "--of must be one of solvers, schedules, grids, problems, got 'solver'"),
+        (["completion", "cmd"], "shell must be one of bash, zsh, fish, got 'cmd'"),
+        (["order", "ddim", "--start", "warm"], "--start must be one of own, exact"),
         (["order", "ddim", "--digits", "0"], "digits must be"),
         (["order", "ddim", "--digits", "x"], "--digits must be an integer"),
         (["order", "ddim", "--digits", "20", "--problem", "golden-mixture"], "exact flow"),

@@ -118,8 +118,8 @@ def test_the_name_of_a_solver_is_still_the_solver(capsys: Any) -> None:
         (["exprb32", "--problem", "mixture-1d"], "--problem must be one of coupled-3d, gradient-3d"),
         (["krogstad4", "--form", "rho", "--param", "a=1"], "it is a tableau, not a solver"),
         (["krogstad4", "--form", "rho", "--problem", "mixture"], "'mixture'"),
-        (["krogstad4", "--form", "x"], "invalid choice: 'x'"),
-        (["exprb32", "--max-steps", "4"], "--max-steps must be from 8"),
+        (["krogstad4", "--form", "x"], "--form must be one of lambda, rho, t, got 'x'"),
+        (["exprb32", "--max-steps", "4"], "--max-steps must be an integer >= 8"),
         (["exprb32", "--max-steps", "16"], ""),
     ],
 )

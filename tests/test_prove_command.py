@@ -347,7 +347,7 @@ def test_forms_that_a_table_cannot_have_are_refused(capsys: Any, tmp_path: Path)
         ([path, "--form", "t"], "has no moment phi(k, c)"),
         (["dpm-solver++-2m", "--form", "rho"], "has a form of its own"),
         (["exprb43", "--form", "rho"], "linearised"),
-        ([path, "--form", "x"], "invalid choice"),
+        ([path, "--form", "x"], "--form must be one of lambda, rho, t, got 'x'"),
     ):
         code, _, err = run(capsys, *arguments)
         assert (code, words in err) == (2, True), err

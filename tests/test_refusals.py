@@ -124,7 +124,7 @@ def test_a_convention_is_of_a_file_and_has_a_name(capsys: Any, folder: Path, com
         (["report", "learned", "--workers", "2"], "--workers is for distances, got learned"),
         (["report", "distances", "--samples", "20"], "--samples is for inverse-problems, got distances"),
         (["report", "distances", "--out", "{}/file"], "--out must be a folder, got the file {}/file"),
-        (["report", "digits"], "argument study: invalid choice: 'digits'"),
+        (["report", "digits"], "study must be one of inverse-problems, learned, distances, got 'digits'"),
         (["gpu", "--out", "{}/gpu.txt"], "--out must end in .json, got '{}/gpu.txt'"),
         (["sample", "{}/late.py:nothing", "--steps", "2"], "sampler must return real states of shape "),
         (["sample", "{}/late.py:nothing", "--denoise"], "final, denoise and controller are a solver's"),

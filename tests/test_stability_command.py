@@ -185,7 +185,7 @@ def test_an_empty_region_is_said_and_drawn_without_a_warning(capsys: Any, tmp_pa
 def test_a_method_that_is_not_zero_stable_is_exit_code_1(capsys: Any, monkeypatch: Any) -> None:
     pole = Tableau((), phi1 * N(0) + (N(0) - 2 * P(1) + P(2)) / z)
     monkeypatch.setattr(lookup, "equation_of", lambda name: (pole, "data_in_lambda", -1.0))
-    code, out, _ = run(capsys, "pole", "--z", "-1")
+    code, out, _ = run(capsys, "ddim", "--z", "-1")
     assert code == 1
     assert "NOT zero-stable" in out
 

@@ -33,6 +33,8 @@ from semilinear.integrators.solvers import SOLVERS
 from semilinear.integrators.solvers.scire_snapshots import LIMIT
 from sympy import Rational
 
+from .spelling import pairs, refuse_unlisted, split
+
 Constructors = Mapping[str, Callable[..., Any]]
 
 LAMBDA, TIME = grids.uniform_lambda(), grids.uniform_t()
@@ -153,28 +155,6 @@ _NUMBER = re.compile(r"[+-]?\d{1,50}(\.\d{1,50})?([eE][+-]?\d{1,3})?(/0*[1-9]\d{
 # --- text ---
 
 
-def split(text: str) -> tuple[str, list[str]]:
-    """The name, and the KEY=VALUE texts after its colon."""
-    name, colon, listed = text.partition(":")
-    return name, listed.split(",") if colon else []
-
-
-def pairs(what: str, texts: Iterable[str], given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """{key: text of the value} of KEY=VALUE texts, after those that are given.
-
-    Raises ValueError, saying `what` they belong to, for another text and for a key that is set twice.
-    """
-    found = dict(given or {})
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not (equals and name.isidentifier()):
-            raise ValueError(f"{what} must be KEY=VALUE, got {text!r}")
-        if name in found:
-            raise ValueError(f"{what} must set a parameter once, got {name} again")
-        found[name] = value
-    return found
-
-
 def value_of(text: str) -> int | Rational | bool | str:
     """An integer, an exact rational or decimal, true or false, or else the word itself."""
     if text.lower() in ("true", "false"):
@@ -233,8 +213,7 @@ def solver_parameters(text: str, more: Iterable[str] = ()) -> tuple[str, dict[st
 
 def _part(what: str, text: str, table: Constructors) -> Any:
     name, texts = split(text)
-    if name not in table:
-        raise ValueError(f"{what} must be one of {', '.join(table)}, got {text!r}{nearest(name, table)}")
+    refuse_unlisted(what, text, table)
     try:
         return _made(name, table, pairs("a parameter", texts))
     except (ValueError, TypeError, OverflowError) as error:

@@ -37,10 +37,15 @@ def written(defaults: Mapping[str, str | None]) -> str:
 
 def refuse_unknown(what: str, given: Iterable[str], taken: Parameters) -> None:
     """Raise ValueError for a parameter that is not taken, with those that are and the nearest."""
-    unknown = [key for key in given if key not in taken]
+    refuse_others(what, given, {key: default_text(p) for key, p in taken.items()})
+
+
+def refuse_others(what: str, given: Iterable[str], defaults: Mapping[str, str | None]) -> None:
+    """The same where what is taken is known by its defaults, as they are typed."""
+    unknown = [key for key in given if key not in defaults]
     if unknown:
-        listed = written({key: default_text(p) for key, p in taken.items()})
-        hint = nearest(unknown[0], taken)
+        listed = written(defaults)
+        hint = nearest(unknown[0], defaults)
         raise ValueError(
             f"{what} does not take {', '.join(unknown)}; its parameters are: {listed or 'none'}{hint}"
         )

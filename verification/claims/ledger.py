@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.files import Written, read_json
-from semilinear.integrators.numerics.messages import shown
 
 from ..studies.progress import Progress
 from . import identity_rows, orders
 from .claim import Claim, Decision
+from .ids import matching
 from .papers import deis, dpm_solver, dpm_solver_v3, er_sde, scire, score_sde, successors
 from .reported import REPORTED
 
@@ -49,16 +48,8 @@ def chosen(patterns: Iterable[str] = (), quick: bool = False) -> tuple[Claim, ..
     patterns = tuple(patterns)
     for pattern in patterns:
         checks.instance("pattern", pattern, str)
-        if not any(fnmatchcase(name, pattern) for name in ledger()):
-            raise ValueError(
-                f"no claim has an id like {shown(pattern)}: `semilinear claims --list` shows all"
-            )
-    return tuple(
-        claim
-        for name, claim in ledger().items()
-        if (not patterns or any(fnmatchcase(name, pattern) for pattern in patterns))
-        and (claim.quick or not quick)
-    )
+    found = [ledger()[name] for name in matching(patterns, ledger())]
+    return tuple(claim for claim in found if claim.quick or not quick)
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,16 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
+from semilinear.analysis.text.spelling import pairs
 from semilinear.integrators.numerics.kinds import ALL
 
+from . import names
 from .terminal import (
     FAILED,
     OK,
     UsageError,
     add_convention,
+    add_named,
     add_target,
     add_workers,
     check_convention,
@@ -60,7 +63,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     add_convention(audit)
     audit.add_argument("--claimed", type=positive, metavar="P", help="the order to judge against")
-    audit.add_argument(
+    add_named(
+        audit,
+        names.alone("checks"),
         "--only",
         nargs="+",
         action="extend",
@@ -85,24 +90,19 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Audit, print, save."""
-    check_convention(options.convention, options.targets)
-    names = _names(options)
+    several = len(options.targets) > 1 or options.targets[0].endswith(":*")
+    _check(options, several)
+    targets = _targets(options)
     before = [] if options.against is None else _before(options.against)
-    if options.out is not None:
-        out_folder(options.out)
-    if options.save is not None:
-        if len(names) == 1 and options.save.is_dir():
-            raise UsageError(f"--save must be a file for one target, got the folder {options.save}")
-        writable_folder(options.save if len(names) > 1 else options.save.parent, "--save")
     found = []
     with progress_bar("audit") as progress:
-        for row in _rows(names, options):
+        for row in _rows(targets, options, several):
             found.append(row)
-            progress(len(found), len(names))
+            progress(len(found), len(targets))
             if not options.json:
                 _print(row)
-    if options.save is not None and len(names) == 1:
-        _save(names[0], options)
+    if options.save is not None and not several:
+        _save(targets[0], options)
     if options.out is not None:
         same = {row["target"] for row in found if (row.get("changed") or {}).get("same")}
         _write([*found, *(row for row in before if row["target"] not in same)], options.out)
@@ -114,40 +114,57 @@ def run(options: argparse.Namespace) -> int:
     return FAILED if failed else OK
 
 
-def _names(options: argparse.Namespace) -> list[str]:
+def _check(options: argparse.Namespace, several: bool) -> None:
+    """Refuse what can be told without a target."""
+    check_convention(options.convention, options.targets)
+    with refusing():
+        pairs("--set", options.settings)
+    if len(set(options.targets)) < len(options.targets):
+        raise UsageError(f"targets must be given once each, got {' '.join(options.targets)}")
+    if options.against is not None and not (options.against / "audit.json").is_file():
+        raise UsageError(
+            f"--against: {options.against} must hold audit.json as `semilinear audit --out` writes it"
+        )
+    if options.out is not None:
+        out_folder(options.out)
+    if options.save is not None:
+        if not several and options.save.is_dir():
+            raise UsageError(f"--save must be a file for one target, got the folder {options.save}")
+        writable_folder(options.save if several else options.save.parent, "--save")
+
+
+def _targets(options: argparse.Namespace) -> list[str]:
     """The targets by name, `*` written out; each is made once, so that what is none is refused at once."""
     from ..audit.audit import audit
     from ..targets.named import targets
 
-    names = []
+    listed: list[str] = []
     with refusing(AttributeError):
         for text in options.targets:
             found = (
                 [target.name for target in targets(text, **_how(options))] if text.endswith(":*") else [text]
             )
             audit(found[0], options.claimed, only=options.only, **_how(options))
-            names += found
-    return names
+            listed += found
+    return listed
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
-    from semilinear.analysis.text.named_parts import pairs
-
     from ..targets.named import value
 
     given = {key: value(text) for key, text in pairs("--set", options.settings).items()}
     return {"convention": options.convention, "settings": given}
 
 
-def _rows(names: list[str], options: argparse.Namespace) -> Iterable[dict[str, Any]]:
+def _rows(targets: list[str], options: argparse.Namespace, several: bool) -> Iterable[dict[str, Any]]:
     from ..audit.field import rows
 
     return rows(
-        names,
+        targets,
         options.claimed,
         only=options.only,
         workers=options.workers or os.cpu_count() or 1,
-        plans=options.save if len(names) > 1 else None,
+        plans=options.save if several else None,
         against=options.against,
         **_how(options),
     )

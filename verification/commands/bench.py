@@ -24,6 +24,7 @@ from .terminal import (
     positive,
     print_json,
     progress_bar,
+    readable_file,
 )
 
 FACTOR = 1.3
@@ -55,6 +56,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Time, compare, print."""
+    if options.out is not None:
+        out_folder(options.out)
+    if options.compare is not None:
+        readable_file(options.compare, "--compare: ")
+
     from semilinear.integrators.numerics.files import read_json, write_atomically
 
     from ..reporting.throughput import markdown, plot
@@ -66,10 +72,6 @@ def run(options: argparse.Namespace) -> int:
             before = read_json(options.compare, RecordError, record_of)
         except RecordError as error:
             raise UsageError(f"--compare: {error}") from error
-        except OSError as error:
-            raise UsageError(f"--compare: {options.compare} cannot be read: {error.strerror}") from error
-    if options.out is not None:
-        out_folder(options.out)
     try:
         with progress_bar("bench") as progress:
             record = bench(SHAPES, options.device, options.rounds, progress)

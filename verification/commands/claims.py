@@ -13,7 +13,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from .terminal import FAILED, OK, UsageError, add_workers, console, out_folder, print_json, progress_bar
+from . import names
+from .terminal import (
+    FAILED,
+    OK,
+    UsageError,
+    add_named,
+    add_workers,
+    console,
+    out_folder,
+    print_json,
+    progress_bar,
+)
 
 
 def add(commands: Any) -> argparse.ArgumentParser:
@@ -26,7 +37,14 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "statistics.  Exit code 1 if a verdict or its condition is not the recorded one.  Claims that take "
         "longer are marked in --list; all of them take about ten minutes of one core.",
     )
-    claims.add_argument("ids", nargs="*", metavar="ID", help="ids or globs such as 'scire-*' (default: all)")
+    add_named(
+        claims,
+        names.CLAIMS,
+        "ids",
+        nargs="*",
+        metavar="ID",
+        help="ids or globs such as 'scire-*' (default: all)",
+    )
     claims.add_argument("--quick", action="store_true", help="only claims that take seconds")
     claims.add_argument("--list", action="store_true", help="print the claims, and decide nothing")
     claims.add_argument(

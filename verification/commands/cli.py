@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from semilinear.analysis.text.spelling import refuse_unlisted
 from semilinear.integrators.numerics.names import UnknownTableau
 
 from . import audit as audit_command
@@ -36,7 +37,17 @@ from . import stability as stability_command
 from . import train as train_command
 from . import verify as verify_command
 from . import work_precision as work_precision_command
-from .terminal import FAILED, INTERRUPTED, OK, USAGE, UsageError, print_json
+from .terminal import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    USAGE,
+    UsageError,
+    check_names,
+    print_json,
+    readable_file,
+    refusing,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,6 +56,15 @@ class _Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(
             r"-(\.?\d|[ij]$)"
         )  # as in Python 3.14: -1e-3, -1+2j are values
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse does, in the words of every other refusal, and with the nearest."""
+        if action.choices is not None and value not in action.choices:
+            name = action.option_strings[0] if action.option_strings else action.metavar or action.dest
+            try:
+                refuse_unlisted(str(name), value, map(str, action.choices))
+            except ValueError as error:
+                raise UsageError(str(error)) from error
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(re.sub(r"^argument (\S+): (?=must )", r"\1 ", message))
@@ -79,6 +99,7 @@ def _run(options: argparse.Namespace) -> int:
     Rooms below name an argument as Python has it; where it is an option here, a refusal says the option.
     """
     try:
+        check_names(options, options.naming)
         return int(options.run(options))
     except SystemExit as end:
         raise UsageError(f"what was run ended the program: sys.exit({end.code!r})") from end
@@ -129,22 +150,21 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command.add_argument("--json", action="store_true", help="print JSON on standard output")
         command.set_defaults(
-            named={a.dest: a.option_strings[0] for a in command._actions if a.option_strings}
+            named={a.dest: a.option_strings[0] for a in command._actions if a.option_strings},
+            naming=[action for action in command._actions if hasattr(action, "takes")],
         )
     return parser
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from ..replay.golden import read, replay_file
-    from ..replay.releases.rebuild import GoldenError
-
     for path in options.files:
-        try:
+        readable_file(path)
+
+    from ..replay.golden import read, replay_file
+
+    with refusing():
+        for path in options.files:
             read(path)  # every file is looked at before any is replayed
-        except GoldenError as error:
-            raise UsageError(str(error)) from error
-        except OSError as error:
-            raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     cases, failed = [], 0
     for path in options.files:
         for result in replay_file(path):

@@ -34,10 +34,9 @@ def run(whole: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     """Print the script."""
     import shtab
 
-    names = _names()
     for action in _actions(whole):
-        if action.dest in names and action.choices is None:
-            action.choices = names[action.dest]  # of this parser, which parses nothing more
+        if hasattr(action, "takes"):
+            action.choices = action.takes.words()  # of this parser, which parses nothing more
         elif action.type is Path:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
     script = shtab.complete(whole, shell=options.shell)
@@ -46,24 +45,6 @@ def run(whole: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     else:
         print(script)
     return OK
-
-
-def _names() -> dict[str, list[str]]:
-    """What may be completed where an argument is a name, by its dest."""
-    from semilinear.analysis.text.named_parts import GRIDS, SCHEDULES
-    from semilinear.integrators.solvers import SOLVERS
-    from semilinear.integrators.tableaux.catalogue import CATALOGUE
-
-    from ..problems.named import PROBLEMS
-    from .system_orders import SYSTEMS
-
-    tableaux = list(dict.fromkeys((*SOLVERS, *CATALOGUE)))
-    targets = dict.fromkeys(("solver", "solvers", "tableau", "embedded", "targets", "a", "b"), tableaux)
-    return targets | {
-        "schedule": list(SCHEDULES),
-        "grid": list(GRIDS),
-        "problem": [*PROBLEMS, *SYSTEMS],
-    }
 
 
 def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:

@@ -16,10 +16,11 @@ from rich.markup import escape
 from rich.table import Table
 from semilinear.integrators.numerics.kinds import FORMULAS, spelled
 
+from . import names
 from .derive_request import MOST, check, form_of, request
 from .derive_results import PROOF_SECONDS, draw, family_json, minimum_of
 from .derive_scope import not_looked_at, reason, unfinished_json
-from .terminal import FAILED, OK, UsageError, console, positive, print_json
+from .terminal import FAILED, OK, UsageError, add_named, console, positive, print_json
 
 LARGEST = 8
 OUTPUTS = ("text", "sympy", "latex", "json", "python")
@@ -68,8 +69,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
     which = derive.add_mutually_exclusive_group()
     which.add_argument("--stages", type=_integer(1, MOST), metavar="S", help="S evaluations, c2 .. cS free")
     which.add_argument("--abscissae", metavar="C", help="of the stages: 0,c2,2/3,sqrt(2)/2; names are free")
-    which.add_argument(
-        "--embedded", metavar="TARGET", help=f"a second output row on the stages of {spelled(FORMULAS)}"
+    add_named(
+        which,
+        names.target(FORMULAS),
+        "--embedded",
+        metavar="TARGET",
+        help=f"a second output row on the stages of {spelled(FORMULAS)}",
     )
     which.add_argument("--collocation", type=_integer(1, LARGEST), metavar="P", help="nested, of order P")
     derive.add_argument(
@@ -138,7 +143,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         choices=("error-norm", "problem-error", "estimator"),
         help="choose the free parameters so; estimator: of an embedded row, to make its estimate clean",
     )
-    derive.add_argument("--problem", help="of problem-error (default: rotated-product-2d)")
+    add_named(
+        derive, names.alone("problems"), "--problem", help="of problem-error (default: rotated-product-2d)"
+    )
     derive.add_argument("--steps", type=_integer(2, 1000), metavar="N", help="of problem-error (default: 8)")
     derive.add_argument("--output", default="text", choices=OUTPUTS, help="(default: %(default)s)")
     derive.add_argument(
@@ -150,10 +157,11 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Derive, choose, and print."""
+    check(options)
+
     from semilinear.analysis.derivation.derive import collocation, others
     from semilinear.analysis.derivation.watch import Watch
 
-    check(options)
     options.form = options.form or form_of(options)
     search = None
     if options.collocation is not None:

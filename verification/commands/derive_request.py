@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from .terminal import UsageError, check_formula, known, writable_file
+from .terminal import UsageError, writable_file
 
 MOST = 10
 """Of stages, and of past values."""
@@ -21,12 +21,6 @@ def check(options: argparse.Namespace) -> None:
     given = (options.stages, options.abscissae, options.embedded, options.collocation)
     if not options.past and all(value is None for value in given):
         raise UsageError("--stages, --abscissae, --past, --embedded or --collocation is needed")
-    if options.embedded is not None:
-        check_formula(options.embedded)
-    if options.problem is not None:
-        from ..problems.named import PROBLEMS
-
-        known("problem", options.problem, PROBLEMS)
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
     if options.minimise == "estimator" and options.embedded is None:

@@ -27,7 +27,6 @@ from .terminal import (
     check_convention,
     console,
     count,
-    known,
     print_json,
     progress_bar,
     refusing,
@@ -76,19 +75,18 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, put in order."""
-    schedule, grid = parts_of(options)
     check_convention(options.convention, options.solver)
     if options.plot is not None:
         writable_file(options.plot, (".png", ".svg"))
     if len(set(options.solver)) < len(options.solver):
         raise UsageError(f"solvers must be given once each, got {' '.join(options.solver)}")
+    schedule, grid = parts_of(options)
 
     from ..distribution.experiment import SampledExperiment
     from ..distribution.records import comparison_json
     from ..distribution.study import studies, studies_json
-    from ..problems.named import PROBLEMS, problem
+    from ..problems.named import problem
 
-    known("problem", options.problem, PROBLEMS)
     with refusing():
         experiment = SampledExperiment(
             problem(options.problem),

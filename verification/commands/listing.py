@@ -16,6 +16,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from ..problems.cache import kept_names
 from .terminal import OK, console, print_json, uncollected
 
 Rows = list[dict[str, Any]]
@@ -34,7 +35,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Print the lists."""
     with uncollected():
-        lists = LISTS[options.of]()
+        lists = kept_names(f"list-{options.of}", LISTS[options.of])  # which depends on the code alone
         if options.json:
             print_json(lists)
             return OK

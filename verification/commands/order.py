@@ -14,13 +14,15 @@ from semilinear.integrators.numerics.choices import STARTS
 from semilinear.integrators.numerics.kinds import STEPPING
 
 from ..problems.interval import LAMBDA_END, LAMBDA_START
-from .order_setting import experiment_of, finest, parts_of, refuse
+from . import names
+from .order_setting import check, experiment_of, finest, refuse
 from .terminal import (
     FAILED,
     OK,
     UsageError,
     add_convention,
     add_final,
+    add_named,
     add_part,
     add_target,
     check_convention,
@@ -31,6 +33,7 @@ from .terminal import (
     positive,
     print_json,
     progress_bar,
+    refusing,
     writable_file,
 )
 
@@ -45,7 +48,9 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "nothing, what is proved of it.",
     )
     add_target(order, "solver", STEPPING)
-    order.add_argument(
+    add_named(
+        order,
+        names.alone("problems", "systems"),
         "--problem",
         help="(default: rotated-product-2d; for stochastic solvers Gaussian data, without Monte Carlo; for "
         "entries of the catalogue that are no solvers and for files coupled-3d, of Rosenbrock type "
@@ -57,7 +62,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         help="measure a tableau as a solver of the diffusion ODE in data prediction in lambda, or noise "
         "prediction in rho or t",
     )
-    order.add_argument("--paths", type=int, help="Brownian paths of a stochastic solver on a problem")
+    order.add_argument("--paths", type=count(1), help="Brownian paths of a stochastic solver on a problem")
     order.add_argument("--seed", type=count(0), help="of the starts and the paths (default: 0)")
     add_part(order, "schedule", "vp-linear")
     add_part(order, "grid", "lambda")
@@ -81,7 +86,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     order.add_argument(
         "--residue",
-        type=int,
+        type=count(0),
         nargs=2,
         metavar=("M", "R"),
         help="only budgets n = R mod M (default: multiples of the order for solvers made to a budget)",
@@ -91,7 +96,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     )
     order.add_argument(
         "--max-steps",
-        type=int,
+        type=count(8),
         help="finest run (default: 512, 128 in multiprecision; of stochastic solvers 256, 64, over paths 48)",
     )
     order.add_argument(
@@ -111,22 +116,20 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Measure, print, and judge the claim."""
-    parts_of(options)  # before torch is imported and anything is proved
-
+    check(options)
     check_convention(options.convention, [options.solver])
+    if options.plot is not None:
+        writable_file(options.plot, (".png", ".svg"))
+    if options.param and options.form is None and options.problem not in names.named("systems"):
+        with refusing():
+            names.target(STEPPING).check("", names.with_settings(options.solver, options.param))
 
-    from semilinear.analysis.lookup import Found, check_name
+    from semilinear.analysis.lookup import Found
 
-    from ..targets.listed import is_foreign
-
-    if not is_foreign(options.solver):
-        check_name(options.solver)
     from .order_target import target_of  # imports torch
 
     target = target_of(options)
     measured: Any = target.measured
-    if options.plot is not None:
-        writable_file(options.plot, (".png", ".svg"))
     found = (_on_system if isinstance(measured, Found) else _on_problem)(options, measured)
     found.data["claim"] = target.claim
     found.data["asked"] = {name: getattr(options, name) for name in ("solver", "schedule", "grid")}

@@ -25,6 +25,18 @@ def parts_of(options: argparse.Namespace) -> tuple[Schedule, Grid]:
         raise UsageError(str(error)) from error
 
 
+def check(options: argparse.Namespace) -> None:
+    """Refuse options that say nothing together, whatever is measured."""
+    if options.digits is not None and options.dtype != "float64":
+        raise UsageError(f"--dtype {options.dtype} does not go with --digits")
+    if options.residue is not None and not 0 <= options.residue[1] < options.residue[0]:
+        raise UsageError(f"--residue M R needs 0 <= R < M, got {options.residue[0]} {options.residue[1]}")
+    if not options.lam_end > options.lam_start:
+        raise UsageError(
+            f"--lam-end must exceed --lam-start = {options.lam_start:g}, got {options.lam_end:g}"
+        )
+
+
 def finest(options: argparse.Namespace, default: int, most: int) -> int:
     """The finest run."""
     top: int = options.max_steps if options.max_steps is not None else default
@@ -59,12 +71,8 @@ def _on_flow(options: argparse.Namespace, target: Target) -> AnyExperiment:
 
     refuse(options, target.name, "is deterministic", {"paths": None, "seed": None})
     multiprecise = options.digits is not None
-    if multiprecise and options.dtype != "float64":
-        raise UsageError(f"--dtype {options.dtype} does not go with --digits")
     setup = _setup(options, 128 if multiprecise else FLOW[-1], FLOW_LONG)
     batch = options.batch if options.batch is not None else 4 if multiprecise else 64
-    if options.residue is not None and not 0 <= options.residue[1] < options.residue[0]:
-        raise UsageError(f"--residue M R needs 0 <= R < M, got {options.residue[0]} {options.residue[1]}")
     return Experiment(problem(options.problem or MAIN_PROBLEM), batch=batch, dtype=options.dtype, **setup)
 
 
@@ -94,14 +102,11 @@ def _setup(options: argparse.Namespace, finest_by_default: int, all_steps: tuple
     """What every experiment is given."""
     schedule, grid = parts_of(options)
     top = finest(options, finest_by_default, all_steps[-1])
-    start, end = options.lam_start, options.lam_end
-    if not end > start:
-        raise UsageError(f"--lam-end must exceed --lam-start = {start:g}, got {end:g}")
     return {
         "schedule": schedule,
         "grid": grid,
-        "lam_start": start,
-        "lam_end": end,
+        "lam_start": options.lam_start,
+        "lam_end": options.lam_end,
         "ladder": tuple(n for n in all_steps if n <= top),
         "digits": options.digits,
     }

@@ -5,19 +5,17 @@ on a semilinear system, by the same names and files as every other command takes
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from semilinear.analysis.lookup import FORMS, Found, in_form, is_solver, tableau_of
 from semilinear.analysis.orders.proof import prove
-from semilinear.analysis.programs import is_program, program_of
-from semilinear.analysis.text.named_parts import pairs
 from semilinear.integrators.numerics.kinds import STEPPING
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 
 from ..targets.listed import is_foreign
+from .names import with_settings
 from .system_orders import SYSTEMS
 from .terminal import UsageError, refusing
 
@@ -100,7 +98,7 @@ def _running(options: argparse.Namespace, claim: Literal["source", "given"]) -> 
     from ..targets.named import target  # imports torch
 
     with refusing(OverflowError, AttributeError, OSError):
-        text = _with(options.solver, options.param)
+        text = with_settings(options.solver, options.param)
         found = target(text, takes=STEPPING, convention=options.convention)
     if found.kind == "tableau":
         made = tableau_of(text)
@@ -108,11 +106,3 @@ def _running(options: argparse.Namespace, claim: Literal["source", "given"]) -> 
     if found.claimed is None and claim == "source":
         raise UsageError(f"--claimed must be given: {found.name} claims no order")
     return Chosen(found, claim)
-
-
-def _with(text: str, param: Sequence[str]) -> str:
-    """A target with further settings, written as its own are."""
-    pairs("--param", param)
-    parts = 2 if is_foreign(text) else 1
-    name = program_of(text).name if is_program(text) else ":".join(text.split(":", parts)[:parts])
-    return text + (f"{',' if len(text) > len(name) else ':'}{','.join(param)}" if param else "")

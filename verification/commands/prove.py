@@ -31,7 +31,7 @@ from rich.markup import escape
 from semilinear.integrators.numerics.kinds import FORMULAS
 
 from .prove_text import ORDERS, print_proof
-from .terminal import FAILED, OK, UsageError, add_target, check_formula, print_json
+from .terminal import FAILED, OK, UsageError, add_target, print_json
 
 LARGEST = 8
 EQUATIONS = {"lambda": "u' = L u + N(u)", "rho": "y' = N(tau, y)", "t": "y' = w(tau) N(tau, y)"}
@@ -75,8 +75,6 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Prove, print, and judge."""
-    check_formula(options.tableau)
-
     from semilinear.analysis.lookup import tableau_of
 
     found = tableau_of(options.tableau)

@@ -49,6 +49,8 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Read off, compare, print."""
+    check_convention(options.convention, (options.a, options.b))
+
     from semilinear.integrators.numerics.files import json_number
 
     from ..audit.identity import BESIDE, CONFIRMED, IDENTIFIED
@@ -57,7 +59,6 @@ def run(options: argparse.Namespace) -> int:
     from ..targets.named import is_function, target
     from ..tracing.trace import NotLinearError
 
-    check_convention(options.convention, (options.a, options.b))
     subjects = []
     for text in (options.a, options.b):
         told = options.convention if is_function(text) else None

@@ -26,7 +26,6 @@ from .terminal import (
     OK,
     UsageError,
     add_target,
-    check_formula,
     complex_number,
     console,
     print_json,
@@ -82,8 +81,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Compute, print, draw."""
-    check_formula(options.solver)
-
+    _check(options)
     from semilinear.analysis.lookup import equation_of
     from semilinear.analysis.stability.amplification import Amplification
     from semilinear.analysis.stability.region import region, sections_json
@@ -101,8 +99,6 @@ def run(options: argparse.Namespace) -> int:
         )
     values = _values(options.z, method, form, rate)
     pairs = _pairs(options.linear, options.mu, form, rate)
-    if options.plot is not None:
-        writable_file(options.plot, (".png", ".svg"))
     try:
         regions = [region(method, z) for z in values]
     except ValueError as error:
@@ -134,6 +130,17 @@ def run(options: argparse.Namespace) -> int:
     return OK if data["zero_stable"] else FAILED
 
 
+def _check(options: argparse.Namespace) -> None:
+    """Refuse what can be told without the method."""
+    linear, mu = options.linear or (), options.mu or ()
+    if linear and not mu:
+        raise UsageError("--linear needs --mu")
+    if linear and len(linear) != len(mu) and 1 not in (len(linear), len(mu)):
+        raise UsageError(f"--linear and --mu must be as many, or one, got {len(linear)} and {len(mu)}")
+    if options.plot is not None:
+        writable_file(options.plot, (".png", ".svg"))
+
+
 def _values(given: Sequence[complex] | None, method: Any, form: str, rate: float) -> list[complex]:
     from semilinear.analysis.lookup import usual_z
     from semilinear.integrators.numerics.messages import written
@@ -155,14 +162,10 @@ def _pairs(
     linear: list[complex] | None, mu: list[complex] | None, form: str, rate: float
 ) -> tuple[list[complex], list[complex]] | None:
     if mu is None:
-        if linear is not None:
-            raise UsageError("--linear needs --mu")
         return None
     given = [complex(rate)] if linear is None else linear
     if rate == 0 and any(given):
         raise UsageError(f"--linear must be 0 for form {form}, whose L is 0")
-    if len(given) != len(mu) and 1 not in (len(given), len(mu)):
-        raise UsageError(f"--linear and --mu must be as many, or one, got {len(given)} and {len(mu)}")
     count = max(len(given), len(mu))
     return given * (count // len(given)), mu * (count // len(mu))
 

@@ -19,9 +19,10 @@ from typing import Any
 from rich.console import Console
 from semilinear.integrators.numerics import limits
 from semilinear.integrators.numerics.choices import FINAL_CHOICES
-from semilinear.integrators.numerics.kinds import FORMULAS, Kind, refuse, spelled
+from semilinear.integrators.numerics.kinds import Kind, spelled
 
 from ..studies.progress import Progress
+from . import names
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 SECONDS = 20.0
@@ -88,6 +89,16 @@ def complex_number(text: str) -> complex:
     if not cmath.isfinite(value):
         raise argparse.ArgumentTypeError(f"must be a finite number such as -1, 1j or -1+2j, got {text!r}")
     return complex(value.real + 0.0, value.imag + 0.0)  # no -0, which would print and compare as another
+
+
+def readable_file(path: Path, option: str = "") -> None:
+    """Refuse a file that cannot be read."""
+    try:
+        path.stat()
+        if path.is_file() or path.is_dir():  # to open a pipe would wait for a writer
+            path.open("rb").close()
+    except OSError as error:
+        raise UsageError(f"{option}{path} cannot be read: {error.strerror}") from error
 
 
 def writable_file(path: Path, suffixes: tuple[str, ...], option: str = "--plot") -> None:
@@ -199,16 +210,46 @@ def known(name: str, value: str, table: Iterable[str]) -> None:
         raise UsageError(f"--{name} must be one of {', '.join(table)}, got {value!r}")
 
 
+def add_named(
+    command: argparse._ActionsContainer, takes: names.Names, *flags: str, **how: Any
+) -> argparse.Action:
+    """Add an argument that takes names: it is refused by them (`check_names`), and completed."""
+    action = command.add_argument(*flags, **how)
+    action.takes = takes  # type: ignore[attr-defined]
+    return action
+
+
+def check_names(options: argparse.Namespace, arguments: Iterable[argparse.Action]) -> None:
+    """Refuse names that there are not, before anything is imported that one could stand for.
+
+    arguments: of the command, those that take names.
+    """
+    for action in arguments:
+        given = getattr(options, action.dest)
+        if given is None or given == action.default:
+            continue
+        what = action.option_strings[0] if action.option_strings else action.dest
+        for text in given if isinstance(given, list) else [given]:
+            try:
+                action.takes.check(what, text)  # type: ignore[attr-defined]
+            except ValueError as error:
+                raise UsageError(str(error)) from error
+
+
 def add_law(command: argparse.ArgumentParser) -> None:
     """Add --problem and --schedule."""
-    command.add_argument("--problem", default="golden-mixture", help="(default: %(default)s)")
+    add_named(
+        command, names.alone("problems"), "--problem", default="golden-mixture", help="(default: %(default)s)"
+    )
     add_part(command, "schedule", "vp-linear")
 
 
 def add_part(command: argparse.ArgumentParser, kind: str, default: str | None, **how: Any) -> None:
     """Add --schedule or --grid; default: None is told by `told`."""
     told = how.pop("told", default)
-    command.add_argument(
+    add_named(
+        command,
+        names.part(kind),
         f"--{kind}",
         default=default,
         metavar="NAME[:KEY=VALUE,..]",
@@ -255,20 +296,14 @@ def add_target(
 ) -> None:
     """Add what the command is about, and say which kinds it takes."""
     more = "; PACKAGE:* is all of a package" if "plan" in takes and nargs else ""
-    command.add_argument(name, nargs=nargs, metavar="TARGET", help=spelled(takes) + more)
-
-
-def check_formula(text: str, takes: Collection[Kind] = FORMULAS) -> None:
-    """Refuse another's sampler where coefficients are wanted."""
-    from ..targets.listed import is_foreign
-
-    if is_foreign(text):
-        refuse(text, "sampler", takes)
+    add_named(command, names.target(takes), name, nargs=nargs, metavar="TARGET", help=spelled(takes) + more)
 
 
 def add_convention(command: argparse.ArgumentParser) -> None:
     """Add --as."""
-    command.add_argument(
+    add_named(
+        command,
+        names.alone("conventions"),
         "--as",
         dest="convention",
         metavar="CONVENTION",
@@ -278,12 +313,6 @@ def add_convention(command: argparse.ArgumentParser) -> None:
 
 
 def check_convention(convention: str | None, targets: Iterable[str]) -> None:
-    """Refuse a convention that there is not, and one where no target is a file's function."""
-    if convention is not None:
-        from semilinear.analysis.programs import is_program
-
-        from ..targets.named import CONVENTIONS
-
-        known("as", convention, CONVENTIONS)
-        if not any(is_program(text) for text in targets):
-            raise UsageError(f"--as is for FILE.py:function, got {' '.join(targets)}")
+    """Refuse a convention where no target is a file's function."""
+    if convention is not None and not any(names.is_function(text) for text in targets):
+        raise UsageError(f"--as is for FILE.py:function, got {' '.join(targets)}")

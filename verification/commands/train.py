@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .terminal import OK, UsageError, print_json, progress_bar, writable_file
+from .terminal import OK, UsageError, count, print_json, progress_bar, writable_file
 
 OPTIONS = ("steps", "width", "seed")
 """Of the recipe, that the command line asks for; what differs from the default has weights of its own."""
@@ -26,7 +26,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "there is not trained again.  The problem learned-digits has the default recipe.",
     )
     for name in OPTIONS:
-        train.add_argument(f"--{name}", type=int, help="of the recipe (default: that of learned-digits)")
+        least = 0 if name == "seed" else 1
+        train.add_argument(
+            f"--{name}", type=count(least), help="of the recipe (default: that of learned-digits)"
+        )
     train.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw samples of every class, with guidance (PNG)"
     )
@@ -36,11 +39,12 @@ def add(commands: Any) -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Train, or find what was trained."""
+    if options.plot is not None:
+        writable_file(options.plot, (".png",))
+
     from ..problems.digits_network import Recipe
     from ..problems.weights import NoWeights, made, path_of
 
-    if options.plot is not None:
-        writable_file(options.plot, (".png",))
     given = {name: getattr(options, name) for name in OPTIONS if getattr(options, name) is not None}
     try:
         recipe = Recipe(**given)

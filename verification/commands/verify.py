@@ -58,15 +58,18 @@ def run(options: argparse.Namespace) -> int:
 
     from concurrent.futures import BrokenExecutor
 
-    from ..campaign import executors, plan
-    from ..campaign import prove as proofs
-    from ..campaign.records import orders_json, unexpected
-    from ..campaign.work import work_json
+    from ..campaign import executors
 
     try:
         executors.check(options.executor, options.workers)
     except ValueError as error:
         raise UsageError(f"--{error}") from error
+
+    from ..campaign import plan
+    from ..campaign import prove as proofs
+    from ..campaign.records import orders_json, unexpected
+    from ..campaign.work import work_json
+
     planned = plan.tasks(options.quick)
     try:
         reports = plan.Reports(options.out) if options.only else None

@@ -19,10 +19,12 @@ from fractions import Fraction
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from semilinear.integrators.numerics.files import write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np  # imported where there are arrays: a command asks for names before
 
 PACKAGES = ("semilinear", "torch", "numpy", "scipy", "sympy", "mpmath")
 KEPT = 4
@@ -72,6 +74,8 @@ def digest(*values: Any) -> str:
 
 
 def _parts(value: Any) -> Iterator[bytes]:
+    import numpy as np
+
     if value is None or isinstance(value, (str, int, float, Fraction, np.number)):
         yield f"{type(value).__name__} {value!r}".encode()
     elif isinstance(value, np.ndarray) and value.dtype != object:
@@ -163,6 +167,8 @@ def remembered(what: tuple[Any, ...], make: Callable[[], np.ndarray], shape: tup
     what: all that it depends on besides the code.  shape: the array's.  Computed anew outside of `keeping`,
     and where the values have no digest.
     """
+    import numpy as np
+
     kept = _ACTIVE.get()
     try:
         key = None if kept is None else digest(*what)
@@ -177,4 +183,18 @@ def remembered(what: tuple[Any, ...], make: Callable[[], np.ndarray], shape: tup
     made = make()
     if np.isfinite(made).all():
         kept.put(key, made.tolist())
+    return made
+
+
+def kept_names(what: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """JSON data that depend on the code alone, made once for each version of it.
+
+    what: a word that stands for them.  Data of other code, and a file that holds no object, count as absent.
+    """
+    kept = Cache(folder() / "names")
+    found = kept.get(what)
+    if isinstance(found, dict):
+        return found
+    made = make()
+    kept.put(what, made)
     return made

@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from semilinear.analysis.text.named_parts import solver_parameters, split
+from semilinear.analysis.text.named_parts import solver_parameters
+from semilinear.analysis.text.spelling import split
 from semilinear.integrators.diffusion.schedule import edm
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make, parameters_of
@@ -23,7 +24,8 @@ from semilinear.integrators.statistics.table import smooth
 from ..problems.mixture_statistics import exact_statistics
 from ..problems.mixtures import GaussianMixture
 from ..problems.products import RotatedProduct
-from ..targets.named import OURS, Target
+from ..targets.listed import OURS
+from ..targets.named import Target
 from .experiment import FlowSetup
 
 MOST_DIMENSIONS = 2

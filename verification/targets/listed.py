@@ -5,9 +5,12 @@ A claim is the package's own word: a parameter called order, a docstring, the na
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from semilinear.analysis.text.spelling import check_name
+from semilinear.integrators.numerics.names import UnknownTableau, nearest
 
 Settings = Mapping[str, Any]
 DEEPINV_SOLVERS = ("EulerSolver", "HeunSolver", "AncestralSolver", "DDPMSolver", "DDIMSolver")
@@ -56,10 +59,44 @@ DISTRIBUTIONS: Mapping[str, str] = {
 """The packages whose samplers are found by name, by what they are installed from."""
 
 
+OURS = "semilinear"
+"""The package of what is found by a listed name."""
+
+
 def is_foreign(text: str) -> bool:
     """Whether a text names another's sampler: PACKAGE:NAME, or process:COMMAND."""
     head, _, rest = text.partition(":")
     return bool(rest) and (head in DISTRIBUTIONS or head == "process")
+
+
+def check_sampler(package: str, name: str, names: Collection[str], refused: Collection[str] = ()) -> None:
+    """Refuse what is none of a package's samplers, with the nearest.
+
+    refused: those of which whoever finds them tells why they cannot run.  Raises UnknownTableau.
+    """
+    if name not in names and name not in refused:
+        raise UnknownTableau(f"{package} has no sampler {name!r} that is known here{nearest(name, names)}")
+
+
+def check_ours(
+    text: str,
+    solvers: Collection[str],
+    tableaux: Collection[str],
+    samplers: Callable[[], Mapping[str, Collection[str]]],
+) -> None:
+    """Refuse what is neither ours nor a file nor a package's, with the nearest of all names.
+
+    samplers: asked, the names of each package's.  Raises UnknownTableau.
+    """
+    try:
+        check_name(text, solvers, tableaux)
+    except UnknownTableau as error:
+        if text.endswith(".py") or nearest(text, solvers):
+            raise
+        foreign = [f"{package}:{name}" for package, names in samplers().items() for name in names]
+        raise UnknownTableau(
+            f"{error}, or PACKAGE:NAME of {', '.join(DISTRIBUTIONS)}{nearest(text, foreign)}"
+        ) from None
 
 
 NONE = Claim(None, "")

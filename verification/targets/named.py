@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-from semilinear.analysis.lookup import FORMS, Found, check_name, in_form, is_solver, solver_of, tableau_of
+from semilinear.analysis.lookup import FORMS, Found, in_form, is_solver, solver_of, tableau_of
 from semilinear.analysis.programs import (
     Made,
     function_of,
@@ -25,21 +25,23 @@ from semilinear.analysis.programs import (
     plain,
     program_of,
 )
-from semilinear.analysis.text.named_parts import pairs, value_of
+from semilinear.analysis.text.named_parts import value_of
+from semilinear.analysis.text.spelling import pairs
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.constructors import refuse_unknown
 from semilinear.integrators.numerics.kinds import ALL, SOLVER, Kind, refuse
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.names import UnknownTableau, nearest
 from semilinear.integrators.plans import files
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS
+from semilinear.integrators.tableaux.catalogue import CATALOGUE
 
 from . import azula, deepinv, diffusers, flow_matching, k_diffusion, ours, process, smalldiffusion
 from . import plain as plain_functions
 from . import torchdiffeq as ode
-from .listed import CLAIMS, DISTRIBUTIONS, NAMES, NONE, USUAL, is_foreign
+from .diffusers import REFUSED
+from .listed import CLAIMS, DISTRIBUTIONS, NAMES, NONE, OURS, USUAL, check_ours, check_sampler, is_foreign
 from .loading import version
 from .run import Sampler
 from .shipped import (
@@ -53,8 +55,6 @@ from .shipped import (
 )
 
 Settings = Mapping[str, Any]
-OURS = "semilinear"
-"""The package of what is found by a listed name."""
 logger = logging.getLogger(__name__)
 
 
@@ -350,6 +350,11 @@ def names(package: str) -> tuple[str, ...]:
     return diffusers.names() if package == "diffusers" else NAMES[package]
 
 
+def samplers() -> dict[str, tuple[str, ...]]:
+    """Those of every package."""
+    return {package: names(package) for package in PACKAGES}
+
+
 def _settings(text: str) -> tuple[str, dict[str, Any]]:
     """NAME and the values of NAME:KEY=VALUE,.. ."""
     name, colon, listed = text.partition(":")
@@ -382,10 +387,7 @@ def _adapted(adapt: Callable[..., Sampler], found: Any, settings: Settings) -> S
 
 
 def _of_package(package: str, name: str, settings: Settings) -> Target:
-    if name not in names(package) and name not in diffusers.REFUSED:
-        raise ValueError(
-            f"{package} has no sampler {shown(name)} that is known here{nearest(name, names(package))}"
-        )
+    check_sampler(package, name, names(package), REFUSED if package == "diffusers" else ())
     how = PACKAGES[package]
     found = how.find(name)
     sampler = _adapted(how.adapt, found, settings)
@@ -413,7 +415,7 @@ def _of_ours(text: str, settings: Settings, takes: Collection[Kind]) -> Target:
     form = settings.get("form")
     if form is not None:
         checks.one_of("form", form, tuple(FORMS))
-    _check_ours(text)
+    check_ours(text, SOLVERS, CATALOGUE, samplers)
     options = {key: value for key, value in settings.items() if key in _OPTIONS}
     given = {key: value for key, value in settings.items() if key not in ("form", *options)}
     if is_solver(text) and form is None:
@@ -450,16 +452,3 @@ def _of_tableau(found: Found, name: str, form: str, **options: Any) -> Target:
 
 def _of_plan(name: str, plan: Plan, source: str = "") -> Target:
     return Target(name, ours.of_plan(plan), None, source, made=plan, kind="plan")
-
-
-def _check_ours(text: str) -> None:
-    """Refuse what is neither ours nor a package's, with the nearest of all names."""
-    try:
-        check_name(text)
-    except ValueError as error:
-        if nearest(text, SOLVERS):
-            raise
-        foreign = [f"{package}:{name}" for package in PACKAGES for name in names(package)]
-        raise UnknownTableau(
-            f"{error}, or PACKAGE:NAME of {', '.join(PACKAGES)}{nearest(text, foreign)}"
-        ) from None

@@ -1,0 +1,125 @@
+"""What a text says before anything is made of it: NAME[:KEY=VALUE,..], a file, or FILE.py:function.
+
+Which names there are is given, so that a text can be refused where they are known and what they stand for is
+not built.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from semilinear.integrators.numerics.constructors import refuse_others
+from semilinear.integrators.numerics.names import UnknownTableau, nearest
+
+PROGRAM = re.compile(r"(?P<path>.+?\.py):(?P<function>[^:=]+)(?::(?P<settings>.*))?", re.DOTALL)
+"""FILE.py:function, with settings or without."""
+Described = Mapping[str, Any]
+"""What may be set of a part (`named_parts.described`)."""
+
+
+def split(text: str) -> tuple[str, list[str]]:
+    """The name, and the KEY=VALUE texts after its colon."""
+    name, colon, listed = text.partition(":")
+    return name, listed.split(",") if colon else []
+
+
+def pairs(what: str, texts: Iterable[str], given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """{key: text of the value} of KEY=VALUE texts, after those that are given.
+
+    Raises ValueError, saying `what` they belong to, for another text and for a key that is set twice.
+    """
+    found = dict(given or {})
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (equals and name.isidentifier()):
+            raise ValueError(f"{what} must be KEY=VALUE, got {text!r}")
+        if name in found:
+            raise ValueError(f"{what} must set a parameter once, got {name} again")
+        found[name] = value
+    return found
+
+
+# --- targets ---
+
+
+def is_program(text: str, solvers: Collection[str]) -> bool:
+    """Whether a text is FILE.py:function, with settings or without, not a listed name with parameters."""
+    return split(text)[0] not in solvers and PROGRAM.fullmatch(text) is not None
+
+
+def is_file(text: str, solvers: Collection[str]) -> bool:
+    """Whether a text that is no solver is a file's name: it ends in .json or holds a folder."""
+    listed = split(text)[0] in solvers or is_program(text, solvers)
+    return not listed and (text.lower().endswith(".json") or os.sep in text)
+
+
+def check_name(text: str, solvers: Collection[str], tableaux: Collection[str]) -> None:
+    """Refuse what is neither listed, nor a file, nor a function of one.
+
+    Raises UnknownTableau, with the nearest names.
+    """
+    if text.endswith(".py"):
+        raise UnknownTableau(f"{text} needs the name of a function: {text}:NAME")
+    name, _ = split(text)
+    if name in solvers or text in tableaux or is_program(text, solvers) or is_file(text, solvers):
+        return
+    raise UnknownTableau(
+        "expected a listed solver, an entry of the catalogue (`semilinear list`), a .json file or "
+        f"FILE.py:function, got {text!r}{nearest(name, dict.fromkeys((*solvers, *tableaux)))}"
+    )
+
+
+def check_file(text: str, solvers: Collection[str]) -> None:
+    """Refuse a file that is not there, of a tableau, a plan or a function.  Raises UnknownTableau."""
+    program = PROGRAM.fullmatch(text) if is_program(text, solvers) else None
+    if program is None and not is_file(text, solvers):
+        return
+    path = text if program is None else program["path"]
+    try:
+        os.stat(path)
+    except OSError as error:
+        why = "cannot be read" if program is None else "is no Python file that can be read"
+        raise UnknownTableau(f"{path} {why}: {error.strerror}") from error
+
+
+def check_solver(text: str, solvers: Mapping[str, Described]) -> None:
+    """Refuse parameters in a text that its listed solver does not take.
+
+    Raises UnknownTableau, as `lookup.solver_of` does.
+    """
+    name, texts = split(text)
+    try:
+        given = pairs(f"a parameter in {text}", texts)
+        refuse_others(f"solver {name!r}", given, solvers[name]["parameters"])
+    except ValueError as error:
+        raise UnknownTableau(f"{text}: {error}") from error
+
+
+# --- parts ---
+
+
+def refuse_unlisted(what: str, text: str, listed: Iterable[str]) -> None:
+    """Raise ValueError for a text whose name is not listed, with those that are and the nearest."""
+    name, _ = split(text)
+    if name not in (names := list(listed)):
+        raise ValueError(f"{what} must be one of {', '.join(names)}, got {text!r}{nearest(name, names)}")
+
+
+def check_part(what: str, text: str, listed: Mapping[str, Described]) -> None:
+    """Refuse a name that is not listed, and parameters that its part does not take.
+
+    what: how a message calls it.  Raises ValueError, as `named_parts.schedule_of` and `grid_of` do.
+    """
+    refuse_unlisted(what, text, listed)
+    name, texts = split(text)
+    own, choices = listed[name]["parameters"], listed[name]["choices"]
+    try:
+        given = pairs("a parameter", texts)
+        chosen = [choices[key].get(given[key]) for key in given.keys() & choices.keys()]
+        if None not in chosen:  # else it is a word for nothing, which whoever makes the part tells
+            refuse_others(name, given, {k: text for part in chosen for k, text in part.items()} | own)
+    except ValueError as error:
+        raise ValueError(f"{what} {text}: {error}") from error
