@@ -234,7 +234,8 @@ def test_principal_error_norm(benchmark: Any, by: str, name: str) -> None:
     found = _round(benchmark, of.norm, name, of)
     benchmark.extra_info["norm"] = found
     exact = {"rk4": math.sqrt(1745) / 2880, "dopri5": math.sqrt(16719) / 324000}
-    # Rational tables: float64 sums.  DOP853's conditions are known to 1e-16 times their terms, its norm is 6e-6.
+    # Rational tables: float64 sums.  DOP853's conditions are known to 1e-16 times their terms, its norm is
+    # 6e-6.
     tolerance = 1e-12 if name in exact else 1e-9
     assert found == pytest.approx(exact.get(name) or Ours.norm(Ours.table(name)), rel=tolerance)
 
