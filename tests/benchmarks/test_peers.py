@@ -164,7 +164,8 @@ class Kauri:
     def stability(table: Any) -> list[Any]:
         from kauri import Tree
 
-        weight, tall, found = table.elementary_weights_map(), [], [1]
+        tall: list[Any] = []
+        weight, found = table.elementary_weights_map(), [1]
         for _ in table.b:
             found.append(weight(Tree(tall)))
             tall = [tall]
