@@ -20,6 +20,8 @@ from semilinear.verification.commands.cli import main
 from semilinear.verification.commands.terminal import FAILED, OK, USAGE
 from sympy import Integer, Rational
 
+from tests.published_tables import EXACT
+
 
 def derive(*arguments: str) -> int:
     return main(["derive", *arguments])
@@ -110,6 +112,21 @@ def test_a_pair_chosen_by_its_estimate_has_both_orders(capsys: pytest.CaptureFix
 
 
 @pytest.mark.slow
+def test_an_embedded_row_is_for_the_equation_that_the_file_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RK4's rows are numbers: for y' = N(tau, y), where they have order 4, and not for y' = w(tau) N."""
+    table = EXACT["rk4"].rows
+    for form in ("rho", "t"):
+        (tmp_path / f"{form}.json").write_text(json.dumps(table | {"form": form}))
+    (family,) = families(capsys, "--embedded", str(tmp_path / "rho.json"), "--order", "2")
+    assert family["form"] == "rho"
+    assert family["parameters"] == ["b_3", "b_4"]
+    assert derive("--embedded", str(tmp_path / "t.json"), "--order", "2") == USAGE
+    assert "1/2 has no moment phi(k, c)" in capsys.readouterr().err
+    assert derive("--embedded", str(tmp_path / "rho.json"), "--order", "2", "--form", "t") == USAGE
+
+
 def test_an_embedded_row_is_chosen_by_its_estimate(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--embedded", "hochbruck-ostermann4", "--order", "3", "--conditions", "stiff"]
     (found,) = families(capsys, *arguments, "--set", "b_5_1=0", "--minimise", "estimator")

@@ -11,9 +11,10 @@ from semilinear.analysis.derivation.ansatz import Ansatz, AnsatzRow
 from semilinear.analysis.derivation.derive import derive, unknown_method
 from semilinear.analysis.derivation.elimination import branches
 from semilinear.analysis.derivation.family import Conditions
+from semilinear.analysis.derivation.membership import Numbers, holds, numbers
 from semilinear.analysis.derivation.search import Search
 from semilinear.analysis.derivation.watch import OutOfTime, Watch
-from semilinear.analysis.orders.expansion import expand
+from semilinear.analysis.orders.expansion import FormName, expand
 from semilinear.analysis.orders.proof import local_order, prove
 from semilinear.integrators.tableaux.tableau import phi
 from sympy import Expr, Integer, Rational, Symbol, sqrt
@@ -141,3 +142,37 @@ def test_abscissae_with_roots_have_methods(root: Expr) -> None:
     assert local_order(expand(family.tableau, 4, "rho"), 4) == 3
     (member,) = derive([root], order=2, conditions="stiff")
     assert prove(member.tableau).stiff == 2
+
+
+@pytest.mark.parametrize(
+    ("form", "stages", "order"),
+    [("rho", 3, 3), pytest.param("rho", 4, 4, marks=pytest.mark.slow), ("lambda", 3, 3)],
+)
+def test_arithmetic_and_algebra_tell_alike_who_is_in_a_family(
+    form: FormName, stages: int, order: int
+) -> None:
+    unknown = unknown_method([f"c{i}" for i in range(2, stages + 1)], order=order, form=form)
+    families = Search(unknown, order, "classical").run(further=True).families
+    decided = 0
+    for one in families:
+        for other in families:
+            assert other.member is not None
+            found = one.find(other.member.tableau) is not None
+            assert one.holds(other) == found
+            told = holds(one.ansatz, one.nonzero, numbers(other.member.ansatz, {}))
+            assert told in (found, None)
+            decided += told is not None
+    assert decided >= len(families) ** 2 / 2  # or else arithmetic is of no use
+
+
+def test_a_member_with_one_wrong_weight_is_in_no_family() -> None:
+    (family, *_) = derive(["c2"], order=2)
+    assert family.member is not None
+    member = numbers(family.member.ansatz, {})
+    assert holds(family.ansatz, family.nonzero, member) is True
+    for place in member.weights:
+        if place[0] == 1:  # the output row's, which conditions bind; a stage's are free here
+            wrong = dict(member.weights) | {place: member.weights[place] + 1}
+            assert holds(family.ansatz, family.nonzero, Numbers(member.c, wrong)) is not True
+    wrong_place = dict(member.weights) | {(1, 1, 7, member.c[0]): member.c[0]}
+    assert holds(family.ansatz, family.nonzero, Numbers(member.c, wrong_place)) is False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 
 import sympy
 from sympy import Expr, Rational
@@ -46,7 +48,7 @@ def quotient(over: Poly, under: Poly) -> Expr:
 
 
 def _product(
-    over: Poly, factors: list[tuple[Poly, int]], under: list[tuple[Poly, int]], coefficient: Expr
+    over: Poly, factors: Sequence[tuple[Poly, int]], under: Sequence[tuple[Poly, int]], coefficient: Expr
 ) -> Expr:
     """The numerator `over`, in factors, over others, times a number."""
     if not over:
@@ -54,11 +56,17 @@ def _product(
     to = over.ring.domain.to_sympy
     leading = math.prod((f.LC**n for f, n in factors), start=over.ring.domain.one)
     coefficient *= to(over.LC) / to(leading)
-    product = sympy.Mul(*(f.as_expr() ** n for f, n in factors))
-    product *= sympy.Mul(*(f.as_expr() ** -n for f, n in under))
+    product = sympy.Mul(*(_expression(f) ** n for f, n in factors))
+    product *= sympy.Mul(*(_expression(f) ** -n for f, n in under))
     if product.is_Add and coefficient not in (1, -1):
         return sympy.Mul(coefficient, product, evaluate=False)  # else sympy multiplies the sum out
     return coefficient * product
+
+
+@lru_cache(maxsize=2048)
+def _expression(factor: Poly) -> Expr:
+    """A factor as an expression; the weights of a method share theirs."""
+    return factor.as_expr()
 
 
 def _over_roots(expression: Expr) -> Expr:

@@ -301,7 +301,7 @@ def inner(pairs: Iterable[tuple[Any, Any]], zero: Any) -> Any:
     return sum((a * b for a, b in pairs), zero)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=256)
 def fractions(symbols: tuple[Symbol, ...]) -> Fractions:
     """The field of rational functions in the symbols, with what it has factored and read before."""
     return Fractions(symbols)

@@ -12,7 +12,7 @@ import heapq
 import math
 import random
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 Poly = Any
@@ -31,6 +31,12 @@ def linear(polynomial: Poly, x: int) -> tuple[Poly, Poly]:
         else:
             b[powers] = value
     return _of(ring, a), _of(ring, b)
+
+
+@lru_cache(maxsize=2048)
+def degrees(polynomial: Poly) -> tuple[Any, ...]:
+    """The degree in every variable, which is asked for one after another."""
+    return tuple(polynomial.degrees())
 
 
 def normal(polynomial: Poly) -> Poly:
@@ -106,11 +112,12 @@ def without(polynomial: Poly, factors: Iterable[Poly]) -> Poly:
     return polynomial
 
 
-def factor_list(polynomial: Poly) -> list[tuple[Poly, int]]:
+@lru_cache(maxsize=2048)
+def factor_list(polynomial: Poly) -> tuple[tuple[Poly, int], ...]:
     """The irreducible factors with their multiplicities; constants are left out.
 
     Over Z and Q, factors are primitive over the integers, with a positive leading coefficient; else they are
-    monic.
+    monic.  The last are kept: branches of a system share most of its equations.
     """
     counts: dict[Poly, int] = {}
     rest = polynomial
@@ -129,8 +136,10 @@ def factor_list(polynomial: Poly) -> list[tuple[Poly, int]]:
             unit = normal(factor)
             counts[unit] = counts.get(unit, 0) + n
     if len(counts) < 2:
-        return list(counts.items())
-    return sorted(counts.items(), key=lambda item: (len(item[0]), item[0].leading_expv(), str(item[0])))
+        return tuple(counts.items())
+    return tuple(
+        sorted(counts.items(), key=lambda item: (len(item[0]), item[0].leading_expv(), str(item[0])))
+    )
 
 
 def coprime(a: Poly, b: Poly) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.tableaux.tableau import Tableau, nested_collocation
 
-from ..orders.expansion import MAX_ORDER, FormName
+from ..orders.expansion import FORMS, MAX_ORDER, FormName, expand
 from .ansatz import Ansatz, Arguments, ansatz, embedded_ansatz, given_ansatz
 from .family import CONDITIONS, Conditions, Family, differences
 from .search import Search, check_form
@@ -121,10 +121,13 @@ def unknown_row(
 ) -> Ansatz:
     """An output row on the stages of a tableau: of phi_1(z) .. phi_order(z) by default.
 
-    linearised: L is the Jacobian (Rosenbrock type).  Raises ValueError.
+    linearised: L is the Jacobian (Rosenbrock type).  Raises ValueError, for stages too that the form cannot
+    have (NotInRing).
     """
     order = checks.integer("order", order, 1, MAX_ORDER)
     checks.one_of("conditions", conditions, CONDITIONS)
+    checks.one_of("form", form, FORMS)
+    expand(tableau, 1, form, linearised=linearised)  # refuses them
     top = range(1, order + 1) if indices is None else indices
     unknown = embedded_ansatz(tableau, indices=top, form=form, linearised=linearised)
     check_form(unknown, conditions)

@@ -26,7 +26,7 @@ from sympy import Expr, Symbol
 
 from ..algebra.factoring import quotient, written
 from ..algebra.fractions import Quotient, fractions, inner
-from ..algebra.polynomials import Poly, factor_list, linear, normal, without
+from ..algebra.polynomials import Poly, degrees, factor_list, linear, normal, without
 from ..algebra.ring import Field
 from .watch import Watch
 
@@ -178,7 +178,7 @@ class _System:
                 (i >= len(self.unknowns), len(linear(e, x)[0]), len(e), i, n)
                 for n, e in enumerate(equations)
                 for i, x in enumerate(names)
-                if e.degree(x) == 1 and (i < len(self.unknowns) or self._parameters(e))
+                if degrees(e)[x] == 1 and (i < len(self.unknowns) or self._parameters(e))
             ),
             default=None,
         )
@@ -241,8 +241,8 @@ class _System:
         found: dict[int, tuple[Poly, Poly]] = {}
         for equation in equations:
             if len(equation) <= 2:
-                at = [x for x, degree in enumerate(equation.degrees()) if degree]
-                if len(at) == 1 and at[0] in self.unknowns and equation.degree(at[0]) == 1:
+                at = [x for x, degree in enumerate(degrees(equation)) if degree]
+                if len(at) == 1 and at[0] in self.unknowns and degrees(equation)[at[0]] == 1:
                     a, b = linear(equation, at[0])
                     found.setdefault(at[0], (b, a))
         return found
@@ -253,7 +253,7 @@ class _System:
         for equation in equations:
             alone = self._parameters(equation)
             for rank, x in enumerate(self.flexible if alone else self.unknowns):
-                if equation.degree(x) != 1:
+                if degrees(equation)[x] != 1:
                     continue
                 coefficient = linear(equation, x)[0]
                 if self._free(coefficient, alone or self.special):
@@ -265,7 +265,8 @@ class _System:
     def _free(self, polynomial: Poly, alone: bool) -> bool:
         """Whether a polynomial holds parameters only, so that it is no zero."""
         excluded = (*self.unknowns, *self.flexible) if alone else self.unknowns
-        return not any(polynomial.degree(x) > 0 for x in excluded)
+        found = degrees(polynomial)
+        return not any(found[x] > 0 for x in excluded)
 
     def _parameters(self, polynomial: Poly) -> bool:
         """Whether a polynomial holds no unknowns."""
@@ -313,19 +314,19 @@ def _substituted(equation: Poly, x: int, a: Poly, b: Poly) -> Poly:
 
 def _at_numbers(equation: Poly, numbers: Mapping[int, tuple[Poly, Poly]]) -> Poly:
     """The equation at x = -b/a for some x, a and b numbers, times a number."""
-    degrees = equation.degrees()
+    degree = degrees(equation)
     here = [
-        (x, degrees[x], -b.LC if b else equation.ring.domain.zero, a.LC)
+        (x, degree[x], -b.LC if b else equation.ring.domain.zero, a.LC)
         for x, (b, a) in numbers.items()
-        if degrees[x] > 0
+        if degree[x] > 0
     ]
     if not here:
         return equation
     table: dict[Any, Any] = {}
     for powers, value in equation.items():
         rest = list(powers)
-        for x, degree, over, under in here:
-            value = value * over ** powers[x] * under ** (degree - powers[x])
+        for x, most, over, under in here:
+            value = value * over ** powers[x] * under ** (most - powers[x])
             rest[x] = 0
         key = tuple(rest)
         table[key] = table.get(key, equation.ring.domain.zero) + value
@@ -383,7 +384,8 @@ def _at(polynomial: Poly, point: Sequence[Any]) -> Any:
 
 def _value(polynomial: Poly, values: dict[int, Any], field: Any) -> Any:
     """A polynomial as an element of the field of fractions, solved unknowns replaced."""
-    replaced = [x for x in values if polynomial.degree(x) > 0]
+    degree = degrees(polynomial)
+    replaced = [x for x in values if degree[x] > 0]
     parts: dict[tuple[int, ...], dict[Any, Any]] = {}
     for powers, coefficient in polynomial.terms():
         rest = tuple(0 if x in replaced else p for x, p in enumerate(powers))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -14,6 +14,7 @@ from sympy import Expr, Rational, Symbol
 from ..algebra.factoring import factored
 from ..algebra.ring import Field, Ring
 from ..orders.expansion import Expansion, FormName, expand, expressions
+from . import membership
 from .ansatz import Ansatz, exactly
 from .elimination import factors, solve
 
@@ -114,6 +115,39 @@ class Family:
                 return abscissae | branch.values
         return None
 
+    @cached_property
+    def member(self) -> Family | None:
+        """A generic member; None where the family does not exist at the numbers that are tried, or where its
+        parameters are not free.
+        """
+        if self.implicit:
+            return None
+        for values in _numbers(self.parameters):
+            try:
+                return self.at(values)
+            except ValueError:
+                continue
+        return None
+
+    @cached_property
+    def _numbers(self) -> membership.Numbers | None:
+        """The coefficients of the generic member, where it is there at the first numbers that are tried."""
+        values = next(_numbers(self.parameters))
+        try:
+            known: dict[Expr, Any] = {s: membership.value(v, {}) for s, v in values.items()}
+            exists = not self.implicit and all(membership.value(e, known) for e in self.nonzero)
+            return membership.numbers(self.ansatz, values) if exists else None
+        except membership.Unknown:
+            return None
+
+    def holds(self, other: Family) -> bool:
+        """Whether the generic member of another family is in it."""
+        if not self.implicit and other._numbers is not None:
+            decided = membership.holds(self.ansatz, self.nonzero, other._numbers)
+            if decided is not None:
+                return decided
+        return other.member is not None and self.find(other.member.tableau) is not None
+
 
 # --- comparison ---
 
@@ -131,27 +165,9 @@ def differences(first: Tableau, second: Tableau, form: FormName = "lambda") -> I
             yield from (ring.field.expression(v) for v in values if v)
 
 
-def distinct(found: Iterable[Family]) -> list[Family]:
-    """Families without those whose generic member another one has."""
-    unique: list[Family] = []
-    for family in sorted(found, key=lambda f: -len(f.parameters)):
-        member = None if family.implicit else generic(family)
-        if member is None or all(known.find(member.tableau) is None for known in unique):
-            unique.append(family)
-    return unique
-
-
-def generic(family: Family) -> Family | None:
-    """A member at numbers that satisfy nothing that not all numbers do, as far as a few large primes show;
-    None where the family does not exist there.
-    """
+def _numbers(symbols: Sequence[Symbol]) -> Iterator[dict[Symbol, Expr]]:
+    """Values that satisfy nothing that not all numbers do, as far as a few large primes show."""
     for first in range(10, 60, 10):
-        values = {
-            s: Rational(sympy.prime(first + i), sympy.prime(first + 20 + i))
-            for i, s in enumerate(family.parameters)
+        yield {
+            s: Rational(sympy.prime(first + i), sympy.prime(first + 20 + i)) for i, s in enumerate(symbols)
         }
-        try:
-            return family.at(values)
-        except ValueError:
-            continue
-    return None

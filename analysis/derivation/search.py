@@ -28,7 +28,7 @@ from ..orders.expansion import expressions
 from ..orders.stiff import StiffConditions, Vector
 from .ansatz import Ansatz
 from .elimination import Branch, TooManyBranches, branches
-from .family import Conditions, Family, generic
+from .family import Conditions, Family
 from .watch import OutOfTime, Watch
 
 GIVEN = "the given abscissae"
@@ -83,7 +83,6 @@ class Search:
     looked: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     ended: str = ""
-    _members: list[Family | None] = field(default_factory=list)
     _seen: set[tuple[Expr, ...]] = field(default_factory=set)
 
     @property
@@ -126,20 +125,13 @@ class Search:
 
     def _add(self, family: Family) -> None:
         """Keep a family, unless its generic member is in another; and none whose generic member it has."""
-        member = None if family.implicit else generic(family)
-        if member is not None:
+        if not family.implicit:
             # Parameters are coefficients, so that none of fewer holds one of more.
             size = len(family.parameters)
-            if any(len(f.parameters) >= size and f.find(member.tableau) is not None for f in self.families):
+            if any(len(f.parameters) >= size and f.holds(family) for f in self.families):
                 return
-            kept = [
-                m is None or len(f.parameters) > size or family.find(m.tableau) is None
-                for f, m in zip(self.families, self._members, strict=True)
-            ]
-            self.families = [f for f, keep in zip(self.families, kept) if keep]
-            self._members = [m for m, keep in zip(self._members, kept) if keep]
+            self.families = [f for f in self.families if len(f.parameters) > size or not family.holds(f)]
         self.families.append(family)
-        self._members.append(member)
 
     def _solutions(self, case: Case) -> Iterator[Family]:
         key = tuple(row.c for row in case.unknown.rows)

@@ -52,11 +52,12 @@ class Limits:
 class Rounded:
     """A number with its errors, by coefficient: dx/dr_i times half a unit of r_i; None for none."""
 
-    __slots__ = ("_near", "errors", "limits", "value")
+    __slots__ = ("_near", "_nonzero", "errors", "limits", "value")
 
     def __init__(self, value: Any, errors: Any, limits: Limits) -> None:
         self.value, self.errors, self.limits = value, errors, limits
         self._near: float | None = None
+        self._nonzero: bool | None = None
 
     @property
     def near(self) -> float:
@@ -71,8 +72,13 @@ class Rounded:
         return 0.0 if self.errors is None else float(np.abs(self.errors).sum())
 
     def __bool__(self) -> bool:
-        """Whether it is not zero within rounding."""
-        near = self._near if self._near is not None else self.near
+        """Whether it is not zero within rounding; kept, since sums ask it of their terms again and again."""
+        if self._nonzero is None:
+            self._nonzero = self._exceeds()
+        return self._nonzero
+
+    def _exceeds(self) -> bool:
+        near = self.near
         if abs(near) > 2 * self.limits.most:  # most numbers are told so
             return True
         if near == 0 and self.value == 0:
@@ -171,7 +177,11 @@ class RoundedField(Field):
 
     def normal(self, value: Scalar) -> Scalar:
         """The element that stands for all that agree with this one within rounding."""
+        near = value.near
         for key in self._keys:
+            apart = abs(key.near - near)  # with the rounding of both, which is far below a part in 1e15
+            if apart > 2 * self._limits.most + 1e-15 * (abs(near) + abs(key.near)):
+                continue
             if abs(key.value - value.value) < self._limits.most and not key - value:
                 return key
         self._keys.append(value)

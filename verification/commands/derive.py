@@ -91,7 +91,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
     derive.add_argument(
         "--form",
         choices=("lambda", "rho", "t"),
-        help="(default: that of the solver whose row is --embedded, else lambda)",
+        help="(default: that of the solver or the file whose row is --embedded, else lambda)",
     )
     derive.add_argument(
         "--basis",

@@ -44,17 +44,19 @@ def check(options: argparse.Namespace) -> None:
 
 
 def form_of(options: argparse.Namespace) -> str:
-    """The form that the conditions are for, where none is asked for: that of a solver with stages to use."""
+    """The form that the conditions are for, where none is asked for: that of a solver with stages to use, or
+    what the file of a table says.
+    """
     if options.embedded is None:
         return "lambda"
     from semilinear.analysis.lookup import tableau_of
     from semilinear.analysis.orders.expansion import form_name
     from semilinear.integrators.diffusion.schedule import vp_linear
 
-    solver = tableau_of(options.embedded).solver
-    if solver is None:
-        return "lambda"
-    return form_name(solver.form(vp_linear()))
+    found = tableau_of(options.embedded)
+    if found.solver is not None:
+        return form_name(found.solver.form(vp_linear()))
+    return "lambda" if found.document is None else str(found.document.form)
 
 
 def request(options: argparse.Namespace, watch: Any) -> Any:
