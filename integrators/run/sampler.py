@@ -32,6 +32,7 @@ from .boundary import (
     check_noise,
     check_states,
     finite,
+    unchecked,
     wrap_model,
 )
 from .small import borrowed, give_back
@@ -128,14 +129,17 @@ def sample(
     seen = callback is not None or between is not None  # by those who may keep it
     recorded = gradients or is_transformed() or any(map(_is_recorded, (*states, *_given(noise))))
     alone = isinstance(states[0], torch.Tensor) and not (seen or recorded)
-    call = wrap_model(model, states[0], dtype, gradients or alone)
+    asked = model, states[0], dtype, gradients or alone
     slots = plan.slots if reuse and not seen else {}
     memory = borrowed(plan, states[0]) if alone and reuse and not every_step else None
-    with torch.no_grad() if alone else nullcontext():
-        few = None if memory is None else memory.run(states, call, source)
+    with torch.set_grad_enabled(False) if alone else nullcontext():  # at a third of the price of no_grad
+        few = None if memory is None else memory.run(states, unchecked(*asked), source)
         if memory is not None and give_back(plan, memory):
             result, ended = Sample(few, plan.nfe), True
         else:
+            call = wrap_model(*asked)
+            if memory is not None:  # a model that changes its input shall not change the caller's
+                states = [state.clone() for state in states]
             result = _run(plan, call, states, source, callback, between, every_step, slots)
             ended = check != "end" or every_step or finite(result.x)
         if not ended:
