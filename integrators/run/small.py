@@ -39,7 +39,7 @@ class Small:
             self.places = [row[:size].view(shape) for row in whole.unbind()]
         self._whole, memory = whole, whole.numpy()
         self._read, self._made = memory[:-1], memory[-1]
-        self._ones, self._few = (np.ones(n, dtype=np.float32) for n in self._read.shape[::-1])
+        self._every, self._ones = self._read.reshape(-1), np.ones(self._read.size, dtype=np.float32)
         self.result = self.places[layout.final]
         self.sound = True
         """Whether the last run left nothing but finite numbers, and its model changed no state."""
@@ -65,8 +65,13 @@ class Small:
 
         def call() -> None:
             output = self._model(state, t)  # type: ignore[misc]
-            if first or type(output) is not tensor or output.dtype is not own or output.shape != shape:
-                output = check(output, t)  # devices are looked at once: they do not change
+            if (
+                type(output) is not tensor
+                or output.dtype is not own
+                or output.shape != shape
+                or (first and not output.is_cpu)  # devices are looked at once: they do not change
+            ):
+                output = check(output, t)
             copy(output)
 
         return call
@@ -88,9 +93,7 @@ class Small:
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is seen below
             for act in self._actions:
                 act()
-            total = self._read.dot(self._ones).dot(
-                self._few
-            )  # finite: so is all; large values may overflow it
+            total = self._every.dot(self._ones)  # finite: so is all; large values may overflow it
             finite = math.isfinite(total) or bool(np.isfinite(self._read).all())
         self.sound = finite and self._whole._version == written
         self._model = self._noise = None
