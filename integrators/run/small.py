@@ -45,7 +45,7 @@ class Small:
         """Whether the last run left nothing but finite numbers, and its model changed no state."""
         self._copies = sum(1 if isinstance(op, Call) else len(op.draws) for op in layout.operations)
         self._actions: list[Callable[[], Any]] = []
-        made = memoryview(self._made)  # type: ignore[arg-type]
+        made = memoryview(self._made)
         for op in layout.operations:
             if isinstance(op, Call):
                 self._actions.append(self._call(op, first=not self._actions))
@@ -55,7 +55,7 @@ class Small:
             weights[list(op.weights)] = list(op.weights.values())
             self._actions.append(partial(weights.dot, self._read, self._made))
             # Of all ways to copy a row, between memoryviews is the cheapest.
-            self._actions.append(partial(memoryview(memory[op.into]).__setitem__, slice(None), made))  # type: ignore[arg-type]
+            self._actions.append(partial(memoryview(memory[op.into]).__setitem__, slice(None), made))
         self._model: Model | None = None
         self._noise: Noise | None = None
 
