@@ -51,7 +51,7 @@ def runs(made: Plan, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     noise = per_sample(3) if made.stochastic and x.ndim else None
     if made.stochastic and noise is None:
         noise = lambda index, like: torch.full_like(like, 0.5)  # noqa: E731
-    one, chain = (sample(made, model, x, noise=noise, backend=b).x for b in ("fused", "torch"))  # type: ignore[arg-type]
+    one, chain = (sample(made, model, x, noise=noise, backend=b).x for b in ("fused", "torch"))
     return one, chain
 
 
@@ -234,8 +234,8 @@ def test_compiled_for_a_gpu_it_reads_each_value_once_and_adds_with_one_rounding(
     Loads and stores are of 16 bytes a thread.
     """
     triton = pytest.importorskip("triton")
-    from triton.backends.compiler import GPUTarget  # type: ignore[import-not-found]
-    from triton.compiler import ASTSource  # type: ignore[import-not-found]
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
 
     forget()
     from semilinear.integrators.run.kernels import combine
@@ -253,8 +253,14 @@ def test_compiled_for_a_gpu_it_reads_each_value_once_and_adds_with_one_rounding(
         attrs={place: [["tt.divisibility", 16]] for place in ((0, 0), (0, 1), (0, 2), (1,), (2,), (3,))},
     )
     code = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"enable_fp_fusion": False}).asm
-    found = Counter(
-        re.findall(r"\b(fma|mul|add|ld|st)\.[\w.:]*?(?:rn\.)?(f32|f64|global[\w.:]*)", code["ptx"])
-    )
-    print(found)
+    each = fused.BLOCK // (4 * 32)  # numbers to a thread
+    sums = Counter(re.findall(r"\b(fma|mul|add|sub)\.[\w.]*(?:f32|f64)\b", code["ptx"]))
+    assert sums == {"mul": each, "fma": 2 * each}
+    moved = Counter(re.findall(r"\b(ld|st)\.global[\w.:]*?\.(v[24])\.b(?:32|64)\b", code["ptx"]))
+    size = {"fp64": 8, "fp32": 4, "bf16": 2}
+    expected = each * (size[into] + 2 * size[kind]) // 16, each * size[into] // 16
+    assert (
+        sum(n for (what, _), n in moved.items() if what == "ld"),
+        moved["st", f"v{16 // size[into]}"],
+    ) == expected
     assert code["cubin"]
