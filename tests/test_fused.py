@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import torch
 from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.plans.compile import Plan, compile_plan
 from semilinear.integrators.plans.program import Row
-from semilinear.integrators.run import fused
+from semilinear.integrators.run import fused, sampler
 from semilinear.integrators.run.noise import per_sample
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
@@ -113,6 +114,30 @@ def test_what_a_callback_is_given_is_never_written_over(launched: list[Any]) -> 
     sample(plan(), model, states((3, 5)), callback=callback, backend="fused")
     assert launched
     assert all(torch.equal(a, b) for a, b in zip(seen, copies, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("backend", "on_cuda", "alone", "expected"),
+    [
+        ("auto", True, True, True),
+        ("auto", False, True, False),
+        ("auto", True, False, False),
+        ("torch", True, True, False),
+        ("fused", False, False, True),
+    ],
+)
+def test_the_device_chooses_and_a_word_forces(
+    backend: Any, on_cuda: bool, alone: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampler, "refusal", lambda plan, like: None)
+    monkeypatch.setattr(sampler, "Fused", lambda plan, like: "kernel")
+    like = SimpleNamespace(is_cuda=on_cuda)
+    assert sampler._kernel(plan(), like, backend, alone, False) == ("kernel" if expected else None)
+
+
+def test_the_device_chooses_the_chain_where_no_kernel_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampler, "refusal", lambda plan, like: "a reason")
+    assert sampler._kernel(plan(), SimpleNamespace(is_cuda=True), "auto", True, False) is None
 
 
 # --- what is refused, with Triton or without ---

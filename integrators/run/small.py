@@ -46,9 +46,10 @@ class Small:
         self._copies = sum(1 if isinstance(op, Call) else len(op.draws) for op in layout.operations)
         self._actions: list[Callable[[], Any]] = []
         made = memoryview(self._made)
+        first = next((op for op in layout.operations if isinstance(op, Call)), None)
         for op in layout.operations:
             if isinstance(op, Call):
-                self._actions.append(self._call(op, first=not self._actions))
+                self._actions.append(self._call(op, op is first))
                 continue
             self._actions += [self._draw(which, self.places[place]) for which, place in op.draws]
             weights = np.zeros(layout.places, dtype=np.float32)
