@@ -260,6 +260,25 @@ def test_a_model_that_breaks_its_contract_is_refused_and_the_next_run_is_right()
     assert torch.equal(sample(made, model, X).x, right)
 
 
+@pytest.mark.parametrize("name", ["dpm-solver++-2m", "edm-heun-churn"])
+def test_an_output_on_another_device_is_refused_whatever_the_plan_begins_with(name: str) -> None:
+    """Churn adds noise before anything is evaluated."""
+    made = plan(name)
+    assert is_small(made)
+    with pytest.raises(ValueError, match=r"on cpu, got torch.float32 of shape .* on meta"):
+        sample(made, lambda x, t: x.to("meta"), X, noise=per_sample(1))
+
+
+def test_a_model_that_changes_its_input_changes_no_state_of_the_callers() -> None:
+    x = X.clone()
+    with pytest.raises(ValueError, match="must not change its input"):
+        sample(plan(), lambda x, t: x.mul_(2), x)
+    assert torch.equal(x, X)
+    with torch.inference_mode():  # where nothing counts what is written
+        assert torch.isfinite(sample(plan(), lambda x, t: x.mul_(0.5), x).x).all()
+    assert torch.equal(x, X)
+
+
 def test_what_nobody_reads_may_be_infinite() -> None:
     """An embedded row: 0 times it is not 0, so that the run is made in order."""
     made = compile_plan(dpm_solver.singlestep(2, low=True), VP, steps=3, t_start=0.5, t_end=0.1)

@@ -70,7 +70,9 @@ def check_states(
     for i, state in enumerate(states):
         if not isinstance(state, (torch.Tensor, np.ndarray)):
             raise TypeError(f"x must be a torch tensor or a numpy array, got {type(state).__name__}")
-        if type(state) is not type(first) or state.shape != first.shape or state.dtype != first.dtype:
+        if state is not first and (
+            type(state) is not type(first) or state.shape != first.shape or state.dtype != first.dtype
+        ):
             raise ValueError(
                 f"x[{i}] must have the type, shape and dtype of x[0], got {tuple(state.shape)}, {state.dtype}"
             )
@@ -140,13 +142,21 @@ def wrap_model(model: Model, state: State, dtype: torch.dtype | None, gradients:
     Raises TypeError for a model that cannot be called.  The wrapped model raises ValueError for an output of
     another kind, shape or device, and for a model that changes its input.
     """
+    called = unchecked(model, state, dtype, gradients)
+    return _for_arrays(called, state) if isinstance(state, np.ndarray) else _for_tensors(called, state)
+
+
+def unchecked(model: Model, state: State, dtype: torch.dtype | None, gradients: bool = False) -> Model:
+    """`wrap_model` for a run that looks at inputs and outputs by itself (`output_check`)."""
     if not callable(model):
         raise TypeError(f"model must be callable as model(x, t), got {type(model).__name__}")
     if isinstance(state, np.ndarray):
-        return _for_arrays(model, state)
+        return model
     called = in_own_dtype(model)
-    recorded = called if gradients else unrecorded(called)
-    return _for_tensors(recorded, state, dtype if dtype_of(model) is None else state.dtype)
+    called = called if gradients else unrecorded(called)
+    if dtype is None or not is_half(dtype) or dtype_of(model) is not None:
+        return called
+    return lambda x, t: called(x.to(dtype), t)
 
 
 def unrecorded(model: Model) -> Model:
@@ -164,11 +174,12 @@ def unrecorded(model: Model) -> Model:
     return call
 
 
-def _for_tensors(model: Model, state: torch.Tensor, dtype: torch.dtype | None) -> Model:
-    shape, own, tensor = state.shape, state.dtype, torch.Tensor
-    seen: list[bool] = []
-    # Inference tensors do not count what is written into them.
-    watched = not (state.is_inference() or torch.is_inference_mode_enabled())
+def output_check(state: torch.Tensor) -> Callable[[Any, Value], torch.Tensor]:
+    """(output, t) -> the model's output, in the dtype of a state like this.
+
+    It raises ValueError for one of another kind, shape or device.
+    """
+    shape, own = state.shape, state.dtype
 
     def check(output: Any, t: Value) -> torch.Tensor:
         if (
@@ -183,6 +194,15 @@ def _for_tensors(model: Model, state: torch.Tensor, dtype: torch.dtype | None) -
             )
         return output.to(own)
 
+    return check
+
+
+def _for_tensors(model: Model, state: torch.Tensor) -> Model:
+    shape, own, tensor, check = state.shape, state.dtype, torch.Tensor, output_check(state)
+    seen: list[bool] = []
+    # Inference tensors do not count what is written into them.
+    watched = not (state.is_inference() or torch.is_inference_mode_enabled())
+
     def call(x: torch.Tensor, t: Value) -> torch.Tensor:
         version = x._version if watched else 0
         output = model(x, t)
@@ -193,7 +213,7 @@ def _for_tensors(model: Model, state: torch.Tensor, dtype: torch.dtype | None) -
         seen.append(True)  # devices are looked at once: they do not change
         return check(output, t)
 
-    return (lambda x, t: check(model(x.to(dtype), t), t)) if dtype is not None and is_half(dtype) else call
+    return call
 
 
 def _for_arrays(model: Model, state: np.ndarray) -> Model:

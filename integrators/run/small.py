@@ -4,7 +4,8 @@ All values lie in one matrix, laid out by the plan (`plans.layout`), and are wor
 plan has: an output is copied to its place, a row is one product with a vector of weights, whatever it adds,
 and a copy.  Products are BLAS's, called through numpy, which costs least.  They add in another order than the
 plan's terms: of n terms either sum is within n u of  sum |weight| |value|,  u the unit roundoff (Higham 2002,
-Sec. 3.1).  A memory is kept for the next run of its plan.
+Sec. 3.1).  A memory is kept for the next run of its plan.  What may go wrong in a run is asked once, at its
+end, and not of each operation: where something did, the run is made again in order, which finds out where.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from ..diffusion.prediction import Model
 from ..plans.layout import Call, Layout, lay_out
 from ..plans.program import Plan
-from .boundary import Noise, State
+from .boundary import Noise, State, output_check
 
 NUMBERS = 8192
 """The most that a memory may hold: beyond, copies cost what is saved, and BLAS uses threads (from 9216)."""
@@ -36,30 +37,43 @@ class Small:
         with torch.inference_mode(False):  # a later run may be outside of it
             whole = torch.zeros(layout.places + 1, width(shape))
             self.places = [row[:size].view(shape) for row in whole.unbind()]
-        memory = whole.numpy()
+        self._whole, memory = whole, whole.numpy()
         self._read, self._made = memory[:-1], memory[-1]
-        self._ones, self._few = (np.ones(n, dtype=np.float32) for n in self._read.shape[::-1])
+        self._every, self._ones = self._read.reshape(-1), np.ones(self._read.size, dtype=np.float32)
         self.result = self.places[layout.final]
-        self.finite = True
-        """Whether all is that the last run left."""
+        self.sound = True
+        """Whether the last run left nothing but finite numbers, and its model changed no state."""
+        self._copies = sum(1 if isinstance(op, Call) else len(op.draws) for op in layout.operations)
         self._actions: list[Callable[[], Any]] = []
+        made = memoryview(self._made)
+        first = next((op for op in layout.operations if isinstance(op, Call)), None)
         for op in layout.operations:
             if isinstance(op, Call):
-                self._actions.append(self._call(op))
+                self._actions.append(self._call(op, op is first))
                 continue
             self._actions += [self._draw(which, self.places[place]) for which, place in op.draws]
             weights = np.zeros(layout.places, dtype=np.float32)
             weights[list(op.weights)] = list(op.weights.values())
             self._actions.append(partial(weights.dot, self._read, self._made))
-            self._actions.append(partial(memory[op.into].__setitem__, slice(None), self._made))
+            # Of all ways to copy a row, between memoryviews is the cheapest.
+            self._actions.append(partial(memoryview(memory[op.into]).__setitem__, slice(None), made))
         self._model: Model | None = None
         self._noise: Noise | None = None
 
-    def _call(self, op: Call) -> Callable[[], Any]:
+    def _call(self, op: Call, first: bool) -> Callable[[], Any]:
         state, copy, t = self.places[op.state], self.places[op.output].copy_, op.t
+        shape, own, tensor, check = state.shape, state.dtype, torch.Tensor, output_check(state)
 
         def call() -> None:
-            copy(self._model(state, t))  # type: ignore[misc]
+            output = self._model(state, t)  # type: ignore[misc]
+            if (
+                type(output) is not tensor
+                or output.dtype is not own
+                or output.shape != shape
+                or (first and not output.is_cpu)  # devices are looked at once: they do not change
+            ):
+                output = check(output, t)
+            copy(output)
 
         return call
 
@@ -76,13 +90,13 @@ class Small:
         self._model, self._noise = model, noise
         for place, state in zip(self.places, states):
             place.copy_(state)
+        written = self._whole._version + self._copies  # all places count as one; numpy's writing does not
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is seen below
             for act in self._actions:
                 act()
-            total = self._read.dot(self._ones).dot(
-                self._few
-            )  # finite: so is all; large values may overflow it
-            self.finite = math.isfinite(total) or bool(np.isfinite(self._read).all())
+            total = self._every.dot(self._ones)  # finite: so is all; large values may overflow it
+            finite = math.isfinite(total) or bool(np.isfinite(self._read).all())
+        self.sound = finite and self._whole._version == written
         self._model = self._noise = None
         return self.result.clone()
 
@@ -111,12 +125,12 @@ def borrowed(plan: Plan, like: State) -> Small | None:
 
 
 def give_back(plan: Plan, memory: Small) -> bool:
-    """Whether its run counts: not where something was not finite, which a weight of 0 does not take away.
-    Then the run is to be made in order, and the memory serves no other.
+    """Whether its run counts: not where something was not finite, which a weight of 0 does not take away, or
+    where the model changed a state.  Then the run is to be made in order, and the memory serves no other.
     """
-    if memory.finite:
+    if memory.sound:
         plan.memories[memory.result.shape].append(memory)
-    return memory.finite
+    return memory.sound
 
 
 def _fits(plan: Plan, shape: torch.Size) -> bool:

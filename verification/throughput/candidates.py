@@ -35,14 +35,19 @@ class Candidate:
     operations: int
 
 
-def chain(operations: int) -> Build:
-    """The lower bound: an in-place multiplication, and in-place additions, per step."""
+def chain(operations: int, draws: bool = False) -> Build:
+    """The lower bound: an in-place multiplication, and in-place additions, per step.
+
+    draws: and an increment of torch's generator.
+    """
 
     def build(x: torch.Tensor, output: torch.Tensor) -> Run:
         state = torch.empty_like(x)
 
         def run() -> None:
             for _ in range(STEPS):
+                if draws:
+                    torch.randn_like(x)
                 torch.mul(x, 0.9, out=state)
                 for _ in range(operations - 1):
                     state.add_(output, alpha=0.1)
@@ -127,6 +132,9 @@ SDE = {"algorithm_type": "sde-dpmsolver++"}
 CANDIDATES: dict[str, Candidate] = {
     "chain of 3": Candidate(chain(3), 3),
     "chain of 4": Candidate(chain(4), 4),
+    "floor of UniPC": Candidate(chain(7), 4),
+    "floor of SA-Solver": Candidate(chain(8, draws=True), 4),
+    "floor of SDE 2M": Candidate(chain(4, draws=True), 4),
     "semilinear 2M": Candidate(ours("dpm-solver++-2m", "x0"), 3),
     "semilinear 2M, eps model": Candidate(ours("dpm-solver++-2m", "eps"), 4),
     "k-diffusion 2M": Candidate(of_k_diffusion("sample_dpmpp_2m"), 3),
@@ -146,7 +154,13 @@ CANDIDATES: dict[str, Candidate] = {
     "k-diffusion SDE 2M": Candidate(of_k_diffusion("sample_dpmpp_2m_sde", eta=1.0), 4),
     "diffusers SDE 2M": Candidate(of_diffusers(MULTISTEP, **SDE), 4),
 }
-"""By name, as `ratios` of a record has them."""
+"""By name, as `ratios` of a record has them.
+
+A floor is what a solver's own terms cost as a chain: UniPC and SA-Solver add two rows a step, a predictor's
+and a corrector's, of 3 and 4 terms and of 4 and 4, and the stochastic ones draw an increment.
+"""
+OURS = ("semilinear", "chain", "floor")
+"""How names begin that are no other package's."""
 
 
 def built(x: torch.Tensor, output: torch.Tensor) -> tuple[dict[str, Run], dict[str, str]]:
@@ -160,7 +174,7 @@ def built(x: torch.Tensor, output: torch.Tensor) -> tuple[dict[str, Run], dict[s
         except ImportError as error:
             skipped[name] = str(error).splitlines()[0]
         except Exception as error:  # whatever a package raises is its own
-            if name.startswith(("semilinear", "chain")):
+            if name.startswith(OURS):
                 raise
             runs.pop(name, None)
             skipped[name] = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -22,9 +22,10 @@ from semilinear.analysis.convergence import estimate_order
 from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Plan, Row
+from semilinear.integrators.run import fused
 from semilinear.integrators.run.models import discrete_time
 from semilinear.integrators.run.noise import per_sample
-from semilinear.integrators.run.sampler import sample
+from semilinear.integrators.run.sampler import Backend, sample
 from semilinear.integrators.solvers import SOLVERS, make
 from torch import nn
 
@@ -32,10 +33,10 @@ from ..problems.mixtures import EmpiricalMixture
 from ..problems.named import golden_mixture, rotated_product
 from ..studies.own_statistics import generic
 from .bench import SHAPES, bench, circumstances, key
-from .candidates import STEPS
+from .candidates import OURS, STEPS
 from .timing import synchronize
 
-SCHEMA = "semilinear-gpu/1"
+SCHEMA = "semilinear-gpu/2"
 SECONDS = 240.0
 VP = vp_linear()
 Part = dict[str, Any]
@@ -94,33 +95,56 @@ def rotating(outputs: Sequence[torch.Tensor]) -> Callable[[Any, Any], torch.Tens
     return model
 
 
+def rows_of(made: Plan) -> list[Row]:
+    """All rows of a plan."""
+    return [op for step in made.steps for op in step.operations if isinstance(op, Row)]
+
+
+def backends(made: Plan, like: torch.Tensor) -> tuple[Backend, ...]:
+    """What can make its rows here."""
+    return ("torch",) if fused.refusal(made, like) else ("torch", "fused")
+
+
 # --- the loop ---
 
 
 def loop(s: Setting) -> Part:
     """(a) 20 steps of 2M beside a copy: bytes per second of what the loop moves, over the copy's.
 
-    Per step three operations move 2 + 3 + 3 states, where one fused kernel would move 4; `fused` is the time
-    of that bound over the loop's.
+    Per step three operations move 2 + 3 + 3 states, and one kernel 4; `fused` is the time of that bound over
+    the chain's.  `kernel`: the same of one kernel a row, and whether its states are the chain's to the bit.
     """
-    made, rows = plan("dpm-solver++-2m"), {}
-    passes = sum(
-        2 + 3 * (len(op.terms) - 1) for step in made.steps for op in step.operations if isinstance(op, Row)
-    )
+    made, found = plan("dpm-solver++-2m"), {}
+    terms = [len(row.terms) for row in rows_of(made)]
+    passes = {"torch": sum(2 + 3 * (n - 1) for n in terms), "fused": sum(n + 1 for n in terms)}
     for batch in (2, 4) if s.small else (64, 256, 1024):
         shape = (batch, 4, 8, 8) if s.small else (batch, 4, 128, 128)
         x, *outputs = (s.randn(*shape, seed=k) for k in range(4))
         target = torch.empty_like(x)
-        copied = s.seconds(partial(target.copy_, x), 10)
-        took = s.seconds(partial(sample, made, rotating(outputs), x, check="off"))
-        rate = passes * x.nbytes / took
-        rows[key(shape)] = {
-            "copy_bytes_per_second": 2 * x.nbytes / copied,
-            "microseconds_per_step": 1e6 * took / STEPS,
-            "of_copy": rate / (2 * x.nbytes / copied),
-            "fused": 4 * STEPS * x.nbytes / (2 * x.nbytes / copied) / took,
+        copy = 2 * x.nbytes / s.seconds(partial(target.copy_, x), 10)  # bytes per second
+        rates: Part = {}
+        finals: list[torch.Tensor] = []
+        for backend in backends(made, x):
+            run = partial(sample, made, rotating(outputs), x, check="off", backend=backend)
+            took = s.seconds(run)
+            rates[backend] = {
+                "microseconds_per_step": 1e6 * took / STEPS,
+                "of_copy": passes[backend] * x.nbytes / took / copy,
+            }
+            finals.append(sample(made, rotating(outputs), x, check="off", backend=backend).x)
+        chain = rates["torch"]
+        whole = passes["fused"] * x.nbytes / copy
+        found[key(shape)] = {
+            "copy_bytes_per_second": copy,
+            **chain,
+            "fused": 1e6 * whole / STEPS / chain["microseconds_per_step"],
+            "kernel": (
+                rates["fused"] | {"same_bits": bool(torch.equal(*finals))}
+                if "fused" in rates
+                else {"skipped": f"it needs {fused.refusal(made, x)}"}
+            ),
         }
-    return rows
+    return found
 
 
 def graph(s: Setting) -> Part:
@@ -132,32 +156,40 @@ def graph(s: Setting) -> Part:
         made = plan(name)
         for shape in SHAPES:
             x, output = s.randn(*shape), s.randn(*shape, seed=1)
-            run = capturable(made, x, output)
-            with torch.no_grad():
-                side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-                side.wait_stream(torch.cuda.current_stream())
-                with torch.cuda.stream(side):
-                    run(), run()
-                torch.cuda.current_stream().wait_stream(side)
-                captured = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(captured):
-                    replayed = run()
-                captured.replay()
-                torch.cuda.synchronize()
-                rows[f"{name} {key(shape)}"] = {
-                    "same_bits": bool(torch.equal(replayed, run())),
-                    "microseconds_per_step": 1e6 * s.seconds(run) / STEPS,
-                    "replayed_microseconds_per_step": 1e6 * s.seconds(captured.replay) / STEPS,
-                }
+            for backend in backends(made, x):
+                rows[f"{name} {key(shape)} {backend}"] = _replayed(s, capturable(made, x, output, backend))
     return rows
 
 
-def capturable(made: Plan, x: torch.Tensor, output: torch.Tensor) -> Callable[[], torch.Tensor]:
+def _replayed(s: Setting, run: Callable[[], torch.Tensor]) -> Part:
+    with torch.no_grad():
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            run(), run()
+        torch.cuda.current_stream().wait_stream(side)
+        captured = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(captured):
+            replayed = run()
+        captured.replay()
+        torch.cuda.synchronize()
+        return {
+            "same_bits": bool(torch.equal(replayed, run())),
+            "microseconds_per_step": 1e6 * s.seconds(run) / STEPS,
+            "replayed_microseconds_per_step": 1e6 * s.seconds(captured.replay) / STEPS,
+        }
+
+
+def capturable(
+    made: Plan, x: torch.Tensor, output: torch.Tensor, backend: Backend = "auto"
+) -> Callable[[], torch.Tensor]:
     """A run that a graph can hold: nothing is read back."""
     noise = per_sample(0) if made.stochastic else None
 
     def run() -> torch.Tensor:
-        final: torch.Tensor = sample(made, lambda x, t: output, x, noise=noise, check="off").x
+        final: torch.Tensor = sample(
+            made, lambda x, t: output, x, noise=noise, check="off", backend=backend
+        ).x
         return final
 
     return run
@@ -258,11 +290,7 @@ def peers(s: Setting) -> Part:
     shapes = ((4, 16),) if s.small else (*SHAPES, (64, 4, 128, 128))
     record = bench(shapes, s.device, 2 if s.small else 8)
     over = {
-        size: {
-            name: value / row["semilinear 2M"]
-            for name, value in row.items()
-            if not name.startswith(("semilinear", "chain"))
-        }
+        size: {name: value / row["semilinear 2M"] for name, value in row.items() if not name.startswith(OURS)}
         for size, row in record["microseconds"].items()
     }
     return {k: record[k] for k in ("ratios", "microseconds", "skipped")} | {"over_ours": over}
@@ -315,16 +343,20 @@ def order(s: Setting) -> Part:
 
 def correctness(s: Setting) -> Part:
     """(e) Every listed solver in float64 beside the CPU, to 1e-12 of the largest component; in half precision
-    beside float64, to 16 roundings; noise to the bit.
+    beside float64, to 16 roundings; noise to the bit.  fused_differs: solvers whose states by one kernel a
+    row are not the chain's to the bit.
     """
     model, names = golden_mixture().model(VP), list(SOLVERS)[:: 60 if s.small else 1]
     x = s.randn(16, 2, dtype=torch.float64)
     largest: dict[str, float] = {}
+    differing: list[str] = []
     for name in names:
         made = plan(name, 24, "eps")  # Score-SDE's betas need more than 20
         noise = per_sample(5) if made.stochastic else None
-        there, here = (sample(made, model, v, noise=noise).x.cpu() for v in (x, x.cpu()))
-        largest[name] = float((there - here).abs().max() / here.abs().max())
+        *chain, last = (partial(sample, made, model, noise=noise, backend=b) for b in backends(made, x))
+        found, here = last(x).x, sample(made, model, x.cpu(), noise=noise).x
+        largest[name] = float((found.cpu() - here).abs().max() / here.abs().max())
+        differing += [name for run in chain if not torch.equal(found, run(x).x)]
     halves = {}
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
         made = plan("dpm-solver++-2m", prediction="eps")
@@ -344,6 +376,7 @@ def correctness(s: Setting) -> Part:
         "largest": max(largest.values()),
         "precisions": halves,
         "noise_same_bits": same,
+        "fused_differs": differing,
     }
 
 
