@@ -64,11 +64,10 @@ def linear(s: Subject) -> Iterator[Said]:
 
 def noise(s: Subject) -> Iterator[Said]:
     """Draws whose weight is zero."""
-    if s.linear:
-        found = s.traced(20)
-        none = int(np.sum(~np.any(found.rows[:, 1 + found.nfe :], axis=0)))
-        if none:
-            yield "noted", f"{none} of {len(found.increments)} draws of a run with 20 steps have no weight"
+    found = s.traced(20)
+    none = int(np.sum(~np.any(found.rows[:, 1 + found.nfe :], axis=0)))
+    if none:
+        yield "noted", f"{none} of {len(found.increments)} draws of a run with 20 steps have no weight"
 
 
 def batch(s: Subject) -> Iterator[Said]:
@@ -252,13 +251,11 @@ def rounded(s: Subject, n: int, allowed: float) -> Difference:
     Raises NotLinearError where they cannot be read off.
     """
     own = trace(s.own.sampler, s.schedule, s.grid("karras", n), dtype=torch.float32)
-    return compare(own, s.traced(n), allowed)
+    return compare(own, s.read(n), allowed)
 
 
 def float32(s: Subject) -> Iterator[Said]:
     """Coefficients as the package computes them for float32 states, against exact ones."""
-    if not s.linear:
-        return
     for n, allowed in DIGITS.items():
         try:
             difference = rounded(s, n, allowed)
@@ -275,8 +272,6 @@ def float32(s: Subject) -> Iterator[Said]:
 
 def half(s: Subject) -> Iterator[Said]:
     """The step count at which runs in half precision are best, where more steps make them worse."""
-    if s.noisy:
-        return
     for kind in (torch.float16, torch.bfloat16):
         name, found = str(kind).removeprefix("torch."), {}
         for n in HALVED:
@@ -314,7 +309,20 @@ CHECKS: dict[str, Callable[[Subject], Iterator[Said]]] = {
 }
 OF_ROWS = ("noise", "float32", "ends")
 """Checks of what can be read off."""
+OF_PATHS = ("half", "ends")
+"""Checks of errors along a path."""
 UNREAD = "cannot be checked: it cannot be read off: {}"
+
+
+def unasked(s: Subject, check: str) -> str:
+    """Why a check is not one of such a sampler; "" where it is."""
+    if check == "shipped" and s.target.shipped is None:
+        return "no grid comes with it"
+    if check in OF_PATHS and s.noisy:
+        return costs.DRAWS
+    if check == "ends" and not costs.separable(s):
+        return "its first and last steps cannot be taken apart"
+    return ""
 
 
 def findings(s: Subject, check: str) -> tuple[Finding, ...]:
@@ -324,6 +332,8 @@ def findings(s: Subject, check: str) -> tuple[Finding, ...]:
     try:
         if check in OF_ROWS and s.bent is not None:
             return (Finding(check, "inconclusive", UNREAD.format(s.bent), line, UNREAD),)
+        if unasked(s, check):
+            return ()
         for verdict, message, *of in CHECKS[check](s):
             found.append(Finding(check, verdict, message, line, *of))
     except Exception as error:  # the audit goes on

@@ -19,7 +19,7 @@ from ..studies.ladders import half_octaves
 from ..targets.named import Target, target
 from ..targets.run import ending
 from ..tracing.local import Steps, steps_of, suited
-from ..tracing.trace import NotLinearError, Trace, again, trace
+from ..tracing.trace import SCALES, NotLinearError, Trace, again, certified, joined
 from ..tracing.witness import Scene
 
 SIGMA_START, SIGMA_END = 2.0, 0.15
@@ -31,6 +31,8 @@ GRIDS: dict[str, Callable[[], Grid]] = {
 }
 """Uniform in lambda, smooth and warped, and not smooth: every second step is twice as long."""
 WARPED = "karras"
+KNOWN = 20
+"""Steps of the run by which it is known whether, and how, a sampler can be read off."""
 SMOOTH = ("lambda", WARPED)
 PERIODS = (1, 2, 3, 4)
 BEYOND = 8
@@ -84,6 +86,8 @@ class Subject:
     schedule: Schedule = field(default_factory=edm)
     counts: tuple[int, ...] = FULL.counts
     _traces: dict[tuple[str, int], Trace] = field(default_factory=dict)
+    _rows: dict[tuple[str, int], Trace] = field(default_factory=dict)
+    _steps: dict[tuple[str, int], Steps] = field(default_factory=dict)
     _formulas: dict[tuple[float, ...], Plan] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,22 +111,48 @@ class Subject:
         start, end = (float(self.schedule.t_of_rho(s)) for s in (SIGMA_START, SIGMA_END))
         return tuple(float(t) for t in GRIDS[name]()(self.schedule, start, end, n))
 
-    def traced(self, n: int, grid: str = "karras") -> Trace:
+    def on(self, schedule: Schedule) -> Subject:
+        """The same on another schedule, of which nothing is known yet."""
+        return Subject(self.target, schedule, self.counts)
+
+    def traced(self, n: int, grid: str = WARPED) -> Trace:
         """The trace of a run with n steps.  Raises what `trace` does, and what the sampler raises."""
         key = grid, n
         if key not in self._traces:
-            self._traces[key] = trace(self.target.sampler, self.schedule, self.grid(grid, n))
+            scene = replace(self._scene(self.grid(grid, n)), scales=SCALES)
+            found = self._read(n, grid) if self._traces else None
+            self._traces[key] = certified(self.target.sampler, scene, found)
         return self._traces[key]
 
-    def steps(self, n: int, grid: str = "karras") -> Steps:
+    def read(self, n: int, grid: str = WARPED) -> Trace:
+        """The same, held against no run of that many steps, where it has not been yet."""
+        if not self._traces:
+            self.traced(KNOWN)
+        found = self._traces.get((grid, n))
+        return joined(self._read(n, grid)) if found is None else found
+
+    def _read(self, n: int, grid: str) -> Trace:
+        key = grid, n
+        if key not in self._rows:
+            known = next(iter(self._traces.values()))
+            self._rows[key] = again(self.target.sampler, self._scene(self.grid(grid, n)), known)
+        return self._rows[key]
+
+    def _scene(self, times: tuple[float, ...]) -> Scene:
+        return Scene(self.schedule, times, torch.float64)
+
+    def steps(self, n: int, grid: str = WARPED) -> Steps:
         """The same, as steps in the prediction that suits it."""
-        return suited(self.traced(n, grid))
+        key = grid, n
+        if key not in self._steps:
+            self._steps[key] = suited(self.traced(n, grid))
+        return self._steps[key]
 
     @cached_property
     def bent(self) -> NotLinearError | None:
         """Why the sampler cannot be read off; None where it can."""
         try:
-            self.traced(20)
+            self.traced(KNOWN)
         except NotLinearError as error:
             return error
         return None
@@ -136,18 +166,16 @@ class Subject:
     def noisy(self) -> bool:
         """Whether noise has a weight in it; of what cannot be read off, whether it draws any."""
         if self.linear:
-            return self.traced(20).noisy
-        scene = Scene(self.schedule, self.grid(WARPED, 20), torch.float64)
-        return scene.run(self.target.sampler).script.draws
+            return self.traced(KNOWN).noisy
+        return self._scene(self.grid(WARPED, KNOWN)).run(self.target.sampler).script.draws
 
     @cached_property
     def ends(self) -> dict[int, tuple[object, ...]]:
         """By number of steps, which formulas the last steps run; without counts that the sampler refuses."""
         found = {}
         for n in self.counts:
-            scene = Scene(self.schedule, self.grid("karras", n), torch.float64)
             with suppress(Exception):  # which `measure` finds, and says
-                found[n] = steps_of(again(self.target.sampler, scene, self.traced(20))).tail()
+                found[n] = steps_of(self.read(n)).tail()
         return found
 
     @cached_property
@@ -173,8 +201,7 @@ class Subject:
         if times not in self._formulas:
             ratio = times[-1] / times[-2]
             beyond = [times[-1] * ratio**k for k in range(1, BEYOND + 1)]
-            scene = Scene(self.schedule, (*times, *beyond), torch.float64)
-            found = again(self.target.sampler, scene, self.traced(20))
-            found = found.predicting(self.steps(20).trace.prediction)
+            found = joined(again(self.target.sampler, self._scene((*times, *beyond)), self.traced(KNOWN)))
+            found = found.predicting(self.steps(KNOWN).trace.prediction)
             self._formulas[times] = steps_of(found).formula(self.target.name, until=times[-1])
         return self._formulas[times]

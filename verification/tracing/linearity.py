@@ -129,11 +129,11 @@ def _rounds(sampler: Sampler, scene: Scene) -> bool:
     start, outputs and noise are a few units larger.  What is a function of them moves with them.
     """
     try:
-        found, increments = read(sampler, scene)
+        found = read(sampler, scene)
         left = []
         for scale in (1.0, 1.0 + NUDGE):
             nudged = replace(scene, scales=(scale,) * len(scene.scales))
-            run = nudged.run(sampler, increments)
+            run = nudged.run(sampler)
             made = found.rows @ nudged.basis(run, found.prediction, len(found.increments))
             left.append((made - run.states) / np.max(np.abs(run.states)))
     except NotLinearError:
@@ -146,8 +146,8 @@ def _rounds(sampler: Sampler, scene: Scene) -> bool:
 def _departs(sampler: Sampler, scene: Scene, bound: float | None = None) -> float:
     """How far rows are from a run, in units of `bound`, or of what rounding explains."""
     try:
-        found, increments = read(sampler, scene)
-        errors = departures(found, scene, scene.run(sampler, increments))
+        found = read(sampler, scene)
+        errors = departures(found, scene, scene.run(sampler))
     except NotLinearError:
         return float("inf")
     return float(np.max(errors)) / (bound or tolerance(found))
