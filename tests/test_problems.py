@@ -111,6 +111,14 @@ def test_the_exact_flow_is_what_dop853_finds(schedule: Any, name: str) -> None:
     assert numeric.bound < AMPLIFIED
 
 
+def test_the_flow_in_float64_is_that_in_more_digits() -> None:
+    p, schedule = problem("rotated-product-2d"), ve()
+    for start, end in ((80.0, 0.0), (80.0, 1e-3), (2.0, 0.15)):
+        x = start * np.random.default_rng(0).standard_normal((8, 2))
+        exact = p.flow(schedule, x, start, end, 25).astype(float)
+        assert np.abs(p.flow(schedule, x, start, end, None) - exact).max() < MANY_ULP
+
+
 def _without_flow(p: Any) -> Any:
     class Plain:
         name, dimension, exact_flow = p.name, p.dimension, False

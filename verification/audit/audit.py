@@ -36,7 +36,7 @@ from .checks import CHECKS, OF_ROWS, UNREAD, findings, repeated, unasked
 from .finding import SEVERITIES, Finding, Severity, merged, named, raised, refused
 from .identity import Identity, identity, strides
 from .order import RANK, Order
-from .subject import FULL, WARPED, Profile, Subject, experiment
+from .subject import FULL, KNOWN, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
 
 NONE = 0.5
@@ -312,7 +312,11 @@ class Audit(Assertions, Written):
             if self.subject.linear:
                 try:
                     owed = 0 if self.claimed is None else math.ceil(self.claimed)
-                    return diagnose(self.subject.traced, owed=owed)
+                    found = diagnose(self.subject.traced, owed=owed)
+                    if not self._noisy and (off := found.inconsistent) is not None:
+                        what = f"the weights of most steps add up to {off:.6g} of what they must"
+                        self._say("failed", f"{what}: runs do not tend to the solution", "diagnosis")
+                    return found
                 except Unexplained as error:
                     self._say("noted", f"no diagnosis: {error}", "diagnosis")
             else:
@@ -379,7 +383,10 @@ class Audit(Assertions, Written):
 
     @property
     def _unread(self) -> str:
-        return "" if self._linear else "it cannot be read off"
+        try:
+            return "" if self.subject.linear else "it cannot be read off"
+        except Exception:  # said by every check
+            return ""
 
     def _unasked(self, check: str) -> str:
         try:
@@ -395,11 +402,19 @@ class Audit(Assertions, Written):
             of = {True: ("as_run", "not_smooth", "formula"), False: ("weak", "strong")}[self._noisy]
             kind = "it draws noise" if self._noisy else "it draws no noise"
             none = [name for name, order in self.orders.items() if order is None]
-            why = {name: kind if name in of else self._unread or SAID for name in none}
+            why = {name: kind if name in of else SAID for name in none}
+            if "formula" in why and not self._noisy:
+                why["formula"] = self._unread or SAID
             if self.weak is not None and "strong" in why:
-                why["strong"] = "its noise is of no one SDE, or says no times, so that it has no path"
+                timed = all(pair is not None for pair in self.subject.traced(KNOWN).increments)
+                why["strong"] = "its noise is that of no reverse SDE" if timed else "its noise says no times"
         if "identity" in self.wanted and self.identified is None:
-            why["identity"] = self._unread or "no listed solver makes these evaluations"
+            none = (
+                SAID
+                if any(f.check == "identity" for f in self.said)
+                else "none listed makes these evaluations"
+            )
+            why["identity"] = self._unread or (none if self._linear else SAID)
         if "diagnosis" in self.wanted and self.diagnosis is None:
             why["diagnosis"] = self._unread or SAID
         return why

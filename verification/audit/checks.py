@@ -68,6 +68,24 @@ def noise(s: Subject) -> Iterator[Said]:
     none = int(np.sum(~np.any(found.rows[:, 1 + found.nfe :], axis=0)))
     if none:
         yield "noted", f"{none} of {len(found.increments)} draws of a run with 20 steps have no weight"
+    steps = s.steps(20)
+    for local in steps.locals:
+        start, end = steps.times[local.base], steps.times[local.state]
+        least = SAME_TIME * max((abs(w) for _, w in local.noise), default=0.0)
+        used = [steps.trace.increments[i] for i, w in local.noise if abs(w) > least]
+        for t0, t1 in (pair for pair in used if pair is not None):
+            if not (reaches(start, t0) and reaches(t1, end)):
+                yield (
+                    "failed",
+                    f"between t = {start:.6g} and {end:.6g} it adds the noise that it asked for between "
+                    f"{t0:.6g} and {t1:.6g}: on one path these are independent",
+                )
+                return
+
+
+def reaches(t: float, later: float) -> bool:
+    """Whether a time is not after another, as runs go down."""
+    return t >= later or math.isclose(t, later, rel_tol=SAME_TIME)
 
 
 def batch(s: Subject) -> Iterator[Said]:
@@ -154,6 +172,13 @@ def times(s: Subject) -> Iterator[Said]:
     grid = s.grid("karras", 20)
     script = Scene(s.schedule, grid, torch.float64).run(s.target.sampler).script
     asked = sorted({t for _, t in script.asked})
+    first, last = script.asked[0][1], script.asked[-1][1]
+    if first < last and len(asked) > 1:
+        yield (
+            "failed",
+            f"the model is asked at t = {first:.6g} first and at {last:.6g} last, in a run from t = "
+            f"{grid[0]:.6g} to {grid[-1]:.6g}",
+        )
     missed = sum(not any(math.isclose(t, a, rel_tol=SAME_TIME) for a in asked) for t in grid[:-1])
     if missed:
         other = sum(not any(math.isclose(t, a, rel_tol=SAME_TIME) for t in grid) for a in asked)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 import torch
 from semilinear.integrators.diffusion.grids import Grid, alternating, karras, uniform_lambda
+from semilinear.integrators.diffusion.prediction import convert
 from semilinear.integrators.diffusion.schedule import Schedule, edm
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.plans.program import Plan
+from semilinear.integrators.run.sampler import sample
 
 from ..studies.experiment import Experiment
 from ..studies.gaussian import StochasticExperiment
@@ -72,6 +75,22 @@ def experiment(grid: str) -> Experiment:
 def gaussian() -> StochasticExperiment:
     """Gaussian data on the smooth and warped grid."""
     return StochasticExperiment(schedule=edm(), grid=karras(), lam_start=LAMBDAS[0], lam_end=LAMBDAS[1])
+
+
+def even(errors: Mapping[int, float], period: int) -> bool:
+    """Whether errors, by number of steps, lie between those of runs with `period` steps less and more."""
+    for n, error in errors.items():
+        if n - period in errors and n + period in errors:
+            middle = math.sqrt(errors[n - period] * errors[n + period])
+            if max(error, middle) > ROUNDED and not middle / JUMP < error < middle * JUMP:
+                return False
+    return True
+
+
+JUMP = 2.0
+"""By how much an error may be off the geometric mean of its neighbours."""
+ROUNDED = 1e-10
+"""Errors below that are rounding."""
 
 
 @dataclass(eq=False)
@@ -180,7 +199,8 @@ class Subject:
 
     @cached_property
     def residues(self) -> tuple[int, int]:
-        """(m, n_0): from n_0 steps on, runs end alike where their numbers of steps differ by m.
+        """(m, n_0): from n_0 steps on, runs are alike where their numbers of steps differ by m: they end by
+        the same formulas, and their errors fall from one to the next.
 
         (1, 1) where nothing is known, or where runs end in yet another way.
         """
@@ -190,8 +210,23 @@ class Subject:
             for least in self.counts[: len(self.counts) // 2 + 1]:
                 later = [n for n in self.ends if n >= least and n + period in self.ends]
                 if later and all(self.ends[n] == self.ends[n + period] for n in later):
-                    return period, least
+                    return self._even(period, least), least
         return 1, 1
+
+    def _even(self, period: int, least: int) -> int:
+        """The least multiple of a period with which errors fall evenly; the period where none does."""
+        if self.noisy:
+            return period
+        errors = {n: self.error(n) for n in self.ends if n >= least}
+        chosen = (k for k in PERIODS if k % period == 0 and even(errors, k))
+        return next(chosen, period)
+
+    def error(self, n: int) -> float:
+        """Of a run with n steps on the main problem, as it is read off, relative."""
+        plan, where = steps_of(self.read(n)).plan(), experiment(WARPED)
+        model = convert(where.schedule, where.model, "eps", plan.prediction)
+        (exact,) = where.states([where.times[1]])
+        return rms(sample(plan, model, torch.from_numpy(where.x.copy())).x.numpy() - exact) / rms(exact)
 
     def formula(self, times: tuple[float, ...]) -> Plan:
         """The formula between times from exact values, as a plan: read off on times that go on beyond.

@@ -348,6 +348,14 @@ class Diagnosis:
     formulas: tuple[Formula, ...]
     count: int
 
+    @property
+    def inconsistent(self) -> float | None:
+        """What moment 0 of most steps tends to, where that is not 1; else None."""
+        usual = max(self.formulas, key=lambda f: f.rows, default=None)
+        if usual is None or not usual.moments or usual.moments[0].state != "wrong":
+            return None
+        return usual.moments[0].limit
+
     def __str__(self) -> str:
         lines = [f"in {self.form}, the steps of {self.count} counted from 0:"]
         for f in self.formulas:
