@@ -401,8 +401,8 @@ class Audit(Assertions, Written):
         if "orders" in self.wanted:
             of = {True: ("as_run", "not_smooth", "formula"), False: ("weak", "strong")}[self._noisy]
             kind = "it draws noise" if self._noisy else "it draws no noise"
-            none = [name for name, order in self.orders.items() if order is None]
-            why = {name: kind if name in of else SAID for name in none}
+            missing = [name for name, order in self.orders.items() if order is None]
+            why = {name: kind if name in of else SAID for name in missing}
             if "formula" in why and not self._noisy:
                 why["formula"] = self._unread or SAID
             if self.weak is not None and "strong" in why:
