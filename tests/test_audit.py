@@ -18,13 +18,14 @@ from semilinear.verification.audit import field
 from semilinear.verification.audit.audit import audit
 from semilinear.verification.audit.checks import CHECKS
 from semilinear.verification.audit.subject import FAST as FAST_PROFILE
-from semilinear.verification.audit.subject import experiment
+from semilinear.verification.audit.subject import Subject, even, experiment
 from semilinear.verification.commands.cli import _parser, main
 from semilinear.verification.commands.terminal import missing
 from semilinear.verification.reporting.audit import markdown
 from semilinear.verification.targets.named import of_function
 from semilinear.verification.targets.ours import of_solver
 from semilinear.verification.tracing.compare import compare
+from semilinear.verification.tracing.trace import near
 
 
 def two_step(run: Any, halve: float = 1.0, low_end: bool = False) -> Any:
@@ -609,3 +610,123 @@ def test_runs_that_do_not_tend_to_the_law_are_told() -> None:
 
     assert [m.partition(": off by ")[0] for m in said(consistency)] == ["runs do not tend to the exact law"]
     assert said(noisy) == []
+
+
+# --- samplers that are wrong in one place ---
+
+
+def skipping(run: Any) -> Any:
+    """Heun's method, whose middle step is half of Euler's where the number of steps is odd."""
+    x, n = run.x, int(run)
+    for k, (a, b) in enumerate(itertools.pairwise(float(t) for t in run.times)):
+        d = run.model(x, a)
+        if n % 2 and k == n // 2:
+            x = x + (b - a) / 2 * d
+        else:
+            x = x + (b - a) / 2 * (d + run.model(x + (b - a) * d, b))
+    return x
+
+
+def test_a_fault_in_the_middle_of_runs_with_odd_numbers_of_steps_is_seen() -> None:
+    """Their ends are alike, and no number of the usual ladder is odd."""
+    period, _ = Subject(of_function(skipping), counts=FAST_PROFILE.counts).residues
+    assert period == 2
+    assert Subject(of_function(two_step), counts=FAST_PROFILE.counts).residues[0] == 1
+
+
+@pytest.mark.parametrize("period", [1, 2, 3])
+def test_errors_that_jump_with_a_period_are_even_with_that_period_alone(period: int) -> None:
+    errors = {n: (3 if n % period else 1) / n**2 for n in range(8, 25)}
+    assert [k for k in (1, 2, 3) if even(errors, k)] == [k for k in (1, 2, 3) if k % period == 0]
+
+
+def late(run: Any, back: int = 1) -> Any:
+    """The noise of a step is that which belongs to an earlier one."""
+    x, model, times = run.x, run.predict("x0"), [float(t) for t in run.times]
+    for k, (a, b) in enumerate(itertools.pairwise(times)):
+        start = max(k - back, 0)
+        x = (b / a) ** 2 * x + (1 - (b / a) ** 2) * model(x, a)
+        x = x + math.sqrt(b * b * (1 - (b / a) ** 2)) * run.increment(times[start], times[start + 1], x)
+    return x
+
+
+def test_noise_of_another_interval_than_the_step_s_is_found() -> None:
+    assert messages(lambda run: late(run, 0), "noise") == []
+    (said,) = messages(late, "noise")
+    assert "noise failed: between t = 1.79329 and 1.60516 it adds the noise" in said
+    assert "asked for between 2 and 1.79329" in said
+
+
+def altered(run: Any, time: float = 1.0, up: bool = False, kept: torch.dtype = torch.float64) -> Any:
+    """Euler's method; time: of what the model is told, in the step's.  kept: what outputs pass through."""
+    x, times = run.x, [float(t) for t in run.times]
+    for a, b in itertools.pairwise(times[::-1] if up else times):
+        x = x + (b - a) * run.model(x, a * time).to(kept).to(x.dtype)
+    return x
+
+
+@pytest.mark.parametrize("kept", [torch.float16, torch.bfloat16])
+def test_a_cast_to_half_precision_is_told(kept: torch.dtype) -> None:
+    (said,) = messages(lambda run: altered(run, kept=kept), "linear")
+    assert "outputs or noise are cast to half precision on the way" in said
+
+
+def test_a_model_that_is_asked_at_no_time_is_the_sampler_s_fault() -> None:
+    (said,) = messages(lambda run: altered(run, time=1000.0), "linear")
+    assert (
+        said
+        == "linear failed: asks the model at a time that is none: t must lie in [0, 80] for edm, got 2000.0"
+    )
+
+
+def test_a_run_that_goes_the_other_way_is_told() -> None:
+    first, *_ = messages(lambda run: altered(run, up=True), "times")
+    assert first.startswith("times failed: the model is asked at t = 0.15 first and at 1.79329 last")
+    assert messages(euler, "times") == []
+
+
+def test_weights_that_do_not_add_up_fail_however_small_the_rest_of_the_error_is() -> None:
+    (said,) = messages(lambda run: altered(run, time=0.999), "diagnosis")
+    assert "diagnosis failed: the weights of most steps add up to 1.001" in said
+    assert messages(euler, "diagnosis") == []
+
+
+def test_every_check_that_is_asked_for_is_answered() -> None:
+    """By a finding, or that it holds, or why it is not one of such a sampler."""
+    stochastic = audit(noisy, 1, only=["half", "ends", "shipped", "batch"])
+    assert stochastic.findings == ()
+    none = "not asked: it draws noise, and no path is exact for it"
+    assert stochastic.checks == {
+        "half": none,
+        "ends": none,
+        "shipped": "not asked: no grid comes with it",
+        "batch": "holds",
+    }
+    assert "not asked  half, ends: it draws noise" in str(stochastic)
+    bent = audit(lambda run: run.x.clamp(-1, 1) + 0 * euler(run), only=["noise", "identity", "nfe"])
+    assert bent.checks == {
+        "noise": "inconclusive",
+        "identity": "not asked: it cannot be read off",
+        "nfe": "holds",
+    }
+
+
+def test_states_of_the_start_at_times_of_the_grid_may_be_exact() -> None:
+    """The first corrected state is made of the start alone, and later steps use what was predicted there."""
+
+    def corrected(run: Any) -> Any:
+        x, model, times = run.x, run.predict("x0"), [float(t) for t in run.times]
+        y = x
+        for k, (a, b) in enumerate(itertools.pairwise(times)):
+            d = model(y, a)
+            if k:
+                x = a / times[k - 1] * x + (1 - a / times[k - 1]) * d
+            y = b / a * x + (1 - b / a) * d
+        return y
+
+    subject = Subject(of_function(corrected))
+    steps = subject.steps(20)
+    assert steps.cuts[:3] == (0, 2, 3)
+    times = subject.grid("karras", 20)
+    found = subject.formula(times).inputs
+    assert all(near(t, node) for t, node in zip(found, times[:3], strict=True))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from semilinear.integrators.diffusion.schedule import rectified_flow, sub_vp, ve, vp_linear
+from semilinear.integrators.diffusion.schedule import edm, rectified_flow, sub_vp, ve, vp_linear
 from semilinear.integrators.numerics.arithmetic import multiprecision
 from semilinear.verification.problems import constants
 from semilinear.verification.problems.mixtures import EmpiricalMixture, GaussianMixture
@@ -109,6 +109,14 @@ def test_the_exact_flow_is_what_dop853_finds(schedule: Any, name: str) -> None:
     assert not numeric.exact
     assert np.abs(numeric.states[end] - exact).max() < MANY_ULP
     assert numeric.bound < AMPLIFIED
+
+
+def test_the_flow_in_float64_is_that_in_more_digits() -> None:
+    p, schedule = problem("rotated-product-2d"), edm()
+    for start, end in ((80.0, 0.0), (80.0, 1e-3), (2.0, 0.15)):
+        x = start * np.random.default_rng(0).standard_normal((8, 2))
+        exact = p.flow(schedule, x, start, end, 25).astype(float)
+        assert np.abs(p.flow(schedule, x, start, end, None) - exact).max() < MANY_ULP
 
 
 def _without_flow(p: Any) -> Any:

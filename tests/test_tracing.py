@@ -354,5 +354,5 @@ def test_a_start_that_the_formula_reads_inside_of_has_no_exact_start() -> None:
         return x
 
     steps = steps_of(trace(sampler, EDM, TIMES))
-    with pytest.raises(ValueError, match="states inside of its start"):
+    with pytest.raises(ValueError, match="made inside of the first step, and no exact one"):
         steps.formula()

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     import torch
 
 
+class DomainError(ValueError):
+    """A time at which a schedule is none."""
+
+
 @dataclass(frozen=True)
 class Schedule(Remade):
     """alpha, sigma, their ratio and the inverses, for one noise schedule.
@@ -103,10 +107,10 @@ class Schedule(Remade):
         return float(within) if isinstance(value, (int, float)) else within
 
     def check_time(self, t: Value, name: str) -> None:
-        """Raise ValueError unless every t lies in the domain."""
+        """Raise DomainError (a ValueError) unless every t lies in the domain."""
         host = _host(t)
         if not (np.all(host >= self.t_min) and np.all(host <= self.t_max)):
-            raise ValueError(
+            raise DomainError(
                 f"{name} must lie in [{self.t_min:g}, {self.t_max:g}] for {self.kind}, got {shown(t)}"
             )
 

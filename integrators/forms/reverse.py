@@ -80,21 +80,25 @@ def square(tau: Any) -> Fraction:
 def sde_data(tau: Tau = 1) -> FormOf:
     """The reverse SDE of level tau in data prediction, as a form of a schedule; see above."""
     constant = _constant(tau)
-    if constant is None:
-        return partial(_varying_data, level=tau)
-    if constant == 0:
-        return data_in_lambda
-    return partial(_constant_data, level=constant)
+    return partial(_varying_data, level=tau) if constant is None else of_square("x0", constant)
 
 
 def sde_noise(tau: Tau = 1) -> FormOf:
     """The reverse SDE of level tau in noise prediction, as a form of a schedule; see above."""
     constant = _constant(tau)
-    if constant is None:
-        return partial(_varying_noise, level=tau)
-    if constant == 0:
-        return noise_in_lambda
-    return partial(_constant_noise, level=constant)
+    return partial(_varying_noise, level=tau) if constant is None else of_square("eps", constant)
+
+
+def of_square(prediction: str, level: Fraction) -> FormOf:
+    """The reverse SDE of a level whose square, >= 0, is known.
+
+    prediction: "x0" or "eps".  level: tau^2.
+    """
+    flow, reverse = {
+        "x0": (data_in_lambda, _constant_data),
+        "eps": (noise_in_lambda, _constant_noise),
+    }[prediction]
+    return partial(reverse, level=level) if level else flow
 
 
 def sde_data_in_lambda(schedule: Schedule) -> Form:

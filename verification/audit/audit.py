@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from semilinear.integrators.diffusion.prediction import convert
+from semilinear.integrators.forms.reverse import of_square
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.files import Written, json_number
 from semilinear.integrators.plans.program import Plan
@@ -27,19 +28,21 @@ from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.ladders import restricted
 from ..targets.named import Target
 from ..targets.named import target as named_target
-from ..tracing.diagnosis import Diagnosis, Unexplained, diagnose, level, reverse
+from ..tracing.diagnosis import FORMS, Diagnosis, Unexplained, diagnose, level
 from ..tracing.local import NoExactStart
 from ..tracing.trace import Trace
 from .assertions import Assertions
-from .checks import CHECKS, UNREAD, findings, repeated
-from .finding import Finding, Severity, merged, named, raised, refused
+from .checks import CHECKS, OF_ROWS, UNREAD, findings, repeated, unasked
+from .finding import SEVERITIES, Finding, Severity, merged, named, raised, refused
 from .identity import Identity, identity, strides
 from .order import RANK, Order
-from .subject import FULL, WARPED, Profile, Subject, experiment
+from .subject import FULL, KNOWN, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
 
 NONE = 0.5
 """A weak order that is below this is none."""
+NOT_ASKED = "not asked: "
+SAID = "a finding says why"
 ONLY = (*CHECKS, "orders", "identity", "diagnosis")
 """What an audit can be asked for."""
 
@@ -161,8 +164,9 @@ class Audit(Assertions, Written):
         period, least = subject.residues
         ladder = restricted(self.profile.weak, (period, 0), least)
         steps = subject.steps(ladder[0])
-        square = level(steps) if _whole(steps.trace, where) else None
-        law = None if square is None else where.law(reverse(steps.trace.prediction, square))
+        explained = steps.trace.prediction in FORMS and _whole(steps.trace, where)
+        square = level(steps) if explained else None
+        law = None if square is None else where.law(of_square(steps.trace.prediction, square))
         return gaussian.of_plans(
             self.target.name,
             lambda n: subject.steps(n).plan(),
@@ -308,7 +312,11 @@ class Audit(Assertions, Written):
             if self.subject.linear:
                 try:
                     owed = 0 if self.claimed is None else math.ceil(self.claimed)
-                    return diagnose(self.subject.traced, owed=owed)
+                    found = diagnose(self.subject.traced, owed=owed)
+                    if not self._noisy and (off := found.inconsistent) is not None:
+                        what = f"the weights of most steps add up to {off:.6g} of what they must"
+                        self._say("failed", f"{what}: runs do not tend to the solution", "diagnosis")
+                    return found
                 except Unexplained as error:
                     self._say("noted", f"no diagnosis: {error}", "diagnosis")
             else:
@@ -360,6 +368,64 @@ class Audit(Assertions, Written):
             "strong": self.strong,
         }
 
+    @cached_property
+    def checks(self) -> dict[str, str]:
+        """What became of all that was asked for: of every check "holds", its gravest verdict,
+        or why it is not one of such a sampler; why an order, identity or diagnosis that is none is none.
+        """
+        gravest = {f.check: f.verdict for f in sorted(self.each, key=lambda f: -SEVERITIES.index(f.verdict))}
+        found = {}
+        for check in self.wanted:
+            if check in CHECKS:
+                why = (check in OF_ROWS and self._unread) or self._unasked(check)
+                found[check] = gravest.get(check) or (f"{NOT_ASKED}{why}" if why else "holds")
+        return found | {name: f"{NOT_ASKED}{why}" for name, why in self._none.items()}
+
+    @property
+    def _unread(self) -> str:
+        try:
+            return "" if self.subject.linear else "it cannot be read off"
+        except Exception:  # said by every check
+            return ""
+
+    def _unasked(self, check: str) -> str:
+        try:
+            return unasked(self.subject, check)
+        except Exception:  # it is what the check finds
+            return ""
+
+    @property
+    def _none(self) -> dict[str, str]:
+        """Why there is no order, identity or diagnosis where one was asked for."""
+        why = {}
+        if "orders" in self.wanted:
+            of = {True: ("as_run", "not_smooth", "formula"), False: ("weak", "strong")}[self._noisy]
+            kind = "it draws noise" if self._noisy else "it draws no noise"
+            missing = [name for name, order in self.orders.items() if order is None]
+            why = {name: kind if name in of else SAID for name in missing}
+            if "formula" in why and not self._noisy:
+                why["formula"] = self._unread or SAID
+            if self.weak is not None and "strong" in why:
+                timed = all(pair is not None for pair in self.subject.traced(KNOWN).increments)
+                why["strong"] = "its noise is that of no reverse SDE" if timed else "its noise says no times"
+        if "identity" in self.wanted and self.identified is None:
+            none = (
+                SAID
+                if any(f.check == "identity" for f in self.said)
+                else "none listed makes these evaluations"
+            )
+            why["identity"] = self._unread or (none if self._linear else SAID)
+        if "diagnosis" in self.wanted and self.diagnosis is None:
+            why["diagnosis"] = self._unread or SAID
+        return why
+
+    @property
+    def _noisy(self) -> bool:
+        try:
+            return self.subject.noisy
+        except Exception:  # said by every check
+            return False
+
     @property
     def holds(self) -> bool:
         """Whether the claimed order is what runs have and alternating steps do not refute it, and no check
@@ -393,6 +459,7 @@ class Audit(Assertions, Written):
             "diagnosis": None if diagnosis is None else _diagnosis_json(diagnosis),
             "nfe": self.nfe,
             "findings": [f.json() for f in self.findings],
+            "checks": self.checks,
             "holds": self.holds,
         }
 

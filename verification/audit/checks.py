@@ -64,11 +64,28 @@ def linear(s: Subject) -> Iterator[Said]:
 
 def noise(s: Subject) -> Iterator[Said]:
     """Draws whose weight is zero."""
-    if s.linear:
-        found = s.traced(20)
-        none = int(np.sum(~np.any(found.rows[:, 1 + found.nfe :], axis=0)))
-        if none:
-            yield "noted", f"{none} of {len(found.increments)} draws of a run with 20 steps have no weight"
+    found = s.traced(20)
+    none = int(np.sum(~np.any(found.rows[:, 1 + found.nfe :], axis=0)))
+    if none:
+        yield "noted", f"{none} of {len(found.increments)} draws of a run with 20 steps have no weight"
+    steps = s.steps(20)
+    for local in steps.locals:
+        start, end = steps.times[local.base], steps.times[local.state]
+        least = SAME_TIME * max((abs(w) for _, w in local.noise), default=0.0)
+        used = [steps.trace.increments[i] for i, w in local.noise if abs(w) > least]
+        for t0, t1 in (pair for pair in used if pair is not None):
+            if not (reaches(start, t0) and reaches(t1, end)):
+                yield (
+                    "failed",
+                    f"between t = {start:.6g} and {end:.6g} it adds the noise that it asked for between "
+                    f"{t0:.6g} and {t1:.6g}: on one path these are independent",
+                )
+                return
+
+
+def reaches(t: float, later: float) -> bool:
+    """Whether a time is not after another, as runs go down."""
+    return t >= later or math.isclose(t, later, rel_tol=SAME_TIME)
 
 
 def batch(s: Subject) -> Iterator[Said]:
@@ -155,6 +172,13 @@ def times(s: Subject) -> Iterator[Said]:
     grid = s.grid("karras", 20)
     script = Scene(s.schedule, grid, torch.float64).run(s.target.sampler).script
     asked = sorted({t for _, t in script.asked})
+    first, last = script.asked[0][1], script.asked[-1][1]
+    if first < last and len(asked) > 1:
+        yield (
+            "failed",
+            f"the model is asked at t = {first:.6g} first and at {last:.6g} last, in a run from t = "
+            f"{grid[0]:.6g} to {grid[-1]:.6g}",
+        )
     missed = sum(not any(math.isclose(t, a, rel_tol=SAME_TIME) for a in asked) for t in grid[:-1])
     if missed:
         other = sum(not any(math.isclose(t, a, rel_tol=SAME_TIME) for t in grid) for a in asked)
@@ -252,13 +276,11 @@ def rounded(s: Subject, n: int, allowed: float) -> Difference:
     Raises NotLinearError where they cannot be read off.
     """
     own = trace(s.own.sampler, s.schedule, s.grid("karras", n), dtype=torch.float32)
-    return compare(own, s.traced(n), allowed)
+    return compare(own, s.read(n), allowed)
 
 
 def float32(s: Subject) -> Iterator[Said]:
     """Coefficients as the package computes them for float32 states, against exact ones."""
-    if not s.linear:
-        return
     for n, allowed in DIGITS.items():
         try:
             difference = rounded(s, n, allowed)
@@ -275,8 +297,6 @@ def float32(s: Subject) -> Iterator[Said]:
 
 def half(s: Subject) -> Iterator[Said]:
     """The step count at which runs in half precision are best, where more steps make them worse."""
-    if s.noisy:
-        return
     for kind in (torch.float16, torch.bfloat16):
         name, found = str(kind).removeprefix("torch."), {}
         for n in HALVED:
@@ -314,7 +334,20 @@ CHECKS: dict[str, Callable[[Subject], Iterator[Said]]] = {
 }
 OF_ROWS = ("noise", "float32", "ends")
 """Checks of what can be read off."""
+OF_PATHS = ("half", "ends")
+"""Checks of errors along a path."""
 UNREAD = "cannot be checked: it cannot be read off: {}"
+
+
+def unasked(s: Subject, check: str) -> str:
+    """Why a check is not one of such a sampler; "" where it is."""
+    if check == "shipped" and s.target.shipped is None:
+        return "no grid comes with it"
+    if check in OF_PATHS and s.noisy:
+        return costs.DRAWS
+    if check == "ends" and not costs.separable(s):
+        return "its first and last steps cannot be taken apart"
+    return ""
 
 
 def findings(s: Subject, check: str) -> tuple[Finding, ...]:
@@ -324,6 +357,8 @@ def findings(s: Subject, check: str) -> tuple[Finding, ...]:
     try:
         if check in OF_ROWS and s.bent is not None:
             return (Finding(check, "inconclusive", UNREAD.format(s.bent), line, UNREAD),)
+        if unasked(s, check):
+            return ()
         for verdict, message, *of in CHECKS[check](s):
             found.append(Finding(check, verdict, message, line, *of))
     except Exception as error:  # the audit goes on

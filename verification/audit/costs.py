@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache, cached_property
 from operator import attrgetter
@@ -24,16 +25,17 @@ from ..problems.named import problem
 from ..studies.experiment import MAIN_PROBLEM
 from ..targets.run import Run, Sampler, states_like
 from ..targets.shipped import INFINITE, NoGrid, Shipped
-from ..tracing.local import NoExactStart
+from ..tracing.local import NoExactStart, Steps
 from .finding import Said, named, raised, refused
 from .subject import WARPED, Subject, experiment
 
-BATCH, SEED, DIGITS = 16, 0, 20
-"""Samples, and digits of their exact flow."""
+BATCH, SEED = 16, 0
+"""Samples, whose exact flow is computed in float64: errors that are told of are far above its rounding."""
 SHARE = 0.5
 """Of the error, what is left with a part exact, below which the part is told of."""
 SMALL = 1e-9
 """Errors below that are rounding."""
+DRAWS = "it draws noise, and no path is exact for it"
 COUNTS = (10, 20, 40)
 """Step counts at which the first and the last step are made exact."""
 SHIPPED = (10, 20)
@@ -48,17 +50,9 @@ interpolation than ours.
 
 def ends(s: Subject) -> Iterator[Said]:
     """The shares of the first and the last step in the error of runs from sigma = 2 to 0.15."""
-    if not s.linear or s.noisy:
-        return
     first, last = {}, {}
-    for n in COUNTS:
-        try:
-            steps = s.steps(n)
-        except Exception:  # what a sampler raises in few steps, other checks find
-            continue
+    for n, steps in _apart(s).items():
         plan = steps.plan()
-        if len(plan.steps) < 3:
-            return
         whole = _left(plan)
         last[n] = whole, _left(replace(plan, steps=plan.steps[:-1]))
         try:
@@ -68,6 +62,20 @@ def ends(s: Subject) -> Iterator[Said]:
     for what, found in (("first", first), ("last", last)):
         if sentence := _most(f"the {what} step", found):
             yield "noted", sentence
+
+
+def separable(s: Subject) -> bool:
+    """Whether runs have a first and a last step, and others between."""
+    found = _apart(s).values()
+    return bool(found) and all(len(steps.plan().steps) > 2 for steps in found)
+
+
+def _apart(s: Subject) -> dict[int, Steps]:
+    found = {}
+    for n in COUNTS:
+        with suppress(Exception):  # what a sampler raises in few steps, other checks find
+            found[n] = s.steps(n)
+    return found
 
 
 def _left(plan: Plan) -> float:
@@ -126,8 +134,7 @@ def shipped(s: Subject) -> Iterator[Said]:
         yield "noted", str(none)
         return
     if s.noisy:
-        text = "asked for no more than to be finite: it draws noise, and no path is exact for it"
-        yield "noted", f"on shipped grids {text}"
+        yield "noted", f"on shipped grids asked for no more than to be finite: {DRAWS}"
     refusals: dict[str, list[str]] = {}
     for name, grid in choices.items():
         try:
@@ -264,8 +271,7 @@ def _exact(level: float) -> np.ndarray:
 def _flowed(schedule: Schedule, x: np.ndarray, t: float, end: float) -> np.ndarray:
     if not np.all(np.isfinite(x)):
         return np.full_like(x, np.nan)
-    found = problem(MAIN_PROBLEM).flow(schedule, x, t, end, DIGITS)
-    return np.asarray(found, dtype=np.float64)
+    return np.asarray(problem(MAIN_PROBLEM).flow(schedule, x, t, end, None))
 
 
 def _most(what: str, found: Mapping[int, tuple[float, float]]) -> str:

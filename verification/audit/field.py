@@ -61,7 +61,12 @@ def _joined(orders: Future[Row], others: Future[Row]) -> Row:
     made = [f for f in second["findings"] if f.check in CHECKS]
     later = [f for f in second["findings"] if f.check not in CHECKS]
     found = merged([*made, *first["findings"], *later])
-    return first | kept | {"findings": [f.json() for f in found], "holds": first["holds"] and second["holds"]}
+    return (
+        first
+        | kept
+        | {"findings": [f.json() for f in found], "checks": second["checks"] | first["checks"]}
+        | {"holds": first["holds"] and second["holds"]}
+    )
 
 
 def _row(

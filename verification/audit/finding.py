@@ -13,6 +13,7 @@ from typing import Literal
 import numpy
 import torch
 from semilinear.integrators.diffusion import prediction
+from semilinear.integrators.diffusion.schedule import DomainError
 
 from .. import targets
 from ..targets.draws import PASSAGE
@@ -87,7 +88,12 @@ def raised(error: Exception, target: Target, what: str = "") -> tuple[Severity, 
     verdict, text = judged(error, target), named(error)
     said = f"{what} {text}" if what else text
     if verdict == "failed":
-        return verdict, str(error), numberless(str(error))
+        text = (
+            f"asks the model at a time that is none: {error}"
+            if isinstance(error, DomainError)
+            else str(error)
+        )
+        return verdict, text, numberless(text)
     return verdict, f"cannot be checked: {said}" if verdict == "inconclusive" else said, cause_of(error)
 
 
@@ -99,7 +105,9 @@ def judged(error: Exception, target: Target) -> Severity:
         return "failed"
     if isinstance(error, EndedError | ProcessError) or target.made is not None:
         return "raised"
-    return "inconclusive" if _ours(error) else "raised"
+    if not _ours(error):
+        return "raised"
+    return "failed" if isinstance(error, DomainError) else "inconclusive"
 
 
 def _ours(error: BaseException) -> bool:

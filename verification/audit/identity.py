@@ -69,7 +69,7 @@ def identity(subject: Subject) -> Identity | None:
         return found
     try:
         names = [name for name in SOLVERS if make(name).form not in FRAMELESS]
-        flow = _among(replace(subject, schedule=rectified_flow(), _traces={}, _formulas={}), names)
+        flow = _among(subject.on(rectified_flow()), names)
     except Exception:  # one that is bound to its own frame is none of that schedule
         return found
     return flow if flow is not None and flow.same else found
@@ -171,5 +171,5 @@ def strides(subject: Subject) -> bool:
     solver puts its own stages between two points.
     """
     steps = subject.steps(CONFIRMED)
-    own = all(on_grid(t, steps.trace.grid) for t in steps.trace.times)
+    own = bool(on_grid(steps.trace.times, steps.trace.grid).all())
     return own and 2 < len(steps.ends) <= 2 * len(steps.trace.grid) / 3

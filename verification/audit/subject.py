@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 import torch
 from semilinear.integrators.diffusion.grids import Grid, alternating, karras, uniform_lambda
+from semilinear.integrators.diffusion.prediction import convert
 from semilinear.integrators.diffusion.schedule import Schedule, edm
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.plans.program import Plan
+from semilinear.integrators.run.sampler import sample
 
 from ..studies.experiment import Experiment
 from ..studies.gaussian import StochasticExperiment
@@ -19,7 +22,7 @@ from ..studies.ladders import half_octaves
 from ..targets.named import Target, target
 from ..targets.run import ending
 from ..tracing.local import Steps, steps_of, suited
-from ..tracing.trace import NotLinearError, Trace, again, trace
+from ..tracing.trace import SCALES, NotLinearError, Trace, again, certified, joined
 from ..tracing.witness import Scene
 
 SIGMA_START, SIGMA_END = 2.0, 0.15
@@ -31,6 +34,8 @@ GRIDS: dict[str, Callable[[], Grid]] = {
 }
 """Uniform in lambda, smooth and warped, and not smooth: every second step is twice as long."""
 WARPED = "karras"
+KNOWN = 20
+"""Steps of the run by which it is known whether, and how, a sampler can be read off."""
 SMOOTH = ("lambda", WARPED)
 PERIODS = (1, 2, 3, 4)
 BEYOND = 8
@@ -72,6 +77,22 @@ def gaussian() -> StochasticExperiment:
     return StochasticExperiment(schedule=edm(), grid=karras(), lam_start=LAMBDAS[0], lam_end=LAMBDAS[1])
 
 
+def even(errors: Mapping[int, float], period: int) -> bool:
+    """Whether errors, by number of steps, lie between those of runs with `period` steps less and more."""
+    for n, error in errors.items():
+        if n - period in errors and n + period in errors:
+            middle = math.sqrt(errors[n - period] * errors[n + period])
+            if max(error, middle) > ROUNDED and not middle / JUMP < error < middle * JUMP:
+                return False
+    return True
+
+
+JUMP = 2.0
+"""By how much an error may be off the geometric mean of its neighbours."""
+ROUNDED = 1e-10
+"""Errors below that are rounding."""
+
+
 @dataclass(eq=False)
 class Subject:
     """What is known of a target, computed when it is asked for.
@@ -84,6 +105,8 @@ class Subject:
     schedule: Schedule = field(default_factory=edm)
     counts: tuple[int, ...] = FULL.counts
     _traces: dict[tuple[str, int], Trace] = field(default_factory=dict)
+    _rows: dict[tuple[str, int], Trace] = field(default_factory=dict)
+    _steps: dict[tuple[str, int], Steps] = field(default_factory=dict)
     _formulas: dict[tuple[float, ...], Plan] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -107,22 +130,48 @@ class Subject:
         start, end = (float(self.schedule.t_of_rho(s)) for s in (SIGMA_START, SIGMA_END))
         return tuple(float(t) for t in GRIDS[name]()(self.schedule, start, end, n))
 
-    def traced(self, n: int, grid: str = "karras") -> Trace:
+    def on(self, schedule: Schedule) -> Subject:
+        """The same on another schedule, of which nothing is known yet."""
+        return Subject(self.target, schedule, self.counts)
+
+    def traced(self, n: int, grid: str = WARPED) -> Trace:
         """The trace of a run with n steps.  Raises what `trace` does, and what the sampler raises."""
         key = grid, n
         if key not in self._traces:
-            self._traces[key] = trace(self.target.sampler, self.schedule, self.grid(grid, n))
+            scene = replace(self._scene(self.grid(grid, n)), scales=SCALES)
+            found = self._read(n, grid) if self._traces else None
+            self._traces[key] = certified(self.target.sampler, scene, found)
         return self._traces[key]
 
-    def steps(self, n: int, grid: str = "karras") -> Steps:
+    def read(self, n: int, grid: str = WARPED) -> Trace:
+        """The same, held against no run of that many steps, where it has not been yet."""
+        if not self._traces:
+            self.traced(KNOWN)
+        found = self._traces.get((grid, n))
+        return joined(self._read(n, grid)) if found is None else found
+
+    def _read(self, n: int, grid: str) -> Trace:
+        key = grid, n
+        if key not in self._rows:
+            known = next(iter(self._traces.values()))
+            self._rows[key] = again(self.target.sampler, self._scene(self.grid(grid, n)), known)
+        return self._rows[key]
+
+    def _scene(self, times: tuple[float, ...]) -> Scene:
+        return Scene(self.schedule, times, torch.float64)
+
+    def steps(self, n: int, grid: str = WARPED) -> Steps:
         """The same, as steps in the prediction that suits it."""
-        return suited(self.traced(n, grid))
+        key = grid, n
+        if key not in self._steps:
+            self._steps[key] = suited(self.traced(n, grid))
+        return self._steps[key]
 
     @cached_property
     def bent(self) -> NotLinearError | None:
         """Why the sampler cannot be read off; None where it can."""
         try:
-            self.traced(20)
+            self.traced(KNOWN)
         except NotLinearError as error:
             return error
         return None
@@ -136,23 +185,22 @@ class Subject:
     def noisy(self) -> bool:
         """Whether noise has a weight in it; of what cannot be read off, whether it draws any."""
         if self.linear:
-            return self.traced(20).noisy
-        scene = Scene(self.schedule, self.grid(WARPED, 20), torch.float64)
-        return scene.run(self.target.sampler).script.draws
+            return self.traced(KNOWN).noisy
+        return self._scene(self.grid(WARPED, KNOWN)).run(self.target.sampler).script.draws
 
     @cached_property
     def ends(self) -> dict[int, tuple[object, ...]]:
         """By number of steps, which formulas the last steps run; without counts that the sampler refuses."""
         found = {}
         for n in self.counts:
-            scene = Scene(self.schedule, self.grid("karras", n), torch.float64)
             with suppress(Exception):  # which `measure` finds, and says
-                found[n] = steps_of(again(self.target.sampler, scene, self.traced(20))).tail()
+                found[n] = steps_of(self.read(n)).tail()
         return found
 
     @cached_property
     def residues(self) -> tuple[int, int]:
-        """(m, n_0): from n_0 steps on, runs end alike where their numbers of steps differ by m.
+        """(m, n_0): from n_0 steps on, runs are alike where their numbers of steps differ by m: they end by
+        the same formulas, and their errors fall from one to the next.
 
         (1, 1) where nothing is known, or where runs end in yet another way.
         """
@@ -162,8 +210,24 @@ class Subject:
             for least in self.counts[: len(self.counts) // 2 + 1]:
                 later = [n for n in self.ends if n >= least and n + period in self.ends]
                 if later and all(self.ends[n] == self.ends[n + period] for n in later):
-                    return period, least
+                    return self._even(period, least), least
         return 1, 1
+
+    def _even(self, period: int, least: int) -> int:
+        """The least multiple of a period with which errors fall evenly; the period where none does."""
+        if self.noisy:
+            return period
+        errors = {n: self.error(n) for n in self.ends if n >= least}
+        chosen = (k for k in PERIODS if k % period == 0 and even(errors, k))
+        return next(chosen, period)
+
+    def error(self, n: int) -> float:
+        """Of a run with n steps on the main problem, as it is read off, relative."""
+        plan, where = steps_of(self.read(n)).plan(), experiment(WARPED)
+        model = convert(where.schedule, where.model, "eps", plan.prediction)
+        (exact,) = where.states([where.times[1]])
+        found = sample(plan, model, torch.from_numpy(where.x.copy()), check="off").x.numpy()
+        return rms(found - exact) / rms(exact)
 
     def formula(self, times: tuple[float, ...]) -> Plan:
         """The formula between times from exact values, as a plan: read off on times that go on beyond.
@@ -173,8 +237,7 @@ class Subject:
         if times not in self._formulas:
             ratio = times[-1] / times[-2]
             beyond = [times[-1] * ratio**k for k in range(1, BEYOND + 1)]
-            scene = Scene(self.schedule, (*times, *beyond), torch.float64)
-            found = again(self.target.sampler, scene, self.traced(20))
-            found = found.predicting(self.steps(20).trace.prediction)
+            found = joined(again(self.target.sampler, self._scene((*times, *beyond)), self.traced(KNOWN)))
+            found = found.predicting(self.steps(KNOWN).trace.prediction)
             self._formulas[times] = steps_of(found).formula(self.target.name, until=times[-1])
         return self._formulas[times]

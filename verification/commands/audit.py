@@ -1,12 +1,13 @@
 """`semilinear audit`: any sampler's order as run and of its formula, what it is, and what else is to be said.
 
 JSON: audits, a list of {target, package, version, claimed, as_run, not_smooth, formula, weak, strong,
-identified, diagnosis, nfe, findings, holds}; orders (not_smooth: as run on steps that alternate) are null or
-{observed, low, high, verdict, reason, where}, identified is null or {solver, final, longer, same, others,
-difference, first_row, what, schedule, rounded}, diagnosis is null or {form, formulas, text}, formulas are
-{first, steps, of, rows, outputs, moments} (of: the number of the run's steps), findings are {check, verdict,
-message, repeat}; failed, how many do not hold.  With --against also changed, null or {from, same, difference,
-first_row, what}.
+identified, diagnosis, nfe, findings, checks, holds}; orders (not_smooth: as run on steps that alternate) are
+null or {observed, low, high, verdict, reason, where}, identified is null or {solver, final, longer, same,
+others, difference, first_row, what, schedule, rounded}, diagnosis is null or {form, formulas, text}, formulas
+are {first, steps, of, rows, outputs, moments} (of: the number of the run's steps), findings are {check,
+verdict, message, repeat}, checks are {name: "holds", or the gravest verdict of its findings, or "not asked: "
+and why}, also of orders, identity and diagnosis that are null; failed, how many do not hold.  With --against
+also changed, null or {from, same, difference, first_row, what}.
 """
 
 from __future__ import annotations

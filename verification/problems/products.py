@@ -16,7 +16,7 @@ import numpy as np
 import scipy.special
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, multiprecision, of
+from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, choose, of
 from semilinear.integrators.numerics.arrays import fixed
 from semilinear.integrators.numerics.messages import shown
 
@@ -125,9 +125,9 @@ class RotatedProduct:
 
         return eps
 
-    def flow(self, schedule: Schedule, x: Array, t: Value, t_end: Value, digits: int) -> np.ndarray:
-        """Quantile transport in each coordinate: F_end(y_end) = F_t(y)."""
-        xp = multiprecision(digits)
+    def flow(self, schedule: Schedule, x: Array, t: Value, t_end: Value, digits: int | None) -> np.ndarray:
+        """Quantile transport in each coordinate: F_end(y_end) = F_t(y); without digits in float64."""
+        xp = choose(digits)
         rotation = xp.number(self.rotation)
         f = schedule.formulas
         (a0, s0), (a1, s1) = ((f.alpha(xp.number(u)), f.sigma(xp.number(u))) for u in (t, t_end))
@@ -206,6 +206,8 @@ class _Mixture1:
             too_far = np.where(is_upper, own_upper < upper, own_lower > lower)
             low, high = np.where(too_far, low, middle), np.where(too_far, middle, high)
         start = (low + high) / 2
+        if self.xp.context is None:
+            return np.asarray(start)
         found = [
             self._newton(v, other.tail(t, bool(u)), bool(u))
             for v, t, u in zip(start, y, is_upper, strict=True)

@@ -148,6 +148,13 @@ def lines(row: Data) -> Iterable[tuple[str, str]]:
     for finding in row["findings"]:
         line = f"\n  {finding['repeat']}" if finding["repeat"] else ""
         yield finding["verdict"], finding["message"] + line
+    by_state: dict[str, list[str]] = {}
+    for name, state in row["checks"].items():
+        by_state.setdefault(state, []).append(name.replace("_", " "))
+    for state, names in by_state.items():
+        what, _, why = state.partition(": ")
+        if what == "holds" or why:
+            yield what, ", ".join(names) + (f": {why}" if why else "")
 
 
 def _measured(order: Data) -> str:

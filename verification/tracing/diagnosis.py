@@ -22,7 +22,6 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import sympy
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.forms.form import (
     Form,
@@ -33,7 +32,7 @@ from semilinear.integrators.forms.form import (
     noise_in_rho,
     noise_in_time,
 )
-from semilinear.integrators.forms.reverse import sde_data, sde_noise
+from semilinear.integrators.forms.reverse import of_square
 
 from .local import Local, Steps, steps_of, suited
 from .trace import Trace
@@ -43,7 +42,6 @@ FORMS: dict[str, tuple[FormOf, ...]] = {
     "eps": (noise_in_lambda, noise_in_rho, noise_in_time),
 }
 """Of the probability flow, by prediction, the usual variable first."""
-REVERSE = {"x0": sde_data, "eps": sde_noise}
 
 DRIFT = 5.0
 """How far deviations of one formula's rows may move over a whole run, in units of their size."""
@@ -153,15 +151,10 @@ def _level(schedule: Schedule, prediction: str, local: Local, t0: float, t1: flo
     return near if abs(near - square) < 1e-6 * max(square, 1) else Fraction(square).limit_denominator(10**9)
 
 
-def reverse(prediction: str, square: Fraction) -> FormOf:
-    """The reverse SDE of a level tau^2 in a prediction."""
-    return REVERSE[prediction](sympy.sqrt(sympy.Rational(square.numerator, square.denominator)))
-
-
 def _reverse(schedule: Schedule, prediction: str, local: Local, t0: float, t1: float) -> Form | None:
     """The reverse SDE of the level that the row's noise has."""
     square = _level(schedule, prediction, local, t0, t1)
-    return None if square is None else reverse(prediction, square)(schedule)
+    return None if square is None else of_square(prediction, square)(schedule)
 
 
 def _moments(
@@ -354,6 +347,14 @@ class Diagnosis:
     prediction: str
     formulas: tuple[Formula, ...]
     count: int
+
+    @property
+    def inconsistent(self) -> float | None:
+        """What moment 0 of most steps tends to, where that is not 1; else None."""
+        usual = max(self.formulas, key=lambda f: f.rows, default=None)
+        if usual is None or not usual.moments or usual.moments[0].state != "wrong":
+            return None
+        return usual.moments[0].limit
 
     def __str__(self) -> str:
         lines = [f"in {self.form}, the steps of {self.count} counted from 0:"]

@@ -17,10 +17,10 @@ SMALL = 1e-3
 """Scale of values that no clipping reaches."""
 AGREE = 1e-9
 """Largest relative difference of states that are one, in float64."""
-HALF_UNIT = 2.0**-24
-"""Of float32."""
-NUDGE = 1e-5
-"""More than a hundred of these units, and little beside any other length."""
+CASTS = {"float32": 2.0**-24, "half precision": 2.0**-11}
+"""Half units of what values are cast to."""
+NUDGE = 160.0
+"""Of these units: many, and little beside any other length."""
 SINGLE = 1e-4
 """Of states that float32 rounds."""
 
@@ -113,8 +113,9 @@ def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearEr
         return ("values are clipped or thresholded: small ones pass unchanged",)
     if _cast(sampler, scene) and _departs(sampler, scene, SINGLE) <= 1:
         return ("float64 states are cast to float32 on the way",)
-    if _rounds(sampler, scene):
-        return ("outputs or noise are cast to float32 on the way: states differ by as much",)
+    for name, unit in CASTS.items():
+        if _rounds(sampler, scene, unit):
+            return (f"outputs or noise are cast to {name} on the way: states differ by as much",)
     return ("none of the known ones: no dependence on the batch, clipping, cast or memory was seen",)
 
 
@@ -124,30 +125,32 @@ def _cast(sampler: Sampler, scene: Scene) -> bool:
     return any(bool((x.float().double() == x).all()) for x in states)
 
 
-def _rounds(sampler: Sampler, scene: Scene) -> bool:
-    """Whether states are off by what rounding to float32 leaves: by as little, and by other amounts where
-    start, outputs and noise are a few units larger.  What is a function of them moves with them.
+def _rounds(sampler: Sampler, scene: Scene, unit: float) -> bool:
+    """Whether states are off by what rounding leaves: by as little, and by other amounts where start, outputs
+    and noise are a few units larger.  What is a function of them moves with them.
+
+    unit: of rounding, half of one in the last place.
     """
     try:
-        found, increments = read(sampler, scene)
+        found = read(sampler, scene)
         left = []
-        for scale in (1.0, 1.0 + NUDGE):
+        for scale in (1.0, 1.0 + NUDGE * unit):
             nudged = replace(scene, scales=(scale,) * len(scene.scales))
-            run = nudged.run(sampler, increments)
+            run = nudged.run(sampler)
             made = found.rows @ nudged.basis(run, found.prediction, len(found.increments))
             left.append((made - run.states) / np.max(np.abs(run.states)))
     except NotLinearError:
         return False
     size = float(np.max(np.abs(left[0])))
     moved = float(np.linalg.norm(left[1] - left[0])) > float(np.linalg.norm(left[0])) / 2
-    return HALF_UNIT / 1e3 < size < HALF_UNIT * 1e2 and moved
+    return unit / 1e3 < size < unit * 1e2 and moved
 
 
 def _departs(sampler: Sampler, scene: Scene, bound: float | None = None) -> float:
     """How far rows are from a run, in units of `bound`, or of what rounding explains."""
     try:
-        found, increments = read(sampler, scene)
-        errors = departures(found, scene, scene.run(sampler, increments))
+        found = read(sampler, scene)
+        errors = departures(found, scene, scene.run(sampler))
     except NotLinearError:
         return float("inf")
     return float(np.max(errors)) / (bound or tolerance(found))

@@ -7,6 +7,7 @@ that the formula uses, and the noise in between.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class Steps:
         cuts = self._last(self.cuts)
         if len(cuts) > 2 or not _monotone([self.times[c] for c in cuts]):
             return cuts
-        marks = self._last(s for s, t in enumerate(self.times) if on_grid(t, self.trace.grid))
+        marks = self._last(np.flatnonzero(on_grid(self.times, self.trace.grid)).tolist())
         return marks if _monotone([self.times[c] for c in marks]) else cuts
 
     def _last(self, states: Iterable[int]) -> tuple[int, ...]:
@@ -113,7 +114,7 @@ class Steps:
 
         until: a time of a step at which to end, before steps that a release lowers.
         Raises NoExactStart (a ValueError) where steps are not separate, where none ends at that time, or
-        where the formula uses states inside of the start's steps, which are on no solution.
+        where the formula uses states inside of the start's steps that are at no other time of the grid.
         """
         times = [self.times[c] for c in self.ends]
         if not _monotone(times):
@@ -127,23 +128,31 @@ class Steps:
         """The plan whose first `count` steps are made exactly: the states at their ends are inputs.
 
         Raises NoExactStart (a ValueError) where steps are not separate, or where a later one uses states
-        inside of the first ones.
+        inside of the first ones that are at no other time of the grid.
         """
         if not _monotone([self.times[c] for c in self.ends]):
             raise NoExactStart("no exact start: times go back between the steps")
         return self._from(count, solver, len(self.ends) - 1)
 
     def _from(self, given: int, solver: str, last: int) -> Plan:
-        """The plan from exact states to the end of a step."""
+        """The plan from exact states to the end of a step: those at the ends of the first steps, and at other
+        times of the grid inside of them, where later steps use such.
+        """
         first = self.ends[given]
         later = [local for local in self.locals if local.state > first]
         read = {self.evaluated[call] for local in later for call, _ in local.outputs} | {
             local.base for local in later
         }
-        inner = sorted(state for state in read - set(self.ends) if state < first)
-        if inner:
-            raise NoExactStart(f"no exact start: the formula uses states inside of its start, {inner}")
-        return self._plan(solver, self.ends[: last + 1], given)
+        inner = {state for state in read - set(self.ends) if state < first}
+        inputs = sorted({*self.ends[: given + 1], *inner})
+        times = [self.times[state] for state in inputs]
+        if not (_monotone(times) and on_grid([self.times[state] for state in inner], self.trace.grid).all()):
+            places = ", ".join(f"{self.times[state]:.6g}" for state in sorted(inner))
+            raise NoExactStart(
+                f"no exact start: later steps use states at t = {places} that are made inside of the first "
+                f"step{'s' if given > 1 else ''}, and no exact one stands for them"
+            )
+        return self._plan(solver, [*inputs, *self.ends[given + 1 : last + 1]], len(inputs) - 1)
 
     def tail(self, count: int = 4) -> tuple[object, ...]:
         """Which formulas the last steps run: the end of a run, whatever went before."""
@@ -223,7 +232,7 @@ def steps_of(trace: Trace) -> Steps:
     states = np.vstack([start, rows]) if own else rows
     evaluated = tuple(k + own for k in range(calls))
     times = (trace.grid[0], *trace.times) if own else trace.times
-    grid = {t for t in times if on_grid(t, trace.grid)}
+    grid = {t for t, on in zip(times, on_grid(times, trace.grid), strict=True) if on}
     found = [_views(trace, states, times, grid, evaluated, state) for state in range(1, len(states))]
     multistep = any(_looks_back(views[0], evaluated) for views in found if len(views) == 1)
     return Steps(trace, times, evaluated, tuple(views[-1 if multistep else 0] for views in found))
@@ -249,7 +258,7 @@ def _views(
     plain = np.abs(others[:, 0]) > FAINT * largest
     ratios = np.divide(row[0], others[:, 0], out=np.zeros(len(bases)), where=plain)
     for index in np.flatnonzero(~plain).tolist():
-        shared = sum(1 for e in evaluated if e < bases[index])
+        shared = bisect.bisect_left(evaluated, int(bases[index]))
         ratios[index] = _ratio(row, others[index], shared)
     moved = ratios[:, None] * others
     rest = row - moved

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import numpy as np
 import torch
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
@@ -92,8 +93,17 @@ class Increments:
         """Whether every request is an increment of its own, as in a run that is given none."""
         return all(parts == ((k, 1.0),) for k, parts in enumerate(self.parts))
 
+    @property
+    def weights(self) -> np.ndarray:
+        """Of every increment in every request, (requests, increments)."""
+        found = np.zeros((len(self.parts), len(self.intervals)))
+        for row, terms in zip(found, self.parts, strict=True):
+            for index, weight in terms:
+                row[index] = weight
+        return found
+
     @staticmethod
-    def of(requests: list[Pair | None], rho: Callable[[float], float]) -> Increments:
+    def of(requests: Sequence[Pair | None], rho: Callable[[float], float]) -> Increments:
         """The increments for requests; a draw that says no times is one of its own."""
         nodes = sorted({rho(t) for pair in requests if pair is not None for t in pair})
         time = {rho(t): t for pair in requests if pair is not None for t in pair}

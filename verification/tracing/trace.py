@@ -31,7 +31,9 @@ __all__ = [
     "NotLinearError",
     "Trace",
     "again",
+    "certified",
     "departures",
+    "joined",
     "near",
     "of_plan",
     "on_grid",
@@ -46,9 +48,15 @@ def near(s: float, t: float) -> bool:
     return abs(s - t) <= UNITS[torch.float32] * max(abs(s), abs(t))
 
 
-def on_grid(t: float, grid: Sequence[float]) -> bool:
-    """Whether a time is one of a grid, or one of them in float32."""
-    return any(near(t, node) for node in grid)
+def on_grid(times: Sequence[float], grid: Sequence[float]) -> Array:
+    """Of every time, whether it is one of a grid, or one of them in float32."""
+    return np.asarray(np.any(_near(times, grid), axis=1))
+
+
+def _near(times: Sequence[float], grid: Sequence[float]) -> Array:
+    """Which times of one and the other are `near`, (times, grid)."""
+    t, node = np.array(times)[:, None], np.array(grid)[None, :]
+    return np.asarray(np.abs(t - node) <= UNITS[torch.float32] * np.maximum(np.abs(t), np.abs(node)))
 
 
 UNITS = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
@@ -135,22 +143,28 @@ def trace(sampler: Sampler, schedule: Schedule, times: Any, *, dtype: torch.dtyp
         raise ValueError(f"dtype must be torch.float64 or torch.float32, got {shown(dtype)}")
     nodes = user(schedule, times)
     checks.integer("the number of times", len(nodes), 2, limits.TRACED_STEPS + 1)
-    scene = Scene(schedule, tuple(map(float, nodes)), dtype, scales=SCALES)
+    return certified(sampler, Scene(schedule, tuple(map(float, nodes)), dtype, scales=SCALES))
+
+
+def certified(sampler: Sampler, scene: Scene, found: Trace | None = None) -> Trace:
+    """The rows of a sampler, held against a run on a scene.
+
+    found: the rows, where they have been read.
+    Raises NotLinearError as `trace` does.
+    """
     witness = scene.run(sampler)
     first, *rest = followed(scene, witness.script)
     if first is not scene:
         witness = first.run(sampler)
     if witness.script.lost:
         raise NotLinearError("noise", lost(witness.script))
-    found, increments = read(sampler, first, witness.script)
-    if not increments.separate:
-        witness = first.run(sampler, increments)
-    runs = [(first, witness), *((other, other.run(sampler, increments)) for other in rest)]
+    found = read(sampler, first, witness.script) if found is None else found
+    runs = [(first, witness), *((other, other.run(sampler)) for other in rest)]
     errors = np.max([departures(found, *run) for run in runs], axis=0)
     bad = np.flatnonzero(~(errors <= tolerance(found)))
     if len(bad):
         raise NotLinearError("values", _says(found, errors, int(bad[0])), int(bad[0]))
-    return replace(found, residual=float(np.max(errors)))
+    return joined(replace(found, residual=float(np.max(errors))))
 
 
 SCALES = (1.0, 32.0, 1.0)
@@ -202,15 +216,15 @@ def _says(found: Trace, errors: Array, where: int) -> str:
     return f"on a nonlinear model {place} differs from its row by {errors[where]:.1e}, relative"
 
 
-def read(sampler: Sampler, scene: Scene, script: Script | None = None) -> tuple[Trace, Increments]:
-    """The rows, held against nothing, and what the requests of noise are made of.
+def read(sampler: Sampler, scene: Scene, script: Script | None = None) -> Trace:
+    """The rows, held against nothing; every request of noise has a column of its own (`joined`).
 
     script: of a run on that scene, where one was made.
     Raises NotLinearError where the number of evaluations depends on the values.
     """
     script = scene.run(sampler).script if script is None else script
-    increments = Increments.of(script.requests, lambda t: float(scene.schedule.rho(t)))
-    calls, width = len(script.asked), 1 + len(script.asked) + len(increments.intervals)
+    calls, draws = len(script.asked), len(script.requests)
+    width = 1 + calls + draws
     unit = partial(_unit, scene, width)
 
     def output(_: torch.Tensor, t: float, number: int) -> torch.Tensor:
@@ -219,22 +233,32 @@ def read(sampler: Sampler, scene: Scene, script: Script | None = None) -> tuple[
         return unit(1 + number)
 
     def noise(number: int, shape: tuple[int, ...]) -> torch.Tensor:
-        if number >= len(increments.parts):
+        if number >= draws:
             raise NotLinearError("evaluations", f"the number of draws depends on the values: {number + 1}")
-        return sum((w * unit(1 + calls + i).double() for i, w in increments.parts[number]), torch.zeros(()))
+        return unit(1 + calls + number)
 
     probe = Probe(scene.schedule, scene.grid, unit(0), output, noise, script.prediction)
     final = probe.end(sampler)
     if len(probe.script.asked) != calls:
         raise NotLinearError("evaluations", _counts(calls, len(probe.script.asked)))
-    return _traced(scene, probe, final, range(width), increments.intervals), increments
+    return _traced(scene, probe, final, range(width), script.requests)
+
+
+def joined(found: Trace) -> Trace:
+    """Rows by requests of noise as rows by the independent increments that these are made of."""
+    increments = Increments.of(found.increments, lambda t: float(found.schedule.rho(t)))
+    if increments.separate:
+        return replace(found, increments=increments.intervals)
+    own = 1 + found.nfe
+    rows = np.hstack([found.rows[:, :own], found.rows[:, own:] @ increments.weights])
+    return replace(found, rows=rows, increments=increments.intervals)
 
 
 def again(sampler: Sampler, scene: Scene, known: Trace) -> Trace:
     """The rows of a sampler of which a trace on other times is known, as `read` finds them: in one run, which
     gives the axes out as they are asked for.
 
-    A run that asks for other things than the known one, or for noise that overlaps, is read in the usual way.
+    A run that asks for other things than the known one is read in the usual way.
     Raises NotLinearError where that does.
     """
     steps = math.ceil(len(scene.grid) / len(known.grid)) * len(known.grid)
@@ -259,11 +283,10 @@ def again(sampler: Sampler, scene: Scene, known: Trace) -> Trace:
     try:
         final = probe.end(sampler)
     except _NoRoom:
-        return read(sampler, scene)[0]
-    increments = Increments.of(probe.script.requests, lambda t: float(scene.schedule.rho(t)))
-    if probe.script.prediction != known.prediction or not increments.separate:
-        return read(sampler, scene, probe.script)[0]
-    return _traced(scene, probe, final, (0, *calls, *draws), increments.intervals)
+        return read(sampler, scene)
+    if probe.script.prediction != known.prediction:
+        return read(sampler, scene, probe.script)
+    return _traced(scene, probe, final, (0, *calls, *draws), probe.script.requests)
 
 
 ROOM = 2
@@ -285,9 +308,9 @@ def _traced(
     probe: Probe,
     final: torch.Tensor,
     columns: Sequence[int],
-    intervals: tuple[Pair | None, ...],
+    requests: Sequence[Pair | None],
 ) -> Trace:
-    """What a run on unit vectors found.  columns: the axes of start, outputs and increments."""
+    """What a run on unit vectors found.  columns: the axes of start, outputs and requests of noise."""
     asked = probe.script.asked
     rows = np.stack([s.double().reshape(-1).numpy() for s in (*probe.script.seen, final)])[:, list(columns)]
     if not np.all(np.isfinite(rows)):
@@ -296,7 +319,7 @@ def _traced(
     grid = scene.grid if scene.dtype != torch.float64 else taken([t for _, t in asked], scene.grid)
     times = (*(t for _, t in asked), grid[-1])
     unit = UNITS[scene.dtype]
-    return Trace(scene.schedule, probe.script.prediction, times, grid, rows, intervals, unit)
+    return Trace(scene.schedule, probe.script.prediction, times, grid, rows, tuple(requests), unit)
 
 
 def taken(times: Sequence[float], grid: tuple[float, ...]) -> tuple[float, ...]:
@@ -304,8 +327,9 @@ def taken(times: Sequence[float], grid: tuple[float, ...]) -> tuple[float, ...]:
     float32.
     """
     rounded = tuple(float(np.float32(t)) for t in grid)
-    pairs = [(t, s, r) for t in times for s, r in zip(grid, rounded, strict=True) if near(t, s)]
-    single = bool(pairs) and all(t == r for t, _, r in pairs) and any(s != r for _, s, r in pairs)
+    where, node = np.nonzero(_near(times, grid))
+    asked, exact, coarse = np.array(times)[where], np.array(grid)[node], np.array(rounded)[node]
+    single = len(where) > 0 and bool(np.all(asked == coarse) and np.any(exact != coarse))
     return rounded if single else grid
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 
 from ..targets.run import Sampler
-from .probe import SAME, Increments, Probe, Script
+from .probe import SAME, Probe, Script
 
 SHAPE = (3, 1, 2, 3)
 """Of the states: (batch, channels, height, width)."""
@@ -41,6 +41,7 @@ def _normal(seed: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng([7, seed]).standard_normal(SHAPE)).bfloat16().double()
 
 
+@lru_cache(maxsize=2**14)  # run after run at the same times
 def _size(schedule: Schedule, t: float) -> float:
     return math.hypot(float(schedule.alpha(t)), float(schedule.sigma(t)))
 
@@ -77,7 +78,7 @@ class Scene:
         return (self.scale * self._chosen(_size(self.schedule, self.grid[0]) * _normal(0))).to(self.dtype)
 
     def noise(self, index: int) -> torch.Tensor:
-        """An increment."""
+        """What a request of noise is answered with."""
         values = self._chosen(_normal(1 + index))
         if self.spread == "full":
             return self.scale * values
@@ -103,15 +104,13 @@ class Scene:
         kept = values if self.sample is None else values[self.sample : self.sample + 1]
         return kept[: len(self.scales), ..., : self.columns]
 
-    def run(self, sampler: Sampler, increments: Increments | None = None) -> Witness:
-        """A run.  increments: of which requests are made; without them every request is one of its own."""
+    def run(self, sampler: Sampler) -> Witness:
+        """A run, whose requests of noise are all independent."""
 
         def noise(number: int, shape: tuple[int, ...]) -> torch.Tensor:
             if shape != tuple(self.start().shape):
                 raise ValueError(f"noise must be asked for in the shape of the states, got {shape}")
-            if increments is None or number >= len(increments.parts):
-                return self.noise(number)
-            return torch.stack([w * self.noise(i) for i, w in increments.parts[number]]).sum(0)
+            return self.noise(number)
 
         probe = Probe(self.schedule, self.grid, self.start(), lambda x, t, _: self.model(x, t), noise)
         final = probe.end(sampler, self.seed)
@@ -119,13 +118,13 @@ class Scene:
         states = [s.double().reshape(-1).numpy() for s in (*seen, final)]
         return Witness(probe.script, np.stack(states))
 
-    def basis(self, witness: Witness, prediction: str, increments: int) -> np.ndarray:
-        """Start, outputs and increments of a run, (1 + calls + increments, elements): what rows multiply."""
+    def basis(self, witness: Witness, prediction: str, draws: int) -> np.ndarray:
+        """Start, outputs and noise of a run, (1 + calls + draws, elements): what rows multiply."""
         model: Callable[[torch.Tensor, float], torch.Tensor] = self.predicting(prediction)
         start = self.start().double()
         parts = [start]
         for (_, t), state in zip(witness.script.asked, witness.states, strict=False):
             x = torch.from_numpy(state).reshape(start.shape)
             parts.append(model(x, t))
-        parts += [self.noise(i) for i in range(increments)]
+        parts += [self.noise(i) for i in range(draws)]
         return np.stack([p.reshape(-1).numpy() for p in parts])
