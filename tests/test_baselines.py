@@ -4,6 +4,7 @@ PNDM, gradient estimation, ancestral noise for rectified flow and for multistep 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -11,17 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from semilinear.analysis.orders.local_order import LocalError
+from semilinear.analysis.orders.proof import prove as prove_tableau
+from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.integrators.diffusion.grids import uniform_t
 from semilinear.integrators.diffusion.prediction import PREDICTIONS, conversion, convert
 from semilinear.integrators.diffusion.schedule import Schedule, edm, rectified_flow, vp_cosine, vp_linear
+from semilinear.integrators.forms.form import data_in_lambda
 from semilinear.integrators.forms.whole import score_in_time, velocity_in_lambda, velocity_in_time
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.sampler import sample
-from semilinear.integrators.solver import Solver
+from semilinear.integrators.solver import Repeat, Solver
 from semilinear.integrators.solvers import deis, k_diffusion, make, runge_kutta
+from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi, phi1
 from semilinear.verification.problems.named import problem
 from semilinear.verification.studies.experiment import Experiment
 from semilinear.verification.studies.measure import measure
+from sympy import Rational
 
 from tests.roundings import MANY_ULP, SOME_ULP
 
@@ -119,6 +126,55 @@ def test_a_method_on_the_velocity_is_its_tableau(method: str) -> None:
             k.append(model(x + h * sum(float(w) * k[j] for j, w in row.items()), t0 + float(c) * h))
         x = x + h * sum(float(w) * k[j] for j, w in tableau.b.items())
     torch.testing.assert_close(run(solver, FLOW), x, rtol=SOME_ULP, atol=0)
+
+
+@pytest.mark.parametrize("schedule", [FLOW, VP], ids=lambda s: s.kind)
+def test_fireflow_is_its_algorithm(schedule: Schedule) -> None:
+    """Each half step by the velocity of the last middle; the first by that of the start."""
+    model = convert(schedule, PROBLEM.model(schedule), "eps", "flow" if schedule is FLOW else "eps")
+    rate = velocity_in_time(schedule)
+
+    def velocity(x: Any, t: float) -> Any:
+        own, scale, u = (0, 1, 0) if rate.affine is None else rate.affine(t)
+        p, q = conversion(schedule, "flow" if schedule is FLOW else "eps", rate.target, t)
+        return (own + scale * p) * x + scale * q * model(x, t) + u
+
+    x, v = X, velocity(X, TIMES[0])
+    for t0, t1 in itertools.pairwise(TIMES):
+        v = velocity(x + (t1 - t0) / 2 * v, (t0 + t1) / 2)
+        x = x + (t1 - t0) * v
+    torch.testing.assert_close(run(make("fireflow"), schedule), x, rtol=MANY_ULP, atol=MANY_ULP)
+    assert compile_plan(make("fireflow"), schedule, times=TIMES).nfe == len(TIMES)
+
+
+def test_fireflow_ends_at_data_without_lowering_a_step() -> None:
+    """The velocity of a point, x' = x/t, is constant along a trajectory: every step is exact, to t = 0."""
+    plan = compile_plan(make("fireflow"), FLOW, times=(1.0, 0.7, 0.4, 0.1, 0.0), prediction="flow")
+    end = sample(plan, lambda x, t: x / t, X).x
+    assert plan.nfe == 5
+    assert float(end.abs().max()) < SOME_ULP
+
+
+def test_what_fireflow_remembers_costs_order_where_it_is_read_as_the_start_s() -> None:
+    """Its tableau with the carried velocity in the output too is the trapezoid rule of a shifted node."""
+    step = make("fireflow").sequence.tableaux[-1]
+    assert LocalError("rho").order(step) == prove_tableau(step, form="rho").classical == 2
+    shifted = dataclasses.replace(step, output=(N(0) + N(1)) / 2)
+    assert LocalError("rho").order(shifted) == prove_tableau(shifted, form="rho").classical == 1
+
+
+def test_a_carried_middle_is_proved_with_the_row_that_it_is_predicted_by() -> None:
+    """Exponential midpoint, its middle carried: a stage wrong by O(h) there costs the order of the run."""
+    half, row = Rational(1, 2), phi(1, Rational(1, 2)) / 2
+    for factor, order in ((1, 2), (2, 1)):
+        step = Tableau((Stage(half, factor * row * N(0)),), phi1 * N(1), carry=1)
+        solver = Solver(
+            name="middle", form=data_in_lambda, sequence=Repeat(step, step), claimed=2, source="test"
+        )
+        (recurring,) = (part for part in prove_solver(solver).parts if part.place == "recurring")
+        assert recurring.predictor is not None
+        assert recurring.predictor.order() == order - 1
+        assert prove_solver(solver).run() == order
 
 
 def test_a_flow_runs_from_pure_noise_to_data_in_velocities() -> None:

@@ -176,6 +176,8 @@ class StepCompiler:
         """
         if self._xp is not FLOAT64 or self._tabled or self._solver.noising is not None or tableau.parameters:
             return False
+        if tableau.lag:  # what is carried over lies between the nodes
+            return False
         return isinstance(self.form.weight, (Exponential, Measured)) and self.form.forcing is None
 
     def _many(self, tableau: Tableau, nodes: Times, index: int, count: int) -> list[PlanStep]:
@@ -269,7 +271,8 @@ class StepCompiler:
             if isinstance(op, Evaluation):  # the model's output must say there what the form asks for
                 conversion(self._schedule, self._prediction, self.form.target, op.t)
         self._history.insert(0, first)
-        self._carried = None if twin._carried is None else self._integrand(twin._carried.state, t1)
+        carried = twin._carried
+        self._carried = None if carried is None else self._integrand(carried.state, _time(carried.t))
         self.base, self.next_state = twin.base, twin.next_state
         self.increments = [i and (_time(i[0]), _time(i[1])) for i in twin.increments]
         return made
