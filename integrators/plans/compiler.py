@@ -20,6 +20,7 @@ from sympy import Expr
 from ..diffusion.grids import Grid, Times
 from ..diffusion.prediction import check_prediction, conversion
 from ..diffusion.schedule import Formulas, Schedule
+from ..diffusion.sde import forward
 from ..forms.form import Exponential, Form, Measured, Step
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, NotFinite, Value, finite, nonzero
 from ..numerics.germ import GERMS
@@ -335,16 +336,11 @@ class StepCompiler:
         """The row that adds noise up to the law of time `noisier`.  Karras et al. 2022, Alg. 2."""
         if noisier == t:
             return ()
-        f, xp = self._schedule.formulas, self._xp
-        if not f.rho(noisier) > f.rho(t):
-            raise ValueError(f"noise can only be added towards larger rho, got t = {t} to {noisier}")
+        weight, std = forward(self._schedule, t, noisier)
         if self._carried is not None:
             raise ValueError("a solver that carries an evaluation to the next step cannot add noise between")
         self.increments.append(None)
-        ratio, low = f.rho(noisier), f.rho(t)
-        std = f.alpha(noisier) * xp.sqrt((ratio - low) * (ratio + low))
-        terms: list[tuple[Kind, int, Coefficient]] = [("x", self.base, f.alpha(noisier) / f.alpha(t))]
-        row = self._make_row(terms, () if quiet else ((len(self.increments) - 1, std),))
+        row = self._make_row([("x", self.base, weight)], () if quiet else ((len(self.increments) - 1, std),))
         self.base = row.state
         return (row,)
 

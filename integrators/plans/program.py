@@ -106,6 +106,12 @@ class PlanStep:
     output: int
     low: int | None = None
 
+    @property
+    def restarts(self) -> bool:
+        """Whether it adds noise without an evaluation: the way back to a noisier time."""
+        rows = [op for op in self.operations if isinstance(op, Row)]
+        return len(rows) == len(self.operations) and any(row.noise for row in rows)
+
     @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """The coefficients that are arrays (elementwise operators)."""
