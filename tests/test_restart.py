@@ -19,11 +19,14 @@ from semilinear.integrators.plans import files
 from semilinear.integrators.plans.program import Plan, PlanStep, Row
 from semilinear.integrators.run.noise import BrownianPath
 from semilinear.verification.commands.cli import main
+from semilinear.verification.distribution import contests
+from semilinear.verification.distribution.contests import RESTARTS
 from semilinear.verification.problems.linear_law import Gaussians
 from semilinear.verification.studies.gaussian import respond
 
 from tests.roundings import MANY_ULP, SOME_ULP
 
+E = sl.SampledExperiment(sl.problem("gaussian"))
 FLOW, VP, EDM = sl.schedules.rectified_flow(), sl.schedules.vp_linear(), sl.schedules.edm()
 MEAN, VARIANCE = np.array([0.7, -1.3, 0.0]), np.array([0.4, 1.7, 1e-4])
 DOWN, AGAIN, REST = (1.0, 0.8, 0.6, 0.4, 0.3), (0.6, 0.45, 0.3), (0.3, 0.2, 0.1)
@@ -166,8 +169,7 @@ def test_it_runs_stepwise() -> None:
 
 def test_in_distribution_it_is_a_plan_of_its_own_evaluations(tmp_path: Path, capsys: Any) -> None:
     """From a file, too; a plan of another interval is refused, and a budget below its evaluations."""
-    where = sl.SampledExperiment(sl.problem("gaussian"))
-    down, again, rest = ((*DOWN[:-1], 0.3), AGAIN, (0.3, 0.1, 1e-3))
+    where, (down, again, rest) = E, (DOWN, AGAIN, (0.3, 0.1, 1e-3))
     once = plan("edm-heun", (*down, *rest[1:]))
     made = sl.plans.restart(plan("edm-heun", down), plan("edm-heun", again), VP, repeats=2)
     made = sl.plans.chain(made, plan("edm-heun", rest))
@@ -184,6 +186,32 @@ def test_in_distribution_it_is_a_plan_of_its_own_evaluations(tmp_path: Path, cap
         ValueError, match=r"must start from one state and run on vp-linear from t = 1 to 0\.1"
     ):
         sl.in_distribution(once, replace(where, t_end=0.1), nfe=[20])
+
+
+def test_as_released_it_restarts_at_the_nodes_nearest_to_its_intervals() -> None:
+    """Of 14 steps of Heun's method, three parts again in two steps each: 28 + 3 * 4 evaluations."""
+    e = sl.SampledExperiment(sl.problem("gaussian"), schedule=EDM, grid=sl.grids.karras())
+    steps, intervals = RESTARTS[1]
+    made = contests.restarted(sl.make("edm-heun"), e, steps, intervals)
+    grid = e.grid(EDM, *e.times, steps)
+    ups = [(step.t0, step.t1) for step in made.steps if step.restarts]
+    assert made.nfe == 40
+    assert ups == [(min(grid, key=lambda t: abs(t - part.low)), part.high) for part in intervals]
+    assert [t for t in made.times if t in grid[-2:]] == list(grid[-2:])
+
+
+def test_an_exact_score_leaves_restart_nothing_to_mend() -> None:
+    """On Gaussian data, where laws are computed, Heun's method is closer at as many evaluations."""
+    (row,) = contests.restart_against("edm-heun", E, restarts=RESTARTS[:1])
+    assert (row.nfe, row.order) == (44, "further")
+    assert row.first == "edm-heun, 18 steps, restarted 2 times"
+
+
+def test_intervals_end_at_nodes_of_their_own() -> None:
+    part = contests.Interval(3, 1, 1.0, 2.0)
+    for intervals in ((part, part), (contests.Interval(3, 1, 80.0, 90.0),)):
+        with pytest.raises(ValueError, match="intervals must end at nodes of their own"):
+            contests.restarted(sl.make("ddim"), replace(E, schedule=EDM), 6, intervals)
 
 
 def test_what_cannot_use_it_says_so() -> None:
