@@ -13,10 +13,11 @@ from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_r
 from semilinear.integrators.numerics.constructors import refuse_unknown
 from semilinear.integrators.numerics.kinds import FORMULAS, SOLVER, Kind, refuse
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.names import UnknownTableau, nearest
+from semilinear.integrators.numerics.names import UnknownTableau
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.solvers.classical import with_tableau
+from semilinear.integrators.solvers.other_names import hint
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.integrators.tableaux.tableau import Tableau
 
@@ -97,7 +98,7 @@ def check_solver(text: str) -> None:
     if name not in SOLVERS:
         raise UnknownTableau(
             f"expected a listed solver (`semilinear list`) or FILE.py:function, got {text!r}"
-            f"{nearest(name, SOLVERS)}"
+            f"{hint(name, SOLVERS)}"
         )
 
 
@@ -164,10 +165,10 @@ def check_name(text: str) -> None:
         raise UnknownTableau(f"{text} needs the name of a function: {text}:NAME")
     if _is_file(text) or text in CATALOGUE or is_solver(text):
         return
-    hint = nearest(split(text)[0], dict.fromkeys((*SOLVERS, *CATALOGUE)))
+    meant = hint(split(text)[0], dict.fromkeys((*SOLVERS, *CATALOGUE)))
     raise UnknownTableau(
         "expected a listed solver, an entry of the catalogue (`semilinear list`), a .json file or "
-        f"FILE.py:function, got {text!r}{hint}"
+        f"FILE.py:function, got {text!r}{meant}"
     )
 
 

@@ -35,6 +35,7 @@ from semilinear.integrators.plans import files
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS
+from semilinear.integrators.solvers.other_names import hint
 
 from . import azula, deepinv, diffusers, flow_matching, k_diffusion, ours, process, smalldiffusion
 from . import plain as plain_functions
@@ -457,7 +458,7 @@ def _check_ours(text: str) -> None:
     try:
         check_name(text)
     except ValueError as error:
-        if nearest(text, SOLVERS):
+        if hint(text, SOLVERS):
             raise
         foreign = [f"{package}:{name}" for package in PACKAGES for name in names(package)]
         raise UnknownTableau(
