@@ -107,10 +107,13 @@ class PlanStep:
     low: int | None = None
 
     @property
-    def restarts(self) -> bool:
-        """Whether it adds noise without an evaluation: the way back to a noisier time."""
+    def adds_noise_alone(self) -> bool:
+        """Whether it adds noise to multiples of states, and asks nothing of the model: on Restart's way up."""
         rows = [op for op in self.operations if isinstance(op, Row)]
-        return len(rows) == len(self.operations) and any(row.noise for row in rows)
+        asks = len(rows) < len(self.operations) or any(
+            kind == "m" for row in rows for kind, _, _ in row.terms
+        )
+        return not asks and any(row.noise for row in rows)
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
