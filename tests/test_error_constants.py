@@ -12,7 +12,15 @@ from semilinear.verification.studies.own_statistics import generic
 
 from tests.slow import slow
 
-FAST = ("ddim", "dpm-solver-2", "deis-tab1", "er-sde-ode-2-corrected", "unipc-1-bh2", "dpm-solver-v3-2m")
+FAST = (
+    "ddim",
+    "dpm-solver-2",
+    "deis-tab1",
+    "er-sde-ode-2-corrected",
+    "unipc-1-bh2",
+    "fireflow",
+    "dpm-solver-v3-2m",
+)
 
 
 def check(name: str, steps: int, tolerance: float) -> None:

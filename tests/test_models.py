@@ -108,12 +108,12 @@ def test_cfg_plus_plus_is_ddim_under_guidance_of_a_scale_of_its_own(
     a, b, f = component(0).model(schedule), MIXTURE.model(schedule), schedule.formulas
     x = X
     for t, end in itertools.pairwise(times):
-        told, untold = a(x, t), b(x, t)
-        guided = untold + 0.6 * (told - untold)
-        x = f.alpha(end) * (x - f.sigma(t) * guided) / f.alpha(t) + f.sigma(end) * untold
+        base = b(x, t)
+        guided = base + 0.6 * (a(x, t) - base)
+        x = f.alpha(end) * (x - f.sigma(t) * guided) / f.alpha(t) + f.sigma(end) * base
     plan = compile_plan(make("ddim"), schedule, times=times, prediction=prediction, final="lower")
-    both = (convert(schedule, m, "eps", prediction) for m in (a, b))
-    made = sample(plan, cfg_plus_plus(*both, 0.6, schedule, plan.times), X)
+    told, untold = (convert(schedule, m, "eps", prediction) for m in (a, b))
+    made = sample(plan, cfg_plus_plus(told, untold, 0.6, schedule, plan.times), X)
     torch.testing.assert_close(made.x, x, rtol=MANY_ULP, atol=MANY_ULP)
     assert made.nfe == len(times) - 1
 

@@ -110,10 +110,9 @@ class PlanStep:
     def adds_noise_alone(self) -> bool:
         """Whether it adds noise to multiples of states, and asks nothing of the model: on Restart's way up."""
         rows = [op for op in self.operations if isinstance(op, Row)]
-        asks = len(rows) < len(self.operations) or any(
-            kind == "m" for row in rows for kind, _, _ in row.terms
-        )
-        return not asks and any(row.noise for row in rows)
+        if len(rows) < len(self.operations):
+            return False
+        return any(row.noise for row in rows) and all(key % 2 == 0 for row in rows for key, _ in row.keyed)
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
