@@ -108,7 +108,7 @@ class PlanStep:
 
     @property
     def adds_noise_alone(self) -> bool:
-        """Whether it adds noise to multiples of states, and asks nothing of the model: on Restart's way up."""
+        """Whether it adds noise to states and asks nothing of the model: Restart's way up."""
         rows = [op for op in self.operations if isinstance(op, Row)]
         if len(rows) < len(self.operations):
             return False
