@@ -22,8 +22,9 @@ from semilinear.integrators.forms.form import data_in_lambda
 from semilinear.integrators.forms.whole import score_in_time, velocity_in_lambda, velocity_in_time
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.sampler import sample
-from semilinear.integrators.solver import Repeat, Solver
+from semilinear.integrators.solver import Ramp, Repeat, Solver
 from semilinear.integrators.solvers import deis, k_diffusion, make, runge_kutta
+from semilinear.integrators.solvers.deis import EULER
 from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi, phi1
 from semilinear.verification.problems.named import problem
 from semilinear.verification.studies.experiment import Experiment
@@ -33,6 +34,7 @@ from sympy import Rational
 from tests.roundings import MANY_ULP, SOME_ULP
 
 VP, FLOW, EDM = vp_linear(), rectified_flow(), edm()
+FIREFLOW = make("fireflow").sequence.tableaux[-1]
 PROBLEM = problem("golden-mixture")
 X = torch.tensor([[0.3, -1.2], [1.5, 0.4], [-0.7, 0.9]], dtype=torch.float64)
 TIMES = (0.8, 0.62, 0.5, 0.31, 0.2, 0.12)
@@ -157,10 +159,23 @@ def test_fireflow_ends_at_data_without_lowering_a_step() -> None:
 
 def test_what_fireflow_remembers_costs_order_where_it_is_read_as_the_start_s() -> None:
     """Its tableau with the carried velocity in the output too is the trapezoid rule of a shifted node."""
-    step = make("fireflow").sequence.tableaux[-1]
-    assert LocalError("rho").order(step) == prove_tableau(step, form="rho").classical == 2
-    shifted = dataclasses.replace(step, output=(N(0) + N(1)) / 2)
+    assert LocalError("rho").order(FIREFLOW) == prove_tableau(FIREFLOW, form="rho").classical == 2
+    shifted = dataclasses.replace(FIREFLOW, output=(N(0) + N(1)) / 2)
     assert LocalError("rho").order(shifted) == prove_tableau(shifted, form="rho").classical == 1
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_step_that_takes_a_middle_for_its_start_is_refused(steps: int) -> None:
+    """Of one step nothing is carried; of two, Euler's would read the middle of the first as its start."""
+    mixed = dataclasses.replace(make("fireflow"), sequence=Repeat(FIREFLOW, EULER))
+    options: dict[str, Any] = {"t_start": 0.9, "t_end": 0.1, "final": "last"}
+    if steps == 1:
+        assert compile_plan(mixed, FLOW, steps=1, **options).nfe == 1
+        return
+    with pytest.raises(ValueError, match="sequence must carry evaluations from one place in all steps"):
+        compile_plan(mixed, FLOW, steps=2, **options)
+    with pytest.raises(ValueError, match="got one 0 of a step before the start of step 1"):
+        prove_solver(dataclasses.replace(mixed, sequence=Ramp((EULER, FIREFLOW))))
 
 
 def test_a_carried_middle_is_proved_with_the_row_that_it_is_predicted_by() -> None:

@@ -32,7 +32,7 @@ from semilinear.integrators.forms.model_statistics import StatisticsWeight
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.files import Written
 from semilinear.integrators.solver import Final, Solver
-from semilinear.integrators.tableaux.tableau import MAX_STAGES, StepRatio, Tableau, omega
+from semilinear.integrators.tableaux.tableau import MAX_STAGES, StepRatio, Tableau, check_carried, omega
 from sympy import Expr, Integer, Symbol
 
 from ..algebra.factoring import factored
@@ -342,8 +342,9 @@ def prove_solver(
 
 def as_run(tableaux: Sequence[Tableau]) -> tuple[Tableau, ...]:
     """The tableaux of a run's steps: the first evaluates its own start, where the others have what the step
-    before carried over from inside.
+    before carried over from inside.  Raises ValueError as `check_carried`.
     """
+    check_carried(tableaux)
     first, *rest = tableaux
     return (replace(first, carry=None) if first.lag else first, *rest)
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property, lru_cache
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -341,6 +342,19 @@ class Tableau:
             Stage(c[i], sum((v * N(j) for j, v in enumerate(a[i][:i])), Integer(0))) for i in range(1, s)
         )
         return Tableau(stages, sum((v * N(j) for j, v in enumerate(b)), Integer(0)))
+
+
+def check_carried(tableaux: Sequence[Tableau]) -> None:
+    """Refuse consecutive steps of which one takes for its start's what the step before carries from inside.
+
+    Raises ValueError where their `lag` differs.
+    """
+    for i, (before, tableau) in enumerate(pairwise(tableaux), 1):
+        if before.lag != tableau.lag:
+            raise ValueError(
+                f"sequence must carry evaluations from one place in all steps, got one {before.lag} of a "
+                f"step before the start of step {i}, whose tableau has N(0) {tableau.lag} before"
+            )
 
 
 def weights_of(formula: Any, name: str, available: int) -> Weights:
