@@ -33,6 +33,7 @@ from .deis import EULER
 
 VARIABLES: dict[str, FormOf] = {"t": velocity_in_time, "lambda": velocity_in_lambda}
 FLOW = "Flow matching (Lipman et al. 2023), arXiv:2210.02747"
+FIREFLOW = "FireFlow (Deng et al. 2024), arXiv:2412.07517"
 BASELINE = "DPM-Solver (Lu et al. 2022), arXiv:2206.00927"
 ODE_SOLVER = "facebookresearch/flow_matching, solver/ode_solver.py"
 METHODS: dict[str, tuple[str, int, str]] = {
@@ -80,7 +81,7 @@ def fireflow() -> Solver:
         sequence=Repeat(step, step),
         claimed=2,
         source="Alg. 1; HolmesShuan/FireFlow, src/flux/sampling.py, denoise_fireflow",
-        paper="FireFlow (Deng et al. 2024), arXiv:2412.07517",
+        paper=FIREFLOW,
     )
 
 
