@@ -12,7 +12,8 @@ from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_r
 from semilinear.integrators.numerics.constructors import refuse_unknown
 from semilinear.integrators.numerics.kinds import FORMULAS, SOLVER, Kind, refuse
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.names import UnknownTableau, nearest
+from semilinear.integrators.numerics.names import UnknownTableau
+from semilinear.integrators.numerics.other_names import hint
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.solvers.classical import with_tableau
@@ -98,7 +99,7 @@ def check_solver(text: str) -> None:
     if name not in SOLVERS:
         raise UnknownTableau(
             f"expected a listed solver (`semilinear list`) or FILE.py:function, got {text!r}"
-            f"{nearest(name, SOLVERS)}"
+            f"{hint(name, SOLVERS)}"
         )
 
 

@@ -4,6 +4,7 @@ PNDM, gradient estimation, ancestral noise for rectified flow and for multistep 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -11,21 +12,29 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from semilinear.analysis.orders.local_order import LocalError
+from semilinear.analysis.orders.proof import prove as prove_tableau
+from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.integrators.diffusion.grids import uniform_t
 from semilinear.integrators.diffusion.prediction import PREDICTIONS, conversion, convert
 from semilinear.integrators.diffusion.schedule import Schedule, edm, rectified_flow, vp_cosine, vp_linear
+from semilinear.integrators.forms.form import data_in_lambda
 from semilinear.integrators.forms.whole import score_in_time, velocity_in_lambda, velocity_in_time
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.sampler import sample
-from semilinear.integrators.solver import Solver
+from semilinear.integrators.solver import Ramp, Repeat, Solver
 from semilinear.integrators.solvers import deis, k_diffusion, make, runge_kutta
+from semilinear.integrators.solvers.deis import EULER
+from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi, phi1
 from semilinear.verification.problems.named import problem
 from semilinear.verification.studies.experiment import Experiment
 from semilinear.verification.studies.measure import measure
+from sympy import Rational
 
 from tests.roundings import MANY_ULP, SOME_ULP
 
 VP, FLOW, EDM = vp_linear(), rectified_flow(), edm()
+FIREFLOW = make("fireflow").sequence.tableaux[-1]
 PROBLEM = problem("golden-mixture")
 X = torch.tensor([[0.3, -1.2], [1.5, 0.4], [-0.7, 0.9]], dtype=torch.float64)
 TIMES = (0.8, 0.62, 0.5, 0.31, 0.2, 0.12)
@@ -119,6 +128,68 @@ def test_a_method_on_the_velocity_is_its_tableau(method: str) -> None:
             k.append(model(x + h * sum(float(w) * k[j] for j, w in row.items()), t0 + float(c) * h))
         x = x + h * sum(float(w) * k[j] for j, w in tableau.b.items())
     torch.testing.assert_close(run(solver, FLOW), x, rtol=SOME_ULP, atol=0)
+
+
+@pytest.mark.parametrize("schedule", [FLOW, VP], ids=lambda s: s.kind)
+def test_fireflow_is_its_algorithm(schedule: Schedule) -> None:
+    """Each half step by the velocity of the last middle; the first by that of the start."""
+    model = convert(schedule, PROBLEM.model(schedule), "eps", "flow" if schedule is FLOW else "eps")
+    rate = velocity_in_time(schedule)
+
+    def velocity(x: Any, t: float) -> Any:
+        own, scale, u = (0, 1, 0) if rate.affine is None else rate.affine(t)
+        p, q = conversion(schedule, "flow" if schedule is FLOW else "eps", rate.target, t)
+        return (own + scale * p) * x + scale * q * model(x, t) + u
+
+    x, v = X, velocity(X, TIMES[0])
+    for t0, t1 in itertools.pairwise(TIMES):
+        v = velocity(x + (t1 - t0) / 2 * v, (t0 + t1) / 2)
+        x = x + (t1 - t0) * v
+    torch.testing.assert_close(run(make("fireflow"), schedule), x, rtol=MANY_ULP, atol=MANY_ULP)
+    assert compile_plan(make("fireflow"), schedule, times=TIMES).nfe == len(TIMES)
+
+
+def test_fireflow_ends_at_data_without_lowering_a_step() -> None:
+    """The velocity of a point, x' = x/t, is constant along a trajectory: every step is exact, to t = 0."""
+    plan = compile_plan(make("fireflow"), FLOW, times=(1.0, 0.7, 0.4, 0.1, 0.0), prediction="flow")
+    end = sample(plan, lambda x, t: x / t, X).x
+    assert plan.nfe == 5
+    assert float(end.abs().max()) < SOME_ULP
+
+
+def test_what_fireflow_remembers_costs_order_where_it_is_read_as_the_start_s() -> None:
+    """Its tableau with the carried velocity in the output too is the trapezoid rule of a shifted node."""
+    assert LocalError("rho").order(FIREFLOW) == prove_tableau(FIREFLOW, form="rho").classical == 2
+    shifted = dataclasses.replace(FIREFLOW, output=(N(0) + N(1)) / 2)
+    assert LocalError("rho").order(shifted) == prove_tableau(shifted, form="rho").classical == 1
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_step_that_takes_a_middle_for_its_start_is_refused(steps: int) -> None:
+    """Of one step nothing is carried; of two, Euler's would read the middle of the first as its start."""
+    mixed = dataclasses.replace(make("fireflow"), sequence=Repeat(FIREFLOW, EULER))
+    options: dict[str, Any] = {"t_start": 0.9, "t_end": 0.1, "final": "last"}
+    if steps == 1:
+        assert compile_plan(mixed, FLOW, steps=1, **options).nfe == 1
+        return
+    with pytest.raises(ValueError, match="sequence must carry evaluations from one place in all steps"):
+        compile_plan(mixed, FLOW, steps=2, **options)
+    with pytest.raises(ValueError, match="got one 0 of a step before the start of step 1"):
+        prove_solver(dataclasses.replace(mixed, sequence=Ramp((EULER, FIREFLOW))))
+
+
+def test_a_carried_middle_is_proved_with_the_row_that_it_is_predicted_by() -> None:
+    """Exponential midpoint, its middle carried: a stage wrong by O(h) there costs the order of the run."""
+    half, row = Rational(1, 2), phi(1, Rational(1, 2)) / 2
+    for factor, order in ((1, 2), (2, 1)):
+        step = Tableau((Stage(half, factor * row * N(0)),), phi1 * N(1), carry=1)
+        solver = Solver(
+            name="middle", form=data_in_lambda, sequence=Repeat(step, step), claimed=2, source="test"
+        )
+        (recurring,) = (part for part in prove_solver(solver).parts if part.place == "recurring")
+        assert recurring.predictor is not None
+        assert recurring.predictor.order() == order - 1
+        assert prove_solver(solver).run() == order
 
 
 def test_a_flow_runs_from_pure_noise_to_data_in_velocities() -> None:

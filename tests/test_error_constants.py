@@ -12,7 +12,15 @@ from semilinear.verification.studies.own_statistics import generic
 
 from tests.slow import slow
 
-FAST = ("ddim", "dpm-solver-2", "deis-tab1", "er-sde-ode-2-corrected", "unipc-1-bh2", "dpm-solver-v3-2m")
+FAST = (
+    "ddim",
+    "dpm-solver-2",
+    "deis-tab1",
+    "er-sde-ode-2-corrected",
+    "unipc-1-bh2",
+    "fireflow",
+    "dpm-solver-v3-2m",
+)
 
 
 def check(name: str, steps: int, tolerance: float) -> None:
@@ -23,7 +31,9 @@ def check(name: str, steps: int, tolerance: float) -> None:
     assert constant.distances[1] < 0.65 * constant.distances[0]  # no component is left: O(h)
 
 
-@pytest.mark.parametrize("name", slow(FAST, lambda name: name in ("deis-tab1", "dpm-solver-v3-2m")))
+@pytest.mark.parametrize(
+    "name", slow(FAST, lambda name: name in ("deis-tab1", "fireflow", "dpm-solver-v3-2m"))
+)
 def test_the_error_of_a_run_is_the_predicted_one(name: str) -> None:
     check(name, 12, 0.02)
 

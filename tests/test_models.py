@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from semilinear.integrators.diffusion.prediction import convert
-from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.diffusion.schedule import Schedule, rectified_flow, vp_linear
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.models import (
     LABELS,
+    cfg_plus_plus,
     classifier,
     classifier_free,
     classifier_free_network,
@@ -26,6 +28,7 @@ from tests.roundings import MANY_ULP, SOME_ULP
 
 VP = vp_linear()
 MIXTURE = golden_mixture()
+MODEL = MIXTURE.model(VP)
 X = torch.linspace(-2, 2, 8, dtype=torch.float64).reshape(4, 2)
 T = 0.35
 
@@ -94,6 +97,38 @@ def test_a_model_that_does_not_matter_is_not_called() -> None:
     assert classifier_free(never, MIXTURE.model(VP), 0.0)(X, T).shape == X.shape
 
 
+@pytest.mark.parametrize("times", [(1.0, 0.8, 0.5, 0.3, 0.1), (0.9, 0.4, 0.0)], ids=["noise", "data"])
+@pytest.mark.parametrize("schedule", [VP, rectified_flow()], ids=lambda s: s.kind)
+@pytest.mark.parametrize("prediction", ["eps", "x0"])
+def test_cfg_plus_plus_is_ddim_under_guidance_of_a_scale_of_its_own(
+    schedule: Schedule, times: tuple[float, ...], prediction: str
+) -> None:
+    """Its update written out, with two outputs at each state: x_0 guided, noise unconditional."""
+    times = tuple(t for t in times if schedule is VP or t < 1)
+    a, b, f = component(0).model(schedule), MIXTURE.model(schedule), schedule.formulas
+    x = X
+    for t, end in itertools.pairwise(times):
+        base = b(x, t)
+        guided = base + 0.6 * (a(x, t) - base)
+        x = f.alpha(end) * (x - f.sigma(t) * guided) / f.alpha(t) + f.sigma(end) * base
+    plan = compile_plan(make("ddim"), schedule, times=times, prediction=prediction, final="lower")
+    told, untold = (convert(schedule, m, "eps", prediction) for m in (a, b))
+    made = sample(plan, cfg_plus_plus(told, untold, 0.6, schedule, plan.times), X)
+    torch.testing.assert_close(made.x, x, rtol=MANY_ULP, atol=MANY_ULP)
+    assert made.nfe == len(times) - 1
+
+
+def test_cfg_plus_plus_converges_to_no_flow() -> None:
+    """A step's guidance does not shrink with the step: twice as many add up to about twice as much."""
+    a, b = (lambda x, t: 0 * x + 1, lambda x, t: 0 * x)
+    added = []
+    for n in (50, 100, 200):
+        plan = compile_plan(make("ddim"), VP, steps=n, t_start=0.9, t_end=0.1)
+        added.append(float(sample(plan, cfg_plus_plus(a, b, 1.0, VP, plan.times), 0 * X).x[0, 0]))
+    # a ratio 2 + O(h)
+    assert [y / x for x, y in itertools.pairwise(added)] == pytest.approx([2, 2], rel=0.05)
+
+
 def test_one_call_with_a_doubled_batch_is_the_same_guidance() -> None:
     calls: list[int] = []
 
@@ -156,6 +191,9 @@ def test_a_discrete_network_samples_like_its_continuous_model() -> None:
     ("call", "message"),
     [
         (lambda: classifier_free(lambda x, t: x, lambda x, t: x, float("nan")), "scale must be a finite"),
+        (lambda: cfg_plus_plus(MODEL, MODEL, float("inf"), VP, (1.0, 0.5)), "scale must be a finite"),
+        (lambda: cfg_plus_plus(MODEL, MODEL, 1.0, VP, (0.5, 0.5)), "times must decrease, got 0.5 and then"),
+        (lambda: cfg_plus_plus(MODEL, MODEL, 1.0, VP, (1.0, 0.5))(X, T), "t must be a time at which a step"),
         (lambda: classifier(lambda x, t: x, VP, lambda x, t: x, True), "scale must be a finite"),
         (lambda: classifier(lambda x, t: x, VP, lambda x, t: x)(X, T), "must return shape (4,), got (4, 2)"),
         (lambda: discrete_time(lambda x, t: x, 0), "n must be an integer >= 1"),

@@ -154,7 +154,10 @@ def test_other_functions_are_refused() -> None:
         (lambda: Tableau((), phi1 * N(0) + phi1), "combination"),
         (lambda: Tableau((), N(1)), "not evaluated yet"),
         (lambda: Tableau((Stage(Rational(1, 2), N(1)),), N(1)), "not evaluated yet"),
-        (lambda: Tableau((Stage(Rational(1, 2), N(0)),), N(1), carry=1), "abscissa 1"),
+        (lambda: Tableau((Stage(Rational(1, 2), N(0) + P(1)),), N(1), carry=1), "abscissa 1 where"),
+        (lambda: Tableau((Stage(Rational(1, 2), N(0) / omega(1)),), N(1), carry=1), "abscissa 1 where"),
+        (lambda: Tableau((Stage(sympy.Symbol("c"), N(0)),), N(1), carry=1), r"in \(0, 1\], got c = c"),
+        (lambda: Tableau((Stage(2, N(0)),), N(1), carry=1), r"in \(0, 1\], got c = 2"),
         (lambda: Tableau((), N(0), carry=1), "carry must name"),
         (lambda: Tableau.from_arrays([0, 1], [[], [1]], [1]), "same length"),
         (lambda: Tableau.from_arrays([1], [[]], [1]), "start with 0"),
@@ -193,8 +196,16 @@ def test_facts_are_derived_from_the_formula() -> None:
     tableau = Tableau((Stage(1, phi1 * N(0)),), phi1 * N(0) + phi3 * (N(1) - P(2)) / omega(2), carry=1)
     assert (tableau.past, tableau.evaluations, tableau.moments) == (2, 1, 3)
     assert tableau.parameters == frozenset()
+    assert tableau.known == {0: 0, -1: -omega(1), -2: -omega(2)}
     free = sympy.Symbol("r")
     assert Tableau((Stage(free, free * phi(1, free) * N(0)),), phi1 * N(1)).parameters == {free}
+
+
+def test_what_is_carried_from_inside_a_step_lies_that_far_before_the_next() -> None:
+    """FireFlow's N(0): half of the last step back, in units of this one."""
+    third = Tableau((Stage(Rational(1, 3), phi(1, Rational(1, 3)) * N(0) / 3),), phi1 * N(1), carry=1)
+    assert (third.lag, third.known, third.ratios) == (Rational(2, 3), {0: -2 * omega(1) / 3}, (omega(1),))
+    assert (third.evaluations, third.past, third.parameters) == (1, 0, frozenset())
 
 
 def test_interpolation_through_one_node_is_the_euler_row() -> None:

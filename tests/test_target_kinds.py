@@ -14,6 +14,7 @@ from semilinear.integrators.solvers import make
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.verification.audit.audit import audit
 from semilinear.verification.commands.cli import main
+from semilinear.verification.distribution.experiment import SampledExperiment
 from semilinear.verification.distribution.study import in_distribution
 from semilinear.verification.equal_nfe.experiment import NoiseToData
 from semilinear.verification.equal_nfe.single import draw
@@ -79,7 +80,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "prove": (FORMULAS, ["--order", "1"]),
     "stability": (FORMULAS, ["--z", "0"]),
     "derive": (FORMULAS, ["--order", "1"]),
-    "distance": (STEPPING, [*SMALL, "--nfe", "4", "--samples", "100"]),
+    "distance": (ALL, [*SMALL, "--nfe", "4", "--samples", "100"]),
     "sample": (STEPPING, [*SMALL, "--steps", "2", "--batch", "2"]),
     "audit": (ALL, ["--only", "ends"]),
     "same": (ALL, ["--steps", "2"]),
@@ -220,7 +221,7 @@ def test_a_function_that_stands_for_nothing_here(folder: Path, text: str, messag
 def test_studies_take_what_their_commands_take(folder: Path) -> None:
     """The same solver by name, from a file, and as it is: the same numbers."""
     path = f"{folder}/my.py"
-    where = NoiseToData(sl.problem("gaussian"), batch=4)
+    where, gaussian = NoiseToData(sl.problem("gaussian"), batch=4), SampledExperiment(sl.problem("gaussian"))
     three: list[Any] = [f"{path}:solver", make("dpm-solver++-2m"), "dpm-solver++-2m"]
     assert len({draw(one, where, steps=3).error for one in three}) == 1
     assert len({str(audit(one).target.claimed) for one in three}) == 1
@@ -228,8 +229,9 @@ def test_studies_take_what_their_commands_take(folder: Path) -> None:
         draw("ddim", where, steps=3).error,
         rel=1e-10,  # rounding of three steps
     )
+    assert in_distribution(str(folder / "plan.json"), gaussian, nfe=[2]).rows[0].made == 2
     with pytest.raises(ValueError, match=r"^target must be a solver, a tableau or a sampler, got a plan: "):
-        in_distribution(str(folder / "plan.json"))
+        draw(str(folder / "plan.json"), where, steps=2)
     with pytest.raises(ValueError, match=r"^target must be a solver or a sampler, got a tableau: "):
         sl.measure(str(folder / "table.json"))
 

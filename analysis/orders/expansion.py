@@ -7,7 +7,8 @@ With exact past values, the numerical solution after one step is a sum over the 
 m the stem, a^(m) the m-th Taylor coefficient of a_ij, Phi_j(L^k u) = c_j^k/k!; the output row likewise with
 b. The error coefficient of a tree is (Phi - exact)/sigma: what multiplies h^order times its elementary
 differential in the local error.
-Evaluations of earlier steps sit at abscissae -omega_j with exact values.  docs/mathematics.md, 3.
+Evaluations of earlier steps sit at abscissae -omega_j (`Tableau.known`) with exact values.
+docs/mathematics.md, 3.
 
 Three expansions share all of this and differ in what a weight's Taylor coefficients are:
 
@@ -30,7 +31,7 @@ from typing import Literal, get_args
 import sympy
 from semilinear.integrators.forms.form import Form
 from semilinear.integrators.numerics import checks
-from semilinear.integrators.tableaux.tableau import Tableau, Weights, omega, phi, z
+from semilinear.integrators.tableaux.tableau import Tableau, Weights, phi, z
 from sympy import Expr
 
 from ..algebra.ring import Field, NotInRing, Ring, Scalar
@@ -150,6 +151,25 @@ class Expansion:
         if position >= self.known:
             yield from (j for row in self.stages[position - self.known] for j, _ in row)
 
+    def up_to(self, stage: int) -> Expansion:
+        """The expansion of a stage's row, in units of the part of the step that ends there."""
+        c, last = self.abscissae[self.known + stage - 1], stage - 1
+
+        def scaled(rows: Iterable[Row]) -> tuple[Row, ...]:
+            return tuple(
+                [(j, weight / self.field.power(c, 1 + m)) for j, weight in row] for m, row in enumerate(rows)
+            )
+
+        return Expansion(
+            self.field,
+            tuple(a / c for a in self.abscissae[: self.known + last]),
+            self.known,
+            tuple(map(scaled, self.stages[:last])),
+            scaled(self.stages[last]),
+            self.integral,
+            self.kind,
+        )
+
     def exact_moment(self, k: int, m: int) -> Scalar:
         """What psi_k^(m) is measured against, at c = 1: [z^m] phi_k, or the coefficient of w^(m) in the k-th
         moment.
@@ -234,14 +254,14 @@ def unread(tableau: Tableau) -> list[int]:
 
 def positions(tableau: Tableau) -> dict[int, int]:
     """Where the evaluation with key i of a tableau's weights stands: N(0), P(1), .. P(past), N(1), .."""
-    keys = [0, *(-j for j in range(1, tableau.past + 1)), *range(1, len(tableau.stages) + 1)]
+    keys = [*tableau.known, *range(1, len(tableau.stages) + 1)]
     return {key: i for i, key in enumerate(keys)}
 
 
 def expressions(tableau: Tableau) -> Iterator[Expr]:
     """Every abscissa and weight of a tableau, for the field that they live in."""
     yield from tableau.c
-    yield from (omega(j) for j in range(1, tableau.past + 1))
+    yield from tableau.known.values()
     for row in (*tableau.a, tableau.b):
         yield from row.values()
 
@@ -361,7 +381,7 @@ def _expand(
 ) -> Expansion:
     """taylor: a weight's coefficients, `powers` of them."""
     at = positions(tableau)
-    abscissae = [base.zero, *(-base(omega(j)) for j in range(1, tableau.past + 1)), *map(base, tableau.c)]
+    abscissae = [base(node) for node in (*tableau.known.values(), *tableau.c)]
 
     def rows(weights: Weights) -> tuple[Row, ...]:
         columns: Mapping[int, list[Scalar]] = {at[key]: taylor(w) for key, w in weights.items()}
@@ -370,7 +390,7 @@ def _expand(
     expansion = Expansion(
         base,
         tuple(abscissae),
-        1 + tableau.past,
+        len(tableau.known),
         tuple(map(rows, tableau.a)),
         rows(tableau.b),
         integral,

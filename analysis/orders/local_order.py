@@ -85,14 +85,12 @@ class LocalError:
     def error(self, tableau: Tableau, size: int) -> Value:
         """The largest component of the local error of one step of h = 2^-size."""
         h = self._xp.number(2) ** -size
-        values = {0: self.integrand(self._xp.number(0), self._start)}
-        back = self._xp.number(0)
-        for j in range(1, tableau.past + 1):
-            back += self._xp.number(_STEPS[j - 1])
-            at = -back * h
+        values = {}
+        for key, node in tableau.known.items():
+            at = self._number(node) * h
             if at not in self._integrands:
                 self._integrands[at] = self.integrand(at, self.solution(at))
-            values[-j] = self._integrands[at]
+            values[key] = self._integrands[at]
         for i, (c, row) in enumerate(zip(tableau.c, tableau.a, strict=True), 1):
             at = self._number(c)
             values[i] = self.integrand(at * h, self.row(row, at, values, h, size))

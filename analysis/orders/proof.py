@@ -26,7 +26,7 @@ import sympy
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.files import Written, json_number
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.tableaux.tableau import Tableau, omega
+from semilinear.integrators.tableaux.tableau import Tableau
 from sympy import Expr, Integer, Rational, Symbol
 
 from ..algebra.factoring import factored
@@ -368,7 +368,7 @@ def prove(
 
 def equal_steps(tableau: Tableau) -> dict[Symbol, Expr]:
     """The step ratios of a tableau with their values on equal steps."""
-    return {omega(j): Integer(j) for j in range(1, tableau.past + 1)}
+    return {ratio: Integer(j) for j, ratio in enumerate(tableau.ratios, 1)}
 
 
 def key_name(key: int) -> str:

@@ -14,13 +14,14 @@ number of steps (start, end) order p + 1.  Last steps are those of the solver's 
 PEC lemma.  A solver that carries the evaluation at a predicted state has in its history N(u + delta), delta
 the local error O(h^(q+1)) of the predicting row.  Since the weights of a row sum to 1 at z = 0, the step
 gains the error h N' delta, O(h^(q+2)): order min(p, q + 1), or q + 2 where that happens a bounded number of
-times.
+times.  The predicted state may lie inside the step (`Tableau.lag`); then the first step, before which nothing
+was carried, has another formula than the others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Literal, get_args
@@ -31,7 +32,7 @@ from semilinear.integrators.forms.model_statistics import StatisticsWeight
 from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.files import Written
 from semilinear.integrators.solver import Final, Solver
-from semilinear.integrators.tableaux.tableau import MAX_STAGES, StepRatio, Tableau, omega
+from semilinear.integrators.tableaux.tableau import MAX_STAGES, StepRatio, Tableau, check_carried, omega
 from sympy import Expr, Integer, Symbol
 
 from ..algebra.factoring import factored
@@ -90,17 +91,19 @@ def setting(form: Form, points: Any = None) -> Setting:
 class FormulaProof:
     """The local error of one tableau with exact past values, in a setting.
 
-    through: the highest order that is looked for.
+    through: the highest order that is looked for.  stage: of the row of a stage, in place of the output.
     """
 
     tableau: Tableau
     setting: Setting
     through: int
+    stage: int | None = None
 
     @cached_property
     def expansion(self) -> Expansion:
         """The tableau's Taylor coefficients, one order further."""
-        return self.setting.expand(self.tableau, self.through + 1)
+        expansion = self.setting.expand(self.tableau, self.through + 1)
+        return expansion if self.stage is None else expansion.up_to(self.stage)
 
     @cached_property
     def defects(self) -> Defects:
@@ -328,12 +331,22 @@ def prove_solver(
     period, remainder = (solver.sequence.period, 0) if residue is None else residue
     endings: dict[Place, Final] = {"end": "full", "released end": solver.final.limit}
     found: dict[tuple[Tableau, Place], None] = {}
+    starting = max(solver.history, int(any(t.lag for t in solver.sequence.tableaux)))
     for end, final in endings.items():
-        runs = [solver.sequence.at(n * period + remainder, final) for n in RUNS]
+        runs = [as_run(solver.sequence.at(n * period + remainder, final)) for n in RUNS]
         for tableau in sorted(dict.fromkeys(runs[1]), key=runs[1].count, reverse=True):
-            found |= {(tableau, place): None for place in _places(tableau, runs, solver.history, end)}
+            found |= {(tableau, place): None for place in _places(tableau, runs, starting, end)}
     formulas = {tableau: _formula(tableau, given) for tableau, _ in found}
     return SolverProof(solver, given, tuple(Part(*formulas[t], place) for t, place in found))
+
+
+def as_run(tableaux: Sequence[Tableau]) -> tuple[Tableau, ...]:
+    """The tableaux of a run's steps: the first evaluates its own start, where the others have what the step
+    before carried over from inside.  Raises ValueError as `check_carried`.
+    """
+    check_carried(tableaux)
+    first, *rest = tableaux
+    return (replace(first, carry=None) if first.lag else first, *rest)
 
 
 def _places(tableau: Tableau, runs: list[tuple[Tableau, ...]], history: int, end: Place) -> list[Place]:
@@ -345,9 +358,5 @@ def _places(tableau: Tableau, runs: list[tuple[Tableau, ...]], history: int, end
 
 def _formula(tableau: Tableau, given: Setting) -> tuple[FormulaProof, FormulaProof | None]:
     through = min(tableau.past + len(tableau.stages) + 2, CAP)
-    predictor = None
-    if tableau.carry is not None:
-        before = tableau.stages[: tableau.carry - 1]
-        row = Tableau(before, tableau.stages[tableau.carry - 1].formula)
-        predictor = FormulaProof(row, given, through)
+    predictor = None if tableau.carry is None else FormulaProof(tableau, given, through, tableau.carry)
     return FormulaProof(tableau, given, through), predictor

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from semilinear.integrators.tableaux.tableau import Tableau, Weights, omega
+from semilinear.integrators.tableaux.tableau import Tableau, Weights
 
 from ..algebra.ring import Element, Field, Ring, Scalar
 from ..algebra.trees import Kind, Tree, order, trees
@@ -64,9 +64,8 @@ class StiffConditions:
 
     def __post_init__(self) -> None:
         at, base = positions(self.tableau), self.ring.field
-        self.abscissae = [base.zero, *(-base(omega(j)) for j in range(1, self.tableau.past + 1))]
-        self.abscissae += [base(c) for c in self.tableau.c]
-        self.known = 1 + self.tableau.past
+        self.abscissae = [base(node) for node in (*self.tableau.known.values(), *self.tableau.c)]
+        self.known = len(self.tableau.known)
 
         def row(weights: Weights) -> dict[int, Element]:
             return {at[key]: self.ring(w) for key, w in weights.items()}

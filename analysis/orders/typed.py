@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Any
 
 import sympy
-from semilinear.integrators.tableaux.tableau import Stage, Tableau, omega
+from semilinear.integrators.tableaux.tableau import Stage, Tableau
 from sympy import Expr, Rational, Symbol
 
 DECIMALS = 10
@@ -164,5 +164,4 @@ def with_values(tableau: Tableau, values: Mapping[Any, Any]) -> Tableau:
 
 def is_number(tableau: Tableau, at: Mapping[Symbol, Expr]) -> bool:
     """Whether a tableau has no parameters but those with values."""
-    steps = {omega(j) for j in range(1, tableau.past + 1)}
-    return not (tableau.parameters | steps) - set(at)
+    return not (tableau.parameters | set(tableau.ratios)) - set(at)

@@ -13,6 +13,7 @@ from typing import Any
 
 from semilinear.integrators.numerics.constructors import refuse_others
 from semilinear.integrators.numerics.names import UnknownTableau, nearest
+from semilinear.integrators.numerics.other_names import hint
 
 PROGRAM = re.compile(r"(?P<path>.+?\.py):(?P<function>[^:=]+)(?::(?P<settings>.*))?", re.DOTALL)
 """FILE.py:function, with settings or without."""
@@ -68,7 +69,7 @@ def check_name(text: str, solvers: Collection[str], tableaux: Collection[str]) -
         return
     raise UnknownTableau(
         "expected a listed solver, an entry of the catalogue (`semilinear list`), a .json file or "
-        f"FILE.py:function, got {text!r}{nearest(name, dict.fromkeys((*solvers, *tableaux)))}"
+        f"FILE.py:function, got {text!r}{hint(name, dict.fromkeys((*solvers, *tableaux)))}"
     )
 
 

@@ -154,6 +154,19 @@ def exact(schedule: Schedule, t0: Value, t1: Value) -> Transition:
     return Transition(alpha0 / f.alpha(t1), b2, ratio * ratio)
 
 
+def forward(schedule: Schedule, t: Value, noisier: Value) -> tuple[Value, Value]:
+    """The weight of x_t and the standard deviation of the noise with which the SDE's law at time t becomes
+    that of a noisier time: alpha' / alpha and sqrt(b2) of `exact`.
+
+    Raises ValueError where rho is not larger there.
+    """
+    f, xp = schedule.formulas, of(noisier)
+    ratio, low = f.rho(noisier), f.rho(t)
+    if not ratio > low:
+        raise ValueError(f"noise can only be added towards larger rho, got t = {t} to {noisier}")
+    return f.alpha(noisier) / f.alpha(t), f.alpha(noisier) * xp.sqrt((ratio - low) * (ratio + low))
+
+
 def _euler(schedule: Schedule, t0: Value, h: Value) -> Transition:
     return Transition(1 + drift(schedule, t0) * h, diffusion_squared(schedule, t0) * h)
 

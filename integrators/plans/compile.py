@@ -18,7 +18,7 @@ from ..numerics import checks
 from ..numerics.arithmetic import Value, choose
 from ..numerics.messages import shown
 from ..solver import FINAL_CHOICES, Final, FinalChoice, Solver, lowered
-from ..tableaux.tableau import Tableau, nested_collocation
+from ..tableaux.tableau import Tableau, check_carried, nested_collocation
 from .compiler import StepCompiler
 from .program import STARTS, Plan, PlanStep, Start
 
@@ -152,6 +152,7 @@ def _tableaux(solver: Solver, budget: int, start: Start, ending: Final) -> list[
         full = max(0, count - lowered(ending, history))  # a step that is lowered at the end stays low
         first = min(history, full)
         tableaux[:first] = [_high_order(solver)] * first
+    check_carried(tableaux)
     return tableaux
 
 

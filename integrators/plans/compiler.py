@@ -20,6 +20,7 @@ from sympy import Expr
 from ..diffusion.grids import Grid, Times
 from ..diffusion.prediction import check_prediction, conversion
 from ..diffusion.schedule import Formulas, Schedule
+from ..diffusion.sde import forward
 from ..forms.form import Exponential, Form, Measured, Step
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, NotFinite, Value, finite, nonzero
 from ..numerics.germ import GERMS
@@ -176,6 +177,8 @@ class StepCompiler:
         """
         if self._xp is not FLOAT64 or self._tabled or self._solver.noising is not None or tableau.parameters:
             return False
+        if tableau.lag:  # what is carried over lies between the nodes
+            return False
         return isinstance(self.form.weight, (Exponential, Measured)) and self.form.forcing is None
 
     def _many(self, tableau: Tableau, nodes: Times, index: int, count: int) -> list[PlanStep]:
@@ -269,7 +272,8 @@ class StepCompiler:
             if isinstance(op, Evaluation):  # the model's output must say there what the form asks for
                 conversion(self._schedule, self._prediction, self.form.target, op.t)
         self._history.insert(0, first)
-        self._carried = None if twin._carried is None else self._integrand(twin._carried.state, t1)
+        carried = twin._carried
+        self._carried = None if carried is None else self._integrand(carried.state, _time(carried.t))
         self.base, self.next_state = twin.base, twin.next_state
         self.increments = [i and (_time(i[0]), _time(i[1])) for i in twin.increments]
         return made
@@ -332,16 +336,11 @@ class StepCompiler:
         """The row that adds noise up to the law of time `noisier`.  Karras et al. 2022, Alg. 2."""
         if noisier == t:
             return ()
-        f, xp = self._schedule.formulas, self._xp
-        if not f.rho(noisier) > f.rho(t):
-            raise ValueError(f"noise can only be added towards larger rho, got t = {t} to {noisier}")
+        weight, std = forward(self._schedule, t, noisier)
         if self._carried is not None:
             raise ValueError("a solver that carries an evaluation to the next step cannot add noise between")
         self.increments.append(None)
-        ratio, low = f.rho(noisier), f.rho(t)
-        std = f.alpha(noisier) * xp.sqrt((ratio - low) * (ratio + low))
-        terms: list[tuple[Kind, int, Coefficient]] = [("x", self.base, f.alpha(noisier) / f.alpha(t))]
-        row = self._make_row(terms, () if quiet else ((len(self.increments) - 1, std),))
+        row = self._make_row([("x", self.base, weight)], () if quiet else ((len(self.increments) - 1, std),))
         self.base = row.state
         return (row,)
 

@@ -169,14 +169,17 @@ def _time(read: Any, value: Any, where: str) -> Value:
 
 
 def _check_chain(inputs: Times, steps: tuple[PlanStep, ...]) -> None:
-    """Steps follow one another, forwards in the direction of the first."""
-    times = [*inputs[:-1], steps[0].t0, *(s.t1 for s in steps if s.t1 is not None)]
+    """Steps follow one another, and all in one direction but those that do nothing but add noise."""
     _expect(inputs[-1] == steps[0].t0, "steps[0].t0 must be the last of inputs")
     for i, (a, b) in enumerate(itertools.pairwise(steps), 1):
         _expect(a.t1 is not None, f"steps[{i - 1}].t1 may be null in the last step only")
         _expect(a.t1 == b.t0, f"steps[{i}].t0 must be steps[{i - 1}].t1 = {a.t1}, got {b.t0}")
-    pairs = list(itertools.pairwise(times))
-    _expect(all(b < a for a, b in pairs) or all(b > a for a, b in pairs), "times must be strictly monotone")
+    ways = {b < a for a, b in itertools.pairwise(inputs)}
+    for i, step in enumerate(steps):
+        if step.t1 is not None:
+            _expect(step.t0 != step.t1, f"times must be strictly monotone, got steps[{i}] at t = {step.t0}")
+            ways |= set() if step.adds_noise_alone else {step.t1 < step.t0}
+    _expect(len(ways) < 2, "times must be strictly monotone but in steps that do nothing but add noise")
 
 
 def _reader(digits: int | None) -> Any:

@@ -106,6 +106,14 @@ class PlanStep:
     output: int
     low: int | None = None
 
+    @property
+    def adds_noise_alone(self) -> bool:
+        """Whether it adds noise to states and asks nothing of the model: Restart's way up."""
+        rows = [op for op in self.operations if isinstance(op, Row)]
+        if len(rows) < len(self.operations):
+            return False
+        return any(row.noise for row in rows) and all(key % 2 == 0 for row in rows for key, _ in row.keyed)
+
     @cached_property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """The coefficients that are arrays (elementwise operators)."""

@@ -5,9 +5,12 @@ Each function takes models, functions (x, t) -> output with x of shape (batch, .
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..diffusion.prediction import Model, convert, in_own_dtype, time_like
@@ -73,6 +76,45 @@ def classifier_free(conditional: Model, unconditional: Model, scale: float) -> M
     def model(x: Any, t: Any) -> Any:
         base = untold(x, t)
         return base + weight * (told(x, t) - base)
+
+    return model
+
+
+def cfg_plus_plus(
+    conditional: Model, unconditional: Model, scale: float, schedule: Schedule, times: Sequence[Any]
+) -> Model:
+    """`classifier_free` with the scale at each time of a run with which a step of DDIM is one of CFG++, whose
+    noise is the unconditional model's:
+
+        x' = alpha' x_0 + sigma' eps_uncond,   x_0 from eps_uncond + scale (eps_cond - eps_uncond)
+
+    is DDIM's step under guidance by scale rho/(rho - rho'), since both are affine in eps.  Chung et al. 2024,
+    arXiv:2406.08070, Alg. 2; sample_euler_cfg_pp of ComfyUI.
+    times: of the plan, decreasing, as `Plan.times`; the model is asked at those of its steps' starts, as
+    first-order solvers do.  The scale grows like 1/h as steps shrink: what is added up to the end depends on
+    the number of steps, so that there is no flow that this converges to, and no order.
+    Raises ValueError for a scale that is not a finite number and times that do not decrease; when called, for
+    a time at which no step starts.
+    """
+    weight = float(checks.number("scale", scale))
+    checks.function("conditional", conditional)
+    checks.function("unconditional", unconditional)
+    checks.instance("schedule", schedule, Schedule)
+    nodes = checks.sequence("times", times, 2)
+    lam = schedule.formulas.lam
+    factors: dict[float, float] = {}
+    for t, end in pairwise(nodes):
+        if not end < t:
+            raise ValueError(f"times must decrease, got {t} and then {end}")
+        with np.errstate(divide="ignore"):  # lambda may be infinite: the scale is its own there
+            factors[float(t)] = weight / -math.expm1(float(lam(t)) - float(lam(end)))
+    told, untold = in_own_dtype(conditional), in_own_dtype(unconditional)
+
+    def model(x: Any, t: Any) -> Any:
+        if float(t) not in factors:
+            raise ValueError(f"t must be a time at which a step of the run starts, got {t}")
+        base = untold(x, t)
+        return base + factors[float(t)] * (told(x, t) - base)
 
     return model
 

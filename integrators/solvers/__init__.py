@@ -15,7 +15,7 @@ from typing import Any
 
 from ..numerics.constructors import open_parameters, refuse_unknown
 from ..numerics.messages import shown
-from ..numerics.names import nearest
+from ..numerics.other_names import hint
 from ..solver import Solver
 from . import dpm_solver
 
@@ -79,8 +79,8 @@ def make(name: str, /, **parameters: Any) -> Solver:
     """Build a solver by name.
 
     A solver made without model statistics that it takes is a formula only: compile_plan refuses it.
-    Raises TypeError for what is no name, ValueError for an unknown one, listing the nearest, or for
-    parameters that the solver does not take.
+    Raises TypeError for what is no name, ValueError for an unknown one, saying what it is called here or
+    listing the nearest, or for parameters that the solver does not take.
     """
     if isinstance(name, str) and name in SOLVERS and not parameters:
         if name not in _BUILT:
@@ -90,7 +90,7 @@ def make(name: str, /, **parameters: Any) -> Solver:
         raise TypeError(f"solver must be a listed name, got {shown(name)}")
     if name not in SOLVERS:
         raise ValueError(
-            f"solver must be a listed name, got {shown(name)}{nearest(name, SOLVERS)} (see `semilinear list`)"
+            f"solver must be a listed name, got {shown(name)}{hint(name, SOLVERS)} (see `semilinear list`)"
         )
     constructor = SOLVERS[name]
     taken = open_parameters(constructor)

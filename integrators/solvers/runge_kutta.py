@@ -13,6 +13,7 @@ compare semilinear methods with.
 | rk4-in-t                     | Kutta's method                                                             |
 | three-eighths-in-t           | Kutta's 3/8 rule; "rk4"                                                    |
 | dormand-prince-in-t          | "dopri5" with the steps of the grid                                        |
+| fireflow                     | the midpoint rule from the last step's middle: FireFlow's denoise_fireflow |
 | rk2-in-lambda, rk3-in-lambda | the same in lambda                                                         |
 
 Names in quotation marks are methods of facebookresearch/flow_matching, ODESolver, and of torchdiffeq.
@@ -20,6 +21,7 @@ Names in quotation marks are methods of facebookresearch/flow_matching, ODESolve
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from ..forms.form import FormOf
@@ -31,6 +33,7 @@ from .deis import EULER
 
 VARIABLES: dict[str, FormOf] = {"t": velocity_in_time, "lambda": velocity_in_lambda}
 FLOW = "Flow matching (Lipman et al. 2023), arXiv:2210.02747"
+FIREFLOW = "FireFlow (Deng et al. 2024), arXiv:2412.07517"
 BASELINE = "DPM-Solver (Lu et al. 2022), arXiv:2206.00927"
 ODE_SOLVER = "facebookresearch/flow_matching, solver/ode_solver.py"
 METHODS: dict[str, tuple[str, int, str]] = {
@@ -64,8 +67,27 @@ def whole(method: str, variable: str = "t") -> Solver:
     )
 
 
+def fireflow() -> Solver:
+    """FireFlow: the midpoint rule, whose half step takes the velocity of the last step's middle for that of
+    its own start.  One evaluation a step, and one more in the first, which evaluates its start.
+
+    The half step is then off by O(h^2), as that of the midpoint rule is: second order.  No step is lowered,
+    none evaluates its end.
+    """
+    step = replace(BUTCHER["midpoint"], carry=1)
+    return Solver(
+        name="fireflow",
+        form=velocity_in_time,
+        sequence=Repeat(step, step),
+        claimed=2,
+        source="Alg. 1; HolmesShuan/FireFlow, src/flux/sampling.py, denoise_fireflow",
+        paper=FIREFLOW,
+    )
+
+
 LISTED = (
     *(partial(whole, method, "t") for method in METHODS),
     *(partial(whole, method, "lambda") for method in ("rk2", "rk3")),
+    fireflow,
 )
 """Constructors of the solvers that have a name of their own."""

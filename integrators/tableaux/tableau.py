@@ -2,7 +2,8 @@
 
 The symbols of a formula:
 
-    N(0), N(1), ..   evaluations in this step: N(0) at the step's start, N(i) at stage i
+    N(0), N(1), ..   evaluations in this step: N(0) at the step's start, or the one that the step before
+                     carries over (`Tableau.carry`); N(i) at stage i
     P(1), P(2), ..   evaluations at the starts of earlier steps, the latest first
     omega(j)         (tau_n - tau_{n-j})/h > 0: how far back P(j) lies, in units of the step
     phi(k, c)        phi_k(c z), or the form's k-th moment on [0, c] where the weight is not exponential
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property, lru_cache
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -141,11 +143,13 @@ class Stage:
 class Tableau:
     """One step's formula: stages in order, then the output row at abscissa 1.
 
-    low: a second output row of lower order, for step-size control. carry: index of a stage at abscissa 1
-    whose evaluation becomes the next step's N(0) (PEC: the corrected state is not evaluated again), or
-    None. stage_noise: stages of an SDE carry noise up to their abscissa: True, that of the step's own path;
-    "independent", drawn for the stage alone (a released defect); False, none.  Raises ValueError when a
-    formula is not linear in its evaluations, or uses one that does not exist yet.
+    low: a second output row of lower order, for step-size control. carry: index of the stage whose
+    evaluation is the next step's N(0), or None: one at abscissa 1 (PEC: the corrected state is not evaluated
+    again), or one inside the step (FireFlow), so that N(0) lies before the start (`lag`).
+    stage_noise: stages of an SDE carry noise up to their abscissa: True, that of the step's own path;
+    "independent", drawn for the stage alone (a released defect); False, none.
+    Raises ValueError when a formula is not linear in its evaluations, or uses one that does not exist yet;
+    for P(j) or omega(j) beside an evaluation from inside a step, since P(j) is one at the start of a step.
     """
 
     stages: tuple[Stage, ...]
@@ -169,9 +173,12 @@ class Tableau:
                 raise TypeError(f"carry must be the number of a stage, got {shown(self.carry)}")
             if not 1 <= self.carry <= len(self.stages):
                 raise ValueError(f"carry must name one of the {len(self.stages)} stages, got {self.carry}")
-            if self.stages[self.carry - 1].c != 1:
+            c = self.stages[self.carry - 1].c
+            if not (c.is_number and 0 < c <= 1):
+                raise ValueError(f"carry must name a stage at an abscissa in (0, 1], got c = {c}")
+            if self.lag and (self.past or any(ratio_of(s) for s in self._free)):
                 raise ValueError(
-                    f"carry must name a stage at abscissa 1, got c = {self.stages[self.carry - 1].c}"
+                    f"carry must name a stage at abscissa 1 where formulas use P(j) or omega(j), got c = {c}"
                 )
 
     def _weights(self) -> list[Weights]:
@@ -233,6 +240,26 @@ class Tableau:
         """How many evaluations of earlier steps the formulas use."""
         return max([0, *(-k for row in self._weights() for k in row)])
 
+    @property
+    def lag(self) -> Expr:
+        """By how much of its step an evaluation that is carried over lies before the step's end; 0 where none
+        is.
+        """
+        return Integer(0) if self.carry is None else 1 - self.stages[self.carry - 1].c
+
+    @cached_property
+    def known(self) -> Mapping[int, Expr]:
+        """Where the evaluations lie that a step begins with, by the keys of their weights: N(0), P(1), .., in
+        units of the step from its start.  The step before is one of this tableau.
+        """
+        before = {-j: -omega(j) for j in range(1, self.past + 1)}
+        return MappingProxyType({0: -self.lag * omega(1)} | before)
+
+    @cached_property
+    def ratios(self) -> tuple[Symbol, ...]:
+        """omega(1), omega(2), .. on which `known` depends."""
+        return tuple(omega(j) for j in range(1, max(self.past, int(self.lag != 0)) + 1))
+
     @cached_property
     def evaluations(self) -> int:
         """Model evaluations per step, N(0) included unless it is carried over."""
@@ -247,9 +274,12 @@ class Tableau:
     @cached_property
     def parameters(self) -> frozenset[Symbol]:
         """Symbols that the solver must set at every step."""
+        return frozenset(s for s in self._free if s != z and ratio_of(s) is None)
+
+    @property
+    def _free(self) -> set[Symbol]:
         symbols = {s for row in self._weights() for w in row.values() for s in w.free_symbols}
-        symbols |= {s for c in self.c for s in c.free_symbols}
-        return frozenset(s for s in symbols if s != z and ratio_of(s) is None)
+        return symbols | {s for c in self.c for s in c.free_symbols}
 
     @cached_property
     def quadrature_order(self) -> int:
@@ -260,7 +290,7 @@ class Tableau:
         """
         equal: dict[Symbol, Any] = {symbol: Integer(j) for symbol, j in _OMEGAS.items()}
         equal |= {s: Integer(1) for s in self.parameters if isinstance(s, StepRatio)}
-        nodes = {0: Integer(0)} | {-j: Integer(-j) for j in range(1, self.past + 1)}
+        nodes = {key: node.subs(equal) for key, node in self.known.items()}
         nodes |= {i: c.subs(equal) for i, c in enumerate(self.c, 1)}
         weights = {key: at_zero(weight).subs(equal) for key, weight in self.b.items()}
         for q in range(2 * len(nodes) + 1):
@@ -312,6 +342,19 @@ class Tableau:
             Stage(c[i], sum((v * N(j) for j, v in enumerate(a[i][:i])), Integer(0))) for i in range(1, s)
         )
         return Tableau(stages, sum((v * N(j) for j, v in enumerate(b)), Integer(0)))
+
+
+def check_carried(tableaux: Sequence[Tableau]) -> None:
+    """Refuse consecutive steps of which one takes for its start's what the step before carries from inside.
+
+    Raises ValueError where their `lag` differs.
+    """
+    for i, (before, tableau) in enumerate(pairwise(tableaux), 1):
+        if before.lag != tableau.lag:
+            raise ValueError(
+                f"sequence must carry evaluations from one place in all steps, got one {before.lag} of a "
+                f"step before the start of step {i}, whose tableau has N(0) {tableau.lag} before"
+            )
 
 
 def weights_of(formula: Any, name: str, available: int) -> Weights:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 from semilinear.integrators.numerics import limits
-from semilinear.integrators.numerics.kinds import STEPPING
+from semilinear.integrators.numerics.kinds import ALL
 
 from ..problems.interval import NFE, SAMPLES
 from .order_setting import parts_of
@@ -47,7 +47,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "modes; each beside what exact samples show.  On a Gaussian problem the law is computed, without "
         "samples.  Exit code 1 if a run gives no finite samples.",
     )
-    add_target(distance, "solver", STEPPING, "+")
+    add_target(distance, "solver", ALL, "+")
     add_nfe(distance, NFE, "evaluations of each run")
     add_law(distance)
     add_part(distance, "grid", "lambda")

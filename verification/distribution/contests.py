@@ -5,12 +5,19 @@ The claims that they decide stand in the ledger (`claims/papers/er_sde.py`).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
-from semilinear.integrators.diffusion.schedule import ve, vp_linear
+from semilinear.integrators.diffusion.grids import karras
+from semilinear.integrators.diffusion.schedule import edm, ve, vp_linear
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.plans.program import Plan
+from semilinear.integrators.plans.restart import chain, restart
+from semilinear.integrators.solver import Solver
+from semilinear.integrators.solvers import make
 
 from ..studies.progress import Progress
 from .experiment import SampledExperiment
@@ -32,8 +39,100 @@ BOTH = ("er-sde-1", "er-sde-2-corrected", "er-sde-3-corrected", "er-sde-ode-3-co
 SHARED = (40.0, 0.0105)
 """An interval in rho that both have."""
 
-Interval = Literal["own", "same"]
-INTERVALS: tuple[Interval, ...] = get_args(Interval)
+Range = Literal["own", "same"]
+RANGES: tuple[Range, ...] = get_args(Range)
+
+
+class Interval(NamedTuple):
+    """A part of a run that is repeated: from the time `high` in `nodes` - 1 steps down to the node of the run
+    that is nearest to `low`, `repeats` times.
+    """
+
+    nodes: int
+    repeats: int
+    low: float
+    high: float
+
+
+RESTARTS: tuple[tuple[int, tuple[Interval, ...]], ...] = (
+    (18, (Interval(3, 2, 0.14, 0.30),)),
+    (14, (Interval(3, 1, 19.35, 40.79), Interval(3, 1, 1.09, 1.92), Interval(3, 1, 0.06, 0.30))),
+    (
+        18,
+        (
+            Interval(5, 1, 19.35, 40.79),
+            Interval(5, 1, 1.09, 1.92),
+            Interval(5, 1, 0.59, 1.09),
+            Interval(5, 1, 0.06, 0.30),
+        ),
+    ),
+    (
+        18,
+        (
+            Interval(3, 1, 19.35, 40.79),
+            Interval(4, 1, 1.09, 1.92),
+            Interval(4, 4, 0.59, 1.09),
+            Interval(4, 1, 0.30, 0.59),
+            Interval(4, 4, 0.06, 0.30),
+        ),
+    ),
+)
+"""(steps, intervals) as Newbeeer/diffusion_restart_sampling has them for CIFAR-10 and, of the fewest
+evaluations, for ImageNet-64 (benchmarks/params_cifar10_edm.txt, params_imagenet_edm.txt).
+"""
+
+
+def restarted(
+    solver: Solver, experiment: SampledExperiment, steps: int, intervals: Sequence[Interval]
+) -> Plan:
+    """A solver on the grid of an experiment, which at its nodes nearest to the intervals' ends goes back.
+
+    steps: of the way down.  intervals: from noise to data.
+    Raises ValueError where two intervals end at one node, or one at the start.
+    """
+    e = experiment
+
+    def down(times: Sequence[Any]) -> Plan:
+        return compile_plan(solver, e.schedule, times=times)
+
+    times = e.grid(e.schedule, *e.times, steps)
+    ends = [min(range(len(times)), key=lambda i: abs(times[i] - part.low)) for part in intervals]
+    if any(b <= a for a, b in itertools.pairwise((0, *ends))):
+        raise ValueError(f"intervals must end at nodes of their own, from noise to data, got nodes {ends}")
+    made = down(times[: ends[0] + 1])
+    for part, end, after in zip(intervals, ends, (*ends[1:], len(times) - 1), strict=True):
+        again = down(e.grid(e.schedule, part.high, times[end], part.nodes - 1))
+        made = restart(made, again, e.schedule, repeats=part.repeats)
+        made = chain(made, down(times[end : after + 1])) if after > end else made
+    return made
+
+
+def restart_against(
+    other: str,
+    experiment: SampledExperiment | None = None,
+    *,
+    solver: str = "edm-heun",
+    restarts: Sequence[tuple[int, Sequence[Interval]]] = RESTARTS,
+    metric: str = MAIN_METRIC,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> tuple[Comparison, ...]:
+    """Does Restart beat another solver within as many evaluations: each way of restarting a solver, on EDM's
+    schedule and grid.
+
+    experiment: its problem, samples and seed count.  The rest as in `study.studies`; raises what it and
+    `restarted` do.
+    """
+    e = replace(experiment or SampledExperiment(), schedule=edm(), grid=karras())
+    rows: list[Comparison] = []
+    for steps, intervals in restarts:
+        plan = restarted(make(solver), e, steps, intervals)
+        name = f"{solver}, {steps} steps, restarted {sum(part.repeats for part in intervals)} times"
+        ours, theirs = studies(
+            [plan, other], e, nfe=[plan.nfe], names=[name, other], workers=workers, progress=progress
+        )
+        rows += ours.against(theirs, metric)
+    return tuple(rows)
 
 
 def ode_against_sde(
@@ -61,7 +160,7 @@ def vp_against_ve(
     *,
     nfe: Sequence[int] = FEW,
     metric: str = MAIN_METRIC,
-    interval: Interval = "own",
+    interval: Range = "own",
     workers: int = 1,
     progress: Progress | None = None,
 ) -> tuple[Comparison, ...]:
@@ -72,7 +171,7 @@ def vp_against_ve(
     x/alpha makes the same numbers of a grid in rho or lambda.  The rest as in `study.studies`; raises what it
     does.
     """
-    checks.one_of("interval", interval, INTERVALS)
+    checks.one_of("interval", interval, RANGES)
     e = SampledExperiment() if experiment is None else experiment
     both = []
     for schedule in (vp_linear(), ve()):

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.sampler import NonFiniteError
 from semilinear.integrators.solver import FinalChoice, Solver
 
@@ -26,9 +27,11 @@ FAR = 1e12
 
 @dataclass(frozen=True)
 class Task:
-    """A solver or a target that is none, at most so many evaluations, and how a solver's runs end."""
+    """A solver, a plan or a target that is neither, at most so many evaluations, and how a solver's runs
+    end.
+    """
 
-    made: Solver | Target
+    made: Solver | Plan | Target
     nfe: int
     final: FinalChoice
 
@@ -49,27 +52,36 @@ class Outcome:
 def run(e: SampledExperiment, task: Task) -> Outcome:
     """Make the run of a task, and measure it.
 
-    Raises ValueError where one step makes more evaluations than are asked for.
+    Raises ValueError where one step, or a plan, makes more evaluations than are asked for.
     """
     if isinstance(task.made, Solver):
         return _run_solver(e, task.made, task)
+    if isinstance(task.made, Plan):
+        return _run_plan(e, task.made, task.nfe)
     return _run_sampler(e, task.made, task.nfe)
 
 
 def _run_solver(e: SampledExperiment, solver: Solver, task: Task) -> Outcome:
     steps = most_steps(lambda n: e.plan(solver, n, task.final).nfe, task.nfe, solver.name)
-    plan = e.plan(solver, steps, task.final)
+    return _run_plan(e, e.plan(solver, steps, task.final), task.nfe, steps)
+
+
+def _run_plan(e: SampledExperiment, plan: Plan, nfe: int, steps: int | None = None) -> Outcome:
+    """steps: as its solver counts them, where that is not how many the plan has."""
+    steps = len(plan.steps) if steps is None else steps
+    if plan.nfe > nfe:
+        raise ValueError(f"nfe must be at least {plan.nfe}, what the plan of {plan.solver} makes, got {nfe}")
     if e.gaussian is not None and not plan.arrays:
         law = e.output(plan)
         if failed := _lost(np.concatenate([law.means.ravel(), np.sqrt(abs(law.covariances)).ravel()])):
-            return Outcome(task.nfe, plan.nfe, steps, True, {}, failed=failed)
+            return Outcome(nfe, plan.nfe, steps, True, {}, failed=failed)
         squares = {name: Squared(m.gaussian(law)) for name, m in e.metrics.items()}
-        return Outcome(task.nfe, plan.nfe, steps, True, squares)
+        return Outcome(nfe, plan.nfe, steps, True, squares)
     try:
         x, made = e.states(plan)
     except NonFiniteError as error:
-        return Outcome(task.nfe, plan.nfe, steps, False, {}, failed=str(error))
-    return _measured(e, x, task.nfe, made, steps)
+        return Outcome(nfe, plan.nfe, steps, False, {}, failed=str(error))
+    return _measured(e, x, nfe, made, steps)
 
 
 def _run_sampler(e: SampledExperiment, target: Target, nfe: int) -> Outcome:

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 
 from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.files import Written
-from semilinear.integrators.numerics.kinds import STEPPING
 from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 
+from ..equal_nfe.entrants import check_plan
 from ..problems.interval import NFE
 from ..studies.own_statistics import suited
 from ..studies.progress import Progress
@@ -157,12 +158,13 @@ def in_distribution(
 ) -> SampledStudy:
     """Measure how far a solver's samples lie from the exact law; the study prints itself.
 
-    target: a solver, a tableau or a sampler as `targets.named.target` finds them: a listed name,
-    NAME[:KEY=VALUE,..], FILE.py:function, PACKAGE:NAME, a `Solver`, a function of a run (`targets.run.Run`:
-    its number of steps, run.x, run.times, run.model, run.noise).  nfe: evaluations; a run makes the most
-    steps that need no more.  final: how a solver's runs end, as in `compile_plan`.  name, convention: of a
-    function.  workers: processes, to which what is your own must be picklable; no number depends on them.
-    progress: called with (done, of all).
+    target: what runs as `targets.named.target` finds it: a listed name, NAME[:KEY=VALUE,..],
+    FILE.py:function, PACKAGE:NAME, a `Solver`, a function of a run (`targets.run.Run`: its number of steps,
+    run.x, run.times, run.model, run.noise), a `Plan` or its file, from the experiment's start to its end on
+    times of its own.  nfe: evaluations; a run makes the most steps that need no more, a plan its own.
+    final: how a solver's runs end, as in `compile_plan`.  name, convention: of a function.  workers:
+    processes, to which what is your own must be picklable; no number depends on them.  progress: called with
+    (done, of all).
     Raises TypeError for another kind of target or experiment, ValueError naming the argument.
     """
     names = None if name is None else [checks.text("name", name)]
@@ -242,8 +244,10 @@ def _budgets(nfe: Any) -> tuple[int, ...]:
 def _made(given: Any, e: SampledExperiment, convention: str | None) -> Target:
     """What runs, a listed solver on the statistics of the experiment's problem."""
     told = convention if is_function(given) else None
-    found = named_target(given, takes=STEPPING, convention=told)
-    if found.kind == "sampler":
+    found = named_target(given, convention=told)
+    if isinstance(found.made, Plan):
+        check_plan(found.name, found.made, e)
+    if found.kind in ("plan", "sampler"):
         return found
     solver = suited(found, e)
     if solver.own_grid:
@@ -251,8 +255,8 @@ def _made(given: Any, e: SampledExperiment, convention: str | None) -> Target:
     return replace(found, made=solver)
 
 
-def _run_as(found: Target) -> Solver | Target:
-    return found if found.kind == "sampler" else found.solver
+def _run_as(found: Target) -> Solver | Plan | Target:
+    return found if found.made is None else found.made
 
 
 def _names(names: Any, targets: Sequence[Any], made: Sequence[Target]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.sampler import NonFiniteError, sample
 from semilinear.integrators.solver import FinalChoice, Solver
@@ -132,6 +133,30 @@ def _planned(plan: Plan, experiment: NoiseToData) -> Ran:
 # --- plans of files ---
 
 
+class Place(Protocol):
+    """Where runs are held against each other."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """What they run under."""
+
+    @property
+    def times(self) -> tuple[float, float]:
+        """Where they start and end."""
+
+
+def check_plan(name: str, plan: Plan, place: Place) -> None:
+    """Raise ValueError for a plan that is not one from the start to the end of an experiment."""
+    where = place.schedule.kind, place.schedule.parameters
+    ends = tuple(float(t) for t in (plan.inputs[0], plan.times[-1]))
+    if plan.schedule != where or ends != place.times or len(plan.inputs) > 1:
+        raise ValueError(
+            f"plan {name} must start from one state and run on {where[0]} from t = "
+            f"{place.times[0]:g} to {place.times[1]:g}, got {plan.schedule[0]} from "
+            f"{ends[0]:g} to {ends[1]:g}"
+        )
+
+
 @dataclass(frozen=True)
 class Saved:
     """A plan of a file: it has its own grid, end and number of steps."""
@@ -146,15 +171,8 @@ class Saved:
         return _SavedRuns(self.plan, experiment)
 
     def check(self, experiment: NoiseToData) -> None:
-        """Raise ValueError for a plan of another schedule or interval."""
-        where = experiment.schedule.kind, experiment.schedule.parameters
-        ends = tuple(float(t) for t in (self.plan.inputs[0], self.plan.times[-1]))
-        if self.plan.schedule != where or ends != experiment.times or len(self.plan.inputs) > 1:
-            raise ValueError(
-                f"plan {self.name} must start from one state and run on {where[0]} from t = "
-                f"{experiment.times[0]:g} to {experiment.times[1]:g}, got {self.plan.schedule[0]} from "
-                f"{ends[0]:g} to {ends[1]:g}"
-            )
+        """Raise ValueError for a plan of another schedule or interval, and one that draws noise."""
+        check_plan(self.name, self.plan, experiment)
         if self.plan.prediction != "eps" or self.plan.stochastic:
             raise ValueError(f"plan {self.name} must be deterministic and for noise prediction")
 

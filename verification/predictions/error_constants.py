@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from semilinear.analysis.orders.solver_proof import FormulaProof, Part, SolverProof, prove_solver
+from semilinear.analysis.orders.solver_proof import (
+    FormulaProof,
+    Part,
+    Place,
+    SolverProof,
+    as_run,
+    prove_solver,
+)
 from semilinear.integrators.diffusion.grids import Grid, uniform_t
 from semilinear.integrators.diffusion.schedule import Schedule, vp_linear
 from semilinear.integrators.forms.form import Step
@@ -145,15 +152,16 @@ class Run:
 
     def _parts(self) -> Iterator[tuple[int, Part]]:
         """The tableau's part of every step that is run."""
-        tableaux = self.solver.sequence.at(self.budget, "full")
-        run = [part for part in self.proof.parts if part.place in ("recurring", "end")]
+        tableaux = as_run(self.solver.sequence.at(self.budget, "full"))
+        places: tuple[Place, ...] = ("start", "recurring", "end")
+        run = [part for place in places for part in self.proof.parts if part.place == place]
         by_tableau = {part.formula.tableau: part for part in run}
         for i in range(len(self.plan.inputs) - 1, len(tableaux)):
             yield i, by_tableau[tableaux[i]]
 
     def _local(self, i: int, part: Part) -> Any:
         """The local error of a step as far as it decides the final error, in the form's variable."""
-        target = self.proof.exact_start() - (part.place == "end")
+        target = self.proof.exact_start() - (part.place != "recurring")
         scope, step = self._scope(i, part.formula.tableau)
         local = 0 * self.path.xi
         if part.formula.order("smooth") == target:
@@ -164,7 +172,8 @@ class Run:
             past = (evaluator(at_zero(w), XP)(scope) for key, w in tableau.b.items() if key != tableau.carry)
             front = self.path.derivative("weight", step.tau0, 0) if self.form.weight.rate is None else 1
             slope = front * self.path.derivative("slope", step.tau0, 0)
-            local = local + step.h * sum(past) * slope * self._terms(part.predictor, target, scope, step)
+            terms = self._terms(part.predictor, target, scope, step)
+            local = local + step.h * sum(past) * slope * terms * float(1 - tableau.lag) ** target
         return local
 
     def _terms(self, formula: FormulaProof, q: int, scope: Scope, step: Step) -> Any:

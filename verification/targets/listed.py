@@ -11,6 +11,7 @@ from typing import Any
 
 from semilinear.analysis.text.spelling import check_name
 from semilinear.integrators.numerics.names import UnknownTableau, nearest
+from semilinear.integrators.numerics.other_names import hint
 
 Settings = Mapping[str, Any]
 DEEPINV_SOLVERS = ("EulerSolver", "HeunSolver", "AncestralSolver", "DDPMSolver", "DDIMSolver")
@@ -91,7 +92,7 @@ def check_ours(
     try:
         check_name(text, solvers, tableaux)
     except UnknownTableau as error:
-        if text.endswith(".py") or nearest(text, solvers):
+        if text.endswith(".py") or hint(text, solvers):
             raise
         foreign = [f"{package}:{name}" for package, names in samplers().items() for name in names]
         raise UnknownTableau(

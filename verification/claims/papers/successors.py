@@ -1,14 +1,22 @@
-"""What the successors claim, and packages of them: DPM-Solver++, UniPC, SA-Solver, SEEDS, RES and EDM."""
+"""What the successors claim, and packages of them: DPM-Solver++, UniPC, SA-Solver, SEEDS, RES, EDM, FireFlow
+and Restart.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.analysis.orders.stiff import stiff_conditions
-from semilinear.integrators.solvers import deis, edm, make, res, stochastic
+from semilinear.integrators.solvers import deis, edm, make, res, runge_kutta, stochastic
 from semilinear.integrators.solvers.dpm_solver import PLUS_PLUS
 from semilinear.integrators.solvers.unipc import PAPER as UNIPC
 
-from ..claim import Claim, Decision, proof
+from ...distribution.contests import restart_against
+from ...distribution.experiment import SampledExperiment
+from ...problems.named import problem
+from ..cells import contest, judged
+from ..claim import Claim, Decision, proof, statistic
 from ..comparison import PROBLEMS, EqualNfe, pairs
 from ..identity_rows import same
 from ..orders import orders
@@ -42,6 +50,25 @@ def any_b() -> Decision:
     text = "; ".join(f"p = {p}: formula {of[0][0]}, as it is run {of[0][1]}" for p, of in found.items())
     alike = all(a == b for a, b in found.values())
     return Decision("proved" if alike else "refuted", f"B_1 and B_2 alike: {text}")
+
+
+RESTART = "Restart (Xu et al. 2023), arXiv:2306.14878"
+"""Not a solver of its own: a plan (`integrators.plans.restart`)."""
+
+
+def restarts_are_closer(other: str) -> Callable[[], Decision]:
+    """Restart's plans as released, made of EDM's Heun steps, against another solver at equal evaluations."""
+
+    def decide() -> Decision:
+        return judged(
+            [
+                contest(name, row, "closer", ["further"], at={"problem": name, "nfe": row.nfe})
+                for name in ("golden-mixture", "gaussian")
+                for row in restart_against(other, SampledExperiment(problem(name)))
+            ]
+        )
+
+    return decide
 
 
 _PLUS_PLUS = (
@@ -322,4 +349,57 @@ _OTHERS = (
     ),
 )
 
-CLAIMS = (*_PLUS_PLUS, *_UNIPC, *_OTHERS)
+FLOWS = (6, 8, 10, 20)
+"""Evaluations that a method of two a step makes, too."""
+
+_FIREFLOW = (
+    Claim(
+        "fireflow-beats-euler",
+        runge_kutta.FIREFLOW,
+        "Abstract (as reported)",
+        "At equal evaluations FireFlow is more accurate than Euler's method on the velocity",
+        EqualNfe(pairs("fireflow", "euler-in-t", "t"), FLOWS, schedule="rectified-flow"),
+        "confirmed",
+        quick=False,
+    ),
+    Claim(
+        "fireflow-beats-midpoint",
+        runge_kutta.FIREFLOW,
+        "Abstract (as reported)",
+        "At equal evaluations FireFlow is more accurate than the midpoint rule (RF-Solver of second order)",
+        EqualNfe(pairs("fireflow", "rk2-in-t", "t"), FLOWS, schedule="rectified-flow"),
+        "inconclusive",
+        "with steps half as long its N' D N has 3/4 and its D^2 N 1/4 of the midpoint rule's: ahead, by less "
+        "than most batches show",
+        quick=False,
+    ),
+)
+
+_RESTART = (
+    Claim(
+        "restart-beats-its-ode-sampler",
+        RESTART,
+        "Abstract; Sec. 4.1 (as reported)",
+        "Within as many evaluations Restart is closer to the law than the sampler of the flow it is made of "
+        "(Heun)",
+        statistic(restarts_are_closer("edm-heun")),
+        "refuted",
+        "an exact score leaves no error of the model for the way up to contract: what is left are errors of "
+        "steps, and evaluations that repeat a part of the way are missing on all of it",
+        "the score is exact; energy distance",
+        quick=False,
+    ),
+    Claim(
+        "restart-beats-churn",
+        RESTART,
+        "Abstract; Sec. 4.1 (as reported)",
+        "Within as many evaluations Restart is closer to the law than EDM's stochastic sampler",
+        statistic(restarts_are_closer("edm-heun-churn")),
+        "inconclusive",
+        "closer wherever the law is computed; 10,000 samples of a mixture do not show it in most cells",
+        "the score is exact; energy distance; churn as released for ImageNet-64",
+        quick=False,
+    ),
+)
+
+CLAIMS = (*_PLUS_PLUS, *_UNIPC, *_OTHERS, *_FIREFLOW, *_RESTART)
