@@ -8,8 +8,9 @@ no global precision is read or changed and two threads may work with different p
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from fractions import Fraction
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,7 @@ class Arithmetic:
     """The mpmath context, or None."""
     exact: bool = False
     """Whether values are expressions, not numbers."""
+    power: Callable[[Value, Value], Value] = operator.pow
 
     def softplus(self, x: Value) -> Value:
         """log(1 + e^x), to full relative accuracy for every x."""
@@ -271,6 +273,18 @@ def nonzero(value: Value) -> bool:
 def squared(value: Value) -> Value:
     """value^2, rounded once and the same for a number and in an array: the power of a number need not be."""
     return value * value
+
+
+def _each_power(base: Value, exponent: Value) -> Value:
+    if not isinstance(base, np.ndarray):
+        return base**exponent
+    return np.array([v**exponent for v in base.ravel().tolist()]).reshape(base.shape)
+
+
+EACH = replace(FLOAT64, name="float64, each by itself", power=_each_power)
+"""float64 for arrays of one number a step: every power is that of the number alone, where arrays have other
+ways for some exponents.
+"""
 
 
 def uniform(condition: Value) -> bool:

@@ -147,6 +147,10 @@ class GaussLegendre:
         return values.sum(axis=-1), abs(values).sum(axis=-1)
 
 
+MANY_POINTS = 1000
+"""Of a left Riemann sum for several integrals at once."""
+
+
 @dataclass(frozen=True)
 class LeftRiemann:
     """The left Riemann sum with `points` equal sub-intervals: first order, as released by DEIS (10,000
@@ -163,12 +167,15 @@ class LeftRiemann:
     ) -> Value:
         """The sum on the nodes a + (b - a) i/points, i = 0 .. points - 1; kinks are ignored, as in the
         release.
+
+        a and b may be columns, as for Gauss-Legendre.  Raises TypeError for so many points of so many
+        integrals that one by one takes as long, and less memory.
         """
-        if np.ndim(a):
+        if np.size(a) > 1 and self.points > MANY_POINTS:
             raise TypeError("sums of so many points are made for one step at a time")
         fraction = xp.number(np.arange(self.points)) / self.points
         nodes = a * (1 - fraction) + b * fraction
-        return f(nodes).sum(axis=-1) * ((b - a) / self.points)
+        return f(nodes).sum(axis=-1) * np.ravel((b - a) / self.points)
 
 
 GAUSS = GaussLegendre()

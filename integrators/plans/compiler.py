@@ -20,7 +20,7 @@ from sympy import Expr
 from ..diffusion.grids import Grid, Times
 from ..diffusion.prediction import check_prediction, conversion
 from ..diffusion.schedule import Formulas, Schedule
-from ..forms.form import Exponential, Form, Measured, Step
+from ..forms.form import Exponential, Form, Step
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, NotFinite, Value, finite, nonzero
 from ..numerics.germ import GERMS
 from ..solver import Solver, StepContext
@@ -171,12 +171,12 @@ class StepCompiler:
         return first, first + int(edges[0]) - 1 if len(edges) else len(nodes) - 1
 
     def _by_formulas(self, tableau: Tableau) -> bool:
-        """Whether a step's numbers are functions of its times alone, in float64: without tables, parameters,
-        forcing, and moments that are computed in another way than those of forms in one variable.
+        """Whether a step's numbers are functions of its times alone, in float64: without tables, parameters
+        and forcing.
         """
         if self._xp is not FLOAT64 or self._tabled or self._solver.noising is not None or tableau.parameters:
             return False
-        return isinstance(self.form.weight, (Exponential, Measured)) and self.form.forcing is None
+        return self.form.forcing is None
 
     def _many(self, tableau: Tableau, nodes: Times, index: int, count: int) -> list[PlanStep]:
         """The steps between consecutive nodes by arrays, as far as they agree on what is decided by
