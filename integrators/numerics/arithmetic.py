@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import mpmath
 import numpy as np
 import sympy
+from mpmath.libmp import from_int, mpf_add, mpf_exp, mpf_pos, round_nearest
 
 from . import checks
 from .tensors import is_tensor
@@ -194,6 +195,32 @@ def finite(value: Value) -> bool:
     return of(value).exact or bool(np.all(abs(value) < float("inf")))
 
 
+def _expm1(context: Any) -> Fn:
+    """mpmath's own, step by step with the same roundings, without its machinery for long sums: a fourth of
+    the time.
+    """
+    minus_one = from_int(-1)
+
+    def expm1(x: Value) -> Value:
+        prec = context.prec + 10
+        value = getattr(x, "_mpf_", None)
+        if value is None or not value[1] or value[2] + value[3] < -prec:  # 0, not finite, tiny
+            return context.expm1(x)
+        extra = 10
+        while True:
+            working = prec + extra + 5
+            grown = mpf_exp(value, working, round_nearest)
+            total = mpf_add(grown, minus_one, working, round_nearest)
+            if not total[1]:
+                return context.expm1(x)
+            lost = max(grown[2] + grown[3], 1) - (total[2] + total[3])
+            if lost < extra:
+                return context.make_mpf(mpf_pos(total, context.prec, round_nearest))
+            extra += min(working, lost)
+
+    return expm1
+
+
 @lru_cache(maxsize=64)
 def _of_context(context: Any, digits: int) -> Arithmetic:
     def number(value: Value) -> Value:
@@ -210,7 +237,7 @@ def _of_context(context: Any, digits: int) -> Arithmetic:
     return Arithmetic(
         name=f"mpmath-{digits}",
         exp=_elementwise(context.exp),
-        expm1=_elementwise(context.expm1),
+        expm1=_elementwise(_expm1(context)),
         log=_elementwise(context.log),
         log1p=_elementwise(context.log1p),
         sqrt=_elementwise(context.sqrt),
@@ -237,9 +264,20 @@ def multiprecision(digits: int) -> Arithmetic:
     return _multiprecision(checks.integer("digits", digits, 1, MAX_DIGITS))
 
 
+class _Context(mpmath.MPContext):  # type: ignore[misc]
+    """mpmath's, which prints an array that it is asked to convert to a number, to say that it cannot: a
+    product of a number and an array asks, before the array has its turn.
+    """
+
+    def npconvert(self, value: Value) -> Value:
+        if isinstance(value, np.ndarray) and value.ndim:
+            raise TypeError("an array is no number")
+        return super().npconvert(value)
+
+
 @lru_cache(maxsize=64)
 def _multiprecision(digits: int) -> Arithmetic:
-    context = mpmath.MPContext()
+    context = _Context()
     context.dps = digits
     return _of_context(context, digits)
 

@@ -49,16 +49,16 @@ class _Integrand:
 
 
 def _remembering(schedule: Schedule) -> Schedule:
-    """The same schedule, whose formulas know their last few values in float64: a step asks for alpha and
-    sigma at its two ends again and again.
+    """The same schedule, whose formulas know their last few values: a step asks for alpha and sigma at its
+    two ends again and again.
     """
     made = {f.name: _with_memory(getattr(schedule.formulas, f.name)) for f in fields(Formulas)}
     return replace(schedule, formulas=Formulas(**made))
 
 
 def _with_memory(formula: Fn) -> Fn:
-    known = lru_cache(maxsize=8, typed=True)(formula)
-    return lambda t: known(t) if isinstance(t, float) else formula(t)
+    known = lru_cache(maxsize=8, typed=True)(formula)  # numbers of each precision are of a type of their own
+    return lambda t: known(t) if isinstance(t, float) or hasattr(t, "_mpf_") else formula(t)
 
 
 class StepCompiler:
