@@ -192,6 +192,8 @@ def finite(value: Value) -> bool:
         return math.isfinite(value)
     if is_tensor(value):
         return bool(value.isfinite().all())
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fc":
+        return bool(np.isfinite(value).all())
     return of(value).exact or bool(np.all(abs(value) < float("inf")))
 
 

@@ -24,7 +24,8 @@ Integrand = Callable[[Value], Value]
 
 
 @cache
-def _legendre(n: int) -> tuple[Any, Any]:
+def legendre(n: int) -> tuple[Any, Any]:
+    """n nodes on [0, 1] and their weights, float64."""
     nodes, weights = np.polynomial.legendre.leggauss(n)
     return (nodes + 1) / 2, weights / 2
 
@@ -145,7 +146,7 @@ class GaussLegendre:
         self, f: Integrand, lo: Value, hi: Value, depth: int, xp: Arithmetic, tolerance: Value
     ) -> _PanelValue:
         if xp.context is None:
-            return self._by_two(f, lo, hi, depth, _legendre(self.coarse), _legendre(self.fine))
+            return self._by_two(f, lo, hi, depth, legendre(self.coarse), legendre(self.fine))
         first = max(4, math.ceil(xp.context.dps / DIGITS_A_NODE))
         panel = self._of_so_many(f, lo, hi, depth, xp, first)
         if np.all(panel.error <= tolerance * panel.size.max()):
