@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -106,6 +106,10 @@ class Smooth(Remade):
     high: float = math.inf
     kinks: tuple[float, ...] = ()
     rule: GaussLegendre = RULE
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: what is remembered stays in its process."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @cached_property
     def _lately(self) -> Callable[[Value], Potentials]:
