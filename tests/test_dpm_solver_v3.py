@@ -428,7 +428,8 @@ def test_an_image_runs_in_every_precision_as_its_pixels_do() -> None:
     np.testing.assert_allclose(numpy_x, wide.numpy(), rtol=AMPLIFIED)
     one = plan_of(multistep(2, "pseudo", statistics=gaussian(variance[1, 2, 3], mean[1, 2, 3])))
     pixel = sample(one, lambda x, t: torch.tanh(x) * (1 + t), x[:, 1, 2, 3]).x
-    torch.testing.assert_close(pixel, wide[:, 1, 2, 3], rtol=SOME_ULP, atol=0)
+    # One number is integrated by a rule, many by series: each to rounding, which the run amplifies.
+    torch.testing.assert_close(pixel, wide[:, 1, 2, 3], rtol=AMPLIFIED, atol=0)
 
 
 def test_a_state_of_another_shape_is_refused() -> None:

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from semilinear.integrators.diffusion.discrete import discrete, linear_betas
 from semilinear.integrators.diffusion.schedule import Schedule, rectified_flow, vp_cosine, vp_linear
 from semilinear.integrators.forms.form import Form, noise_in_rho
+from semilinear.integrators.forms.noise_scale import NOISE_SCALES, NoiseScale, x
+from semilinear.integrators.numerics.arithmetic import EACH, FLOAT64
 from semilinear.integrators.numerics.twofold import Twofold, phis
 from semilinear.integrators.plans import compiler
 from semilinear.integrators.plans.compile import Plan, compile_plan
@@ -24,7 +26,10 @@ from semilinear.integrators.plans.program import PlanStep
 from semilinear.integrators.plans.rounding import Exact
 from semilinear.integrators.plans.rounding import phis as exact_phis
 from semilinear.integrators.solvers import SOLVERS, make
+from semilinear.integrators.solvers.er_sde import er_sde, released
+from semilinear.integrators.tableaux.evaluate import function
 from semilinear.integrators.tableaux.tableau import Tableau
+from sympy import Rational
 
 from tests.slow import MANY_TERMS, slow
 
@@ -68,6 +73,9 @@ AT_ONCE = (
     "deis-rhoab3",
     "rk3-in-lambda",
     "sa-solver-3",
+    "er-sde-3-corrected",
+    "er-sde-2-released",
+    "score-sde-em",
 )
 
 
@@ -79,6 +87,21 @@ def test_many_steps_of_other_schedules_and_starts(
     compiled = partial(compile_plan, make(name), schedule, steps=STEPS, t_start=0.9, t_end=0.1)
     _same(monkeypatch, partial(compiled, start="exact"))
     _same(monkeypatch, partial(compiled, noise_at_end=False, final="lower"))
+
+
+@pytest.mark.parametrize("scale", NOISE_SCALES, ids=lambda scale: scale.name)
+def test_many_steps_of_noise_scales(scale: NoiseScale, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Integrals of functions of one's own, and their rounding."""
+    for solver in (er_sde(2, scale), released(2, scale)):
+        _same(monkeypatch, partial(compile_plan, solver, VP, steps=STEPS, t_start=0.9, t_end=0.01))
+
+
+@pytest.mark.parametrize("exponent", [2, Rational(1, 2), Rational(3, 10), -2])
+def test_powers_in_arrays_are_those_of_numbers(exponent: Any) -> None:
+    """numpy has other ways for some exponents: one of a thousand roots is rounded otherwise in an array."""
+    power, values = x**exponent, np.random.default_rng(0).uniform(0.1, 10, 20_000)
+    alone = np.array([function(power, FLOAT64)(v) for v in values])
+    assert np.array_equal(function(power, EACH)(values), alone)
 
 
 @pytest.mark.parametrize("name", AT_ONCE)

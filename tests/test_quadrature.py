@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.integrators.numerics.arithmetic import FLOAT64, multiprecision
-from semilinear.integrators.numerics.quadrature import GAUSS, LeftRiemann
+from semilinear.integrators.numerics.quadrature import GAUSS, LeftRiemann, _legendre_mp
 
 from tests.roundings import SOME_ULP
 
@@ -50,6 +50,36 @@ def test_any_number_of_digits_has_a_rule(digits: int) -> None:
     xp = multiprecision(digits)
     value = GAUSS.integrate(lambda s: np.stack([xp.exp(s)]), xp.number(0), xp.number(1), xp)
     assert abs(value[0] - xp.exp(xp.number(1)) + 1) <= 10.0 ** (3 - digits)
+
+
+@pytest.mark.parametrize("length", ["0.01", "0.1", "1", "10", "1000"])
+def test_short_intervals_need_few_nodes_and_long_ones_lose_no_digits(length: str) -> None:
+    xp, finer = multiprecision(50), multiprecision(70)
+    asked = []
+
+    def f(s: Any) -> Any:
+        asked.append(len(s))
+        return np.stack([1 / (1 + s)])
+
+    value = GAUSS.integrate(f, xp.number(0), xp.number(length), xp)[0]
+    exact = finer.log1p(finer.number(xp.number(length)))
+    assert (
+        abs(finer.number(value) / exact - 1) <= 4 * xp.context.eps
+    )  # a sum of 20 to 160 terms, all positive
+    if length == "0.01":
+        assert sum(asked) < 30  # two rules, of 12 and 16 nodes
+    elif length in ("0.1", "1"):
+        assert sum(asked) < 192  # what one rule of four nodes a digit takes, and it needs another beside it
+
+
+def test_gauss_nodes_in_multiprecision_integrate_polynomials_exactly() -> None:
+    """Of degree 2 n - 1, and none beyond."""
+    xp = multiprecision(30)
+    for n in (1, 2, 5, 12):
+        nodes, weights = _legendre_mp(n, xp)
+        for degree in (0, 1, 2 * n - 1):
+            assert abs((weights * nodes**degree).sum() * (degree + 1) - 1) <= 8 * xp.context.eps
+        assert abs((weights * nodes ** (2 * n)).sum() * (2 * n + 1) - 1) > 1e-20  # of 30 digits
 
 
 def test_left_riemann_is_first_order_with_the_known_constant() -> None:
@@ -97,3 +127,16 @@ def test_kinks_are_panel_ends_in_multiprecision() -> None:
         kinks=[xp.number("0.3")],
     )
     assert abs(value[0] - xp.number("0.29")) < 1e-38  # of 40 digits
+
+
+@pytest.mark.parametrize("digits", [1, 15, 50])
+def test_expm1_in_multiprecision_is_mpmaths_own(digits: int) -> None:
+    """The same number: every plan in many digits has it."""
+    xp = multiprecision(digits)
+    own, random = xp.context.expm1, np.random.default_rng(digits)
+    for exponent in range(-digits - 20, 4):
+        for x in random.uniform(-1, 1, 4):
+            value = xp.number(float(x)) * xp.number(10) ** exponent
+            assert xp.expm1(value) == own(value)
+    for special in (0, xp.context.inf, -xp.context.inf, xp.context.log(2)):
+        assert xp.expm1(special) == own(special)

@@ -395,3 +395,22 @@ def test_splines_of_constant_statistics_are_constant(degree: int) -> None:
     table = Tabulated(-5, 5, np.ones(11), np.zeros(11), np.zeros(11))
     at = smooth(table, degree).at(0.3)
     assert (at.l, at.L, at.S, at.B) == pytest.approx((1.0, 5.3, 0.0, 0.0), rel=1e-14, abs=1e-14)  # some ulp
+
+
+@pytest.mark.parametrize("ends", [(-4.0, -3.99), (0.3, 0.31), (-1.0, 3.0), (2.0, 1.5)])
+@pytest.mark.parametrize("kind", ["gaussian", "series"])
+def test_moments_by_shared_series_are_exact_to_rounding(kind: str, ends: tuple[float, float]) -> None:
+    """Against quadrature in 30 digits, and whatever was asked for before."""
+    if kind == "gaussian":
+        statistics = gaussian(np.array([0.05, 0.7, 3.0]), np.array([1.0, -0.5, 0.0]))
+    else:
+        f = lambda lam: np.stack([np.sin(lam * k / 3 + k) / 2 for k in (1, 2, 3)])  # noqa: E731
+        statistics = from_functions(f, f, f, -6, 6)
+    xp = multiprecision(30)
+    start, end = ends
+    found = statistics.moments(start, end, 3)
+    exact = statistics.moments(xp.number(start), xp.number(end), 3)
+    errors = np.array(abs((found - exact) / abs(exact[0]).max()), dtype=np.float64)
+    assert errors.max() < SOME_ULP
+    statistics.moments(-2.2, 4.4, 3)
+    assert np.array_equal(statistics.moments(start, end, 3), found)

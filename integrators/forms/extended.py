@@ -16,14 +16,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..diffusion.schedule import Schedule
-from ..numerics.arithmetic import Value, of
+from ..numerics.arithmetic import Value, of, uniform
 from ..numerics.quadrature import GAUSS, LeftRiemann
 from ..tableaux.evaluate import function
-from .form import Form, Step, no_limit
+from .form import Form, Step, beside_nodes, no_limit
 from .noise_scale import NoiseScale, Path
 
 Moments = Callable[[NoiseScale, Path, Value, int], Value]
-"""(scale, path, h, n) -> phi_1 int (1/phi)' ((rho - rho_0)/h)^k/k! drho, k < n; h = rho_1 - rho_0."""
+"""(scale, path, h, n) -> phi_1 int (1/phi)' ((rho - rho_0)/h)^k/k! drho, k < n; h = rho_1 - rho_0.
+
+The path and h may be those of many steps, but for steps to rho_1 = 0.
+"""
 
 
 def exact(scale: NoiseScale, path: Path, h: Value, count: int) -> Value:
@@ -31,18 +34,19 @@ def exact(scale: NoiseScale, path: Path, h: Value, count: int) -> Value:
 
     At rho_1 = 0 their limits 1/k!, by which D is extrapolated to the end.
     """
-    if path.rho1 == 0:
+    if uniform(path.rho1 == 0):
         return np.stack([1 / path.xp.number(math.factorial(k)) for k in range(count)])
-    growth, end = function(scale.growth, path.xp), path.rho1 * scale.over_x(path.rho1)
+    growth, length = function(scale.growth, path.xp), beside_nodes(h)
+    end = beside_nodes(path.rho1 * scale.over_x(path.rho1))
 
     def rows(s: Value) -> Value:
-        rho, offset = path.rho(s), path.offset(s) / h
-        values = [np.divide(end, rho * scale.over_x(rho)) * (growth(rho) + 1)]
+        rho, offset = path.rho(s), path.offset(s) / length
+        values = [np.divide(end, rho * scale.along(rho)) * (growth(rho) + 1)]
         for k in range(1, count):
             values.append(values[-1] * offset / k)
         return np.stack(values)
 
-    return GAUSS.integrate(rows, path.xp.number(0), path.length, path.xp)
+    return GAUSS.integrate(rows, path.xp.number(0), beside_nodes(path.length), path.xp)
 
 
 @dataclass(frozen=True)
@@ -60,19 +64,20 @@ class ByParts:
     def __call__(self, scale: NoiseScale, path: Path, h: Value, count: int) -> Value:
         """As `exact`."""
         first = exact(scale, path, h, 1)
-        if count == 1 or path.rho1 == 0:
+        if count == 1 or uniform(path.rho1 == 0):
             return np.concatenate([first, *[0 * first] * (count - 1)])
-        end = path.rho1 * scale.over_x(path.rho1)
+        rho0, rho1, length = beside_nodes(path.rho0), beside_nodes(path.rho1), beside_nodes(h)
+        end = beside_nodes(path.rho1 * scale.over_x(path.rho1))
 
         def rows(rho: Value) -> Value:
-            values, offset = [end / (rho * scale.over_x(rho)) / h], (rho - path.rho0) / h
+            values, offset = [end / (rho * scale.along(rho)) / length], (rho - rho0) / length
             for k in range(1, count - 1):
                 values.append(values[-1] * offset / k)
             return np.stack(values)
 
-        sums = self.rule.integrate(rows, path.rho1, path.rho0, path.xp)
-        ends = np.stack([1 / path.xp.number(math.factorial(k)) for k in range(1, count)])
-        return np.concatenate([first, ends + sums])
+        sums = self.rule.integrate(rows, rho1, rho0, path.xp)
+        ends = (1 / path.xp.number(math.factorial(k)) for k in range(1, count))
+        return np.stack([*first, *(end + part for end, part in zip(ends, sums, strict=True))])
 
 
 @dataclass(frozen=True)
@@ -117,15 +122,15 @@ def extended_reverse_sde(
 
     def factor(t: Value) -> Value:
         rho = f.rho(t)
-        return f.sigma(t) * scale.over_x(rho) if rho != 0 else f.sigma(t)
+        return f.sigma(t) * scale.over_x(rho) if uniform(rho != 0) else f.sigma(t)
 
     def std(t0: Value, t1: Value) -> Value:
         rho1, xp = f.rho(t1), of(t1)
-        if rho1 == 0:
+        if uniform(rho1 == 0):
             return xp.number(0)
         variance = -rho1 * rho1 * xp.expm1(-2 * scale.log_ratio(Path(f.rho(t0), rho1)))
-        dropped = clip > 0 and variance < clip
-        return xp.number(0) if dropped else f.alpha(t1) * xp.sqrt(variance)
+        kept = variance if clip == 0 else xp.where(variance < clip, 0 * variance, variance)
+        return f.alpha(t1) * xp.sqrt(kept)
 
     name, equation = "extended_reverse_sde_in_rho", "d(x/(alpha phi)) = (1/phi)' x_0 drho"
     noise, equation = (None, equation) if scale.deterministic else (std, f"{equation} + noise")

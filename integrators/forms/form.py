@@ -102,7 +102,7 @@ class Variable:
     density: Fn
 
 
-def _beside_nodes(values: Value) -> Value:
+def beside_nodes(values: Value) -> Value:
     """Of many steps at once: a column, beside which a rule's nodes are a row."""
     return values[:, None] if isinstance(values, np.ndarray) and values.ndim else values
 
@@ -132,7 +132,7 @@ class Measured:
         t_c, count = step.time(c), step.moments
         if count == 1 and self.total is not None:
             return [self.total(step.t0, t_c)]
-        start, end, length = _beside_nodes(step.t0), _beside_nodes(t_c), _beside_nodes(step.h * c)
+        start, end, length = beside_nodes(step.t0), beside_nodes(t_c), beside_nodes(step.h * c)
         s = self.variable(start, end)
 
         def integrand(nodes: Value) -> Value:

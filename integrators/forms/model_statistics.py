@@ -30,8 +30,7 @@ class StatisticsWeight:
 
     def weight(self, step: Step, c: Value) -> Value:
         """-alpha_c h e^(S_0): what the moments of e^(L - L_c + S - S_0) are multiplied by."""
-        grown = step.xp.exp(self._base(step).S)
-        return -step.form.schedule.formulas.alpha(step.time(c)) * step.h * grown
+        return -step.form.schedule.formulas.alpha(step.time(c)) * step.h * self._growth(step)
 
     def phi(self, step: Step, k: int, c: Value) -> Value:
         """The k-th moment on [0, c], over its interval's length."""
@@ -40,11 +39,14 @@ class StatisticsWeight:
     def forcing(self, step: Step, c: Value) -> Value:
         """-alpha_c int e^(L - L_c + S) B dlambda over [0, c h]."""
         base, moments = self._base(step), self._moments(step, c)
-        known = moments[-1] + step.xp.exp(base.S) * base.B * moments[0]
+        known = moments[-1] + self._growth(step) * base.B * moments[0]
         return -step.form.schedule.formulas.alpha(step.time(c)) * known
 
     def _base(self, step: Step) -> Potentials:
         return step.once("potentials", 0, lambda: self.statistics.at(step.tau0))
+
+    def _growth(self, step: Step) -> Value:
+        return step.once("growth", 0, lambda: step.xp.exp(self._base(step).S))
 
     def _moments(self, step: Step, c: Value) -> Value:
         end = step.tau1 if c == 1 else step.tau0 + c * step.h
@@ -63,6 +65,7 @@ def _of_statistics(statistics: Statistics, schedule: Schedule) -> Form:
     def potentials(t: Value, _: Arithmetic) -> Potentials:
         return statistics.at(f.lam(t))
 
+    @lru_cache(maxsize=4, typed=True)
     def factor(t: Value) -> Value:
         return f.alpha(t) * of(t).exp(-potentials(t, of(t)).L)
 

@@ -21,11 +21,11 @@ from sympy import Expr, Integer, Mul, Rational, Symbol
 from sympy.codegen.cfunctions import log1p
 
 from ..numerics import checks
-from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, finite, of
+from ..numerics.arithmetic import EACH, FLOAT64, Arithmetic, Value, finite, of, uniform
 from ..numerics.messages import shown
 from ..numerics.quadrature import GAUSS
 from ..tableaux.evaluate import function
-from .form import INFINITY
+from .form import INFINITY, beside_nodes
 
 x = Symbol("x", positive=True)
 """The argument of a noise-scale function, rho = sigma/alpha."""
@@ -34,23 +34,24 @@ x = Symbol("x", positive=True)
 class Path:
     """The way from rho_0 to rho_1 in s = ln(rho_0/rho): nodes and offsets keep their relative accuracy.
 
-    `length`, ln(rho_0/rho_1), is infinite where rho_0 is, and where rho_1 = 0.
+    `length`, ln(rho_0/rho_1), is infinite where rho_0 is, and where rho_1 = 0.  The ends may be arrays, of
+    many ways: a row of s then holds the nodes of each.
     """
 
     def __init__(self, rho0: Value, rho1: Value) -> None:
         self.xp: Arithmetic = of(rho1)
         self.rho0, self.rho1 = rho0, rho1
         self.infinite: bool = not finite(rho0)
-        endless = self.infinite or rho1 == 0
+        endless = self.infinite or uniform(rho1 == 0)
         self.length: Value = self.xp.number(INFINITY) if endless else self.xp.log1p((rho0 - rho1) / rho1)
 
     def rho(self, s: Value) -> Value:
         """rho = rho_0 e^-s."""
-        return self.xp.exp(-s) * self.rho0
+        return self.xp.exp(-s) * beside_nodes(self.rho0)
 
     def offset(self, s: Value) -> Value:
         """rho - rho_0."""
-        return self.xp.expm1(-s) * self.rho0
+        return self.xp.expm1(-s) * beside_nodes(self.rho0)
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,21 @@ class NoiseScale:
         return bool(self.growth == 0)
 
     def over_x(self, rho: Value) -> Value:
-        """phi(rho)/rho.  Raises ValueError where it is not a positive number."""
-        value = function(self.relative, of(rho))(rho)
+        """phi(rho)/rho at the end of a step, or of each of many.  Raises ValueError where it is not a
+        positive number.
+        """
+        return self._positive(rho, EACH if of(rho) is FLOAT64 else of(rho))
+
+    def along(self, rho: Value) -> Value:
+        """The same at the nodes of a rule."""
+        return self._positive(rho, of(rho))
+
+    def _positive(self, rho: Value, xp: Arithmetic) -> Value:
+        value = function(self.relative, xp)(rho)
         bad = np.atleast_1d(~(value > 0) if isinstance(value, np.ndarray) else not value > 0)
         if np.any(bad):
             at = int(np.argmax(bad))
-            ratio, where = (float(np.broadcast_to(v, bad.shape)[at]) for v in (value, rho))
+            ratio, where = (float(np.broadcast_to(v, bad.shape).flat[at]) for v in (value, rho))
             raise ValueError(
                 f"phi(x) = {self.phi} must be positive, got phi(x)/x = {ratio:.3g} at x = {where:.6g}"
             )
@@ -124,8 +134,8 @@ class NoiseScale:
             self._refuse(values, rho)
             return values[None]
 
-        rows(np.stack([xp.number(0), path.length]))  # the ends are no nodes
-        return GAUSS.integrate(rows, xp.number(0), path.length, xp)[0]
+        rows(np.stack([0 * path.length, path.length], axis=-1))  # the ends are no nodes
+        return GAUSS.integrate(rows, xp.number(0), beside_nodes(path.length), xp)[0]
 
     def _refuse(self, growth: Value, rho: Value) -> None:
         bad = ~(growth >= 0)
@@ -133,7 +143,7 @@ class NoiseScale:
             at = int(np.argmax(bad))
             raise ValueError(
                 f"phi(x)/x must not decrease, or there is no such SDE: phi(x) = {self.phi} has "
-                f"dln(phi(x)/x)/dln x = {float(growth[at]):.3g} at x = {float(rho[at]):.6g}"
+                f"dln(phi(x)/x)/dln x = {float(growth.flat[at]):.3g} at x = {float(rho.flat[at]):.6g}"
             )
 
 

@@ -8,8 +8,9 @@ no global precision is read or changed and two threads may work with different p
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from fractions import Fraction
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import mpmath
 import numpy as np
 import sympy
+from mpmath.libmp import from_int, mpf_add, mpf_exp, mpf_pos, round_nearest
 
 from . import checks
 from .tensors import is_tensor
@@ -59,6 +61,7 @@ class Arithmetic:
     """The mpmath context, or None."""
     exact: bool = False
     """Whether values are expressions, not numbers."""
+    power: Callable[[Value, Value], Value] = operator.pow
 
     def softplus(self, x: Value) -> Value:
         """log(1 + e^x), to full relative accuracy for every x."""
@@ -189,7 +192,35 @@ def finite(value: Value) -> bool:
         return math.isfinite(value)
     if is_tensor(value):
         return bool(value.isfinite().all())
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fc":
+        return bool(np.isfinite(value).all())
     return of(value).exact or bool(np.all(abs(value) < float("inf")))
+
+
+def _expm1(context: Any) -> Fn:
+    """mpmath's own, step by step with the same roundings, without its machinery for long sums: a fourth of
+    the time.
+    """
+    minus_one = from_int(-1)
+
+    def expm1(x: Value) -> Value:
+        prec = context.prec + 10
+        value = getattr(x, "_mpf_", None)
+        if value is None or not value[1] or value[2] + value[3] < -prec:  # 0, not finite, tiny
+            return context.expm1(x)
+        extra = 10
+        while True:
+            working = prec + extra + 5
+            grown = mpf_exp(value, working, round_nearest)
+            total = mpf_add(grown, minus_one, working, round_nearest)
+            if not total[1]:
+                return context.expm1(x)
+            lost = max(grown[2] + grown[3], 1) - (total[2] + total[3])
+            if lost < extra:
+                return context.make_mpf(mpf_pos(total, context.prec, round_nearest))
+            extra += min(working, lost)
+
+    return expm1
 
 
 @lru_cache(maxsize=64)
@@ -208,7 +239,7 @@ def _of_context(context: Any, digits: int) -> Arithmetic:
     return Arithmetic(
         name=f"mpmath-{digits}",
         exp=_elementwise(context.exp),
-        expm1=_elementwise(context.expm1),
+        expm1=_elementwise(_expm1(context)),
         log=_elementwise(context.log),
         log1p=_elementwise(context.log1p),
         sqrt=_elementwise(context.sqrt),
@@ -235,9 +266,20 @@ def multiprecision(digits: int) -> Arithmetic:
     return _multiprecision(checks.integer("digits", digits, 1, MAX_DIGITS))
 
 
+class _Context(mpmath.MPContext):  # type: ignore[misc]
+    """mpmath's, which prints an array that it is asked to convert to a number, to say that it cannot: a
+    product of a number and an array asks, before the array has its turn.
+    """
+
+    def npconvert(self, value: Value) -> Value:
+        if isinstance(value, np.ndarray) and value.ndim:
+            raise TypeError("an array is no number")
+        return super().npconvert(value)
+
+
 @lru_cache(maxsize=64)
 def _multiprecision(digits: int) -> Arithmetic:
-    context = mpmath.MPContext()
+    context = _Context()
     context.dps = digits
     return _of_context(context, digits)
 
@@ -273,6 +315,18 @@ def nonzero(value: Value) -> bool:
 def squared(value: Value) -> Value:
     """value^2, rounded once and the same for a number and in an array: the power of a number need not be."""
     return value * value
+
+
+def _each_power(base: Value, exponent: Value) -> Value:
+    if not isinstance(base, np.ndarray):
+        return base**exponent
+    return np.array([v**exponent for v in base.ravel().tolist()]).reshape(base.shape)
+
+
+EACH = replace(FLOAT64, name="float64, each by itself", power=_each_power)
+"""float64 for arrays of one number a step: every power is that of the number alone, where arrays have other
+ways for some exponents.
+"""
 
 
 def uniform(condition: Value) -> bool:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import mpmath
 import numpy as np
 import sympy
 
@@ -25,20 +24,35 @@ Integrand = Callable[[Value], Value]
 
 
 @cache
-def _legendre(n: int) -> tuple[Any, Any]:
+def legendre(n: int) -> tuple[Any, Any]:
+    """n nodes on [0, 1] and their weights, float64."""
     nodes, weights = np.polynomial.legendre.leggauss(n)
     return (nodes + 1) / 2, weights / 2
 
 
+DIGITS_A_NODE = 4.5
+"""What the first rule in multiprecision reaches on a step that is short beside its distance to the nearest
+singularity: the error of n nodes falls like r^(-2 n), and r = 180 where that distance is 45 steps.
+"""
+LONGEST = 8
+"""How many times the nodes of the first rule are taken before panels are halved."""
+
+
 @cache
-def _legendre_mp(degree: int, xp: Arithmetic) -> tuple[Any, Any]:
-    """mpmath's nodes, 3 2^(degree-1) of them, on [0, 1]."""
-    finer = multiprecision(
-        max(xp.context.dps, 20) + 10
-    ).context  # mpmath's Newton does not end at a few digits
-    pairs = sorted(mpmath.calculus.quadrature.GaussLegendre(finer).calc_nodes(degree, finer.prec))
-    nodes, weights = ([shift + pair[i] / 2 for pair in pairs] for i, shift in ((0, 0.5), (1, 0)))
-    return xp.number(np.array(nodes, dtype=object)), xp.number(np.array(weights, dtype=object))
+def _legendre_mp(n: int, xp: Arithmetic) -> tuple[Any, Any]:
+    """n nodes on [0, 1]: Newton's iteration for the zeros of P_n, from those in float64."""
+    finer = multiprecision(xp.context.dps + 10)
+    x, digits = finer.number(np.polynomial.legendre.leggauss(n)[0][n // 2 :]), 12  # the others mirror them
+    while True:
+        before, value = 1 + 0 * x, x
+        for k in range(2, n + 1):
+            before, value = value, ((2 * k - 1) * x * value - (k - 1) * before) / k
+        slope = n * (x * value - (before if n > 1 else 1)) / (x * x - 1)
+        if digits > finer.context.dps:
+            weights = 1 / ((1 - x * x) * slope * slope)
+            nodes = np.concatenate([(1 - x)[::-1][: n // 2], 1 + x]) / 2
+            return xp.number(nodes), xp.number(np.concatenate([weights[::-1][: n // 2], weights]))
+        x, digits = x - value / slope, 2 * digits
 
 
 def _generic(*branches: Any) -> sympy.Expr:
@@ -68,6 +82,8 @@ class _PanelValue:
 class GaussLegendre:
     """Gauss-Legendre on panels that are halved until two rules agree, in float64 and in multiprecision.
 
+    coarse, fine: the rules in float64.  In multiprecision the first two have as many nodes as a short step
+    needs; what they differ by says how many more a longer one asks for.
     What an integrand row may err by is relative to the largest row: they are rows of one step's coefficients.
     """
 
@@ -93,11 +109,13 @@ class GaussLegendre:
                 raise ValueError("an integrand with cases has no closed form in general position")
             rows = [sympy.integrate(sympy.expand(row), (s, a, b)) for row in np.ravel(f(s))]
             return np.array([row.replace(sympy.Piecewise, _generic) for row in rows], dtype=object)
-        coarse, fine, tolerance = self._rules(xp)
+        tolerance = self.tolerance if xp.context is None else 100 * xp.context.eps
         # Below it float64 has no relative accuracy that halving could reach.
         floor = np.finfo(np.float64).tiny if xp.context is None else 0
         many = np.ndim(a) > 0 or np.ndim(b) > 0
-        panels = [self._measured(f, lo, hi, 0, coarse, fine) for lo, hi in itertools.pairwise([a, *kinks, b])]
+        panels = [
+            self._measured(f, lo, hi, 0, xp, tolerance) for lo, hi in itertools.pairwise([a, *kinks, b])
+        ]
         total: Value = 0
         scale: Value = sum(p.size for p in panels)  # of the whole, better with every halving
         while panels:
@@ -117,34 +135,44 @@ class GaussLegendre:
             else:
                 middle, deeper = (panel.lo + panel.hi) / 2, panel.depth + 1
                 halves = [
-                    self._measured(f, panel.lo, middle, deeper, coarse, fine),
-                    self._measured(f, middle, panel.hi, deeper, coarse, fine),
+                    self._measured(f, panel.lo, middle, deeper, xp, tolerance),
+                    self._measured(f, middle, panel.hi, deeper, xp, tolerance),
                 ]
                 panels += halves
                 scale = scale - panel.size + sum(h.size for h in halves)
         return total
 
     def _measured(
-        self, f: Integrand, lo: Value, hi: Value, depth: int, coarse: Any, fine: Any
+        self, f: Integrand, lo: Value, hi: Value, depth: int, xp: Arithmetic, tolerance: Value
     ) -> _PanelValue:
-        value, _ = self._panel(f, lo, hi, coarse)
-        better, size = self._panel(f, lo, hi, fine)
-        return _PanelValue(lo, hi, depth, better, abs(better - value), size)
-
-    def _rules(self, xp: Arithmetic) -> tuple[Any, Any, Value]:
         if xp.context is None:
-            return _legendre(self.coarse), _legendre(self.fine), self.tolerance
-        degree = max(
-            3, math.ceil(math.log2(xp.context.dps / 3)) + 1
-        )  # 3 2^(degree-1) nodes: about one per digit
-        tolerance = 100 * xp.context.eps
-        return _legendre_mp(degree, xp), _legendre_mp(degree + 1, xp), tolerance
+            return self._by_two(f, lo, hi, depth, legendre(self.coarse), legendre(self.fine))
+        first = max(4, math.ceil(xp.context.dps / DIGITS_A_NODE))
+        panel = self._of_so_many(f, lo, hi, depth, xp, first)
+        if np.all(panel.error <= tolerance * panel.size.max()):
+            return panel
+        # The logarithm of the error is proportional to the number of nodes.
+        reached, asked = (xp.context.mag(v) for v in (panel.error.max() / panel.size.max(), tolerance))
+        times = 1.1 * asked / reached if reached < 0 else math.inf
+        if times > LONGEST:
+            return panel
+        return self._of_so_many(f, lo, hi, depth, xp, first * 2 ** math.ceil(math.log2(times)))
+
+    def _of_so_many(
+        self, f: Integrand, lo: Value, hi: Value, depth: int, xp: Arithmetic, n: int
+    ) -> _PanelValue:
+        """By n nodes, and by a third more."""
+        return self._by_two(f, lo, hi, depth, _legendre_mp(n, xp), _legendre_mp(n + -(-n // 3), xp))
 
     @staticmethod
-    def _panel(f: Integrand, lo: Value, hi: Value, rule: tuple[Any, Any]) -> tuple[Value, Value]:
-        nodes, weights = rule
-        values = f(nodes * (hi - lo) + lo) * (weights * (hi - lo))
-        return values.sum(axis=-1), abs(values).sum(axis=-1)
+    def _by_two(f: Integrand, lo: Value, hi: Value, depth: int, coarse: Any, fine: Any) -> _PanelValue:
+        weighted = [f(nodes * (hi - lo) + lo) * (weights * (hi - lo)) for nodes, weights in (coarse, fine)]
+        value, better = (values.sum(axis=-1) for values in weighted)
+        return _PanelValue(lo, hi, depth, better, abs(better - value), abs(weighted[1]).sum(axis=-1))
+
+
+MANY_POINTS = 1000
+"""Of a left Riemann sum for several integrals at once."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +191,15 @@ class LeftRiemann:
     ) -> Value:
         """The sum on the nodes a + (b - a) i/points, i = 0 .. points - 1; kinks are ignored, as in the
         release.
+
+        a and b may be columns, as for Gauss-Legendre.  Raises TypeError for so many points of so many
+        integrals that one by one takes as long, and less memory.
         """
-        if np.ndim(a):
+        if np.size(a) > 1 and self.points > MANY_POINTS:
             raise TypeError("sums of so many points are made for one step at a time")
         fraction = xp.number(np.arange(self.points)) / self.points
         nodes = a * (1 - fraction) + b * fraction
-        return f(nodes).sum(axis=-1) * ((b - a) / self.points)
+        return f(nodes).sum(axis=-1) * np.ravel((b - a) / self.points)
 
 
 GAUSS = GaussLegendre()

@@ -94,16 +94,18 @@ def _clenshaw(knots: np.ndarray, coefficients: Value, x: Value) -> Value:
     """sum_j c_j T_j(u) by Clenshaw's recurrence; coefficients: (degree + 1, m, ..)."""
     xp, floats = of(x), np.asarray(x, dtype=np.float64)
     cell = np.clip(np.searchsorted(knots, floats, side="right") - 1, 0, len(knots) - 2)
-    c = np.take(coefficients, cell, axis=1)
-    if floats.ndim:
-        c = np.moveaxis(c, 1, -1)
     low, high = xp.number(knots[cell]), xp.number(knots[cell + 1])
     u = ((x - low) + (x - high)) / (high - low)
+    alone = floats.ndim and floats.size and np.all(cell == cell[0])
+    c = coefficients[:, cell[:1]] if alone else np.take(coefficients, cell, axis=1)
+    if floats.ndim:
+        u = u.reshape(-1, *(1,) * (coefficients.ndim - 2))  # arguments first: long rows for numpy
     twice = 2 * u
     after = current = c[-1] * 0
     for row in c[:0:-1]:
         after, current = current, twice * current - after + row
-    return c[0] + u * current - after
+    value = c[0] + u * current - after
+    return np.moveaxis(value, 0, -1) if floats.ndim else value
 
 
 def _derivative(c: Value) -> Value:

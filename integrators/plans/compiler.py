@@ -21,7 +21,7 @@ from ..diffusion.grids import Grid, Times
 from ..diffusion.prediction import check_prediction, conversion
 from ..diffusion.schedule import Formulas, Schedule
 from ..diffusion.sde import forward
-from ..forms.form import Exponential, Form, Measured, Step
+from ..forms.form import Exponential, Form, Step
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, NotFinite, Value, finite, nonzero
 from ..numerics.germ import GERMS
 from ..solver import Solver, StepContext
@@ -50,16 +50,16 @@ class _Integrand:
 
 
 def _remembering(schedule: Schedule) -> Schedule:
-    """The same schedule, whose formulas know their last few values in float64: a step asks for alpha and
-    sigma at its two ends again and again.
+    """The same schedule, whose formulas know their last few values: a step asks for alpha and sigma at its
+    two ends again and again.
     """
     made = {f.name: _with_memory(getattr(schedule.formulas, f.name)) for f in fields(Formulas)}
     return replace(schedule, formulas=Formulas(**made))
 
 
 def _with_memory(formula: Fn) -> Fn:
-    known = lru_cache(maxsize=8, typed=True)(formula)
-    return lambda t: known(t) if isinstance(t, float) else formula(t)
+    known = lru_cache(maxsize=8, typed=True)(formula)  # numbers of each precision are of a type of their own
+    return lambda t: known(t) if isinstance(t, float) or hasattr(t, "_mpf_") else formula(t)
 
 
 class StepCompiler:
@@ -172,14 +172,14 @@ class StepCompiler:
         return first, first + int(edges[0]) - 1 if len(edges) else len(nodes) - 1
 
     def _by_formulas(self, tableau: Tableau) -> bool:
-        """Whether a step's numbers are functions of its times alone, in float64: without tables, parameters,
-        forcing, and moments that are computed in another way than those of forms in one variable.
+        """Whether a step's numbers are functions of its times alone, in float64: without tables, parameters
+        and forcing.
         """
         if self._xp is not FLOAT64 or self._tabled or self._solver.noising is not None or tableau.parameters:
             return False
         if tableau.lag:  # what is carried over lies between the nodes
             return False
-        return isinstance(self.form.weight, (Exponential, Measured)) and self.form.forcing is None
+        return self.form.forcing is None
 
     def _many(self, tableau: Tableau, nodes: Times, index: int, count: int) -> list[PlanStep]:
         """The steps between consecutive nodes by arrays, as far as they agree on what is decided by

@@ -22,7 +22,7 @@ from sympy import Expr, Symbol
 
 from ..forms.form import Exponential
 from ..numerics import twofold
-from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, Value, limited, uniform
+from ..numerics.arithmetic import EACH, FLOAT64, Arithmetic, Fn, Value, limited, uniform
 from ..numerics.germ import GERMS, Diverges, X, germ
 from ..numerics.messages import shown
 from ..numerics.twofold import TWOFOLD
@@ -227,7 +227,7 @@ class RoundedArrays:
     def __call__(self, weight: Expr) -> Value:
         """The weight's values."""
         if self._pairs is None:
-            return evaluator(weight, self._xp)(self._scope)
+            return evaluator(weight, EACH if self._xp is FLOAT64 else self._xp)(self._scope)
         found, certain = evaluator(weight, TWOFOLD)(self._pairs).rounded()
         if np.all(certain):
             return found

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -22,11 +23,12 @@ import numpy as np
 from ..diffusion.grids import Times
 from ..diffusion.schedule import Schedule
 from ..numerics import checks
-from ..numerics.arithmetic import Arithmetic, Value, of
+from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, of
 from ..numerics.messages import shown
 from ..numerics.quadrature import GaussLegendre
 from ..numerics.remaking import Remade, remade
 from ..numerics.series import Series, interpolate, together
+from .cells import Cells
 
 RULE = GaussLegendre(tolerance=1e-13)
 """L and S carry a rounding error of some units times their size: two rules do not agree to 1e-15."""
@@ -105,15 +107,32 @@ class Smooth(Remade):
     kinks: tuple[float, ...] = ()
     rule: GaussLegendre = RULE
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields: what is remembered stays in its process."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @cached_property
+    def _lately(self) -> Callable[[Value], Potentials]:
+        """The potentials, which remember the ends of a step."""
+        return lru_cache(maxsize=4, typed=True)(self.potentials)
+
+    @cached_property
+    def _cells(self) -> Cells:
+        return Cells(self.potentials, self.kinks, self.low, self.high)
+
     def at(self, lam: Value) -> Potentials:
         """The potentials at one lambda; raises ValueError outside [low, high]."""
         check_range(lam, self.low, self.high)
-        return self.potentials(lam)
+        return self._lately(lam)
 
     def moments(self, lam_0: Value, lam_1: Value, count: int) -> Value:
-        """By adaptive Gauss-Legendre quadrature; see the protocol."""
+        """By adaptive Gauss-Legendre quadrature; in float64, of many components, by series that steps share;
+        see the protocol.
+        """
         xp, h = of(lam_0), lam_1 - lam_0
         first, last = self.at(lam_0), self.at(lam_1)
+        if xp is FLOAT64 and self.shape:
+            return self._cells.moments(lam_0, lam_1, count, first, last)
         L_1, S_0, B_0 = (np.asarray(v)[..., None] for v in (last.L, first.S, first.B))
         scale = xp.exp(S_0)
 

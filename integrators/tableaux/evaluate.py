@@ -121,8 +121,8 @@ def evaluator(expression: Expr, xp: Arithmetic) -> Evaluator:
             return lambda scope: 1 / parts[0](scope)
         if isinstance(exponent, sympy.Integer):
             power = int(exponent)
-            return lambda scope: parts[0](scope) ** power
-        return lambda scope: parts[0](scope) ** parts[1](scope)
+            return lambda scope: xp.power(parts[0](scope), power)
+        return lambda scope: xp.power(parts[0](scope), parts[1](scope))
     raise TypeError(
         "an expression may hold numbers, symbols, sums, products, powers, exp, expm1, log, log1p and phi; "
         f"got {shown(expression)}"

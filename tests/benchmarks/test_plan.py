@@ -40,7 +40,9 @@ def beside(benchmark: Any, ours: Callable[[], Any], peer: Callable[[], Any], nam
     assert len(ratios) == ROUNDS + 1
 
 
-@pytest.mark.parametrize("name", ["dpm-solver++-3m-corrected", "deis-tab2", "unipc-3-bh2"])
+@pytest.mark.parametrize(
+    "name", ["dpm-solver++-3m-corrected", "deis-tab2", "unipc-3-bh2", "er-sde-3-corrected"]
+)
 def test_a_plan_of_1000_steps(benchmark: Any, name: str) -> None:
     solver = make(name)
     benchmark.pedantic(
@@ -52,14 +54,16 @@ def test_a_plan_of_1000_steps(benchmark: Any, name: str) -> None:
     )
 
 
-def test_a_plan_of_100_steps_in_50_digits(benchmark: Any) -> None:
+@pytest.mark.parametrize("name", ["dpm-solver++-3m-corrected", "deis-tab3"])
+def test_a_plan_of_100_steps_in_50_digits(benchmark: Any, name: str) -> None:
     options = {"steps": 100, "t_start": 1.0, "t_end": 1e-3, "digits": 50}
-    benchmark.pedantic(compile_plan, args=(make("dpm-solver++-3m-corrected"), VP), kwargs=options, rounds=3)
+    benchmark.pedantic(compile_plan, args=(make(name), VP), kwargs=options, rounds=3)
 
 
-def test_a_plan_of_20_steps_with_elementwise_statistics(benchmark: Any) -> None:
+@pytest.mark.parametrize("steps", [20, 200])
+def test_a_plan_with_elementwise_statistics(benchmark: Any, steps: int) -> None:
     scale = np.linspace(0.5, 1, 4 * 64 * 64).reshape(4, 64, 64)
-    options = {"steps": 20, "t_start": 1.0, "t_end": 1e-3}
+    options = {"steps": steps, "t_start": 1.0, "t_end": 1e-3}
     benchmark.pedantic(
         compile_plan, args=(multistep(3, statistics=gaussian(scale)), VP), kwargs=options, rounds=3
     )
