@@ -68,7 +68,7 @@ def lay_out(plan: Plan) -> Layout | None:
             draws = tuple((which, places.of(("noise", which))) for which, _ in op.noise)
             terms = [*op.keyed, *((("noise", which), weight) for which, weight in op.noise)]
             weights = {places.of(read): weight for read, weight in terms}
-        for read in {*_read(op)}:
+        for read in dict.fromkeys(_read(op)):  # in this order in every process
             if last[read] == index:
                 places.free(read)
         if isinstance(op, Row):
