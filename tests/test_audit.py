@@ -730,3 +730,31 @@ def test_states_of_the_start_at_times_of_the_grid_may_be_exact() -> None:
     times = subject.grid("karras", 20)
     found = subject.formula(times).inputs
     assert all(near(t, node) for t, node in zip(found, times[:3], strict=True))
+
+
+def edged(run: Any, low: float = 0.0, high: float = math.inf) -> Any:
+    """Heun's method in sigma, Euler's at noise levels outside of an interval."""
+    x = run.x
+    for s, e in itertools.pairwise(float(t) for t in run.times):
+        d = run.model(x, s)
+        end = x + (e - s) * d
+        x = x + (e - s) * (d + run.model(end, e)) / 2 if low < s < high else end
+    return x
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 5.0), (0.1, math.inf)])
+def test_a_sampler_that_does_otherwise_at_other_noise_levels_is_not_the_solver(
+    low: float, high: float
+) -> None:
+    """Orders are measured between sigma = 2 and 0.15, where it is."""
+
+    def sampler(run: Any) -> Any:
+        return edged(run, low, high)
+
+    found = audit(sampler, claimed=2, only=["identity"]).identified
+    assert found is not None
+    assert (found.solver, found.same) == ("deis-rhork-2heun", False)
+    assert "sigma = 80 to 0.002" in found.what
+    whole = audit(edged, claimed=2, only=["identity"]).identified
+    assert whole is not None
+    assert whole.same

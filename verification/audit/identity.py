@@ -22,7 +22,7 @@ from semilinear.integrators.solvers import SOLVERS, make
 
 from ..tracing.compare import Candidate, Difference, candidates, compare, identify, of_one_sign
 from ..tracing.trace import Trace, on_grid
-from .subject import Subject
+from .subject import WARPED, WHOLE, WHOLE_END, WHOLE_START, Subject
 
 IDENTIFIED, CONFIRMED = 14, 20
 """Steps of the run by which a sampler is identified, short enough for every policy at the end to show, and of
@@ -30,6 +30,8 @@ another that must agree.
 """
 BESIDE = (13, 15)
 """Of more that must, where both have them: odd ones, and every remainder mod 3 and 4 is among all."""
+RUNS = ((CONFIRMED, WARPED), *((n, WARPED) for n in BESIDE), (CONFIRMED, WHOLE))
+"""Steps and grids of the runs that must agree; the last goes over all noise levels, where the sampler can."""
 SINGLE = 1e-6
 """Coefficients that differ by more are not rounded to float32 alone, relative."""
 Rounded = Literal["", "float32", "noise levels in float32"]
@@ -91,39 +93,49 @@ def _among(subject: Subject, names: Sequence[str] | None = None) -> Identity | N
     if not same:
         return _identity(found, subject) if found else None
     kept, finals = {c.solver for c in same}, dict[str, Final]()
-    for n in (CONFIRMED, *BESIDE):
-        again = _again(subject, n, sorted(kept), rounded)
+    for n, grid in RUNS:
+        again = _again(subject, n, sorted(kept), rounded, grid)
         if again is None:
             continue
         agreeing = {c.solver: c.final for c in again if c.difference.same}
-        if n == CONFIRMED:
+        if (n, grid) == RUNS[0]:
             finals = agreeing
         kept = {name for name in kept if name in agreeing or (n in BESIDE and not has_run(name, n))}
         if not kept:
-            return _refuted(same, again, n, subject)
+            return _refuted(same, again, n, subject, grid)
     same = [c for c in same if c.solver in kept]
     return _identity(same, subject, finals[same[0].solver], rounded)
 
 
-def _refuted(same: Sequence[Candidate], again: Sequence[Candidate], n: int, subject: Subject) -> Identity:
+def _refuted(
+    same: Sequence[Candidate], again: Sequence[Candidate], n: int, subject: Subject, grid: str
+) -> Identity:
     """A run with n steps is not the solver's that one with `IDENTIFIED` steps is."""
+    where = f"{n} steps{levels(grid)}"
     if not again:
-        what = f"the run with {IDENTIFIED} steps is one of it, that with {n} makes other evaluations"
+        what = f"the run with {IDENTIFIED} steps is one of it, that with {where} makes other evaluations"
         return replace(_identity(same, subject), same=False, others=(), first_row=0, what=what)
-    difference = replace(again[0].difference, what=f"in {n} steps, {again[0].difference.what}")
+    difference = replace(again[0].difference, what=f"in {where}, {again[0].difference.what}")
     return _identity([replace(again[0], difference=difference)], subject)
 
 
-def _again(subject: Subject, n: int, names: Sequence[str], rounded: Rounded) -> list[Candidate] | None:
-    """The listed solvers beside a run with another number of steps; None where it is none of theirs, or the
-    sampler has none: `BESIDE` is asked only of runs that there are.
+def levels(grid: str) -> str:
+    """Of a whole run, between which noise levels it goes; with a space before."""
+    return f" from sigma = {WHOLE_START:g} to {WHOLE_END:g}" if grid == WHOLE else ""
+
+
+def _again(
+    subject: Subject, n: int, names: Sequence[str], rounded: Rounded, grid: str
+) -> list[Candidate] | None:
+    """The listed solvers beside another run; None where it is none of theirs, or the sampler has none: all
+    but the first of `RUNS` are asked only of runs that there are.
     """
     if n in BESIDE and not any(has_run(name, n) for name in names):
         return None
     try:
-        trace = subject.steps(n).trace
+        trace = subject.steps(n, grid).trace
     except Exception:
-        if n in BESIDE:  # it refuses the number, or `finite` finds what it raises
+        if (n, grid) != RUNS[0]:  # it refuses the number, or `finite` finds what it raises
             return None
         raise
     found = identify(trace, names)

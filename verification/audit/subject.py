@@ -27,15 +27,19 @@ from ..tracing.witness import Scene
 
 SIGMA_START, SIGMA_END = 2.0, 0.15
 """The noise levels between which orders are measured, where the state is informative."""
+WHOLE_START, WHOLE_END = 80.0, 0.002
+"""Those of whole runs (Karras et al. 2022): a sampler may do otherwise at levels above, or below."""
 GRIDS: dict[str, Callable[[], Grid]] = {
     "lambda": uniform_lambda,
     "karras": karras,
     "alternating": lambda: alternating(uniform_lambda()),
 }
 """Uniform in lambda, smooth and warped, and not smooth: every second step is twice as long."""
-WARPED = "karras"
+WARPED, WHOLE = "karras", "whole"
 KNOWN = 20
 """Steps of the run by which it is known whether, and how, a sampler can be read off."""
+LEVELS = {WHOLE: (WHOLE_START, WHOLE_END)} | dict.fromkeys(GRIDS, (SIGMA_START, SIGMA_END))
+"""Noise levels of runs, by grid."""
 SMOOTH = ("lambda", WARPED)
 PERIODS = (1, 2, 3, 4)
 BEYOND = 8
@@ -97,8 +101,8 @@ ROUNDED = 1e-10
 class Subject:
     """What is known of a target, computed when it is asked for.
 
-    Traces are in float64, on the VE schedule (t = sigma) from sigma = 2 to 0.15.  counts: of steps, at which
-    the ends of runs are compared.
+    Traces are in float64, on the VE schedule (t = sigma) from sigma = 2 to 0.15 unless they are whole.
+    counts: of steps, at which the ends of runs are compared.
     """
 
     target: Target
@@ -126,9 +130,9 @@ class Subject:
         return replace(found, sampler=ending(found.sampler))
 
     def grid(self, name: str, n: int) -> tuple[float, ...]:
-        """n + 1 times of a grid of `GRIDS`."""
-        start, end = (float(self.schedule.t_of_rho(s)) for s in (SIGMA_START, SIGMA_END))
-        return tuple(float(t) for t in GRIDS[name]()(self.schedule, start, end, n))
+        """n + 1 times of a grid of `GRIDS`, or of the warped one over all levels of a whole run."""
+        start, end = (float(self.schedule.t_of_rho(s)) for s in LEVELS[name])
+        return tuple(float(t) for t in GRIDS.get(name, GRIDS[WARPED])()(self.schedule, start, end, n))
 
     def on(self, schedule: Schedule) -> Subject:
         """The same on another schedule, of which nothing is known yet."""

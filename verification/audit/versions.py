@@ -17,7 +17,7 @@ from semilinear.integrators.plans import files
 
 from ..tracing.compare import Difference, compare
 from ..tracing.trace import of_plan
-from .subject import Subject
+from .subject import WARPED, Subject
 
 STEPS = 20
 """Of the runs that are kept and compared."""
@@ -76,10 +76,10 @@ def changed(subject: Subject, folder: Path) -> dict[str, Any] | None:
     }
 
 
-def apart(a: Subject, b: Subject, steps: int) -> Difference:
+def apart(a: Subject, b: Subject, steps: int, grid: str = WARPED) -> Difference:
     """How far apart two samplers are.
 
     Raises NotLinearError where one cannot be read off, ValueError where they cannot be compared, and what the
     samplers raise.
     """
-    return compare(a.steps(steps).trace, b.steps(steps).trace)
+    return compare(a.steps(steps, grid).trace, b.steps(steps, grid).trace)

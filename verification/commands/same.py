@@ -2,7 +2,8 @@
 
 JSON: a, b; same; difference, the largest of a coefficient, relative (null where they make other evaluations);
 bound, what counts as none; first_row, the first evaluation that differs (as many as there are: the end), null
-where none does; what differs there; steps, grid: of the runs that were compared.
+where none does; what differs there; steps, of the last run, where it shows; compared, all runs with the
+noise levels that they go over; grid, of them.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     from semilinear.integrators.numerics.files import json_number
 
     from ..audit.identity import BESIDE, CONFIRMED, IDENTIFIED
-    from ..audit.subject import Subject
+    from ..audit.subject import LEVELS, WARPED, WHOLE, Subject
     from ..audit.versions import apart
     from ..targets.named import is_function, target
     from ..tracing.trace import NotLinearError
@@ -72,16 +73,18 @@ def run(options: argparse.Namespace) -> int:
             raise UsageError(f"{text} cannot be read off: {error}") from error
         except Exception as error:  # whatever the sampler raises: nothing was compared
             raise UsageError(f"{text} raised {type(error).__name__}: {error}") from error
-    steps, compared, worst = options.steps or CONFIRMED, [], 0.0
-    for n in (steps,) if options.steps else (CONFIRMED, IDENTIFIED, *BESIDE):
-        if n != steps and not all(_runs(subject, n) for subject in subjects):
+    first = options.steps or CONFIRMED
+    more = (first,) if options.steps else (CONFIRMED, IDENTIFIED, *BESIDE)
+    compared: list[dict[str, Any]] = []
+    worst = 0.0
+    for steps, grid in [*((n, WARPED) for n in more), (first, WHOLE)]:
+        if compared and not all(_runs(subject, steps, grid) for subject in subjects):
             continue
         with refusing():
-            found = apart(subjects[0], subjects[1], n)
-        compared.append(n)
+            found = apart(subjects[0], subjects[1], steps, grid)
+        compared.append({"steps": steps, "sigma": list(LEVELS[grid])})
         worst = max(worst, found.value)
         if not found.same:
-            steps = n
             break
     if options.json:
         print_json(
@@ -99,17 +102,25 @@ def run(options: argparse.Namespace) -> int:
             }
         )
     elif found.same:
-        print(f"the same in {', '.join(map(str, sorted(compared)))} steps, to {worst:.0e}")
+        print(f"the same in {_where(compared)}, to {worst:.0e}")
     else:
-        end = " (the end)" if all(s.traced(steps).nfe == found.first for s in subjects) else ""
-        print(f"they differ in {steps} steps from evaluation {found.first}{end} on: {found.what}")
+        end = " (the end)" if all(s.traced(steps, grid).nfe == found.first for s in subjects) else ""
+        print(f"they differ in {_where(compared[-1:])} from evaluation {found.first}{end} on: {found.what}")
     return OK if found.same else FAILED
 
 
-def _runs(subject: Any, n: int) -> bool:
+def _where(compared: list[dict[str, Any]]) -> str:
+    """Runs in words: their steps, by the noise levels that they go over."""
+    by: dict[str, list[int]] = {}
+    for run in compared:
+        by.setdefault("sigma = {:g} to {:g}".format(*run["sigma"]), []).append(run["steps"])
+    return " and ".join(f"{', '.join(map(str, sorted(steps)))} steps from {at}" for at, steps in by.items())
+
+
+def _runs(subject: Any, n: int, grid: str) -> bool:
     """Whether a sampler can be read off with n steps."""
     try:
-        subject.steps(n)
+        subject.steps(n, grid)
     except Exception:  # it refuses the number, or raises, which is said where runs are audited
         return False
     return True
