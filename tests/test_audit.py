@@ -520,7 +520,7 @@ def test_text_and_json_say_the_same(capsys: Any) -> None:
     assert "consistent" in text
     assert "identified" in text
     main(["same", "ddim", "dpm-solver-2m"])
-    assert "they differ in 20 steps from evaluation 2 on" in capsys.readouterr().out
+    assert "they differ in 20 steps (sigma = 2 to 0.15) from evaluation 2 on" in capsys.readouterr().out
 
 
 def test_checks_may_be_asked_for_one_by_one() -> None:

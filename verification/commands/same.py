@@ -114,7 +114,7 @@ def _where(compared: list[dict[str, Any]]) -> str:
     by: dict[str, list[int]] = {}
     for run in compared:
         by.setdefault("sigma = {:g} to {:g}".format(*run["sigma"]), []).append(run["steps"])
-    return " and ".join(f"{', '.join(map(str, sorted(steps)))} steps from {at}" for at, steps in by.items())
+    return " and ".join(f"{', '.join(map(str, sorted(steps)))} steps ({at})" for at, steps in by.items())
 
 
 def _runs(subject: Any, n: int, grid: str) -> bool:
