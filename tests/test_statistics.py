@@ -400,6 +400,7 @@ def test_splines_of_constant_statistics_are_constant(degree: int) -> None:
 
 
 ENDS = ((-4.0, -3.99), (0.3, 0.31), (-1.0, 3.0), (2.0, 1.5))
+QUICK = (*itertools.product(["gaussian"], ENDS), ("series", ENDS[1]))
 
 
 @pytest.mark.parametrize(
