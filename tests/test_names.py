@@ -55,6 +55,7 @@ def told(commands: list[str], environment: dict[str, str]) -> tuple[list[str], s
     return lines, set(modules.split())
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_what_there_is(folder: Path) -> None:
     for _ in range(2):  # gathered, then read
         assert list(names.named("solvers")) == list(SOLVERS)
