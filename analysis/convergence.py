@@ -59,7 +59,7 @@ STALLED = 0.1
 """Errors that fall with a lesser part of the steepest slope, or a lesser slope, have stopped."""
 NEAR = 0.1
 """So near to the claim an order agrees with it, where no other is in reach."""
-LEAVING, MOVING = RESOLUTION, 0.01
+LEAVING, MOVING = RESOLUTION, 0.02
 """Slopes that move ever faster do not confirm a claim that they leave by more than the first in their last
 octave, and none at all where they move by more than the second.
 """
