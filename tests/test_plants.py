@@ -242,7 +242,7 @@ def test_same_compares_odd_numbers_of_steps(tmp_path: Any, capsys: pytest.Captur
     )
     arguments = ["same", f"{path}:euler", "ddim", "--as", "k-diffusion"]
     assert main(arguments) == 1
-    assert "they differ in 13 steps from evaluation 1 on" in capsys.readouterr().out
+    assert "they differ in 13 steps (sigma = 2 to 0.15) from evaluation 1 on" in capsys.readouterr().out
     assert main([*arguments, "--steps", "20"]) == 0
 
 
