@@ -38,8 +38,8 @@ from semilinear.integrators.solver import FinalChoice, Solver
 from .experiment import Experiment, Run, Sampler
 from .findings import FAR, Finding, Outcome, of_runs, repeated, rounding, run_once
 from .judged import Judged
-from .ladders import LEAST_LONG, checked, half_octaves, restricted, settled, shortest
-from .neighbours import Beside, beside
+from .ladders import FLOW, checked, restricted, settled, shortest
+from .neighbours import Beside, beside, lowest
 from .progress import Progress, counted
 from .records import estimate_json, points_json
 from .setup import Dtype
@@ -241,16 +241,16 @@ def measure(
     runs, study = climbed(planned, chosen, progress)
     if residue is not None or not (factors := runs.off_the_line()):
         return study
-    place, known = runs.beside, math.isfinite(study.estimate.order)
+    place = runs.beside
     assert place is not None
-    counts = half_octaves(4, max(planned[-1], LEAST_LONG))
-    others = [(climbed(restricted(counts, of, 1), of, None)[1], of) for of in place.residues(factors, known)]
-    judged = [*([(study, None)] if known or not others else []), *others]
-    lowest, of = min(judged, key=lambda pair: RANKED.index(pair[0].verdict))
-    if of is None:
-        return study
-    told = Finding("residue", (), place.told(factors, of))
-    return replace(lowest, findings=(*lowest.findings, told))
+    return lowest(
+        study,
+        place,
+        factors,
+        (FLOW[0], planned[-1]),
+        lambda counts, of: climbed(counts, of, None)[1],
+        lambda s: RANKED.index(s.verdict),
+    )
 
 
 class _Runs:

@@ -21,8 +21,6 @@ FLOW, FLOW_LONG = half_octaves(4, 512), half_octaves(4, 4096)
 GAUSSIAN, GAUSSIAN_LONG = half_octaves(8, 256), half_octaves(8, 1536)
 PATHS, PATHS_LONG = half_octaves(4, 48), half_octaves(4, 256)
 """Of every kind of study: what it runs unless others are asked for, and all that it may."""
-LEAST_LONG = 96
-"""Up to where a ladder of one residue of the number of steps goes at least."""
 
 
 def checked(ladder: Sequence[int]) -> tuple[int, ...]:

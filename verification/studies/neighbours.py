@@ -7,8 +7,17 @@ N is odd, or that makes its steps in threes, shows one of its orders there.  An 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
+
+from .findings import Finding
+from .judged import Judged
+from .ladders import half_octaves, restricted
+
+Residue = tuple[int, int]
+"""(m, r): of the numbers of steps n = r mod m."""
+S = TypeVar("S", bound=Judged)
 
 MODULUS = 12
 """Of counts that are alike: in twos, threes and fours.  Beside a multiple of it stand all other residues of
@@ -19,6 +28,8 @@ OFF = 1.25
 """Times the error that the ladder leads to expect: from there on a count is looked at by a ladder of its own,
 which decides.
 """
+LEAST_LONG = 96
+"""Up to where a ladder of one residue goes at least."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class Beside:
         found = {n: errors[n] / expected[n] for n in errors if expected[n] > 0}
         return {n: f for n, f in found.items() if not 1 / OFF <= f <= OFF}
 
-    def residues(self, factors: Mapping[int, float], settled: bool) -> tuple[tuple[int, int], ...]:
+    def residues(self, factors: Mapping[int, float], settled: bool) -> tuple[Residue, ...]:
         """Which counts get a ladder of their own: those whose errors are the largest, and those of the ladder
         where its own are, or where it shows no order (not settled).
         """
@@ -50,7 +61,7 @@ class Beside:
             found.append(self.n)
         return tuple((MODULUS, n % MODULUS) for n in found)
 
-    def told(self, factors: Mapping[int, float], residue: tuple[int, int]) -> str:
+    def told(self, factors: Mapping[int, float], residue: Residue) -> str:
         """In words: which counts are off, by how much, and which are judged."""
         worst = max(factors.values(), key=lambda f: abs(math.log(f)))
         off = f"{worst:.3g} times larger" if worst > 1 else f"{1 / worst:.3g} times smaller"
@@ -74,3 +85,29 @@ def beside(counts: Sequence[int], errors: Sequence[float]) -> Beside | None:
     middle = math.sqrt(first * last)
     n, error = min(told, key=lambda pair: (pair[0] % MODULUS > 0, abs(math.log(pair[0] / middle))))
     return Beside(n, error, math.log(before / after) / math.log(last / first))
+
+
+def lowest(
+    study: S,
+    place: Beside,
+    factors: Mapping[int, float],
+    ladder: tuple[int, int],
+    climbed: Callable[[tuple[int, ...], Residue], S],
+    rank: Callable[[S], float],
+) -> S:
+    """Of the studies of counts that are off and of the ladder the one of the lowest order, which says
+    what it is told of.
+
+    study: of the whole ladder, which takes part where it shows an order.  ladder: from where to where those
+    of one residue go.  climbed: their studies.  rank: of a study, the lowest first.
+    """
+    least, most = ladder
+    counts, known = half_octaves(least, max(most, LEAST_LONG)), math.isfinite(study.headline.order)
+    others = [(climbed(restricted(counts, of, 1), of), of) for of in place.residues(factors, known)]
+    whole: list[tuple[S, Residue | None]] = [(study, None)] if known else []
+    found, of = min([*whole, *others], key=lambda pair: rank(pair[0]))
+    if of is None:
+        return study
+    told = Finding("residue", (), place.told(factors, of))
+    several = cast(Any, found)
+    return cast(S, replace(several, findings=(*several.findings, told)))

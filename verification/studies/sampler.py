@@ -25,8 +25,8 @@ from ..targets.draws import TakenOver
 from ..targets.run import Returned, Run, returned
 from .findings import FAR, Finding, precision
 from .gaussian import Exact, Response, StochasticExperiment, StochasticStudy, estimates
-from .ladders import GAUSSIAN, LEAST_LONG, half_octaves, restricted
-from .neighbours import beside
+from .ladders import GAUSSIAN
+from .neighbours import beside, lowest
 from .progress import Progress, counted
 from .setup import UNITS, Setup
 
@@ -89,19 +89,16 @@ def measure_stochastic(
     if place is None:
         return study
     factors = place.factors({n: _size(exact[0], r) for n, (r, *_) in responses(place.counts).items()})
-    known = math.isfinite(study.weak.order)
-    counts = half_octaves(GAUSSIAN[0], max(e.ladder[-1], LEAST_LONG))
-    judged: list[tuple[StochasticStudy, tuple[int, int] | None]] = [
-        (_judged(name, responses(restricted(counts, of, 1)), e, exact), of)
-        for of in (place.residues(factors, known) if factors else ())
-    ]
-    if known or not judged:
-        judged.insert(0, (study, None))
-    lowest, of = min(judged, key=lambda pair: _order(pair[0]))
-    if of is None:
+    if not factors:
         return study
-    told = Finding("residue", (), place.told(factors, of))
-    return replace(lowest, findings=(*lowest.findings, told))
+    return lowest(
+        study,
+        place,
+        factors,
+        (GAUSSIAN[0], e.ladder[-1]),
+        lambda counts, _: _judged(name, responses(counts), e, exact),
+        _order,
+    )
 
 
 Responded = tuple[Response, int, float]
