@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from semilinear.verification.problems.mixtures import EmpiricalMixture, Gaussian
 from semilinear.verification.problems.named import PROBLEMS, digits, golden_mixture, marginal_samples, problem
 from semilinear.verification.problems.products import RotatedProduct, rational_rotation
 from semilinear.verification.problems.reference import reference
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.roundings import AMPLIFIED, MANY_ULP, SOME_ULP, THIRTY_DIGITS, ULP
 
@@ -304,12 +306,32 @@ def test_weights_are_normalised() -> None:
 # --- memory ---
 
 
+class Live(TorchDispatchMode):
+    """Bytes of the tensors that operations made, at most at one time; views have none of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and not result._is_view():
+            weakref.finalize(result, self.add, -result.nbytes)
+            self.add(result.nbytes)
+        return result
+
+    def add(self, size: int) -> None:
+        self.now += size
+        self.most = max(self.most, self.now)
+
+
 def peak(model: Any, x: np.ndarray) -> int:
-    """Bytes that a call of the model takes at most, besides its input."""
+    """Bytes that a call of the model takes at most, besides its input: arrays' or tensors'."""
     tracemalloc.start()
     try:
-        model(x, 0.4)
-        return tracemalloc.get_traced_memory()[1]
+        with Live() as tensors:
+            model(x, 0.4)
+        return max(tracemalloc.get_traced_memory()[1], tensors.most)
     finally:
         tracemalloc.stop()
 
