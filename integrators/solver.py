@@ -214,7 +214,8 @@ class StepContext:
 Parameters = Callable[[StepContext], Mapping[Symbol, Value]]
 Noising = Callable[[Schedule, Value, Value, int, int], tuple[Value, Value]]
 """(schedule, t0, t1, index, count) -> the times between which the step's formula runs: from t >= t0, after
-noise has been added (EDM's churn), to t <= t1, after which noise is added (ancestral sampling).
+noise has been added (EDM's churn), to t <= t1, after which noise is added (ancestral sampling).  Of many
+steps at once the times and the index are arrays; what takes none is asked step by step.
 """
 
 

@@ -76,6 +76,11 @@ AT_ONCE = (
     "er-sde-3-corrected",
     "er-sde-2-released",
     "score-sde-em",
+    "scire-v1-3-released",
+    "scire-v2-3m-released",
+    "ddpm",
+    "dpm++-2s-ancestral",
+    "res-2m-ancestral",
 )
 
 

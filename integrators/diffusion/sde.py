@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..numerics import checks
-from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, of
+from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, of, uniform
 from . import schedule as schedules
 from .prediction import Model, convert, in_own_dtype
 from .schedule import Schedule
@@ -162,7 +162,7 @@ def forward(schedule: Schedule, t: Value, noisier: Value) -> tuple[Value, Value]
     """
     f, xp = schedule.formulas, of(noisier)
     ratio, low = f.rho(noisier), f.rho(t)
-    if not ratio > low:
+    if not uniform(ratio > low):
         raise ValueError(f"noise can only be added towards larger rho, got t = {t} to {noisier}")
     return f.alpha(noisier) / f.alpha(t), f.alpha(noisier) * xp.sqrt((ratio - low) * (ratio + low))
 

@@ -15,14 +15,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from sympy import Expr
+from sympy import Expr, Symbol
 
 from ..diffusion.grids import Grid, Times
 from ..diffusion.prediction import check_prediction, conversion
 from ..diffusion.schedule import Formulas, Schedule
 from ..diffusion.sde import forward
 from ..forms.form import Exponential, Form, Step
-from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, NotFinite, Value, finite, nonzero
+from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, NotFinite, Value, finite, nonzero, uniform
 from ..numerics.germ import GERMS
 from ..solver import Solver, StepContext
 from ..tableaux.evaluate import evaluator
@@ -98,6 +98,7 @@ class StepCompiler:
         self._history: list[_Integrand] = []
         self._carried: _Integrand | None = None
         self._weights: WeightsOf = RoundedWeights
+        self._stacked: dict[Symbol, Value] | None = None  # the parameters of many steps, where it makes many
         self.base: Any = base
         self.next_state: Any = base + 1
         self.increments: list[Interval | None] = []
@@ -172,12 +173,14 @@ class StepCompiler:
         return first, first + int(edges[0]) - 1 if len(edges) else len(nodes) - 1
 
     def _by_formulas(self, tableau: Tableau) -> bool:
-        """Whether a step's numbers are functions of its times alone, in float64: without tables, parameters
-        and forcing.
+        """Whether a step's numbers are functions of its times and parameters, in float64: without tables and
+        forcing, with stages at the same abscissae in every step.
         """
-        if self._xp is not FLOAT64 or self._tabled or self._solver.noising is not None or tableau.parameters:
+        if self._xp is not FLOAT64 or self._tabled:
             return False
         if tableau.lag:  # what is carried over lies between the nodes
+            return False
+        if any(stage.c.free_symbols for stage in tableau.stages):
             return False
         return self.form.forcing is None
 
@@ -204,8 +207,8 @@ class StepCompiler:
         """The steps between consecutive times; nothing is changed where one of the errors of `_many` is
         raised.
         """
-        n, (twin, known) = len(times) - 1, self._over_many(tableau, times)
-        arrays = twin._step(tableau, known.t, times[1:], index, count, False)
+        n, (twin, known) = len(times) - 1, self._over_many(tableau, times, index, count)
+        arrays = twin._step(tableau, times[:-1], times[1:], index + np.arange(n), count, False)
         made = list(singles(arrays, n, len(twin.increments), len(self.increments)))
         history = self._singly(known, n)
         carried = None if twin._carried is None else self._singly(twin._carried, n)[-1]
@@ -222,18 +225,22 @@ class StepCompiler:
         scale = weight.scale(t0) if isinstance(weight, Exponential) else self.form.factor(t0)
         return any(np.ndim(v) for v in (first.p, first.q, first.u, self.form.ratio(t0, t1), scale))
 
-    def _over_many(self, tableau: Tableau, times: Any) -> tuple[StepCompiler, _Integrand]:
-        """The same compiler over arrays, with the history that the formula reads; the first evaluation of
-        every step.
+    def _over_many(
+        self, tableau: Tableau, times: Any, index: int, count: int
+    ) -> tuple[StepCompiler, _Integrand]:
+        """The same compiler over arrays, with the history that the formula reads and the parameters of every
+        step; the first evaluation of every step.
         """
         twin, n = copy.copy(self), len(times) - 1
-        rows = len(tableau.a) + 1 + (tableau.b_low is not None)
+        start, stop = self._between(times[:-1], times[1:], index + np.arange(n), count)
+        up, down = (not uniform(a == b) for a, b in ((start, times[:-1]), (stop, times[1:])))
+        rows = len(tableau.a) + 1 + (tableau.b_low is not None) + up + down
         twin.next_state = States(tuple(range(self.next_state, self.next_state + n * rows, rows)))
         twin.base = States((self.base, *(made - 1 for made in twin.next_state.numbers[1:])))
-        twin._weights, twin.increments, states = RoundedArrays, [], twin.base
+        twin._weights, twin.increments, states = RoundedArrays, [], twin.base + up
         if self._carried is not None and tableau.carry is not None:
             states = (twin.next_state + (tableau.carry - 1)).before([self._carried.state], 1)
-        known = twin._integrand(states, times[:-1])
+        known = twin._integrand(states, start)
         past, names = self._history[: tableau.past], ("t", "tau", "p", "q", "u")
         all_known = {name: np.broadcast_to(getattr(known, name), n) for name in names}
         twin._history = [
@@ -244,7 +251,25 @@ class StepCompiler:
             for j in range(1, tableau.past + 1)
         ]
         twin._carried = None if self._carried is None else known
+        twin._stacked = self._parameters_of_each(tableau, start.tolist(), stop.tolist(), index, count)
         return twin, known
+
+    def _parameters_of_each(
+        self, tableau: Tableau, starts: list[float], stops: list[float], index: int, count: int
+    ) -> dict[Symbol, Value]:
+        """The parameters of many steps, found one by one: a rule of one's own may look at all that its step
+        knows.
+        """
+        if not tableau.parameters:
+            return {}
+        past, n = (*reversed(starts), *(p.t for p in self._history)), len(starts)
+        found = [
+            self._parameters(
+                tableau, self.form.step(t0, t1, tableau.moments), past[n - i :], index + i, count
+            )
+            for i, (t0, t1) in enumerate(zip(starts, stops, strict=True))
+        ]
+        return {s: np.array([values[s] for values in found]) for s in tableau.parameters}
 
     @staticmethod
     def _singly(known: _Integrand, count: int) -> list[_Integrand]:
@@ -292,17 +317,16 @@ class StepCompiler:
         twin.increments = list(self.increments)
         return twin
 
-    def _step(self, tableau: Tableau, t0: Value, t1: Value, index: int, count: int, quiet: bool) -> PlanStep:
-        noising = self._solver.noising
-        start, stop = (t0, t1) if noising is None else noising(self._schedule, t0, t1, index, count)
-        before = () if start is t0 else self._noise_up(t0, start)
+    def _step(self, tableau: Tableau, t0: Value, t1: Value, index: Any, count: int, quiet: bool) -> PlanStep:
+        start, stop = self._between(t0, t1, index, count)
+        before = self._noise_up(t0, start)
         step = self.form.step(start, stop, tableau.moments)
         if tableau.past > len(self._history):
             raise ValueError(
                 f"the formula uses {tableau.past} earlier evaluations, {len(self._history)} exist"
             )
-        past = self._history[: tableau.past]
-        scope = Scope(step, tuple(p.tau for p in past), self._parameters(tableau, step, index, count))
+        past, given = self._history[: tableau.past], self._given(tableau, step, index, count)
+        scope = Scope(step, tuple(p.tau for p in past), given)
         value_of = self._weights(scope, self._xp)
         operations: list[Evaluation | Row] = []
         if self._carried is None:
@@ -329,12 +353,17 @@ class StepCompiler:
         self._history.insert(0, known[0])
         self._carried = None if tableau.carry is None else known[tableau.carry]
         self.base = self.next_state - 1
-        operations += () if stop is t1 else self._noise_up(stop, t1, quiet)
+        operations += self._noise_up(stop, t1, quiet)
         return PlanStep(t0, t1, (*before, *operations), self.base, low)
+
+    def _between(self, t0: Value, t1: Value, index: Any, count: int) -> tuple[Value, Value]:
+        """The times between which the step's formula runs."""
+        noising = self._solver.noising
+        return (t0, t1) if noising is None else noising(self._schedule, t0, t1, index, count)
 
     def _noise_up(self, t: Value, noisier: Value, quiet: bool = False) -> tuple[Row, ...]:
         """The row that adds noise up to the law of time `noisier`.  Karras et al. 2022, Alg. 2."""
-        if noisier == t:
+        if noisier is t or uniform(noisier == t):
             return ()
         weight, std = forward(self._schedule, t, noisier)
         if self._carried is not None:
@@ -389,10 +418,15 @@ class StepCompiler:
         self.base = self.next_state - 1
         return PlanStep(t, None, operations, self.base)
 
-    def _parameters(self, tableau: Tableau, step: Step, index: int, count: int) -> Any:
-        if not tableau.parameters:
-            return {}
-        past = tuple(p.t for p in self._history)
+    def _given(self, tableau: Tableau, step: Step, index: int, count: int) -> dict[Symbol, Value]:
+        """The parameters of the next step."""
+        if self._stacked is not None or not tableau.parameters:
+            return self._stacked or {}
+        return self._parameters(tableau, step, tuple(p.t for p in self._history), index, count)
+
+    def _parameters(
+        self, tableau: Tableau, step: Step, past: Times, index: int, count: int
+    ) -> dict[Symbol, Value]:
         context = StepContext(index, count, tableau, step, self._grid, self._schedule, past, self._budget)
         given = {} if self._solver.parameters is None else dict(self._solver.parameters(context))
         missing = sorted(s.name for s in tableau.parameters - given.keys())

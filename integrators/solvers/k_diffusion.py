@@ -44,7 +44,7 @@ from sympy import Symbol
 from ..diffusion.schedule import Formulas, Schedule
 from ..forms.form import noise_in_rho
 from ..numerics import checks
-from ..numerics.arithmetic import Value, of
+from ..numerics.arithmetic import Value, of, squared, uniform
 from ..solver import FinalPolicy, Noising, Ramp, Solver, StepContext
 from ..tableaux.tableau import N, P, StepRatio, Tableau, phi1, phi2
 from . import deis, dpm_solver, edm, res
@@ -76,15 +76,15 @@ class Ancestral:
         """The times between which the step's formula runs."""
         f, eta = schedule.formulas, of(t0).number(self.eta)
         low = f.rho(t1)
-        if low == 0 or eta == 0:
+        if eta == 0 or uniform(low == 0):
             return t0, t1
         down = f.t_of_rho(self.rho_down(f, t0, t1, eta))
-        return t0, down if f.rho(down) < low else t1  # the noise of a tiny eta is below rounding
+        return t0, down if uniform(f.rho(down) < low) else t1  # the noise of a tiny eta is below rounding
 
     def rho_down(self, f: Formulas, t0: Value, t1: Value, eta: Value) -> Value:
         """Where the step's formula ends; 0 < eta, rho_1."""
         low, ratio = f.rho(t1), f.rho(t1) / f.rho(t0)
-        return low * of(t0).sqrt((1 - eta) * (1 + eta) + (eta * ratio) ** 2)
+        return low * of(t0).sqrt((1 - eta) * (1 + eta) + squared(eta * ratio))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Churn:
         f, xp = schedule.formulas, of(t0)
         rho = f.rho(t0)
         gamma = min(xp.number(self.s_churn) / count, xp.sqrt(xp.number(2)) - 1)
-        if gamma == 0 or not xp.number(self.s_tmin) <= rho <= xp.number(self.s_tmax):
+        if gamma == 0 or not uniform((rho >= xp.number(self.s_tmin)) & (rho <= xp.number(self.s_tmax))):
             return t0, t1
         start = f.t_of_rho(rho * (1 + gamma))
         schedule.check_time(start, "the time that S_churn goes up to")
