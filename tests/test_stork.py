@@ -53,7 +53,8 @@ def stages(x: Any, h: float, v: Any, slope: Any, bend: Any, s: int, own_nodes: b
 @pytest.mark.parametrize("released", [True, False])
 @pytest.mark.parametrize("s", [2, 5, 50])
 def test_many_stages_are_one_row(s: int, released: bool) -> None:
-    x, past = X, []
+    x = X
+    past: list[Any] = []
     for i, (t, end) in enumerate(itertools.pairwise(TIMES)):
         h, v = end - t, VELOCITY(x, t)
         if i == 0:
