@@ -55,6 +55,14 @@ EQUAL_STEPS = (
     "the weights are those of equal steps in rho: a local error O(h^3) on any other smooth grid, O(h^2) on "
     "one that is not smooth"
 )
+FOREIGN_NODES = (
+    "stages lie at the nodes of one stabilised method and have the weights of another: the first moment of "
+    "their quadrature is 0.4896, not 1/2, for 50 stages: a local error O(h^2)"
+)
+EQUAL_DIFFERENCES = (
+    "the stages are one quadrature of a polynomial from three velocities, whose slope is the difference of "
+    "equal steps: a local error O(h^3) on other smooth grids, O(h^4) on equal steps"
+)
 CORRECTED_START = (
     "the first step is first order, corrected: a local error O(h^3), made once, caps the whole run at order 3"
 )
@@ -237,6 +245,9 @@ STATED: tuple[Expectation, ...] = (
     Expectation("deis-ipndm", 2, 2, EQUAL_STEPS),
     # On the general mixture its errors oscillate before they settle: the main setting alone.
     Expectation("dormand-prince-in-t", 5, 5, long=True),
+    Expectation("stork-2-released", 1, 1, FOREIGN_NODES, long=True),
+    Expectation("stork-2-corrected", 2, 2),
+    Expectation("stork-4-corrected", 2, 2, EQUAL_DIFFERENCES),
     *_scire(),
     *_er_sde(),
     *_unipc(),
