@@ -26,6 +26,7 @@ from ..studies import flow, gaussian
 from ..studies.flow import Study
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.ladders import restricted
+from ..studies.sampler import lowest_first
 from ..targets.named import Target
 from ..targets.named import target as named_target
 from ..tracing.diagnosis import FORMS, Diagnosis, Unexplained, diagnose, level
@@ -160,9 +161,18 @@ class Audit(Assertions, Written):
         return None
 
     def _stochastic(self) -> StochasticStudy:
+        """Of the residues of N, where the end or the error of runs depends on it, the lowest."""
+        if len(self._residues) == 1:
+            return self._of_residue(self._residues[0])
+        found = [(self._of_residue(residue), residue) for residue in self._residues]
+        orders = "; ".join(f"{s.weak.order:.2f} (N = {r} mod {m})" for s, (m, r) in found)
+        self._say("noted", f"runs depend on the number of steps, weak orders: {orders}")
+        claimed = self._judged
+        return min((s for s, _ in found), key=lambda s: (RANK.index(s.against(claimed)), lowest_first(s)))
+
+    def _of_residue(self, residue: tuple[int, int]) -> StochasticStudy:
         subject, where = self.subject, gaussian_data()
-        period, least = subject.residues
-        ladder = restricted(self.profile.weak, (period, 0), least)
+        ladder = restricted(self.profile.weak, residue, subject.residues[1])
         steps = subject.steps(ladder[0])
         explained = steps.trace.prediction in FORMS and _whole(steps.trace, where)
         square = level(steps) if explained else None
