@@ -648,7 +648,7 @@ def test_the_same_with_noise_is_seen_and_the_lowest_of_the_weak_orders_is_told()
     found = audit(noisy_odd, 1, only=["orders"], profile=FAST_PROFILE)
     assert found.subject.residues[0] == 2
     (said,) = [f.message for f in found.findings if "number of steps" in f.message]
-    assert said.startswith("runs depend on the number of steps, weak orders: ")
+    assert said.startswith("the weak order depends on the number of steps: ")
     assert not found.holds
     assert Subject(of_function(noisy), counts=FAST_PROFILE.counts).residues[0] == 1
 
