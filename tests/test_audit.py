@@ -18,10 +18,11 @@ from semilinear.verification.audit import field
 from semilinear.verification.audit.audit import audit
 from semilinear.verification.audit.checks import CHECKS
 from semilinear.verification.audit.subject import FAST as FAST_PROFILE
-from semilinear.verification.audit.subject import Subject, even, experiment
+from semilinear.verification.audit.subject import Subject, experiment
 from semilinear.verification.commands.cli import _parser, main
 from semilinear.verification.commands.terminal import missing
 from semilinear.verification.reporting.audit import markdown
+from semilinear.verification.studies.neighbours import even
 from semilinear.verification.targets.named import of_function
 from semilinear.verification.targets.ours import of_solver
 from semilinear.verification.tracing.compare import compare
@@ -632,6 +633,24 @@ def test_a_fault_in_the_middle_of_runs_with_odd_numbers_of_steps_is_seen() -> No
     period, _ = Subject(of_function(skipping), counts=FAST_PROFILE.counts).residues
     assert period == 2
     assert Subject(of_function(two_step), counts=FAST_PROFILE.counts).residues[0] == 1
+
+
+def noisy_odd(run: Any) -> Any:
+    """`noisy`, but with half of the noise where the number of steps is odd."""
+    x, model, share = run.x, run.predict("x0"), 0.5 if int(run) % 2 else 1.0
+    for a, b in itertools.pairwise(float(t) for t in run.times):
+        x = (b / a) ** 2 * x + (1 - (b / a) ** 2) * model(x, a)
+        x = x + share * math.sqrt(b * b * (1 - (b / a) ** 2)) * run.increment(a, b, x)
+    return x
+
+
+def test_the_same_with_noise_is_seen_and_the_lowest_of_the_weak_orders_is_told() -> None:
+    found = audit(noisy_odd, 1, only=["orders"], profile=FAST_PROFILE)
+    assert found.subject.residues[0] == 2
+    (said,) = [f.message for f in found.findings if "number of steps" in f.message]
+    assert said.startswith("the weak order depends on the number of steps: ")
+    assert not found.holds
+    assert Subject(of_function(noisy), counts=FAST_PROFILE.counts).residues[0] == 1
 
 
 @pytest.mark.parametrize("period", [1, 2, 3])

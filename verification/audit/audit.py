@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
+from semilinear.analysis.convergence import OrderEstimate
 from semilinear.integrators.diffusion.prediction import convert
 from semilinear.integrators.forms.reverse import of_square
 from semilinear.integrators.numerics import checks
@@ -26,6 +27,7 @@ from ..studies import flow, gaussian
 from ..studies.flow import Study
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.ladders import restricted
+from ..studies.sampler import lowest_first
 from ..targets.named import Target
 from ..targets.named import target as named_target
 from ..tracing.diagnosis import FORMS, Diagnosis, Unexplained, diagnose, level
@@ -111,10 +113,7 @@ class Audit(Assertions, Written):
             runs = [o for o in (self._runs(WARPED, residue) for residue in self._residues) if o]
             if not runs:
                 return None
-            orders = "; ".join(f"{o.observed:.2f} ({o.where})" for o in runs)
-            apart = max(o.low for o in runs) > min(o.high for o in runs)
-            what = "order" if apart else "end of runs, and not visibly the order,"
-            self._say("noted", f"the {what} depends on the number of steps: {orders}")
+            self._say_depends("", [(o, o.where) for o in runs])
             return self._lowest(runs)
         return None
 
@@ -160,9 +159,17 @@ class Audit(Assertions, Written):
         return None
 
     def _stochastic(self) -> StochasticStudy:
+        """Of the residues of N, where the end or the error of runs depends on it, the lowest."""
+        if len(self._residues) == 1:
+            return self._of_residue(self._residues[0])
+        found = [(self._of_residue(residue), residue) for residue in self._residues]
+        self._say_depends("weak ", [(s.weak, f"N = {r} mod {m}") for s, (m, r) in found])
+        claimed = self._judged
+        return min((s for s, _ in found), key=lambda s: (RANK.index(s.against(claimed)), lowest_first(s)))
+
+    def _of_residue(self, residue: tuple[int, int]) -> StochasticStudy:
         subject, where = self.subject, gaussian_data()
-        period, least = subject.residues
-        ladder = restricted(self.profile.weak, (period, 0), least)
+        ladder = restricted(self.profile.weak, residue, subject.residues[1])
         steps = subject.steps(ladder[0])
         explained = steps.trace.prediction in FORMS and _whole(steps.trace, where)
         square = level(steps) if explained else None
@@ -260,6 +267,13 @@ class Audit(Assertions, Written):
 
     def _say(self, verdict: Severity, message: str, check: str = "orders", cause: str = "") -> None:
         self._said[Finding(check, verdict, message, repeated(self.target, check, self.claimed), cause)] = None
+
+    def _say_depends(self, kind: str, found: Sequence[tuple[Order | OrderEstimate, str]]) -> None:
+        """That runs depend on the number of steps; found: orders, and of which numbers."""
+        apart = max(o.low for o, _ in found) > min(o.high for o, _ in found)
+        what = f"{kind}order" if apart else f"end of runs, and not visibly the {kind}order,"
+        orders = "; ".join(f"{_observed(o):.2f} ({where})" for o, where in found)
+        self._say("noted", f"the {what} depends on the number of steps: {orders}")
 
     def _say_unread(self, check: str) -> None:
         """Why what needs a sampler's rows is not had, where no check that is asked for says it."""
@@ -491,6 +505,10 @@ def _left(errors: Mapping[int, float]) -> float | None:
 SHARE = 0.5
 """Of what errors extrapolate to, what more steps leave of it where it is more than the next terms: those fall
 by 1/8."""
+
+
+def _observed(order: Order | OrderEstimate) -> float:
+    return order.observed if isinstance(order, Order) else order.order
 
 
 def _order_json(order: Order) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -17,8 +17,9 @@ from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.sampler import sample
 
 from ..studies.experiment import Experiment
-from ..studies.gaussian import StochasticExperiment
+from ..studies.gaussian import Exact, StochasticExperiment, respond
 from ..studies.ladders import half_octaves
+from ..studies.neighbours import even
 from ..targets.named import Target, target
 from ..targets.run import ending
 from ..tracing.local import Steps, steps_of, suited
@@ -79,22 +80,6 @@ def experiment(grid: str) -> Experiment:
 def gaussian() -> StochasticExperiment:
     """Gaussian data on the smooth and warped grid."""
     return StochasticExperiment(schedule=edm(), grid=karras(), lam_start=LAMBDAS[0], lam_end=LAMBDAS[1])
-
-
-def even(errors: Mapping[int, float], period: int) -> bool:
-    """Whether errors, by number of steps, lie between those of runs with `period` steps less and more."""
-    for n, error in errors.items():
-        if n - period in errors and n + period in errors:
-            middle = math.sqrt(errors[n - period] * errors[n + period])
-            if max(error, middle) > ROUNDED and not middle / JUMP < error < middle * JUMP:
-                return False
-    return True
-
-
-JUMP = 2.0
-"""By how much an error may be off the geometric mean of its neighbours."""
-ROUNDED = 1e-10
-"""Errors below that are rounding."""
 
 
 @dataclass(eq=False)
@@ -219,20 +204,16 @@ class Subject:
 
     def _even(self, period: int, least: int) -> int:
         """The least multiple of a period with which errors fall evenly; the period where none does."""
-        if self.noisy:
-            return period
         errors = {n: self.error(n) for n in self.ends if n >= least}
         chosen = (k for k in PERIODS if k % period == 0 and even(errors, k))
         return next(chosen, period)
 
     def error(self, n: int) -> float:
-        """Of a run with n steps on the main problem, as it is read off, relative."""
-        plan, where = steps_of(self.read(n)).plan(), experiment(WARPED)
-        model = convert(where.schedule, where.model, "eps", plan.prediction)
-        (exact,) = where.states([where.times[1]])
-        x = torch.from_numpy(where.x.copy())
-        found = sample(plan, model, x, check="off").x if plan.steps else x  # what returns its start has none
-        return rms(found.numpy() - exact) / rms(exact)
+        """Of a run with n steps as it is read off, relative: on the main problem, or with noise of the
+        marginals of Gaussian data, which runs have in common whatever their SDE.
+        """
+        plan = steps_of(self.read(n)).plan()
+        return _marginal_error(plan) if self.noisy else _path_error(plan)
 
     def formula(self, times: tuple[float, ...]) -> Plan:
         """The formula between times from exact values, as a plan: read off on times that go on beyond.
@@ -246,3 +227,23 @@ class Subject:
             found = found.predicting(self.steps(KNOWN).trace.prediction)
             self._formulas[times] = steps_of(found).formula(self.target.name, until=times[-1])
         return self._formulas[times]
+
+
+def _path_error(plan: Plan) -> float:
+    where = experiment(WARPED)
+    model = convert(where.schedule, where.model, "eps", plan.prediction)
+    (exact,) = where.states([where.times[1]])
+    x = torch.from_numpy(where.x.copy())
+    found = sample(plan, model, x, check="off").x if plan.steps else x  # what returns its start has none
+    return rms(found.numpy() - exact) / rms(exact)
+
+
+def _marginal_error(plan: Plan) -> float:
+    where, exact = gaussian(), _marginals()
+    model = convert(where.schedule, where.model, "eps", plan.prediction)
+    return exact.distance(respond(plan, model, exact.start[0])) / exact.size
+
+
+@cache
+def _marginals() -> Exact:
+    return gaussian().exact(None, True)

@@ -30,6 +30,7 @@ from semilinear.integrators.diffusion.grids import Grid, uniform_t
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.forms.form import FormOf
 from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.plans.program import Plan, Row
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import FinalChoice, Solver
@@ -240,6 +241,10 @@ class Exact:
         """Weak errors of a run, (d,), by name, in float64."""
         mean, variance = response.mean - self.end[0], response.variance(self.start[1]) - self.end[1]
         return {"mean": abs(mean).astype(float), "variance": abs(variance).astype(float)}
+
+    def distance(self, response: Response) -> float:
+        """RMS of the errors of mean and variance together."""
+        return rms(np.concatenate(list(self.errors(response).values())))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,9 @@
-"""Step counts between those of a ladder: whether runs with one step more are on its line.
+"""Whether the error depends on the number of steps N, beside that it falls: one order is that of all N.
 
 A ladder holds the counts 2^k and 3 2^k, from 8 on multiples of 4: a sampler whose last step is another where
-N is odd, or that makes its steps in threes, shows one of its orders there.  An order is that of all N.
+N is odd, or that makes its steps in threes, shows one of its orders there.  Of runs that are dear a few
+counts beside one of the ladder are looked at (`beside`); where errors are known at all counts of a range,
+those are held against each other (`even`).
 """
 
 from __future__ import annotations
@@ -30,6 +32,22 @@ which decides.
 """
 LEAST_LONG = 96
 """Up to where a ladder of one residue goes at least."""
+JUMP = 2.0
+"""By how much an error at one of all counts may be off the geometric mean of its neighbours: runs are as
+short as 4 steps there, where errors of samplers that are alike at all N are on no line yet.
+"""
+ROUNDED = 1e-10
+"""Relative errors below that are rounding."""
+
+
+def even(errors: Mapping[int, float], period: int) -> bool:
+    """Whether errors, by number of steps, lie between those of runs with `period` steps less and more."""
+    for n, error in errors.items():
+        if n - period in errors and n + period in errors:
+            middle = math.sqrt(errors[n - period] * errors[n + period])
+            if max(error, middle) > ROUNDED and not middle / JUMP < error < middle * JUMP:
+                return False
+    return True
 
 
 @dataclass(frozen=True)

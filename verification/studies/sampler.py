@@ -18,7 +18,6 @@ import torch
 from semilinear.analysis.convergence import QUARTER, OrderEstimate
 from semilinear.integrators.forms.form import FormOf
 from semilinear.integrators.forms.reverse import sde_data_in_lambda
-from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.numerics.messages import shown
 
 from ..targets.draws import TakenOver
@@ -85,10 +84,10 @@ def measure_stochastic(
 
     made = responses(counted(e.ladder, progress))
     study = _judged(name, made, e, exact)
-    place = beside(list(made), [_size(exact[0], r) for r, *_ in made.values()])
+    place = beside(list(made), [exact[0].distance(r) for r, *_ in made.values()])
     if place is None:
         return study
-    factors = place.factors({n: _size(exact[0], r) for n, (r, *_) in responses(place.counts).items()})
+    factors = place.factors({n: exact[0].distance(r) for n, (r, *_) in responses(place.counts).items()})
     if not factors:
         return study
     return lowest(
@@ -97,7 +96,7 @@ def measure_stochastic(
         factors,
         (GAUSSIAN[0], e.ladder[-1]),
         lambda counts, _: _judged(name, responses(counts), e, exact),
-        _order,
+        lowest_first,
     )
 
 
@@ -105,15 +104,10 @@ Responded = tuple[Response, int, float]
 """A response, evaluations, and the unit of rounding of the states."""
 
 
-def _order(study: StochasticStudy) -> float:
+def lowest_first(study: StochasticStudy) -> float:
     """For comparison: that of errors which show none may be any."""
     order = study.weak.order
     return order if math.isfinite(order) else -math.inf
-
-
-def _size(exact: Exact, response: Response) -> float:
-    """Of the errors of mean and variance together."""
-    return rms(np.concatenate(list(exact.errors(response).values())))
 
 
 def _judged(
