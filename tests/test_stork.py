@@ -15,6 +15,7 @@ from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import make, stork
 from semilinear.integrators.tableaux.tableau import omega
+from semilinear.verification.claims.flow import FOREIGN_NODES
 from semilinear.verification.problems.named import problem
 from sympy import Rational
 
@@ -78,6 +79,10 @@ def test_only_nodes_of_its_own_give_a_stabilised_method_its_order(s: int) -> Non
     whole, first, _ = stork.gegenbauer_moments(s, stork.legendre_node)
     assert whole == 1
     assert first < Rational(1, 2)
+
+
+def test_the_moment_that_reports_name_is_that_of_fifty_stages() -> None:
+    assert f"{float(stork.gegenbauer_moments(50, stork.legendre_node)[1]):.4f}" in FOREIGN_NODES
 
 
 def test_a_stage_fewer_or_more_is_refused() -> None:
