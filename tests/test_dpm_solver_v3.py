@@ -31,6 +31,7 @@ from semilinear.integrators.solvers import SOLVERS, dpm_solver, make
 from semilinear.integrators.solvers.dpm_solver_v3 import (
     CORRECTORS,
     HALVES,
+    Half,
     Placed,
     corrected,
     multistep,
@@ -365,7 +366,7 @@ def weights(row: Row) -> dict[Any, Any]:
 
 
 @pytest.mark.parametrize(("half", "early"), [("written", False), ("released", True)])
-def test_the_half_corrector_acts_on_one_side_of_t_one_half(half: str, early: bool) -> None:
+def test_the_half_corrector_acts_on_one_side_of_t_one_half(half: Half, early: bool) -> None:
     """As written it corrects states at t <= 1/2, as released those at t > 1/2; the others are predicted."""
     times = [0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.1]
     whole = compile_plan(multistep(2, "pseudo", statistics=ANY), VP, times=times)
@@ -446,14 +447,23 @@ def test_listed_names_are_those_of_their_arguments() -> None:
     assert multistep(1, "pseudo", half="released").name == "dpm-solver-v3-1-pc2-half-released"
 
 
+WRONG: Any = "best"
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
         (lambda: multistep(4), "order must be an integer from 1 to 3, got 4"),
         (lambda: multistep(True), "order must be an integer from 1 to 3, got True"),
         (lambda: singlestep(0), "order must be an integer from 1 to 3, got 0"),
-        (lambda: multistep(2, "best"), "corrector must be one of none, same, pseudo, true, got 'best'"),
-        (lambda: multistep(2, "same", half="x"), "half must be one of no, written, released, got 'x'"),
+        (
+            lambda: multistep(2, WRONG),
+            "corrector must be one of none, same, pseudo, true, got 'best'",
+        ),
+        (
+            lambda: multistep(2, "same", half=WRONG),
+            "half must be one of no, written, released, got 'best'",
+        ),
         (lambda: multistep(2, half="written"), "half must be 'no' where corrector is 'none'"),
         (lambda: multistep(1, "same"), "corrector must not be 'same' for order 1"),
     ],

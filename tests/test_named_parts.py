@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from semilinear.analysis.text.named_parts import (
     solver_parameters,
     value_of,
 )
+from semilinear.analysis.text.spelling import check_value
 from semilinear.integrators.diffusion.discrete import (
     cosine_betas,
     discrete,
@@ -164,9 +166,9 @@ def test_every_noise_scale_has_its_name(scale: Any) -> None:
         ("nosuch:r1=1", "expected a listed solver.* got 'nosuch:r1=1'"),
         ("dpm-solver2:r1=1", "the nearest are dpm-solver-2"),
         ("dpm-solver-2:r3=1", "does not take r3; its parameters are: r1=none, r2=none"),
-        ("dpm-solver-2:r1=2", r"dpm-solver-2:r1=2: r1 must be a number in \(0, 1\], got 2"),
+        ("dpm-solver-2:r1=2", r"dpm-solver-2:r1=2: r1 must be a number in \(0, 1\] or none, got 2"),
         ("er-sde-1-released:points=x", "points must be an integer"),
-        ("er-sde-2-corrected:scale=3", "scale must be a NoiseScale"),
+        ("er-sde-2-corrected:scale=3", "scale must be one of ode, .*, got 3"),
         (
             "er-sde-ode-2-released:scale=sde-1",
             "does not take scale; its parameters are: points=100, clip=1e-06",
@@ -188,6 +190,7 @@ def test_words_stand_for_what_is_listed() -> None:
     assert solver_parameters("dpm-solver-v3-2m:corrector=none")[1] == {
         "corrector": "none"
     }  # a word of its own
+    assert solver_parameters("dpm-solver-v3-2m:corrector=true")[1] == {"corrector": "true"}  # and no flag
     assert solver_parameters("dpm-solver-2:r1=none")[1] == {"r1": None}
 
 
@@ -215,10 +218,10 @@ def test_statistics_are_read_from_their_file(tmp_path: Path) -> None:
             "does not take beta0; its parameters are: beta_0=0.1, beta_1=20.0; the nearest",
         ),
         ("rectified-flow:shift=3", "does not take shift; its parameters are: none"),
-        ("vp-linear:beta_0=-1", "vp-linear:beta_0=-1: beta_0 must be a non-negative number, got -1.0"),
+        ("vp-linear:beta_0=-1", "vp-linear:beta_0=-1: beta_0 must be a non-negative number, got -1"),
         ("vp-linear:beta_1=large", "beta_1 must be a positive number, got 'large'"),
         ("vp-linear:beta_1=1e999", "vp-linear:beta_1=1e999: "),
-        ("vp-linear:beta_1=true", "beta_1 must be a positive number, got True"),
+        ("vp-linear:beta_1=true", "beta_1 must be a positive number, got 'true'"),
         ("edm:sigma_max=none", "sigma_max must be a positive number, got 'none'"),
         ("discrete", "betas must be one of linear, scaled-linear, cosine, and has no default"),
         ("discrete:betas=quadratic", "betas must be one of linear, scaled-linear, cosine, got 'quadratic'"),
@@ -234,6 +237,57 @@ def test_statistics_are_read_from_their_file(tmp_path: Path) -> None:
 def test_a_refusal_says_what_is_allowed(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         schedule_of(text)
+
+
+def edges(allowed: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Texts at a parameter's bounds that it takes, and others beside them that it does not."""
+    taken, refused = list(allowed["words"]), ["no-such-word"]
+    bounds = allowed.get("number")
+    if bounds is None:
+        return taken, refused
+    for key, bound in bounds.items():
+        outside = -1 if key in ("least", "above") else 1
+        if key in ("least", "most"):
+            taken.append(f"{bound:g}")
+            refused.append(f"{bound + outside:g}")
+        elif key in ("above", "below"):
+            taken.append(f"{bound - outside * 2**-4:g}")
+            refused.append(f"{bound:g}")
+    if "integer" in bounds:
+        refused.append("2.5")
+    return taken, refused
+
+
+KINDS: dict[str, Any] = {"schedule": SCHEDULES, "grid": GRIDS, "solver": SOLVERS}
+MAKE: dict[str, Any] = {"schedule": schedule_of, "grid": grid_of, "solver": solver_of}
+EDGES = [
+    (kind, name, key, *edges(allowed))
+    for kind, table in KINDS.items()
+    for name, build in table.items()
+    for key, allowed in described(build)["values"].items()
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "key", "taken", "refused"), EDGES)
+def test_an_annotation_says_what_the_constructor_takes(
+    kind: str, name: str, key: str, taken: list[str], refused: list[str]
+) -> None:
+    """What annotations say is refused from its text alone; the constructors refuse the same, and no more."""
+    build, allowed = KINDS[kind][name], described(KINDS[kind][name])["values"][key]
+    parts = {"betas": linear_betas()} if "betas" in described(build)["parts"] else {}
+    for text in refused:
+        with pytest.raises(ValueError, match=f"^{key} must be .*, got '?{text}"):
+            check_value(key, text, allowed)
+        with pytest.raises((ValueError, TypeError), match="must"):
+            build(**parts, **{key: value_of(text)})
+    for text in taken:
+        made = f"{name}:{'betas=linear,' if parts else ''}{key}={text}"
+        check_value(key, text, allowed)
+        try:
+            said = repr(MAKE[kind](made))
+        except ValueError as error:  # what it is to the others
+            said = str(error)
+        assert not re.search(f"{key} must be (an?|one of) ", said), made
 
 
 @given(

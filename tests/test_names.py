@@ -78,7 +78,7 @@ def test_names_are_gathered_once_for_each_version_of_the_code(folder: Path, monk
         file.write_text(broken)
         before = len(made)
         assert cache.kept_names("a", gather)["number"] == before + 1
-    monkeypatch.setattr(cache, "fingerprint", lambda: "another")
+    monkeypatch.setattr(cache, "source", lambda: "another")
     assert cache.kept_names("a", gather)["number"] == len(made)
     assert json.loads(file.read_text())["number"] == len(made) - 1  # of the code before
 
@@ -97,6 +97,12 @@ REFUSED = {
     "order ddim --schedule vp": "--schedule must be one of vp-linear",
     "order ddim --grid karras:a=0": "--grid karras:a=0: karras does not take a; its parameters are: power",
     "order ddim --grid alternating:base=karras,powr=5": "alternating does not take powr",
+    "order ddim --grid karras:power=-1": "--grid karras:power=-1: power must be a positive number, got -1",
+    "order ddim --grid alternating:base=nsr,k=-1": "k must be a non-negative number, got -1",
+    "order ddim --schedule discrete": "betas must be one of linear, scaled-linear, cosine, and has no",
+    "order ddim --schedule discrete:betas=linear,n=1": "n must be an integer >= 2, got 1",
+    "order dpm-solver-2:r1=2": "r1 must be a number in (0, 1] or none, got 2",
+    "order dpm-solver-v3-2m:corrector=tru": "nearest are true",
     "order ddim --problem nope": "--problem must be one of gaussian",
     "order ddim --lam-end -9": "--lam-end must exceed",
     "order ddim --max-steps 3": "--max-steps must be an integer >= 8",

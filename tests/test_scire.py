@@ -30,6 +30,7 @@ from semilinear.integrators.solvers.scire_snapshots import (
     NEWER,
     OLDER,
     SNAPSHOTS,
+    Name,
     phi_1,
     phi_as_released,
 )
@@ -382,7 +383,7 @@ def test_agile_uses_exactly_its_budget_and_spans_intervals_of_every_grid(order: 
 
 
 @pytest.mark.parametrize("snapshot", ["disc", "edm"])
-def test_the_copies_agile_mode_steps_uniformly_in_lambda_on_that_grid(snapshot: str) -> None:
+def test_the_copies_agile_mode_steps_uniformly_in_lambda_on_that_grid(snapshot: Name) -> None:
     made = plan(scire.agile(3, snapshot=snapshot), 8)
     assert made.times == grids.uniform_lambda()(VP, 1.0, 1e-3, 3)
 
@@ -403,7 +404,7 @@ MODES += [(scire.multistep, s) for s in ("head", "d30", "sd")]
 
 
 @pytest.mark.parametrize(("build", "snapshot"), MODES, ids=lambda v: getattr(v, "__name__", v))
-def test_every_step_count_runs_or_is_refused_where_the_release_fails(build: Any, snapshot: str) -> None:
+def test_every_step_count_runs_or_is_refused_where_the_release_fails(build: Any, snapshot: Name) -> None:
     fails = FAILS.get((snapshot, build.__name__), set())
     for order, budget in itertools.product((1, 2, 3), (*range(1, 9), 13, 20)):
         nfe = budget * (order if build is scire.singlestep else 1)
@@ -494,7 +495,7 @@ def test_the_edm_copy_runs_on_edms_schedule_and_asks_for_the_grid() -> None:
             lambda: scire.multistep(2, snapshot="edm"),
             "snapshot must be one that released multistep, got 'edm'",
         ),
-        (lambda: scire.multistep(2, snapshot="tip"), "snapshot must be one of head, d30, sd, disc, edm"),
+        (lambda: scire.multistep(2, snapshot="tip"), "snapshot must be one of head, d30, sd, disc, edm"),  # type: ignore[arg-type]
         (lambda: scire.singlestep(2, phi=0), r"phi must be a positive number, got 0"),
         (lambda: scire.singlestep(2, phi="2/3"), "phi must be a positive number"),
         (lambda: scire.multistep(2, phi=math.nan), "phi must be a positive number"),
@@ -504,7 +505,7 @@ def test_the_edm_copy_runs_on_edms_schedule_and_asks_for_the_grid() -> None:
         (lambda: scire.singlestep(2, r1=1.5), r"r1 must be a number in \(0, 1\], got 1.5"),
         (lambda: scire.singlestep(3, r2=-1), "r2 must be a number"),
         (lambda: scire.singlestep(3, r1=HALF, abscissae="grid"), "r1 and r2 cannot be given"),
-        (lambda: scire.singlestep(3, abscissae="inner"), "abscissae must be one of constant, grid"),
+        (lambda: scire.singlestep(3, abscissae="inner"), "abscissae must be one of constant, grid"),  # type: ignore[arg-type]
         (lambda: scire.corrected_singlestep(3, "v0"), "version must be one of v1, v2, ei"),  # type: ignore[arg-type]
         (lambda: phi_1(0), "m must be an integer >= 1, got 0"),
         (lambda: phi_1(2.0), "m must be an integer >= 1, got 2.0"),

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from semilinear.integrators.diffusion import discrete, grids, optimised_grid, released_grids, schedule
 from semilinear.integrators.diffusion.grids import Grid
@@ -23,46 +22,49 @@ from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.forms import form
 from semilinear.integrators.forms.noise_scale import NOISE_SCALES
 from semilinear.integrators.numerics.constructors import (
+    allowed,
     default_text,
+    is_float,
+    literals,
     open_parameters,
-    refuse_unknown,
+    optional,
 )
 from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.names import nearest
+from semilinear.integrators.numerics.ranges import Positive, Range
 from semilinear.integrators.solvers import SOLVERS
 from semilinear.integrators.solvers.scire_snapshots import LIMIT
 from sympy import Rational
 
-from .spelling import pairs, refuse_unlisted, split
+from .spelling import check_parameters, check_part, is_integer, number_of, pairs, refuse_unlisted, split
 
 Constructors = Mapping[str, Callable[..., Any]]
 
 LAMBDA, TIME = grids.uniform_lambda(), grids.uniform_t()
 
 
-def _karras(power: float = 7.0, rho: float | None = None) -> Grid:
+def _karras(power: Positive = 7.0, rho: Positive | None = None) -> Grid:
     """rho: what Karras et al. call the power."""
     if rho is not None and power != 7.0:
         raise ValueError(f"power and rho are one parameter, got {shown(power)} and {shown(rho)}")
     return grids.karras(power if rho is None else rho)
 
 
-def _alternating(base: Grid = LAMBDA, ratio: float = 2.0) -> Grid:
+def _alternating(base: Grid = LAMBDA, ratio: Positive = 2.0) -> Grid:
     """Steps of the base's spacing variable that alternate in length 1 : ratio."""
     return grids.alternating(base, ratio)
 
 
-def _kinked(base: Grid = LAMBDA, ratio: float = 2.0) -> Grid:
+def _kinked(base: Grid = LAMBDA, ratio: Positive = 2.0) -> Grid:
     """The first half of the steps and the second in lengths 1 : ratio of the base's spacing variable."""
     return grids.kinked(base, ratio)
 
 
-def _rounded(base: Grid = TIME, n: int = 1000) -> Grid:
+def _rounded(base: Grid = TIME, n: Annotated[int, Range(least=2)] = 1000) -> Grid:
     """The base's inner times to the nearest multiple of 1/n, as indices of n training steps are."""
     return grids.rounded(base, n)
 
 
-def _beta(base: Grid = TIME, a: float = 0.6, b: float = 0.6) -> Grid:
+def _beta(base: Grid = TIME, a: Positive = 0.6, b: Positive = 0.6) -> Grid:
     """The base's spacing variable at the quantiles of a Beta law: in t Lee et al. 2024 (arXiv:2407.12173), in
     rho (base=karras,power=1) diffusers, _convert_to_beta.
     """
@@ -149,7 +151,6 @@ WORDS: dict[str, dict[str, Any]] = {
     "s_tmax": {"inf": math.inf},
 }
 """What words stand for, by the parameter's name."""
-_NUMBER = re.compile(r"[+-]?\d{1,50}(\.\d{1,50})?([eE][+-]?\d{1,3})?(/0*[1-9]\d{0,49})?", re.ASCII)
 
 
 # --- text ---
@@ -159,24 +160,25 @@ def value_of(text: str) -> int | Rational | bool | str:
     """An integer, an exact rational or decimal, true or false, or else the word itself."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
-    if not _NUMBER.fullmatch(text):
+    number = number_of(text)
+    if number is None:
         return text
-    number = Rational(text)
-    return int(number) if number.is_Integer and "." not in text else number
+    return int(number) if is_integer(text) else Rational(number)
 
 
 def _argument(key: str, text: str, parameter: inspect.Parameter) -> Any:
-    """The value for a constructor's parameter: as `value_of`; None; what a word stands for; a float."""
-    annotation = str(parameter.annotation)
-    if text == "none" and (parameter.default is None or "None" in annotation):
+    """The value of a text that a constructor's parameter takes: None; what a word stands for; a float; or as
+    `value_of`.
+    """
+    if text == "none" and optional(parameter):
         return None
-    found, words = value_of(text), WORDS.get(key)
-    if isinstance(found, str) and words is not None:
-        if found not in words:
-            raise ValueError(f"{key} must be one of {', '.join(words)}, got {text!r}{nearest(text, words)}")
-        return words[found]
-    number = annotation.startswith("float") and not isinstance(found, str | bool)
-    return float(found) if number else found
+    if text in literals(parameter):
+        return text
+    words = WORDS.get(key, {})
+    if text in words:
+        return words[text]
+    found = value_of(text)
+    return float(found) if is_float(parameter) and not isinstance(found, str | bool) else found
 
 
 # --- parts ---
@@ -207,60 +209,54 @@ def solver_parameters(text: str, more: Iterable[str] = ()) -> tuple[str, dict[st
     name, texts = split(text)
     taken = open_parameters(SOLVERS[name])
     given = pairs("param", more, pairs(f"a parameter in {text}", texts))
-    refuse_unknown(f"solver {name!r}", given, taken)
+    check_parameters(f"solver {name!r}", given, described(SOLVERS[name]))
     return name, {key: _argument(key, value, taken[key]) for key, value in given.items()}
 
 
 def _part(what: str, text: str, table: Constructors) -> Any:
     name, texts = split(text)
     refuse_unlisted(what, text, table)
+    check_part(what, text, {name: described(table[name])})
     try:
-        return _made(name, table, pairs("a parameter", texts))
-    except (ValueError, TypeError, OverflowError) as error:
+        return _made(table[name], pairs("a parameter", texts))
+    except (ValueError, TypeError, OverflowError) as error:  # what the parameters are to each other
         raise ValueError(f"{what} {text}: {error}") from error
 
 
-def _made(name: str, table: Constructors, given: Mapping[str, str]) -> Any:
+def _made(build: Callable[..., Any], given: Mapping[str, str]) -> Any:
     """What the constructor makes; a part among its parameters takes of the others those it knows."""
-    own = open_parameters(table[name])
-    parts = {
-        key: open_parameters(PARTS[key][_listed(key, given)])
-        for key, parameter in own.items()
-        if key in PARTS and (key in given or default_text(parameter) is None)
-    }
-    others = {key: p for parameters in parts.values() for key, p in parameters.items() if key not in own}
-    refuse_unknown(name, given, own | others)
-    arguments = {
-        key: _argument(key, given[key], own[key]) for key in given.keys() & own.keys() - parts.keys()
-    }
-    for key, parameters in parts.items():
-        rest = {k: text for k, text in given.items() if k in parameters and k not in own}
-        arguments[key] = _made(given[key], PARTS[key], rest)
-    return table[name](**arguments)
-
-
-def _listed(key: str, given: Mapping[str, str]) -> str:
-    """The given name of a part."""
-    if given.get(key) not in PARTS[key]:
-        got = f"got {given[key]!r}" if key in given else "and has no default"
-        raise ValueError(f"{key} must be one of {', '.join(PARTS[key])}, {got}")
-    return given[key]
+    own, arguments = open_parameters(build), {}
+    for key, text in given.items():
+        if key in own and key in PARTS:
+            part = PARTS[key][text]
+            known = open_parameters(part).keys() - own.keys()
+            arguments[key] = _made(part, {k: value for k, value in given.items() if k in known})
+        elif key in own:
+            arguments[key] = _argument(key, text, own[key])
+    return build(**arguments)
 
 
 def described(build: Callable[..., Any]) -> dict[str, Any]:
     """What a constructor's text may hold, as JSON data.
 
-    parameters: {name: default as it would be typed, null where one must be given}.  choices, of those that
-    take listed names: {name: {choice: its own parameters}}.
+    parameters: {name: default as it would be typed, null where one must be given}.  values: {name: what it
+    takes (`constructors.allowed`)}, of those whose annotation or words tell.  parts: {name: {choice: the same
+    of that choice}}, of those that are parts themselves.
     """
     own = open_parameters(build)
-    parts = {
-        key: {name: _defaults(open_parameters(part)) for name, part in PARTS[key].items()}
-        for key in own.keys() & PARTS
+    return {
+        "parameters": {key: default_text(parameter) for key, parameter in own.items()},
+        "values": {key: told for key, p in own.items() if (told := _values(key, p)) is not None},
+        "parts": {
+            key: {name: described(part) for name, part in PARTS[key].items()} for key in own.keys() & PARTS
+        },
     }
-    words: dict[str, Any] = {key: {word: {} for word in WORDS[key]} for key in own.keys() & WORDS}
-    return {"parameters": _defaults(own), "choices": parts | words}
 
 
-def _defaults(parameters: Mapping[str, inspect.Parameter]) -> dict[str, str | None]:
-    return {key: default_text(parameter) for key, parameter in parameters.items()}
+def _values(key: str, parameter: inspect.Parameter) -> dict[str, Any] | None:
+    if key in PARTS:
+        return None
+    told, words = allowed(parameter), list(WORDS.get(key, ()))
+    if told is None:
+        return {"words": words} if words else None
+    return told | {"words": words + told["words"]}

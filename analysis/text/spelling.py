@@ -1,7 +1,7 @@
 """What a text says before anything is made of it: NAME[:KEY=VALUE,..], a file, or FILE.py:function.
 
-Which names there are is given, so that a text can be refused where they are known and what they stand for is
-not built.
+Which names there are, and what each takes, is given, so that a text can be refused where they are known and
+what they stand for is not built.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
 from semilinear.integrators.numerics.constructors import refuse_others
 from semilinear.integrators.numerics.names import UnknownTableau, nearest
 from semilinear.integrators.numerics.other_names import hint
+from semilinear.integrators.numerics.ranges import Range
 
 PROGRAM = re.compile(r"(?P<path>.+?\.py):(?P<function>[^:=]+)(?::(?P<settings>.*))?", re.DOTALL)
 """FILE.py:function, with settings or without."""
+NUMBER = re.compile(
+    r"(?P<decimal>[+-]?\d{1,50}(\.\d{1,50})?([eE][+-]?\d{1,3})?)(/(?P<by>0*[1-9]\d{0,49}))?", re.ASCII
+)
 Described = Mapping[str, Any]
 """What may be set of a part (`named_parts.described`)."""
 
@@ -41,6 +46,62 @@ def pairs(what: str, texts: Iterable[str], given: Mapping[str, str] | None = Non
             raise ValueError(f"{what} must set a parameter once, got {name} again")
         found[name] = value
     return found
+
+
+def number_of(text: str) -> Fraction | None:
+    """The exact number that a text is: 3, 1/3, 0.5, 1e-4; None for another text."""
+    found = NUMBER.fullmatch(text)
+    return None if found is None else Fraction(found["decimal"]) / int(found["by"] or 1)
+
+
+def is_integer(text: str) -> bool:
+    """Whether a text is an integer, written as one."""
+    number = number_of(text)
+    return number is not None and number.denominator == 1 and "." not in text
+
+
+# --- values ---
+
+
+def check_value(key: str, text: str, allowed: Mapping[str, Any]) -> None:
+    """Refuse what a parameter does not take (`constructors.allowed`), without making what it is of.
+
+    Raises ValueError that names the parameter, with what is allowed and the nearest words.
+    """
+    words, bounds = allowed["words"], allowed.get("number")
+    if text in words or (text.lower() in ("true", "false") and text.lower() in words):
+        return
+    number, wanted = number_of(text), []
+    if bounds is not None:
+        taken = Range(**bounds)
+        if number is not None and taken.holds(number) and (is_integer(text) or not taken.integer):
+            return
+        wanted = [str(taken)]
+    if words:
+        wanted.append(f"one of {', '.join(words)}" if len(words) > 2 else " or ".join(words))
+    got = repr(text) if number is None else text
+    raise ValueError(f"{key} must be {' or '.join(wanted)}, got {got}{nearest(text, words)}")
+
+
+def check_parameters(what: str, given: Mapping[str, str], described: Described) -> None:
+    """Refuse parameters that a part does not take, and values that they do not.
+
+    what: the part, in a message.  A parameter that is a part itself brings its own.  Raises ValueError.
+    """
+    own, parts, values = described["parameters"], described["parts"], described["values"]
+    taken = dict(own)
+    for key, listed in parts.items():
+        if key not in given and own[key] is not None:
+            continue
+        if given.get(key) not in listed:
+            got = f"got {given[key]!r}" if key in given else "and has no default"
+            raise ValueError(f"{key} must be one of {', '.join(listed)}, {got}")
+        taken = listed[given[key]]["parameters"] | taken
+        values = listed[given[key]]["values"] | values
+    refuse_others(what, given, taken)
+    for key, text in given.items():
+        if key in values:
+            check_value(key, text, values[key])
 
 
 # --- targets ---
@@ -87,14 +148,13 @@ def check_file(text: str, solvers: Collection[str]) -> None:
 
 
 def check_solver(text: str, solvers: Mapping[str, Described]) -> None:
-    """Refuse parameters in a text that its listed solver does not take.
+    """Refuse parameters in a text that its listed solver does not take, and values that they do not.
 
     Raises UnknownTableau, as `lookup.solver_of` does.
     """
     name, texts = split(text)
     try:
-        given = pairs(f"a parameter in {text}", texts)
-        refuse_others(f"solver {name!r}", given, solvers[name]["parameters"])
+        check_parameters(f"solver {name!r}", pairs(f"a parameter in {text}", texts), solvers[name])
     except ValueError as error:
         raise UnknownTableau(f"{text}: {error}") from error
 
@@ -110,17 +170,13 @@ def refuse_unlisted(what: str, text: str, listed: Iterable[str]) -> None:
 
 
 def check_part(what: str, text: str, listed: Mapping[str, Described]) -> None:
-    """Refuse a name that is not listed, and parameters that its part does not take.
+    """Refuse a name that is not listed, parameters that its part does not take, and values that they do not.
 
     what: how a message calls it.  Raises ValueError, as `named_parts.schedule_of` and `grid_of` do.
     """
     refuse_unlisted(what, text, listed)
     name, texts = split(text)
-    own, choices = listed[name]["parameters"], listed[name]["choices"]
     try:
-        given = pairs("a parameter", texts)
-        chosen = [choices[key].get(given[key]) for key in given.keys() & choices.keys()]
-        if None not in chosen:  # else it is a word for nothing, which whoever makes the part tells
-            refuse_others(name, given, {k: text for part in chosen for k, text in part.items()} | own)
+        check_parameters(name, pairs("a parameter", texts), listed[name])
     except ValueError as error:
         raise ValueError(f"{what} {text}: {error}") from error

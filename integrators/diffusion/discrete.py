@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ..numerics import checks
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, multiprecision, of, squared
 from ..numerics.messages import shown
+from ..numerics.ranges import NonNegative, Proper, Range
 from ..numerics.remaking import remade
 from ..numerics.tensors import is_tensor
 from .schedule import Formulas, Schedule, variance_preserving
 
+Entries = Annotated[int, Range(least=2)]
+"""The length of a table."""
 Table = Callable[[Arithmetic], Any]
 """The knots in a given arithmetic: a list of numbers of that kind."""
 
@@ -81,13 +84,13 @@ def _check_betas(betas: Sequence[float]) -> tuple[float, ...]:
     return values
 
 
-def linear_betas(beta_start: float = 1e-4, beta_end: float = 0.02, n: int = 1000) -> tuple[float, ...]:
+def linear_betas(beta_start: Proper = 1e-4, beta_end: Proper = 0.02, n: Entries = 1000) -> tuple[float, ...]:
     """n betas spaced evenly from beta_start to beta_end.  Ho et al. 2020, Sec. 4."""
     return _check_betas(np.linspace(beta_start, beta_end, checks.integer("n", n, 2)).tolist())
 
 
 def scaled_linear_betas(
-    beta_start: float = 0.00085, beta_end: float = 0.012, n: int = 1000
+    beta_start: Proper = 0.00085, beta_end: Proper = 0.012, n: Entries = 1000
 ) -> tuple[float, ...]:
     """n betas whose square roots are spaced evenly (latent diffusion).  Rombach et al. 2022."""
     checks.number("beta_start", beta_start, above=0)
@@ -96,7 +99,9 @@ def scaled_linear_betas(
     return _check_betas((roots**2).tolist())
 
 
-def cosine_betas(n: int = 1000, *, offset: float = 0.008, max_beta: float = 0.999) -> tuple[float, ...]:
+def cosine_betas(
+    n: Entries = 1000, *, offset: NonNegative = 0.008, max_beta: Proper = 0.999
+) -> tuple[float, ...]:
     """n betas of the cosine schedule, each at most max_beta.  Nichol & Dhariwal 2021, eq. 17."""
     checks.number("offset", offset, least=0)
     checks.number("max_beta", max_beta, above=0, below=1)
@@ -126,7 +131,8 @@ def discrete(betas: Sequence[float], *, clip_lambda: float | None = -5.1) -> Sch
     outside (0, 1) or a table that the clipping leaves with fewer than two entries. Source:
     LuChengTHU/dpm-solver, NoiseScheduleVP.
     """
-    return _discrete(_check_betas(betas), clip_lambda)
+    clip = None if clip_lambda is None else float(checks.number("clip_lambda", clip_lambda))
+    return _discrete(_check_betas(betas), clip)
 
 
 @remade
@@ -171,7 +177,9 @@ def _discrete(values: tuple[float, ...], clip_lambda: float | None) -> Schedule:
     return Schedule("discrete", parameters, t_min, 1.0, formulas, tuple(float(t) for t in knots))
 
 
-def discrete_alpha_squared(betas: Sequence[float], *, clip: float = 1e-7) -> Schedule:
+def discrete_alpha_squared(
+    betas: Sequence[float], *, clip: Annotated[float, Range(above=0, below=0.5)] = 1e-7
+) -> Schedule:
     """alpha^2 piecewise linear through prod_{j<=i} (1 - beta_j) at t_i = i, kept within [clip, 1 - clip].
 
     betas: N numbers in (0, 1); times run from 0 to N - 1.
@@ -179,9 +187,7 @@ def discrete_alpha_squared(betas: Sequence[float], *, clip: float = 1e-7) -> Sch
     Raises ValueError for betas outside (0, 1).  Source: qsh-zh/deis, DiscreteVPSDE.
     """
     values = _check_betas(betas)
-    if not 0 < clip < 0.5:
-        raise ValueError(f"clip must lie in (0, 1/2), got {shown(clip)}")
-    return _discrete_alpha_squared(values, clip)
+    return _discrete_alpha_squared(values, float(checks.number("clip", clip, above=0, below=0.5)))
 
 
 @remade

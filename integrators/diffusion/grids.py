@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ..numerics import checks
 from ..numerics.arithmetic import Fn, Value, choose, of
 from ..numerics.messages import shown
+from ..numerics.ranges import NonNegative, Positive, Proper, Range
 from ..numerics.remaking import Remade, remade
 from .schedule import Schedule
 
@@ -163,7 +164,7 @@ def from_sigma(schedule: Schedule, sigmas: Any, *, digits: int | None = None) ->
 
 
 @remade
-def uniform_t(power: float = 1.0) -> Grid:
+def uniform_t(power: Positive = 1.0) -> Grid:
     """Uniform in t^(1/power): 1 is uniform in t, 2 the quadratic grid of DDIM and DEIS."""
     p = float(checks.number("power", power, above=0))
     if p == 1.0:
@@ -183,7 +184,7 @@ def uniform_lambda() -> Grid:
 
 
 @remade
-def karras(power: float = 7.0) -> Grid:
+def karras(power: Positive = 7.0) -> Grid:
     """Uniform in rho^(1/power); 7 is EDM's grid.  Karras et al. 2022, eq. 5."""
     p = float(checks.number("power", power, above=0))
     return Grid(
@@ -195,7 +196,7 @@ def karras(power: float = 7.0) -> Grid:
 
 
 @remade
-def nsr(k: float = 3.1) -> Grid:
+def nsr(k: NonNegative = 3.1) -> Grid:
     """Uniform in -log(rho + k rho_end); k = 0 is uniform in lambda.  Li et al. 2023 (SciRE), NSR-type."""
     number = float(checks.number("k", k, least=0))
 
@@ -221,7 +222,7 @@ def _of_flow_time(s: Schedule, tau: Value) -> Value:
 
 
 @remade
-def shift(shift: float = 3.0) -> Grid:
+def shift(shift: Positive = 3.0) -> Grid:
     """Flow times s u/(1 + (s - 1) u) of uniform u: uniform in sigma/(sigma + s alpha).
 
     Esser et al. 2024 (Stable Diffusion 3), eq. 23; what the flow schedulers of diffusers and ComfyUI do.
@@ -239,7 +240,7 @@ def shift(shift: float = 3.0) -> Grid:
 
 
 @remade
-def dynamic_shift(mu: float = 1.15, exponent: float = 1.0, terminal: float | None = None) -> Grid:
+def dynamic_shift(mu: float = 1.15, exponent: Positive = 1.0, terminal: Proper | None = None) -> Grid:
     """Flow times e^mu/(e^mu + (1/u - 1)^exponent) of uniform u.
 
     mu: 1.15 is Flux's at 4096 tokens; with exponent = 1 this is `shift` by e^mu.  terminal: the last inner
@@ -281,7 +282,7 @@ def _from_flow_time(s: Schedule, v: Value, end: Value) -> Value:
 
 
 @remade
-def linear_quadratic(threshold: float = 0.025) -> Grid:
+def linear_quadratic(threshold: Proper = 0.025) -> Grid:
     """Flow times from 1 in n // 2 equal steps to 1 - threshold, then quadratic: smooth but for one kink.
 
     Mochi's grid, after Movie Gen (Polyak et al. 2024).  Source: genmoai/mochi, pipelines.py,
@@ -302,7 +303,7 @@ def linear_quadratic(threshold: float = 0.025) -> Grid:
 
 
 @remade
-def polyexponential(power: float = 1.0) -> Grid:
+def polyexponential(power: Positive = 1.0) -> Grid:
     """log rho falls to its end like (1 - i/n)^power; 1 is uniform in lambda.
 
     Source: crowsonkb/k-diffusion, get_sigmas_polyexponential.
@@ -333,7 +334,7 @@ def kl_optimal() -> Grid:
 
 
 @remade
-def beta(base: Grid, a: float = 0.6, b: float = 0.6) -> Grid:
+def beta(base: Grid, a: Positive = 0.6, b: Positive = 0.6) -> Grid:
     """`base`'s spacing variable at the quantiles of a Beta law: dense at both ends.
 
     Lee et al. 2024 (arXiv:2407.12173): in t; huggingface/diffusers, _convert_to_beta: in rho.  The quantiles
@@ -365,7 +366,7 @@ def _check_uniform(base: Grid) -> None:
 
 
 @remade
-def alternating(base: Grid, ratio: float = 2.0) -> Grid:
+def alternating(base: Grid, ratio: Positive = 2.0) -> Grid:
     """Steps of `base`'s spacing variable that alternate in length 1 : ratio.
 
     Not smooth on purpose: constant or smoothly varying steps hide wrong step ratios in a multistep formula.
@@ -375,7 +376,7 @@ def alternating(base: Grid, ratio: float = 2.0) -> Grid:
 
 
 @remade
-def kinked(base: Grid, ratio: float = 2.0) -> Grid:
+def kinked(base: Grid, ratio: Positive = 2.0) -> Grid:
     """Steps of `base`'s spacing variable in the lengths 1 : ratio, those of its first half and of its second.
 
     What a table of few times that is interpolated (Align Your Steps) has at each of them: one jump of the
@@ -398,7 +399,7 @@ def _of_lengths(name: str, base: Grid, ratio: float, long: Callable[[int, int], 
 
 
 @remade
-def rounded(base: Grid, n: int = 1000) -> Grid:
+def rounded(base: Grid, n: Annotated[int, Range(least=2)] = 1000) -> Grid:
     """Inner times of `base` to the nearest multiple of 1/n: what integer indices into a table of n training
     steps do to a grid.  Times that coincide are refused, in float64 as in more digits.
     """

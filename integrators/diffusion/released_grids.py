@@ -8,17 +8,21 @@ between indices the time is linear.  So a run from t = 1 to 1/count goes from th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Annotated
 
 import numpy as np
 
 from ..numerics import checks
 from ..numerics.arithmetic import Value, of
+from ..numerics.ranges import Positive, Range
 from ..numerics.remaking import remade
 from .grid_tables import TABLES, Levels
 from .grids import Placed, beta_quantiles
 from .schedule import Schedule
 
 COUNT = 1000
+Count = Annotated[int, Range(least=2)]
+Offset = Annotated[int, Range(least=0)]
 Indices = Callable[[int, int], np.ndarray]
 """(n, count) -> the indices at which a release evaluates its model in n steps, the largest first."""
 
@@ -49,13 +53,13 @@ def _at_indices(name: str, rule: Indices, count: int) -> Placed:
 
 
 @remade
-def diffusers_trailing(count: int = COUNT) -> Placed:
+def diffusers_trailing(count: Count = COUNT) -> Placed:
     """round(count - i count/n) - 1, i = 0 .. n - 1.  diffusers, "trailing" of all schedulers."""
     return _at_indices("diffusers-trailing", lambda n, c: np.arange(c, 0, -c / n).round() - 1, count)
 
 
 @remade
-def diffusers_leading(count: int = COUNT, offset: int = 1) -> Placed:
+def diffusers_leading(count: Count = COUNT, offset: Offset = 1) -> Placed:
     """Multiples of count // (n + 1) but 0, + offset.  diffusers, "leading" of multistep solvers.
 
     offset: steps_offset, 0 in the schedulers and 1 in the configurations of Stable Diffusion.
@@ -65,13 +69,13 @@ def diffusers_leading(count: int = COUNT, offset: int = 1) -> Placed:
 
 
 @remade
-def diffusers_linspace(count: int = COUNT) -> Placed:
+def diffusers_linspace(count: Count = COUNT) -> Placed:
     """round(i (count - 1)/n), i = n .. 1.  diffusers, "linspace" of multistep DPM-Solver, UniPC, DEIS, SA."""
     return _at_indices("diffusers-linspace", lambda n, c: np.linspace(0, c - 1, n + 1).round()[:0:-1], count)
 
 
 @remade
-def diffusers_leading_ddim(count: int = COUNT, offset: int = 1) -> Placed:
+def diffusers_leading_ddim(count: Count = COUNT, offset: Offset = 1) -> Placed:
     """Multiples of count // n, + offset.  diffusers, "leading" of DDIM, PNDM, Euler, Heun, LMS.
 
     offset: steps_offset; with 0 the last index is 0, and the run must end below it.
@@ -81,7 +85,7 @@ def diffusers_leading_ddim(count: int = COUNT, offset: int = 1) -> Placed:
 
 
 @remade
-def diffusers_linspace_ddim(count: int = COUNT) -> Placed:
+def diffusers_linspace_ddim(count: Count = COUNT) -> Placed:
     """round(i (count - 1)/(n - 1)), i = n - 1 .. 0.  diffusers, "linspace" of DDIM and PNDM.
 
     The last index is 0: the run must end below it.
@@ -90,31 +94,31 @@ def diffusers_linspace_ddim(count: int = COUNT) -> Placed:
 
 
 @remade
-def comfyui_simple(count: int = COUNT) -> Placed:
+def comfyui_simple(count: Count = COUNT) -> Placed:
     """count - 1 - floor(i count/n), i = 0 .. n - 1.  ComfyUI, simple_scheduler."""
     return _at_indices("comfyui-simple", lambda n, c: c - 1 - np.floor(np.arange(n) * (c / n)), count)
 
 
 @remade
-def comfyui_ddim_uniform(count: int = COUNT) -> Placed:
+def comfyui_ddim_uniform(count: Count = COUNT) -> Placed:
     """1, 1 + count // n, .. below count, downwards: n of them where that is so.  ComfyUI, ddim_scheduler."""
     return _at_indices("comfyui-ddim-uniform", lambda n, c: np.arange(1, c, max(c // n, 1))[::-1], count)
 
 
 @remade
-def comfyui_normal(count: int = COUNT) -> Placed:
+def comfyui_normal(count: Count = COUNT) -> Placed:
     """(count - 1)(1 - i/(n - 1)), not rounded.  ComfyUI, normal_scheduler; the last index is 0."""
     return _at_indices("comfyui-normal", lambda n, c: np.linspace(c - 1, 0, n), count)
 
 
 @remade
-def comfyui_sgm_uniform(count: int = COUNT) -> Placed:
+def comfyui_sgm_uniform(count: Count = COUNT) -> Placed:
     """(count - 1)(1 - i/n), not rounded.  ComfyUI, normal_scheduler with sgm=True."""
     return _at_indices("comfyui-sgm-uniform", lambda n, c: np.linspace(c - 1, 0, n + 1)[:-1], count)
 
 
 @remade
-def comfyui_beta(count: int = COUNT, a: float = 0.6, b: float = 0.6) -> Placed:
+def comfyui_beta(count: Count = COUNT, a: Positive = 0.6, b: Positive = 0.6) -> Placed:
     """round((count - 1) q), q the quantiles at 1 - i/n of a Beta law.  ComfyUI, beta_scheduler."""
     first, second = float(checks.number("a", a, above=0)), float(checks.number("b", b, above=0))
 

@@ -17,6 +17,7 @@ import numpy as np
 from ..numerics import checks
 from ..numerics.arithmetic import Arithmetic, Fn, Value, of, squared
 from ..numerics.messages import shown
+from ..numerics.ranges import NonNegative, Positive
 from ..numerics.remaking import Remade, remade
 from ..numerics.tensors import is_tensor
 
@@ -222,7 +223,7 @@ def _check_betas(beta_0: float, beta_1: float) -> tuple[float, float]:
 
 
 @remade
-def vp_linear(beta_0: float = 0.1, beta_1: float = 20.0) -> Schedule:
+def vp_linear(beta_0: NonNegative = 0.1, beta_1: Positive = 20.0) -> Schedule:
     """beta(t) = beta_0 + (beta_1 - beta_0) t on [0, 1]; alpha^2 + sigma^2 = 1.  Song et al. 2021, App. C."""
     b0, b1 = _check_betas(beta_0, beta_1)
     formulas = variance_preserving(*_linear_beta(b0, b1))
@@ -230,7 +231,7 @@ def vp_linear(beta_0: float = 0.1, beta_1: float = 20.0) -> Schedule:
 
 
 @remade
-def sub_vp(beta_0: float = 0.1, beta_1: float = 20.0) -> Schedule:
+def sub_vp(beta_0: NonNegative = 0.1, beta_1: Positive = 20.0) -> Schedule:
     """alpha as in `vp_linear`, sigma = 1 - alpha^2 on [0, 1].  Song et al. 2021, eq. 29."""
     b0, b1 = _check_betas(beta_0, beta_1)
     log_alpha, dlog_alpha, t_of_log_alpha = _linear_beta(b0, b1)
@@ -263,15 +264,19 @@ def sub_vp(beta_0: float = 0.1, beta_1: float = 20.0) -> Schedule:
 
 
 @remade
-def vp_cosine(offset: float = 0.008, *, normalized: bool = True) -> Schedule:
+def vp_cosine(offset: NonNegative = 0.008, *, normalized: bool = True) -> Schedule:
     """alpha = cos(theta)/cos(theta_0), theta = (t + offset)/(1 + offset) pi/2 on [0, 1]; alpha^2 + sigma^2
     = 1.
 
     Nichol & Dhariwal 2021, eq. 17.  normalized=False drops cos(theta_0): DEIS's convention, where sigma_0 >
     0.
     """
-    bound = {"above": 0} if normalized else {"least": 0}
-    s = float(checks.number("offset", offset, **bound))
+    checks.flag("normalized", normalized)
+    s = float(checks.number("offset", offset, least=0))
+    if normalized and s == 0:
+        raise ValueError(
+            f"offset must be positive, got {shown(offset)}; normalized=False takes 0, the same there"
+        )
 
     def angles(t: Value) -> tuple[Value, Value, Value, Arithmetic]:
         xp = of(t)
@@ -368,7 +373,7 @@ def _unit_alpha(log_sigma: Fn, sigma: Fn, sigma_dot: Fn, t_of_sigma: Fn, t_of_lo
 
 
 @remade
-def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Schedule:
+def ve(sigma_min: Positive = 0.01, sigma_max: Positive = 50.0) -> Schedule:
     """alpha = 1, sigma = sigma_min (sigma_max/sigma_min)^t on [0, 1].  Song et al. 2021, eq. 31."""
     low = float(checks.number("sigma_min", sigma_min, above=0))
     high = float(checks.number("sigma_max", sigma_max, above=0))
@@ -397,7 +402,7 @@ def ve(sigma_min: float = 0.01, sigma_max: float = 50.0) -> Schedule:
 
 
 @remade
-def edm(sigma_max: float = 80.0) -> Schedule:
+def edm(sigma_max: Positive = 80.0) -> Schedule:
     """alpha = 1, sigma = t on [0, sigma_max].  Karras et al. 2022, Sec. 4."""
     high = float(checks.number("sigma_max", sigma_max, above=0))
     formulas = _unit_alpha(

@@ -16,6 +16,7 @@ import numpy as np
 from sympy import Expr, Float, Rational, SympifyError, sympify
 
 from .messages import shown
+from .ranges import Range
 
 
 def is_number(value: Any) -> bool:
@@ -32,33 +33,16 @@ def integer(
     if type(value) is int and least <= value <= most:  # the most frequent by far: phi asks for every k
         return value
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
-        wanted = f">= {least}" if most == math.inf else f"from {least} to {most}"
-        raise error(f"{name} must be an integer {wanted}, got {shown(value)}")
+        raise error(f"{name} must be {Range(least, most=most, integer=True)}, got {shown(value)}")
     return int(value)
 
 
-def number(
-    name: str,
-    value: Any,
-    *,
-    least: float = -math.inf,
-    above: float = -math.inf,
-    most: float = math.inf,
-    below: float = math.inf,
-) -> Any:
-    """The value, if it is a finite real number with  least <= value <= most  and  above < value < below."""
-    if is_number(value) and least <= value <= most and above < value < below and abs(value) < math.inf:
+def number(name: str, value: Any, **bounds: float) -> Any:
+    """The value, if it is a finite real number in `Range(**bounds)`."""
+    allowed = Range(**bounds)  # type: ignore[arg-type]  # of numbers, never `integer`
+    if is_number(value) and allowed.holds(value):
         return value
-    raise ValueError(f"{name} must be {_range(least, above, most, below)}, got {shown(value)}")
-
-
-def _range(least: float, above: float, most: float, below: float) -> str:
-    low, high = max(least, above), min(most, below)
-    if (low, high) == (-math.inf, math.inf):
-        return "a finite number"
-    if (low, high) == (0, math.inf):
-        return "a positive number" if above == 0 else "a non-negative number"
-    return f"a number in {'(' if above == low else '['}{low:g}, {high:g}{')' if below == high else ']'}"
+    raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
 
 
 def exact(name: str, value: Any, **bounds: float) -> Expr:

@@ -1,13 +1,17 @@
-"""What a constructor leaves open: its parameters, with their defaults as a command line writes them."""
+"""What a constructor leaves open: its parameters, with their defaults as a command line writes them, and what
+their annotations say that each takes.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from .names import nearest
+from .ranges import Range
 
 Parameters = Mapping[str, inspect.Parameter]
 
@@ -15,7 +19,8 @@ Parameters = Mapping[str, inspect.Parameter]
 def open_parameters(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The parameters that are open: what a `partial` has bound is what its name stands for."""
     fixed = build.keywords if isinstance(build, partial) else {}
-    return {key: p for key, p in inspect.signature(build).parameters.items() if key not in fixed}
+    taken = inspect.signature(build, eval_str=True).parameters
+    return {key: parameter for key, parameter in taken.items() if key not in fixed}
 
 
 def default_text(parameter: inspect.Parameter) -> str | None:
@@ -28,6 +33,52 @@ def default_text(parameter: inspect.Parameter) -> str | None:
     if callable(value) and hasattr(value, "__name__"):
         return str(value.__name__).replace("_", "-")
     return str(getattr(value, "name", value))
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    if get_origin(annotation) in (Union, UnionType):
+        return [one for part in get_args(annotation) for one in _alternatives(part)]
+    return [annotation]
+
+
+def literals(parameter: inspect.Parameter) -> list[str]:
+    """The words of its `Literal`."""
+    found = [one for one in _alternatives(parameter.annotation) if get_origin(one) is Literal]
+    return [word for one in found for word in get_args(one) if isinstance(word, str)]
+
+
+def is_float(parameter: inspect.Parameter) -> bool:
+    """Whether its numbers are floats, not what they are given as."""
+    bare = (
+        get_args(one)[0] if get_origin(one) is Annotated else one
+        for one in _alternatives(parameter.annotation)
+    )
+    return float in bare
+
+
+def optional(parameter: inspect.Parameter) -> bool:
+    """Whether it may be None."""
+    return parameter.default is None or NoneType in _alternatives(parameter.annotation)
+
+
+def allowed(parameter: inspect.Parameter) -> dict[str, Any] | None:
+    """What it takes, as JSON data; None where the annotation does not tell.
+
+    words: `Literal`s, true and false for a flag, none where it may be absent.  number: the bounds of a
+    `Range`, for float and int alone {}; left out where it takes no number.
+    """
+    words, number = literals(parameter), None
+    for one in _alternatives(parameter.annotation):
+        base, *said = get_args(one) if get_origin(one) is Annotated else (one,)
+        ranges = [r for r in said if isinstance(r, Range)]
+        if base is bool:
+            words += ["true", "false"]
+        elif base in (int, float) or ranges:
+            found = ranges[0] if ranges else Range()
+            number = found.bounds() | ({"integer": True} if base is int else {})
+        elif not (base is NoneType or get_origin(base) is Literal):
+            return None
+    return {"words": words + ["none"] * optional(parameter)} | ({} if number is None else {"number": number})
 
 
 def written(defaults: Mapping[str, str | None]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from sympy import Expr, Rational, Symbol
 
@@ -19,11 +19,14 @@ from ..forms.form import FormOf, data_in_lambda, is_sde, noise_in_lambda
 from ..forms.reverse import sde_data_in_lambda, sde_noise_in_lambda
 from ..numerics import checks
 from ..numerics.arithmetic import Value
+from ..numerics.ranges import Range
 from ..solver import Budgeted, FinalPolicy, Ramp, Repeat, Solver, StepContext
 from ..tableaux.tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3, z
 
 Family = Literal["dpm-solver", "dpm-solver++", "sde-dpm-solver", "sde-dpm-solver++"]
 Type = Literal["dpmsolver", "taylor"]
+Abscissae = Literal["constant", "grid"]
+Abscissa = Annotated[Any, Range(above=0, most=1)]
 
 PLUS_PLUS = "DPM-Solver++ (Lu et al. 2022), arXiv:2211.01095"
 FAMILY: dict[str, tuple[FormOf, str]] = {
@@ -180,7 +183,7 @@ def stage_abscissae(order: int, r1: Any, r2: Any, abscissae: str) -> tuple[Expr,
 
     Raises ValueError for other values of abscissae, or r1, r2 outside (0, 1] or beside abscissae="grid".
     """
-    checks.one_of("abscissae", abscissae, ("constant", "grid"))
+    checks.one_of("abscissae", abscissae, get_args(Abscissae))
     if abscissae == "constant":
         return _abscissa("r1", r1, HALF if order == 2 else THIRD), _abscissa("r2", r2, TWO_THIRDS)
     if r1 is not None or r2 is not None:
@@ -197,9 +200,9 @@ def singlestep(
     family: Family = "dpm-solver",
     type: Type = "dpmsolver",
     *,
-    r1: Any = None,
-    r2: Any = None,
-    abscissae: str = "constant",
+    r1: Abscissa = None,
+    r2: Abscissa = None,
+    abscissae: Abscissae = "constant",
     low: bool = False,
 ) -> Solver:
     """DPM-Solver-1/2/3 and DPM-Solver++ 1, 2S, 3S: the same tableau at every step.
@@ -213,6 +216,7 @@ def singlestep(
     """
     form, paper = _family(family)
     order = checks.integer("order", order, 1, 3)
+    checks.flag("low", low)
     tableau = _singlestep_tableau(order, type, r1, r2, abscissae, low)
     tableau = replace(tableau, stage_noise=is_sde(form))
     return Solver(
@@ -227,7 +231,7 @@ def singlestep(
 
 
 def fast(
-    order: int, family: Family = "dpm-solver", type: Type = "dpmsolver", *, abscissae: str = "constant"
+    order: int, family: Family = "dpm-solver", type: Type = "dpmsolver", *, abscissae: Abscissae = "constant"
 ) -> Solver:
     """DPM-Solver-fast: singlestep orders mixed so that the evaluations are exactly the budget.
 
@@ -258,6 +262,7 @@ def multistep(
     """
     form, paper = _family(family)
     order = checks.integer("order", order, 1, 3)
+    checks.flag("released", released)
     if not released:
         top = adams(3)
     else:

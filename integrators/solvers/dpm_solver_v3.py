@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
@@ -39,8 +39,10 @@ FINAL = FinalPolicy(
 HALF_TIME = 0.5
 """The time that divides the steps of the half-corrector."""
 
-CORRECTORS = ("none", "same", "pseudo", "true")
-HALVES = ("no", "written", "released")
+Corrector = Literal["none", "same", "pseudo", "true"]
+Half = Literal["no", "written", "released"]
+CORRECTORS: tuple[Corrector, ...] = get_args(Corrector)
+HALVES: tuple[Half, ...] = get_args(Half)
 
 CORRECT = Symbol("correct")
 """1 where a step of the half-corrector is corrected, else 0."""
@@ -149,10 +151,10 @@ def _released(context: StepContext) -> Mapping[Symbol, Value]:
 
 def multistep(
     order: int,
-    corrector: str = "none",
+    corrector: Corrector = "none",
     *,
     pseudo_predictor: bool = False,
-    half: str = "no",
+    half: Half = "no",
     statistics: Given | None = None,
 ) -> Solver:
     """DPM-Solver-v3 multistep, orders 1, 2, 3; every run descends them at its end (`FINAL`).

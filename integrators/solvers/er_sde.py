@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import sympy
 from sympy import Integer
@@ -20,6 +20,7 @@ from ..forms.noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale, traced
 from ..numerics import checks
 from ..numerics.messages import shown
 from ..numerics.quadrature import LeftRiemann
+from ..numerics.ranges import NonNegative, Range
 from ..solver import Ramp, Solver
 from ..tableaux.tableau import N, P, Tableau, adams, omega, phi
 
@@ -76,7 +77,13 @@ def uncorrected(order: int, scale: Scale = SDE_5) -> Solver:
     return _solver(scale, order, "-exact-integrals", ramp, source + ("" if order == 3 else ", continued"))
 
 
-def released(order: int, scale: Scale = SDE_5, *, points: int = POINTS, clip: float = CLIP) -> Solver:
+def released(
+    order: int,
+    scale: Scale = SDE_5,
+    *,
+    points: Annotated[int, Range(least=1)] = POINTS,
+    clip: NonNegative = CLIP,
+) -> Solver:
     """ER-SDE-Solver as released: left Riemann sums, and no noise where its variance is below clip.
 
     points: of the sums, 100 in the release.  clip: absolute, on the variance of x/alpha.

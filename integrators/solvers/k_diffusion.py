@@ -38,6 +38,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Annotated
 
 from sympy import Symbol
 
@@ -45,6 +46,7 @@ from ..diffusion.schedule import Formulas, Schedule
 from ..forms.form import noise_in_rho
 from ..numerics import checks
 from ..numerics.arithmetic import Value, of, squared, uniform
+from ..numerics.ranges import Range
 from ..solver import FinalPolicy, Noising, Ramp, Solver, StepContext
 from ..tableaux.tableau import N, P, StepRatio, Tableau, phi1, phi2
 from . import deis, dpm_solver, edm, res
@@ -52,6 +54,9 @@ from . import deis, dpm_solver, edm, res
 DDIM = "DDIM (Song et al. 2021), arXiv:2010.02502"
 GRADIENT_ESTIMATION = "Gradient estimation (Permenter & Yuan 2024), arXiv:2306.04848"
 KD = "k-diffusion (Crowson et al. 2022)"
+Eta = Annotated[Value, Range(least=0, most=1)]
+AtLeast0 = Annotated[Value, Range(least=0)]
+
 SOURCE = "crowsonkb/k-diffusion"
 COMFY = "comfyanonymous/ComfyUI"
 FINAL = FinalPolicy(at_zero="last", source=f"{SOURCE}, sampling.py: an Euler step where sigmas[i + 1] == 0")
@@ -181,7 +186,7 @@ def _with_noise(solver: Solver, name: str, noising: Noising | None, s_noise: Val
     )
 
 
-def euler_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
+def euler_ancestral(eta: Eta = 1, s_noise: AtLeast0 = 1) -> Solver:
     """Euler steps with ancestral noise, in the form that starts at alpha = 0 and ends at sigma = 0."""
     euler = replace(
         dpm_solver.singlestep(1, "dpm-solver++"), source=f"{SOURCE}, sample_euler_ancestral", paper=KD
@@ -189,7 +194,7 @@ def euler_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
     return ancestral(euler, "euler-ancestral", eta, s_noise)
 
 
-def ddim_eta(eta: Value = 0.5) -> Solver:
+def ddim_eta(eta: Eta = 0.5) -> Solver:
     """DDIM with stochasticity eta in [0, 1]: the same steps as `euler_ancestral`."""
     return replace(euler_ancestral(eta), name="ddim-eta", source="eqs. 12 and 16", paper=DDIM)
 
@@ -201,21 +206,21 @@ def ddpm() -> Solver:
     return replace(euler_ancestral(), name="ddpm", source=source, paper=paper)
 
 
-def dpm_2_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
+def dpm_2_ancestral(eta: Eta = 1, s_noise: AtLeast0 = 1) -> Solver:
     """DPM-Solver-2 with ancestral noise: its stage halves the step to rho_down in lambda."""
     source = f"{SOURCE}, sample_dpm_2_ancestral"
     base = replace(dpm_solver.singlestep(2), source=source, paper=KD, final=FINAL)
     return ancestral(base, "dpm-2-ancestral", eta, s_noise)
 
 
-def dpmpp_2s_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
+def dpmpp_2s_ancestral(eta: Eta = 1, s_noise: AtLeast0 = 1) -> Solver:
     """DPM-Solver++ 2S with ancestral noise."""
     base = dpm_solver.singlestep(2, "dpm-solver++")
     base = replace(base, source=f"{SOURCE}, sample_dpmpp_2s_ancestral", paper=KD, final=FINAL)
     return ancestral(base, "dpm++-2s-ancestral", eta, s_noise)
 
 
-def euler_ancestral_rf(eta: Value = 1, s_noise: Value = 1) -> Solver:
+def euler_ancestral_rf(eta: Eta = 1, s_noise: AtLeast0 = 1) -> Solver:
     """Euler steps with the ancestral noise of rectified flow."""
     base = replace(
         dpm_solver.singlestep(1, "dpm-solver++"),
@@ -225,14 +230,14 @@ def euler_ancestral_rf(eta: Value = 1, s_noise: Value = 1) -> Solver:
     return ancestral(base, "euler-ancestral-rf", eta, s_noise, rectified=True)
 
 
-def dpmpp_2s_ancestral_rf(eta: Value = 1, s_noise: Value = 1) -> Solver:
+def dpmpp_2s_ancestral_rf(eta: Eta = 1, s_noise: AtLeast0 = 1) -> Solver:
     """DPM-Solver++ 2S with the ancestral noise of rectified flow."""
     base = dpm_solver.singlestep(2, "dpm-solver++")
     base = replace(base, source=f"{COMFY}, sample_dpmpp_2s_ancestral_RF", paper=KD, final=FINAL)
     return ancestral(base, "dpm++-2s-ancestral-rf", eta, s_noise, rectified=True)
 
 
-def dpmpp_2m_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
+def dpmpp_2m_ancestral(eta: Eta = 1, s_noise: AtLeast0 = 1) -> Solver:
     """DPM-Solver++ 2M with ancestral noise, its past evaluation where it was made: first order, and nobody's
     release, beside `res_2m_ancestral`, which is second order (docs/mathematics.md, 7).
     """
@@ -242,7 +247,7 @@ def dpmpp_2m_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
     return ancestral(base, "dpm++-2m-ancestral", eta, s_noise)
 
 
-def res_2m_ancestral(eta: Value = 1, s_noise: Value = 1) -> Solver:
+def res_2m_ancestral(eta: Eta = 1, s_noise: AtLeast0 = 1) -> Solver:
     """RES-2M with ancestral noise, as ComfyUI runs it: the past evaluation counts as lying as far back as the
     last step went down, not as far as it got with its noise.
 
@@ -275,7 +280,7 @@ class _WentDown:
 
 
 def euler_churn(
-    s_churn: Value = 40, s_tmin: Value = 0.05, s_tmax: Value = 50, s_noise: Value = 1.003
+    s_churn: AtLeast0 = 40, s_tmin: AtLeast0 = 0.05, s_tmax: AtLeast0 = 50, s_noise: AtLeast0 = 1.003
 ) -> Solver:
     """EDM's stochastic sampler with Euler steps."""
     base = replace(deis.rho_rk("1euler"), source=f"Alg. 2; {SOURCE}, sample_euler", paper=edm.PAPER)
@@ -283,7 +288,7 @@ def euler_churn(
 
 
 def heun_churn(
-    s_churn: Value = 40, s_tmin: Value = 0.05, s_tmax: Value = 50, s_noise: Value = 1.003
+    s_churn: AtLeast0 = 40, s_tmin: AtLeast0 = 0.05, s_tmax: AtLeast0 = 50, s_noise: AtLeast0 = 1.003
 ) -> Solver:
     """EDM's stochastic sampler."""
     base = replace(edm.heun(), source=f"Alg. 2; {SOURCE}, sample_heun")
@@ -291,14 +296,14 @@ def heun_churn(
 
 
 def dpm_2_churn(
-    s_churn: Value = 40, s_tmin: Value = 0.05, s_tmax: Value = 50, s_noise: Value = 1.003
+    s_churn: AtLeast0 = 40, s_tmin: AtLeast0 = 0.05, s_tmax: AtLeast0 = 50, s_noise: AtLeast0 = 1.003
 ) -> Solver:
     """DPM-Solver-2 with EDM's churn."""
     base = replace(dpm_solver.singlestep(2), source=f"{SOURCE}, sample_dpm_2", paper=KD, final=FINAL)
     return churned(base, "dpm-2-churn", s_churn, s_tmin, s_tmax, s_noise)
 
 
-def gradient_estimation(gamma: Value = 2) -> Solver:
+def gradient_estimation(gamma: Annotated[Value, Range(least=1)] = 2) -> Solver:
     """Euler's step along gamma N_0 + (1 - gamma) P_1, the noise prediction corrected by its last change.
 
     gamma: >= 1; on equal steps 3/2 would be Adams-Bashforth's second order, every other value is first order.

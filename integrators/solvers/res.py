@@ -24,7 +24,7 @@ from ..numerics.messages import shown
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableaux.catalogue import stiff
 from ..tableaux.tableau import P, Tableau, adams, omega
-from .dpm_solver import FIRST, second
+from .dpm_solver import FIRST, Abscissa, second
 
 PAPER = "RES (Zhang et al. 2023), arXiv:2308.02157"
 LYF = "ClownsharkBatwing/RES4LYF, get_rk_methods_beta"
@@ -50,7 +50,7 @@ def multistep_third(*, released: bool = False) -> Tableau:
     return Tableau((), stiff.third_output(c2, c3, P(1), P(2), gamma(c2, c3, released=released)))
 
 
-def singlestep(order: int, c2: Any = HALF, c3: Any = None, *, released: bool = False) -> Solver:
+def singlestep(order: int, c2: Abscissa = HALF, c3: Abscissa = None, *, released: bool = False) -> Solver:
     """RES-2S (b_2 = phi_2/c_2: the "taylor" type of DPM-Solver++ 2S) and RES-3S, in data prediction.
 
     c2, c3: abscissae, numbers in (0, 1]; exact ones stay exact.  Order 3 (c3 = 1 when absent) needs c2 other
@@ -59,14 +59,15 @@ def singlestep(order: int, c2: Any = HALF, c3: Any = None, *, released: bool = F
     Raises ValueError for another order, or abscissae for which the method does not exist.
     """
     order = checks.integer("order", order, 2, 3)
+    checks.flag("released", released)
     checks.number("c2", c2, above=0, most=1)
+    c3 = c3 if c3 is None else checks.number("c3", c3, above=0, most=1)
     if order == 2:
         if c3 is not None or released:
             raise ValueError(f"order 2 takes neither c3 nor released, got {shown(c3)} and {shown(released)}")
         tableau = second(c2, "taylor")
     else:
         c3 = ONE if c3 is None else c3
-        checks.number("c3", c3, above=0, most=1)
         g = None if c2 in (c3, TWO_THIRDS) else gamma(c2, c3, released=released)
         if g is None or g * c2 + c3 == 0:
             raise ValueError(f"c2 and c3 must be such that RES-3S has a solution, got {c2} and {c3}")
@@ -96,6 +97,7 @@ def multistep(order: int, *, released: bool = True) -> Solver:
     steps h >= 1 is not followed).  released: gamma of 3M as RES4LYF computes it.
     """
     order = checks.integer("order", order, 2, 3)
+    checks.flag("released", released)
     if order == 2:
         return Solver(
             name="res-2m",

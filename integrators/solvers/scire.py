@@ -21,19 +21,33 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ..forms.form import FormOf, data_in_inverse_rho, noise_in_lambda, noise_in_rho
 from ..numerics import checks
 from ..numerics.messages import shown
+from ..numerics.ranges import Range
 from ..solver import Budgeted, Ramp, Repeat, Sequence, Solver
 from ..tableaux.tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3
 from . import dpm_solver
-from .dpm_solver import FIRST, TWO_THIRDS, fast_orders, stage_abscissae
-from .scire_snapshots import FINAL, NEWER, OLDER, PHI, SNAPSHOTS, PhiOf, Snapshot, parameters, phi_as_released
+from .dpm_solver import FIRST, TWO_THIRDS, Abscissa, Abscissae, fast_orders, stage_abscissae
+from .scire_snapshots import (
+    FINAL,
+    NEWER,
+    OLDER,
+    PHI,
+    SNAPSHOTS,
+    Name,
+    PhiOf,
+    Snapshot,
+    parameters,
+    phi_as_released,
+)
 
 PAPER = "SciRE-Solver (Li et al. 2023), arXiv:2308.07896"
 Version = Literal["v1", "v2", "ei"]
+Phi = Annotated[Any, Range(above=0)]
+"""phi_1."""
 VERSIONS: dict[str, FormOf] = {"v1": noise_in_rho, "v2": data_in_inverse_rho, "ei": noise_in_lambda}
 """The form by the release's algorithm_type: "scire_v1", "scire_v2", and the exponential integrator "ei"."""
 
@@ -93,11 +107,11 @@ def singlestep(
     order: int,
     version: Version = "v1",
     *,
-    snapshot: str = "head",
-    phi: Any = None,
-    r1: Any = None,
-    r2: Any = None,
-    abscissae: str | None = None,
+    snapshot: Name = "head",
+    phi: Phi = None,
+    r1: Abscissa = None,
+    r2: Abscissa = None,
+    abscissae: Abscissae | None = None,
 ) -> Solver:
     """SciRE-Solver-1, -2, -3 as released, the same tableau at every step ("singlestep_fixed").
 
@@ -118,9 +132,9 @@ def agile(
     order: int,
     version: Version = "v1",
     *,
-    snapshot: str = "head",
-    phi: Any = None,
-    abscissae: str | None = None,
+    snapshot: Name = "head",
+    phi: Phi = None,
+    abscissae: Abscissae | None = None,
 ) -> Solver:
     """SciRE-Solver "singlestep_agile": orders mixed so that the evaluations are exactly the budget.
 
@@ -136,7 +150,7 @@ def agile(
     return _released(f"agile-{order}", order, version, released, sequence, phi, varying, function)
 
 
-def multistep(order: int, version: Version = "v1", *, snapshot: str = "head", phi: Any = None) -> Solver:
+def multistep(order: int, version: Version = "v1", *, snapshot: Name = "head", phi: Phi = None) -> Solver:
     """SciRE-Solver 2m and 3m as released (1m is DDIM).
 
     Arguments and errors as in `singlestep`.  Every run of "head" descends the orders at its end, runs below
@@ -212,7 +226,7 @@ def corrected_multistep(order: int, version: Version = "v1") -> Solver:
     return replace(made, final=FINAL)
 
 
-def kept_multistep(version: Version = "v1", *, phi: Any = TWO_THIRDS) -> Solver:
+def kept_multistep(version: Version = "v1", *, phi: Phi = TWO_THIRDS) -> Solver:
     """2m with the term that the paper drops (`multistep_kept`), after one step of Adams-Bashforth 2.
 
     phi: phi_1, an exact or real number > 0; 1 gives Adams-Bashforth 2.

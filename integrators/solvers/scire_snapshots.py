@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Literal
 
 from sympy import Expr, Integer, Rational, Symbol, exp, factorial
 
@@ -27,6 +28,9 @@ LAMBDA_RATIO = StepRatio("q")
 """The step in lambda before this one, over this one."""
 NEWER, OLDER = StepRatio("w1"), StepRatio("w2")
 """The step in rho before this one, over this one; and the step before that, over that one."""
+
+Name = Literal["head", "d30", "sd", "disc", "edm"]
+"""Of a snapshot: a key of `SNAPSHOTS`."""
 
 LIMIT = 1 - exp(Integer(-1))
 """(e - 1)/e, the limit of phi_1(m)."""

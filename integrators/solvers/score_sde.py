@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 from ..diffusion import sde
 from ..diffusion.grids import Grid
@@ -29,6 +29,7 @@ from ..forms.form import Form, FormOf, Step
 from ..forms.reverse import sde_data_in_lambda
 from ..numerics import checks
 from ..numerics.arithmetic import Fn, Value, of
+from ..numerics.ranges import Range
 from ..numerics.remaking import remade
 from ..solver import Repeat, Solver
 from ..tableaux.tableau import N, Tableau, phi1
@@ -222,7 +223,7 @@ def _ancestral_table(schedule: Schedule) -> tuple[Table, Rule]:
     return ANCESTRAL[schedule.kind]
 
 
-def euler_maruyama_released(*, n: int | None = None, ode: bool = False) -> Solver:
+def euler_maruyama_released(*, n: Annotated[int, Range(least=1)] | None = None, ode: bool = False) -> Solver:
     """Euler-Maruyama with step T/N.  n: N, the number of steps of the run when absent.
 
     ode: Euler for the probability flow, where the release raises TypeError.  Raises ValueError for n < 1.
@@ -231,7 +232,9 @@ def euler_maruyama_released(*, n: int | None = None, ode: bool = False) -> Solve
     return _predictor("em", form, f"{RELEASE}, EulerMaruyamaPredictor", ode=ode, released=True)
 
 
-def reverse_diffusion_released(*, n: int | None = None, ode: bool = False) -> Solver:
+def reverse_diffusion_released(
+    *, n: Annotated[int, Range(least=1)] | None = None, ode: bool = False
+) -> Solver:
     """Reverse diffusion of the release's tables of length N.  n: N, the number of steps when absent.
 
     ode: of the probability flow.  Raises ValueError for n < 1.
@@ -242,7 +245,7 @@ def reverse_diffusion_released(*, n: int | None = None, ode: bool = False) -> So
     )
 
 
-def ancestral_released(*, n: int | None = None) -> Solver:
+def ancestral_released(*, n: Annotated[int, Range(least=1)] | None = None) -> Solver:
     """Ancestral sampling of the release's tables of length N: larger variance for VP, smaller for VE.
 
     n: N, the number of steps when absent.  Raises ValueError for n < 1; when compiled, for a schedule without

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import sympy
 from sympy import Integer
@@ -20,6 +20,7 @@ from ..forms.form import example
 from ..forms.reverse import Tau, sde_data, sde_noise
 from ..numerics import checks
 from ..numerics.messages import shown
+from ..numerics.ranges import Range
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableaux.tableau import N, P, Stage, Tableau, interpolate, omega, phi1
 from . import dpm_solver
@@ -27,6 +28,8 @@ from .dpm_solver import Type
 
 Prediction = Literal["data", "noise"]
 Mode = Literal["PEC", "PECE"]
+Level = Annotated[Tau, Range(least=0)]
+Eta = Annotated[Any, Range(least=0)]
 MODES: tuple[Mode, ...] = get_args(Mode)
 FORMS = {"data": sde_data, "noise": sde_noise}
 LEVELLED = {
@@ -77,7 +80,7 @@ def at_noise_level(solver: Solver, prediction: Prediction, tau: Tau, **changes: 
     return replace(solver, form=FORMS[prediction](tau), **changes)
 
 
-def seeds(order: int, type: Type = "dpmsolver", *, tau: Tau = 1) -> Solver:
+def seeds(order: int, type: Type = "dpmsolver", *, tau: Level = 1) -> Solver:
     """SEEDS-1/2/3: DPM-Solver-1/2/3 under the reverse SDE in noise prediction, stages on the step's path.
 
     eta_1 = e^((1-c) h) (sigma_1/sigma_c) eta_c + independent noise, the split that the compiler makes for any
@@ -104,7 +107,7 @@ def singlestep_released() -> Solver:
     )
 
 
-def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Any = 1) -> Solver:
+def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Eta = 1) -> Solver:
     """k-diffusion's SDE samplers with their eta, which is tau^2: the form has rate -(1 + eta).
 
     order 2: sample_dpmpp_2m_sde, type "dpmsolver" its "midpoint", "taylor" its "heun": the multistep rule, as
@@ -164,9 +167,9 @@ def _adams(stages: int, count: int, rescaled: bool) -> Any:
 
 def sa_solver(
     predictor: int,
-    corrector: int = 0,
+    corrector: Annotated[int, Range(least=0, most=4)] = 0,
     *,
-    tau: Tau = 1,
+    tau: Level = 1,
     prediction: Prediction = "data",
     mode: Mode = "PEC",
     rescaled: bool = False,
@@ -186,6 +189,7 @@ def sa_solver(
     corrector = checks.integer("corrector", corrector, 0, 4)
     checks.one_of("mode", mode, MODES)
     checks.one_of("prediction", prediction, FORMS)
+    checks.flag("rescaled", rescaled)
     if rescaled and prediction == "noise":
         raise ValueError("rescaled must be False in noise prediction, where the release does not rescale")
     last = tuple(

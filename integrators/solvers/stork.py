@@ -29,11 +29,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
 from sympy import Expr, Integer, Rational
 
 from ..forms.whole import velocity_in_time
 from ..numerics import checks
+from ..numerics.ranges import Range
 from ..solver import Ramp, Solver
 from ..tableaux.tableau import N, P, Stage, Tableau, adams, omega
 
@@ -98,7 +100,9 @@ def _stork(name: str, m1: Expr, m2: Expr, claimed: int, source: str) -> Solver:
     )
 
 
-def stork_2(substeps: int = 50, *, released: bool = False) -> Solver:
+def stork_2(
+    substeps: Annotated[int, Range(least=2, most=MAX_SUBSTEPS)] = 50, *, released: bool = False
+) -> Solver:
     """STORK-2 of second differences: Runge-Kutta-Gegenbauer stages on an extrapolated velocity.
 
     substeps: s, from 2 to `MAX_SUBSTEPS`.  released: the velocity of a stage is taken at the node of another
@@ -106,6 +110,7 @@ def stork_2(substeps: int = 50, *, released: bool = False) -> Solver:
     Raises ValueError for other numbers of stages.
     """
     s = checks.integer("substeps", substeps, 2, MAX_SUBSTEPS)
+    checks.flag("released", released)
     _, m1, m2 = gegenbauer_moments(s, legendre_node if released else None)
     suffix, how = ("released", "") if released else ("corrected", ", with nodes of its own")
     return _stork(f"stork-2-{suffix}", m1, m2, 2, f"{RELEASE}, step_flow_matching_2{how}")

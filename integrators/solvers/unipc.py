@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import math
 from functools import cache, partial
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from sympy import Expr, Integer, Rational, factorial
 
 from ..forms.form import FormOf, data_in_lambda, noise_in_lambda
 from ..numerics import checks
+from ..numerics.ranges import Range
 from ..solver import FinalPolicy, Ramp, Solver
 from ..tableaux.tableau import MAX_STAGES, N, P, Stage, Tableau, interpolate, lagrange, omega, phi, phi1
 
@@ -103,7 +104,11 @@ def tableau(order: int, variant: Variant, corrections: int) -> Tableau:
 
 
 def unipc(
-    order: int, variant: Variant = "bh2", prediction: Prediction = "data", *, corrections: int = 1
+    order: int,
+    variant: Variant = "bh2",
+    prediction: Prediction = "data",
+    *,
+    corrections: Annotated[int, Range(least=0, most=MAX_STAGES - 1)] = 1,
 ) -> Solver:
     """UniPC-p in data or noise prediction: orders 1 .. p at the start, down again at the end (`FINAL`),
     no corrector at the last step.

@@ -1,15 +1,15 @@
 """`semilinear list`: the solvers, schedules, grids and problems by name, with their parameters and defaults.
 
 JSON, by --of: {"solvers": .., "tableaux": ..}, {"schedules": ..}, {"grids": ..}, or {"problems": ..,
-"systems": ..}.  Rows of solvers, schedules and grids hold what `named_parts.described` says: parameters and
-choices.
+"systems": ..}.  Rows of solvers, schedules and grids hold what `named_parts.described` says: parameters,
+values and parts.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         screen = console()
         for kind, rows in lists.items():
             screen.print(_table(kind, rows, screen.width))
-        for line in _choices(row for rows in lists.values() for row in rows):
+        for line in _taken([row for rows in lists.values() for row in rows]):
             print(line)
     return OK
 
@@ -134,13 +134,13 @@ LISTS: dict[str, Callable[[], dict[str, Rows]]] = {
 
 
 def _table(kind: str, rows: Rows, room: int) -> Table:
-    """A table of rows in `room` characters; choices, which would not fit in a column, stand below it
-    (`_choices`).
+    """A table of rows in `room` characters; what parameters take, which would not fit in a column, stands
+    below it (`_taken`).
 
     The widths are given: to measure every cell takes rich longer than to print it.
     """
     title = f"{len(rows)} {'more tableaux' if kind == 'tableaux' else kind}"
-    columns = [column for column in rows[0] if column not in ("choices", "stochastic")]
+    columns = [column for column in rows[0] if column not in ("values", "parts", "stochastic")]
     cells = [[_cell(row[column]) for column in columns] for row in rows]
     natural = [max(map(cell_len, column)) for column in zip(columns, *cells)]
     edges = 3 * len(columns) + 1  # a rule and two blanks a column
@@ -167,13 +167,21 @@ def _cell(value: Any) -> str:
     return written(value) if isinstance(value, dict) else str(value)
 
 
-def _choices(rows: Iterable[dict[str, Any]]) -> list[str]:
-    """A line for each parameter that takes listed names, with what their parameters are."""
+def _taken(rows: Rows) -> list[str]:
+    """A line for each parameter that takes names or words of its own, with what the parts' parameters are."""
     from semilinear.integrators.numerics.constructors import written
 
-    found = {key: listed for row in rows for key, listed in row.get("choices", {}).items()}
-    return [
-        f"names for {key}: "
-        + ", ".join(name + (f" ({written(own)})" if own else "") for name, own in listed.items())
-        for key, listed in found.items()
-    ]
+    parts, words = dict[str, Any](), dict[str, dict[str, None]]()
+    for row in rows:
+        parts |= row.get("parts", {})
+        for key, taken in row.get("values", {}).items():
+            if set(taken["words"]) - {"true", "false", "none"}:
+                words.setdefault(key, {}).update(dict.fromkeys(taken["words"]))
+    named = {
+        key: [
+            name + (f" ({written(part['parameters'])})" if part["parameters"] else "")
+            for name, part in of.items()
+        ]
+        for key, of in parts.items()
+    }
+    return [f"names for {key}: {', '.join(of)}" for key, of in (named | words).items()]

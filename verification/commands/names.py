@@ -121,17 +121,8 @@ def alone(*kinds: str) -> Names:
 
 
 def part(kind: str) -> Names:
-    """A schedule or a grid, made where it has parameters or needs one: only that says whether they fit."""
-
-    def check(option: str, text: str) -> None:
-        listed = named(f"{kind}s")
-        check_part(option, text, listed)
-        if text not in listed or None in listed[text]["parameters"].values():
-            from semilinear.analysis.text import named_parts
-
-            getattr(named_parts, f"{kind}_of")(text, option)
-
-    return Names((f"{kind}s",), check)
+    """A schedule or a grid, with parameters or without."""
+    return Names((f"{kind}s",), lambda option, text: check_part(option, text, named(f"{kind}s")))
 
 
 def target(takes: Collection[Kind]) -> Names:

@@ -17,7 +17,6 @@ from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +38,8 @@ def folder() -> Path:
 
 def environment() -> dict[str, Any]:
     """What numbers may depend on besides the source."""
+    from importlib.metadata import version  # which loads an e-mail parser: names are known without
+
     return {
         "versions": {name: version(name) for name in PACKAGES},
         "python": platform.python_version(),
@@ -49,11 +50,17 @@ def environment() -> dict[str, Any]:
 @cache
 def fingerprint() -> str:
     """Of the source of every layer, of the packages beneath, of Python and the machine."""
+    return hashlib.sha256(json.dumps([environment(), source()]).encode()).hexdigest()
+
+
+@cache
+def source() -> str:
+    """Of the source of every layer alone."""
     import semilinear.analysis
     import semilinear.integrators
     import semilinear.verification
 
-    found = hashlib.sha256(json.dumps(environment()).encode())
+    found = hashlib.sha256()
     for layer in (semilinear.integrators, semilinear.analysis, semilinear.verification):
         root = Path(layer.__path__[0])
         for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".txt", ".json")):
@@ -98,11 +105,11 @@ class Cache:
     """JSON data by a digest, a file each, for the code that made them.
 
     root: the folder; each version of the code has its own in it, and all but the last few are removed.  Where
-    it cannot be made nothing is kept.
+    it cannot be made nothing is kept.  version: of the code, by default with all beneath it.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.path = root / fingerprint()[:16]
+    def __init__(self, root: Path, version: str | None = None) -> None:
+        self.path = root / (fingerprint() if version is None else version)[:16]
         with suppress(OSError):
             self.path.mkdir(parents=True, exist_ok=True)
             os.utime(self.path)  # used now
@@ -191,7 +198,7 @@ def kept_names(what: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
     what: a word that stands for them.  Data of other code, and a file that holds no object, count as absent.
     """
-    kept = Cache(folder() / "names")
+    kept = Cache(folder() / "names", source())
     found = kept.get(what)
     if isinstance(found, dict):
         return found

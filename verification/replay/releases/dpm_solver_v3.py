@@ -65,7 +65,7 @@ def _run(data: Mapping[str, Any], case: Case, record: Record) -> tuple[str, Pair
 def solver_of(options: Mapping[str, Any], statistics: Tabulated) -> Solver:
     """The solver of a case's options."""
     order = integer(options, "order")
-    corrector = "none"
+    corrector: dpm_solver_v3.Corrector = "none"
     if options["corrector"]:
         corrector = "pseudo" if options["corrector is pseudo of order+1"] else "same"
     if corrector == "same" and order == 1:
