@@ -220,7 +220,7 @@ class RoundedArrays:
         if scope.far:
             raise TypeError("limits are taken one by one")
         self._scope, self._xp, self._moments = scope, xp, scope.step.moments
-        self._pairs = None
+        self._pairs, self._steps = None, dict[int, AtStep]()
         if applies(scope, xp):
             self._pairs = AtStep(scope.step.z, scope.symbol, self._moments, TWOFOLD, twofold.phis)
 
@@ -228,22 +228,27 @@ class RoundedArrays:
         """The weight's values."""
         if self._pairs is None:
             return evaluator(weight, EACH if self._xp is FLOAT64 else self._xp)(self._scope)
-        found, certain = evaluator(weight, TWOFOLD)(self._pairs).rounded()
+        count = len(self._scope.step.h)
+        try:
+            found, certain = evaluator(weight, TWOFOLD)(self._pairs).rounded()
+        except TypeError:  # a root of a step ratio, which twice the precision has not
+            return np.array([self._one(weight, i) for i in range(count)])
         if np.all(certain):
             return found
-        count = len(self._scope.step.h)
         values, open_ = (
             np.array(np.broadcast_to(found, count)),
             np.flatnonzero(~np.broadcast_to(certain, count)),
         )
         for i in open_.tolist():
-            values[i] = float(evaluator(weight, RATIONAL)(self._at(i)))
+            values[i] = self._one(weight, i)
         return values
 
-    def _at(self, i: int) -> AtStep:
-        """What the symbols are at one of the steps."""
-        step, symbol = self._scope.step, self._scope.symbol
-        return AtStep(step.z[i], lambda s: symbol(s)[i], self._moments, RATIONAL, phis)
+    def _one(self, weight: Expr, i: int) -> float:
+        """The weight at one of the steps, as exactly as one by one."""
+        if i not in self._steps:
+            step, symbol = self._scope.step, self._scope.symbol
+            self._steps[i] = AtStep(step.z[i], lambda s: symbol(s)[i], self._moments, RATIONAL, phis)
+        return float(evaluator(weight, RATIONAL)(self._steps[i]))
 
 
 def applies(scope: Scope, xp: Arithmetic) -> bool:
