@@ -147,6 +147,36 @@ class Repeat:
 
 
 @dataclass(frozen=True)
+class Closed:
+    """A one-step method whose last steps are of their own: `ends`, in their order, however a run ends."""
+
+    tableau: Tableau
+    ends: tuple[Tableau, ...]
+
+    def __str__(self) -> str:
+        return f"every step alike but the last {len(self.ends)}"
+
+    @property
+    def tableaux(self) -> tuple[Tableau, ...]:
+        return (*self.ends[::-1], self.tableau)
+
+    @property
+    def period(self) -> int:
+        return 1
+
+    def steps(self, budget: int) -> int:
+        _check_budget(budget, 1, "")
+        return budget
+
+    def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
+        n = self.steps(budget)
+        return ((self.tableau,) * (n - len(self.ends)) + self.ends)[-n:]
+
+    def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
+        return _spaced(grid, schedule, t_start, t_end, self.steps(budget))
+
+
+@dataclass(frozen=True)
 class Budgeted:
     """One-step tableaux of orders 1 .. p mixed so that the evaluations are exactly the budget
     (DPM-Solver-fast).
@@ -209,6 +239,8 @@ class StepContext:
     """The times at which P(1), P(2), .. were evaluated, as many as there are."""
     budget: int | None = None
     """What the plan was made to: steps, or evaluations for a budgeted solver; None for an adaptive run."""
+    nodes: Times | None = None
+    """The times of all steps of the run; None for an adaptive one."""
 
 
 Parameters = Callable[[StepContext], Mapping[Symbol, Value]]

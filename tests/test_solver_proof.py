@@ -29,7 +29,10 @@ from semilinear.integrators.tableaux.tableau import (
 )
 from semilinear.verification.claims.expectations import EXPECTATIONS
 from semilinear.verification.claims.flow import Expectation
-from sympy import Integer, Rational, symbols
+from semilinear.verification.studies.flow import run
+from semilinear.verification.studies.ladders import half_octaves
+from semilinear.verification.studies.setting import Setting
+from sympy import Expr, Integer, Rational, symbols
 
 UNPROVED = ("score-sde-pf-em", "score-sde-pf-reverse-diffusion")
 SLOW = {"unipc-4-bh2", "unipc-5-bh2"} | {
@@ -124,13 +127,30 @@ def test_a_first_order_step_at_either_end_leaves_second_order() -> None:
 
 
 def test_a_wrong_step_ratio_costs_an_order_on_grids_that_are_not_equal() -> None:
-    row = adams(2).output
-    wrong = replace(
-        make("deis-rhoab1"),
-        sequence=Ramp((adams(1), Tableau((), row.subs(omega(1), 1 / omega(1))))),
-    )
-    proof = prove_solver(wrong)
+    proof = prove_solver(_with_ratio(omega(1) ** 2))
     assert [proof.formula(grid) for grid in GRIDS] == [1, 2, 2]
+
+
+def _with_ratio(ratio: Expr) -> Solver:
+    """Adams-Bashforth 2 in rho with another step ratio."""
+    wrong = Tableau((), adams(2).output.subs(omega(1), ratio))
+    return replace(make("deis-rhoab1"), sequence=Ramp((adams(1), wrong)))
+
+
+def test_an_inverted_step_ratio_telescopes() -> None:
+    """It leaves h^2 (omega_1^2 - 1) N'/2 = (h_0^2 - h^2) N'/2: large in a step, not in their sum, so that the
+    method is second order on any grid. Steps that alternate in length 1 : 2 show it.
+    """
+    inverted = _with_ratio(1 / omega(1))
+    proof = prove_solver(inverted)
+    assert [proof.formula(grid) for grid in GRIDS] == [2, 2, 2]
+    assert [part.formula.order("any") for part in proof.parts if part.place == "recurring"] == [1]
+    rough = Setting(
+        "", "golden-mixture", "vp-linear", "alternating:base=t-quadratic", ladder=half_octaves(16, 256)
+    )
+    found = [run(solver, rough.build()).estimate for solver in (inverted, _with_ratio(omega(1) ** 2))]
+    assert found[0].low < 2 < found[0].high
+    assert found[1].low < 1 < found[1].high
 
 
 RATIO = StepRatio("q")

@@ -114,15 +114,21 @@ class FormulaProof:
         """The error coefficients of the conditions of order q that fail."""
         return [value for value, _ in self.defects.errors(q, scalar=self.setting.scalar)]
 
-    def order(self, grid: Grid = "any") -> int:
-        """The order on such grids, at most `through`."""
+    def order(self, grid: Grid = "any", *, recurring: bool = False) -> int:
+        """The order on such grids, at most `through`.
+
+        recurring: of runs of such steps alone, where errors may cancel from step to step (`_telescopes`).
+        """
         best = self.through
         for q in range(1, self.through + 1):
             if q > best:
                 break
             for value in self.failing(q):
                 expression = self.expansion.field.expression(value)
-                best = min(best, q - 1 + self._vanishing(expression, grid, best + 1 - q))
+                smaller = self._vanishing(expression, grid, best + 1 - q)
+                if recurring and smaller == 0 and _telescopes(expression, q):
+                    smaller = 1
+                best = min(best, q - 1 + smaller)
         return best
 
     def _vanishing(self, expression: Expr, grid: Grid, enough: int) -> int:
@@ -189,6 +195,16 @@ def on_smooth_grid(symbol: Symbol, terms: int) -> Expr:
     return sympy.cancel(-tau(-OMEGAS[symbol] * SMALL) / tau(SMALL))
 
 
+def _telescopes(expression: Expr, q: int) -> bool:
+    """Whether errors  kappa h_n^q F(t_n)  of all steps cancel but for one power of h, on any grid.
+
+    Where kappa is a multiple of  omega_1^q - 1  they are  c (h_(n-1)^q - h_n^q) F(t_n):  summed by parts,
+    c h_n^q (F(t_(n+1)) - F(t_n)) = O(h^(q+1))  a step is left.
+    """
+    ratio = sympy.cancel(expression / (omega(1) ** q - 1))
+    return not any(on_equal_steps(s) for s in ratio.free_symbols)
+
+
 def _roots(expression: Expr) -> list[Expr]:
     """The powers with a fraction for exponent."""
     return [p for p in expression.atoms(sympy.Pow) if p.exp.is_Rational and not p.exp.is_Integer]
@@ -223,7 +239,8 @@ class Part:
     def order(self, grid: Grid) -> int:
         """The order that a run can have for this part."""
         spared = 0 if self.place == "recurring" else 1
-        order = self.formula.order(grid) + spared
+        alone = self.place == "recurring" and self.predictor is None
+        order = self.formula.order(grid, recurring=alone) + spared
         return order if self.predictor is None else min(order, self.predictor.order(grid) + 1 + spared)
 
 

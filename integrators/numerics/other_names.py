@@ -50,9 +50,7 @@ NOT_LISTED: Mapping[str, str] = MappingProxyType(
         "bdia": "not listed: its rows hold past states, those here past evaluations",
         "belm": "not listed: its rows hold past states, those here past evaluations",
         "gddim": "not listed: its linear part is a matrix in phase space",
-        "heunpp2": "not listed: its weights are those of the whole run, and it evaluates beyond its step",
         "psld": "not listed: its linear part is a matrix in phase space",
-        "stork": "not listed: its stabilised stages are not derived here",
     }
 )
 """By name, why a method is not listed (docs/limits.md)."""

@@ -67,7 +67,7 @@ def compile_plan(
     tableaux = _tableaux(solver, budget, start, ending)
     given = solver.history if start == "exact" else 0
     compiler = StepCompiler(
-        solver, schedule, prediction, choose(digits), grid, budget, count=len(tableaux), base=given
+        solver, schedule, prediction, choose(digits), grid, budget, nodes=nodes, base=given
     )
     made = _steps(compiler, tableaux, nodes, given, noise_at_end)
     if denoise:

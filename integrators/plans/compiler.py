@@ -65,8 +65,9 @@ def _with_memory(formula: Fn) -> Fn:
 class StepCompiler:
     """Compiles one step at a time, so that a step-size controller may ask for steps as it goes.
 
-    count: the number of steps, where it is known: a released table of coefficients is made for it.  base: the
-    state that the first step starts from; those before it are given, and the next to be made is base + 1.
+    nodes: the times of all steps, where they are known: a released table of coefficients is made for their
+    number, and parameters may look ahead.  base: the state that the first step starts from; those before it
+    are given, and the next to be made is base + 1.
     """
 
     def __init__(
@@ -78,13 +79,13 @@ class StepCompiler:
         grid: Grid | None = None,
         budget: int | None = None,
         *,
-        count: int | None = None,
+        nodes: Times | None = None,
         base: int = 0,
     ) -> None:
         check_prediction(prediction)
         schedule = _remembering(schedule)
         form = solver.form(schedule)
-        self.form: Form = form if count is None else form.for_steps(count)
+        self.form: Form = form if nodes is None else form.for_steps(len(nodes) - 1)
         self._tabled = form.table is not None
         self._solver, self._schedule, self._prediction, self._xp, self._grid = (
             solver,
@@ -93,7 +94,7 @@ class StepCompiler:
             xp,
             grid,
         )
-        self._budget = budget
+        self._budget, self._nodes = budget, nodes
         self._noise_scale = xp.number(solver.noise_scale)
         self._history: list[_Integrand] = []
         self._carried: _Integrand | None = None
@@ -427,7 +428,9 @@ class StepCompiler:
     def _parameters(
         self, tableau: Tableau, step: Step, past: Times, index: int, count: int
     ) -> dict[Symbol, Value]:
-        context = StepContext(index, count, tableau, step, self._grid, self._schedule, past, self._budget)
+        context = StepContext(
+            index, count, tableau, step, self._grid, self._schedule, past, self._budget, self._nodes
+        )
         given = {} if self._solver.parameters is None else dict(self._solver.parameters(context))
         missing = sorted(s.name for s in tableau.parameters - given.keys())
         if missing:

@@ -44,11 +44,12 @@ from sympy import Symbol
 
 from ..diffusion.schedule import Formulas, Schedule
 from ..forms.form import noise_in_rho
+from ..forms.whole import velocity_in_time
 from ..numerics import checks
 from ..numerics.arithmetic import Value, of, squared, uniform
 from ..numerics.ranges import Range
-from ..solver import FinalPolicy, Noising, Ramp, Solver, StepContext
-from ..tableaux.tableau import N, P, StepRatio, Tableau, phi1, phi2
+from ..solver import FinalPolicy, Noising, Ramp, Repeat, Solver, StepContext
+from ..tableaux.tableau import N, P, Stage, StepRatio, Tableau, phi, phi1, phi2
 from . import deis, dpm_solver, edm, res
 
 DDIM = "DDIM (Song et al. 2021), arXiv:2010.02502"
@@ -213,6 +214,33 @@ def dpm_2_ancestral(eta: Eta = 1, s_noise: AtLeast0 = 1) -> Solver:
     return ancestral(base, "dpm-2-ancestral", eta, s_noise)
 
 
+def dpm_2_ancestral_rf(eta: Eta = 1, s_noise: AtLeast0 = 1) -> Solver:
+    """The midpoint rule in the time of a rectified flow with its ancestral noise: the middle is the geometric
+    mean of the step's two times, which tends to their arithmetic mean as steps shrink.
+    """
+    midpoint = Tableau((Stage(MIDDLE, MIDDLE * phi(1, MIDDLE) * N(0)),), phi1 * N(1))
+    base = Solver(
+        name="dpm-2-rf",
+        form=velocity_in_time,
+        sequence=Repeat(midpoint, deis.EULER),
+        claimed=2,
+        source=f"{COMFY}, sample_dpm_2_ancestral_RF",
+        parameters=_geometric_mean,
+        paper=KD,
+        final=FINAL,
+    )
+    return ancestral(base, "dpm-2-ancestral-rf", eta, s_noise, rectified=True)
+
+
+MIDDLE = Symbol("c")
+"""Where the geometric mean of a step's times lies in it."""
+
+
+def _geometric_mean(context: StepContext) -> dict[Symbol, Value]:
+    step = context.step
+    return {MIDDLE: (of(step.t0).sqrt(step.t0 * step.t1) - step.t0) / (step.t1 - step.t0)}
+
+
 def dpmpp_2s_ancestral(eta: Eta = 1, s_noise: AtLeast0 = 1) -> Solver:
     """DPM-Solver++ 2S with ancestral noise."""
     base = dpm_solver.singlestep(2, "dpm-solver++")
@@ -337,6 +365,7 @@ LISTED: tuple[Callable[..., Solver], ...] = (
     dpm_2_ancestral,
     dpmpp_2s_ancestral,
     euler_ancestral_rf,
+    dpm_2_ancestral_rf,
     dpmpp_2s_ancestral_rf,
     dpmpp_2m_ancestral,
     res_2m_ancestral,

@@ -191,8 +191,7 @@ class Run:
         values: Any = {}
         if tableau.parameters and self.solver.parameters is not None:
             count = len(self.times) - 1
-            context = StepContext(
-                i, count, tableau, step, self.setting.grid, self.setting.schedule, past, self.budget
-            )
+            grid, schedule, times = self.setting.grid, self.setting.schedule, tuple(self.times)
+            context = StepContext(i, count, tableau, step, grid, schedule, past, self.budget, times)
             values = {s: XP.number(v) for s, v in self.solver.parameters(context).items()}
         return Scope(step, tuple(self.form.tau(t) for t in past), values), step
