@@ -35,6 +35,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         # papers
         "fastdpm": "ddim-eta",
         "pndm": "f-pndm",
+        "analytic-dpm": "analytic-ddpm",
         **{f"unipc-{p}": f"unipc-{p}-bh2" for p in range(1, 6)},
     }
 )
@@ -46,7 +47,6 @@ NOT_LISTED: Mapping[str, str] = MappingProxyType(
     {
         "restart": "a plan, not a solver: `semilinear.plans.restart`",
         "cfg++": "a guided model, not a solver: `integrators.run.models.cfg_plus_plus`, for ddim",
-        "analytic-dpm": "not listed: its variance is a statistic of the data, a form's one of the schedule",
         "bdia": "not listed: its rows hold past states, those here past evaluations",
         "belm": "not listed: its rows hold past states, those here past evaluations",
         "gddim": "not listed: its linear part is a matrix in phase space",

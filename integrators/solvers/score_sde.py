@@ -91,17 +91,10 @@ class Kernel:
 
 
 def kernel(
-    name: str,
-    schedule: Schedule,
-    transition: Callable[[Value, Value], Transition],
-    rule: Rule,
+    name: str, schedule: Schedule, update: Callable[[Value, Value], Update], *, noisy: bool = True
 ) -> Form:
     """The form of a kernel: x_1 = on_x x_0 - (on_score/sigma_0) eps + sqrt(variance) z."""
     identity: Fn = lambda t: t  # noqa: E731
-
-    def update(t0: Value, t1: Value) -> Update:
-        return rule(transition(t0, t1))
-
     return Form(
         name,
         schedule,
@@ -110,7 +103,7 @@ def kernel(
         factor=lambda t: 1 + 0 * t,
         weight=Kernel(lambda t0, t1: -update(t0, t1).on_score / schedule.formulas.sigma(t0)),
         target="eps",
-        std=None if rule is undo_flow else lambda t0, t1: of(t0).sqrt(update(t0, t1).variance),
+        std=(lambda t0, t1: of(t0).sqrt(update(t0, t1).variance)) if noisy else None,
         linear=lambda t0, t1: update(t0, t1).on_x,
         equation="x_{n+1} = a x_n - (b/sigma_n) eps + v^(1/2) z_n",
     )
@@ -149,7 +142,10 @@ def _predictor(
 
 
 def _consistent(method: str, transition: Discretisation, rule: Rule, schedule: Schedule) -> Form:
-    return kernel(method, schedule, partial(transition, schedule), rule)
+    def update(t0: Value, t1: Value) -> Update:
+        return rule(transition(schedule, t0, t1))
+
+    return kernel(method, schedule, update, noisy=rule is not undo_flow)
 
 
 def euler_maruyama(*, ode: bool = False) -> Solver:
@@ -205,7 +201,10 @@ def _tabulated(method: str, chosen: Chosen, n: int | None, schedule: Schedule) -
     table, rule = chosen(schedule)
 
     def of_length(count: int) -> Form:
-        return kernel(f"{method}_table", schedule, lambda t0, t1: table(schedule, t0, count), rule)
+        def update(t0: Value, t1: Value) -> Update:
+            return rule(table(schedule, t0, count))
+
+        return kernel(f"{method}_table", schedule, update, noisy=rule is not undo_flow)
 
     return replace(of_length(DEFAULT_STEPS), table=of_length) if n is None else of_length(n)
 

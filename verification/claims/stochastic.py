@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from semilinear.integrators.solver import Solver
-from semilinear.integrators.solvers import make
+
+from ..studies.own_statistics import generic
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class StochasticExpectation:
     silent: bool = False
 
     def build(self) -> Solver:
-        """The solver."""
-        return make(self.solver)
+        """The solver; one that takes statistics of a model, on those that fit no problem."""
+        return generic(self.solver)
 
 
 SECOND_INTEGRAL = (

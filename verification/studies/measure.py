@@ -78,7 +78,7 @@ def measure(
         if start != "own":
             raise ValueError(f"start must be 'own' for a stochastic solver, got {shown(start)}")
         _refuse(residue)
-        study = _stochastic(solver, where, "released" if final is None else final, progress)
+        study = _stochastic(suited(found, where), where, "released" if final is None else final, progress)
     return study if claimed is None else study.judged(claimed)
 
 
