@@ -18,7 +18,7 @@ import torch
 from semilinear.integrators.numerics.names import UnknownTableau
 from semilinear.verification.commands.cli import main
 from semilinear.verification.distribution import report
-from semilinear.verification.distribution.contests import ode_against_sde, vp_against_ve
+from semilinear.verification.distribution.contests import first_against_second, vp_against_ve
 from semilinear.verification.distribution.experiment import SampledExperiment
 from semilinear.verification.distribution.floor import (
     LEVEL,
@@ -436,7 +436,7 @@ def test_one_formula_makes_the_same_of_vp_and_ve_on_one_interval() -> None:
 
 def test_the_flow_lies_closer_at_five_evaluations_than_the_same_formula_with_noise() -> None:
     many = replace(LINE, samples=2000)  # nine standard errors; with 400 it is four, and chance has a say
-    (row,) = ode_against_sde([("ddim", "ddim-eta:eta=1")], many, nfe=[5])
+    (row,) = first_against_second([("ddim", "ddim-eta:eta=1")], many, nfe=[5])
     assert (row.first, row.second, row.nfe, row.metric) == ("ddim", "ddim-eta:eta=1", 5, "energy")
     assert row.order == "closer"
 

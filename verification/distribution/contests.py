@@ -135,7 +135,7 @@ def restart_against(
     return tuple(rows)
 
 
-def ode_against_sde(
+def first_against_second(
     pairs: Sequence[tuple[str, str]] = PAIRS,
     experiment: SampledExperiment | None = None,
     *,
@@ -144,14 +144,15 @@ def ode_against_sde(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> tuple[Comparison, ...]:
-    """Do ODE solvers beat SDE solvers at few evaluations: each pair at each number of them.
+    """Is the first of each pair closer at few evaluations, at each number of them: of the default pairs, do ODE
+    solvers beat SDE solvers.
 
-    pairs: (of the flow, stochastic).  The rest as in `study.studies`; raises what it does.
+    pairs: of solvers.  The rest as in `study.studies`; raises what it does.
     """
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     found = studies(names, experiment, nfe=nfe, workers=workers, progress=progress)
     by_name = dict(zip(names, found, strict=True))
-    return tuple(row for ode, sde in pairs for row in by_name[ode].against(by_name[sde], metric))
+    return tuple(row for one, other in pairs for row in by_name[one].against(by_name[other], metric))
 
 
 def vp_against_ve(

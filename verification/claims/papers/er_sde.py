@@ -16,7 +16,7 @@ from semilinear.integrators.forms.noise_scale import NOISE_SCALES, SDE_4, NoiseS
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers.er_sde import PAPER, Scale, er_sde, released
 
-from ...distribution.contests import ode_against_sde, vp_against_ve
+from ...distribution.contests import first_against_second, vp_against_ve
 from ...distribution.experiment import SampledExperiment
 from ...problems.named import problem
 from ..cells import Cell, contest, judged
@@ -126,7 +126,7 @@ def flow_is_closer() -> Decision:
                 at={"problem": name, "better": f"{row.first} against {row.second}", "nfe": row.nfe},
             )
             for name in ("golden-mixture", "gaussian")
-            for row in ode_against_sde(experiment=SampledExperiment(problem(name)))
+            for row in first_against_second(experiment=SampledExperiment(problem(name)))
         ]
     )
 
