@@ -144,8 +144,8 @@ def first_against_second(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> tuple[Comparison, ...]:
-    """Is the first of each pair closer at few evaluations, at each number of them: of the default pairs, do ODE
-    solvers beat SDE solvers.
+    """Is the first of each pair closer at few evaluations, at each number of them; by default, do ODE solvers
+    beat SDE solvers.
 
     pairs: of solvers.  The rest as in `study.studies`; raises what it does.
     """
