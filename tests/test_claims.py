@@ -41,6 +41,7 @@ from semilinear.verification.claims.papers.er_sde import fei
 from semilinear.verification.commands.cli import main
 from semilinear.verification.distribution.results import Comparison
 from semilinear.verification.equal_nfe.errors import Ratio, ratio
+from semilinear.verification.reporting.claims import VERDICTS as REPORTED
 from semilinear.verification.reporting.claims import line, markdown
 from semilinear.verification.studies.gaussian import CASES, respond
 
@@ -67,6 +68,10 @@ CHEAP = (
 
 
 # --- the records ---
+
+
+def test_the_report_knows_the_ledgers_verdicts() -> None:
+    assert (*VERDICTS, "failed") == REPORTED
 
 
 def test_every_paper_has_its_share_of_claims() -> None:

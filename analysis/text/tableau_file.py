@@ -34,7 +34,7 @@ from fractions import Fraction
 from typing import Any
 
 from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.files import parse_json, read_json, write_atomically
+from semilinear.integrators.numerics.files import parse_json, read_json, write_json
 from semilinear.integrators.tableaux.tableau import Tableau
 from sympy import Expr, Symbol
 
@@ -104,7 +104,7 @@ def write_tableau(path: str | os.PathLike[str], document: Document) -> None:
 
     Raises TableauFileError for what a file cannot hold: the carry of an evaluation, stage noise.
     """
-    write_atomically(path, json.dumps(tableau_data(document), indent=1) + "\n")
+    write_json(path, tableau_data(document))
 
 
 def parse_tableau(text: str) -> Document:

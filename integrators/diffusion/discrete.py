@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from ..numerics import checks
+from ..numerics import checks, limits
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, multiprecision, of, squared
 from ..numerics.messages import shown
 from ..numerics.ranges import NonNegative, Proper, Range
@@ -21,7 +21,7 @@ from ..numerics.remaking import remade
 from ..numerics.tensors import is_tensor
 from .schedule import Formulas, Schedule, variance_preserving
 
-Entries = Annotated[int, Range(least=2)]
+Entries = Annotated[int, Range(least=2, most=limits.TABLE)]
 """The length of a table."""
 Table = Callable[[Arithmetic], Any]
 """The knots in a given arithmetic: a list of numbers of that kind."""
@@ -86,7 +86,7 @@ def _check_betas(betas: Sequence[float]) -> tuple[float, ...]:
 
 def linear_betas(beta_start: Proper = 1e-4, beta_end: Proper = 0.02, n: Entries = 1000) -> tuple[float, ...]:
     """n betas spaced evenly from beta_start to beta_end.  Ho et al. 2020, Sec. 4."""
-    return _check_betas(np.linspace(beta_start, beta_end, checks.integer("n", n, 2)).tolist())
+    return _check_betas(np.linspace(beta_start, beta_end, checks.integer("n", n, 2, limits.TABLE)).tolist())
 
 
 def scaled_linear_betas(
@@ -95,7 +95,7 @@ def scaled_linear_betas(
     """n betas whose square roots are spaced evenly (latent diffusion).  Rombach et al. 2022."""
     checks.number("beta_start", beta_start, above=0)
     checks.number("beta_end", beta_end, above=0)
-    roots = np.linspace(beta_start**0.5, beta_end**0.5, checks.integer("n", n, 2))
+    roots = np.linspace(beta_start**0.5, beta_end**0.5, checks.integer("n", n, 2, limits.TABLE))
     return _check_betas((roots**2).tolist())
 
 
@@ -105,7 +105,7 @@ def cosine_betas(
     """n betas of the cosine schedule, each at most max_beta.  Nichol & Dhariwal 2021, eq. 17."""
     checks.number("offset", offset, least=0)
     checks.number("max_beta", max_beta, above=0, below=1)
-    steps = np.arange(checks.integer("n", n, 2) + 1) / n
+    steps = np.arange(checks.integer("n", n, 2, limits.TABLE) + 1) / n
     alpha_bar = np.cos((steps + offset) / (1 + offset) * np.pi / 2) ** 2
     return _check_betas(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], max_beta).tolist())
 

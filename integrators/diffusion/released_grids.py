@@ -12,7 +12,7 @@ from typing import Annotated
 
 import numpy as np
 
-from ..numerics import checks
+from ..numerics import checks, limits
 from ..numerics.arithmetic import Value, of
 from ..numerics.ranges import Positive, Range
 from ..numerics.remaking import remade
@@ -21,7 +21,7 @@ from .grids import Placed, beta_quantiles
 from .schedule import Schedule
 
 COUNT = 1000
-Count = Annotated[int, Range(least=2)]
+Count = Annotated[int, Range(least=2, most=limits.TABLE)]
 Offset = Annotated[int, Range(least=0)]
 Indices = Callable[[int, int], np.ndarray]
 """(n, count) -> the indices at which a release evaluates its model in n steps, the largest first."""
@@ -35,7 +35,7 @@ def _time(schedule: Schedule, index: float, count: int, like: Value) -> Value:
 
 
 def _at_indices(name: str, rule: Indices, count: int) -> Placed:
-    count = checks.integer("count", count, 2)
+    count = checks.integer("count", count, 2, limits.TABLE)
 
     def inner(schedule: Schedule, t_start: Value, t_end: Value, n: int) -> Sequence[Value]:
         if schedule.t_max not in (1.0, count - 1.0):

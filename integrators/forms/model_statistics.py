@@ -17,6 +17,7 @@ from functools import lru_cache, partial
 
 from ..diffusion.schedule import Schedule
 from ..numerics.arithmetic import Arithmetic, Value, of
+from ..numerics.messages import shown
 from ..statistics.smooth import Potentials, Statistics
 from .form import Form, Step
 
@@ -54,7 +55,9 @@ class StatisticsWeight:
 
 
 def model_statistics(statistics: Statistics) -> Callable[[Schedule], Form]:
-    """The form of the given statistics, for any schedule."""
+    """The form of the given statistics, for any schedule.  Raises TypeError for what holds no potentials."""
+    if not callable(getattr(statistics, "moments", None)):
+        raise TypeError(f"statistics must be model statistics, as statistics.smooth, got {shown(statistics)}")
     return partial(_of_statistics, statistics)
 
 

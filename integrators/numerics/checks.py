@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from sympy import Expr, Float, Rational, SympifyError, sympify
+from sympy import Expr, Float, Rational, SympifyError, nan, oo, sympify, zoo
 
 from .messages import shown
 from .ranges import Range
@@ -54,8 +54,12 @@ def exact(name: str, value: Any, **bounds: float) -> Expr:
 
 
 def expression(name: str, value: Any) -> Expr:
-    """The value of an expression or a number as sympy's.  Text is none: sympy would run it as a program."""
+    """The value of an expression or a number as sympy's, without NaN and infinities.  Text is none: sympy
+    would run it as a program.
+    """
     if isinstance(value, Expr):
+        if value.has(nan, zoo, oo, -oo):
+            raise ValueError(f"{name} must be finite, got {shown(value)}")
         return value
     try:
         found = sympify(value, strict=True)
@@ -63,7 +67,7 @@ def expression(name: str, value: Any) -> Expr:
         found = None
     if not isinstance(found, Expr):
         raise TypeError(f"{name} must be an expression or a number, got {shown(value)}")
-    return found
+    return expression(name, found)
 
 
 def one_of(

@@ -79,7 +79,16 @@ class Written(ABC):
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the data as JSON; the file is replaced whole."""
-        write_atomically(path, json.dumps(self.data, indent=1, allow_nan=False) + "\n")
+        write_json(path, self.data)
+
+
+def write_json(path: str | os.PathLike[str], data: Any, *, compact: bool = False) -> None:
+    """Write data as JSON, a line for each value, or all in one; the file is replaced whole.
+
+    Raises ValueError for NaN and infinity, which JSON has no number for.
+    """
+    spaces, indent = (",", ":") if compact else None, None if compact else 1
+    write_atomically(path, json.dumps(data, allow_nan=False, indent=indent, separators=spaces) + "\n")
 
 
 def write_atomically(path: str | os.PathLike[str], text: str | bytes) -> None:

@@ -24,6 +24,7 @@ from ..solver import FINALS
 from .program import STARTS, Evaluation, Interval, Plan, PlanStep, Row, writer
 
 SCHEMA = "semilinear-plan/1"
+FIELDS = "schema solver form schedule start final prediction digits inputs steps increments"
 
 
 class PlanError(ValueError):
@@ -46,7 +47,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
 
 
 def save(plan: Plan, path: str | os.PathLike[str]) -> None:
-    """Write the plan to a file, replacing it atomically."""
+    """Write the plan to a file, replacing it atomically.  Raises TypeError for what is no plan."""
+    checks.instance("plan", plan, Plan)
     write_atomically(path, json.dumps(to_json(plan), allow_nan=False) + "\n")
 
 
@@ -60,6 +62,7 @@ def load(path: str | os.PathLike[str]) -> Plan:
 def from_json(data: Any) -> Plan:
     """A plan from JSON data.  Raises PlanError, naming the field, for anything else."""
     _expect(isinstance(data, dict) and data.get("schema") == SCHEMA, f"schema must be {SCHEMA!r}")
+    _only(data, FIELDS, "a plan")
     digits = data.get("digits", 0)
     if digits is not None:
         checks.integer("digits", digits, 1, MAX_DIGITS, PlanError)
@@ -74,7 +77,7 @@ def from_json(data: Any) -> Plan:
     for name, allowed in (("prediction", PREDICTIONS), ("start", STARTS), ("final", FINALS)):
         checks.one_of(name, data.get(name), allowed, PlanError)
     for name in ("solver", "form"):
-        _expect(isinstance(data.get(name), str), f"{name} must be a string")
+        _expect(isinstance(data.get(name), str) and data[name] != "", f"{name} must be a string with text")
     for name in ("inputs", "steps"):
         _expect(isinstance(data.get(name), list) and len(data[name]) > 0, f"{name} must be a non-empty list")
     inputs = tuple(_time(read, t, f"inputs[{i}]") for i, t in enumerate(data["inputs"]))
@@ -159,6 +162,13 @@ def _expect(condition: bool, message: str) -> None:
         raise PlanError(message)
 
 
+def _only(data: dict[str, Any], fields: str, where: str) -> None:
+    """Refuse fields that nobody reads: a misspelt one would be as if it were not there."""
+    allowed = fields.split()
+    unknown = next((key for key in data if key not in allowed), None)
+    _expect(unknown is None, f"{where} must hold {', '.join(allowed)} alone, got {shown(unknown)}")
+
+
 def _is_index(value: Any) -> bool:
     return type(value) is int
 
@@ -212,6 +222,7 @@ def _read_step(data: Any, where: str, read: Any, known: set[tuple[str, int]]) ->
     _expect(
         isinstance(data, dict) and isinstance(data.get("operations"), list), f"{where} must hold operations"
     )
+    _only(data, "t0 t1 operations output low", where)
     operations = tuple(
         _read_operation(op, f"{where}.operations[{i}]", read, known)
         for i, op in enumerate(data["operations"])
@@ -258,6 +269,7 @@ def _read_operation(data: Any, where: str, read: Any, known: set[tuple[str, int]
         isinstance(data, dict) and ("evaluate" in data) != ("row" in data),
         f"{where} must be a row or an evaluation",
     )
+    _only(data, "evaluate t" if "evaluate" in data else "row terms noise constant", where)
     if "evaluate" in data:
         state = data["evaluate"]
         _expect(

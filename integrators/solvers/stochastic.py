@@ -19,6 +19,7 @@ from sympy import Integer
 from ..forms.form import example
 from ..forms.reverse import Tau, sde_data, sde_noise
 from ..numerics import checks
+from ..numerics.choices import Interpolated
 from ..numerics.messages import shown
 from ..numerics.ranges import Range
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
@@ -26,7 +27,6 @@ from ..tableaux.tableau import N, P, Stage, Tableau, interpolate, omega, phi1
 from . import dpm_solver
 from .dpm_solver import Type
 
-Prediction = Literal["data", "noise"]
 Mode = Literal["PEC", "PECE"]
 Level = Annotated[Tau, Range(least=0)]
 Eta = Annotated[Any, Range(least=0)]
@@ -54,7 +54,7 @@ SA_FINAL = FinalPolicy(below=math.inf, source="scxue/SA-Solver, sa_solver.py: lo
 """In both modes of the release; so does huggingface/diffusers, SASolverScheduler."""
 
 
-def at_noise_level(solver: Solver, prediction: Prediction, tau: Tau, **changes: Any) -> Solver:
+def at_noise_level(solver: Solver, prediction: Interpolated, tau: Tau, **changes: Any) -> Solver:
     """A solver under the reverse SDE of level tau; `changes` name it.  Its variable and its integrand stay.
 
     prediction: what the solver interpolates in lambda.
@@ -170,7 +170,7 @@ def sa_solver(
     corrector: Annotated[int, Range(least=0, most=4)] = 0,
     *,
     tau: Level = 1,
-    prediction: Prediction = "data",
+    prediction: Interpolated = "data",
     mode: Mode = "PEC",
     rescaled: bool = False,
 ) -> Solver:

@@ -26,12 +26,12 @@ from sympy import Expr, Integer, Rational, factorial
 
 from ..forms.form import FormOf, data_in_lambda, noise_in_lambda
 from ..numerics import checks
+from ..numerics.choices import Interpolated
 from ..numerics.ranges import Range
 from ..solver import FinalPolicy, Ramp, Solver
 from ..tableaux.tableau import MAX_STAGES, N, P, Stage, Tableau, interpolate, lagrange, omega, phi, phi1
 
 Variant = Literal["bh1", "bh2", "vary-released", "vary-corrected"]
-Prediction = Literal["data", "noise"]
 
 PAPER = "UniPC (Zhao et al. 2023), arXiv:2302.04867"
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
@@ -106,7 +106,7 @@ def tableau(order: int, variant: Variant, corrections: int) -> Tableau:
 def unipc(
     order: int,
     variant: Variant = "bh2",
-    prediction: Prediction = "data",
+    prediction: Interpolated = "data",
     *,
     corrections: Annotated[int, Range(least=0, most=MAX_STAGES - 1)] = 1,
 ) -> Solver:
@@ -135,7 +135,7 @@ def unipc(
     )
 
 
-def _name(order: int, variant: Variant, prediction: Prediction, corrections: int) -> str:
+def _name(order: int, variant: Variant, prediction: Interpolated, corrections: int) -> str:
     # At order 1 the release reads its one unknown rightly, and a predictor is never misread.
     kind = "vary" if variant not in HALVES and (order == 1 or corrections == 0) else variant
     return (

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy
 import torch
@@ -23,7 +23,7 @@ from ..targets.process import ProcessError
 from ..targets.run import EndedError, ReturnedError
 
 Severity = Literal["failed", "raised", "inconclusive", "noted"]
-SEVERITIES: tuple[Severity, ...] = ("failed", "raised", "inconclusive", "noted")
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 Said = tuple[Severity, str] | tuple[Severity, str, str]
 """What a check says: a verdict, a sentence, and of what was raised its kind."""
 REFUSALS = (ValueError, TypeError, NotImplementedError)

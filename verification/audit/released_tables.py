@@ -22,9 +22,10 @@ from semilinear.integrators.tableaux.tableau import Stage, Tableau
 from sympy import Expr
 
 from ..studies.records import estimate_json
+from ..systems import semilinear
 from ..systems.semilinear import SemilinearProblem, coupled_system, measured
 
-LADDER = (8, 12, 16, 24, 32, 48, 64)
+LADDER = semilinear.LADDER[:-2]
 SHORT = (6, 8, 12, 16)
 """In many digits, which no rounding bends."""
 FLOAT_ORDER = 5

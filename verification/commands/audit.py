@@ -13,7 +13,6 @@ also changed, null or {from, same, difference, first_row, what}.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -191,12 +190,12 @@ def _save(name: str, options: argparse.Namespace) -> None:
 
 
 def _write(found: list[dict[str, Any]], folder: Path) -> None:
-    from semilinear.integrators.numerics.files import write_atomically
+    from semilinear.integrators.numerics.files import write_atomically, write_json
 
     from ..reporting.audit import markdown
 
     data = {"audits": found}
-    write_atomically(folder / "audit.json", json.dumps(data, indent=1, allow_nan=False) + "\n")
+    write_json(folder / "audit.json", data)
     write_atomically(folder / "audit.md", markdown(data))
 
 

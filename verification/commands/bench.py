@@ -8,7 +8,6 @@ grew.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     if options.compare is not None:
         readable_file(options.compare, "--compare: ")
 
-    from semilinear.integrators.numerics.files import read_json, write_atomically
+    from semilinear.integrators.numerics.files import read_json, write_atomically, write_json
 
     from ..reporting.throughput import markdown, plot
     from ..throughput.bench import SHAPES, RecordError, bench, record_of, worse
@@ -79,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from error
     if options.out is not None:
-        write_atomically(options.out / "throughput.json", json.dumps(record, indent=1) + "\n")
+        write_json(options.out / "throughput.json", record)
         write_atomically(options.out / "throughput.md", markdown(record))
         plot(record, options.out / "throughput.png")
     if options.json:

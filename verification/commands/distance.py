@@ -56,7 +56,10 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "--samples", type=count(1, limits.STATES), default=SAMPLES, metavar="N", help="(default: %(default)s)"
     )
     distance.add_argument(
-        "--seed", type=count(0), default=0, help="of starts, noise and exact samples (default: 0)"
+        "--seed",
+        type=count(0, limits.SEED),
+        default=0,
+        help="of starts, noise and exact samples (default: 0)",
     )
     distance.add_argument(
         "--metric",

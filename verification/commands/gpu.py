@@ -33,13 +33,13 @@ def run(options: argparse.Namespace) -> int:
     """Measure, and tell of every part as it is over."""
     if options.out is not None:
         writable_file(options.out, (".json",), "--out")
-    from semilinear.integrators.numerics.files import write_atomically
+    from semilinear.integrators.numerics.files import write_json
 
     from ..throughput.gpu import Setting, measure
 
     def tell(name: str, record: dict[str, Any]) -> None:
         if options.out is not None:
-            write_atomically(options.out, json.dumps(record, indent=1) + "\n")
+            write_json(options.out, record)
         if not options.json:
             print(_line(name, record["parts"][name]), flush=True)
 

@@ -63,7 +63,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "prediction in rho or t",
     )
     order.add_argument("--paths", type=count(1), help="Brownian paths of a stochastic solver on a problem")
-    order.add_argument("--seed", type=count(0), help="of the starts and the paths (default: 0)")
+    order.add_argument("--seed", type=count(0, limits.SEED), help="of the starts and the paths (default: 0)")
     add_part(order, "schedule", "vp-linear")
     add_part(order, "grid", "lambda")
     order.add_argument("--start", default="own", choices=STARTS, help="(default: %(default)s)")

@@ -37,7 +37,7 @@ def _add_place(command: argparse.ArgumentParser, batch: int) -> None:
         "--batch", type=count(1, limits.STATES), default=batch, help="samples (default: %(default)s)"
     )
     command.add_argument(
-        "--seed", type=count(0), default=0, help="of states and noise (default: %(default)s)"
+        "--seed", type=count(0, limits.SEED), default=0, help="of states and noise (default: %(default)s)"
     )
 
 

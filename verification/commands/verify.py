@@ -159,12 +159,11 @@ def _write(options: argparse.Namespace, data: Any, proved: Any, work: Any) -> li
 
 
 def _summary(data: Any, proved: Any) -> str:
-    verdicts = [row["own"]["verdict"] for row in data["rows"] if row["setting"] == "main"]
-    held, refuted = (sum(v in of for v in verdicts) for of in (("consistent", "higher"), ("lower",)))
+    from ..reporting.orders import told
+
     identities = sum(not identity["defects"] for identity in data["identities"])
     agree = sum(case["ok"] for case in data["replay"])
     return (
-        f"of {len(verdicts)} claims {held} hold, {refuted} are refuted; {len(proved['solvers'])} solvers "
-        f"proved; {identities} of {len(data['identities'])} identities proved; {agree} of "
-        f"{len(data['replay'])} cases agree with the released code"
+        f"{told(data)} {len(proved['solvers'])} solvers proved; {identities} of {len(data['identities'])} "
+        f"identities proved; {agree} of {len(data['replay'])} cases agree with the released code"
     )

@@ -65,7 +65,7 @@ def add(commands: Any) -> argparse.ArgumentParser:
         "--batch", type=count(2, limits.STATES), default=BATCH, help="initial states (default: %(default)s)"
     )
     command.add_argument(
-        "--seed", type=count(0), default=0, help="of the initial states (default: %(default)s)"
+        "--seed", type=count(0, limits.SEED), default=0, help="of the initial states (default: %(default)s)"
     )
     command.add_argument("--plot", type=Path, metavar="FILE", help="write a plot (PNG or SVG)")
     command.set_defaults(run=run)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.numerics.files import write_atomically, write_json
 
 from ..problems.interval import NFE
 from ..reporting.distance_plot import plot_families
@@ -109,7 +108,7 @@ def to_digits(data: Any) -> Any:
 def write(out: Path, data: Mapping[str, Any]) -> list[Path]:
     """distribution.json, distribution.md and distribution.png into a folder; returns the paths."""
     paths = [out / f"distribution.{kind}" for kind in ("json", "md", "png")]
-    write_atomically(paths[0], json.dumps(data, indent=1, allow_nan=False) + "\n")
+    write_json(paths[0], data)
     write_atomically(paths[1], markdown(data))
     plot_families(data, data["metric"], data["families"], paths[2])
     return paths

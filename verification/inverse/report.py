@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.numerics.files import write_atomically, write_json
 
 from ..reporting.plots import render
 from . import study as inverse_study
@@ -89,7 +88,7 @@ def write(out: Path, rows: Sequence[Row], kept: dict[tuple[str, str], np.ndarray
     kept: the unknown coordinates of the finest runs, as `study` leaves them.
     """
     paths = [out / f"inverse-problems.{kind}" for kind in ("json", "md", "png")]
-    write_atomically(paths[0], json.dumps(records(rows), indent=1) + "\n")
+    write_json(paths[0], records(rows))
     write_atomically(paths[1], report(rows))
     plot(kept, PROBLEMS, paths[2])
     return paths

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from semilinear.integrators.diffusion.prediction import Model
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.numerics import checks, limits
 from torch import nn
 
 IMAGES, PIXELS, CLASSES, LEVELS = 1797, 64, 10, 17
@@ -67,8 +67,9 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("width", "blocks", "features", "steps", "batch"):
-            checks.integer(name, getattr(self, name), 1)
+        for name in ("width", "blocks", "features", "batch"):
+            checks.integer(name, getattr(self, name), 1, limits.NETWORK)
+        checks.integer("steps", self.steps, 1, limits.TRAINING)
         for name in ("split", "seed"):
             checks.integer(name, getattr(self, name), 0)
         checks.integer("held_out", self.held_out, 1, IMAGES - 1)

@@ -28,6 +28,7 @@ from numpy.polynomial import chebyshev
 from semilinear.integrators.diffusion.prediction import Model, conversion
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.forms.form import Form
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, of
 from semilinear.integrators.numerics.arrays import fixed
 from semilinear.integrators.numerics.messages import shown
@@ -72,6 +73,7 @@ class Gaussians:
 
     def model(self, schedule: Schedule) -> Model:
         """The exact noise prediction for arrays of shape (..., d)."""
+        checks.instance("schedule", schedule, Schedule)
 
         def eps(x: Array, t: Value) -> Array:
             alpha, sigma = alpha_sigma(schedule, t, x)

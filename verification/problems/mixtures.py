@@ -121,6 +121,8 @@ class GaussianMixture:
         return top + xp.log(xp.exp(terms - top).sum(0))
 
     def model(self, schedule: Schedule) -> Model:
+        checks.instance("schedule", schedule, Schedule)
+
         def eps(x: Array, t: Value) -> Array:
             alpha, sigma = alpha_sigma(schedule, t, x)
             flat = x.reshape(-1, self.dimension)
@@ -180,6 +182,8 @@ class EmpiricalMixture:
         return chosen + self.bandwidth * rng.standard_normal((n, self.dimension))
 
     def model(self, schedule: Schedule) -> Model:
+        checks.instance("schedule", schedule, Schedule)
+
         def eps(x: Array, t: Value) -> Array:
             # arrays, too: numpy's exp takes three times as long as torch's
             states = x if isinstance(x, torch.Tensor) else torch.tensor(x)

@@ -76,6 +76,7 @@ class NetworkProblem:
 
         Of tensors it can be differentiated, in t too.
         """
+        checks.instance("schedule", schedule, Schedule)
         shape, device = self.samples.shape[1:], self.samples.device
 
         def network(x: torch.Tensor, t: Any) -> torch.Tensor:

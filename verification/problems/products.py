@@ -16,6 +16,7 @@ import numpy as np
 import scipy.special
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, choose, of
 from semilinear.integrators.numerics.arrays import fixed
 from semilinear.integrators.numerics.messages import shown
@@ -113,6 +114,8 @@ class RotatedProduct:
         return samples
 
     def model(self, schedule: Schedule) -> Model:
+        checks.instance("schedule", schedule, Schedule)
+
         def eps(x: Array, t: Value) -> Array:
             alpha, sigma = alpha_sigma(schedule, t, x)
             log_w, means, variances, rotation = self._constants.like(x)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.numerics.files import write_atomically, write_json
 
 Data = Mapping[str, Any]
 
 VERDICTS = ("proved", "confirmed", "conditional", "refuted", "inconclusive", "untestable", "failed")
+"""Those of the ledger, and of a decision that raised."""
 
 HEADER = """# What the papers claim, decided
 
@@ -125,6 +125,6 @@ def _cell(text: str) -> str:
 def write(folder: Path, data: Data) -> list[Path]:
     """Write claims.json and claims.md into a folder; returns the paths."""
     paths = [folder / "claims.json", folder / "claims.md"]
-    write_atomically(paths[0], json.dumps(data, indent=1, allow_nan=False) + "\n")
+    write_json(paths[0], data)
     write_atomically(paths[1], markdown(data))
     return paths

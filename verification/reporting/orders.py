@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import read_json, write_atomically
+from semilinear.integrators.numerics.files import read_json, write_atomically, write_json
 
 from . import estimates
 from .plots import plot_studies
@@ -273,22 +272,30 @@ FINDINGS = 5
 """Reasons that the README tells, those of the most solvers."""
 
 
-def readme_block(data: Data) -> str:
-    """What the README says was found."""
+def told(data: Data) -> str:
+    """How the claims of order were decided, in two sentences."""
     rows, (refuted, stochastic) = _main(data), _not_held(data)
     undecided = _count(rows, "inconclusive")
     open_claims = f" and {undecided} {'is' if undecided == 1 else 'are'} inconclusive" if undecided else ""
     from_exact = _count(rows, "conditional")
+    return (
+        f"Of {len(rows)} claims on solvers of the probability flow {_count(rows, 'proved', 'confirmed')} hold with "
+        f"the method's own start{open_claims}; {len(refuted)} do not: {from_exact} of these hold from exact starting "
+        f"values alone, {len(refuted) - from_exact} are refuted. Of {len(data['stochastic'])} claims on stochastic solvers "
+        f"{len(stochastic)} are refuted."
+    )
+
+
+def readme_block(data: Data) -> str:
+    """What the README says was found."""
+    refuted, stochastic = _not_held(data)
     replayed = sum(c["ok"] for c in data["replay"])
     proved = sum(not i["defects"] for i in data["identities"])
     lines = [
         BEGIN,
         f"- {replayed} of {len(data['replay'])} cases of released code are reproduced to rounding; {proved} identities "
         "between solvers are proved.",
-        f"- Of {len(rows)} claims on solvers of the probability flow {_count(rows, 'proved', 'confirmed')} hold with "
-        f"the method's own start{open_claims}; {len(refuted)} do not: {from_exact} of these hold from exact starting "
-        f"values alone, {len(refuted) - from_exact} are refuted. Of {len(data['stochastic'])} claims on stochastic solvers "
-        f"{len(stochastic)} are refuted.",
+        f"- {told(data)}",
     ]
     why: dict[str, list[Data]] = {}
     for row in refuted:
@@ -342,7 +349,7 @@ def write(out: Path, data: Data) -> list[Path]:
     """Write orders.json, orders.md and the plots into a folder; returns the paths."""
     paths = [out / "orders.md", out / "orders.json"]
     write_atomically(paths[0], markdown(data))
-    write_atomically(paths[1], json.dumps(data, indent=1, allow_nan=False) + "\n")
+    write_json(paths[1], data)
     paths.append(out / "refuted.md")
     write_atomically(paths[-1], refuted_markdown(data))
     for name, title, rows in drawn(_main(data)):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.numerics.files import write_atomically, write_json
 
 from . import released as released_report
 from .estimates import interval
@@ -171,5 +170,5 @@ def write(out: Path, data: Data) -> list[Path]:
     """Write proofs.json and proofs.md into a folder; returns the paths."""
     paths = [out / "proofs.md", out / "proofs.json"]
     write_atomically(paths[0], markdown(data))
-    write_atomically(paths[1], json.dumps(data, indent=1, allow_nan=False) + "\n")
+    write_json(paths[1], data)
     return paths

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.numerics.files import write_atomically, write_json
 
 from .plots import render
 
@@ -94,7 +93,7 @@ def write(out: Path, data: Mapping[str, Any]) -> list[Path]:
     """Write work-precision.md, .json and the plots into a folder; returns the paths."""
     paths = [out / "work-precision.md", out / "work-precision.json"]
     write_atomically(paths[0], markdown(data))
-    write_atomically(paths[1], json.dumps(data, allow_nan=False, separators=(",", ":")) + "\n")
+    write_json(paths[1], data, compact=True)
     for place in data["places"]:
         rows = [row for solver in DRAWN for row in _best_rows(data, place["problem"], solver)]
         paths.append(out / f"work-precision-{place['problem']}.png")

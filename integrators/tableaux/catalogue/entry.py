@@ -9,6 +9,7 @@ from typing import Any
 
 from sympy import Expr, Integer
 
+from .. import printing
 from ..tableau import N, Stage, Tableau, phi
 
 
@@ -33,6 +34,20 @@ class Entry:
     def tableau(self) -> Tableau:
         """The tableau, built once."""
         return self.build()
+
+    def __str__(self) -> str:
+        """What is said of it and its Butcher array (`printing.text`)."""
+        return printing.text(self.tableau, self._heading())
+
+    def _repr_latex_(self) -> str:
+        return printing.display(self.tableau, self._heading())
+
+    def _repr_html_(self) -> str:
+        return printing.html(self.tableau, self._heading())
+
+    def _heading(self) -> printing.Heading:
+        said = (("paper", self.paper), ("source", self.source), ("claimed", f"order {self.claimed}"))
+        return printing.Heading(self.name, "", said)
 
 
 def from_columns(

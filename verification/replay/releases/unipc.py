@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from semilinear.integrators.numerics.choices import Interpolated
 from semilinear.integrators.solvers import unipc
 
 from .dpm_solver import SPACINGS
@@ -24,7 +25,7 @@ from .rebuild import (
 )
 
 VARIANTS: dict[str, unipc.Variant] = {"bh1": "bh1", "bh2": "bh2", "vary_coeff": "vary-released"}
-PREDICTIONS: dict[str, unipc.Prediction] = {"noise_prediction": "noise", "data_prediction": "data"}
+PREDICTIONS: dict[str, Interpolated] = {"noise_prediction": "noise", "data_prediction": "data"}
 
 
 def _run_unipc(data: Mapping[str, Any], case: Case, record: Record) -> tuple[str, Pairs]:
