@@ -96,7 +96,7 @@ def wrapped() -> Iterator[None]:
     """NumPy's functions of tensors at a quarter of their cost, while this lasts; what they give is the same.
 
     NumPy 2 asks `__array_wrap__` in a way that torch's refuses, catches that, warns, and asks in the old way.
-    Where a release computes its coefficients so, as DEIS does, that is most of its time.
+    Where a release computes its coefficients so, as DEIS does, that is a third of a run or more.
     """
     global _inside
     with _lock:
