@@ -101,7 +101,7 @@ def wrapped() -> Iterator[None]:
     global _inside
     with _lock:
         _inside += 1
-        torch.Tensor.__array_wrap__ = _either  # type: ignore[assignment, method-assign]
+        torch.Tensor.__array_wrap__ = _either  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -111,7 +111,7 @@ def wrapped() -> Iterator[None]:
                 torch.Tensor.__array_wrap__ = _OWN  # type: ignore[method-assign]
 
 
-_OWN = torch.Tensor.__array_wrap__
+_OWN: Any = torch.Tensor.__array_wrap__
 
 
 def _either(self: torch.Tensor, array: Any, *_: Any) -> Any:
