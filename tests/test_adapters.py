@@ -10,6 +10,7 @@ import json
 import math
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -160,6 +161,26 @@ def test_float32_is_float64_while_it_lasts() -> None:
         raise RuntimeError("mine")
     assert look() == (torch.float32, np.dtype("float32"), torch.float32)
     assert torch.get_default_dtype() == before
+
+
+def test_numpy_s_functions_of_tensors_give_the_same_where_torch_is_asked_in_both_ways() -> None:
+    own = torch.Tensor.__array_wrap__
+    values = [torch.tensor([0.3, 2.0], dtype=d) for d in (torch.float64, torch.float32, torch.float16)]
+    values += [v[0] for v in values]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        plain = [f(v) for v in values for f in (np.log, np.exp, np.signbit)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is asked in vain
+        with arithmetic.wrapped(), arithmetic.wrapped():
+            found = [f(v) for v in values for f in (np.log, np.exp, np.signbit)]
+            with pytest.raises(TypeError, match="BFloat16"):
+                np.log(torch.ones(1, dtype=torch.bfloat16))
+        assert torch.Tensor.__array_wrap__ is own
+    for a, b in zip(plain, found, strict=True):
+        assert isinstance(b, torch.Tensor)
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        assert torch.equal(a, b)
 
 
 def test_a_scheduler_from_before_numpy_2_has_an_array_where_an_end_is_a_tensor() -> None:

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy.special
@@ -137,10 +137,7 @@ class RotatedProduct:
         y = xp.number(np.asarray(x)) @ rotation
         moved = np.empty_like(y)
         for i in range(self.dimension):
-            w = xp.number(self.weights[i])
-            m, v = xp.number(self.means[i]), xp.number(self.variances[i])
-            before = _Mixture1(w, m * a0, xp.sqrt(v * (a0 * a0) + s0 * s0), xp)
-            after = _Mixture1(w, m * a1, xp.sqrt(v * (a1 * a1) + s1 * s1), xp)
+            before, after = (_law(self, i, a, s, xp) for a, s in ((a0, s0), (a1, s1)))
             moved[:, i] = after.quantiles_of(before, y[:, i])
         result: np.ndarray = moved @ rotation.T
         return result
@@ -152,7 +149,7 @@ NEAR = 1e-3
 """Of the tolerance: how much closer a square is asked to be than what it must be below."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Mixture1:
     """A one-dimensional mixture in multiprecision: its distribution function, inverted."""
 
@@ -165,19 +162,25 @@ class _Mixture1:
         """P(Y > y) if upper else P(Y < y), to full relative accuracy."""
         context = self.xp.context
         sign = 1 if upper else -1
-        root = context.sqrt(2)
         return sum(
-            w * context.erfc(sign * (y - m) / (s * root)) / 2
-            for w, m, s in zip(self.weights, self.means, self.deviations, strict=True)
+            w * context.erfc(sign * (y - m) / s) / 2
+            for w, m, s in zip(self.weights, self.means, self._scaled[0], strict=True)
         )
 
     def density(self, y: Value) -> Value:
         context = self.xp.context
-        root = context.sqrt(2 * context.pi)
         return sum(
-            w * context.exp(-(((y - m) / s) ** 2) / 2) / (s * root)
-            for w, m, s in zip(self.weights, self.means, self.deviations, strict=True)
+            w * context.exp(-(((y - m) / s) ** 2) / 2) / size
+            for w, m, s, size in zip(self.weights, self.means, self.deviations, self._scaled[1], strict=True)
         )
+
+    @cached_property
+    def _scaled(self) -> tuple[list[Value], list[Value]]:
+        """Deviations times sqrt(2), and times sqrt(2 pi)."""
+        context = self.xp.context
+        roots = context.sqrt(2), context.sqrt(2 * context.pi)
+        erf, exp = ([s * root for s in self.deviations] for root in roots)
+        return erf, exp
 
     @cached_property
     def _floats(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -212,7 +215,7 @@ class _Mixture1:
         if self.xp.context is None:
             return np.asarray(start)
         found = [
-            self._newton(v, other.tail(t, bool(u)), bool(u))
+            self._newton(v, _tail(other, t, bool(u)), bool(u))
             for v, t, u in zip(start, y, is_upper, strict=True)
         ]
         return np.array(found, dtype=object)
@@ -228,3 +231,16 @@ class _Mixture1:
             if change * change <= tolerance * NEAR * (1 + abs(y)):
                 return y
         raise ArithmeticError(f"the quantile near {start} was not found to {self.xp.digits} digits")
+
+
+@lru_cache(maxsize=2**4)
+def _law(problem: RotatedProduct, i: int, alpha: Value, sigma: Value, xp: Arithmetic) -> _Mixture1:
+    """Of coordinate i; flows of one batch to many times have the start's in common."""
+    w, m, v = (xp.number(a[i]) for a in (problem.weights, problem.means, problem.variances))
+    return _Mixture1(w, m * alpha, xp.sqrt(v * (alpha * alpha) + sigma * sigma), xp)
+
+
+@lru_cache(maxsize=2**12)
+def _tail(law: _Mixture1, y: Value, upper: bool) -> Value:
+    """Where a state stands in its law: the same for every time that it is carried to."""
+    return law.tail(y, upper)

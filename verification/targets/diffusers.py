@@ -31,7 +31,7 @@ from semilinear.integrators.numerics.constructors import refuse_unknown
 from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.names import nearest
 
-from .arithmetic import modules_of, widened
+from .arithmetic import modules_of, widened, wrapped
 from .frames import Frame, Name
 from .run import Run, Sampler
 
@@ -465,7 +465,12 @@ class Choice:
 
         told: rho of what the model is told at every call, in place of the state's own.
         """
-        return lambda run: _Drive(run, self, exact, told).sample()
+
+        def sample(run: Run) -> Any:
+            with wrapped():
+                return _Drive(run, self, exact, told).sample()
+
+        return sample
 
 
 def choose(scheduler: Any, settings: Settings | None = None) -> Choice:
