@@ -29,6 +29,7 @@ from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.solvers.er_sde import er_sde, released
 from semilinear.integrators.tableaux.evaluate import function
 from semilinear.integrators.tableaux.tableau import Tableau
+from semilinear.verification.studies.own_statistics import generic
 from sympy import Rational
 
 from tests.slow import MANY_TERMS, slow
@@ -89,7 +90,7 @@ AT_ONCE = (
 def test_many_steps_of_other_schedules_and_starts(
     name: str, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled = partial(compile_plan, make(name), schedule, steps=STEPS, t_start=0.9, t_end=0.1)
+    compiled = partial(compile_plan, generic(name), schedule, steps=STEPS, t_start=0.9, t_end=0.1)
     _same(monkeypatch, partial(compiled, start="exact"))
     _same(monkeypatch, partial(compiled, noise_at_end=False, final="lower"))
 

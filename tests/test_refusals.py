@@ -6,12 +6,22 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import torch
+from semilinear.analysis.convergence import estimate_order
+from semilinear.integrators.diffusion.schedule import vp_linear
+from semilinear.integrators.forms.model_statistics import model_statistics
+from semilinear.integrators.plans.compile import compile_plan
+from semilinear.integrators.plans.files import PlanError, from_json, save, to_json
+from semilinear.integrators.solvers import make
+from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi, phi1
 from semilinear.verification.commands import cli, terminal
 from semilinear.verification.commands.cli import main
+from semilinear.verification.problems.named import problem
 
 ENDS = "import sys\nsys.exit(0)\n"
 LATE = """
@@ -161,3 +171,59 @@ def test_a_folder_is_made_for_what_is_written_alone(capsys: Any, tmp_path: Path,
 def test_the_folder_of_out_is_made(capsys: Any, tmp_path: Path) -> None:
     assert main(["audit", "ddim", "--only", "ends", "--out", str(tmp_path / "new" / "folder")]) == 0
     assert (tmp_path / "new" / "folder" / "audit.json").is_file()
+
+
+# --- what a hostile review got past ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["order", "ddim", "--schedule", f"discrete:betas=linear,n={HUGE}"],
+            "n must be an integer from",
+        ),
+        (
+            ["order", "ddim", "--grid", f"diffusers-trailing:count={HUGE}"],
+            "count must be an integer from",
+        ),
+        (["train", "--width", HUGE], "--width must be an integer from 1 to 4096"),
+        (["train", "--steps", HUGE], "--steps must be an integer from 1 to 1000000"),
+        (["sample", "ddim", "--seed", "9" * 23], "--seed must be an integer from 0 to"),
+        (["derive", "--stages", "2", "--order", "2", "--set", "c2=nan"], "--set must be a number"),
+    ],
+)
+def test_sizes_and_words_without_a_bound_are_refused(capsys: Any, arguments: list[str], told: str) -> None:
+    assert told in refused(capsys, *arguments)
+
+
+def plan(**changes: Any) -> dict[str, Any]:
+    made = compile_plan(make("ddim"), vp_linear(), times=(0.5, 0.3, 0.1))
+    return to_json(made) | changes
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "told"),
+    [
+        (lambda: problem("golden-mixture").model(cast(Any, "vp")), TypeError, "schedule must be a Schedule"),
+        (lambda: problem("gaussian").model(cast(Any, 3)), TypeError, "schedule must be a Schedule, got 3"),
+        (
+            lambda: problem("golden-mixture").model(vp_linear())(torch.tensor(1.0), 0.5),
+            ValueError,
+            r"states must have 2 components each, got shape \(\)",
+        ),
+        (lambda: Stage(float("nan"), phi1 * N(0)), ValueError, "must be finite, got nan"),
+        (lambda: phi(1, float("inf")), ValueError, r"c in phi\(k, c\) must be finite"),
+        (lambda: Tableau((), N(0) * float("inf")), ValueError, "must be finite"),
+        (lambda: save(cast(Any, 3), "x.json"), TypeError, "plan must be a Plan, got 3"),
+        (lambda: from_json(plan(x=1)), PlanError, "a plan must hold schema, solver, .* alone, got 'x'"),
+        (lambda: from_json(plan(solver="")), PlanError, "solver must be a string with text"),
+        (lambda: estimate_order([8, 16, 32], [True, 0.5, 0.25]), TypeError, "errors must be numbers"),
+        (lambda: model_statistics(cast(Any, None)), TypeError, "statistics must be model statistics"),
+    ],
+)
+def test_what_is_no_model_number_or_plan_is_refused_where_it_is_given(
+    call: Callable[[], Any], error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        call()

@@ -133,6 +133,10 @@ def _abscissa(text: str) -> Any:
     return Symbol(text)
 
 
+NUMBERLESS = ("z", "nan", "inf")
+"""Words that name no parameter."""
+
+
 def settings(texts: Sequence[str]) -> dict[Any, Any]:
     """NAME=NUMBER or NAME=NAME each, as symbols and exact numbers or symbols."""
     from sympy import Symbol
@@ -144,9 +148,8 @@ def settings(texts: Sequence[str]) -> dict[Any, Any]:
             raise UsageError(f"--set must be NAME=NUMBER or NAME=NAME, got {text[:60]!r}")
         if Symbol(name) in values:
             raise UsageError(f"--set must name a parameter once, got {name} again")
-        values[Symbol(name)] = (
-            Symbol(value) if _PARAMETER.fullmatch(value) and value != "z" else _number(value, "--set")
-        )
+        named = _PARAMETER.fullmatch(value) and value not in NUMBERLESS
+        values[Symbol(name)] = Symbol(value) if named else _number(value, "--set")
     return values
 
 

@@ -43,6 +43,14 @@ TOGETHER = 2**21
 """Numbers of one intermediate array at most, 16 MiB in float64, unless a single state needs more."""
 
 
+def states_of(x: Array, dimension: int) -> Array:
+    """States of any shape as rows (n, d).  Raises ValueError where they do not have d components each."""
+    size = x.numel() if isinstance(x, torch.Tensor) else x.size
+    if size % dimension or not x.ndim:
+        raise ValueError(f"states must have {dimension} components each, got shape {tuple(x.shape)}")
+    return x.reshape(-1, dimension)
+
+
 def in_blocks(of_states: Callable[[Array], Array], x: Array, each: int) -> Array:
     """What `of_states` makes of the states x (n, d), an array like x, in blocks of rows.
 

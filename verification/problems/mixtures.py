@@ -13,7 +13,16 @@ from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Value, multiprecision, of
 from semilinear.integrators.numerics.arrays import fixed
 
-from .constants import Array, Constants, alpha_sigma, check_weights, in_blocks, largest, responsibilities
+from .constants import (
+    Array,
+    Constants,
+    alpha_sigma,
+    check_weights,
+    in_blocks,
+    largest,
+    responsibilities,
+    states_of,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +134,7 @@ class GaussianMixture:
 
         def eps(x: Array, t: Value) -> Array:
             alpha, sigma = alpha_sigma(schedule, t, x)
-            flat = x.reshape(-1, self.dimension)
+            flat = states_of(x, self.dimension)
             made = in_blocks(lambda s: self.score(s, alpha, sigma) * -sigma, flat, self.means.size)
             return made.reshape(x.shape)
 
@@ -198,7 +207,7 @@ class EmpiricalMixture:
                 made: torch.Tensor = (states - (r @ points) * alpha) * (sigma / variance)
                 return made
 
-            made = in_blocks(block, states.reshape(-1, self.dimension), max(points.shape)).reshape(x.shape)
+            made = in_blocks(block, states_of(states, self.dimension), max(points.shape)).reshape(x.shape)
             return made if states is x else made.numpy()
 
         return eps

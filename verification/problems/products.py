@@ -21,7 +21,7 @@ from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, choose
 from semilinear.integrators.numerics.arrays import fixed
 from semilinear.integrators.numerics.messages import shown
 
-from .constants import Array, Constants, alpha_sigma, check_weights, responsibilities
+from .constants import Array, Constants, alpha_sigma, check_weights, responsibilities, states_of
 from .mixtures import GaussianMixture
 
 
@@ -120,7 +120,7 @@ class RotatedProduct:
             alpha, sigma = alpha_sigma(schedule, t, x)
             log_w, means, variances, rotation = self._constants.like(x)
             xp = of(x)
-            y = x.reshape(-1, self.dimension) @ rotation
+            y = states_of(x, self.dimension) @ rotation
             variance = (variances * (alpha * alpha) + sigma * sigma)[:, None, :]
             z = y[None] - (means * alpha)[:, None, :]
             r = responsibilities(log_w[:, None, :] - (z * z / variance + xp.log(variance)) / 2, xp)
