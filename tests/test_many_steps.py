@@ -29,7 +29,7 @@ from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.solvers.er_sde import er_sde, released
 from semilinear.integrators.tableaux.evaluate import function
 from semilinear.integrators.tableaux.tableau import Tableau
-from semilinear.verification.studies.own_statistics import generic
+from semilinear.verification.studies.own_statistics import generic, takes_statistics
 from sympy import Rational
 
 from tests.slow import MANY_TERMS, slow
@@ -54,7 +54,7 @@ def _same(monkeypatch: pytest.MonkeyPatch, plan: Callable[[], Plan]) -> Plan:
     return at_once
 
 
-TAKES_STATISTICS = frozenset(name for name in SOLVERS if name.startswith("dpm-solver-v3"))
+TAKES_STATISTICS = frozenset(filter(takes_statistics, SOLVERS))
 
 
 @pytest.mark.parametrize(
