@@ -59,6 +59,11 @@ FOREIGN_NODES = (
     "stages lie at the nodes of one stabilised method and have the weights of another: the first moment of "
     "their quadrature is 0.4896, not 1/2, for 50 stages: a local error O(h^2)"
 )
+OF_THE_RUN = "the weights are sigma/(3 sigma_0) of the whole run, which is no quadrature's"
+MEAN_STEP = (
+    "the mean of this step and the last stands in the integral of e^lambda, the step in the transfer of the "
+    "state: second order on equal steps in lambda alone"
+)
 EQUAL_DIFFERENCES = (
     "the stages are one quadrature of a polynomial from three velocities, whose slope is the difference of "
     "equal steps: a local error O(h^3) on other smooth grids, O(h^4) on equal steps"
@@ -248,6 +253,8 @@ STATED: tuple[Expectation, ...] = (
     Expectation("stork-2-released", 1, 1, FOREIGN_NODES, long=True),
     Expectation("stork-2-corrected", 2, 2),
     Expectation("stork-4-corrected", 2, 2, EQUAL_DIFFERENCES),
+    Expectation("heun++-2", 1, 1, OF_THE_RUN),
+    Expectation("dpm++-2m-v2", 1, 1, MEAN_STEP),
     *_scire(),
     *_er_sde(),
     *_unipc(),

@@ -82,7 +82,7 @@ def _er_sde() -> list[StochasticExpectation]:
 def _renoised() -> list[StochasticExpectation]:
     """Samplers that go back to a noisier time: the order of their marginals."""
     euler = ("euler-ancestral", "ddim-eta", "ddpm")
-    second = ("dpm-2-ancestral", "dpm++-2s-ancestral")
+    second = ("dpm-2-ancestral", "dpm-2-ancestral-rf", "dpm++-2s-ancestral")
     churned = ("edm-heun-churn", "dpm-2-churn")
     return [
         *(StochasticExpectation(v, 1, None) for v in euler),
@@ -95,9 +95,12 @@ def _renoised() -> list[StochasticExpectation]:
 
 
 def _score_sde() -> list[StochasticExpectation]:
-    """The kernels of Score-SDE on any grid: discretisations of the plain reverse SDE."""
+    """The kernels of Score-SDE on any grid, and DDPM's with the best variance: discretisations of the plain
+    reverse SDE.
+    """
     names = ("em", "reverse-diffusion", "ancestral-large", "ancestral-small")
-    return [StochasticExpectation(f"score-sde-{v}", 1, 1) for v in names]
+    rows = [StochasticExpectation(f"score-sde-{v}", 1, 1) for v in names]
+    return [*rows, StochasticExpectation("analytic-ddpm", 1, 1)]
 
 
 STATED: tuple[StochasticExpectation, ...] = (
