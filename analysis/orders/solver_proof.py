@@ -236,11 +236,14 @@ class Part:
     predictor: FormulaProof | None
     place: Place
 
-    def order(self, grid: Grid) -> int:
-        """The order that a run can have for this part."""
+    def order(self, grid: Grid, *, summed: bool = True) -> int:
+        """The order that a run can have for this part.
+
+        summed: where it recurs, by the sum of its errors, not by each.
+        """
         spared = 0 if self.place == "recurring" else 1
-        alone = self.place == "recurring" and self.predictor is None
-        order = self.formula.order(grid, recurring=alone) + spared
+        cancelling = summed and self.place == "recurring" and self.predictor is None
+        order = self.formula.order(grid, recurring=cancelling) + spared
         return order if self.predictor is None else min(order, self.predictor.order(grid) + 1 + spared)
 
 
@@ -302,9 +305,10 @@ class SolverProof(Written):
 
     def across_kinks(self) -> int:
         """The order of the method as it is run on grids that are smooth but for a bounded number of kinks:
-        there a step is one on any grid, and costs one power of h less than where all are.
+        there a step is one on any grid, by itself, and costs one power of h less than where all are.
         """
-        return min(self.run(), *(part.order("any") + 1 for part in self.parts if part.place == "recurring"))
+        recurring = [part for part in self.parts if part.place == "recurring"]
+        return min(self.run(), *(part.order("any", summed=False) + 1 for part in recurring))
 
     def _order(self, grid: Grid, *places: Place) -> int:
         return min(part.order(grid) for part in self.parts if part.place in places)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
 from semilinear.analysis.convergence import OrderEstimate, Verdict
-from semilinear.integrators.numerics.files import Written
+from semilinear.integrators.numerics.files import write_json
 
 from .records import estimate_json, ladder_json
 
@@ -102,7 +102,7 @@ class Judged(Protocol):
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the data as JSON; the file is replaced whole."""
-        Written.write(cast(Written, self), path)
+        write_json(path, self.data)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the errors over the steps, PNG or SVG by the suffix."""
