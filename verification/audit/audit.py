@@ -270,9 +270,11 @@ class Audit(Assertions, Written):
 
     def _say_depends(self, kind: str, found: Sequence[tuple[Order | OrderEstimate, str]]) -> None:
         """That runs depend on the number of steps; found: orders, and of which numbers."""
-        apart = max(o.low for o, _ in found) > min(o.high for o, _ in found)
+        seen = [o for o, _ in found if math.isfinite(o.low) and math.isfinite(o.high)]
+        apart = bool(seen) and max(o.low for o in seen) > min(o.high for o in seen)
         what = f"{kind}order" if apart else f"end of runs, and not visibly the {kind}order,"
-        orders = "; ".join(f"{_observed(o):.2f} ({where})" for o, where in found)
+        told = [(f"{_observed(o):.2f}" if o in seen else "none is seen", where) for o, where in found]
+        orders = "; ".join(f"{order} ({where})" for order, where in told)
         self._say("noted", f"the {what} depends on the number of steps: {orders}")
 
     def _say_unread(self, check: str) -> None:
