@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from semilinear.verification.commands import cli, terminal
+from semilinear.verification.commands import listing, terminal
 from semilinear.verification.commands.cli import main
 
 ENDS = "import sys\nsys.exit(0)\n"
@@ -72,7 +72,7 @@ def test_an_interruption_under_json_is_json(capsys: Any, monkeypatch: Any) -> No
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", interrupt)
+    monkeypatch.setattr(listing, "run", interrupt)
     assert main(["list", "--json"]) == terminal.INTERRUPTED
     assert json.loads(capsys.readouterr().err) == {"error": "interrupted"}
 
