@@ -116,11 +116,13 @@ def test_modules_do_not_import_each_other_in_a_circle(layer: str) -> None:
     assert len(list(TopologicalSorter(below).static_order())) == len(modules)
 
 
+NAMED = namedtuple("NAMED", ())
+"""Whose _replace, _asdict and others are documented."""
+
+
 def is_private(name: str) -> bool:
-    """Not so what Python and the display of notebooks call (__init__, _repr_html_), nor _replace and the
-    others of named tuples, which are documented.
-    """
-    return name.startswith("_") and not name.endswith("_") and not hasattr(namedtuple("Any", ()), name)
+    """Not so what Python and the display of notebooks call (__init__, _repr_html_), nor a named tuple's."""
+    return name.startswith("_") and not name.endswith("_") and not hasattr(NAMED, name)
 
 
 def private_names(tree: ast.AST) -> set[str]:
@@ -135,8 +137,7 @@ def private_names(tree: ast.AST) -> set[str]:
 
 
 PRIVATE = frozenset[str]().union(*(private_names(ast.parse(path.read_text())) for path in MODULES))
-
-
+"""Of every module: an attribute is known by its name alone, whatever it is taken of."""
 ATTR = ("getattr", "setattr", "delattr", "hasattr")
 
 

@@ -188,12 +188,12 @@ LOOPED = [
 STEPS = 14
 
 
-def run(name: str, mu: complex, steps: int = STEPS) -> tuple[np.ndarray, float]:
+def run(name: str, mu: complex) -> tuple[np.ndarray, float]:
     """u after every step of a run on N = mu u, mu acting on the plane by rotation and scaling; and h."""
     solver = make(name)
     form = solver.form(VP)
     state, prediction, sign = TRANSFORMS[form.name]
-    tau = np.linspace(form.tau(0.6), form.tau(0.2), steps + 1)
+    tau = np.linspace(form.tau(0.6), form.tau(0.2), STEPS + 1)
     times = [float(form.time(v)) for v in tau]
     plan = compile_plan(solver, VP, times=times, prediction=prediction, final="full")
     action = torch.tensor([[mu.real, mu.imag], [-mu.imag, mu.real]], dtype=torch.float64) * sign
