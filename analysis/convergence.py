@@ -25,8 +25,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 
 from .extrapolation import RESOLUTION, Extrapolation, Reach, extrapolations, reach
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
+from semilinear.integrators.common.constructors import refuse_unknown
+from semilinear.integrators.common.kinds import FORMULAS, SOLVER, Kind, refuse
+from semilinear.integrators.common.messages import shown
+from semilinear.integrators.common.names import UnknownTableau
+from semilinear.integrators.common.other_names import hint
 from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.forms.form import FormOf, data_in_lambda, noise_in_rho, noise_in_time
-from semilinear.integrators.numerics.constructors import refuse_unknown
-from semilinear.integrators.numerics.kinds import FORMULAS, SOLVER, Kind, refuse
-from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.names import UnknownTableau
-from semilinear.integrators.numerics.other_names import hint
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.solvers.classical import with_tableau

@@ -9,11 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from semilinear.integrators.numerics.constructors import refuse_unknown
-from semilinear.integrators.numerics.kinds import Kind
-from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.modules import module_of_file
-from semilinear.integrators.numerics.names import UnknownTableau
+from semilinear.integrators.common.constructors import refuse_unknown
+from semilinear.integrators.common.kinds import Kind
+from semilinear.integrators.common.messages import shown
+from semilinear.integrators.common.modules import module_of_file
+from semilinear.integrators.common.names import UnknownTableau
 from semilinear.integrators.plans import files
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.solver import Solver

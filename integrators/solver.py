@@ -11,17 +11,17 @@ from typing import Protocol, runtime_checkable
 
 from sympy import Symbol
 
+from .common import checks, limits
+from .common.checks import is_number
+from .common.choices import FINAL_CHOICES as FINAL_CHOICES
+from .common.choices import FINALS as FINALS
+from .common.choices import Final as Final
+from .common.choices import FinalChoice as FinalChoice
+from .common.messages import shown
 from .diffusion.grids import Grid, Times
 from .diffusion.schedule import Schedule
 from .forms.form import Form, FormOf, Step, example, is_sde
-from .numerics import checks, limits
 from .numerics.arithmetic import Value
-from .numerics.checks import is_number
-from .numerics.choices import FINAL_CHOICES as FINAL_CHOICES
-from .numerics.choices import FINALS as FINALS
-from .numerics.choices import Final as Final
-from .numerics.choices import FinalChoice as FinalChoice
-from .numerics.messages import shown
 from .tableaux import printing
 from .tableaux.tableau import Tableau
 

@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 import sympy
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
 
 NO_NUMBERS = (True, np.True_, "1", None, 1j, math.nan, mpmath.mpc(1, 1), sympy.I, sympy.Symbol("x"), [1])
 

@@ -64,10 +64,10 @@ def test_equal_steps_share_the_error() -> None:
 
 def test_the_error_that_is_left_is_that_of_the_other_steps() -> None:
     steps = Subject(Target("own", heun, None, "")).steps(10)
-    whole, rest = (costs._left(plan) for plan in (steps.plan(), steps.after(1)))
+    whole, rest = (costs.error_of(plan) for plan in (steps.plan(), steps.after(1)))
     assert rest < whole  # all steps err to one side
     assert steps.after(1).nfe == steps.plan().nfe - 2
-    assert costs._left(steps.after(9)) < rest
+    assert costs.error_of(steps.after(9)) < rest
 
 
 def test_a_run_whose_times_go_back_has_no_first_step() -> None:

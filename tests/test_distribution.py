@@ -15,7 +15,7 @@ import scipy.integrate
 import scipy.stats
 import semilinear as sl
 import torch
-from semilinear.integrators.numerics.names import UnknownTableau
+from semilinear.integrators.common.names import UnknownTableau
 from semilinear.verification.commands.cli import main
 from semilinear.verification.distribution import report
 from semilinear.verification.distribution.contests import first_against_second, vp_against_ve

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from semilinear.integrators.numerics.files import read_json, write_atomically
+from semilinear.integrators.common.files import read_json, write_atomically
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(

@@ -172,10 +172,11 @@ def elementwise(schedule: Schedule, rates: np.ndarray) -> Form:
         return lambda t0, t1: Variable(f.lam, lambda v: v - f.lam(t0), lambda v: -np.exp(rate * v))
 
     class Diagonal(Measured):
-        def _moments(self, step: Any, c: Value) -> Any:
+        def phi(self, step: Any, k: int, c: Value) -> Any:
             columns = []
             for r in rates:
-                columns.append(Measured(weight_of(float(r)), GAUSS)._moments(step, c))
+                own = step.form.step(step.t0, step.t1, step.moments)  # a step keeps one weight's moments
+                columns.append(Measured(weight_of(float(r)), GAUSS).phi(own, k, c))
             return np.stack(columns, axis=-1)
 
     weight = Diagonal(lambda t0, t1: Variable(f.lam, lambda v: v, lambda v: v), GAUSS)

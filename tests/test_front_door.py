@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import semilinear as sl
-from semilinear.integrators.numerics.names import UnknownTableau
+from semilinear.integrators.common.names import UnknownTableau
 from semilinear.verification.commands.cli import main
 from sympy import Rational
 

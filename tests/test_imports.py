@@ -1,8 +1,11 @@
-"""Imports go one way: integrators <- analysis <- verification <- tests, and downwards within each."""
+"""Imports go one way: integrators <- analysis <- verification <- tests, and downwards within each; private
+names stay where they are.
+"""
 
 from __future__ import annotations
 
 import ast
+from collections import namedtuple
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -15,6 +18,7 @@ MODULES = [path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.p
 
 FLOORS = {
     "integrators": (
+        ("common",),
         ("numerics",),
         ("diffusion", "tableaux"),
         ("statistics",),
@@ -111,6 +115,81 @@ def test_modules_do_not_import_each_other_in_a_circle(layer: str) -> None:
     if layer == "integrators":
         below["tableaux", "tableau"].remove(PRINTED)
     assert len(list(TopologicalSorter(below).static_order())) == len(modules)
+
+
+NAMED = namedtuple("NAMED", ())
+"""Whose _replace, _asdict and others are documented."""
+
+
+def is_private(name: str) -> bool:
+    """Not so what Python and the display of notebooks call (__init__, _repr_html_), nor a named tuple's."""
+    return name.startswith("_") and not name.endswith("_") and not hasattr(NAMED, name)
+
+
+def private_names(tree: ast.AST) -> set[str]:
+    """What a module binds that is its own: functions, classes, values, attributes."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found.add(node.id if isinstance(node, ast.Name) else node.attr)
+    return {name for name in found if is_private(name)}
+
+
+PRIVATE = frozenset[str]().union(*(private_names(ast.parse(path.read_text())) for path in MODULES))
+"""Of every module: an attribute is known by its name alone, whatever it is taken of."""
+ATTR = ("getattr", "setattr", "delattr", "hasattr")
+
+
+def reached(text: str) -> list[str]:
+    """The private names of semilinear in a test: those that it imports, takes as an attribute of anything
+    but self, or hands to setattr and its like.
+    """
+    found: list[str] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            module = getattr(node, "module", None) or ""
+            paths = [f"{module}.{alias.name}".strip(".").split(".") for alias in node.names]
+            found += [p for parts in paths if parts[0] == "semilinear" for p in parts if is_private(p)]
+        elif isinstance(node, ast.Attribute) and node.attr in PRIVATE:
+            own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            found += [] if own else [node.attr]
+        elif isinstance(node, ast.Call):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+            if called in ATTR:
+                texts = [a.value for a in node.args if isinstance(a, ast.Constant)]
+                found += [part for text in texts for part in str(text).split(".") if part in PRIVATE]
+    return found
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_test_reaches_a_private_name(path: Path) -> None:
+    assert reached(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("from semilinear.integrators.run.sampler import sample, _run", ["_run"]),
+        ("from semilinear.integrators._run import sample", ["_run"]),
+        ("import semilinear._run", ["_run"]),
+        ("def f():\n    return sampler._run(plan)", ["_run"]),
+        ("made().sampler._run = 3", ["_run"]),
+        ("monkeypatch.setattr(sampler, '_run', run)", ["_run"]),
+        ("monkeypatch.setattr('semilinear.integrators.run.sampler._run', run)", ["_run"]),
+        ("getattr(sampler, '_run')", ["_run"]),
+        ("from torch._subclasses.fake_tensor import FakeTensorMode", []),
+        ("self._run(draw._replace(x=x), x._is_view(), x._repr_html_())", []),
+        ("from semilinear.integrators import __name__", []),
+    ],
+)
+def test_a_private_name_is_seen_however_it_is_reached(text: str, names: list[str]) -> None:
+    """Those of others are not meant."""
+    assert reached(text) == names
 
 
 def imported_layers(path: Path) -> set[str]:

@@ -23,6 +23,7 @@ from semilinear.analysis.text.named_parts import (
     value_of,
 )
 from semilinear.analysis.text.spelling import check_value
+from semilinear.integrators.common.names import UnknownTableau
 from semilinear.integrators.diffusion.discrete import (
     cosine_betas,
     discrete,
@@ -34,7 +35,6 @@ from semilinear.integrators.diffusion.grids import Grid, alternating, karras, ns
 from semilinear.integrators.diffusion.schedule import Schedule, edm, ve, vp_cosine, vp_linear
 from semilinear.integrators.forms.form import noise_in_lambda
 from semilinear.integrators.forms.noise_scale import NOISE_SCALES
-from semilinear.integrators.numerics.names import UnknownTableau
 from semilinear.integrators.solvers import SOLVERS, er_sde, make
 from semilinear.integrators.solvers.scire_snapshots import LIMIT
 from semilinear.integrators.statistics.files import save

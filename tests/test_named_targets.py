@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from semilinear.integrators.common.modules import module_of_file
 from semilinear.integrators.diffusion.schedule import edm
-from semilinear.integrators.numerics.modules import module_of_file
 from semilinear.integrators.solvers import SOLVERS, make
-from semilinear.verification.targets import named
 from semilinear.verification.targets.listed import CLAIMS, DISTRIBUTIONS, USUAL
-from semilinear.verification.targets.named import PACKAGES, everything, names, target, targets
+from semilinear.verification.targets.named import PACKAGES, Package, everything, names, target, targets
 from semilinear.verification.tracing.trace import trace
 
 from tests.roundings import SOME_ULP
@@ -200,14 +199,14 @@ def test_a_program_by_name() -> None:
 
 
 def test_what_another_version_does_not_take_is_left_out_and_said(monkeypatch: Any, caplog: Any) -> None:
-    def made(package: str, name: str, settings: Any) -> Any:
+    def adapt(name: str, settings: Any) -> Any:
         if "newer" in settings:
             raise ValueError(f"{name} does not take newer; its parameters are: none")
-        return f"{package}:{name}"
+        return lambda run: run.x
 
-    monkeypatch.setattr(named, "_of_package", made)
+    monkeypatch.setitem(PACKAGES, "azula", Package(lambda name: name, adapt))
     monkeypatch.setitem(cast(dict[str, Any], USUAL), "azula:EulerSampler", ({}, {"newer": True}))
-    assert named.everything("azula").count("azula:EulerSampler") == 1
+    assert [found.name for found in everything("azula")].count("azula:EulerSampler") == 1
     assert "azula:EulerSampler is left out: EulerSampler does not take newer" in caplog.text
 
 

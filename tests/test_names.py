@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from semilinear.integrators.numerics.kinds import FORMULAS
+from semilinear.integrators.common.kinds import FORMULAS
 from semilinear.integrators.solvers import SOLVERS
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.verification.commands import names
@@ -100,7 +100,7 @@ REFUSED = {
     "order ddim --grid karras:power=-1": "--grid karras:power=-1: power must be a positive number, got -1",
     "order ddim --grid alternating:base=nsr,k=-1": "k must be a non-negative number, got -1",
     "order ddim --schedule discrete": "betas must be one of linear, scaled-linear, cosine, and has no",
-    "order ddim --schedule discrete:betas=linear,n=1": "n must be an integer >= 2, got 1",
+    "order ddim --schedule discrete:betas=linear,n=1": "n must be an integer from 2 to 100000, got 1",
     "order dpm-solver-2:r1=2": "r1 must be a number in (0, 1] or none, got 2",
     "order dpm-solver-v3-2m:corrector=tru": "nearest are true",
     "order ddim --problem nope": "--problem must be one of gaussian",

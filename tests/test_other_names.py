@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import semilinear as sl
 from semilinear.analysis.lookup import check_name, solver_of
-from semilinear.integrators.numerics.names import UnknownTableau, nearest
-from semilinear.integrators.numerics.other_names import ELSEWHERE, NOT_LISTED, hint
+from semilinear.integrators.common.names import UnknownTableau, nearest
+from semilinear.integrators.common.other_names import ELSEWHERE, NOT_LISTED, hint
 from semilinear.integrators.solvers import SOLVERS
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.verification.targets.named import target

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from semilinear.analysis.lookup import tableau_of
 from semilinear.analysis.text.tableau_file import Document, tableau_data, write_tableau
-from semilinear.integrators.numerics.names import UnknownTableau
+from semilinear.integrators.common.names import UnknownTableau
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.integrators.tableaux.tableau import N, P, Tableau, interpolate, phi1

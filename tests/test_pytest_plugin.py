@@ -449,9 +449,12 @@ def made(**changes: Any) -> Pin:
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
-def test_a_pin_is_read_as_it_was_written(numbers: list[float]) -> None:
-    pin = made(rows=((1.0, 0.0, 0.0), tuple(numbers)))
-    assert pins._pin(json.loads(pin.text)) == pin
+def test_a_pin_is_read_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[float]
+) -> None:
+    pin, path = made(rows=((1.0, 0.0, 0.0), tuple(numbers))), tmp_path_factory.getbasetemp() / "pin.json"
+    path.write_text(pin.text)
+    assert pins.read(path) == pin
     assert pins.change(pin, pin, Bound("ulp", 0)) == pins.Change(0.0, "")
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from semilinear.integrators.numerics.arithmetic import FLOAT64, multiprecision
-from semilinear.integrators.numerics.quadrature import GAUSS, LeftRiemann, _legendre_mp
+from semilinear.integrators.numerics.quadrature import GAUSS, LeftRiemann, legendre_mp
 
 from tests.roundings import SOME_ULP
 
@@ -76,7 +76,7 @@ def test_gauss_nodes_in_multiprecision_integrate_polynomials_exactly() -> None:
     """Of degree 2 n - 1, and none beyond."""
     xp = multiprecision(30)
     for n in (1, 2, 5, 12):
-        nodes, weights = _legendre_mp(n, xp)
+        nodes, weights = legendre_mp(n, xp)
         for degree in (0, 1, 2 * n - 1):
             assert abs((weights * nodes**degree).sum() * (degree + 1) - 1) <= 8 * xp.context.eps
         assert abs((weights * nodes ** (2 * n)).sum() * (2 * n + 1) - 1) > 1e-20  # of 30 digits

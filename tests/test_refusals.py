@@ -19,7 +19,7 @@ from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.files import PlanError, from_json, save, to_json
 from semilinear.integrators.solvers import make
 from semilinear.integrators.tableaux.tableau import N, Stage, Tableau, phi, phi1
-from semilinear.verification.commands import cli, terminal
+from semilinear.verification.commands import listing, terminal
 from semilinear.verification.commands.cli import main
 from semilinear.verification.problems.named import problem
 
@@ -82,7 +82,7 @@ def test_an_interruption_under_json_is_json(capsys: Any, monkeypatch: Any) -> No
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", interrupt)
+    monkeypatch.setattr(listing, "run", interrupt)
     assert main(["list", "--json"]) == terminal.INTERRUPTED
     assert json.loads(capsys.readouterr().err) == {"error": "interrupted"}
 

@@ -623,10 +623,25 @@ def test_a_discrete_schedule_needs_the_grids_abscissae(monkeypatch: pytest.Monke
     assert replayed(index).difference > 1e-4
 
 
-def test_only_the_discrete_time_copy_clips_its_betas() -> None:
+OWN = {"head": 26, "d30": 21, "sd": 24, "disc": 74, "edm": 75}
+"""A case of every snapshot."""
+
+
+def test_only_the_discrete_time_copy_clips_its_betas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen in the schedule that a case is run on."""
     betas = {"kind": "discrete-vp", "N": 1000, "beta_start": 1e-4, "beta_end": 0.03}
-    kept = {s: len(release._schedule(betas, s).breakpoints) for s in SNAPSHOTS}
-    assert {s for s, n in kept.items() if n < 1000} == {"disc"}
+    kept: list[int] = []
+
+    def run_plan(solver: Solver, noise: Any, *_: Any) -> None:
+        kept.append(len(noise.breakpoints))
+        raise ValueError("the schedule was seen")
+
+    monkeypatch.setattr(release, "run_plan", run_plan)
+    for index in OWN.values():
+        changed = GOLDEN["cases"][index] | {"noise_schedule": betas}
+        assert replay_case(GOLDEN, index, changed).error == "the schedule was seen"
+    assert OWN.keys() == SNAPSHOTS.keys()
+    assert {name for name, n in zip(OWN, kept, strict=True) if n < 1000} == {"disc"}
 
 
 def test_a_scaled_state_is_compared() -> None:

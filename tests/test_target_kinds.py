@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import semilinear as sl
-from semilinear.integrators.numerics.kinds import ALL, FORMULAS, STEPPING, spelled
+from semilinear.integrators.common.kinds import ALL, FORMULAS, STEPPING, spelled
 from semilinear.integrators.plans import files
 from semilinear.integrators.solvers import make
 from semilinear.integrators.tableaux.catalogue import CATALOGUE

@@ -21,8 +21,8 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 import sympy
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.tableaux.tableau import (
     MAX_STAGES,
     Stage,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
 from semilinear.integrators.tableaux.tableau import Tableau, nested_collocation
 
 from ..orders.expansion import FORMS, MAX_ORDER, FormName, expand

@@ -13,7 +13,7 @@ import textwrap
 from functools import lru_cache
 from typing import Any
 
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.tableaux import printing
 from semilinear.integrators.tableaux.tableau import Tableau, Weights, key_of, ratio_of
 from sympy import Expr, Integer, Symbol

@@ -14,10 +14,10 @@ from functools import cache
 from typing import Any
 
 import sympy
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.schedule import Formulas, Schedule
-from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import SYMBOLIC, Value
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.compiler import StepCompiler
 from semilinear.integrators.plans.program import Evaluation, PlanStep, Row
 from semilinear.integrators.solver import Solver

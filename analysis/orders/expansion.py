@@ -29,8 +29,8 @@ from functools import cached_property, partial
 from typing import Literal, get_args
 
 import sympy
+from semilinear.integrators.common import checks
 from semilinear.integrators.forms.form import Form
-from semilinear.integrators.numerics import checks
 from semilinear.integrators.tableaux.tableau import Tableau, Weights, phi, z
 from sympy import Expr
 

@@ -19,7 +19,7 @@ import math
 from itertools import pairwise
 from typing import Any
 
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
 from semilinear.integrators.numerics.arithmetic import Value, multiprecision
 from semilinear.integrators.numerics.phi import phi as numeric_phi
 from semilinear.integrators.tableaux.evaluate import evaluator

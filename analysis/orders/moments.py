@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import sympy
+from semilinear.integrators.common import checks
 from semilinear.integrators.forms.extended import ByParts, Relative
 from semilinear.integrators.forms.form import Form, Measured
-from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.quadrature import LeftRiemann
 from sympy import Expr, Integer, Rational, Symbol
 

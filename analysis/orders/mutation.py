@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import sympy
+from semilinear.integrators.common import checks
 from semilinear.integrators.diffusion.schedule import vp_linear
-from semilinear.integrators.numerics import checks
 from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 from semilinear.integrators.tableaux.tableau import Stage, Tableau, Weights, formula_of, phi, z

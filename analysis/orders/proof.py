@@ -23,9 +23,9 @@ from functools import cached_property
 from typing import Any
 
 import sympy
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.files import Written, json_number
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.files import Written, json_number
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.tableaux.tableau import Tableau
 from sympy import Expr, Integer, Rational, Symbol
 

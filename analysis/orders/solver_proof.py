@@ -27,10 +27,10 @@ from functools import cached_property, partial
 from typing import Any, Literal, get_args
 
 import sympy
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.files import Written
 from semilinear.integrators.forms.form import Form, Measured
 from semilinear.integrators.forms.model_statistics import StatisticsWeight
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.files import Written
 from semilinear.integrators.solver import Final, Solver
 from semilinear.integrators.tableaux.tableau import MAX_STAGES, StepRatio, Tableau, check_carried, omega
 from sympy import Expr, Integer, Symbol

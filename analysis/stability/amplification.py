@@ -30,9 +30,9 @@ from typing import Any
 
 import numpy as np
 import sympy
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.numerics.arithmetic import FLOAT64, Value, multiprecision
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.tableaux.tableau import Tableau, Weights, at_zero, omega, phi, z
 from sympy import Expr, Integer, Rational, Symbol
 

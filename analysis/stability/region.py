@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 
 from .amplification import Amplification
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sympy
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
 from semilinear.integrators.tableaux.tableau import phi
 from sympy import Expr, Rational
 

@@ -16,12 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
-from semilinear.integrators.diffusion import discrete, grids, optimised_grid, released_grids, schedule
-from semilinear.integrators.diffusion.grids import Grid
-from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.forms import form
-from semilinear.integrators.forms.noise_scale import NOISE_SCALES
-from semilinear.integrators.numerics.constructors import (
+from semilinear.integrators.common.constructors import (
     allowed,
     default_text,
     is_float,
@@ -29,8 +24,13 @@ from semilinear.integrators.numerics.constructors import (
     open_parameters,
     optional,
 )
-from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.ranges import Positive, Range
+from semilinear.integrators.common.messages import shown
+from semilinear.integrators.common.ranges import Positive, Range
+from semilinear.integrators.diffusion import discrete, grids, optimised_grid, released_grids, schedule
+from semilinear.integrators.diffusion.grids import Grid
+from semilinear.integrators.diffusion.schedule import Schedule
+from semilinear.integrators.forms import form
+from semilinear.integrators.forms.noise_scale import NOISE_SCALES
 from semilinear.integrators.solvers import SOLVERS
 from semilinear.integrators.solvers.scire_snapshots import LIMIT
 from sympy import Rational

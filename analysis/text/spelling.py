@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from semilinear.integrators.numerics.constructors import refuse_others
-from semilinear.integrators.numerics.names import UnknownTableau, nearest
-from semilinear.integrators.numerics.other_names import hint
-from semilinear.integrators.numerics.ranges import Range
+from semilinear.integrators.common.constructors import refuse_others
+from semilinear.integrators.common.names import UnknownTableau, nearest
+from semilinear.integrators.common.other_names import hint
+from semilinear.integrators.common.ranges import Range
 
 PROGRAM = re.compile(r"(?P<path>.+?\.py):(?P<function>[^:=]+)(?::(?P<settings>.*))?", re.DOTALL)
 """FILE.py:function, with settings or without."""

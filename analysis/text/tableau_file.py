@@ -33,8 +33,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.files import parse_json, read_json, write_json
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.files import parse_json, read_json, write_json
 from semilinear.integrators.tableaux.tableau import Tableau
 from sympy import Expr, Symbol
 

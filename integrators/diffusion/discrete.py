@@ -13,11 +13,11 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from ..numerics import checks, limits
+from ..common import checks, limits
+from ..common.messages import shown
+from ..common.ranges import NonNegative, Proper, Range
+from ..common.remaking import remade
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, multiprecision, of, squared
-from ..numerics.messages import shown
-from ..numerics.ranges import NonNegative, Proper, Range
-from ..numerics.remaking import remade
 from ..numerics.tensors import is_tensor
 from .schedule import Formulas, Schedule, variance_preserving
 

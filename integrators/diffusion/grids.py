@@ -14,11 +14,11 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from ..numerics import checks
+from ..common import checks
+from ..common.messages import shown
+from ..common.ranges import NonNegative, Positive, Proper, Range
+from ..common.remaking import Remade, remade
 from ..numerics.arithmetic import Fn, Value, choose, of
-from ..numerics.messages import shown
-from ..numerics.ranges import NonNegative, Positive, Proper, Range
-from ..numerics.remaking import Remade, remade
 from .schedule import Schedule
 
 Times = tuple[Value, ...]

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from ..common.remaking import remade
 from ..numerics.arithmetic import Value, of
 from ..numerics.phi import phi
-from ..numerics.remaking import remade
 from .grids import Placed
 from .schedule import Schedule
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..numerics import checks
+from ..common import checks
 from ..numerics.arithmetic import Value, finite, nonzero, of
 from ..numerics.tensors import dtype_of, is_tensor
 from .schedule import Formulas, Schedule

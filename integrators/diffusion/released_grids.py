@@ -12,10 +12,10 @@ from typing import Annotated
 
 import numpy as np
 
-from ..numerics import checks, limits
+from ..common import checks, limits
+from ..common.ranges import Positive, Range
+from ..common.remaking import remade
 from ..numerics.arithmetic import Value, of
-from ..numerics.ranges import Positive, Range
-from ..numerics.remaking import remade
 from .grid_tables import TABLES, Levels
 from .grids import Placed, beta_quantiles
 from .schedule import Schedule

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..numerics import checks
+from ..common import checks
+from ..common.messages import shown
+from ..common.ranges import NonNegative, Positive
+from ..common.remaking import Remade, remade
 from ..numerics.arithmetic import Arithmetic, Fn, Value, of, squared
-from ..numerics.messages import shown
-from ..numerics.ranges import NonNegative, Positive
-from ..numerics.remaking import Remade, remade
 from ..numerics.tensors import is_tensor
 
 if TYPE_CHECKING:

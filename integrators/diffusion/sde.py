@@ -22,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..numerics import checks
+from ..common import checks
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, of, uniform
 from . import schedule as schedules
 from .prediction import Model, convert, in_own_dtype

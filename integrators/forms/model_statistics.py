@@ -15,9 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
+from ..common.messages import shown
 from ..diffusion.schedule import Schedule
 from ..numerics.arithmetic import Arithmetic, Value, of
-from ..numerics.messages import shown
 from ..statistics.smooth import Potentials, Statistics
 from .form import Form, Step
 

@@ -20,9 +20,9 @@ import sympy
 from sympy import Expr, Integer, Mul, Rational, Symbol
 from sympy.codegen.cfunctions import log1p
 
-from ..numerics import checks
+from ..common import checks
+from ..common.messages import shown
 from ..numerics.arithmetic import EACH, FLOAT64, Arithmetic, Value, finite, of, uniform
-from ..numerics.messages import shown
 from ..numerics.quadrature import GAUSS
 from ..tableaux.evaluate import function
 from .form import INFINITY, beside_nodes

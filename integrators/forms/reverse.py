@@ -26,10 +26,10 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
+from ..common import checks
+from ..common.messages import shown
 from ..diffusion.schedule import Schedule
-from ..numerics import checks
 from ..numerics.arithmetic import Arithmetic, Fn, Value, of
-from ..numerics.messages import shown
 from ..numerics.quadrature import GAUSS
 from .form import Exponential, Form, FormOf, Measured, Step, Variable, data_in_lambda, noise_in_lambda
 

@@ -21,13 +21,13 @@ from diffusers.schedulers.scheduling_utils import (
 )
 from diffusers.utils.torch_utils import randn_tensor
 
+from ..common import checks
+from ..common.messages import shown
 from ..diffusion import discrete
 from ..diffusion.grids import karras, nsr, uniform_lambda, uniform_t
 from ..diffusion.grids import shift as shifted
 from ..diffusion.schedule import Schedule, rectified_flow
-from ..numerics import checks
 from ..numerics.arithmetic import Value
-from ..numerics.messages import shown
 from ..plans.program import Evaluation, Plan
 from ..solver import FINAL_CHOICES
 from ..solvers import make

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from ..common import checks
+from ..common.messages import shown
 from ..diffusion.grids import Grid
 from ..diffusion.schedule import edm
-from ..numerics import checks
 from ..numerics.arithmetic import Value
-from ..numerics.messages import shown
 from ..plans.program import Plan, Row, Start
 from ..run.boundary import Check, Noise
 from ..run.sampler import sample

@@ -20,7 +20,7 @@ import numpy as np
 import sympy
 from mpmath.libmp import from_int, mpf_add, mpf_exp, mpf_pos, round_nearest
 
-from . import checks
+from ..common import checks
 from .tensors import is_tensor
 
 if TYPE_CHECKING:

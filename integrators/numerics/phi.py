@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from . import checks
+from ..common import checks
 from .arithmetic import Value, of
 from .tensors import is_tensor
 from .twofold import two_product, two_sum

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from . import checks
+from ..common import checks
 from .arithmetic import Arithmetic, Value, multiprecision, uniform
 
 Integrand = Callable[[Value], Value]
@@ -39,8 +39,11 @@ LONGEST = 8
 
 
 @cache
-def _legendre_mp(n: int, xp: Arithmetic) -> tuple[Any, Any]:
-    """n nodes on [0, 1]: Newton's iteration for the zeros of P_n, from those in float64."""
+def legendre_mp(n: int, xp: Arithmetic) -> tuple[Any, Any]:
+    """n nodes on [0, 1] and their weights, in xp's digits.
+
+    Newton's iteration for the zeros of P_n, from those in float64.
+    """
     finer = multiprecision(xp.context.dps + 10)
     x, digits = finer.number(np.polynomial.legendre.leggauss(n)[0][n // 2 :]), 12  # the others mirror them
     while True:
@@ -162,7 +165,7 @@ class GaussLegendre:
         self, f: Integrand, lo: Value, hi: Value, depth: int, xp: Arithmetic, n: int
     ) -> _PanelValue:
         """By n nodes, and by a third more."""
-        return self._by_two(f, lo, hi, depth, _legendre_mp(n, xp), _legendre_mp(n + -(-n // 3), xp))
+        return self._by_two(f, lo, hi, depth, legendre_mp(n, xp), legendre_mp(n + -(-n // 3), xp))
 
     @staticmethod
     def _by_two(f: Integrand, lo: Value, hi: Value, depth: int, coarse: Any, fine: Any) -> _PanelValue:

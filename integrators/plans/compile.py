@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from ..common import checks
+from ..common.messages import shown
 from ..diffusion.grids import Grid, Times, uniform_lambda, user
 from ..diffusion.prediction import check_prediction
 from ..diffusion.schedule import Schedule
-from ..numerics import checks
 from ..numerics.arithmetic import Value, choose
-from ..numerics.messages import shown
 from ..solver import FINAL_CHOICES, Final, FinalChoice, Solver, lowered
 from ..tableaux.tableau import Tableau, check_carried, nested_collocation
 from .compiler import StepCompiler

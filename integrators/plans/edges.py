@@ -15,10 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..common.messages import shown
 from ..diffusion.schedule import Formulas, Schedule
 from ..numerics.arithmetic import Arithmetic, Fn, NotFinite, Value, finite
 from ..numerics.germ import GERMS, Diverges, Germ, X, germ
-from ..numerics.messages import shown
 from ..tableaux.tableau import Tableau
 from .program import Evaluation, Kind, PlanStep, Row
 

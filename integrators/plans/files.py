@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from ..common import checks
+from ..common.files import read_json, write_atomically
+from ..common.messages import shown
 from ..diffusion.grids import Times
 from ..diffusion.prediction import PREDICTIONS
-from ..numerics import checks
 from ..numerics.arithmetic import MAX_DIGITS, Value, choose
-from ..numerics.files import read_json, write_atomically
-from ..numerics.messages import shown
 from ..solver import FINALS
 from .program import STARTS, Evaluation, Interval, Plan, PlanStep, Row, writer
 

@@ -19,10 +19,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..common.choices import STARTS as STARTS
+from ..common.choices import Start as Start
 from ..diffusion.grids import Times
 from ..numerics.arithmetic import Value, choose
-from ..numerics.choices import STARTS as STARTS
-from ..numerics.choices import Start as Start
 from ..solver import Final
 
 Kind = Literal["x", "m"]

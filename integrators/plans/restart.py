@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
+from ..common import checks, limits
 from ..diffusion.schedule import Schedule
 from ..diffusion.sde import forward
-from ..numerics import checks, limits
 from ..numerics.arithmetic import choose
 from .program import Evaluation, Plan, PlanStep, Row
 

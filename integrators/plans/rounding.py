@@ -20,11 +20,11 @@ import numpy as np
 import sympy
 from sympy import Expr, Symbol
 
+from ..common.messages import shown
 from ..forms.form import Exponential
 from ..numerics import twofold
 from ..numerics.arithmetic import EACH, FLOAT64, Arithmetic, Fn, Value, limited, uniform
 from ..numerics.germ import GERMS, Diverges, X, germ
-from ..numerics.messages import shown
 from ..numerics.twofold import TWOFOLD
 from ..tableaux.evaluate import evaluator
 from ..tableaux.tableau import z

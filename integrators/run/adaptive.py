@@ -10,9 +10,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..common import checks
 from ..diffusion.prediction import Model, check_prediction
 from ..diffusion.schedule import Schedule
-from ..numerics import checks
 from ..numerics.arithmetic import FLOAT64, of
 from ..plans.compile import StepCompiler
 from ..solver import Repeat, Solver

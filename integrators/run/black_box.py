@@ -20,9 +20,9 @@ import numpy as np
 import scipy.integrate
 import torch
 
+from ..common import checks
 from ..diffusion.prediction import Model
 from ..diffusion.sde import DiffusionSDE
-from ..numerics import checks
 from .noise import per_sample
 from .sampler import Sample
 

@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
+from ..common.messages import shown
 from ..diffusion.prediction import Model, in_own_dtype
 from ..numerics.arithmetic import Value, choose, of
-from ..numerics.messages import shown
 from ..numerics.tensors import dtype_of, is_half, is_transformed
 from ..plans.program import Plan, Row
 

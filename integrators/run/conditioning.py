@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..common.messages import shown
 from ..diffusion.grids import Times
 from ..diffusion.schedule import Schedule
 from ..numerics.arithmetic import Value
-from ..numerics.messages import shown
 from .boundary import Noise, given_noise
 from .sampler import Evaluate
 

@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 
+from ..common import checks
 from ..diffusion.prediction import check_prediction, conversion
 from ..diffusion.schedule import Schedule
 from ..diffusion.sde import table_beta, table_index
-from ..numerics import checks
 from ..numerics.arithmetic import Value, of
 from .boundary import Noise, State, given_noise
 from .sampler import Evaluate, Interlude

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..common import checks
 from ..diffusion.prediction import Model, convert, in_own_dtype, time_like
 from ..diffusion.schedule import Schedule
-from ..numerics import checks
 from ..numerics.tensors import dtype_of
 
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

@@ -17,8 +17,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from ..common import checks
 from ..forms.form import Form
-from ..numerics import checks
 from ..numerics.arithmetic import Value, of
 from ..numerics.philox import MASK, normal, philox, split
 from ..plans.program import Plan

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ..common import checks
+from ..common.messages import shown
 from ..diffusion.prediction import Model
-from ..numerics import checks
-from ..numerics.messages import shown
 from ..numerics.philox import split
 from ..plans.program import Plan
 from .boundary import CHECKS, Check

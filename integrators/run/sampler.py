@@ -18,10 +18,10 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 import torch
 
+from ..common import checks
+from ..common.messages import shown
 from ..diffusion.prediction import Model
-from ..numerics import checks
 from ..numerics.arithmetic import Value, choose
-from ..numerics.messages import shown
 from ..numerics.tensors import is_transformed
 from ..plans.program import Plan, PlanStep, Row
 from .boundary import (

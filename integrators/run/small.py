@@ -44,19 +44,20 @@ class Small:
         self.sound = True
         """Whether the last run left nothing but finite numbers, and its model changed no state."""
         self._copies = sum(1 if isinstance(op, Call) else len(op.draws) for op in layout.operations)
-        self._actions: list[Callable[[], Any]] = []
+        self.actions: list[Callable[[], Any]] = []
+        """What a run does, in order: calls of the model, draws, products and copies of rows."""
         made = memoryview(self._made)
         first = next((op for op in layout.operations if isinstance(op, Call)), None)
         for op in layout.operations:
             if isinstance(op, Call):
-                self._actions.append(self._call(op, op is first))
+                self.actions.append(self._call(op, op is first))
                 continue
-            self._actions += [self._draw(which, self.places[place]) for which, place in op.draws]
+            self.actions += [self._draw(which, self.places[place]) for which, place in op.draws]
             weights = np.zeros(layout.places, dtype=np.float32)
             weights[list(op.weights)] = list(op.weights.values())
-            self._actions.append(partial(weights.dot, self._read, self._made))
+            self.actions.append(partial(weights.dot, self._read, self._made))
             # Of all ways to copy a row, between memoryviews is the cheapest.
-            self._actions.append(partial(memoryview(memory[op.into]).__setitem__, slice(None), made))
+            self.actions.append(partial(memoryview(memory[op.into]).__setitem__, slice(None), made))
         self._model: Model | None = None
         self._noise: Noise | None = None
 
@@ -92,7 +93,7 @@ class Small:
             place.copy_(state)
         written = self._whole._version + self._copies  # all places count as one; numpy's writing does not
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is seen below
-            for act in self._actions:
+            for act in self.actions:
                 act()
             total = self._every.dot(self._ones)  # finite: so is all; large values may overflow it
             finite = math.isfinite(total) or bool(np.isfinite(self._read).all())

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from ..numerics.constructors import open_parameters, refuse_unknown
-from ..numerics.messages import shown
-from ..numerics.other_names import hint
+from ..common.constructors import open_parameters, refuse_unknown
+from ..common.messages import shown
+from ..common.other_names import hint
 from ..solver import Solver
 from . import dpm_solver
 

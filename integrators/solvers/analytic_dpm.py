@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from ..common import checks
 from ..diffusion import sde
 from ..diffusion.schedule import Schedule
 from ..forms.form import Form
 from ..forms.reverse import sde_data_in_lambda
-from ..numerics import checks
 from ..numerics.arithmetic import Value
 from ..solver import Repeat, Solver
 from ..statistics.second_moment import ABSENT, SecondMoment

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from functools import partial
 
+from ..common import checks
 from ..forms.form import FormOf, data_in_lambda
-from ..numerics import checks
 from ..solver import Ramp, Repeat, Sequence, Solver
 from ..tableaux.catalogue import CATALOGUE
 from ..tableaux.catalogue.entry import from_columns

@@ -12,9 +12,9 @@ from functools import partial
 
 from sympy import Rational
 
+from ..common import checks
 from ..forms.form import FormOf, noise_in_lambda, noise_in_rho, noise_in_time
 from ..forms.whole import score_in_time
-from ..numerics import checks
 from ..numerics.quadrature import LeftRiemann
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableaux.catalogue.butcher import BUTCHER

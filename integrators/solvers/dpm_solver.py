@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, get_args
 
 from sympy import Expr, Rational, Symbol
 
+from ..common import checks
+from ..common.ranges import Range
 from ..forms.form import FormOf, data_in_lambda, is_sde, noise_in_lambda
 from ..forms.reverse import sde_data_in_lambda, sde_noise_in_lambda
-from ..numerics import checks
 from ..numerics.arithmetic import Value
-from ..numerics.ranges import Range
 from ..solver import Budgeted, FinalPolicy, Ramp, Repeat, Solver, StepContext
 from ..tableaux.tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3, z
 

@@ -18,12 +18,12 @@ from typing import Any, Literal, get_args
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
 
+from ..common import checks
+from ..common.messages import shown
 from ..diffusion.grids import Grid, Times
 from ..diffusion.schedule import Schedule
 from ..forms.model_statistics import model_statistics
-from ..numerics import checks
 from ..numerics.arithmetic import Value
-from ..numerics.messages import shown
 from ..solver import Final, FinalPolicy, Ramp, Repeat, Sequence, Solver, StepContext
 from ..statistics.files import load
 from ..statistics.smooth import ABSENT, Statistics

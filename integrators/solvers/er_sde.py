@@ -15,12 +15,12 @@ from typing import Annotated, Any
 import sympy
 from sympy import Integer
 
+from ..common import checks
+from ..common.messages import shown
+from ..common.ranges import NonNegative, Range
 from ..forms.extended import ByParts, Moments, exact, extended_reverse_sde
 from ..forms.noise_scale import ODE, REVERSE_SDE, SDE_5, NoiseScale, traced
-from ..numerics import checks
-from ..numerics.messages import shown
 from ..numerics.quadrature import LeftRiemann
-from ..numerics.ranges import NonNegative, Range
 from ..solver import Ramp, Solver
 from ..tableaux.tableau import N, P, Tableau, adams, omega, phi
 

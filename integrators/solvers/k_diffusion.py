@@ -42,12 +42,12 @@ from typing import Annotated
 
 from sympy import Symbol
 
+from ..common import checks
+from ..common.ranges import Range
 from ..diffusion.schedule import Formulas, Schedule
 from ..forms.form import noise_in_rho
 from ..forms.whole import velocity_in_time
-from ..numerics import checks
 from ..numerics.arithmetic import Value, of, squared, uniform
-from ..numerics.ranges import Range
 from ..solver import FinalPolicy, Noising, Ramp, Repeat, Solver, StepContext
 from ..tableaux.tableau import N, P, Stage, StepRatio, Tableau, phi, phi1, phi2
 from . import deis, dpm_solver, edm, res

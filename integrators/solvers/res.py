@@ -18,9 +18,9 @@ from typing import Any
 
 from sympy import Expr, Integer, Rational
 
+from ..common import checks
+from ..common.messages import shown
 from ..forms.form import data_in_lambda
-from ..numerics import checks
-from ..numerics.messages import shown
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableaux.catalogue import stiff
 from ..tableaux.tableau import P, Tableau, adams, omega

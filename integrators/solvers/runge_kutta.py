@@ -24,9 +24,9 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from ..common import checks
 from ..forms.form import FormOf
 from ..forms.whole import velocity_in_lambda, velocity_in_time
-from ..numerics import checks
 from ..solver import Repeat, Solver
 from ..tableaux.catalogue.butcher import BUTCHER
 from .deis import EULER

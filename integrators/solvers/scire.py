@@ -23,10 +23,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
+from ..common import checks
+from ..common.messages import shown
+from ..common.ranges import Range
 from ..forms.form import FormOf, data_in_inverse_rho, noise_in_lambda, noise_in_rho
-from ..numerics import checks
-from ..numerics.messages import shown
-from ..numerics.ranges import Range
 from ..solver import Budgeted, Ramp, Repeat, Sequence, Solver
 from ..tableaux.tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3
 from . import dpm_solver

@@ -15,7 +15,7 @@ from typing import Literal
 
 from sympy import Expr, Integer, Rational, Symbol, exp, factorial
 
-from ..numerics import checks
+from ..common import checks
 from ..numerics.arithmetic import Value, of
 from ..solver import FULL, FinalPolicy, Parameters, StepContext
 from ..tableaux.tableau import StepRatio

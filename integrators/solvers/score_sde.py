@@ -21,16 +21,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Literal
 
+from ..common import checks
+from ..common.ranges import Range
+from ..common.remaking import remade
 from ..diffusion import sde
 from ..diffusion.grids import Grid
 from ..diffusion.schedule import Schedule
 from ..diffusion.sde import Discretisation, Transition
 from ..forms.form import Form, FormOf, Step
 from ..forms.reverse import sde_data_in_lambda
-from ..numerics import checks
 from ..numerics.arithmetic import Fn, Value, of
-from ..numerics.ranges import Range
-from ..numerics.remaking import remade
 from ..solver import Repeat, Solver
 from ..tableaux.tableau import N, Tableau, phi1
 

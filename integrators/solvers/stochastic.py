@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal, get_args
 import sympy
 from sympy import Integer
 
+from ..common import checks
+from ..common.choices import Interpolated
+from ..common.messages import shown
+from ..common.ranges import Range
 from ..forms.form import example
 from ..forms.reverse import Tau, sde_data, sde_noise
-from ..numerics import checks
-from ..numerics.choices import Interpolated
-from ..numerics.messages import shown
-from ..numerics.ranges import Range
 from ..solver import FinalPolicy, Ramp, Repeat, Solver
 from ..tableaux.tableau import N, P, Stage, Tableau, interpolate, omega, phi1
 from . import dpm_solver

@@ -33,9 +33,9 @@ from typing import Annotated
 
 from sympy import Expr, Integer, Rational
 
+from ..common import checks
+from ..common.ranges import Range
 from ..forms.whole import velocity_in_time
-from ..numerics import checks
-from ..numerics.ranges import Range
 from ..solver import Ramp, Solver
 from ..tableaux.tableau import N, P, Stage, Tableau, adams, omega
 

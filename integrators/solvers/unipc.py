@@ -24,10 +24,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from sympy import Expr, Integer, Rational, factorial
 
+from ..common import checks
+from ..common.choices import Interpolated
+from ..common.ranges import Range
 from ..forms.form import FormOf, data_in_lambda, noise_in_lambda
-from ..numerics import checks
-from ..numerics.choices import Interpolated
-from ..numerics.ranges import Range
 from ..solver import FinalPolicy, Ramp, Solver
 from ..tableaux.tableau import MAX_STAGES, N, P, Stage, Tableau, interpolate, lagrange, omega, phi, phi1
 

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from ..common import checks
 from ..diffusion.prediction import Model, check_prediction, conversion, in_own_dtype
 from ..diffusion.schedule import Schedule
-from ..numerics import checks
 from ..numerics.tensors import is_half
 from .table import Tabulated
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..numerics.files import write_atomically
-from ..numerics.messages import shown
+from ..common.files import write_atomically
+from ..common.messages import shown
 from .table import Tabulated
 
 SCHEMA = "semilinear-statistics/1"

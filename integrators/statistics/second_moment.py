@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..common import checks
+from ..common.remaking import Remade, remade
 from ..diffusion.prediction import Model, convert, in_own_dtype
 from ..diffusion.schedule import Schedule
-from ..numerics import checks
 from ..numerics.arithmetic import Value, of
-from ..numerics.remaking import Remade, remade
 from ..numerics.series import Series, interpolate
 from .smooth import check_range
 

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from ..common import checks
+from ..common.messages import shown
+from ..common.remaking import Remade, remade
 from ..diffusion.grids import Times
 from ..diffusion.schedule import Schedule
-from ..numerics import checks
 from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, of
-from ..numerics.messages import shown
 from ..numerics.quadrature import GaussLegendre
-from ..numerics.remaking import Remade, remade
 from ..numerics.series import Series, interpolate, together
 from .cells import Cells
 

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..common import checks
+from ..common.messages import shown
 from ..diffusion.grids import Times
 from ..diffusion.schedule import Schedule
-from ..numerics import checks
 from ..numerics.arithmetic import Arithmetic, Value, of
 from ..numerics.arrays import fixed
-from ..numerics.messages import shown
 from ..numerics.series import chebyshev_nodes, through
 from .smooth import Potentials, Smooth, check_range, from_series
 

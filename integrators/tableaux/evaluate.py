@@ -15,8 +15,8 @@ import sympy
 from sympy import Expr, Symbol
 from sympy.codegen.cfunctions import expm1, log1p
 
+from ..common.messages import shown
 from ..numerics.arithmetic import Arithmetic, Fn, Value
-from ..numerics.messages import shown
 from ..numerics.phi import phi as phi_of
 from .tableau import MAX_STAGES, phi, ratio_of, z
 

@@ -26,8 +26,8 @@ from typing import Any, Literal
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
 
-from ..numerics import checks
-from ..numerics.messages import shown
+from ..common import checks
+from ..common.messages import shown
 
 z = Symbol("z")
 

@@ -65,8 +65,9 @@ class Ours:
 
     @staticmethod
     def trees(order: int) -> list[int]:
-        for kept in (rooted.trees, rooted._below, rooted._partitions):
-            kept.cache_clear()
+        for kept in vars(rooted).values():
+            if hasattr(kept, "cache_clear"):
+                kept.cache_clear()
         return [len(rooted.trees(q, PLAIN)) for q in range(1, order + 1)]
 
     @staticmethod

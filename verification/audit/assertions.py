@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.solver import FINALS, Final
 from semilinear.integrators.solvers import make
 

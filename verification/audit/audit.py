@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import Any
 
 from semilinear.analysis.convergence import OrderEstimate
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.files import Written, json_number
 from semilinear.integrators.diffusion.prediction import convert
 from semilinear.integrators.forms.reverse import of_square
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.files import Written, json_number
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Solver

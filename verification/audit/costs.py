@@ -53,10 +53,10 @@ def ends(s: Subject) -> Iterator[Said]:
     first, last = {}, {}
     for n, steps in _apart(s).items():
         plan = steps.plan()
-        whole = _left(plan)
-        last[n] = whole, _left(replace(plan, steps=plan.steps[:-1]))
+        whole = error_of(plan)
+        last[n] = whole, error_of(replace(plan, steps=plan.steps[:-1]))
         try:
-            first[n] = whole, _left(steps.after(1))
+            first[n] = whole, error_of(steps.after(1))
         except NoExactStart:  # later steps use stages of the first
             continue
     for what, found in (("first", first), ("last", last)):
@@ -78,8 +78,10 @@ def _apart(s: Subject) -> dict[int, Steps]:
     return found
 
 
-def _left(plan: Plan) -> float:
-    """The error of a plan at the end of the interval, relative, its own end taken there exactly."""
+def error_of(plan: Plan) -> float:
+    """The error of a plan on the problem of orders, whose flow is known: at the end of the interval,
+    relative, its own end taken there exactly.
+    """
     where = experiment(WARPED)
     model = convert(where.schedule, where.model, "eps", plan.prediction)
     inputs = [torch.from_numpy(where.states([t])[0][:BATCH].copy()) for t in plan.inputs]

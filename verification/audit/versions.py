@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import json_number
+from semilinear.integrators.common.files import json_number
 from semilinear.integrators.plans import files
 
 from ..tracing.compare import Difference, compare

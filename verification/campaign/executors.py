@@ -14,8 +14,8 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Process
 from contextlib import contextmanager
 from typing import Any
 
-from semilinear.integrators.numerics import checks, limits
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common import checks, limits
+from semilinear.integrators.common.messages import shown
 
 from ..problems.cache import fingerprint
 

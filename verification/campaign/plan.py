@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from semilinear.integrators.numerics.files import read_json
+from semilinear.integrators.common.files import read_json
 
 from ..claims.identities import IDENTITIES, Identity
 from ..problems.cache import environment

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from semilinear.analysis.text.named_parts import grid_of, schedule_of
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
 
 from ..equal_nfe.entrants import entrants
 from ..equal_nfe.experiment import NoiseToData

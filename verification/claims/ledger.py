@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.files import Written, read_json
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.files import Written, read_json
 
 from ..studies.progress import Progress
 from . import identity_rows, orders

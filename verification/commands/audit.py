@@ -21,7 +21,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 from semilinear.analysis.text.spelling import pairs
-from semilinear.integrators.numerics.kinds import ALL
+from semilinear.integrators.common.kinds import ALL
 
 from . import names
 from .terminal import (
@@ -190,7 +190,7 @@ def _save(name: str, options: argparse.Namespace) -> None:
 
 
 def _write(found: list[dict[str, Any]], folder: Path) -> None:
-    from semilinear.integrators.numerics.files import write_atomically, write_json
+    from semilinear.integrators.common.files import write_atomically, write_json
 
     from ..reporting.audit import markdown
 

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics import limits
+from semilinear.integrators.common import limits
 
 from .terminal import (
     FAILED,
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     if options.compare is not None:
         readable_file(options.compare, "--compare: ")
 
-    from semilinear.integrators.numerics.files import read_json, write_atomically, write_json
+    from semilinear.integrators.common.files import read_json, write_atomically, write_json
 
     from ..reporting.throughput import markdown, plot
     from ..throughput.bench import SHAPES, RecordError, bench, record_of, worse

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from semilinear.analysis.text.spelling import refuse_unlisted
-from semilinear.integrators.numerics.names import UnknownTableau
+from semilinear.integrators.common.names import UnknownTableau
 
 from . import audit as audit_command
 from . import bench as bench_command

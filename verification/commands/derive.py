@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
-from semilinear.integrators.numerics.kinds import FORMULAS, spelled
+from semilinear.integrators.common.kinds import FORMULAS, spelled
 
 from . import names
 from .derive_request import MOST, check, form_of, request

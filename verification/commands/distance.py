@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
-from semilinear.integrators.numerics import limits
-from semilinear.integrators.numerics.kinds import ALL
+from semilinear.integrators.common import limits
+from semilinear.integrators.common.kinds import ALL
 
 from ..problems.interval import NFE, SAMPLES
 from .order_setting import parts_of

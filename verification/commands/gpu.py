@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     """Measure, and tell of every part as it is over."""
     if options.out is not None:
         writable_file(options.out, (".json",), "--out")
-    from semilinear.integrators.numerics.files import write_json
+    from semilinear.integrators.common.files import write_json
 
     from ..throughput.gpu import Setting, measure
 

@@ -162,14 +162,14 @@ def _fitted(natural: Sequence[int], room: int) -> list[int]:
 
 
 def _cell(value: Any) -> str:
-    from semilinear.integrators.numerics.constructors import written
+    from semilinear.integrators.common.constructors import written
 
     return written(value) if isinstance(value, dict) else str(value)
 
 
 def _taken(rows: Rows) -> list[str]:
     """A line for each parameter that takes names or words of its own, with what the parts' parameters are."""
-    from semilinear.integrators.numerics.constructors import written
+    from semilinear.integrators.common.constructors import written
 
     parts, words = dict[str, Any](), dict[str, dict[str, None]]()
     for row in rows:

@@ -23,7 +23,7 @@ from semilinear.analysis.text.spelling import (
     refuse_unlisted,
     split,
 )
-from semilinear.integrators.numerics.kinds import Kind, refuse
+from semilinear.integrators.common.kinds import Kind, refuse
 
 from ..problems.cache import kept_names
 from ..targets.listed import DISTRIBUTIONS, OURS, check_ours, check_sampler, is_foreign

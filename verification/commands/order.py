@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
-from semilinear.integrators.numerics import limits
-from semilinear.integrators.numerics.choices import STARTS
-from semilinear.integrators.numerics.kinds import STEPPING
+from semilinear.integrators.common import limits
+from semilinear.integrators.common.choices import STARTS
+from semilinear.integrators.common.kinds import STEPPING
 
 from ..problems.interval import LAMBDA_END, LAMBDA_START
 from . import names

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from semilinear.analysis.lookup import FORMS, Found, in_form, is_solver, tableau_of
 from semilinear.analysis.orders.proof import prove
-from semilinear.integrators.numerics.kinds import STEPPING
+from semilinear.integrators.common.kinds import STEPPING
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from semilinear.integrators.numerics.kinds import FORMULAS
+from semilinear.integrators.common.kinds import FORMULAS
 
 from .prove_text import ORDERS, print_proof
 from .terminal import FAILED, OK, UsageError, add_target, print_json

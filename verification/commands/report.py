@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from semilinear.integrators.numerics import limits
+from semilinear.integrators.common import limits
 
 from .terminal import (
     FAILED,

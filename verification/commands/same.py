@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from semilinear.integrators.numerics import limits
-from semilinear.integrators.numerics.kinds import ALL
+from semilinear.integrators.common import limits
+from semilinear.integrators.common.kinds import ALL
 
 from .terminal import (
     FAILED,
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     """Read off, compare, print."""
     check_convention(options.convention, (options.a, options.b))
 
-    from semilinear.integrators.numerics.files import json_number
+    from semilinear.integrators.common.files import json_number
 
     from ..audit.identity import BESIDE, CONFIRMED, IDENTIFIED, passed
     from ..audit.subject import LEVELS, WARPED, WHOLE, Subject

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics import limits
-from semilinear.integrators.numerics.kinds import STEPPING
+from semilinear.integrators.common import limits
+from semilinear.integrators.common.kinds import STEPPING
 
 from ..problems.interval import BATCH, END
 from .terminal import (

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from semilinear.integrators.numerics.kinds import FORMULAS
+from semilinear.integrators.common.kinds import FORMULAS
 
 from .terminal import (
     FAILED,
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     from semilinear.analysis.lookup import equation_of
     from semilinear.analysis.stability.amplification import Amplification
     from semilinear.analysis.stability.region import region, sections_json
-    from semilinear.integrators.numerics.messages import written
+    from semilinear.integrators.common.messages import written
 
     tableau, form, rate = equation_of(options.solver)
     if tableau.parameters:
@@ -143,7 +143,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _values(given: Sequence[complex] | None, method: Any, form: str, rate: float) -> list[complex]:
     from semilinear.analysis.lookup import usual_z
-    from semilinear.integrators.numerics.messages import written
+    from semilinear.integrators.common.messages import written
 
     usable = [v for v in given or usual_z(rate) if abs(method.matrix(v, 0)).max() < math.inf]
     values: list[complex] = usable if given is None else list(given)
@@ -186,7 +186,7 @@ def _largest(method: Any, linear: list[complex], mu: list[complex]) -> dict[str,
 
 
 def _print(data: dict[str, Any]) -> None:
-    from semilinear.integrators.numerics.messages import written
+    from semilinear.integrators.common.messages import written
 
     table = Table(title=f"{data['solver']} ({data['form']}, L = {data['rate']:g}) on u' = L u + mu u")
     for column in ("z = hL", "real interval of w = h mu", "imaginary interval of w", "area"):

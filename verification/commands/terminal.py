@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from semilinear.integrators.numerics import limits
-from semilinear.integrators.numerics.choices import FINAL_CHOICES
-from semilinear.integrators.numerics.kinds import Kind, spelled
+from semilinear.integrators.common import limits
+from semilinear.integrators.common.choices import FINAL_CHOICES
+from semilinear.integrators.common.kinds import Kind, spelled
 
 from ..studies.progress import Progress
 from . import names

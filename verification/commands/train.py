@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _draw(recipe: Any, path: Path) -> None:
-    from semilinear.integrators.numerics.files import write_atomically
+    from semilinear.integrators.common.files import write_atomically
 
     from ..learned.study import every_class
     from ..reporting.learned import sheets_plot

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
-from semilinear.integrators.numerics import limits
-from semilinear.integrators.numerics.kinds import ALL
+from semilinear.integrators.common import limits
+from semilinear.integrators.common.kinds import ALL
 
 from ..problems.interval import BATCH, BUDGETS, END
 from .terminal import (

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, get_args
 
+from semilinear.integrators.common import checks
 from semilinear.integrators.diffusion.grids import karras
 from semilinear.integrators.diffusion.schedule import edm, ve, vp_linear
-from semilinear.integrators.numerics import checks
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.plans.restart import chain, restart

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from semilinear.integrators.common import checks, limits
 from semilinear.integrators.diffusion.grids import Grid, uniform_lambda
 from semilinear.integrators.diffusion.prediction import Model, convert
-from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.boundary import Noise
 from semilinear.integrators.run.noise import LARGEST_SEED, per_sample

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from semilinear.integrators.numerics.files import json_number
+from semilinear.integrators.common.files import json_number
 
 from .floor import Floor
 from .results import Comparison, Distance, Row

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import write_atomically, write_json
+from semilinear.integrators.common.files import write_atomically, write_json
 
 from ..problems.interval import NFE
 from ..reporting.distance_plot import plot_families

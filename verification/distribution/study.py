@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from semilinear.integrators.numerics import checks, limits
-from semilinear.integrators.numerics.files import Written
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common import checks, limits
+from semilinear.integrators.common.files import Written
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.stats import binom
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
 from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.solver import FinalChoice
 

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from semilinear.analysis.text.named_parts import grid_of
+from semilinear.integrators.common import checks
 from semilinear.integrators.diffusion.grids import Grid
-from semilinear.integrators.numerics import checks
 
 from ..problems.interval import BATCH, END
 from ..problems.named import problem

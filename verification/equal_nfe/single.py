@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from semilinear.integrators.numerics import checks, limits
+from semilinear.integrators.common import checks, limits
+from semilinear.integrators.common.files import Written, json_number, write_atomically
+from semilinear.integrators.common.kinds import STEPPING
 from semilinear.integrators.numerics.arrays import rms
-from semilinear.integrators.numerics.files import Written, json_number, write_atomically
-from semilinear.integrators.numerics.kinds import STEPPING
 from semilinear.integrators.run.adaptive import Controller, sample_adaptive
 from semilinear.integrators.run.noise import per_sample
 from semilinear.integrators.run.sampler import NonFiniteError, sample

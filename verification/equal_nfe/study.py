@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 from semilinear.analysis.text.named_parts import GRIDS, grid_of
+from semilinear.integrators.common import checks, limits
+from semilinear.integrators.common.files import Written, json_number
 from semilinear.integrators.diffusion.grids import Grid
-from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.arrays import rms
-from semilinear.integrators.numerics.files import Written, json_number
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice
 
 from ..problems.interval import BUDGETS

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from semilinear.integrators.common import checks
 from semilinear.integrators.diffusion import sde
 from semilinear.integrators.diffusion.grids import uniform_t
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics import checks
 from semilinear.integrators.plans.compile import Plan, compile_plan
 from semilinear.integrators.run.boundary import Noise
 from semilinear.integrators.run.conditioning import Known, Replacement, ReplacementReleased

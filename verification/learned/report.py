@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import write_atomically, write_json
+from semilinear.integrators.common.files import write_atomically, write_json
 
 from ..reporting.learned import markdown, sheets_plot, work_plot
 

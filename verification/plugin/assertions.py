@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
 
 from ..audit.audit import Audit
 from ..audit.judgement import Judgement

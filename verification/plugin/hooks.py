@@ -179,7 +179,7 @@ def _failures(
     """The sentences of what does not hold: the order, where one is claimed or nothing else is asked, and the
     checks.
     """
-    from semilinear.integrators.numerics.checks import one_of
+    from semilinear.integrators.common.checks import one_of
     from semilinear.verification.audit.checks import CHECKS
 
     for name in checks:
@@ -236,7 +236,7 @@ class Summary:
         if not (session.shouldstop or session.shouldfail):
             self.unused = list(self._unused())
         if file := self.config.getoption("semilinear_html"):
-            from semilinear.integrators.numerics.files import write_atomically
+            from semilinear.integrators.common.files import write_atomically
 
             write_atomically(self.config.invocation_params.dir / file, page(self.rows, self.unused))
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.files import read_json, write_atomically
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.files import read_json, write_atomically
+from semilinear.integrators.common.messages import shown
 
 from ..tracing.trace import Trace
 from .folder import FOLDER

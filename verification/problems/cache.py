@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.common.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np  # imported where there are arrays: a command asks for names before

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.prediction import time_like
 from semilinear.integrators.diffusion.schedule import Formulas, Schedule
 from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, of
-from semilinear.integrators.numerics.messages import shown
 
 Array = Any
 """A torch tensor, or a numpy array of float64 or mpmath numbers, of shape (..., d)."""

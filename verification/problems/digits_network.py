@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from semilinear.integrators.common import checks, limits
 from semilinear.integrators.diffusion.prediction import Model
-from semilinear.integrators.numerics import checks, limits
 from torch import nn
 
 IMAGES, PIXELS, CLASSES, LEVELS = 1797, 64, 10, 17

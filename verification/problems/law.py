@@ -10,8 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 from scipy.special import ndtr
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics.messages import shown
 
 from .mixtures import EmpiricalMixture, GaussianMixture
 from .products import RotatedProduct

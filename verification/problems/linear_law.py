@@ -25,13 +25,13 @@ from functools import cache, cached_property
 
 import numpy as np
 from numpy.polynomial import chebyshev
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.prediction import Model, conversion
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.forms.form import Form
-from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, of
 from semilinear.integrators.numerics.arrays import fixed
-from semilinear.integrators.numerics.messages import shown
 
 from .constants import Array, Constants, alpha_sigma
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from semilinear.integrators.common import checks
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Value, multiprecision, of
 from semilinear.integrators.numerics.arrays import fixed
 

@@ -15,10 +15,10 @@ from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.messages import shown
 
 from .mixtures import EmpiricalMixture, GaussianMixture
 from .products import RotatedProduct, rational_rotation

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.prediction import (
     Model,
     check_prediction,
@@ -17,8 +19,6 @@ from semilinear.integrators.diffusion.prediction import (
     time_like,
 )
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.numerics.tensors import dtype_of, is_tensor
 from semilinear.integrators.run.boundary import unrecorded
 

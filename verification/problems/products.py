@@ -14,12 +14,12 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import scipy.special
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, choose, of
 from semilinear.integrators.numerics.arrays import fixed
-from semilinear.integrators.numerics.messages import shown
 
 from .constants import Array, Constants, alpha_sigma, check_weights, responsibilities, states_of
 from .mixtures import GaussianMixture

@@ -13,7 +13,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save as bytes_of
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.common.files import write_atomically
 
 from .cache import folder
 from .digits_network import DigitsNetwork, Recipe, train

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from semilinear.integrators.numerics.files import Written, json_number, read_json
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common.files import Written, json_number, read_json
+from semilinear.integrators.common.messages import shown
 
 from .releases import family
 from .releases.rebuild import TOLERANCE, Case, GoldenError, Record, relative_difference

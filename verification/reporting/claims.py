@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import write_atomically, write_json
+from semilinear.integrators.common.files import write_atomically, write_json
 
 Data = Mapping[str, Any]
 

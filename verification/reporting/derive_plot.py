@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from semilinear.analysis.derivation.error_norm import ABSCISSA, ErrorNorm
 from semilinear.analysis.derivation.minimise import Minimum
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.common.files import write_atomically
 from sympy import Symbol
 
 from .plots import render

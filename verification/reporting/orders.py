@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import read_json, write_atomically, write_json
+from semilinear.integrators.common.files import read_json, write_atomically, write_json
 
 from . import estimates
 from .plots import plot_studies

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.common.files import write_atomically
 
 STYLES = {"own": "-", "exact": "--", "high-order": "-."}
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semilinear.integrators.numerics.files import write_atomically
-from semilinear.integrators.numerics.messages import written
+from semilinear.integrators.common.files import write_atomically
+from semilinear.integrators.common.messages import written
 
 from .plots import render
 

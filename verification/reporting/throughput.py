@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from semilinear.integrators.numerics.files import write_atomically
+from semilinear.integrators.common.files import write_atomically
 
 
 def markdown(record: Mapping[str, Any]) -> str:

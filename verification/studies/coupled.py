@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 from semilinear.analysis.convergence import OrderEstimate, Verdict, estimate_noisy_order
+from semilinear.integrators.common import checks, limits
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.grids import Grid, uniform_t
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.forms.form import FormOf
-from semilinear.integrators.numerics import checks, limits
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.run.noise import BrownianPath
 from semilinear.integrators.run.sampler import NonFiniteError, sample

@@ -16,11 +16,11 @@ from typing import Any, Literal, Self
 import numpy as np
 import torch
 from semilinear.analysis.convergence import FLOORS
+from semilinear.integrators.common import checks, limits
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.grids import Grid, uniform_lambda
 from semilinear.integrators.diffusion.prediction import Model
-from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.arithmetic import Value
-from semilinear.integrators.numerics.messages import shown
 
 from ..problems.named import Problem, marginal_samples, problem
 from ..problems.reference import TIGHTEST, Solution

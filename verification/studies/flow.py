@@ -27,10 +27,10 @@ from semilinear.analysis.convergence import (
     estimate_order,
     richardson,
 )
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.files import json_number
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.numerics.arrays import rms
-from semilinear.integrators.numerics.files import json_number
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Start
 from semilinear.integrators.run.sampler import NonFiniteError, sample
 from semilinear.integrators.solver import FinalChoice, Solver

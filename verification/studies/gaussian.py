@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 from semilinear.analysis.convergence import OrderEstimate, Verdict, extrapolate_order, usable_points
+from semilinear.integrators.common import checks
 from semilinear.integrators.diffusion.grids import Grid, uniform_t
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.forms.form import FormOf
-from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arrays import rms
 from semilinear.integrators.plans.program import Plan, Row
 from semilinear.integrators.run.sampler import sample

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
 from semilinear.analysis.convergence import OrderEstimate, Verdict
-from semilinear.integrators.numerics.files import write_json
+from semilinear.integrators.common.files import write_json
 
 from .records import estimate_json, ladder_json
 

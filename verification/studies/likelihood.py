@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from semilinear.integrators.common import checks, limits
+from semilinear.integrators.common.files import Written
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.diffusion.sde import DiffusionSDE
-from semilinear.integrators.numerics import checks, limits
 from semilinear.integrators.numerics.arrays import rms
-from semilinear.integrators.numerics.files import Written
 from semilinear.integrators.run.black_box import (
     Divergence,
     Solve,

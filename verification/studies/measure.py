@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.plans.program import STARTS, Start
 from semilinear.integrators.solver import FINAL_CHOICES, FinalChoice, Solver
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from semilinear.analysis.convergence import OrderEstimate
-from semilinear.integrators.numerics.files import json_number
+from semilinear.integrators.common.files import json_number
 
 
 def estimate_json(e: OrderEstimate) -> dict[str, float | None]:

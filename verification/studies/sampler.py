@@ -16,9 +16,9 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 from semilinear.analysis.convergence import QUARTER, OrderEstimate
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.forms.form import FormOf
 from semilinear.integrators.forms.reverse import sde_data_in_lambda
-from semilinear.integrators.numerics.messages import shown
 
 from ..targets.draws import TakenOver
 from ..targets.run import Returned, Run, returned

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.grids import Grid
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule, vp_linear
-from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Arithmetic, Value, choose
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Plan, Start
 from semilinear.integrators.solver import FinalChoice, Solver

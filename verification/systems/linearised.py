@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 from semilinear.analysis.convergence import FLOORS, OrderEstimate, estimate_order
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
 from semilinear.integrators.numerics.arithmetic import FLOAT64
 from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
 from semilinear.integrators.tableaux.tableau import Tableau, phi

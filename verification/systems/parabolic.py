@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from semilinear.analysis.convergence import OrderEstimate
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
 from semilinear.integrators.tableaux.tableau import Tableau
 
 from .linearised import NonlinearProblem, linearised_order, whole

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from semilinear.analysis.convergence import FLOORS, OrderEstimate, estimate_order
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
 from semilinear.integrators.numerics.arithmetic import FLOAT64, Arithmetic, Value, choose
 from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
 from semilinear.integrators.tableaux.tableau import Tableau

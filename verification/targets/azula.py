@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from semilinear.integrators.numerics.constructors import refuse_unknown
+from semilinear.integrators.common.constructors import refuse_unknown
 
 from .arithmetic import Proxy, modules_of, replaced
 from .frames import Frame

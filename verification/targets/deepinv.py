@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.constructors import refuse_unknown
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.constructors import refuse_unknown
 
 from .arithmetic import widened
 from .frames import Frame

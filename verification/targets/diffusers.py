@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from semilinear.integrators.numerics.constructors import refuse_unknown
-from semilinear.integrators.numerics.messages import shown
-from semilinear.integrators.numerics.names import nearest
+from semilinear.integrators.common.constructors import refuse_unknown
+from semilinear.integrators.common.messages import shown
+from semilinear.integrators.common.names import nearest
 
 from .arithmetic import modules_of, widened, wrapped
 from .frames import Frame, Name

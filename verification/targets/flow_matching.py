@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from semilinear.integrators.numerics.constructors import refuse_unknown
+from semilinear.integrators.common.constructors import refuse_unknown
 
 from .frames import Frame
 from .run import Run, Sampler

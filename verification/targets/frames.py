@@ -19,8 +19,8 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import torch
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics.messages import shown
 
 from .run import Run
 

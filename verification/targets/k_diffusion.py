@@ -15,7 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
-from semilinear.integrators.numerics.constructors import refuse_unknown
+from semilinear.integrators.common.constructors import refuse_unknown
 
 from .arithmetic import modules_of, widened
 from .frames import Frame

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from semilinear.analysis.text.spelling import check_name
-from semilinear.integrators.numerics.names import UnknownTableau, nearest
-from semilinear.integrators.numerics.other_names import hint
+from semilinear.integrators.common.names import UnknownTableau, nearest
+from semilinear.integrators.common.other_names import hint
 
 Settings = Mapping[str, Any]
 DEEPINV_SOLVERS = ("EulerSolver", "HeunSolver", "AncestralSolver", "DDPMSolver", "DDIMSolver")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-from semilinear.integrators.numerics.modules import module_of_file
+from semilinear.integrators.common.modules import module_of_file
 
 
 def alone(name: str, stubs: Mapping[str, ModuleType] | None = None) -> ModuleType:

@@ -27,10 +27,10 @@ from semilinear.analysis.programs import (
 )
 from semilinear.analysis.text.named_parts import value_of
 from semilinear.analysis.text.spelling import pairs
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.constructors import refuse_unknown
-from semilinear.integrators.numerics.kinds import ALL, SOLVER, Kind, refuse
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.constructors import refuse_unknown
+from semilinear.integrators.common.kinds import ALL, SOLVER, Kind, refuse
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.plans import files
 from semilinear.integrators.plans.program import Plan
 from semilinear.integrators.solver import Solver

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from semilinear.integrators.common import checks
 from semilinear.integrators.diffusion.prediction import check_prediction
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics import checks
 from semilinear.integrators.numerics.arithmetic import Value
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.program import Plan

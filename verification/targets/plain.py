@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.prediction import check_prediction
-from semilinear.integrators.numerics.messages import shown
 
 from .run import Run, Sampler
 

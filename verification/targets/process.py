@@ -32,8 +32,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.messages import shown
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 
 from .run import Run, Sampler
 

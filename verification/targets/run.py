@@ -14,10 +14,10 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.prediction import Model, convert
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.numerics.arithmetic import Value
-from semilinear.integrators.numerics.messages import shown
 
 
 class Run(int):

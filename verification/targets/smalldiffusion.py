@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
-from semilinear.integrators.numerics.constructors import refuse_unknown
+from semilinear.integrators.common.constructors import refuse_unknown
 
 from .frames import Frame
 from .loading import alone

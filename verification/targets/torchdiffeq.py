@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from semilinear.integrators.numerics import checks
+from semilinear.integrators.common import checks
 
 from .arithmetic import widened
 from .frames import Frame

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from semilinear.integrators.numerics import checks, limits
+from semilinear.integrators.common import checks, limits
 
 from ..studies.progress import Progress
 from ..studies.threads import one_thread

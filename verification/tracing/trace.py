@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from semilinear.integrators.common import checks, limits
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.grids import user
 from semilinear.integrators.diffusion.prediction import conversion
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics import checks, limits
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.program import Evaluation, Plan, Row
 
 from ..targets.run import Sampler

@@ -7,7 +7,7 @@ from typing import Any
 
 from sympy import Expr, Integer, Rational
 
-from ...numerics.checks import expression
+from ...common.checks import expression
 from ..tableau import N, Stage, Tableau, nested, nested_collocation, phi, phi1, phi2, phi3, phi4
 from .entry import Entry, from_columns
 

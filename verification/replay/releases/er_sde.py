@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion import grids, schedule
 from semilinear.integrators.diffusion.prediction import convert
 from semilinear.integrators.diffusion.schedule import Schedule
 from semilinear.integrators.forms.noise_scale import NOISE_SCALES, NoiseScale, sde_1
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.solvers import er_sde
 
 from .rebuild import (

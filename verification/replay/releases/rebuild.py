@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from semilinear.integrators.common import checks
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion import discrete, schedule
 from semilinear.integrators.diffusion.prediction import Model
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics import checks
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.run.sampler import StepInfo, sample
 from semilinear.integrators.solver import Solver

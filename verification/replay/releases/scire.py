@@ -8,9 +8,9 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion import discrete, grids
 from semilinear.integrators.diffusion.schedule import Schedule
-from semilinear.integrators.numerics.messages import shown
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import dpm_solver, scire
 from semilinear.integrators.solvers.scire_snapshots import LIMIT, SNAPSHOTS, phi_1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from semilinear.integrators.numerics.choices import Interpolated
+from semilinear.integrators.common.choices import Interpolated
 from semilinear.integrators.solvers import unipc
 
 from .dpm_solver import SPACINGS
