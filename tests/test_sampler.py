@@ -467,6 +467,16 @@ def test_a_model_that_writes_into_an_earlier_output_is_refused() -> None:
     sample(plan("ddim"), model, X)  # one output at a time: nothing is lost
 
 
+@pytest.mark.parametrize("reuse", [True, False])
+def test_where_a_change_of_the_input_cannot_be_seen_it_changes_no_state_of_the_callers(reuse: bool) -> None:
+    """Tensors of torch's inference mode have no versions."""
+    plan = compile_plan(make("ddim"), vp_linear(), steps=3, t_start=0.9, t_end=0.1)
+    with torch.inference_mode():
+        x = torch.ones(4, 2, dtype=torch.float64)
+        sample(plan, lambda x, t: x.mul_(0.5), x, reuse=reuse, backend="torch")
+        assert torch.equal(x, torch.ones(4, 2, dtype=torch.float64))
+
+
 def test_a_model_may_return_the_same_unchanged_tensor() -> None:
     zero = torch.zeros_like(X)
     assert sample(plan(), lambda x, t: zero, X).nfe == 8

@@ -151,7 +151,10 @@ def sample(
             result, ended = Sample(few, plan.nfe), True
         else:
             call = wrap_model(*asked)
-            if memory is not None:  # a model that changes its input shall not change the caller's
+            unwatched = alone and torch.is_inference_mode_enabled()  # there tensors have no versions
+            if (
+                memory is not None or unwatched
+            ):  # a model that changes its input shall not change the caller's
                 states = [state.clone() for state in states]
             result = _run(plan, call, states, source, callback, between, every_step, slots, kernel)
             ended = check != "end" or every_step or finite(result.x)
