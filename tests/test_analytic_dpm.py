@@ -72,7 +72,7 @@ def test_a_step_from_the_exact_law_makes_the_exact_sum_of_variances() -> None:
     mean = sum(v * (x if kind == "x" else eps) for kind, _, v in row.terms)
     ((_, noise),) = row.noise
     expected = float(f.alpha(t1)) * np.asarray(MIXTURE.weights) @ np.asarray(MIXTURE.means)
-    np.testing.assert_allclose(draw.mean(mean), expected, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(draw.mean(mean), expected, rtol=0, atol=1e-10)  # the rule's tails
     spread = float(draw.mean(((mean - draw.mean(mean)) ** 2).sum(1))) + MIXTURE.dimension * noise**2
     centre = np.asarray(MIXTURE.weights) @ np.asarray(MIXTURE.means)
     data = sum(
@@ -94,7 +94,7 @@ def test_the_variance_is_the_papers() -> None:
     expected = tilde + mean**2 * (1 - float(gamma.at(f.lam(t0))))
     plan = compile_plan(analytic_ddpm(moment=gamma), schedule, times=(t0, t1))
     (row,) = (op for op in plan.steps[0].operations if isinstance(op, Row))
-    assert row.noise[0][1] ** 2 == pytest.approx(expected, rel=1e-12)
+    assert row.noise[0][1] ** 2 == pytest.approx(expected, rel=1e-12)  # beta bar = 1 - alpha^2 cancels
 
 
 # --- the moment ---
@@ -110,7 +110,7 @@ def test_moments_of_samples_and_of_a_quadrature_agree() -> None:
         assert float(found.at(lam)) == pytest.approx(float(exact.at(lam)), abs=6 / math.sqrt(2 * 4096))
     x = quadrature(MIXTURE, 0.37, 0.1)
     squares = (MIXTURE.model(schedule)(x.x, float(schedule.t_of_lam(0.37))) ** 2).mean(1)
-    assert float(exact.at(0.37)) == pytest.approx(float(x.mean(squares)), rel=1e-8)
+    assert float(exact.at(0.37)) == pytest.approx(float(x.mean(squares)), rel=1e-8)  # of the series
 
 
 def test_a_prediction_of_data_gives_the_same_moment() -> None:
@@ -125,7 +125,7 @@ def test_a_prediction_of_data_gives_the_same_moment() -> None:
         second_moment.estimate(m, schedule, draws, -1.0, 1.0, prediction=p, degree=4)
         for m, p in ((model, "eps"), (of_data, "x0"))
     )
-    assert one.at(0.2) == pytest.approx(other.at(0.2), rel=1e-12)
+    assert one.at(0.2) == pytest.approx(other.at(0.2), rel=1e-12)  # x - sigma eps cancels
 
 
 def test_what_is_not_given_or_known_is_refused() -> None:

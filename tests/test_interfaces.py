@@ -130,7 +130,7 @@ def test_what_2m_v2_misses_telescopes() -> None:
         times = np.exp(-lams)
         (exact,) = Solution(PROBLEM, EDM, X.numpy(), times[0]).states([times[-1]])
         errors.append(float(np.abs(run("dpm++-2m-v2", EDM, times).numpy() - exact).max()))
-    assert math.log(errors[0] / errors[2], 16) == pytest.approx(1, abs=0.15)
+    assert math.log(errors[0] / errors[2], 16) == pytest.approx(1, abs=0.15)  # grids are drawn
 
 
 def test_other_errors_of_step_ratios_do_not_telescope() -> None:

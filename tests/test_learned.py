@@ -82,7 +82,7 @@ def test_every_part_of_the_recipe_is_in_its_hash() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "steps must be an integer >= 1, got 0"),
+        ({"steps": 0}, "steps must be an integer from 1 to 1000000, got 0"),
         ({"width": 2.5}, "width must be an integer"),
         ({"held_out": 1797}, "held_out must be an integer from 1 to 1796"),
         ({"rate": 0}, "rate must be a positive number"),
