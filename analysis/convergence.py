@@ -28,7 +28,7 @@ import numpy as np
 from semilinear.integrators.common import checks
 from semilinear.integrators.common.messages import shown
 
-from .extrapolation import RESOLUTION, Extrapolation, Reach, extrapolations, reach
+from .extrapolation import RESOLUTION, STANDARD_ERRORS, Extrapolation, Reach, extrapolations, reach
 
 Verdict = Literal["consistent", "lower", "higher", "inconclusive"]
 Statistic = Literal["rms", "median", "max"]
@@ -361,7 +361,7 @@ def estimate_noisy_order(n: Sequence[int], errors: Any, replicates: Any, floors:
     logs = np.log(np.maximum(np.column_stack([e[rows], r[rows]]), 1e-300))
     order, spread = _weighted_fit(h, logs)
     model = max(abs(order - _weighted_fit(h[k:], logs[k:])[0]) for k in (1, 2) if len(h) - k >= POINTS)
-    error = 1.96 * math.hypot(spread, model, RESOLUTION)
+    error = STANDARD_ERRORS * math.hypot(spread, model, RESOLUTION)
     return OrderEstimate(order, order - error, order + error, tuple(points[i].n for i in rows), points)
 
 

@@ -26,6 +26,8 @@ Fit = tuple[np.ndarray, np.ndarray, np.ndarray]
 residuals of the log errors, (points,).
 """
 
+STANDARD_ERRORS = 1.96
+"""That an interval of 95 % reaches to either side."""
 RESOLUTION = 0.0025
 """No standard error is smaller: what a law leaves out does not vanish with the residual."""
 OCTAVES = 3.3
@@ -163,7 +165,7 @@ class Extrapolation:
     @property
     def half_width(self) -> float:
         """Of the 95 % interval."""
-        return math.hypot(self.statistical, self.left, 1.96 * RESOLUTION)
+        return math.hypot(self.statistical, self.left, STANDARD_ERRORS * RESOLUTION)
 
 
 def extrapolations(n: Sequence[int], log_errors: np.ndarray, unsure: np.ndarray) -> list[Extrapolation]:
@@ -205,11 +207,11 @@ def _answers(
 def _statistical(derivative: np.ndarray, residual: np.ndarray, freedom: int, replicates: np.ndarray) -> float:
     spread = float(np.std(derivative @ replicates)) if replicates.shape[1] > 1 else 0.0
     if freedom < 1:
-        return 1.96 * spread
+        return STANDARD_ERRORS * spread
     # Student's quantile: one or two degrees of freedom say little about the residual's size.
     student = float(scipy.special.stdtrit(freedom, 0.975))
     scatter = student * math.sqrt(float(residual @ residual) / freedom * float(derivative @ derivative))
-    return math.hypot(scatter, 1.96 * spread)
+    return math.hypot(scatter, STANDARD_ERRORS * spread)
 
 
 def _left(octaves: np.ndarray, orders: np.ndarray) -> tuple[float, bool]:

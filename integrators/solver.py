@@ -267,8 +267,7 @@ class FinalPolicy:
     def __post_init__(self) -> None:
         if isinstance(self.below, bool) or not (self.below == math.inf or self.below in range(10**6)):
             raise ValueError(f"below must be a number of steps or infinity, got {shown(self.below)}")
-        if self.at_zero not in FINALS:
-            raise ValueError(f"at_zero must be one of {', '.join(FINALS)}, got {shown(self.at_zero)}")
+        checks.one_of("at_zero", self.at_zero, FINALS)
         if (self.below or self.at_zero != "full") and not self.source:
             raise ValueError("source must say where a policy that lowers steps was read")
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from semilinear.analysis.extrapolation import STANDARD_ERRORS
+
 from .floor import NOTHING, Floor
 from .metrics import Squared
 
-INTERVAL = 1.96
-"""Standard errors: 95 %."""
 SIGNIFICANT = 3.0
 """Standard errors from which on two distances are in order."""
 
@@ -52,7 +52,7 @@ class Distance:
     def interval(self) -> tuple[float, float]:
         """Of the distance of the laws, 95 %."""
         middle = self.excess
-        return _root(middle - INTERVAL * self.error), _root(middle + INTERVAL * self.error)
+        return _root(middle - STANDARD_ERRORS * self.error), _root(middle + STANDARD_ERRORS * self.error)
 
     @property
     def seen(self) -> bool:

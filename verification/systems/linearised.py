@@ -15,7 +15,7 @@ from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
 from semilinear.integrators.tableaux.tableau import Tableau, phi
 from sympy import Integer, expand
 
-from .semilinear import LADDER, SemilinearProblem, maximum, rms
+from .semilinear import LADDER, SemilinearProblem, maximum, quadratic_mean
 
 Vector = np.ndarray
 
@@ -71,7 +71,7 @@ def gradient_system() -> NonlinearProblem:
         value: Vector = acceleration - jacobian(t, exact(t)) @ velocity(t)
         return value
 
-    return NonlinearProblem("gradient-3d", slope, jacobian, drift, exact, norm=rms)
+    return NonlinearProblem("gradient-3d", slope, jacobian, drift, exact, norm=quadratic_mean)
 
 
 def whole(

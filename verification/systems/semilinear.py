@@ -27,7 +27,7 @@ def maximum(error: np.ndarray) -> float:
     return float(np.max(abs(error)))
 
 
-def rms(error: np.ndarray) -> float:
+def quadratic_mean(error: np.ndarray) -> float:
     """The root mean square: smooth in h where the largest component changes, as slopes want it."""
     return math.sqrt(float(sum(e * e for e in error)) / len(error))
 
@@ -148,4 +148,6 @@ def coupled_system(digits: int | None = 40) -> SemilinearProblem:
         slope = np.array([-xp.sin(t), xp.cos(t), -s[2]])
         return nonlinearity(u) - nonlinearity(s) + slope - linear @ s
 
-    return SemilinearProblem("coupled-3d", eigenvalues, basis, nonlinear, solution, xp=xp, norm=rms)
+    return SemilinearProblem(
+        "coupled-3d", eigenvalues, basis, nonlinear, solution, xp=xp, norm=quadratic_mean
+    )
