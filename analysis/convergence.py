@@ -381,10 +381,10 @@ def _weighted_fit(h: np.ndarray, logs: np.ndarray) -> tuple[float, float]:
 
 def _checked(n: Sequence[int], errors: Any, floors: Any) -> np.ndarray:
     """The errors as (len(n), batch)."""
-    if any(isinstance(v, (bool, np.bool_)) for v in np.ravel(np.asarray(errors, dtype=object))[:1]):
-        raise TypeError(f"errors must be numbers, got {shown(errors)}")
     try:
         e = np.asarray(errors, dtype=float)
+        if any(isinstance(v, (bool, np.bool_)) for v in np.asarray(errors, dtype=object).flat):
+            raise TypeError("a flag is no error")
     except (TypeError, ValueError) as error:
         raise TypeError(f"errors must be numbers, got {shown(errors)}") from error
     if e.ndim == 1:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from semilinear.analysis.convergence import estimate_order
@@ -219,6 +220,8 @@ def plan(**changes: Any) -> dict[str, Any]:
         (lambda: from_json(plan(x=1)), PlanError, "a plan must hold schema, solver, .* alone, got 'x'"),
         (lambda: from_json(plan(solver="")), PlanError, "solver must be a string with text"),
         (lambda: estimate_order([8, 16, 32], [True, 0.5, 0.25]), TypeError, "errors must be numbers"),
+        (lambda: estimate_order([8, 16, 32], [0.5, 0.25, True]), TypeError, "errors must be numbers"),
+        (lambda: estimate_order([8, 16, 32], np.array([True] * 3)), TypeError, "errors must be numbers"),
         (lambda: model_statistics(cast(Any, None)), TypeError, "statistics must be model statistics"),
     ],
 )

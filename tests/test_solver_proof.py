@@ -32,7 +32,7 @@ from semilinear.verification.claims.flow import Expectation
 from semilinear.verification.studies.flow import run
 from semilinear.verification.studies.ladders import half_octaves
 from semilinear.verification.studies.setting import Setting
-from sympy import Expr, Integer, Rational, symbols
+from sympy import Expr, Integer, Rational, Symbol, symbols
 
 UNPROVED = ("score-sde-pf-em", "score-sde-pf-reverse-diffusion")
 SLOW = {"unipc-4-bh2", "unipc-5-bh2"} | {
@@ -135,6 +135,14 @@ def _with_ratio(ratio: Expr) -> Solver:
     """Adams-Bashforth 2 in rho with another step ratio."""
     wrong = Tableau((), adams(2).output.subs(omega(1), ratio))
     return replace(make("deis-rhoab1"), sequence=Ramp((adams(1), wrong)))
+
+
+def test_what_a_parameter_multiplies_does_not_telescope() -> None:
+    """The same slip times a parameter, which may be 1 in every other step alone."""
+    right, inverted = (_with_ratio(r).sequence.tableaux[-1].output for r in (omega(1), 1 / omega(1)))
+    sometimes = Tableau((), right + Symbol("a") * (inverted - right))
+    proof = prove_solver(replace(make("deis-rhoab1"), sequence=Ramp((adams(1), sometimes))))
+    assert [proof.formula(grid) for grid in GRIDS] == [1, 2, 2]
 
 
 def test_an_inverted_step_ratio_telescopes() -> None:

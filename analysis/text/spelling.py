@@ -22,6 +22,7 @@ PROGRAM = re.compile(r"(?P<path>.+?\.py):(?P<function>[^:=]+)(?::(?P<settings>.*
 NUMBER = re.compile(
     r"(?P<decimal>[+-]?\d{1,50}(\.\d{1,50})?([eE][+-]?\d{1,3})?)(/(?P<by>0*[1-9]\d{0,49}))?", re.ASCII
 )
+"""An integer, a decimal, or either over an integer, of so many digits that it is read at once."""
 Described = Mapping[str, Any]
 """What may be set of a part (`named_parts.described`)."""
 
