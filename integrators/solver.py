@@ -61,8 +61,23 @@ def _check_budget(budget: int, least: int, what: str) -> None:
     checks.integer("steps", budget, least, limits.STEPS)
 
 
+class _Stepwise:
+    """Of a sequence whose budgets are numbers of steps, each over one interval of the grid."""
+
+    @property
+    def period(self) -> int:
+        return 1
+
+    def steps(self, budget: int) -> int:
+        _check_budget(budget, 1, "")
+        return budget
+
+    def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
+        return _spaced(grid, schedule, t_start, t_end, self.steps(budget))
+
+
 @dataclass(frozen=True)
-class Ramp:
+class Ramp(_Stepwise):
     """A multistep method: step n uses `ramp[min(n, order - 1)]`, so the low-order start is visible.
 
     With final="lower" the last steps descend the ramp again: at most `ramp[r - 1]` when r steps remain; with
@@ -95,14 +110,6 @@ class Ramp:
     def tableaux(self) -> tuple[Tableau, ...]:
         return self.ramp
 
-    @property
-    def period(self) -> int:
-        return 1
-
-    def steps(self, budget: int) -> int:
-        _check_budget(budget, 1, "")
-        return budget
-
     def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
         n, top = self.steps(budget), len(self.ramp) - 1
         low = n - lowered(final, n)
@@ -112,12 +119,9 @@ class Ramp:
         end = (self.last or self.ramp)[orders[-1]]
         return (*(self.ramp[k] for k in orders[:-1]), end)
 
-    def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
-        return _spaced(grid, schedule, t_start, t_end, self.steps(budget))
-
 
 @dataclass(frozen=True)
-class Repeat:
+class Repeat(_Stepwise):
     """A one-step method: the same tableau at every step; `last` at the final step, unless that is "full"."""
 
     tableau: Tableau
@@ -130,24 +134,13 @@ class Repeat:
     def tableaux(self) -> tuple[Tableau, ...]:
         return (self.last, self.tableau)
 
-    @property
-    def period(self) -> int:
-        return 1
-
-    def steps(self, budget: int) -> int:
-        _check_budget(budget, 1, "")
-        return budget
-
     def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
         n = self.steps(budget)
         return (self.tableau,) * (n - 1) + ((self.tableau if final == "full" else self.last),)
 
-    def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
-        return _spaced(grid, schedule, t_start, t_end, self.steps(budget))
-
 
 @dataclass(frozen=True)
-class Closed:
+class Closed(_Stepwise):
     """A one-step method whose last steps are of their own: `ends`, in their order, however a run ends."""
 
     tableau: Tableau
@@ -160,20 +153,9 @@ class Closed:
     def tableaux(self) -> tuple[Tableau, ...]:
         return (*self.ends[::-1], self.tableau)
 
-    @property
-    def period(self) -> int:
-        return 1
-
-    def steps(self, budget: int) -> int:
-        _check_budget(budget, 1, "")
-        return budget
-
     def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
         n = self.steps(budget)
         return ((self.tableau,) * (n - len(self.ends)) + self.ends)[-n:]
-
-    def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
-        return _spaced(grid, schedule, t_start, t_end, self.steps(budget))
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..distribution.experiment import SampledExperiment
 from ..distribution.records import comparison_json
 from ..distribution.results import Comparison, Order
 from ..equal_nfe.errors import Held, Ratio
+from ..problems.named import problem
 from .claim import Decision, rounded
 
 AGAINST: dict[Held, str] = {
@@ -98,6 +100,24 @@ def contest(where: str, found: Comparison, good: Order | None, bad: Sequence[Ord
     data = {"where": where} | comparison_json(found)
     margin = -abs(found.deviations) if good is None else -found.deviations
     return Cell(f"{where}, {found}", holds, margin, data=data, **more)
+
+
+def closer(
+    against: Callable[[SampledExperiment], Iterable[Comparison]],
+    better: Callable[[Comparison], str] | None = None,
+) -> Decision:
+    """Whether the first of each comparison is closer in distribution, where laws are drawn and where they are
+    known.
+
+    against: the comparisons on an experiment.  better: what a condition calls one, where there are several.
+    """
+    cells = []
+    for name in ("golden-mixture", "gaussian"):
+        for row in against(SampledExperiment(problem(name))):
+            told = {} if better is None else {"better": better(row)}
+            at = {"problem": name} | told | {"nfe": row.nfe}
+            cells.append(contest(name, row, "closer", ["further"], at=at))
+    return judged(cells)
 
 
 def judged(cells: Sequence[Cell]) -> Decision:

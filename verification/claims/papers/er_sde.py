@@ -16,10 +16,8 @@ from semilinear.integrators.forms.noise_scale import NOISE_SCALES, SDE_4, NoiseS
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers.er_sde import PAPER, Scale, er_sde, released
 
-from ...distribution.contests import first_against_second, vp_against_ve
-from ...distribution.experiment import SampledExperiment
-from ...problems.named import problem
-from ..cells import Cell, contest, judged
+from ...distribution.contests import PAIRS, first_against_second, vp_against_ve
+from ..cells import Cell, closer, contest, judged
 from ..claim import Claim, Decision, proof, rounded, statistic
 from ..comparison import PROBLEMS, EqualNfe, pairs
 from ..identity_rows import same
@@ -116,19 +114,8 @@ def flow_is_best() -> Decision:
 
 def flow_is_closer() -> Decision:
     """Pairs of one formula with and without noise, where laws are drawn and where they are known."""
-    return judged(
-        [
-            contest(
-                name,
-                row,
-                "closer",
-                ["further"],
-                at={"problem": name, "better": f"{row.first} against {row.second}", "nfe": row.nfe},
-            )
-            for name in ("golden-mixture", "gaussian")
-            for row in first_against_second(experiment=SampledExperiment(problem(name)))
-        ]
-    )
+    against = partial(first_against_second, PAIRS)
+    return closer(against, lambda row: f"{row.first} against {row.second}")
 
 
 def processes_are_even() -> Decision:

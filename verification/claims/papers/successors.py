@@ -5,6 +5,7 @@ and Restart.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.analysis.orders.stiff import stiff_conditions
@@ -27,9 +28,7 @@ from semilinear.integrators.solvers.unipc import PAPER as UNIPC
 from semilinear.integrators.statistics import second_moment
 
 from ...distribution.contests import first_against_second, restart_against
-from ...distribution.experiment import SampledExperiment
-from ...problems.named import problem
-from ..cells import contest, judged
+from ..cells import closer
 from ..claim import Claim, Decision, proof, statistic
 from ..comparison import PROBLEMS, EqualNfe, pairs
 from ..identity_rows import same
@@ -72,17 +71,7 @@ RESTART = "Restart (Xu et al. 2023), arXiv:2306.14878"
 
 def restarts_are_closer(other: str) -> Callable[[], Decision]:
     """Restart's plans as released, made of EDM's Heun steps, against another solver at equal evaluations."""
-
-    def decide() -> Decision:
-        return judged(
-            [
-                contest(name, row, "closer", ["further"], at={"problem": name, "nfe": row.nfe})
-                for name in ("golden-mixture", "gaussian")
-                for row in restart_against(other, SampledExperiment(problem(name)))
-            ]
-        )
-
-    return decide
+    return lambda: closer(partial(restart_against, other))
 
 
 _PLUS_PLUS = (
@@ -415,19 +404,7 @@ def exact_marginals() -> Decision:
 def analytic_is_closer() -> Decision:
     """Analytic-DPM against DDPM's kernel with either of its variances."""
     pairs = [("analytic-ddpm", other) for other in ("ddpm", "score-sde-ancestral-large")]
-    return judged(
-        [
-            contest(
-                name,
-                row,
-                "closer",
-                ["further"],
-                at={"problem": name, "better": f"against {row.second}", "nfe": row.nfe},
-            )
-            for name in ("golden-mixture", "gaussian")
-            for row in first_against_second(pairs, SampledExperiment(problem(name)))
-        ]
-    )
+    return closer(partial(first_against_second, pairs), lambda row: f"against {row.second}")
 
 
 _ANALYTIC = (
