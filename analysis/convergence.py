@@ -43,6 +43,8 @@ STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 POINTS = 4
 """Least number of usable points."""
 MAX_HALF_WIDTH = 0.15
+NARROW = 0.03
+"""Half-width of an interval that more runs are not needed for, where a proof says the same."""
 HALF_AN_ORDER = 0.5
 """Of half-width: an interval longer than an order does not pass a claim below it."""
 KNEE = 2
@@ -127,6 +129,14 @@ class OrderEstimate:
         if self._gap(claimed) <= 0:
             return "consistent"
         return "lower" if self.high < claimed else "higher"
+
+    def shows(self, order: float, max_half_width: float = NARROW) -> bool:
+        """Whether an interval this narrow holds an order, and the errors leave no other possible."""
+        r = self.reach
+        alone = r is not None and r.settled and order - 0.5 < r.low and r.high < order + 0.5
+        return (
+            alone and self.low <= order <= self.high and self.verdict(order, max_half_width) == "consistent"
+        )
 
     def _gap(self, claimed: float) -> float:
         """By how much a claim misses the interval; nothing where it is near, and the one order possible."""

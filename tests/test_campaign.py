@@ -5,6 +5,7 @@ import json
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -29,11 +30,13 @@ from semilinear.verification.claims.flow import Expectation
 from semilinear.verification.claims.stochastic import StochasticExpectation
 from semilinear.verification.problems import cache as kept
 from semilinear.verification.problems.cache import environment, fingerprint
-from semilinear.verification.studies.flow import Study
+from semilinear.verification.studies.flow import LEAST, Study
 from semilinear.verification.studies.gaussian import StochasticStudy
+from semilinear.verification.studies.ladders import FLOW_LONG, half_octaves
 from semilinear.verification.studies.setting import Setting
 
 REPORTS = Path(__file__).parents[1] / "reports"
+BY_NAME = {e.label: e for e in EXPECTATIONS}
 
 
 @cache
@@ -67,6 +70,37 @@ def test_a_falling_order_is_expected_to_be_lower_than_the_claim() -> None:
     assert measured(1.5, 1.5, e).as_expected is True
     assert measured(3.0, 3.0, e).as_expected is False
     assert measured(3.0, 3.0, e, long=False).as_expected is None
+
+
+SHORT = dataclasses.replace(MAIN, ladder=half_octaves(4, 128), batch=8)
+
+
+def last_steps(solver: str) -> list[int]:
+    """The finest runs of a solver, from its own start and an exact one."""
+    row = OrderTask(SHORT, BY_NAME[solver]).run()
+    assert row["as_expected"] is True
+    return [row[start]["points"][-1]["N"] for start in ("own", "exact") if row[start]]
+
+
+def test_a_ladder_ends_where_the_runs_show_what_is_proved() -> None:
+    assert last_steps("dpm-solver++-2s") == [LEAST]
+    assert last_steps("dpm-solver++-3m-corrected") == [LEAST, LEAST]
+
+
+@pytest.mark.parametrize("order", [None, 1, 3])
+def test_a_ladder_goes_on_where_the_proof_says_otherwise_or_nothing(
+    order: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof = None if order is None else SimpleNamespace(run=lambda: order, exact_start=lambda: order)
+    monkeypatch.setattr(campaign, "proof_of", lambda e: proof)
+    assert last_steps("dpm-solver++-2s") == [SHORT.ladder[-1]]
+
+
+def test_an_order_that_falls_to_the_proved_one_ends_its_ladder_where_the_claim_is_refuted() -> None:
+    row = OrderTask(MAIN, BY_NAME["er-sde-ode-3-released"]).run()
+    assert row["own"]["verdict"] == row["exact"]["verdict"] == "lower"
+    for start in ("own", "exact"):
+        assert row[start]["points"][-1]["N"] < FLOW_LONG[-1]
 
 
 def stochastic(weak: float, strong: float, expectation: StochasticExpectation, long: bool = True) -> Any:
@@ -106,7 +140,7 @@ def test_orders_on_grids_that_are_not_smooth_are_held_against_the_proof(monkeypa
     assert all(grid["low"] < grid["proved"] < grid["high"] for grid in row["grids"][:2])
     assert row["as_expected"] is True
     other = prove_solver(make("ddim"))
-    monkeypatch.setattr(campaign, "prove_solver", lambda solver, residue: other)
+    monkeypatch.setattr(campaign, "proof_of", lambda e: other)
     assert campaign.GridTask(ipndm).run()["as_expected"] is False
 
 

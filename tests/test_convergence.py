@@ -381,3 +381,27 @@ def test_the_statistics_are_what_they_are_called() -> None:
     e = np.array([[3.0, 4.0, 0.0]])
     found = {name: f(e)[0] for name, f in convergence.STATISTICS.items()}
     assert found == pytest.approx({"rms": 5 / math.sqrt(3), "median": 3.0, "max": 4.0}, rel=SOME_ULP, abs=0)
+
+
+SETTLED = Reach(1.8, 2.2, 0.0, 0.5, True)
+
+
+@pytest.mark.parametrize(
+    ("half", "reach", "shown"),
+    [
+        (0.02, SETTLED, True),
+        (0.04, SETTLED, False),
+        (0.005, SETTLED, False),
+        (0.02, Reach(1.4, 2.2, 0.0, 0.5, True), False),
+        (0.02, Reach(1.8, 2.6, 0.0, 0.5, True), False),
+        (0.02, Reach(1.8, 2.2, 0.0, 0.5, False), False),
+        (0.02, None, False),
+    ],
+)
+def test_an_order_is_shown_by_a_narrow_interval_alone_in_reach(
+    half: float, reach: Reach | None, shown: bool
+) -> None:
+    found = OrderEstimate(2.01, 2.01 - half, 2.01 + half, (4, 6, 8, 12), (), "", reach)
+    assert found.shows(2) is shown
+    assert not found.shows(1)
+    assert not found.shows(3)

@@ -421,3 +421,18 @@ def test_the_floor_never_falls(monkeypatch: Any) -> None:
     first = e.floor(8)
     e.states([0.1])
     assert e.floor(8) == first
+
+
+def test_a_ladder_ends_where_it_is_told_to() -> None:
+    asked: list[int] = []
+
+    def enough(study: Study) -> bool:
+        asked.append(study.estimate.points[-1].n)
+        return len(asked) == 2
+
+    short = experiment(batch=4, top=128)
+    study = run(make("ddim"), short, enough=enough)
+    assert asked == [64, 96]
+    assert [p.n for p in study.estimate.points] == list(half_octaves(4, 96))
+    whole = run(make("ddim"), short, enough=lambda _: False)
+    assert whole.data == run(make("ddim"), short).data

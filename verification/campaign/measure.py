@@ -1,15 +1,17 @@
 """The main job: measure every solver, compare with what is claimed and expected, replay the released code.
 
 A task is one solver under one setting, on an experiment of its own: its row depends on no task before it.
-Reference solutions are remembered (`problems/cache.py`).
+Reference solutions are remembered (`problems/cache.py`).  A ladder ends where its runs say what is proved;
+where they do not, or there is no proof, it is climbed to its end.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar
 
-from semilinear.analysis.orders.solver_proof import prove_solver
+from semilinear.analysis.orders.solver_proof import SolverProof, prove_solver
 from semilinear.integrators.plans.program import Start
 from semilinear.integrators.solvers import make
 
@@ -18,7 +20,7 @@ from ..claims.flow import Expectation
 from ..claims.orders import recorded
 from ..claims.stochastic import StochasticExpectation
 from ..studies.experiment import MAIN_PROBLEM
-from ..studies.flow import Study, run
+from ..studies.flow import Enough, Study, run
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.gaussian import study as stochastic_study
 from ..studies.ladders import FLOW, FLOW_LONG, GAUSSIAN, GAUSSIAN_LONG, half_octaves
@@ -105,22 +107,49 @@ class OrderTask(Expected):
 
     def run(self) -> dict[str, Any]:
         """What was measured, as JSON data (`Measured.row`)."""
-        studies = [self.study(start) for start in self.starts]
-        return Measured(self.setting, self.expectation, studies[0], studies[-1], self.long).row()
-
-    def study(self, start: Start) -> Study:
-        """The study of one start."""
-        setting, expectation = self.setting, self.expectation
-        if expectation.long and self.long:
+        e, setting = self.expectation, self.setting
+        if e.long and self.long:
             setting = replace(setting, ladder=FLOW_LONG)
-        experiment = setting.build()
-        return run(
-            on_experiment(expectation.solver, experiment),
-            experiment,
-            start=start,
-            residue=expectation.residue,
-            statistics=setting.statistics,
-        )
+        proof = proof_of(e)
+        own, exact = (None, None) if proof is None else (proof.run(), proof.exact_start())
+        orders = {"own": (own, e.own), "exact": (exact, e.exact)}
+        studies = [_study(setting, e, start, *orders[start]) for start in self.starts]
+        return Measured(self.setting, e, studies[0], studies[-1], self.long).row()
+
+
+@cache
+def proof_of(e: Expectation) -> SolverProof | None:
+    """The proof of a solver's orders; None of a discretised kernel, which has no formula."""
+    try:
+        return prove_solver(e.build(), residue=e.residue)
+    except ValueError:
+        return None
+
+
+def _study(setting: Setting, e: Expectation, start: Start, proved: int | None, expected: int | None) -> Study:
+    """The study of one start, on a ladder that ends where it says what is proved."""
+    experiment = setting.build()
+    return run(
+        on_experiment(e.solver, experiment),
+        experiment,
+        start=start,
+        residue=e.residue,
+        statistics=setting.statistics,
+        enough=None if proved is None else _says(proved, falls=expected is None),
+    )
+
+
+def _says(proved: int, falls: bool) -> Enough:
+    """Whether a study says what is proved: this order, or, where it falls on the way there, that the claim is
+    too high.
+    """
+
+    def says(study: Study) -> bool:
+        if falls:
+            return proved < study.claimed and study.verdict == "lower"
+        return study.shows(proved) and study.verdict != "inconclusive"
+
+    return says
 
 
 @dataclass(frozen=True)
@@ -140,10 +169,11 @@ class GridTask(Expected):
 
         as_expected: whether these agree; None where a measurement is inconclusive, or nothing is asserted.
         """
-        e, solver = self.expectation, self.expectation.build()
+        e, solver, proof = self.expectation, self.expectation.build(), proof_of(self.expectation)
+        orders = (None,) * len(ROUGH) if proof is None else (proof.run("any"), proof.across_kinks(), None)
         rows, found = [], []
-        for setting, proved in zip(ROUGH, _proved(e), strict=True):
-            study = OrderTask(setting, e, long=False).study("own")
+        for setting, proved in zip(ROUGH, orders, strict=True):
+            study = _study(setting, e, "own", proved, e.own)
             agrees = None if proved is None or e.long else _as_expected(study, proved if e.own else None)
             found += [] if proved is None else [agrees]
             verdict = None if proved is None or e.own is None else study.against(proved)
@@ -152,15 +182,6 @@ class GridTask(Expected):
             )
         expected = False if False in found else None if None in found or not found else True
         return {"solver": e.label, "claimed": solver.claimed, "grids": rows, "as_expected": expected}
-
-
-def _proved(e: Expectation) -> tuple[int | None, int | None, None]:
-    """On the kinds of grids of `ROUGH`."""
-    try:
-        proof = prove_solver(e.build(), residue=e.residue)
-    except ValueError:
-        return None, None, None
-    return proof.run("any"), proof.across_kinks(), None
 
 
 @dataclass(frozen=True)

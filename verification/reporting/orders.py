@@ -80,7 +80,8 @@ def _describe(s: Data) -> str:
     return (
         f"Problem `{s['problem']}`, schedule `{s['schedule']}`, grid `{s['grid']}`, lambda from {s['lambda'][0]:g} to "
         f"{s['lambda'][1]:g}, {s['batch']} initial states from the exact marginal, {digits}, {s['steps'][0]} to "
-        f"{s['steps'][1]} steps (to {s['long_steps']}, in the main setting alone, where the error that decides is small at first)."
+        f"{s['steps'][1]} steps (to {s['long_steps']}, in the main setting alone, where the error that decides is small at first), "
+        "or to where the runs show what is proved."
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +46,8 @@ from .setup import Dtype
 
 __all__ = ["Experiment", "Finding", "Run", "Study", "measure", "run"]
 
+LEAST = 64
+"""Steps of a run before which a ladder is not ended: four octaves from 4 on."""
 DENSE = 8
 """Usable points below which a ladder that met its floor gets the step counts between its own."""
 ROUNDS = 2
@@ -56,6 +58,10 @@ RANKED: tuple[Verdict, ...] = ("lower", "inconclusive", "consistent", "higher")
 """Of orders that depend on the number of steps the lowest is the sampler's."""
 STEEP = 3.0
 """The slope of runs by which their limit is told, at most: a steeper one may not have settled."""
+
+
+Enough = Callable[["Study"], bool]
+"""Whether a study needs no longer runs."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,10 @@ class Study(Judged):
             return verdict
         return "inconclusive"
 
+    def shows(self, order: float) -> bool:
+        """Whether the runs show an order so well that longer ones are not needed where it is proved."""
+        return self.estimate.shows(order) and self.against(order) == "consistent"
+
     @property
     def besides(self) -> str:
         """Which counts the order is told of, where it depends on them."""
@@ -164,6 +174,7 @@ def run(
     final: FinalChoice | None = None,
     residue: tuple[int, int] | None = None,
     statistics: tuple[Statistic, ...] = ("rms",),
+    enough: Enough | None = None,
     progress: Progress | None = None,
 ) -> Study:
     """Measure the order of a solver.
@@ -172,7 +183,8 @@ def run(
     released where the start is the solver's own, at full order where the formula is measured.  Step counts
     below which the release ends at lower order are left out.  residue: (m, r) restricts the ladder to
     n = r mod m; absent, solvers whose last steps depend on the budget run at multiples of their period.
-    statistics: ways to sum up the batch; the first is reported.  progress: called with (runs done, runs at
+    statistics: ways to sum up the batch; the first is reported.  enough: asked of the study so far after each
+    run of `LEAST` steps or more; the ladder ends where it says so.  progress: called with (runs done, runs at
     most) on the way.
     Raises ValueError for a stochastic solver, or a ladder that leaves too few runs.
     """
@@ -189,10 +201,14 @@ def run(
     runs = _Runs(
         lambda run: _final_state(solver, experiment, int(run), start, final), experiment, solver.rounding
     )
-    runs.climb(ladder, progress)
+
+    def found() -> Study:
+        study = runs.study(solver.name, solver.claimed, statistics, known_floors=True)
+        return replace(study, start=start, final=final)
+
+    runs.climb(ladder, progress, None if enough is None else lambda: enough(found()))
     runs.fill(residue, least)
-    found = runs.study(solver.name, solver.claimed, statistics, known_floors=True)
-    return replace(found, start=start, final=final)
+    return found()
 
 
 def measure(
@@ -267,8 +283,10 @@ class _Runs:
         self.findings: list[Finding] = []
         self.inspected = self.stopped = False
 
-    def climb(self, ladder: Sequence[int], progress: Progress | None) -> None:
-        """Runs up the ladder, to the first that is below its floor."""
+    def climb(
+        self, ladder: Sequence[int], progress: Progress | None, enough: Callable[[], bool] | None = None
+    ) -> None:
+        """Runs up the ladder, to the first that is below its floor, or after which they are enough."""
         for n in counted(ladder, progress):
             outcome = self._run(n)
             if outcome.states is None or not np.isfinite(self._errors(outcome)).any():
@@ -277,6 +295,8 @@ class _Runs:
                 self._inspect(outcome)
             if self._below(outcome):
                 self.stopped = True
+                break
+            if enough is not None and n >= LEAST and enough():
                 break
 
     def fill(self, residue: tuple[int, int], least: int) -> None:
