@@ -246,6 +246,34 @@ def test_same_compares_odd_numbers_of_steps(tmp_path: Any, capsys: pytest.Captur
     assert main([*arguments, "--steps", "20"]) == 0
 
 
+def test_one_noise_for_a_batch_is_not_the_same(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(
+        "import torch\n"
+        "def ancestral(model, x, sigmas, rows):\n"
+        "    for a, b in zip(sigmas[:-1], sigmas[1:]):\n"
+        "        kept = (b / a) ** 2\n"
+        "        noise = torch.randn(rows(x), *x.shape[1:], dtype=x.dtype)\n"
+        "        x = kept * x + (1 - kept) * model(x, a.expand(len(x))) + (b * b * (1 - kept)) ** 0.5 * noise\n"
+        "    return x\n"
+        "def own(model, x, sigmas):\n"
+        "    return ancestral(model, x, sigmas, len)\n"
+        "def shared(model, x, sigmas):\n"
+        "    return ancestral(model, x, sigmas, lambda x: 1)\n"
+    )
+    arguments = ["same", f"{path}:own", f"{path}:shared", "--as", "k-diffusion"]
+    assert main(arguments) == 1
+    said = capsys.readouterr().out
+    assert "from evaluation 1 on: the noise: each sample's own against one for all samples of a batch" in said
+    assert main(["same", f"{path}:own", f"{path}:own", "--as", "k-diffusion"]) == 0
+    found = {name: audit(f"{path}:{name}", convention="k-diffusion") for name in ("own", "shared")}
+    assert found["own"].identified is not None
+    solver = found["own"].identified.solver
+    found["own"].assert_same(solver)
+    with pytest.raises(AssertionError, match="the samples of a batch share noise"):
+        found["shared"].assert_same(solver)
+
+
 def test_outputs_that_are_cast_are_told_from_a_function_of_as_little() -> None:
     cast = audit(two_step(output=lambda d: d.float().to(d.dtype)), only=["linear"]).findings
     assert "outputs or noise are cast to float32" in cast[0].message

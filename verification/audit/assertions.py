@@ -93,6 +93,8 @@ class Assertions(ABC):
                     f"(t = {time:.6g}): {d.what}; coefficients differ by up to {d.value:.1e}, relative"
                 )
                 self._judge(of, "", f"{d.value:.1e}", "differs", False, text)
+        if self.subject.noisy and self.subject.shares_noise:
+            self._judge(of, "", "shared noise", "differs", False, "the samples of a batch share noise")
         self._judge(of, "", f"{worst:.1e}", "same", True, "")
 
     def assert_finite(self, steps: Iterable[int] = FEW, *, ends: Collection[str] = tuple(ENDS)) -> None:

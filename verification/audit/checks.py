@@ -21,7 +21,7 @@ from ..targets.named import Target
 from ..targets.run import Run, ShapeError, states_like
 from ..targets.shipped import LARGEST, SMALLEST
 from ..tracing.compare import Difference, compare
-from ..tracing.linearity import AGREE, apart, batched, other_chance, reasons, shares_noise
+from ..tracing.linearity import AGREE, apart, batched, other_chance, reasons
 from ..tracing.trace import NotLinearError, trace
 from ..tracing.witness import Scene, Witness
 from . import costs
@@ -92,8 +92,7 @@ def batch(s: Subject) -> Iterator[Said]:
     """A sample must not depend on the others of its batch, nor share its noise."""
     scene, sampler = _scene(s), s.target.sampler
     away = batched(sampler, scene)
-    shared = shares_noise(sampler, scene)
-    if away <= AGREE and not shared:
+    if away <= AGREE and not s.shares_noise:
         return
     if why := _restless(s):
         yield "inconclusive", f"dependence on the batch cannot be checked: {why}"
@@ -102,7 +101,7 @@ def batch(s: Subject) -> Iterator[Said]:
     if not away <= AGREE:
         how = f"differ by {away:.1e}, relative" if np.isfinite(away) else "are evaluated at other times"
         yield "failed", f"a sample in a batch of {size} and the same alone {how}"
-    if shared:
+    if s.shares_noise:
         yield "failed", f"the samples of a batch of {size} share noise"
 
 

@@ -22,6 +22,7 @@ from ..studies.ladders import half_octaves
 from ..studies.neighbours import even
 from ..targets.named import Target, target
 from ..targets.run import ending
+from ..tracing.linearity import shares_noise
 from ..tracing.local import Steps, steps_of, suited
 from ..tracing.trace import SCALES, NotLinearError, Trace, again, certified, joined
 from ..tracing.witness import Scene
@@ -39,6 +40,8 @@ GRIDS: dict[str, Callable[[], Grid]] = {
 WARPED, WHOLE = "karras", "whole"
 KNOWN = 20
 """Steps of the run by which it is known whether, and how, a sampler can be read off."""
+SHARED = 10
+"""Steps of the run by which it is known whether samples share noise."""
 LEVELS = {WHOLE: (WHOLE_START, WHOLE_END)} | dict.fromkeys(GRIDS, (SIGMA_START, SIGMA_END))
 """Noise levels of runs, by grid."""
 SMOOTH = ("lambda", WARPED)
@@ -176,6 +179,11 @@ class Subject:
         if self.linear:
             return self.traced(KNOWN).noisy
         return self._scene(self.grid(WARPED, KNOWN)).run(self.target.sampler).script.draws
+
+    @cached_property
+    def shares_noise(self) -> bool:
+        """Whether samples of a batch share noise, which coefficients do not show."""
+        return shares_noise(self.target.sampler, self._scene(self.grid(WARPED, SHARED)))
 
     @cached_property
     def ends(self) -> dict[int, tuple[object, ...]]:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from semilinear.integrators.common.files import json_number
 from semilinear.integrators.plans import files
 
@@ -77,9 +78,16 @@ def changed(subject: Subject, folder: Path) -> dict[str, Any] | None:
 
 
 def apart(a: Subject, b: Subject, steps: int, grid: str = WARPED) -> Difference:
-    """How far apart two samplers are.
+    """How far apart two samplers are; they are not the same where a batch shares the noise of one alone.
 
     Raises NotLinearError where one cannot be read off, ValueError where they cannot be compared, and what the
     samplers raise.
     """
-    return compare(a.steps(steps, grid).trace, b.steps(steps, grid).trace)
+    own, other = a.steps(steps, grid).trace, b.steps(steps, grid).trace
+    found = compare(own, other)
+    if not found.same or not own.noisy or a.shares_noise == b.shares_noise:
+        return found
+    first = int(np.flatnonzero(own.rows[:, 1 + own.nfe :].any(axis=1))[0])
+    words = {True: "one for all samples of a batch", False: "each sample's own"}
+    what = f"the noise: {words[a.shares_noise]} against {words[b.shares_noise]}"
+    return replace(found, first=first, what=what)
