@@ -254,7 +254,8 @@ def test_one_noise_for_a_batch_is_not_the_same(tmp_path: Any, capsys: pytest.Cap
         "    for a, b in zip(sigmas[:-1], sigmas[1:]):\n"
         "        kept = (b / a) ** 2\n"
         "        noise = torch.randn(rows(x), *x.shape[1:], dtype=x.dtype)\n"
-        "        x = kept * x + (1 - kept) * model(x, a.expand(len(x))) + (b * b * (1 - kept)) ** 0.5 * noise\n"
+        "        x = kept * x + (1 - kept) * model(x, a.expand(len(x)))\n"
+        "        x = x + (b * b * (1 - kept)) ** 0.5 * noise\n"
         "    return x\n"
         "def own(model, x, sigmas):\n"
         "    return ancestral(model, x, sigmas, len)\n"
@@ -264,7 +265,7 @@ def test_one_noise_for_a_batch_is_not_the_same(tmp_path: Any, capsys: pytest.Cap
     arguments = ["same", f"{path}:own", f"{path}:shared", "--as", "k-diffusion"]
     assert main(arguments) == 1
     said = capsys.readouterr().out
-    assert "from evaluation 1 on: the noise: each sample's own against one for all samples of a batch" in said
+    assert "evaluation 1 on: the noise: each sample's own against one for all samples of a batch" in said
     assert main(["same", f"{path}:own", f"{path}:own", "--as", "k-diffusion"]) == 0
     found = {name: audit(f"{path}:{name}", convention="k-diffusion") for name in ("own", "shared")}
     assert found["own"].identified is not None
