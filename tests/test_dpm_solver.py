@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 from semilinear.integrators.diffusion.schedule import vp_linear
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.files import difference
+from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import dpm_solver, make
+
+from tests.roundings import SOME_ULP
 
 VP = vp_linear()
 
@@ -45,3 +50,32 @@ def test_order_one_is_ddim_in_every_mode(family: Any, mode: str) -> None:
     ddim = compile_plan(make("ddim"), VP, steps=7, t_start=1.0, t_end=1e-2)
     assert difference(plan, ddim).value <= 1e-13  # coefficients of e^h - 1 in two forms: some ulp
     assert plan.nfe == 7
+
+
+def test_a_stage_of_the_midpoint_kind_is_a_step_of_second_order() -> None:
+    """diffusers, solver_type="midpoint": the state at two thirds is that of the second-order update."""
+    s, t = 0.5, 0.3
+    lam = [VP.lam(s) + k / 3 * (VP.lam(t) - VP.lam(s)) for k in range(4)]
+    times = [VP.t_of_lam(value) for value in lam]
+    alpha, sigma = ([f(u) for u in times] for f in (VP.alpha, VP.sigma))
+
+    def x0(x: np.ndarray, at: float) -> np.ndarray:
+        return np.sin(3 * x) + at
+
+    def moved(x: np.ndarray, end: int, slope: np.ndarray) -> np.ndarray:
+        return sigma[end] / sigma[0] * x - alpha[end] * math.expm1(lam[0] - lam[end]) * slope
+
+    x = np.array([[0.3, -0.7]])
+    m0 = x0(x, times[0])
+    m1 = x0(moved(x, 1, m0), times[1])
+    m2 = x0(moved(x, 2, m0 + (m1 - m0) / 0.5 / 2), times[2])
+    h = lam[3] - lam[0]
+    first = (m2 - m0) / (2 / 3)
+    wanted = moved(x, 3, m0) + alpha[3] * (math.expm1(-h) / h + 1) * first
+    plan = compile_plan(make("dpm-solver++-3s-midpoint"), VP, times=[s, t], prediction="x0")
+    assert abs(sample(plan, x0, x).x - wanted).max() < SOME_ULP
+
+
+def test_the_midpoint_kind_is_of_the_flow_alone() -> None:
+    with pytest.raises(ValueError, match=r"family must be one of dpm-solver, dpm-solver\+\+, got 'sde"):
+        dpm_solver.singlestep_midpoint("sde-dpm-solver++")  # type: ignore[arg-type]

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from semilinear.integrators.diffusion.schedule import edm, rectified_flow, vp_linear
+from semilinear.verification.audit.identity import on_equal_steps, strides
+from semilinear.verification.audit.subject import Subject
 from semilinear.verification.targets.listed import DISTRIBUTIONS
 from semilinear.verification.targets.named import PACKAGES, everything, target
 from semilinear.verification.tracing.trace import NotLinearError, trace
@@ -147,6 +149,31 @@ def test_it_is_ours_on_rectified_flow(text: str) -> None:
     times = grid(schedule, N)
     found = trace(target(text).sampler, schedule, times)
     assert same(found, expected(ON_A_FLOW[text], schedule, times), within=1e-10)
+
+
+SINGLESTEP = "diffusers:DPMSolverSinglestepScheduler:"
+STRIDES = {
+    "solver_order=2": "dpm-solver++-2s",
+    "solver_order=2,solver_type=heun": "dpm-solver++-2s-taylor",
+    "solver_order=2,use_flow_sigmas=true": "dpm-solver++-2s",
+    "solver_order=2,algorithm_type=dpmsolver": "dpm-solver-2",
+    "solver_order=2,algorithm_type=dpmsolver,solver_type=heun": "dpm-solver-2-taylor",
+    "solver_order=2,algorithm_type=sde-dpmsolver++": "sde-dpm-solver++-2s-released",
+    "solver_order=3": "dpm-solver++-3s-midpoint",
+    "solver_order=3,solver_type=heun": "dpm-solver++-3s-taylor",
+    "solver_order=3,algorithm_type=dpmsolver": "dpm-solver-3-midpoint",
+    "solver_order=3,algorithm_type=dpmsolver,solver_type=heun": "dpm-solver-3-taylor",
+}
+"""Steps over several intervals, on equal steps in lambda."""
+
+
+@pytest.mark.parametrize("settings", STRIDES)
+@pytest.mark.filterwarnings("ignore")
+def test_steps_over_several_intervals_are_ours_on_equal_ones(settings: str) -> None:
+    pytest.importorskip("diffusers")
+    subject = Subject(target(SINGLESTEP + settings))
+    assert strides(subject)
+    assert STRIDES[settings] in on_equal_steps(subject)
 
 
 @pytest.mark.parametrize(

@@ -246,6 +246,34 @@ def test_same_compares_odd_numbers_of_steps(tmp_path: Any, capsys: pytest.Captur
     assert main([*arguments, "--steps", "20"]) == 0
 
 
+def two_intervals(run: Any) -> Any:
+    """DPM-Solver++ 2S over two intervals of the grid, with the point between as its stage."""
+    model, x, lam = run.predict("x0"), run.x, [-math.log(float(t)) for t in run.times]
+    for k in range(0, len(lam) - 1, 2):
+        ends = [min(k + j, len(lam) - 1) for j in range(3)]
+        (a, m, b), (s, mid, t) = (lam[i] for i in ends), (float(run.times[i]) for i in ends)
+        if m == b:  # a last interval without another
+            return x * (t / s) - math.expm1(a - b) * model(x, s)
+        first = model(x, s)
+        stage = x * (mid / s) - math.expm1(a - m) * first
+        slope = (model(stage, mid) - first) * (b - a) / (m - a)
+        x = x * (t / s) - math.expm1(a - b) * (first + slope / 2)
+    return x
+
+
+def test_grid_points_as_stages_are_known_where_they_are_listed_ones() -> None:
+    found = audit(two_intervals, only=["identity"])
+    assert found.identified is None or not found.identified.same
+    (said,) = (f.message for f in found.findings if f.check == "identity")
+    assert said == (
+        "steps go over several intervals of the grid, whose points are their stages: on equal steps in "
+        "lambda, where these are listed ones, it is dpm-solver++-2s, dpm-solver++-fast-2"
+    )
+    wrong = audit(lambda run: 1.001 * two_intervals(run), only=["identity"])
+    (said,) = (f.message for f in wrong.findings if f.check == "identity")
+    assert said.endswith("whose points are their stages: listed solvers have stages of their own")
+
+
 def test_one_noise_for_a_batch_is_not_the_same(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.py"
     path.write_text(

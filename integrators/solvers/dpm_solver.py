@@ -81,6 +81,15 @@ def third(r1: Any = THIRD, r2: Any = TWO_THIRDS, type: Type = "dpmsolver", low: 
     )
 
 
+def third_midpoint() -> Tableau:
+    """Singlestep order 3 whose second stage is a step of the second-order update, with phi_1/2 for phi_2:
+    diffusers, DPMSolverSinglestepScheduler, solver_type="midpoint".
+    """
+    given = third()
+    first, second = given.stages
+    return replace(given, stages=(first, replace(second, formula=TWO_THIRDS * phi(1, TWO_THIRDS) * N(1))))
+
+
 def multistep_second(type: Type = "dpmsolver") -> Tableau:
     """2M: exponential Adams-Bashforth 2 ("taylor"), or with phi_1/2 for phi_2.  DPM-Solver++, Alg. 2."""
     checks.one_of("type", type, TYPES)
@@ -230,6 +239,21 @@ def singlestep(
     )
 
 
+def singlestep_midpoint(family: Literal["dpm-solver", "dpm-solver++"] = "dpm-solver++") -> Solver:
+    """Singlestep order 3 as diffusers makes it by default, on thirds of the step.
+
+    Raises ValueError for another family.
+    """
+    checks.one_of("family", family, ("dpm-solver", "dpm-solver++"))
+    named = singlestep(3, family)
+    return replace(
+        named,
+        name=f"{named.name}-midpoint",
+        sequence=Repeat(third_midpoint(), FIRST),
+        source="huggingface/diffusers, DPMSolverSinglestepScheduler, solver_type='midpoint'",
+    )
+
+
 def fast(
     order: int, family: Family = "dpm-solver", type: Type = "dpmsolver", *, abscissae: Abscissae = "constant"
 ) -> Solver:
@@ -299,12 +323,13 @@ def _family(family: str) -> tuple[FormOf, str]:
 
 
 def _listed() -> Iterable[Callable[..., Solver]]:
-    ode: tuple[Family, ...] = ("dpm-solver", "dpm-solver++")
+    ode: tuple[Literal["dpm-solver", "dpm-solver++"], ...] = ("dpm-solver", "dpm-solver++")
     for family in ode:
         yield partial(singlestep, 1, family)
         for order in (2, 3):
             for type in TYPES:
                 yield partial(singlestep, order, family, type)
+        yield partial(singlestep_midpoint, family)
         for type in TYPES:
             yield partial(multistep, 2, family, type)
         for released in (True, False):

@@ -36,7 +36,7 @@ from ..tracing.trace import Trace
 from .assertions import Assertions
 from .checks import CHECKS, OF_ROWS, UNREAD, findings, repeated, unasked
 from .finding import SEVERITIES, Finding, Severity, merged, named, raised, refused
-from .identity import Identity, identity, strides
+from .identity import Identity, identity, on_equal_steps, strides
 from .order import RANK, Order
 from .subject import FULL, KNOWN, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
@@ -316,7 +316,10 @@ class Audit(Assertions, Written):
                     self._say("noted", f"it is {found.solver} but for {found.rounded}", "identity")
                 elif (found is None or not found.same) and strides(self.subject):
                     what = "steps go over several intervals of the grid, whose points are their stages"
-                    self._say("noted", f"{what}: listed solvers have stages of their own", "identity")
+                    names = ", ".join(on_equal_steps(self.subject))
+                    told = f"on equal steps in lambda, where these are listed ones, it is {names}"
+                    told = told if names else "listed solvers have stages of their own"
+                    self._say("noted", f"{what}: {told}", "identity")
                 return found
             self._say_unread("identity")
         return None

@@ -192,3 +192,16 @@ def strides(subject: Subject) -> bool:
     steps = subject.steps(CONFIRMED)
     own = bool(on_grid(steps.trace.times, steps.trace.grid).all())
     return own and 2 < len(steps.ends) <= 2 * len(steps.trace.grid) / 3
+
+
+def on_equal_steps(subject: Subject) -> tuple[str, ...]:
+    """Names of the listed solver that a sampler with such steps is on a grid that is uniform in lambda, where
+    inner points are at the abscissae of listed stages, half-way or at the thirds; of the nearest none.
+    """
+    steps = subject.steps(EQUAL, "lambda")
+    found = identify(replace(steps.trace, grid=tuple(steps.times[end] for end in steps.ends)))
+    return tuple(c.solver for c in found if c.difference.same)
+
+
+EQUAL = 18
+"""Intervals of that grid, in twos and threes."""

@@ -119,9 +119,9 @@ def _adams(prefix: str, released_rule: bool) -> list[Expectation]:
 
 def _dpm(family: str) -> list[Expectation]:
     single = (
-        ("1", "2", "2-taylor", "3", "3-taylor")
+        ("1", "2", "2-taylor", "3", "3-taylor", "3-midpoint")
         if family == "dpm-solver"
-        else ("1", "2s", "2s-taylor", "3s", "3s-taylor")
+        else ("1", "2s", "2s-taylor", "3s", "3s-taylor", "3s-midpoint")
     )
     rows = [Expectation(f"{family}-{v}", int(v[0]), int(v[0])) for v in single]
     rows += [Expectation(f"{family}-{v}", 2, 2) for v in ("2m", "2m-taylor")]

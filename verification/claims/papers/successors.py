@@ -156,6 +156,17 @@ _PLUS_PLUS = (
         condition="from exact starting values and at full order to the end",
     ),
     Claim(
+        "diffusers-third-order-singlestep",
+        PLUS_PLUS,
+        f"{DIFFUSERS}, DPMSolverSinglestepScheduler, solver_order=3",
+        "A step of three intervals of the grid is third order",
+        orders("dpm-solver-3-midpoint", "dpm-solver++-3s-midpoint"),
+        "proved",
+        "its second stage has phi_1/2 for phi_2, an error O(h^3) of a stage; whole runs end in shorter steps "
+        "of lower order, unless their number of intervals is 2 mod 3",
+        "intervals that are thirds of the step in lambda",
+    ),
+    Claim(
         "diffusers-third-order-sde",
         PLUS_PLUS,
         f"{DIFFUSERS}, algorithm_type='sde-dpmsolver++', solver_order=3",
