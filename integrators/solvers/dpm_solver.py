@@ -24,6 +24,7 @@ from ..solver import Budgeted, FinalPolicy, Ramp, Repeat, Solver, StepContext
 from ..tableaux.tableau import N, P, Stage, Tableau, adams, omega, phi, phi1, phi2, phi3, z
 
 Family = Literal["dpm-solver", "dpm-solver++", "sde-dpm-solver", "sde-dpm-solver++"]
+OfFlow = Literal["dpm-solver", "dpm-solver++"]
 Type = Literal["dpmsolver", "taylor"]
 Abscissae = Literal["constant", "grid"]
 Abscissa = Annotated[Any, Range(above=0, most=1)]
@@ -239,12 +240,12 @@ def singlestep(
     )
 
 
-def singlestep_midpoint(family: Literal["dpm-solver", "dpm-solver++"] = "dpm-solver++") -> Solver:
+def singlestep_midpoint(family: OfFlow = "dpm-solver++") -> Solver:
     """Singlestep order 3 as diffusers makes it by default, on thirds of the step.
 
     Raises ValueError for another family.
     """
-    checks.one_of("family", family, ("dpm-solver", "dpm-solver++"))
+    checks.one_of("family", family, get_args(OfFlow))
     named = singlestep(3, family)
     return replace(
         named,
@@ -323,8 +324,7 @@ def _family(family: str) -> tuple[FormOf, str]:
 
 
 def _listed() -> Iterable[Callable[..., Solver]]:
-    ode: tuple[Literal["dpm-solver", "dpm-solver++"], ...] = ("dpm-solver", "dpm-solver++")
-    for family in ode:
+    for family in get_args(OfFlow):
         yield partial(singlestep, 1, family)
         for order in (2, 3):
             for type in TYPES:
