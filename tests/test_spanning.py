@@ -1,4 +1,4 @@
-"""PFDiff and RX-DPM, whose steps span several intervals of the grid, each against its iteration on the grid."""
+"""PFDiff and RX-DPM, whose steps span several intervals of the grid, each against its iteration there."""
 
 from __future__ import annotations
 

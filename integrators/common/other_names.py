@@ -36,6 +36,9 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "fastdpm": "ddim-eta",
         "pndm": "f-pndm",
         "analytic-dpm": "analytic-ddpm",
+        "pfdiff": "pfdiff-1",
+        "rx-dpm": "rx-euler-2",
+        "rx-ddim": "rx-euler-2",
         **{f"unipc-{p}": f"unipc-{p}-bh2" for p in range(1, 6)},
     }
 )

@@ -66,8 +66,9 @@ class StepCompiler:
     """Compiles one step at a time, so that a step-size controller may ask for steps as it goes.
 
     nodes: the times of all steps, where they are known: a released table of coefficients is made for their
-    number, and parameters may look ahead.  times: those of the grid, where steps span several.  base: the state that the first step starts from; those before it
-    are given, and the next to be made is base + 1.
+    number, and parameters may look ahead.  times: those of the grid, of which a step may span several
+    intervals.  base: the state that the first step starts from; those before it are given, and the next to be
+    made is base + 1.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """RX-DPM (arXiv:2504.01855) over Euler's step and DDIM: Richardson extrapolation on the grid, as data.
 
-Over k intervals l_1 .. l_k of the grid, in units of their sum, Euler's method in rho gives two solutions, by k
-steps and by one, from k evaluations.  The local error of a step is l^2 N'/2, so that of the first solution is
-s = sum l_j^2 times that of the second, to leading order, and
+Over k intervals l_1 .. l_k of the grid, in units of their sum, Euler's method in rho gives two solutions, by
+k steps and by one, from k evaluations.  The local error of a step is l^2 N'/2, so that of the first solution
+is s = sum l_j^2 times that of the second, to leading order, and
 
     x = (x_k - s x_1)/(1 - s)
 

@@ -5,9 +5,9 @@ An iteration of PFDiff-k_h goes from a time of the grid over k + 1 of its interv
     springboard    x_(i+h) = x_i by the evaluation of the iteration before,
     step           x_(i+k+1) = x_i by the evaluation at the springboard,
 
-both by DDIM, which is Euler's step of d(x/alpha) = eps d rho.  The states x_i are evaluated nowhere but at the
-start.  From springboard to springboard there is no other evaluation than theirs, and x_i is the springboard
-less what led to it, so that in y = x/alpha, over H from this springboard to the next,
+both by DDIM, which is Euler's step of d(x/alpha) = eps d rho.  But for the first no x_i is evaluated.  So
+from springboard to springboard there is no other evaluation than theirs, and x_i is the springboard less what
+led to it: in y = x/alpha, over H from this springboard to the next,
 
     y_1 = y_0 + H ((1 + w) N_0 - w P_1),    w H the way from x_i to this springboard,
 
@@ -51,6 +51,7 @@ class Springboards(Spanning, Ramp):
     ahead: int = 1
 
     def spans(self, budget: int) -> tuple[int, ...]:
+        """From the start to a springboard, from each to the next, from the last to the end."""
         check_budget(budget, 1, " evaluations")
         if budget == 1:
             return (1,)
@@ -60,7 +61,9 @@ class Springboards(Spanning, Ramp):
     def way(self, context: StepContext) -> Mapping[object, Value]:
         """`WAY` at a step.  Raises ValueError where the grid is not known."""
         if context.times is None or context.budget is None:
-            raise ValueError("springboards lie on the grid of the whole run, which must be known: not adaptive")
+            raise ValueError(
+                "springboards lie on the grid of the whole run, which must be known: not adaptive"
+            )
         if not context.tableau.parameters:
             return {}
         spans, index = self.spans(context.budget), context.index
