@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -71,7 +72,21 @@ def check_budget(budget: int, least: int, what: str) -> None:
     checks.integer("steps", budget, least, limits.STEPS)
 
 
-class _Stepwise:
+class _OwnTimes(ABC):
+    """Of a sequence whose callers give the times of its steps."""
+
+    @abstractmethod
+    def steps(self, budget: int) -> int:
+        """As in `Sequence`."""
+
+    def intervals(self, budget: int) -> int:
+        return self.steps(budget)
+
+    def nodes(self, times: Times, budget: int) -> Times:
+        return times
+
+
+class _Stepwise(_OwnTimes):
     """Of a sequence whose budgets are numbers of steps, each over one interval of the grid."""
 
     @property
@@ -82,14 +97,8 @@ class _Stepwise:
         check_budget(budget, 1, "")
         return budget
 
-    def intervals(self, budget: int) -> int:
-        return self.steps(budget)
-
     def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
         return _spaced(grid, schedule, t_start, t_end, self.steps(budget))
-
-    def nodes(self, times: Times, budget: int) -> Times:
-        return times
 
 
 @dataclass(frozen=True)
@@ -175,7 +184,7 @@ class Closed(_Stepwise):
 
 
 @dataclass(frozen=True)
-class Budgeted:
+class Budgeted(_OwnTimes):
     """One-step tableaux of orders 1 .. p mixed so that the evaluations are exactly the budget
     (DPM-Solver-fast).
 
@@ -217,22 +226,16 @@ class Budgeted:
         fine = _spaced(grid, schedule, t_start, t_end, sum(orders))
         return tuple(fine[sum(orders[:i])] for i in range(len(orders) + 1))
 
-    def intervals(self, budget: int) -> int:
-        return self.steps(budget)
 
-    def nodes(self, times: Times, budget: int) -> Times:
-        return times
-
-
-class Spanning:
+class Spanning(ABC):
     """Of a sequence made to a number of evaluations, whose steps span several intervals of the grid.
 
     The formulas of a step may depend on the times between its own: `StepContext.times`.
     """
 
+    @abstractmethod
     def spans(self, budget: int) -> tuple[int, ...]:
         """The intervals that each step spans.  Raises ValueError for a budget that there is none for."""
-        raise NotImplementedError
 
     def steps(self, budget: int) -> int:
         return len(self.spans(budget))
@@ -256,6 +259,9 @@ class Blocks(Spanning):
     tableau: Tableau
     size: int
     rest: Tableau
+
+    def __post_init__(self) -> None:
+        checks.integer("size", self.size, 2)
 
     def __str__(self) -> str:
         return f"every step alike, over {self.size} intervals of the grid"

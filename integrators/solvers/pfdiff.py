@@ -50,6 +50,11 @@ class Springboards(Spanning, Ramp):
     skip: int = 1
     ahead: int = 1
 
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()}; from springboard to springboard over {self.skip + 1} intervals of the grid"
+        )
+
     def spans(self, budget: int) -> tuple[int, ...]:
         """From the start to a springboard, from each to the next, from the last to the end."""
         check_budget(budget, 1, " evaluations")

@@ -174,9 +174,9 @@ def _listed(
 
 
 def _budget(solver: Solver, trace: Trace, final: Final) -> int | None:
-    """Steps (or evaluations) for which the run has the grid's intervals and the trace's evaluations."""
+    """Steps (or evaluations) for which the run has the grid's steps and the trace's evaluations."""
     for budget in dict.fromkeys((len(trace.grid) - 1, trace.nfe or 1)):
-        if solver.sequence.intervals(budget) != len(trace.grid) - 1:
+        if solver.sequence.steps(budget) != len(trace.grid) - 1:
             continue
         made = sum(tableau.evaluations for tableau in solver.sequence.at(budget, final))
         if made <= trace.nfe <= made + 1:  # an evaluation that is carried over was made once before
