@@ -15,7 +15,7 @@ w = h/(k + 1) on equal steps in rho.  The first springboard is Euler's step from
 springboard have the same evaluation), and the end is that formula again, over the k + 1 - h intervals that
 are left.  A run of n evaluations has 1 + (k + 1)(n - 1) intervals, as the release's scripts have.
 
-The local error is (1/2 - w) H^2 N': second order for h = (k + 1)/2, where the formula is Adams-Bashforth's on
+The local error is (w - 1/2) H^2 N': second order for h = (k + 1)/2, where the formula is Adams-Bashforth's on
 equal steps (PFDiff-1 and PFDiff-3_2), else first order, with an error smaller than DDIM's at as many
 evaluations by |1 - 2 w|.
 """
