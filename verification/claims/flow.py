@@ -65,8 +65,8 @@ MEAN_STEP = (
     "state: second order on equal steps in lambda alone"
 )
 IN_THE_MIDDLE = (
-    "more than is claimed: with the springboard in the middle the formula is Adams-Bashforth 2 on equal steps in "
-    "rho, and off by O(h^3) on other smooth grids"
+    "more than is claimed: with the springboard in the middle the formula is Adams-Bashforth 2 on equal "
+    "steps in rho, and off by O(h^3) on other smooth grids"
 )
 EQUAL_DIFFERENCES = (
     "the stages are one quadrature of a polynomial from three velocities, whose slope is the difference of "
