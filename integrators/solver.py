@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import Protocol, runtime_checkable
 
 from sympy import Symbol
@@ -51,17 +53,40 @@ class Sequence(Protocol):
     def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
         """The tableau of each step, of a run that ends so."""
 
+    def intervals(self, budget: int) -> int:
+        """How many intervals the times have that a caller gives; the number of steps, but where steps span
+        several (`Spanning`).
+        """
+
     def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
-        """The times of the steps on a grid."""
+        """The times on a grid: as many as a caller would give."""
+
+    def nodes(self, times: Times, budget: int) -> Times:
+        """The times of the steps among those."""
 
 
-def _check_budget(budget: int, least: int, what: str) -> None:
+def check_budget(budget: int, least: int, what: str) -> None:
+    """Raises ValueError for a budget that is no integer from `least`; what: the words of what it counts."""
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < least:
         raise ValueError(f"steps must be an integer >= {least}{what}, got {shown(budget)}")
     checks.integer("steps", budget, least, limits.STEPS)
 
 
-class _Stepwise:
+class _OwnTimes(ABC):
+    """Of a sequence whose callers give the times of its steps."""
+
+    @abstractmethod
+    def steps(self, budget: int) -> int:
+        """As in `Sequence`."""
+
+    def intervals(self, budget: int) -> int:
+        return self.steps(budget)
+
+    def nodes(self, times: Times, budget: int) -> Times:
+        return times
+
+
+class _Stepwise(_OwnTimes):
     """Of a sequence whose budgets are numbers of steps, each over one interval of the grid."""
 
     @property
@@ -69,7 +94,7 @@ class _Stepwise:
         return 1
 
     def steps(self, budget: int) -> int:
-        _check_budget(budget, 1, "")
+        check_budget(budget, 1, "")
         return budget
 
     def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
@@ -159,7 +184,7 @@ class Closed(_Stepwise):
 
 
 @dataclass(frozen=True)
-class Budgeted:
+class Budgeted(_OwnTimes):
     """One-step tableaux of orders 1 .. p mixed so that the evaluations are exactly the budget
     (DPM-Solver-fast).
 
@@ -187,19 +212,74 @@ class Budgeted:
         return len(self.at(budget, "full"))
 
     def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
-        _check_budget(budget, 1, " evaluations")
+        check_budget(budget, 1, " evaluations")
         orders = self.orders(budget)
         if final != "full" and orders[-1] > 1:
             orders = (*orders[:-1], 1)
         return tuple(self.by_order[k - 1] for k in orders)
 
     def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
-        _check_budget(budget, 1, " evaluations")
+        check_budget(budget, 1, " evaluations")
         orders = self.orders(budget)
         if grid.name == "lambda" and not self.always_spans:
             return _spaced(grid, schedule, t_start, t_end, len(orders))
         fine = _spaced(grid, schedule, t_start, t_end, sum(orders))
         return tuple(fine[sum(orders[:i])] for i in range(len(orders) + 1))
+
+
+class Spanning(ABC):
+    """Of a sequence made to a number of evaluations, whose steps span several intervals of the grid.
+
+    The formulas of a step may depend on the times between its own: `StepContext.times`.
+    """
+
+    @abstractmethod
+    def spans(self, budget: int) -> tuple[int, ...]:
+        """The intervals that each step spans.  Raises ValueError for a budget that there is none for."""
+
+    def steps(self, budget: int) -> int:
+        return len(self.spans(budget))
+
+    def intervals(self, budget: int) -> int:
+        return sum(self.spans(budget))
+
+    def times(self, grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, budget: int) -> Times:
+        return _spaced(grid, schedule, t_start, t_end, self.intervals(budget))
+
+    def nodes(self, times: Times, budget: int) -> Times:
+        return tuple(times[i] for i in accumulate(self.spans(budget), initial=0))
+
+
+@dataclass(frozen=True)
+class Blocks(Spanning):
+    """A one-step method that spans `size` intervals of the grid, with as many evaluations; what is left of
+    the budget at the end is in steps of one interval by `rest`.
+    """
+
+    tableau: Tableau
+    size: int
+    rest: Tableau
+
+    def __post_init__(self) -> None:
+        checks.integer("size", self.size, 2)
+
+    def __str__(self) -> str:
+        return f"every step alike, over {self.size} intervals of the grid"
+
+    @property
+    def tableaux(self) -> tuple[Tableau, ...]:
+        return (self.rest, self.tableau)
+
+    @property
+    def period(self) -> int:
+        return self.size
+
+    def spans(self, budget: int) -> tuple[int, ...]:
+        check_budget(budget, 1, " evaluations")
+        return (self.size,) * (budget // self.size) + (1,) * (budget % self.size)
+
+    def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
+        return tuple(self.rest if span == 1 else self.tableau for span in self.spans(budget))
 
 
 def _spaced(grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, n: int) -> Times:
@@ -223,6 +303,8 @@ class StepContext:
     """What the plan was made to: steps, or evaluations for a budgeted solver; None for an adaptive run."""
     nodes: Times | None = None
     """The times of all steps of the run; None for an adaptive one."""
+    times: Times | None = None
+    """The times of the run's grid, those that steps span included; None for an adaptive one."""
 
 
 Parameters = Callable[[StepContext], Mapping[Symbol, Value]]

@@ -1,4 +1,4 @@
-"""Analytic-DPM: the variance of DDPM's kernel that is best for the data."""
+"""Analytic-DPM: the variances of DDPM's and DDIM's kernels that are best for the data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from semilinear.integrators.plans.program import Row
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import make
-from semilinear.integrators.solvers.analytic_dpm import analytic_ddpm
+from semilinear.integrators.solvers.analytic_dpm import analytic_ddim, analytic_ddpm
 from semilinear.integrators.statistics import second_moment
 from semilinear.integrators.statistics.estimation import Draw, noised
 from semilinear.verification.problems.mixture_statistics import quadrature
@@ -27,6 +27,8 @@ from tests.roundings import MANY_ULP
 
 SCHEDULES = (vp_linear(), sub_vp(), edm(), rectified_flow())
 MIXTURE = problem("golden-mixture")
+PLAIN = {"analytic-ddpm": "score-sde-ancestral-small", "analytic-ddim": "ddim"}
+"""The kernels with their own variance."""
 
 
 def variances(solver: Solver, schedule: Schedule, times: Any, std: float) -> list[float]:
@@ -47,23 +49,27 @@ def variances(solver: Solver, schedule: Schedule, times: Any, std: float) -> lis
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)
 @pytest.mark.parametrize("std", [0.3, 1.0])
-def test_gaussian_data_are_sampled_exactly_in_any_number_of_steps(schedule: Schedule, std: float) -> None:
+@pytest.mark.parametrize("name", PLAIN)
+def test_gaussian_data_are_sampled_exactly_in_any_number_of_steps(
+    name: str, schedule: Schedule, std: float
+) -> None:
     f, times = schedule.formulas, (0.9, 0.5, 0.1, 0.02)
     exact = [float((f.alpha(t) * std) ** 2 + f.sigma(t) ** 2) for t in times]
-    own = make("analytic-ddpm", moment=second_moment.gaussian(std))
+    own = make(name, moment=second_moment.gaussian(std))
     np.testing.assert_allclose(variances(own, schedule, times, std), exact, rtol=MANY_ULP)
-    ddpm = variances(make("score-sde-ancestral-small"), schedule, times, std)
-    missing = [1 - made / known for made, known in zip(ddpm[1:], exact[1:], strict=True)]
+    plain = variances(make(PLAIN[name]), schedule, times, std)
+    missing = [1 - made / known for made, known in zip(plain[1:], exact[1:], strict=True)]
     assert min(missing) > 0  # too little noise in every step
     assert max(missing) > 0.005
 
 
-def test_a_step_from_the_exact_law_makes_the_exact_sum_of_variances() -> None:
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_step_from_the_exact_law_makes_the_exact_sum_of_variances(name: str) -> None:
     """On any data: the law of total variance, over a quadrature of the mixture's law."""
     schedule, (t0, t1) = vp_linear(), (0.7, 0.3)
     f = schedule.formulas
     low, high = (float(f.lam(t)) for t in (t0, t1))
-    solver = for_problem("analytic-ddpm", MIXTURE, low, high)
+    solver = for_problem(name, MIXTURE, low, high)
     draw = quadrature(MIXTURE, low, 0.1)
     x = draw.x * float(f.alpha(t0))
     plan = compile_plan(solver, schedule, times=(t0, t1))
@@ -83,16 +89,17 @@ def test_a_step_from_the_exact_law_makes_the_exact_sum_of_variances() -> None:
     assert spread == pytest.approx(exact, rel=3e-8)  # the rule leaves out 1e-10 of E|y|^2, in its tails
 
 
-def test_the_variance_is_the_papers() -> None:
-    """Theorem 1 with lambda_n^2 = beta tilde, in alpha_n and beta bar of one step."""
+@pytest.mark.parametrize(("build", "own"), [(analytic_ddpm, 1), (analytic_ddim, 0)])
+def test_the_variance_is_the_papers(build: Any, own: int) -> None:
+    """Theorem 1 with lambda_n^2 = beta tilde (DDPM) or 0 (DDIM), in alpha_n and beta bar of one step."""
     schedule, (t0, t1) = vp_linear(), (0.6, 0.45)
     f, gamma = schedule.formulas, second_moment.gaussian(0.5)
     bar_0, bar_1 = (1 - float(f.alpha(t)) ** 2 for t in (t0, t1))
     step = (1 - bar_0) / (1 - bar_1)
-    tilde = bar_1 / bar_0 * (1 - step)
+    tilde = own * bar_1 / bar_0 * (1 - step)
     mean = math.sqrt(bar_0 / step) - math.sqrt(bar_1 - tilde)
     expected = tilde + mean**2 * (1 - float(gamma.at(f.lam(t0))))
-    plan = compile_plan(analytic_ddpm(moment=gamma), schedule, times=(t0, t1))
+    plan = compile_plan(build(moment=gamma), schedule, times=(t0, t1))
     (row,) = (op for op in plan.steps[0].operations if isinstance(op, Row))
     assert row.noise[0][1] ** 2 == pytest.approx(expected, rel=1e-12)  # beta bar = 1 - alpha^2 cancels
 
@@ -143,15 +150,19 @@ def test_what_is_not_given_or_known_is_refused() -> None:
         second_moment.estimate(MIXTURE.model(edm()), edm(), draws, 1.0, 1.0)
 
 
-def test_it_runs_and_travels() -> None:
-    solver = generic("analytic-ddpm")
+@pytest.mark.parametrize(("name", "kernel"), [("analytic-ddpm", "ddpm"), ("analytic-ddim", "ddim")])
+def test_it_runs_and_travels(name: str, kernel: str) -> None:
+    solver = generic(name)
     moment = second_moment.gaussian(0.5)
     assert pickle.loads(pickle.dumps(moment)).at(0.3) == moment.at(0.3)
     plan = compile_plan(solver, vp_linear(), steps=30, t_start=0.9, t_end=0.1)
     noise = list(torch.zeros(30, 2, 2, dtype=torch.float64))
     x = torch.ones(2, 2, dtype=torch.float64)
-    mean = compile_plan(make("ddpm"), vp_linear(), times=plan.times)  # the kernel's own, of any variance
-    found, wanted = (sample(p, MIXTURE.model(vp_linear()), x, noise=noise).x for p in (plan, mean))
+    mean = compile_plan(make(kernel), vp_linear(), times=plan.times)  # the kernel's own, of any variance
+    found, wanted = (
+        sample(p, MIXTURE.model(vp_linear()), x, noise=noise if p.stochastic else None).x
+        for p in (plan, mean)
+    )
     assert found.numpy() == pytest.approx(wanted.numpy(), rel=MANY_ULP, abs=0)
     pairs = itertools.pairwise(plan.times)
     alone = [compile_plan(solver, vp_linear(), times=pair).steps[0] for pair in pairs]

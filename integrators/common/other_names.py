@@ -24,6 +24,11 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "dpmpp-3m-sde": "k-diffusion-3m-sde-released",
         "res-multistep-ancestral": "res-2m-ancestral",
         "ipndm": "deis-ipndm",
+        "exp-heun-2-x0": "etdrk2",
+        "dpmpp-4m-sde": "dpm++-4m-sde",
+        "clyb-4m-sde-momentumized": "dpm++-4m-sde",
+        "sa-solver": "sa-solver-3-4-comfyui",
+        "er-sde": "er-sde-3-comfyui",
         # flow matching (`runge_kutta`)
         "flow-match-euler": "euler-in-t",
         "heun2": "heun-in-t",
@@ -36,6 +41,9 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "fastdpm": "ddim-eta",
         "pndm": "f-pndm",
         "analytic-dpm": "analytic-ddpm",
+        "pfdiff": "pfdiff-1",
+        "rx-dpm": "rx-euler-2",
+        "rx-ddim": "rx-euler-2",
         **{f"unipc-{p}": f"unipc-{p}-bh2" for p in range(1, 6)},
     }
 )

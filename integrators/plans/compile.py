@@ -59,7 +59,8 @@ def compile_plan(
     replaced silently.
     """
     _check(solver, schedule, grid, (t_start, t_end), prediction, start, final, (denoise, noise_at_end))
-    nodes, budget, grid = _nodes(solver, schedule, steps, grid, t_start, t_end, times, digits)
+    every, budget, grid = _times(solver, schedule, steps, grid, t_start, t_end, times, digits)
+    nodes = solver.sequence.nodes(every, budget)
     if nodes[-1] > nodes[0] and (solver.stochastic or denoise):
         what = f"{solver.name} is stochastic" if solver.stochastic else "denoise=True"
         raise ValueError(f"times must decrease where {what}, got {nodes[0]} to {nodes[-1]}")
@@ -67,7 +68,7 @@ def compile_plan(
     tableaux = _tableaux(solver, budget, start, ending)
     given = solver.history if start == "exact" else 0
     compiler = StepCompiler(
-        solver, schedule, prediction, choose(digits), grid, budget, nodes=nodes, base=given
+        solver, schedule, prediction, choose(digits), grid, budget, nodes=nodes, times=every, base=given
     )
     made = _steps(compiler, tableaux, nodes, given, noise_at_end)
     if denoise:
@@ -111,7 +112,7 @@ def _check(
     check_prediction(prediction)
 
 
-def _nodes(
+def _times(
     solver: Solver,
     schedule: Schedule,
     steps: int | None,
@@ -121,7 +122,7 @@ def _nodes(
     times: Any,
     digits: int | None,
 ) -> tuple[Times, int, Grid | None]:
-    """The times of the steps; the budget, in steps or evaluations as the solver counts; the grid."""
+    """The times of the grid; the budget, in steps or evaluations as the solver counts; the grid."""
     steps = int(steps) if isinstance(steps, np.integer) else steps
     if times is None:
         if steps is None or t_start is None or t_end is None:
@@ -132,12 +133,12 @@ def _nodes(
         return solver.sequence.times(grid, schedule, number(t_start), number(t_end), steps), steps, grid
     if t_start is not None or t_end is not None:
         raise ValueError("times cannot be combined with t_start or t_end")
-    nodes = user(schedule, times, digits=digits)
-    budget = len(nodes) - 1 if steps is None else steps
-    needed = solver.sequence.steps(budget) + 1
-    if needed != len(nodes):
-        raise ValueError(f"times must hold {needed} values for steps = {budget}, got {len(nodes)}")
-    return nodes, budget, grid
+    every = user(schedule, times, digits=digits)
+    budget = len(every) - 1 if steps is None else steps
+    needed = solver.sequence.intervals(budget) + 1
+    if needed != len(every):
+        raise ValueError(f"times must hold {needed} values for steps = {budget}, got {len(every)}")
+    return every, budget, grid
 
 
 def _tableaux(solver: Solver, budget: int, start: Start, ending: Final) -> list[Tableau]:

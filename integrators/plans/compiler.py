@@ -66,8 +66,9 @@ class StepCompiler:
     """Compiles one step at a time, so that a step-size controller may ask for steps as it goes.
 
     nodes: the times of all steps, where they are known: a released table of coefficients is made for their
-    number, and parameters may look ahead.  base: the state that the first step starts from; those before it
-    are given, and the next to be made is base + 1.
+    number, and parameters may look ahead.  times: those of the grid, of which a step may span several
+    intervals.  base: the state that the first step starts from; those before it are given, and the next to be
+    made is base + 1.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class StepCompiler:
         budget: int | None = None,
         *,
         nodes: Times | None = None,
+        times: Times | None = None,
         base: int = 0,
     ) -> None:
         check_prediction(prediction)
@@ -94,7 +96,7 @@ class StepCompiler:
             xp,
             grid,
         )
-        self._budget, self._nodes = budget, nodes
+        self._budget, self._nodes, self._times = budget, nodes, times
         self._noise_scale = xp.number(solver.noise_scale)
         self._history: list[_Integrand] = []
         self._carried: _Integrand | None = None
@@ -429,7 +431,16 @@ class StepCompiler:
         self, tableau: Tableau, step: Step, past: Times, index: int, count: int
     ) -> dict[Symbol, Value]:
         context = StepContext(
-            index, count, tableau, step, self._grid, self._schedule, past, self._budget, self._nodes
+            index,
+            count,
+            tableau,
+            step,
+            self._grid,
+            self._schedule,
+            past,
+            self._budget,
+            self._nodes,
+            self._times,
         )
         given = {} if self._solver.parameters is None else dict(self._solver.parameters(context))
         missing = sorted(s.name for s in tableau.parameters - given.keys())

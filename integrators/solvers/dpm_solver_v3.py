@@ -140,6 +140,14 @@ class Placed:
         """The grid's times, placed."""
         return self.statistics.place(schedule, self.sequence.times(grid, schedule, t_start, t_end, budget))
 
+    def intervals(self, budget: int) -> int:
+        """Those of the sequence."""
+        return self.sequence.intervals(budget)
+
+    def nodes(self, times: Times, budget: int) -> Times:
+        """Those of the sequence."""
+        return self.sequence.nodes(times, budget)
+
 
 def _written(context: StepContext) -> Mapping[Symbol, Value]:
     return {CORRECT: int(context.step.t1 <= HALF_TIME)}

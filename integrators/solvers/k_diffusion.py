@@ -28,6 +28,8 @@ k-diffusion's variables are x/alpha and rho:
 | sample_res_multistep_ancestral  | res-2m-ancestral                                                        |
 | sample_gradient_estimation      | gradient-estimation                                                     |
 
+What else ComfyUI has with noise stands in `comfyui.py`.
+
 At rho = 0 all but LMS, which keeps its full order, take an Euler step: those named here by default (`FINAL`),
 DPM-Solver's with final="last", or to the last rho > 0 with denoise=True.
 """

@@ -126,7 +126,7 @@ def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Eta = 1) -> Solver
     return at_noise_level(
         made,
         "data",
-        _root(eta),
+        level_of(eta),
         name=f"k-diffusion-{order}m-sde{suffix}",
         sequence=sequence,
         claimed=order,
@@ -136,8 +136,8 @@ def k_diffusion(order: int, type: Type = "dpmsolver", *, eta: Eta = 1) -> Solver
     )
 
 
-def _root(eta: Any) -> Tau:
-    """tau of eta = tau^2."""
+def level_of(eta: Any) -> Tau:
+    """tau of k-diffusion's and ComfyUI's eta = tau^2.  Raises ValueError for a negative eta."""
     return sympy.sqrt(checks.exact("eta", eta, least=0))
 
 
@@ -154,7 +154,7 @@ def _points(stages: int, count: int) -> dict[Any, Any]:
     return dict(list(nodes.items())[:count])
 
 
-def _adams(stages: int, count: int, rescaled: bool) -> Any:
+def weights_through(stages: int, count: int, rescaled: bool) -> Any:
     """Exponential Adams-Bashforth (stages = 0) or -Moulton (1) through `count` points.
 
     rescaled: with two points phi_2 is replaced by its limit 1/2, the "rescaling" of the release.
@@ -193,13 +193,13 @@ def sa_solver(
     if rescaled and prediction == "noise":
         raise ValueError("rescaled must be False in noise prediction, where the release does not rescale")
     last = tuple(
-        Tableau((), _adams(0, min(predictor, k), rescaled))
+        Tableau((), weights_through(0, min(predictor, k), rescaled))
         for k in range(1, max(predictor, corrector - 1) + 1)
     )
     ramp = tuple(
         Tableau(
             (Stage(Integer(1), predict.output),),
-            _adams(1, min(corrector, k + 1), rescaled),
+            weights_through(1, min(corrector, k + 1), rescaled),
             carry=1 if mode == "PEC" else None,
             stage_noise=True,
         )

@@ -64,6 +64,10 @@ MEAN_STEP = (
     "the mean of this step and the last stands in the integral of e^lambda, the step in the transfer of the "
     "state: second order on equal steps in lambda alone"
 )
+IN_THE_MIDDLE = (
+    "more than is claimed: with the springboard in the middle the formula is Adams-Bashforth 2 on equal "
+    "steps in rho, and off by O(h^3) on other smooth grids"
+)
 EQUAL_DIFFERENCES = (
     "the stages are one quadrature of a polynomial from three velocities, whose slope is the difference of "
     "equal steps: a local error O(h^3) on other smooth grids, O(h^4) on equal steps"
@@ -255,6 +259,9 @@ STATED: tuple[Expectation, ...] = (
     Expectation("stork-4-corrected", 2, 2, EQUAL_DIFFERENCES),
     Expectation("heun++-2", 1, 1, OF_THE_RUN),
     Expectation("dpm++-2m-v2", 1, 1, MEAN_STEP),
+    *(Expectation(f"pfdiff-{v}", 2, 2, IN_THE_MIDDLE) for v in ("1", "3-2")),
+    *(Expectation(f"pfdiff-{v}", 1, 1) for v in ("2-1", "2-2", "3-1", "3-3")),
+    *(Expectation(f"rx-euler-{k}", 2, 2) for k in (2, 3)),
     *_scire(),
     *_er_sde(),
     *_unipc(),

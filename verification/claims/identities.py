@@ -157,6 +157,10 @@ def _one_step() -> list[Identity]:
             _listed("etdrk2"),
         ),
         _same("res-2s", "dpm-solver++-2s-taylor"),
+        *(
+            Identity(f"{name} with eta = 0 = {flow}", _listed(name, eta=0), _listed(flow))
+            for name, flow in (("exp-heun-2-x0-sde", "etdrk2"), ("res-2s-sde", "res-2s"))
+        ),
         _same("scire-v1-2-corrected", "deis-rhork-2midpoint"),
         _same("scire-v1-3-corrected", "deis-rhork-3heun"),
     ]

@@ -15,13 +15,13 @@ from ..studies.progress import Progress
 from . import identity_rows, orders
 from .claim import Claim, Decision
 from .ids import matching
-from .papers import deis, dpm_solver, dpm_solver_v3, er_sde, scire, score_sde, successors
+from .papers import deis, dpm_solver, dpm_solver_v3, er_sde, scire, score_sde, spanning, successors
 from .reported import REPORTED
 
 SCHEMA = "semilinear-claims/2"
 ROW = ("id", "paper", "statement", "assumes", "by", "found", "found_condition", "evidence", "table", "error")
 """What a decided row holds besides what the ledger says again."""
-PAPERS = (dpm_solver, deis, scire, er_sde, dpm_solver_v3, score_sde, successors)
+PAPERS = (dpm_solver, deis, scire, er_sde, dpm_solver_v3, score_sde, spanning, successors)
 
 
 @cache

@@ -59,6 +59,11 @@ HALF_ORDER = (
     "size h^(1/2) along a path, does not make up for: strong order 1/2 in the limit, which 1536 steps begin "
     "to show"
 )
+SUMS_OF_200 = (
+    "the left Riemann sum with 200 points leaves 1/200 of the second moment at every step, however small: "
+    "weak order 1; and the third moment keeps h^2/400 where h^3 is due, which the second difference, of size "
+    "h^(1/2) along a path, does not make up for: strong order 1/2 in the limit, which 1536 steps do not show"
+)
 CLIPPED = (
     "weak order 1 as far as it is measured; the clip of variances below 1e-6 takes the noise of short steps "
     "away, from some thousand steps on, so that in the limit it does not converge"
@@ -79,6 +84,16 @@ def _er_sde() -> list[StochasticExpectation]:
     return [*rows, *(StochasticExpectation(f"er-sde-{v}", 2, 1, SECOND_INTEGRAL) for v in third)]
 
 
+def _comfyui() -> list[StochasticExpectation]:
+    """ComfyUI's versions, and its extension's 4M."""
+    return [
+        *(StochasticExpectation(v, 2, 1) for v in ("res-2s-sde", "exp-heun-2-x0-sde")),
+        StochasticExpectation("dpm++-4m-sde", 2, 1, HALF_D2 + SECOND_INTEGRAL),
+        StochasticExpectation("sa-solver-3-4-comfyui", 2, 1, SECOND_INTEGRAL),
+        StochasticExpectation("er-sde-3-comfyui", 1, None, SUMS_OF_200, long=True),
+    ]
+
+
 def _renoised() -> list[StochasticExpectation]:
     """Samplers that go back to a noisier time: the order of their marginals."""
     euler = ("euler-ancestral", "ddim-eta", "ddpm")
@@ -96,11 +111,12 @@ def _renoised() -> list[StochasticExpectation]:
 
 def _score_sde() -> list[StochasticExpectation]:
     """The kernels of Score-SDE on any grid, and DDPM's with the best variance: discretisations of the plain
-    reverse SDE.
+    reverse SDE; DDIM's with the best variance, whose noise is an error of size h^(1/2) to its flow.
     """
     names = ("em", "reverse-diffusion", "ancestral-large", "ancestral-small")
     rows = [StochasticExpectation(f"score-sde-{v}", 1, 1) for v in names]
-    return [*rows, StochasticExpectation("analytic-ddpm", 1, 1)]
+    rows += [StochasticExpectation("analytic-ddpm", 1, 1)]
+    return [*rows, StochasticExpectation("analytic-ddim", 1, 0.5)]
 
 
 STATED: tuple[StochasticExpectation, ...] = (
@@ -125,6 +141,7 @@ STATED: tuple[StochasticExpectation, ...] = (
     StochasticExpectation("sa-solver-2-2-released", 2, 1),
     StochasticExpectation("sa-solver-3-4", 2, 1, SECOND_INTEGRAL),
     *_er_sde(),
+    *_comfyui(),
     *_renoised(),
     *_score_sde(),
 )

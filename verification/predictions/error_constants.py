@@ -192,6 +192,7 @@ class Run:
         if tableau.parameters and self.solver.parameters is not None:
             count = len(self.times) - 1
             grid, schedule, times = self.setting.grid, self.setting.schedule, tuple(self.times)
-            context = StepContext(i, count, tableau, step, grid, schedule, past, self.budget, times)
+            every = self.solver.sequence.times(grid, schedule, times[0], times[-1], self.budget)
+            context = StepContext(i, count, tableau, step, grid, schedule, past, self.budget, times, every)
             values = {s: XP.number(v) for s, v in self.solver.parameters(context).items()}
         return Scope(step, tuple(self.form.tau(t) for t in past), values), step

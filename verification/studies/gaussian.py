@@ -309,8 +309,8 @@ def strong_error(law: LinearLaw, plan: Plan, response: Response) -> np.ndarray:
     own = np.array([pair is not None for pair in plan.increments], dtype=bool)
     squares = (response.mean - law.moments[0]) ** 2 + np.sum(response.impulses[~own] ** 2, axis=0)
     form, xp, f = law.form, law.xp, law.form.schedule.formulas
-    if form.std is None:
-        return _root(squares)
+    if form.std is None:  # runs that converge to a flow: all of their noise is an error
+        return _root(squares + np.sum(response.impulses[own] ** 2, axis=0))
     spans = [pair for pair in plan.increments if pair is not None]
     start, end = (np.array([[f.lam(pair[i])] for pair in spans]).reshape(-1, 1) for i in (0, 1))
     rounding = 1e-9 if xp.digits is None else 10.0 ** (3 - xp.digits)
