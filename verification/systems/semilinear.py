@@ -143,10 +143,15 @@ def coupled_system(digits: int | None = 40) -> SemilinearProblem:
     def solution(t: Value) -> np.ndarray:
         return np.array([xp.cos(t), xp.number(1) / 2 + xp.sin(t), xp.exp(-t)])
 
-    def nonlinear(t: Value, u: np.ndarray) -> Any:
+    @lru_cache(maxsize=2**12)
+    def forcing(t: Value) -> tuple[np.ndarray, ...]:
+        """G(s), s' and L s: tableaux with abscissae in common ask at the same times."""
         s = solution(t)
-        slope = np.array([-xp.sin(t), xp.cos(t), -s[2]])
-        return nonlinearity(u) - nonlinearity(s) + slope - linear @ s
+        return nonlinearity(s), np.array([-xp.sin(t), xp.cos(t), -s[2]]), linear @ s
+
+    def nonlinear(t: Value, u: np.ndarray) -> Any:
+        at_solution, slope, decay = forcing(t)
+        return nonlinearity(u) - at_solution + slope - decay
 
     return SemilinearProblem(
         "coupled-3d", eigenvalues, basis, nonlinear, solution, xp=xp, norm=quadratic_mean
