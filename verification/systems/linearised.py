@@ -79,8 +79,9 @@ def whole(
     jacobian: Callable[[float, Vector], np.ndarray] | np.ndarray,
     drift: Callable[[float, Vector], Vector],
 ) -> NonlinearProblem:
-    """A semilinear problem with L u + N for F; jacobian, drift: N_u, symmetric, a matrix where it is the same
-    everywhere, and N_t.
+    """A semilinear problem with L u + N for F; jacobian, drift: N_u, symmetric, and N_t.
+
+    jacobian: a matrix where it is the same everywhere.
     """
     linear = (problem.basis * problem.eigenvalues) @ problem.basis.T
 
