@@ -79,9 +79,9 @@ def whole(
     jacobian: Callable[[float, Vector], np.ndarray] | np.ndarray,
     drift: Callable[[float, Vector], Vector],
 ) -> NonlinearProblem:
-    """A semilinear problem with L u + N for F; jacobian, drift: N_u, symmetric, and N_t.
+    """A semilinear problem with L u + N for F.
 
-    jacobian: a matrix where it is the same everywhere.
+    jacobian: N_u, symmetric; a matrix where it is the same everywhere.  drift: N_t.
     """
     linear = (problem.basis * problem.eigenvalues) @ problem.basis.T
 
@@ -105,7 +105,7 @@ def whole(
 
 @dataclass(frozen=True)
 class _Row:
-    """A row in numbers, by eigenvalue of J: its abscissa, and what multiplies F, v and the differences D_j."""
+    """A row in numbers, by eigenvalue of J: its abscissa, what multiplies F, v and the differences D_j."""
 
     c: float
     of_slope: Vector

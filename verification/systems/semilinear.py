@@ -60,8 +60,14 @@ class _Row:
     weights: dict[int, Value]
 
 
+@lru_cache(maxsize=64)
+def _at(problem: SemilinearProblem, h: Value) -> AtZ:
+    """The phi-functions of h L, which the tableaux that are measured with that step have in common."""
+    return AtZ(h * problem.eigenvalues)
+
+
 def _rows(tableau: Tableau, problem: SemilinearProblem, h: Value) -> list[_Row]:
-    xp, scope = problem.xp, AtZ(h * problem.eigenvalues)
+    xp, scope = problem.xp, _at(problem, h)
     rows = []
     for at, exact in zip((*tableau.c, 1), (*tableau.a, tableau.b), strict=True):
         c = xp.number(at)
