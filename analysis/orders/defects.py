@@ -41,6 +41,7 @@ class Defects:
     """The defects of an expansion."""
 
     expansion: Expansion
+    _terms: dict[int, list[Defect]] = dataclasses.field(default_factory=dict)
     _stages: dict[tuple[int, int], list[Scalar]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -50,6 +51,11 @@ class Defects:
 
     def terms(self, q: int) -> list[Defect]:
         """The terms of order q of the local error that are not zero."""
+        if q not in self._terms:
+            self._terms[q] = self._found(q)
+        return self._terms[q]
+
+    def _found(self, q: int) -> list[Defect]:
         e = self.expansion
         kind = ROOTED._replace(linearised=e.kind.linearised)
         found = []

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, Literal, get_args
 
 import sympy
@@ -119,6 +119,14 @@ class FormulaProof:
 
         recurring: of runs of such steps alone, where errors may cancel from step to step (`_telescopes`).
         """
+        return self._known_order(grid, recurring)
+
+    @cached_property
+    def _known_order(self) -> Callable[[Grid, bool], int]:
+        """Every part of a run asks for its orders again and again."""
+        return cache(self._order)
+
+    def _order(self, grid: Grid, recurring: bool) -> int:
         best = self.through
         for q in range(1, self.through + 1):
             if q > best:

@@ -49,8 +49,27 @@ def boundary_locus(method: Amplification, z: complex, angles: int = ANGLES) -> n
     values = np.linalg.det(circle - method.matrix(z, on_circle)[None])
     polynomials = np.fft.fft(values, axis=1) / count  # coefficient j times reach^j
     polynomials[abs(polynomials) < 1e-13 * abs(polynomials).max(1, keepdims=True)] = 0
-    locus: np.ndarray = np.concatenate([np.roots(p[::-1]) for p in polynomials]) * abs(on_circle[0])
-    return locus
+    return _roots(polynomials) * abs(on_circle[0])
+
+
+def _roots(polynomials: np.ndarray) -> np.ndarray:
+    """The roots of all rows, coefficients of 1, w, w^2, ..: to the bits of `np.roots`, at once for the rows
+    whose first and last coefficients other than 0 are in the same places.
+    """
+    found: dict[int, np.ndarray] = {}
+    ends = [(int(at[0]), int(at[-1])) if len(at := np.flatnonzero(p)) else (0, 0) for p in polynomials]
+    for first, last in dict.fromkeys(ends):
+        rows = [i for i, end in enumerate(ends) if end == (first, last)]
+        degree = last - first
+        companions = np.zeros((len(rows), degree, degree), dtype=complex)
+        companions[:, np.arange(1, degree), np.arange(degree - 1)] = 1
+        if degree:
+            descending = polynomials[rows, first : last + 1][:, ::-1]
+            companions[:, 0] = -descending[:, 1:] / descending[:, :1]
+        roots = np.linalg.eigvals(companions) if degree else np.zeros((len(rows), 0), dtype=complex)
+        padded = np.concatenate([roots, np.zeros((len(rows), first))], axis=1)
+        found |= dict(zip(rows, padded, strict=True))
+    return np.concatenate([found[i] for i in range(len(ends))])
 
 
 def _reach(method: Amplification, z: complex, degree: int) -> float:
@@ -73,6 +92,10 @@ def _reach(method: Amplification, z: complex, degree: int) -> float:
     return 1.0  # w is in no coefficient
 
 
+Window = tuple[float, float, float, float]
+"""left, right, bottom, top."""
+
+
 @dataclass(frozen=True, eq=False)
 class Region:
     """{w : the root condition holds} for one z, sampled.
@@ -88,6 +111,12 @@ class Region:
     radius: np.ndarray
     area: float
     area_error: float
+
+    @property
+    def window(self) -> Window:
+        """The grid's ends, those of `window`."""
+        left, right = float(self.real[0]), float(self.real[-1])
+        return left, right, float(self.imaginary[0]), float(self.imaginary[-1])
 
 
 def region(method: Amplification, z: complex, points: int = 301) -> Region:
@@ -105,7 +134,7 @@ def region(method: Amplification, z: complex, points: int = 301) -> Region:
     return Region(complex(z), x, y, radius, fine, abs(fine - coarse))
 
 
-def window(method: Amplification, z: complex) -> tuple[float, float, float, float]:
+def window(method: Amplification, z: complex) -> Window:
     """left, right, bottom, top of a box around 0 and the boundary of the region, a tenth wider.
 
     Parts that begin at twice the distance where the others end are left out: a coefficient function that is
@@ -162,15 +191,18 @@ class Interval:
     high: float
 
 
-def real_interval(method: Amplification, z: complex, points: int = 1000) -> Interval | None:
+def real_interval(
+    method: Amplification, z: complex, points: int = 1000, *, within: Window | None = None
+) -> Interval | None:
     """The stable interval of real w that contains 0, or the nearest to 0 where 0 is unstable; None: none.
 
     At z = 0 it is [-w*, 0] of the classical theory.  For real z the exact solution decays for w < -z, and a
     method whose rows sum to phi_1 is neutral at w = -z, usually an end of the interval.  For imaginary z the
     point 0 itself is neutral, and may be all of the interval on one side.
     Scanned at `points` places on each side of 0: an instability in a narrower gap is not seen.
+    within: what `window` finds, where it is known.
     """
-    left, right, _, _ = window(method, z)
+    left, right, _, _ = window(method, z) if within is None else within
     sides = [(-1.0, -left), (1.0, right)]
     if method.stable(z, 0.0):
         low, high = (
@@ -192,15 +224,18 @@ def _first(method: Amplification, z: complex, sign: float, end: float, points: i
     return Interval(*sorted((sign * enter, sign * leave)))
 
 
-def imaginary_section(method: Amplification, z: complex, points: int = 1000) -> Interval | None:
+def imaginary_section(
+    method: Amplification, z: complex, points: int = 1000, *, within: Window | None = None
+) -> Interval | None:
     """All y around 0 with w = i y stable, their ends to 1e-12; None where w = 0 is unstable.
 
     Symmetric for real z.  Scanned at `points` places on each side; decided in multiprecision where
     |zeta| - 1 is of rounding size, as it is near 0 for every method of some order.
+    within: what `window` finds, where it is known.
     """
     if not method.stable(z, 0.0):
         return None
-    _, _, bottom, top = window(method, z)
+    _, _, bottom, top = window(method, z) if within is None else within
     high = _exit(_on_ray(method, z, 1j), np.linspace(0, top, points))
     if complex(z).imag == 0:
         return Interval(0.0 - high, high)
@@ -320,7 +355,8 @@ def sections_json(method: Any, region: Any) -> dict[str, Any]:
 
     imaginary: the symmetric interval in imaginary_interval, |Im w| <= y*.
     """
-    real, across = real_interval(method, region.z), imaginary_section(method, region.z)
+    found = (f(method, region.z, within=region.window) for f in (real_interval, imaginary_section))
+    real, across = found
     return {
         "z": complex_json(region.z),
         "real": None if real is None else [real.low, real.high],

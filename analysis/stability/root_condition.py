@@ -61,7 +61,8 @@ def spectrum(matrices: np.ndarray, at_z: Any) -> tuple[np.ndarray, np.ndarray]:
     of the angle c Im z where it is many turns, over the distance of the largest eigenvalue from the others.
     """
     good = np.isfinite(matrices).all((-2, -1))
-    values = np.linalg.eigvals(np.where(good[..., None, None], matrices, 0))
+    known = np.where(good[..., None, None], matrices, 0)
+    values = known[..., 0] if known.shape[-1] == 1 else np.linalg.eigvals(known)
     moduli = abs(values)
     first = moduli.argmax(-1)[..., None]
     apart = abs(values - np.take_along_axis(values, first, -1))

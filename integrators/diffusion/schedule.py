@@ -9,7 +9,8 @@ Tables of betas, which these formulas cannot express, are in `discrete.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,6 +131,19 @@ class Formulas:
     sigma_dot: Fn
     t_of_lam: Fn
     t_of_rho: Fn
+
+
+def remembering(schedule: Schedule) -> Schedule:
+    """The same schedule, whose formulas know their last few values: a step asks for alpha and sigma at its
+    two ends again and again.
+    """
+    made = {f.name: _with_memory(getattr(schedule.formulas, f.name)) for f in fields(Formulas)}
+    return replace(schedule, formulas=Formulas(**made))
+
+
+def _with_memory(formula: Fn) -> Fn:
+    known = lru_cache(maxsize=8, typed=True)(formula)  # numbers of each precision are of a type of their own
+    return lambda t: known(t) if isinstance(t, float) or hasattr(t, "_mpf_") else formula(t)
 
 
 def _host(t: Value) -> Value:

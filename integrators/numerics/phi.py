@@ -98,12 +98,17 @@ def _real_array(xp: Any, k: int, z: Value) -> Value:
         return xp.exp(z)
     small = (z > _low(k)) & (z < _high(k))
     zero = xp.zeros_like(z)
-    inside = xp.where(small, z, zero)
     outside = xp.where(small | (z == math.inf), zero + 20.0, z)  # no 0/0 and no inf/inf reaches autograd
-    half = xp.exp(xp.where(outside > _HUGE, outside, zero) / 2)
-    first = xp.where(outside > _HUGE, half * (half / outside), xp.expm1(outside) / outside)
-    value = xp.where(small, _horner(_real_coefficients(k), inside), _upward(k, outside, first))
-    return xp.where(z == math.inf, z, value)
+    if xp is np and not np.any(outside > _HUGE):
+        first = np.expm1(outside) / outside
+    else:
+        half = xp.exp(xp.where(outside > _HUGE, outside, zero) / 2)
+        first = xp.where(outside > _HUGE, half * (half / outside), xp.expm1(outside) / outside)
+    value = xp.where(z == math.inf, z, _upward(k, outside, first))
+    if xp is np:  # the series where it is used
+        value[small] = _horner(_real_coefficients(k), z[small])
+        return value
+    return xp.where(small, _horner(_real_coefficients(k), xp.where(small, z, zero)), value)
 
 
 @cache
@@ -161,8 +166,8 @@ def _mp(k: int, z: Value) -> Value:
             value = context.exp(z)
         elif abs(z) < 1:
             term = value = context.mpf(1) / math.factorial(k)
-            j, stop = 0, abs(term) * context.eps
-            while abs(term) > stop * context.mpf("1e-3"):
+            j, stop = 0, abs(term) * context.eps * context.mpf("1e-3")
+            while abs(term) > stop:
                 j += 1
                 term = term * z / (j + k)
                 value = value + term

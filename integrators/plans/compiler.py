@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -19,10 +18,10 @@ from sympy import Expr, Symbol
 
 from ..diffusion.grids import Grid, Times
 from ..diffusion.prediction import check_prediction, conversion
-from ..diffusion.schedule import Formulas, Schedule
+from ..diffusion.schedule import Schedule, remembering
 from ..diffusion.sde import forward
 from ..forms.form import Exponential, Form, Step
-from ..numerics.arithmetic import FLOAT64, Arithmetic, Fn, NotFinite, Value, finite, nonzero, uniform
+from ..numerics.arithmetic import FLOAT64, Arithmetic, NotFinite, Value, finite, nonzero, uniform
 from ..numerics.germ import GERMS
 from ..solver import Solver, StepContext
 from ..tableaux.evaluate import evaluator
@@ -49,19 +48,6 @@ class _Integrand:
     u: Value
 
 
-def _remembering(schedule: Schedule) -> Schedule:
-    """The same schedule, whose formulas know their last few values: a step asks for alpha and sigma at its
-    two ends again and again.
-    """
-    made = {f.name: _with_memory(getattr(schedule.formulas, f.name)) for f in fields(Formulas)}
-    return replace(schedule, formulas=Formulas(**made))
-
-
-def _with_memory(formula: Fn) -> Fn:
-    known = lru_cache(maxsize=8, typed=True)(formula)  # numbers of each precision are of a type of their own
-    return lambda t: known(t) if isinstance(t, float) or hasattr(t, "_mpf_") else formula(t)
-
-
 class StepCompiler:
     """Compiles one step at a time, so that a step-size controller may ask for steps as it goes.
 
@@ -85,7 +71,7 @@ class StepCompiler:
         base: int = 0,
     ) -> None:
         check_prediction(prediction)
-        schedule = _remembering(schedule)
+        schedule = remembering(schedule)
         form = solver.form(schedule)
         self.form: Form = form if nodes is None else form.for_steps(len(nodes) - 1)
         self._tabled = form.table is not None

@@ -27,8 +27,10 @@ DEGREE = 15
 TOLERANCE = 1e-14
 """What the last two coefficients may be, relative to the largest: the next ones are smaller still."""
 MAX_DEPTH = 20
-KEPT = 8
-"""Cells that are remembered: steps come in order."""
+KEPT = 2**20
+"""Numbers of the cells that are remembered, of all plans on the same statistics; 8 MiB in float64."""
+FEWEST = 8
+"""Cells that are remembered however large they are: steps come in order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,9 @@ def _transform() -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """potentials, kinks, low, high: as in `smooth.Smooth`."""
+    """potentials, kinks, low, high: as in `smooth.Smooth`; components: how many the potentials have."""
 
+    components: int
     potentials: Callable[[Value], Any]
     kinks: tuple[float, ...]
     low: float
@@ -71,7 +74,8 @@ class Cells:
     _cell: Callable[[float, float], Cell | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_cell", lru_cache(maxsize=KEPT)(self._made))
+        kept = max(FEWEST, KEPT // (2 * (DEGREE + 1) * self.components))
+        object.__setattr__(self, "_cell", lru_cache(maxsize=kept)(self._made))
 
     def moments(self, lam_0: float, lam_1: float, count: int, first: Any, last: Any) -> np.ndarray:
         """As `Statistics.moments`; first, last: the potentials at the ends.

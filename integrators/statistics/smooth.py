@@ -118,7 +118,7 @@ class Smooth(Remade):
 
     @cached_property
     def _cells(self) -> Cells:
-        return Cells(self.potentials, self.kinks, self.low, self.high)
+        return Cells(math.prod(self.shape), self.potentials, self.kinks, self.low, self.high)
 
     def at(self, lam: Value) -> Potentials:
         """The potentials at one lambda; raises ValueError outside [low, high]."""

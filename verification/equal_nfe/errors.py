@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -18,7 +19,7 @@ from semilinear.integrators.solver import FinalChoice
 
 from ..studies.flow import norms
 from .entrants import Entrant, Ran
-from .experiment import NoiseToData
+from .experiment import NoiseToData, resampled
 
 RESAMPLES, LEVEL = 4000, 0.999
 """Of a ratio, and what its interval holds: a claim is looked at on dozens of problems and budgets."""
@@ -65,11 +66,10 @@ def carriers(errors: np.ndarray) -> float:
     return float(np.sum(squares) ** 2 / np.sum(squares**2))
 
 
-def resampled(batch: int, samples: int, seed: int | list[int]) -> np.ndarray:
-    """The weights of a batch in each resample of a bootstrap, (samples, batch); rows add up to 1."""
-    counts = np.random.default_rng(seed).multinomial(batch, np.full(batch, 1 / batch), size=samples)
-    weights: np.ndarray = counts / batch
-    return weights
+@lru_cache(maxsize=64)
+def _below(n: int, level: float) -> int:
+    """Of n draws: fewer under the law's median are less likely than half of what the level leaves."""
+    return int(binom.ppf((1 - level) / 2, n, 0.5))
 
 
 def middle(values: np.ndarray, level: float) -> tuple[float, float, float]:
@@ -78,7 +78,7 @@ def middle(values: np.ndarray, level: float) -> tuple[float, float, float]:
     The interval is infinite on both sides where so few draws have none of that level.
     """
     ordered, n = np.sort(values), len(values)
-    below = int(binom.ppf((1 - level) / 2, n, 0.5))  # fewer draws under the median are less likely than that
+    below = _below(n, level)
     if below < 1:
         return float(np.median(ordered)), -math.inf, math.inf
     return float(np.median(ordered)), float(ordered[below - 1]), float(ordered[n - below])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from semilinear.analysis.text.named_parts import grid_of
 from semilinear.integrators.common import checks
 from semilinear.integrators.diffusion.grids import Grid
@@ -19,6 +20,17 @@ GRID = "t"
 """Uniform in time, on which most released pipelines run."""
 INSIDE = 1e-3
 """Of the interval of times: where a run starts on a schedule that has no signal at all at its end."""
+
+
+RESAMPLES = 1000
+"""Of the batch, for its spread."""
+
+
+def resampled(batch: int, samples: int, seed: int | list[int]) -> np.ndarray:
+    """The weights of a batch in each resample of a bootstrap, (samples, batch); rows add up to 1."""
+    counts = np.random.default_rng(seed).multinomial(batch, np.full(batch, 1 / batch), size=samples)
+    weights: np.ndarray = counts / batch
+    return weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,3 +70,10 @@ class NoiseToData(FlowSetup):
         s = self.schedule
         silent = not float(s.alpha(s.t_max)) > 0
         return float(s.t_max - (INSIDE * (s.t_max - s.t_min) if silent else 0.0)), float(self.t_end)
+
+    @cached_property
+    def resamples(self) -> np.ndarray:
+        """The weights of the batch in each resample of it, (RESAMPLES, batch): the same for all runs."""
+        made = resampled(self.batch, RESAMPLES, [self.seed, 2])
+        made.flags.writeable = False
+        return made

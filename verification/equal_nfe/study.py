@@ -29,12 +29,12 @@ from ..problems.interval import BUDGETS
 from ..studies.progress import Progress
 from ..targets.named import CONVENTIONS
 from .entrants import OWN_END, Entrant, Runs, entrants
-from .errors import carriers, distances, middle, resampled
-from .experiment import NoiseToData
+from .errors import carriers, distances, middle
+from .experiment import RESAMPLES, NoiseToData
 from .released import released
 
-RESAMPLES, LEVEL = 1000, 95
-"""Of the bootstrap, and of the spread and the median's interval in percent."""
+LEVEL = 95
+"""Of the spread and the median's interval, in percent."""
 LEFT_OUT = ("rho", "exponential", "lu-lambda", "optimised", "alternating", "kinked", "rounded")
 SEARCHED = tuple(name for name in GRIDS if name not in LEFT_OUT)
 """Where the best grid is looked for: all by name with their defaults, but other names of the same, the one
@@ -174,9 +174,8 @@ def work_precision(
         places = [_place(e.grid)]
     curves = [c for entrant in taking_part for c in _curves(entrant, e, places, asked, as_released)]
     rows = [row for t in taking_part if as_released for row in _unknown(t.name, budgets)]
-    resamples = resampled(e.batch, RESAMPLES, [e.seed, 2])
     for done, curve in enumerate(curves, 1):
-        rows += curve.rows(budgets, resamples)
+        rows += curve.rows(budgets, e.resamples)
         if progress is not None:
             progress(done, len(curves))
     place = f"{e.problem.name} on {e.schedule.kind}, t = {e.times[0]:g} to {e.times[1]:g}"

@@ -21,7 +21,7 @@ from semilinear.analysis.orders.solver_proof import (
     prove_solver,
 )
 from semilinear.integrators.diffusion.grids import Grid, uniform_t
-from semilinear.integrators.diffusion.schedule import Schedule, vp_linear
+from semilinear.integrators.diffusion.schedule import Schedule, remembering, vp_linear
 from semilinear.integrators.forms.form import Step
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.scope import Scope
@@ -127,8 +127,9 @@ class Run:
             start="exact" if exact else "own",
             final="full",
         )
-        self.form = solver.form(setting.schedule)
+        self.form = solver.form(remembering(setting.schedule))
         self.path = GaussianPath(self.form, setting.data, start)
+        self._order = proof.exact_start()
         self.times = [*self.plan.inputs[:-1], *(s.t0 for s in self.plan.steps), self.plan.steps[-1].t1]
 
     def final(self) -> Any:
@@ -161,7 +162,7 @@ class Run:
 
     def _local(self, i: int, part: Part) -> Any:
         """The local error of a step as far as it decides the final error, in the form's variable."""
-        target = self.proof.exact_start() - (part.place != "recurring")
+        target = self._order - (part.place != "recurring")
         scope, step = self._scope(i, part.formula.tableau)
         local = 0 * self.path.xi
         if part.formula.order("smooth") == target:

@@ -9,7 +9,7 @@ at t grows to s(t_end)/s(t) times itself; and the leading terms of a proof becom
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class GaussianPath:
         )
         t = XP.number(t_start)
         self.xi = (start - self.mean * self.f.alpha(t)) / self.spread(t)
-        self._known: dict[Any, Any] = {}
+        self._values, self._known = cache(self._value), dict[Any, Any]()
 
     def spread(self, t: Value) -> Any:
         """s(t)."""
@@ -89,8 +89,12 @@ class GaussianPath:
         """D^k of "integrand", "slope" or "weight", k >= 0."""
         key = (name, tau, k)
         if key not in self._known:
-            self._known[key] = _derivative(getattr(self, name), tau, k)
+            self._known[key] = _derivative(partial(self._values, name), tau, k)
         return self._known[key]
+
+    def _value(self, name: str, tau: Value) -> Any:
+        """Derivatives of all orders at one tau have points in common."""
+        return getattr(self, name)(tau)
 
     def term(self, defect: Defect, tau: Value, value: Any) -> Any:
         """A term of the local error over h^q, in the form's variable: value times its differential."""

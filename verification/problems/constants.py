@@ -83,8 +83,9 @@ class Constants:
         key = (x.dtype, x.device) if isinstance(x, torch.Tensor) else (of(x).name, of(x).context)
         if key not in self._cache:
             if isinstance(x, torch.Tensor):
+                # copies, at addresses that fit a cache line: products with an array of numpy's are slower
                 made = tuple(
-                    torch.as_tensor(a.astype(float), dtype=x.dtype, device=x.device) for a in self._arrays
+                    torch.tensor(a.astype(float), dtype=x.dtype, device=x.device) for a in self._arrays
                 )
             else:
                 made = tuple(of(x).number(a) for a in self._arrays)

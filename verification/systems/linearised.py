@@ -12,8 +12,8 @@ from semilinear.analysis.convergence import FLOORS, OrderEstimate, estimate_orde
 from semilinear.integrators.common import checks
 from semilinear.integrators.numerics.arithmetic import FLOAT64
 from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
-from semilinear.integrators.tableaux.tableau import Tableau, phi
-from sympy import Integer, expand
+from semilinear.integrators.tableaux.tableau import Tableau, Weights, phi
+from sympy import Expr, Integer, expand
 
 from .semilinear import LADDER, SemilinearProblem, maximum, quadratic_mean
 
@@ -76,23 +76,51 @@ def gradient_system() -> NonlinearProblem:
 
 def whole(
     problem: SemilinearProblem,
-    jacobian: Callable[[float, Vector], np.ndarray],
+    jacobian: Callable[[float, Vector], np.ndarray] | np.ndarray,
     drift: Callable[[float, Vector], Vector],
 ) -> NonlinearProblem:
-    """A semilinear problem with L u + N for F; jacobian, drift: N_u, symmetric, and N_t."""
+    """A semilinear problem with L u + N for F.
+
+    jacobian: N_u, symmetric; a matrix where it is the same everywhere.  drift: N_t.
+    """
     linear = (problem.basis * problem.eigenvalues) @ problem.basis.T
 
     def slope(t: float, u: Vector) -> Vector:
         value: Vector = linear @ u + problem.nonlinear(t, u)
         return value
 
-    def whole_jacobian(t: float, u: Vector) -> np.ndarray:
-        matrix: np.ndarray = linear + jacobian(t, u)
+    def plus(more: np.ndarray) -> np.ndarray:
+        matrix: np.ndarray = linear + more
         return matrix
 
+    if isinstance(jacobian, np.ndarray):
+        constant = plus(jacobian)
+        whole_jacobian: Callable[[float, Vector], np.ndarray] = lambda _t, _u: constant  # noqa: E731
+    else:
+        whole_jacobian = lambda t, u: plus(jacobian(t, u))  # noqa: E731
     return NonlinearProblem(
         problem.name, slope, whole_jacobian, drift, problem.exact, problem.span, problem.norm
     )
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row in numbers, by eigenvalue of J: its abscissa, what multiplies F, v and the differences D_j."""
+
+    c: float
+    of_slope: Vector
+    of_drift: Vector
+    weights: dict[int, Vector]
+
+
+def _rows(rows: Sequence[tuple[Expr, Weights]], h: float, eigenvalues: Vector) -> list[_Row]:
+    scope, made = AtZ(h * eigenvalues), []
+    for at, exact in rows:
+        c = float(at)
+        of_slope, of_drift = c * h * scope.phi(1, c), (c * h) ** 2 * scope.phi(2, c)
+        weights = {k: evaluator(w, FLOAT64)(scope) for k, w in exact.items() if k}  # D_0 = 0
+        made.append(_Row(c, of_slope, of_drift, weights))
+    return made
 
 
 def integrate_linearised(
@@ -119,21 +147,24 @@ def integrate_linearised(
             raise ValueError(f"the weights of the row at c = {c} must sum to c phi_1(c z)")
     start, end = problem.span
     h, u = (end - start) / steps, problem.exact(start)
+    split: np.ndarray | None = None
     for n in range(steps):
         t = start + n * h
         j, f, v = problem.jacobian(t, u), problem.slope(t, u), problem.drift(t, u)
-        values, vectors = np.linalg.eigh(j)
-        scope = AtZ(h * values)
+        if j is not split:  # one that is the same in every step is split once
+            split, (values, vectors) = j, np.linalg.eigh(j)
+            numbers = _rows(rows, h, values)
         f_hat, v_hat = vectors.T @ f, vectors.T @ v
-        known = {0: 0 * f_hat}
+        known: dict[int, Vector] = {}
         change = 0 * u
-        for i, (exact_c, weights) in enumerate(rows, 1):
-            c = float(exact_c)
-            hat = c * h * scope.phi(1, c) * f_hat + (c * h) ** 2 * scope.phi(2, c) * v_hat
-            hat = hat + h * sum(evaluator(w, FLOAT64)(scope) * known[k] for k, w in weights.items())
+        for i, row in enumerate(numbers, 1):
+            hat = row.of_slope * f_hat + row.of_drift * v_hat
+            hat = hat + h * sum(w * known[k] for k, w in row.weights.items())
             change = vectors @ hat
-            if i < len(rows):
-                known[i] = vectors.T @ (problem.slope(t + c * h, u + change) - f - j @ change - c * h * v)
+            if i < len(numbers):
+                known[i] = vectors.T @ (
+                    problem.slope(t + row.c * h, u + change) - f - j @ change - row.c * h * v
+                )
         u = u + change
     return problem.norm(u - problem.exact(end))
 

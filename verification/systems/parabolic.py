@@ -64,17 +64,17 @@ def parabolic_linearised(kind: Kind, points: int = POINTS) -> NonlinearProblem:
     """The same problem with the derivatives that methods of Rosenbrock type use."""
     problem = parabolic(kind, points)
     dx = 1 / (points + 1)
-    ones = np.full((points, points), dx)
+    mean = np.full((points, points), dx)
 
     def jacobian(_t: float, u: np.ndarray) -> np.ndarray:
-        return np.diag(-2 * u / (1 + u * u) ** 2) if kind == "local" else ones
+        return np.diag(-2 * u / (1 + u * u) ** 2) if kind == "local" else mean
 
     def drift(t: float, _u: np.ndarray) -> np.ndarray:
         s = problem.exact(t)
         change: np.ndarray = s - jacobian(t, s) @ s + 2 * math.exp(t)  # s_t = s
         return change
 
-    return whole(problem, jacobian, drift)
+    return whole(problem, jacobian if kind == "local" else mean, drift)
 
 
 def stiff_slopes(

@@ -60,8 +60,14 @@ class _Row:
     weights: dict[int, Value]
 
 
+@lru_cache(maxsize=64)
+def _at(problem: SemilinearProblem, h: Value) -> AtZ:
+    """The phi-functions of h L, which the tableaux that are measured with that step have in common."""
+    return AtZ(h * problem.eigenvalues)
+
+
 def _rows(tableau: Tableau, problem: SemilinearProblem, h: Value) -> list[_Row]:
-    xp, scope = problem.xp, AtZ(h * problem.eigenvalues)
+    xp, scope = problem.xp, _at(problem, h)
     rows = []
     for at, exact in zip((*tableau.c, 1), (*tableau.a, tableau.b), strict=True):
         c = xp.number(at)
@@ -143,10 +149,15 @@ def coupled_system(digits: int | None = 40) -> SemilinearProblem:
     def solution(t: Value) -> np.ndarray:
         return np.array([xp.cos(t), xp.number(1) / 2 + xp.sin(t), xp.exp(-t)])
 
-    def nonlinear(t: Value, u: np.ndarray) -> Any:
+    @lru_cache(maxsize=2**12)
+    def forcing(t: Value) -> tuple[np.ndarray, ...]:
+        """G(s), s' and L s: tableaux with abscissae in common ask at the same times."""
         s = solution(t)
-        slope = np.array([-xp.sin(t), xp.cos(t), -s[2]])
-        return nonlinearity(u) - nonlinearity(s) + slope - linear @ s
+        return nonlinearity(s), np.array([-xp.sin(t), xp.cos(t), -s[2]]), linear @ s
+
+    def nonlinear(t: Value, u: np.ndarray) -> Any:
+        at_solution, slope, decay = forcing(t)
+        return nonlinearity(u) - at_solution + slope - decay
 
     return SemilinearProblem(
         "coupled-3d", eigenvalues, basis, nonlinear, solution, xp=xp, norm=quadratic_mean
