@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -168,15 +168,15 @@ def _listed(
     """
     try:
         plan = compile_plan(make(name), schedule, times=grid, steps=budget, final=final)
-        return of_plan(plan, schedule)
+        return replace(of_plan(plan, schedule), grid=grid)  # of which its steps may span several intervals
     except ValueError:
         return None
 
 
 def _budget(solver: Solver, trace: Trace, final: Final) -> int | None:
-    """Steps (or evaluations) for which the run has the grid's steps and the trace's evaluations."""
+    """Steps (or evaluations) for which the run has the grid's intervals and the trace's evaluations."""
     for budget in dict.fromkeys((len(trace.grid) - 1, trace.nfe or 1)):
-        if solver.sequence.steps(budget) != len(trace.grid) - 1:
+        if solver.sequence.intervals(budget) != len(trace.grid) - 1:
             continue
         made = sum(tableau.evaluations for tableau in solver.sequence.at(budget, final))
         if made <= trace.nfe <= made + 1:  # an evaluation that is carried over was made once before
