@@ -147,8 +147,8 @@ def _again(
 
 
 def has_run(name: str, n: int) -> bool:
-    """Whether a budget of n is n steps of a listed solver."""
-    return make(name).sequence.steps(n) == n
+    """Whether a budget of n is a run of a listed solver over n intervals of the grid."""
+    return make(name).sequence.intervals(n) == n
 
 
 def passed(difference: Difference) -> Difference:
