@@ -84,7 +84,10 @@ def _two_step(intervals: int, ahead: int) -> Tableau:
 def pfdiff(
     skip: Annotated[int, Range(least=1, most=3)] = 1, ahead: Annotated[int, Range(least=1, most=3)] = 1
 ) -> Solver:
-    """PFDiff-k_h over DDIM: `skip` = k in 1 .. 3, `ahead` = h in 1 .. k.  Raises ValueError for others."""
+    """PFDiff-k_h over DDIM: `skip` = k in 1 .. 3, `ahead` = h in 1 .. k.  Raises ValueError for others.
+
+    No order was found stated: what is claimed is that of the solver it runs on.
+    """
     k = checks.integer("skip", skip, 1, 3)
     h = checks.integer("ahead", ahead, 1, k)
     suffix = "1" if k == 1 else f"{k}-{h}"
@@ -95,7 +98,7 @@ def pfdiff(
         form=noise_in_rho,
         sequence=sequence,
         claimed=1,
-        source=f"Alg. 1; {RELEASE}, functions/denoising_PFDiff_{suffix.replace('-', '_')}.py, eta = 0",
+        source=f"{RELEASE}, ddim-main/functions/denoising_PFDiff_{suffix.replace('-', '_')}.py, eta = 0",
         paper=PAPER,
         parameters=sequence.way,
     )

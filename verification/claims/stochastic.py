@@ -89,7 +89,7 @@ def _comfyui() -> list[StochasticExpectation]:
     return [
         *(StochasticExpectation(v, 2, 1) for v in ("res-2s-sde", "exp-heun-2-x0-sde")),
         StochasticExpectation("dpm++-4m-sde", 2, 1, HALF_D2 + SECOND_INTEGRAL),
-        StochasticExpectation("sa-solver-3-4-comfyui", 2, 1, SECOND_INTEGRAL),
+        StochasticExpectation("sa-solver-3-4-comfyui", 2, 1, SECOND_INTEGRAL, long=True),
         StochasticExpectation("er-sde-3-comfyui", 1, None, SUMS_OF_200, long=True),
     ]
 
