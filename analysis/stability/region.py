@@ -49,7 +49,8 @@ def boundary_locus(method: Amplification, z: complex, angles: int = ANGLES) -> n
     values = np.linalg.det(circle - method.matrix(z, on_circle)[None])
     polynomials = np.fft.fft(values, axis=1) / count  # coefficient j times reach^j
     polynomials[abs(polynomials) < 1e-13 * abs(polynomials).max(1, keepdims=True)] = 0
-    return _roots(polynomials) * abs(on_circle[0])
+    locus: np.ndarray = _roots(polynomials) * abs(on_circle[0])
+    return locus
 
 
 def _roots(polynomials: np.ndarray) -> np.ndarray:
