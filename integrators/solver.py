@@ -251,35 +251,44 @@ class Spanning(ABC):
 
 
 @dataclass(frozen=True)
-class Blocks(Spanning):
-    """A one-step method that spans `size` intervals of the grid, with as many evaluations; what is left of
-    the budget at the end is in steps of one interval by `rest`.
+class Spread(Spanning):
+    """One-step tableaux by the intervals of the grid that they span, with as many evaluations, so that a run
+    has as many evaluations as its grid has intervals.
+
+    by_span: the tableau of one interval, of two, ..  rule: the intervals that each step of a budget spans.
     """
 
-    tableau: Tableau
-    size: int
-    rest: Tableau
-
-    def __post_init__(self) -> None:
-        checks.integer("size", self.size, 2)
+    by_span: tuple[Tableau, ...]
+    rule: Callable[[int], tuple[int, ...]] = field(compare=False)
 
     def __str__(self) -> str:
-        return f"every step alike, over {self.size} intervals of the grid"
+        return f"steps over up to {len(self.by_span)} intervals of the grid, whose points are their stages"
 
     @property
     def tableaux(self) -> tuple[Tableau, ...]:
-        return (self.rest, self.tableau)
+        return tuple(dict.fromkeys(self.by_span))
 
     @property
     def period(self) -> int:
-        return self.size
+        return len(self.by_span)
 
     def spans(self, budget: int) -> tuple[int, ...]:
         check_budget(budget, 1, " evaluations")
-        return (self.size,) * (budget // self.size) + (1,) * (budget % self.size)
+        return self.rule(budget)
 
     def at(self, budget: int, final: Final) -> tuple[Tableau, ...]:
-        return tuple(self.rest if span == 1 else self.tableau for span in self.spans(budget))
+        spans = self.spans(budget)
+        if final != "full":
+            spans = (*spans[:-1], 1)
+        return tuple(self.by_span[span - 1] for span in spans)
+
+    def between(self, context: StepContext) -> Times:
+        """The times of the grid within a step.  Raises ValueError where the grid is not known."""
+        if context.times is None or context.budget is None:
+            raise ValueError("stages lie on the grid of the whole run, which must be known: not adaptive")
+        spans = self.spans(context.budget)
+        first = sum(spans[: context.index])
+        return context.times[first + 1 : first + spans[context.index]]
 
 
 def _spaced(grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, n: int) -> Times:

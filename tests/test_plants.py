@@ -261,17 +261,31 @@ def two_intervals(run: Any) -> Any:
     return x
 
 
+def test_grid_points_as_stages_are_known() -> None:
+    found = audit(two_intervals, only=["identity"]).identified
+    assert found is not None
+    assert (found.solver, found.same) == ("dpm-solver++-2s-on-grid", True)
+
+
+def lawson_midpoint(run: Any, shift: float = 0.0) -> Any:
+    """The midpoint rule for x/sigma in lambda over two intervals, whose middle is the grid's point."""
+    model, x, times = run.predict("x0"), run.x, [float(t) for t in run.times]
+    for s, middle, t in zip(times[::2], times[1::2], times[2::2], strict=False):
+        h = math.log(s / t)
+        stage = x * (middle / s) + h / 2 * (middle / s) * model(x, s)
+        x = x * (t / s) + h * (t / middle) * (1 + shift) * model(stage, middle)
+    return x
+
+
 def test_grid_points_as_stages_are_known_where_they_are_listed_ones() -> None:
-    found = audit(two_intervals, only=["identity"])
-    assert found.identified is None or not found.identified.same
-    (said,) = (f.message for f in found.findings if f.check == "identity")
-    assert said == (
-        "steps go over several intervals of the grid, whose points are their stages: on equal steps in "
-        "lambda, where these are listed ones, it is dpm-solver++-2s, dpm-solver++-fast-2"
-    )
-    wrong = audit(lambda run: 1.001 * two_intervals(run), only=["identity"])
-    (said,) = (f.message for f in wrong.findings if f.check == "identity")
-    assert said.endswith("whose points are their stages: listed solvers have stages of their own")
+    """On equal steps in lambda; no listed Lawson method has the grid's points for its stages."""
+    what = "steps go over several intervals of the grid, whose points are their stages"
+    alike = "on equal steps in lambda, where these are listed ones, it is lawson2a"
+    for shift, told in ((0.0, alike), (1e-3, "listed solvers have stages of their own")):
+        found = audit(lambda run, by=shift: lawson_midpoint(run, by), only=["identity"])
+        assert found.identified is None or not found.identified.same
+        (said,) = (f.message for f in found.findings if f.check == "identity")
+        assert said == f"{what}: {told}"
 
 
 def extrapolated(run: Any, rest: bool = True) -> Any:

@@ -16,7 +16,7 @@ from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.plans.compiler import StepCompiler
 from semilinear.integrators.plans.program import Row
 from semilinear.integrators.run.sampler import sample
-from semilinear.integrators.solver import FINALS, Blocks, Sequence
+from semilinear.integrators.solver import FINALS, Sequence, Spread
 from semilinear.integrators.solvers import make
 from semilinear.integrators.solvers.extrapolated import rx_euler
 from semilinear.integrators.solvers.pfdiff import pfdiff
@@ -202,9 +202,9 @@ def test_other_intervals_are_refused(build: Any, message: str) -> None:
 def test_blocks_are_a_sequence() -> None:
     blocks = make("rx-euler-3").sequence
     assert isinstance(blocks, Sequence)
-    assert isinstance(blocks, Blocks)
+    assert isinstance(blocks, Spread)
     assert {len(blocks.at(7, final)) for final in FINALS} == {3}
-    assert "over 3 intervals" in str(blocks)
+    assert "over up to 3 intervals" in str(blocks)
 
 
 def test_second_order_shows() -> None:

@@ -82,13 +82,14 @@ def third(r1: Any = THIRD, r2: Any = TWO_THIRDS, type: Type = "dpmsolver", low: 
     )
 
 
-def third_midpoint() -> Tableau:
+def third_midpoint(r1: Any = THIRD, r2: Any = TWO_THIRDS) -> Tableau:
     """Singlestep order 3 whose second stage is a step of the second-order update, with phi_1/2 for phi_2:
     diffusers, DPMSolverSinglestepScheduler, solver_type="midpoint".
     """
-    given = third()
+    given = third(r1, r2)
     first, second = given.stages
-    return replace(given, stages=(first, replace(second, formula=TWO_THIRDS * phi(1, TWO_THIRDS) * N(1))))
+    slope = _d1(N(0), N(1), r1 / r2) / 2
+    return replace(given, stages=(first, replace(second, formula=r2 * phi(1, r2) * (N(0) + slope))))
 
 
 def multistep_second(type: Type = "dpmsolver") -> Tableau:
@@ -240,21 +241,6 @@ def singlestep(
     )
 
 
-def singlestep_midpoint(family: OfFlow = "dpm-solver++") -> Solver:
-    """Singlestep order 3 as diffusers makes it by default, on thirds of the step.
-
-    Raises ValueError for another family.
-    """
-    checks.one_of("family", family, get_args(OfFlow))
-    named = singlestep(3, family)
-    return replace(
-        named,
-        name=f"{named.name}-midpoint",
-        sequence=Repeat(third_midpoint(), FIRST),
-        source="huggingface/diffusers, DPMSolverSinglestepScheduler, solver_type='midpoint'",
-    )
-
-
 def fast(
     order: int, family: Family = "dpm-solver", type: Type = "dpmsolver", *, abscissae: Abscissae = "constant"
 ) -> Solver:
@@ -329,7 +315,6 @@ def _listed() -> Iterable[Callable[..., Solver]]:
         for order in (2, 3):
             for type in TYPES:
                 yield partial(singlestep, order, family, type)
-        yield partial(singlestep_midpoint, family)
         for type in TYPES:
             yield partial(multistep, 2, family, type)
         for released in (True, False):

@@ -13,43 +13,26 @@ midpoint rule.  DDIM is Euler's step of d(x/alpha) = eps d rho, so that both are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated
 
-from sympy import Expr, Integer, Rational
+from sympy import Expr, Integer
 
 from ..common import checks
 from ..common.ranges import Range
 from ..forms.form import noise_in_rho
-from ..numerics.arithmetic import Value
-from ..solver import Blocks, Solver, StepContext
-from ..tableaux.tableau import N, Stage, StepRatio, Tableau
+from ..solver import Solver, Spread
+from ..tableaux.tableau import N, Stage, Tableau
 from .deis import EULER
+from .on_grid import MOST, interval_lengths, interval_ratios
 
 PAPER = "RX-DPM (Choi et al. 2025), arXiv:2504.01855"
-MOST = 8
-"""The most intervals of a block."""
-RATIOS = tuple(StepRatio(f"r{j}") for j in range(1, MOST))
-"""Each interval of a block but the last over their mean."""
-
-
-def _lengths(context: StepContext) -> Mapping[StepRatio, Value]:
-    """The ratios of a step.  Raises ValueError where the grid is not known."""
-    if not context.tableau.parameters:
-        return {}
-    if context.times is None:
-        raise ValueError("stages lie on the grid of the whole run, which must be known: not adaptive")
-    size, tau, step = len(context.tableau.stages) + 1, context.step.form.tau, context.step
-    first = size * context.index
-    taus = [step.tau0, *map(tau, context.times[first + 1 : first + size])]
-    return {RATIOS[j]: (taus[j + 1] - taus[j]) / step.h * size for j in range(size - 1)}
 
 
 def _block(size: int) -> Tableau:
     """Euler's steps over the intervals, extrapolated by the one over all of them."""
-    lengths: list[Expr] = [r * Rational(1, size) for r in RATIOS[: size - 1]]
-    lengths.append(1 - sum(lengths, Integer(0)))
+    lengths = interval_lengths(size)
     s = sum((length**2 for length in lengths), Integer(0))
 
     def euler(count: int) -> Expr:
@@ -66,15 +49,20 @@ def rx_euler(size: Annotated[int, Range(least=2, most=MOST)] = 2) -> Solver:
     Raises ValueError for other sizes.
     """
     size = checks.integer("size", size, 2, MOST)
+    sequence = Spread((EULER,) * (size - 1) + (_block(size),), partial(_blocks, size))
     return Solver(
         name=f"rx-euler-{size}",
         form=noise_in_rho,
-        sequence=Blocks(_block(size), size, EULER),
+        sequence=sequence,
         claimed=2,
         source="jin01020/rx-dpm, edm/generate.py, rx_euler_sampler, skip_last; abstract (as reported)",
         paper=PAPER,
-        parameters=_lengths,
+        parameters=partial(interval_ratios, sequence),
     )
+
+
+def _blocks(size: int, budget: int) -> tuple[int, ...]:
+    return (size,) * (budget // size) + (1,) * (budget % size)
 
 
 LISTED: tuple[Callable[..., Solver], ...] = (partial(rx_euler, 2), partial(rx_euler, 3))

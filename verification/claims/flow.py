@@ -123,12 +123,17 @@ def _adams(prefix: str, released_rule: bool) -> list[Expectation]:
 
 def _dpm(family: str) -> list[Expectation]:
     single = (
-        ("1", "2", "2-taylor", "3", "3-taylor", "3-midpoint")
+        ("1", "2", "2-taylor", "3", "3-taylor")
         if family == "dpm-solver"
-        else ("1", "2s", "2s-taylor", "3s", "3s-taylor", "3s-midpoint")
+        else ("1", "2s", "2s-taylor", "3s", "3s-taylor")
     )
     rows = [Expectation(f"{family}-{v}", int(v[0]), int(v[0])) for v in single]
     rows += [Expectation(f"{family}-{v}", 2, 2) for v in ("2m", "2m-taylor")]
+    for name in (f"{family}-{single[k]}-on-grid" for k in (1, 2)):
+        rows.append(Expectation(name, 2, 2))
+    for name in (f"{family}-{single[k]}-on-grid" for k in (3, 4)):
+        rows.append(Expectation(name, 3, 3, residue=(3, 0)))
+        rows.append(Expectation(name, 2, 2, ENDS_LOW, residue=(3, 1)))
     rows += [
         Expectation(f"{family}-3m-released", 2, 2, HALF_D2),
         Expectation(f"{family}-3m-corrected", 3, 2, START),

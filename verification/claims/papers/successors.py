@@ -36,6 +36,8 @@ from ..identity_rows import same
 from ..orders import orders
 
 DIFFUSERS = "huggingface/diffusers, documentation"
+SINGLESTEP_3 = ("dpm-solver-3-on-grid", "dpm-solver++-3s-on-grid")
+THIRD_ON_GRID = tuple(f"{name}, NFE 0 mod 3" for name in SINGLESTEP_3)
 GRIDS = ("lambda", "t-quadratic", "t")
 SECOND_INTEGRAL = (
     "one increment of noise a step does not reproduce the variance of the integral of the model along the "
@@ -160,12 +162,13 @@ _PLUS_PLUS = (
         "diffusers-third-order-singlestep",
         PLUS_PLUS,
         f"{DIFFUSERS}, DPMSolverSinglestepScheduler, solver_order=3",
-        "A step of three intervals of the grid is third order",
-        orders("dpm-solver-3-midpoint", "dpm-solver++-3s-midpoint"),
-        "proved",
-        "its second stage has phi_1/2 for phi_2, an error O(h^3) of a stage; whole runs end in shorter steps "
-        "of lower order, unless their number of intervals is 2 mod 3",
-        "intervals that are thirds of the step in lambda",
+        "The singlestep scheduler with solver_order=3 is third order",
+        orders(*THIRD_ON_GRID, *(f"{name}, NFE 1 mod 3" for name in SINGLESTEP_3), where=THIRD_ON_GRID),
+        "conditional",
+        "with 1 mod 3 intervals (with lower_order_final, of 3, too) the last step is DDIM's, and its local "
+        "error O(h^2), made once, caps the run",
+        "a smooth grid: where steps over three intervals are no thirds in the limit, two orders are proved",
+        condition=f"for {' and '.join(THIRD_ON_GRID)}",
     ),
     Claim(
         "diffusers-third-order-sde",
