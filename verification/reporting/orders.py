@@ -303,10 +303,9 @@ def readme_block(data: Data) -> str:
         why.setdefault(row["reason"], []).append(row)
     for reason, found in sorted(why.items(), key=lambda item: -len(item[1]))[:FINDINGS]:
         first = found[0]
-        said = f"claimed {first['claimed']}, {interval(first['own'])}"
-        lines.append(
-            f"- {len(found)} of them, `{first['solver'].partition(',')[0]}` ({said}) the first: {reason}."
-        )
+        name, _, runs = first["solver"].partition(", ")
+        said = f"{runs and f'{runs}, '}claimed {first['claimed']}, {interval(first['own'])}"
+        lines.append(f"- {len(found)} of them, `{name}` ({said}) the first: {reason}.")
     for row in sorted(stochastic, key=lambda row: row["weak"]["observed"] or 0)[:1]:
         lines.append(
             f"- `{row['solver']}` has weak order {interval(row['weak'])} in place of {row['claimed']}: {row['reason']}."
