@@ -73,7 +73,7 @@ def check(solver: Solver, levels: Levels, expected: torch.Tensor) -> None:
     plan = compile_plan(solver, levels.schedule, times=levels.times)
     noise = list(itertools.islice(draws(), len(plan.increments))) if plan.increments else None
     found = sample(plan, PROBLEM.model(levels.schedule), X, noise=noise).x
-    torch.testing.assert_close(found, expected, **CLOSE)
+    torch.testing.assert_close(found, expected, **CLOSE)  # a run of some steps
 
 
 def over(h: float) -> float:
@@ -148,7 +148,7 @@ def test_seeds_2_is_2s_or_res_2s_under_the_sde(eta: float, schedule: Schedule, t
         )
         noise = list(itertools.islice(draws(), len(plan.increments))) if plan.increments else None
         found = sample(plan, PROBLEM.model(schedule), X, noise=noise).x
-        torch.testing.assert_close(found, seeds(levels, nodes, eta, weights), **CLOSE)
+        torch.testing.assert_close(found, seeds(levels, nodes, eta, weights), **CLOSE)  # as above
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.kind)

@@ -135,8 +135,9 @@ class Formulas:
 
 def remembering(schedule: Schedule) -> Schedule:
     """The same schedule, whose formulas know their last few values: a step asks for alpha and sigma at its
-    two ends again and again.
+    two ends again and again.  Raises TypeError for what is none.
     """
+    checks.instance("schedule", schedule, Schedule)
     made = {f.name: _with_memory(getattr(schedule.formulas, f.name)) for f in fields(Formulas)}
     return replace(schedule, formulas=Formulas(**made))
 

@@ -38,7 +38,7 @@ from semilinear.integrators.solver import FinalChoice, Solver
 from .experiment import Experiment, Run, Sampler
 from .findings import FAR, Finding, Outcome, of_runs, repeated, rounding, run_once
 from .judged import Judged
-from .ladders import FLOW, checked, restricted, settled, shortest
+from .ladders import ENOUGH_FROM, FLOW, checked, restricted, settled, shortest
 from .neighbours import Beside, beside, lowest
 from .progress import Progress, counted
 from .records import estimate_json, points_json
@@ -46,8 +46,6 @@ from .setup import Dtype
 
 __all__ = ["Experiment", "Finding", "Run", "Study", "measure", "run"]
 
-LEAST = 64
-"""Steps of a run before which a ladder is not ended: four octaves from 4 on."""
 DENSE = 8
 """Usable points below which a ladder that met its floor gets the step counts between its own."""
 ROUNDS = 2
@@ -184,8 +182,8 @@ def run(
     below which the release ends at lower order are left out.  residue: (m, r) restricts the ladder to
     n = r mod m; absent, solvers whose last steps depend on the budget run at multiples of their period.
     statistics: ways to sum up the batch; the first is reported.  enough: asked of the study so far after each
-    run of `LEAST` steps or more; the ladder ends where it says so.  progress: called with (runs done, runs at
-    most) on the way.
+    run of `ENOUGH_FROM` steps or more; the ladder ends where it says so.  progress: called with (runs done,
+    runs at most) on the way.
     Raises ValueError for a stochastic solver, or a ladder that leaves too few runs.
     """
     if solver.stochastic:
@@ -296,7 +294,7 @@ class _Runs:
             if self._below(outcome):
                 self.stopped = True
                 break
-            if enough is not None and n >= LEAST and enough():
+            if enough is not None and n >= ENOUGH_FROM and enough():
                 break
 
     def fill(self, residue: tuple[int, int], least: int) -> None:
