@@ -207,6 +207,7 @@ def test_probes_have_mean_zero_unit_covariance_and_are_each_samples_own() -> Non
     torch.testing.assert_close(covariance, torch.eye(2, dtype=torch.float64), rtol=0, atol=4 / math.sqrt(500))
 
 
+@pytest.mark.slow
 def test_likelihoods_by_probes_average_to_the_exact_one() -> None:
     """d = 2: e_1, e_2 scaled by sqrt 2 have E[z z^T] = I."""
     process = SDES["vp"]

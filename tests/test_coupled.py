@@ -39,6 +39,7 @@ def test_a_claim_one_order_too_high_is_refuted(euler: CoupledStudy) -> None:
     assert euler.strong_verdict(1) == "consistent"
 
 
+@pytest.mark.slow
 def test_independent_stage_noise_is_found_on_a_mixture() -> None:
     """The released stage draws noise of its own: weak order 1, claimed 2."""
     few = CoupledExperiment(problem("mixture-1d"), paths=1024)

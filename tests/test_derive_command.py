@@ -127,6 +127,7 @@ def test_an_embedded_row_is_for_the_equation_that_the_file_says(
     assert derive("--embedded", str(tmp_path / "rho.json"), "--order", "2", "--form", "t") == USAGE
 
 
+@pytest.mark.slow
 def test_an_embedded_row_is_chosen_by_its_estimate(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--embedded", "hochbruck-ostermann4", "--order", "3", "--conditions", "stiff"]
     (found,) = families(capsys, *arguments, "--set", "b_5_1=0", "--minimise", "estimator")

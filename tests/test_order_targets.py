@@ -168,6 +168,7 @@ def test_a_bad_target_is_one_clear_line(tmp_path: Path, capsys: Any, command: li
     assert words in json.loads(err)["error"]
 
 
+@pytest.mark.slow
 def test_the_rounding_of_a_table_refutes_nothing(capsys: Any, tmp_path: Path) -> None:
     """RK8(7)13M in fractions of 18 digits is of order 0 as it is written: errors end where its digits do."""
     table = {"form": "rho", "claimed": 8} | ROUNDED["rk8(7)13m"].rows

@@ -117,7 +117,7 @@ def test_a_noisy_solver_in_velocities_ends_at_the_point_on_its_own_schedule(name
         assert float((x - C).abs().max()) <= MANY_ULP * largest
 
 
-@pytest.mark.parametrize("name", few([name for name in ALL if name not in OWN_VELOCITY], 2))
+@pytest.mark.parametrize("name", few([name for name in ALL if name not in OWN_VELOCITY], 3))
 def test_every_solver_ends_at_the_point_when_sigma_is_zero_after_any_number_of_steps(name: str) -> None:
     """diffusers #9007, #9104, k-diffusion #104, #43: NaN, or a crash, in the last step to sigma = 0.
 

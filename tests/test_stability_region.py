@@ -297,6 +297,7 @@ def test_the_region_of_a_stiff_method_grows_with_z(at: float) -> None:
     assert far.low / at == pytest.approx(near.low / -1e3, rel=5e-3)  # the limit is approached as 1/z
 
 
+@pytest.mark.slow
 def test_the_largest_step_of_a_stiff_spectrum_is_that_of_its_worst_pair() -> None:
     kutta = method("krogstad4")
     alone = largest_stable_step(kutta, 0, -1, ratio=COARSE).h
