@@ -87,9 +87,11 @@ def test_a_run_on_unit_vectors_gives_the_rows_of_the_plan(name: str, schedule: S
 
 
 def _every() -> list[Any]:
-    # v3 takes statistics, a budget in evaluations makes other steps, one table of betas has no such times
+    # some take statistics, a budget in evaluations makes other steps, one table of betas has no such times
     others = (
         "dpm-solver-v3",
+        "analytic-",
+        "pfdiff",
         "dpm-solver-fast",
         "dpm-solver++-fast",
         "sde-dpm-solver-fast",
