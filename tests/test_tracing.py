@@ -111,8 +111,9 @@ def test_steps_do_the_arithmetic_of_the_whole_run_and_are_a_plan_file(name: str)
     assert np.allclose(again.times, known.times, rtol=AMPLIFIED, atol=0)
     rows = known.predicting(plan.prediction).rows
     assert np.allclose(again.rows, rows, rtol=0, atol=1e-11 * np.max(np.abs(rows)))  # predictions' 1/sigma
-    # 12 steps again, unless times go back in between
-    assert len(plan.steps) in (1, len(compile_plan(make(name), EDM, times=TIMES, grid=karras()).steps))
+    # 12 steps again, unless times go back in between, or an evaluation from inside of the first is used later
+    made, solver = len(compile_plan(make(name), EDM, times=TIMES, grid=karras()).steps), make(name)
+    assert len(plan.steps) in (1, made - any(t.lag for t in solver.sequence.tableaux))
 
 
 @pytest.mark.parametrize("name", [n for n in SAMPLE if n != "edm-heun-churn"])
