@@ -368,7 +368,8 @@ def test_quick_verification_passes_and_writes_its_reports(capsys: Any, tmp_path:
     assert all(c["ok"] for c in data["replay"])
     names = {p.name for p in tmp_path.iterdir()}
     assert {"orders.md", "orders.json"} <= names
-    assert len([n for n in names if n.endswith(".png")]) == 16
+    committed = {p.name for p in (Path(__file__).parents[1] / "reports").iterdir()}
+    assert {"convergence-stochastic.png", "convergence-others.png"} <= names <= committed
 
 
 def test_the_start_reaches_the_study(capsys: Any) -> None:
