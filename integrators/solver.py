@@ -249,6 +249,16 @@ class Spanning(ABC):
     def nodes(self, times: Times, budget: int) -> Times:
         return tuple(times[i] for i in accumulate(self.spans(budget), initial=0))
 
+    def around(self, context: StepContext) -> tuple[Times, int, int]:
+        """The times of the run's grid, and which of them a step starts and ends at.
+
+        Raises ValueError where they are not known.
+        """
+        if context.times is None or context.budget is None:
+            raise ValueError("a formula is of the grid of the whole run, which must be known: not adaptive")
+        *before, span = self.spans(context.budget)[: context.index + 1]
+        return context.times, sum(before), sum(before) + span
+
 
 @dataclass(frozen=True)
 class Spread(Spanning):
@@ -281,14 +291,6 @@ class Spread(Spanning):
         if final != "full":
             spans = (*spans[:-1], 1)
         return tuple(self.by_span[span - 1] for span in spans)
-
-    def between(self, context: StepContext) -> Times:
-        """The times of the grid within a step.  Raises ValueError where the grid is not known."""
-        if context.times is None or context.budget is None:
-            raise ValueError("stages lie on the grid of the whole run, which must be known: not adaptive")
-        spans = self.spans(context.budget)
-        first = sum(spans[: context.index])
-        return context.times[first + 1 : first + spans[context.index]]
 
 
 def _spaced(grid: Grid, schedule: Schedule, t_start: Value, t_end: Value, n: int) -> Times:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 
 from sympy import Integer, Rational
 
@@ -30,7 +29,7 @@ from ..common import checks
 from ..forms.form import FormOf
 from ..forms.reverse import sde_data
 from ..solver import Final, FinalPolicy, Ramp, Repeat, Solver
-from ..tableaux.tableau import N, P, Stage, Tableau, omega, phi1, phi2, phi3
+from ..tableaux.tableau import N, P, Tableau, omega, phi1, phi2, phi3
 from . import dpm_solver, er_sde
 from .stochastic import (
     MODES,
@@ -42,8 +41,8 @@ from .stochastic import (
     at_noise_level,
     k_diffusion,
     level_of,
+    predict_correct,
     sa_solver,
-    weights_through,
 )
 
 COMFY = "comfyanonymous/ComfyUI"
@@ -115,20 +114,6 @@ def sde_4m(eta: Eta = 1) -> Solver:
     )
 
 
-@cache
-def _predict_correct(predictor: int, corrector: int, mode: Mode) -> Tableau:
-    """SA-Solver's step; corrector 0: none."""
-    predict = weights_through(0, predictor, False)
-    if not corrector:
-        return Tableau((), predict)
-    return Tableau(
-        (Stage(Integer(1), predict),),
-        weights_through(1, corrector, False),
-        carry=1 if mode == "PEC" else None,
-        stage_noise=True,
-    )
-
-
 @dataclass(frozen=True)
 class Descent(Ramp):
     """SA-Solver's ramp, which goes down at the end as ComfyUI's does: so that the last step but one is first
@@ -148,7 +133,7 @@ class Descent(Ramp):
         for i in range(n - 1):
             left = n - 1 - i
             corrector = 0 if left == 1 and self.mode == "PEC" else min(4, i + 2, left)
-            steps.append(_predict_correct(min(3, i + 1, left), corrector, self.mode))
+            steps.append(predict_correct(min(3, i + 1, left), corrector, self.mode))
         return (*steps, dpm_solver.FIRST)
 
 

@@ -41,8 +41,8 @@ def interval_ratios(sequence: Spread, context: StepContext) -> Mapping[StepRatio
     """`RATIOS` of a step.  Raises ValueError where the grid is not known."""
     if not context.tableau.parameters:
         return {}
-    step, inner = context.step, sequence.between(context)
-    taus = [step.tau0, *map(step.form.tau, inner)]
+    step, (times, first, last) = context.step, sequence.around(context)
+    taus = [step.tau0, *map(step.form.tau, times[first + 1 : last])]
     return {r: (b - a) / step.h * len(taus) for r, (a, b) in zip(RATIOS, pairwise(taus), strict=False)}
 
 

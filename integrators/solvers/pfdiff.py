@@ -65,15 +65,11 @@ class Springboards(Spanning, Ramp):
 
     def way(self, context: StepContext) -> Mapping[object, Value]:
         """`WAY` at a step.  Raises ValueError where the grid is not known."""
-        if context.times is None or context.budget is None:
-            raise ValueError(
-                "springboards lie on the grid of the whole run, which must be known: not adaptive"
-            )
         if not context.tableau.parameters:
             return {}
-        spans, index = self.spans(context.budget), context.index
-        start, tau = context.times[sum(spans[:index]) - self.ahead], context.step.form.tau
-        return {WAY: (context.step.tau0 - tau(start)) / self.ahead * spans[index] / context.step.h}
+        step, (times, first, last) = context.step, self.around(context)
+        way = step.tau0 - step.form.tau(times[first - self.ahead])
+        return {WAY: way / self.ahead * (last - first) / step.h}
 
 
 def _two_step(intervals: int, ahead: int) -> Tableau:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, Literal, get_args
 
 import sympy
@@ -165,6 +165,20 @@ def weights_through(stages: int, count: int, rescaled: bool) -> Any:
     return phi1 * N(0) + slope / 2
 
 
+@cache
+def predict_correct(predictor: int, corrector: int, mode: Mode, rescaled: bool = False) -> Tableau:
+    """SA-Solver's step through that many points; corrector 0: none."""
+    predict = weights_through(0, predictor, rescaled)
+    if not corrector:
+        return Tableau((), predict)
+    return Tableau(
+        (Stage(Integer(1), predict),),
+        weights_through(1, corrector, rescaled),
+        carry=1 if mode == "PEC" else None,
+        stage_noise=True,
+    )
+
+
 def sa_solver(
     predictor: int,
     corrector: Annotated[int, Range(least=0, most=4)] = 0,
@@ -192,19 +206,9 @@ def sa_solver(
     checks.flag("rescaled", rescaled)
     if rescaled and prediction == "noise":
         raise ValueError("rescaled must be False in noise prediction, where the release does not rescale")
-    last = tuple(
-        Tableau((), weights_through(0, min(predictor, k), rescaled))
-        for k in range(1, max(predictor, corrector - 1) + 1)
-    )
-    ramp = tuple(
-        Tableau(
-            (Stage(Integer(1), predict.output),),
-            weights_through(1, min(corrector, k + 1), rescaled),
-            carry=1 if mode == "PEC" else None,
-            stage_noise=True,
-        )
-        for k, predict in enumerate(last, 1)
-    )
+    points = range(1, max(predictor, corrector - 1) + 1)
+    last = tuple(predict_correct(min(predictor, k), 0, mode, rescaled) for k in points)
+    ramp = tuple(predict_correct(min(predictor, k), min(corrector, k + 1), mode, rescaled) for k in points)
     order = f"{predictor}-{corrector}" if corrector else f"{predictor}"
     made = Solver(
         name=f"sa-solver-{order}"
