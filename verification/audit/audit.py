@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from semilinear.analysis.convergence import OrderEstimate
+from semilinear.analysis.orders.solver_proof import SolverProof
 from semilinear.integrators.common import checks
 from semilinear.integrators.common.files import Written, json_number
 from semilinear.integrators.diffusion.prediction import convert
@@ -24,7 +25,7 @@ from semilinear.integrators.solver import Solver
 
 from ..reporting.audit import text
 from ..studies import flow, gaussian
-from ..studies.flow import Study
+from ..studies.flow import Enough, Study
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.ladders import restricted
 from ..studies.sampler import lowest_first
@@ -36,9 +37,9 @@ from ..tracing.trace import Trace
 from .assertions import Assertions
 from .checks import CHECKS, OF_ROWS, UNREAD, findings, repeated, unasked
 from .finding import SEVERITIES, Finding, Severity, merged, named, raised, refused
-from .identity import Identity, identity, on_equal_steps, strides
+from .identity import Identity, identity, on_equal_steps, proof_of, strides
 from .order import RANK, Order
-from .subject import FULL, KNOWN, WARPED, Profile, Subject, experiment
+from .subject import FULL, KNOWN, SMOOTH, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
 
 NONE = 0.5
@@ -222,7 +223,15 @@ class Audit(Assertions, Written):
         least = self.subject.residues[1]
         ladder = [n for n in self.profile.ladder if n >= least]
         sampler, where = self.target.sampler, experiment(grid)
-        study = flow.measure(self.target.name, self._judged, sampler, where, ladder=ladder, residue=residue)
+        study = flow.measure(
+            self.target.name,
+            self._judged,
+            sampler,
+            where,
+            ladder=ladder,
+            residue=residue,
+            enough=self._agreeing(residue, lambda proof: proof.run("smooth" if grid in SMOOTH else "any")),
+        )
         of = f", N = {residue[1]} mod {residue[0]}" if residue[0] > 1 else ""
         self._note(study, f"{grid} grid{of}")
         return self._order(study, f"{grid} grid{of}")
@@ -237,7 +246,7 @@ class Audit(Assertions, Written):
         def sampler(run: Any) -> Any:
             plan = subject.formula(tuple(float(t) for t in run.times))
             model = convert(run.schedule, run.model, "eps", plan.prediction)
-            return sample(plan, model, [run.exact(t) for t in plan.inputs]).x
+            return sample(plan, model, [run.exact(t).numpy() for t in plan.inputs]).x
 
         residue = subject.residues[0], 0
         study = flow.measure(
@@ -247,8 +256,20 @@ class Audit(Assertions, Written):
             experiment(grid),
             ladder=self.profile.formula,
             residue=residue,
+            enough=self._agreeing(residue, SolverProof.exact_start),
         )
         return self._order(study, f"{grid} grid, exact start")
+
+    def _agreeing(self, residue: tuple[int, int], order: Callable[[SolverProof], int]) -> Enough | None:
+        """Whether runs agree with what is proved of the listed solver that the sampler is: longer ones are
+        not needed then.
+        """
+        found = self.identified if "identity" in self.wanted else None
+        proof = None if found is None else proof_of(found, residue)
+        if proof is None:
+            return None
+        proved = order(proof)
+        return lambda study: study.agrees(proved)
 
     @property
     def _judged(self) -> float:

@@ -48,7 +48,7 @@ more."""
 HALVED = (4, 8, 16, 32, 64, 128, 256)
 """Step counts of runs in half precision."""
 GROWN = 2.0
-"""By how much more than the least error is worse."""
+"""By how much more than the least error is worse: longer runs are not made where two one after another are."""
 
 
 def linear(s: Subject) -> Iterator[Said]:
@@ -303,6 +303,8 @@ def half(s: Subject) -> Iterator[Said]:
                 found[n] = costs.coarse(s, n, kind)
             except Exception as error:  # whatever it is, it is said
                 yield raised(error, s.target, f"{name} states in {n} steps raise")
+                break
+            if min(list(found.values())[-2:]) > GROWN * min(found.values()):
                 break
         bad = [n for n, error in found.items() if not np.isfinite(error)]
         if bad:

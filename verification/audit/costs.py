@@ -23,7 +23,7 @@ from semilinear.integrators.run.sampler import sample
 
 from ..problems.named import problem
 from ..studies.experiment import MAIN_PROBLEM
-from ..targets.run import Run, Sampler, states_like
+from ..targets.run import Run, Sampler, in_numpy, states_like
 from ..targets.shipped import INFINITE, NoGrid, Shipped
 from ..tracing.local import NoExactStart, Steps
 from .finding import Said, named, raised, refused
@@ -84,8 +84,8 @@ def error_of(plan: Plan) -> float:
     """
     where = experiment(WARPED)
     model = convert(where.schedule, where.model, "eps", plan.prediction)
-    inputs = [torch.from_numpy(where.states([t])[0][:BATCH].copy()) for t in plan.inputs]
-    x, at, end = sample(plan, model, inputs).x.numpy(), float(plan.times[-1]), where.times[1]
+    inputs = [where.states([t])[0][:BATCH] for t in plan.inputs]
+    x, at, end = sample(plan, model, inputs).x, float(plan.times[-1]), where.times[1]
     if not math.isclose(at, end, rel_tol=1e-9):
         x = _flowed(where.schedule, x, at, end)
     exact = where.states([end])[0][:BATCH]
@@ -99,9 +99,10 @@ def coarse(s: Subject, n: int, dtype: torch.dtype) -> float:
     """
     where = experiment(WARPED)
     x = torch.from_numpy(where.x[:BATCH].copy()).to(dtype).reshape(BATCH, 1, 1, -1)
+    model = in_numpy(where.model)
 
     def eps(y: torch.Tensor, t: Any) -> torch.Tensor:
-        output: torch.Tensor = where.model(y.double().reshape(len(y), -1), float(t)).reshape(y.shape)
+        output: torch.Tensor = model(y.double().reshape(len(y), -1), float(t)).reshape(y.shape)
         return output.to(y.dtype)
 
     exact = _rounded(dtype)
@@ -254,8 +255,7 @@ VE = edm(INFINITE)
 
 @cache
 def _model() -> Model:
-    model: Model = problem(MAIN_PROBLEM).model(VE)
-    return model
+    return in_numpy(problem(MAIN_PROBLEM).model(VE))
 
 
 @cache

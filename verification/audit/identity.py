@@ -6,10 +6,12 @@ of flow matching, where methods in t are other ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from semilinear.analysis.orders.solver_proof import SolverProof, prove_solver
 from semilinear.integrators.diffusion.schedule import rectified_flow
 from semilinear.integrators.forms.form import (
     data_in_inverse_rho,
@@ -17,7 +19,7 @@ from semilinear.integrators.forms.form import (
     noise_in_lambda,
     noise_in_rho,
 )
-from semilinear.integrators.solver import Final
+from semilinear.integrators.solver import Final, FinalPolicy
 from semilinear.integrators.solvers import SOLVERS, make
 
 from ..tracing.compare import Candidate, Difference, candidates, compare, identify, of_one_sign
@@ -75,6 +77,26 @@ def identity(subject: Subject) -> Identity | None:
     except Exception:  # one that is bound to its own frame is none of that schedule
         return found
     return flow if flow is not None and flow.same else found
+
+
+LOWERED = FinalPolicy(math.inf, source="as the sampler that it is")
+ENDS = {"full": FinalPolicy(), "lower": LOWERED, "last": LOWERED}
+"""Of a listed solver, in place of its release's, by how the runs of a sampler end that is it: a first-order
+last step decides, whatever is before it.
+"""
+
+
+def proof_of(found: Identity, residue: tuple[int, int]) -> SolverProof | None:
+    """The proof of the listed solver that a sampler is, in runs with n = r mod m steps that end as its do;
+    None where it is none in the frame of runs, or has no such proof.
+    """
+    solver = make(found.solver)
+    if not found.same or found.schedule == rectified_flow().kind or found.longer not in ENDS:
+        return None
+    try:
+        return prove_solver(replace(solver, final=ENDS[found.longer]), residue=residue)
+    except ValueError:  # it is stochastic, or has no formula
+        return None
 
 
 FRAMELESS = (data_in_lambda, data_in_inverse_rho, noise_in_lambda, noise_in_rho)

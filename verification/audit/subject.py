@@ -241,9 +241,8 @@ def _path_error(plan: Plan) -> float:
     where = experiment(WARPED)
     model = convert(where.schedule, where.model, "eps", plan.prediction)
     (exact,) = where.states([where.times[1]])
-    x = torch.from_numpy(where.x.copy())
-    found = sample(plan, model, x, check="off").x if plan.steps else x  # what returns its start has none
-    return rms(found.numpy() - exact) / rms(exact)
+    found = sample(plan, model, where.x, check="off").x if plan.steps else where.x
+    return rms(found - exact) / rms(exact)
 
 
 def _marginal_error(plan: Plan) -> float:

@@ -21,7 +21,7 @@ from ..claims.flow import Expectation
 from ..claims.orders import recorded
 from ..claims.stochastic import StochasticExpectation
 from ..studies.experiment import MAIN_PROBLEM
-from ..studies.flow import Enough, Study, run
+from ..studies.flow import Study, run
 from ..studies.gaussian import StochasticExperiment, StochasticStudy
 from ..studies.gaussian import study as stochastic_study
 from ..studies.ladders import FLOW, FLOW_LONG, GAUSSIAN, GAUSSIAN_LONG, half_octaves
@@ -147,21 +147,8 @@ def _study(setting: Setting, e: Expectation, start: Start, proved: int | None, e
         start=start,
         residue=e.residue,
         statistics=setting.statistics,
-        enough=None if proved is None else _says(proved, falls=expected is None),
+        enough=None if proved is None else lambda study: study.agrees(proved, falls=expected is None),
     )
-
-
-def _says(proved: int, falls: bool) -> Enough:
-    """Whether a study says what is proved: this order, or, where it falls on the way there, that the claim is
-    too high.
-    """
-
-    def says(study: Study) -> bool:
-        if falls:
-            return proved < study.claimed and study.verdict == "lower"
-        return study.shows(proved) and study.verdict != "inconclusive"
-
-    return says
 
 
 @dataclass(frozen=True)

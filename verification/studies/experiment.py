@@ -44,9 +44,10 @@ class Run(run.Run):
 
     def __new__(cls, n: int, experiment: FlowSetup, x: Any) -> Self:
         """x: the initial states."""
+        model = run.in_numpy(experiment.model)
 
         def eps(states: Any, t: Any) -> Any:
-            return experiment.model(states.reshape(states.shape[0], -1), t).reshape(states.shape)
+            return model(states.reshape(states.shape[0], -1), t).reshape(states.shape)
 
         made = super().__new__(cls, experiment.schedule, experiment.nodes(n), x, eps)
         made._experiment, made._exact = experiment, False

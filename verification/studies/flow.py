@@ -132,6 +132,14 @@ class Study(Judged):
         """Whether the runs show an order so well that longer ones are not needed where it is proved."""
         return self.estimate.shows(order) and self.against(order) == "consistent"
 
+    def agrees(self, proved: int, *, falls: bool = False) -> bool:
+        """Whether the runs decide on the claim, and show what is proved: this order, or where orders fall on
+        the way there, that the claim is too high.
+        """
+        if falls:
+            return proved < self.claimed and self.verdict == "lower"
+        return self.shows(proved) and self.verdict != "inconclusive"
+
     @property
     def besides(self) -> str:
         """Which counts the order is told of, where it depends on them."""
@@ -219,6 +227,7 @@ def measure(
     residue: tuple[int, int] | None = None,
     statistics: tuple[Statistic, ...] = ("rms",),
     rounding: float = 0.0,
+    enough: Enough | None = None,
     progress: Progress | None = None,
 ) -> Study:
     """Measure the order of any sampler, yours or a library's, on an experiment.
@@ -235,6 +244,7 @@ def measure(
     The ladder stops at the first run below the floor: rounding in the dtype of the states or as measured, or
     the reference's error; where that leaves few points, the counts between are run too.  A run that raises,
     or is not finite, is a finding of the study, and so is a second call that differs from the first.
+    enough: as in `run`; without a residue not asked, as counts beside the ladder's are looked at then.
     progress: called with (runs done, runs at most) on the way.
     Raises ValueError for a ladder of too few runs and a rounding that is negative or not finite, before any
     of them, and for states of another size.
@@ -248,9 +258,14 @@ def measure(
 
     def climbed(counts: Sequence[int], on: tuple[int, int], shown: Progress | None) -> tuple[_Runs, Study]:
         runs = _Runs(sampler, experiment, rounding, foreign=True)
-        runs.climb(counts, shown)
+
+        def found() -> Study:
+            return runs.study(name, claimed, statistics, known_floors=False)
+
+        asked = None if enough is None or residue is None else lambda: enough(found())
+        runs.climb(counts, shown, asked)
         runs.fill(on, 1)
-        return runs, runs.study(name, claimed, statistics, known_floors=False)
+        return runs, found()
 
     runs, study = climbed(planned, chosen, progress)
     if residue is not None or not (factors := runs.off_the_line()):
