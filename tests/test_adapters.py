@@ -22,6 +22,7 @@ from semilinear.integrators.diffusion.schedule import Schedule, edm, rectified_f
 from semilinear.integrators.plans import files
 from semilinear.integrators.plans.compile import compile_plan
 from semilinear.integrators.solvers import make
+from semilinear.verification.audit.subject import experiment
 from semilinear.verification.targets import (
     arithmetic,
     azula,
@@ -38,7 +39,7 @@ from semilinear.verification.targets import (
 )
 from semilinear.verification.targets.draws import TakenOver
 from semilinear.verification.targets.frames import Frame, Levels
-from semilinear.verification.targets.run import Run
+from semilinear.verification.targets.run import Run, in_numpy
 from semilinear.verification.tracing.trace import NotLinearError, Trace, of_plan, trace
 
 from tests.roundings import MANY_ULP, SOME_ULP
@@ -866,3 +867,28 @@ def test_files_of_plans_are_targets(tmp_path: Path) -> None:
     assert found.claimed is None
     assert same(trace(found.sampler, edm(), grid(edm())), expected("dpm-solver++-2m", edm(), grid(edm())))
     assert json.loads(path.read_text())["schema"] == files.SCHEMA
+
+
+# --- the exact model, computed in numpy ---
+
+
+def test_plain_states_are_computed_in_numpy_and_all_others_as_they_are() -> None:
+    exact = experiment("karras").model
+    seen: list[type] = []
+
+    def watched(x: Any, t: Any) -> Any:
+        seen.append(type(x))
+        return exact(x, t)
+
+    model, x = in_numpy(watched), torch.from_numpy(experiment("karras").x.copy())
+    want = exact(x, 0.5)
+    for t in (0.5, torch.tensor(0.5), torch.tensor([0.5], dtype=torch.float64)):
+        assert torch.allclose(model(x, t), want, rtol=0, atol=SOME_ULP)
+    assert set(seen) == {np.ndarray}
+    seen.clear()
+    assert model(x.float(), 0.5).dtype == torch.float32
+    slope = torch.autograd.functional.jacobian(lambda y: model(y, 0.5).sum(), x)
+    assert torch.allclose(torch.func.grad(lambda y: model(y, 0.5).sum())(x), slope)
+    t = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.grad(model(x, t).sum(), t)[0].isfinite()
+    assert np.ndarray not in seen

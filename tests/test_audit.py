@@ -6,22 +6,28 @@ import itertools
 import json
 import math
 import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.integrators.plans import files
-from semilinear.integrators.solver import FinalChoice
+from semilinear.integrators.solver import FINALS, FinalChoice
 from semilinear.integrators.solvers import make
+from semilinear.verification.audit import audit as audits
 from semilinear.verification.audit import field
-from semilinear.verification.audit.audit import audit
+from semilinear.verification.audit.audit import Audit, audit
 from semilinear.verification.audit.checks import CHECKS
+from semilinear.verification.audit.identity import proof_of
 from semilinear.verification.audit.subject import FAST as FAST_PROFILE
-from semilinear.verification.audit.subject import Subject, experiment
+from semilinear.verification.audit.subject import FULL, Subject, experiment
 from semilinear.verification.commands.cli import main
 from semilinear.verification.commands.terminal import missing
 from semilinear.verification.reporting.audit import markdown
+from semilinear.verification.studies.ladders import ENOUGH_FROM
 from semilinear.verification.studies.neighbours import even
 from semilinear.verification.targets.named import of_function
 from semilinear.verification.targets.ours import of_solver
@@ -53,6 +59,61 @@ def noisy(run: Any, off: float = 0.0) -> Any:
         x = (b / a) ** 2 * (1 + off) * x + (1 - (b / a) ** 2) * model(x, a)
         x = x + math.sqrt(b * b * (1 - (b / a) ** 2)) * run.increment(a, b, x)
     return x
+
+
+def finest(method: Any, **options: Any) -> tuple[int, Audit]:
+    """The finest run of a sampler whose order as run is asked for, and its audit."""
+    counts = []
+
+    def sampler(run: Any) -> Any:
+        counts.append(int(run))
+        return method(run)
+
+    found = audit(sampler, 2, **options)
+    _ = found.identified
+    counts.clear()
+    assert found.as_run is not None
+    return max(counts), found
+
+
+def test_a_ladder_ends_where_runs_agree_with_the_proof_of_what_was_identified() -> None:
+    short, found = finest(two_step)
+    assert ENOUGH_FROM <= short < FULL.ladder[-1]
+    full, whole = finest(two_step, only=("orders",))
+    assert full == FULL.ladder[-1]
+    short_order, order = found.as_run, whole.as_run
+    assert short_order is not None
+    assert order is not None
+    assert short_order.verdict == order.verdict == "consistent"
+    assert short_order.low < order.observed < short_order.high
+
+
+def test_a_ladder_goes_on_where_the_proof_says_otherwise_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert finest(partial(two_step, halve=0.9))[0] == FULL.ladder[-1]  # no listed solver
+    wrong = prove_solver(make("dpm-solver-3"))
+    monkeypatch.setattr(audits, "proof_of", lambda found, residue: wrong)
+    assert finest(two_step)[0] == FULL.ladder[-1]
+
+
+def test_what_is_proved_is_of_runs_that_end_as_the_sampler_s() -> None:
+    found = audit("dpm-solver++-3m-corrected", only=("identity",)).identified
+    assert found is not None
+    proved = {}
+    for longer in FINALS:
+        proof = proof_of(replace(found, longer=longer), (1, 0))
+        assert proof is not None
+        proved[longer] = proof.run(), proof.exact_start()
+    assert proved == {"full": (2, 3), "last": (2, 3), "lower": (2, 3)}
+    full = proof_of(replace(found, solver="dpm-solver++-2m", longer="full"), (1, 0))
+    assert full is not None
+    assert full.run() == 2
+    without = (
+        {"longer": ""},  # runs that end in no way of its own
+        {"same": False},
+        {"schedule": "rectified-flow"},  # one of another frame than that of runs
+        {"solver": "sde-dpm-solver++-2m"},
+    )
+    assert [proof_of(replace(found, **change), (1, 0)) for change in without] == [None] * 4
 
 
 FAST = ("linear", "noise", "batch", "repeat", "finite", "dtype", "float32")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from semilinear.verification.audit import costs
-from semilinear.verification.audit.checks import findings
+from semilinear.verification.audit.checks import HALVED, findings
 from semilinear.verification.audit.subject import Subject
 from semilinear.verification.targets import shipped, smalldiffusion
 from semilinear.verification.targets.named import Target, target
@@ -176,6 +176,21 @@ def test_in_half_precision_more_steps_are_worse() -> None:
     assert second.startswith("noted: in bfloat16 the error is least with ")
     least = [int(m.split("least with ")[1].split()[0]) for m in (first, second)]
     assert least[1] < least[0] < 256  # the coarser, the fewer
+
+
+def test_runs_in_half_precision_end_where_errors_have_grown_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = {4: 1e-2, 8: 5e-2, 16: 1e-3, 32: 2.1e-3, 64: 1.9e-3, 128: 3e-3, 256: 4e-3}
+    asked: list[int] = []
+
+    def coarse(subject: Any, n: int, dtype: torch.dtype) -> float:
+        asked.append(n)
+        return errors[n] * (1 if dtype == torch.float16 or n < 64 else 2)
+
+    monkeypatch.setattr(costs, "coarse", coarse)
+    first, second = said(heun, "half")
+    assert asked == [*HALVED, *HALVED[:-2]]  # one that is large, or a second of which the first is not
+    assert first.endswith("16 steps, 1.0e-03; 4.0e-03 with 256, relative")
+    assert second.endswith("16 steps, 1.0e-03; 3.8e-03 with 64, relative")
 
 
 def test_states_that_are_kept_in_float64_have_no_best_number_of_steps() -> None:

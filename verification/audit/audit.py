@@ -264,12 +264,14 @@ class Audit(Assertions, Written):
         """Whether runs agree with what is proved of the listed solver that the sampler is: longer ones are
         not needed then.
         """
-        found = self.identified if "identity" in self.wanted else None
-        proof = None if found is None else proof_of(found, residue)
-        if proof is None:
+        if "identity" not in self.wanted:
             return None
-        proved = order(proof)
-        return lambda study: study.agrees(proved)
+
+        def agrees(study: Study) -> bool:
+            proof = None if self.identified is None else proof_of(self.identified, residue)
+            return proof is not None and study.agrees(order(proof))
+
+        return agrees
 
     @property
     def _judged(self) -> float:

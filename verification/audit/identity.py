@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 from semilinear.analysis.orders.solver_proof import SolverProof, prove_solver
@@ -86,6 +87,7 @@ last step decides, whatever is before it.
 """
 
 
+@cache
 def proof_of(found: Identity, residue: tuple[int, int]) -> SolverProof | None:
     """The proof of the listed solver that a sampler is, in runs with n = r mod m steps that end as its do;
     None where it is none in the frame of runs, or has no such proof.

@@ -309,7 +309,7 @@ class _Runs:
             if self._below(outcome):
                 self.stopped = True
                 break
-            if enough is not None and n >= ENOUGH_FROM and enough():
+            if enough is not None and ENOUGH_FROM <= n < ladder[-1] and enough():
                 break
 
     def fill(self, residue: tuple[int, int], least: int) -> None:
