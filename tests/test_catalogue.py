@@ -34,6 +34,7 @@ from semilinear.integrators.tableaux.tableau import (
     phi4,
     z,
 )
+from semilinear.verification.studies.ladders import ENOUGH_FROM
 from semilinear.verification.systems.linearised import gradient_system, integrate_linearised, linearised_order
 from semilinear.verification.systems.orders import measure_entry
 from semilinear.verification.systems.semilinear import LADDER, coupled_system, measured
@@ -286,6 +287,13 @@ SETTLE_LATE = ("genlawson43", "genlawson44", "modgenlawson43")
 def test_the_claimed_order_shows_on_a_coupled_system(name: str) -> None:
     _, estimate = measured(CATALOGUE[name].tableau, coupled_system(None))
     assert estimate.verdict(expected(name)) == "consistent"
+
+
+@pytest.mark.parametrize(("proved", "last"), [(4, ENOUGH_FROM), (3, LADDER[-1]), (None, LADDER[-1])])
+def test_runs_on_a_coupled_system_end_where_they_show_what_is_proved(proved: int | None, last: int) -> None:
+    errors, estimate = measured(CATALOGUE["krogstad4"].tableau, coupled_system(None), proved=proved)
+    assert LADDER[len(errors) - 1] == last
+    assert estimate.verdict(4) == "consistent"
 
 
 @pytest.mark.slow

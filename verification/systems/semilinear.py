@@ -19,6 +19,8 @@ from semilinear.integrators.numerics.arithmetic import FLOAT64, Arithmetic, Valu
 from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
 from semilinear.integrators.tableaux.tableau import Tableau
 
+from ..studies.ladders import ENOUGH_FROM
+
 LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128)
 
 
@@ -117,17 +119,30 @@ def integrate(tableau: Tableau, problem: SemilinearProblem, steps: int) -> tuple
 
 
 def measured(
-    tableau: Tableau, problem: SemilinearProblem, ladder: Sequence[int] = LADDER, known: float = 0.0
+    tableau: Tableau,
+    problem: SemilinearProblem,
+    ladder: Sequence[int] = LADDER,
+    known: float = 0.0,
+    proved: int | None = None,
 ) -> tuple[tuple[float, ...], OrderEstimate]:
     """The errors over a ladder of step counts, and the observed order with its interval.
 
     known: within how much the coefficients are.  Errors within a factor of ten of rounding, or `FLOORS`
-    of that, bend a slope and are left out.
+    of that, bend a slope and are left out.  proved: the order that is; a ladder ends where runs of
+    `ENOUGH_FROM` steps or more show it.
     """
-    errors, rounding = zip(*(integrate(tableau, problem, n) for n in ladder), strict=True)
-    return errors, estimate_order(
-        ladder, errors, [max(10 * r, FLOORS * known) for r in rounding], known_floors=True
-    )
+    errors: list[float] = []
+    floors: list[float] = []
+    for n in ladder:
+        error, rounding = integrate(tableau, problem, n)
+        errors.append(error)
+        floors.append(max(10 * rounding, FLOORS * known))
+        if n < ladder[-1] and (proved is None or n < ENOUGH_FROM):
+            continue
+        estimate = estimate_order(ladder[: len(errors)], errors, floors, known_floors=True)
+        if proved is not None and estimate.shows(proved):
+            break
+    return tuple(errors), estimate
 
 
 @lru_cache(maxsize=8)
