@@ -48,7 +48,9 @@ more."""
 HALVED = (4, 8, 16, 32, 64, 128, 256)
 """Step counts of runs in half precision."""
 GROWN = 2.0
-"""By how much more than the least error is worse: longer runs are not made where two one after another are."""
+"""By how much more than the least error is worse: where two runs one after another are, no longer ones are
+made.
+"""
 
 
 def linear(s: Subject) -> Iterator[Said]:
