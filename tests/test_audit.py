@@ -20,13 +20,14 @@ from semilinear.integrators.solvers import make
 from semilinear.verification.audit import audit as audits
 from semilinear.verification.audit import field
 from semilinear.verification.audit.audit import Audit, audit
-from semilinear.verification.audit.checks import CHECKS
+from semilinear.verification.audit.checks import CHECKS, DIGITS
 from semilinear.verification.audit.identity import proof_of
 from semilinear.verification.audit.subject import FAST as FAST_PROFILE
 from semilinear.verification.audit.subject import FULL, Subject, experiment
 from semilinear.verification.commands.cli import main
 from semilinear.verification.commands.terminal import missing
 from semilinear.verification.reporting.audit import markdown
+from semilinear.verification.studies.experiment import Run
 from semilinear.verification.studies.ladders import ENOUGH_FROM
 from semilinear.verification.studies.neighbours import even
 from semilinear.verification.targets.named import of_function
@@ -66,7 +67,7 @@ def finest(method: Any, **options: Any) -> tuple[int, Audit]:
     counts = []
 
     def sampler(run: Any) -> Any:
-        counts.append(int(run))
+        counts.extend([int(run)] if isinstance(run, Run) else [])
         return method(run)
 
     found = audit(sampler, 2, **options)
@@ -93,6 +94,16 @@ def test_a_ladder_goes_on_where_the_proof_says_otherwise_or_nothing(monkeypatch:
     wrong = prove_solver(make("dpm-solver-3"))
     monkeypatch.setattr(audits, "proof_of", lambda found, residue: wrong)
     assert finest(two_step)[0] == FULL.ladder[-1]
+
+
+def test_a_ladder_goes_on_where_longer_runs_have_other_coefficients() -> None:
+    def late(run: Any) -> Any:
+        return two_step(run, halve=0.9 if int(run) == max(DIGITS) else 1.0)
+
+    last, found = finest(late)
+    assert last == FULL.ladder[-1]
+    assert found.identified is not None
+    assert found.identified.same
 
 
 def test_what_is_proved_is_of_runs_that_end_as_the_sampler_s() -> None:

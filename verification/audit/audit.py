@@ -35,9 +35,9 @@ from ..tracing.diagnosis import FORMS, Diagnosis, Unexplained, diagnose, level
 from ..tracing.local import NoExactStart
 from ..tracing.trace import Trace
 from .assertions import Assertions
-from .checks import CHECKS, OF_ROWS, UNREAD, findings, repeated, unasked
+from .checks import CHECKS, DIGITS, OF_ROWS, UNREAD, findings, repeated, unasked
 from .finding import SEVERITIES, Finding, Severity, merged, named, raised, refused
-from .identity import Identity, identity, on_equal_steps, proof_of, strides
+from .identity import Identity, identity, is_also, on_equal_steps, proof_of, strides
 from .order import RANK, Order
 from .subject import FULL, KNOWN, SMOOTH, WARPED, Profile, Subject, experiment
 from .subject import gaussian as gaussian_data
@@ -67,6 +67,7 @@ class Audit(Assertions, Written):
         self.target, self.asked = self.subject.target, self.wanted
         self._said: dict[Finding, None] = {}
         self._claims: dict[float | None, Audit] = {}
+        self._proofs: dict[tuple[int, int], SolverProof | None] = {}
 
     def claiming(self, claimed: float | None) -> Audit:
         """The same audit, judged against another order, made once; traces are shared."""
@@ -268,10 +269,18 @@ class Audit(Assertions, Written):
             return None
 
         def agrees(study: Study) -> bool:
-            proof = None if self.identified is None else proof_of(self.identified, residue)
+            proof = self._proved(residue)
             return proof is not None and study.agrees(order(proof))
 
         return agrees
+
+    def _proved(self, residue: tuple[int, int]) -> SolverProof | None:
+        """The proof of the solver whose coefficients the sampler has, in a long run too."""
+        if residue not in self._proofs:
+            found = self.identified
+            known = found is not None and found.same and is_also(self.subject, found, max(DIGITS))
+            self._proofs[residue] = proof_of(found, residue) if found is not None and known else None
+        return self._proofs[residue]
 
     @property
     def _judged(self) -> float:

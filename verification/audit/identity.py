@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Literal
 
 from semilinear.analysis.orders.solver_proof import SolverProof, prove_solver
@@ -24,6 +23,7 @@ from semilinear.integrators.solver import Final, FinalPolicy
 from semilinear.integrators.solvers import SOLVERS, make
 
 from ..tracing.compare import Candidate, Difference, candidates, compare, identify, of_one_sign
+from ..tracing.local import suited
 from ..tracing.trace import Trace, on_grid
 from .subject import WARPED, WHOLE, WHOLE_END, WHOLE_START, Subject
 
@@ -87,7 +87,6 @@ last step decides, whatever is before it.
 """
 
 
-@cache
 def proof_of(found: Identity, residue: tuple[int, int]) -> SolverProof | None:
     """The proof of the listed solver that a sampler is, in runs with n = r mod m steps that end as its do;
     None where it is none in the frame of runs, or has no such proof.
@@ -99,6 +98,15 @@ def proof_of(found: Identity, residue: tuple[int, int]) -> SolverProof | None:
         return prove_solver(replace(solver, final=ENDS[found.longer]), residue=residue)
     except ValueError:  # it is stochastic, or has no formula
         return None
+
+
+def is_also(subject: Subject, found: Identity, n: int) -> bool:
+    """Whether a run with n steps, too, has the coefficients of the solver that a sampler is."""
+    try:
+        trace = suited(subject.read(n)).trace
+    except Exception:  # other runs find what it raises
+        return False
+    return any(c.difference.same for c in identify(trace, [found.solver]))
 
 
 FRAMELESS = (data_in_lambda, data_in_inverse_rho, noise_in_lambda, noise_in_rho)
