@@ -244,7 +244,7 @@ FAULTY: dict[str, tuple[Callable[[], Any], tuple[str, ...], tuple[str, ...]]] = 
     "nothing returned": (
         lambda: nothing,
         ("finite",),
-        ("finite failed: sampler must return states of shape (4, 1, 1, 2), got None from sigma = 80",),
+        ("finite failed: sampler must return real states of shape (4, 1, 1, 2), got None from sigma = 80",),
     ),
     "sys.exit": (
         lambda: leaving,

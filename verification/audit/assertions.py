@@ -114,7 +114,7 @@ class Assertions(ABC):
         found = [
             (SEVERITIES.index(verdict), sentence(verdict, text, end, bad))
             for end in ends
-            for (verdict, text), bad in outcomes(self.subject, end, counts).items()
+            for verdict, text, _, bad in outcomes(self.subject, end, counts)
         ]
         claimed = f"{min(counts)} to {max(counts)} steps"
         self._holds("finite", claimed, [text for _, text in sorted(found)])

@@ -213,23 +213,29 @@ ENDS: dict[str, tuple[float, ...]] = {"0": (0.0,), "sigma_min": (), "sigma_min t
 INFINITE = "states are not finite"
 
 
-def outcomes(s: Subject, end: str, counts: Iterable[int]) -> dict[tuple[Severity, str], list[int]]:
-    """What goes wrong in runs from noise to data, and the step counts at which it does: a refusal is noted.
+def outcomes(s: Subject, end: str, counts: Iterable[int]) -> list[tuple[Severity, str, str, list[int]]]:
+    """What goes wrong in runs from noise to data: a verdict, a text, its cause, and the step counts at which
+    it does; a refusal is noted.
 
     end: one of `ENDS`.
     """
-    found: dict[tuple[Severity, str], list[int]] = {}
+    found: dict[tuple[Severity, str], dict[int, str]] = {}
     for n in counts:
         try:
             states = _final(s, _whole(s, n, ENDS[end]))
         except Exception as error:  # a crash is what is looked for
             verdict: Severity = "noted" if refused(error, s.target) else judged(error, s.target)
-            text = str(error) if verdict == "failed" else cause_of(error)
-            found.setdefault((verdict, text), []).append(n)
+            cause, text = cause_of(error), named(error)
+            if verdict == "failed":
+                cause, text = numberless(str(error)), str(error)
+            found.setdefault((verdict, cause), {})[n] = text
         else:
             if not np.all(np.isfinite(states)):
-                found.setdefault(("failed", INFINITE), []).append(n)
-    return found
+                found.setdefault(("failed", INFINITE), {})[n] = INFINITE
+    return [
+        (verdict, texts.pop() if len(texts := set(said.values())) == 1 else cause, cause, list(said))
+        for (verdict, cause), said in found.items()
+    ]
 
 
 def sentence(verdict: Severity, text: str, end: str, counts: list[int]) -> str:
@@ -243,10 +249,9 @@ def sentence(verdict: Severity, text: str, end: str, counts: list[int]) -> str:
 def finite(s: Subject) -> Iterator[Said]:
     """Runs from noise to data with 1 to 20 steps, down to sigma = 0, to sigma_min, and to sigma_min twice."""
     for end in ENDS:
-        found = sorted(outcomes(s, end, FEW).items(), key=lambda item: SEVERITIES.index(item[0][0]))
-        for (verdict, text), counts in found:
+        found = sorted(outcomes(s, end, FEW), key=lambda outcome: SEVERITIES.index(outcome[0]))
+        for verdict, text, cause, counts in found:
             if verdict != "noted" or end != "sigma_min twice":  # a level that repeats may be refused
-                cause = numberless(text) if verdict == "failed" else text
                 one = verdict == "noted" or text == INFINITE
                 yield verdict, sentence(verdict, text, end, counts), "" if one else cause
 
@@ -262,7 +267,10 @@ def dtype(s: Subject) -> Iterator[Said]:
             yield "failed", f"states of shape {error.wanted} become {error.got}"
             continue
         except Exception as error:  # whatever it is, it is said
-            yield raised(error, s.target, f"{name} states raise")
+            if refused(error, s.target):
+                yield "noted", f"refuses {name} states: {named(error)}"
+            else:
+                yield raised(error, s.target, f"{name} states raise")
             continue
         if final.dtype != kind:
             yield "noted", f"{name} states become {str(final.dtype).removeprefix('torch.')}"
@@ -298,12 +306,18 @@ def half(s: Subject) -> Iterator[Said]:
     """The step count at which runs in half precision are best, where more steps make them worse."""
     for kind in (torch.float16, torch.bfloat16):
         name, found = str(kind).removeprefix("torch."), {}
+        refusals: dict[str, list[int]] = {}
         for n in HALVED:
             try:
                 found[n] = costs.coarse(s, n, kind)
             except Exception as error:  # whatever it is, it is said
+                if refused(error, s.target):
+                    refusals.setdefault(named(error), []).append(n)
+                    continue
                 yield raised(error, s.target, f"{name} states in {n} steps raise")
                 break
+        for text, counts in refusals.items():
+            yield "noted", f"refuses {name} states in {counted(counts)}: {text}"
         bad = [n for n, error in found.items() if not np.isfinite(error)]
         if bad:
             yield "failed", f"{name} states are not finite in {counted(bad)}"

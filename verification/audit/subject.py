@@ -75,8 +75,11 @@ LAMBDAS = -math.log(SIGMA_START), -math.log(SIGMA_END)
 
 @cache
 def experiment(grid: str) -> Experiment:
-    """The main problem on a grid; all subjects share its exact states."""
-    return Experiment(schedule=edm(), grid=GRIDS[grid](), lam_start=LAMBDAS[0], lam_end=LAMBDAS[1])
+    """The main problem on a grid, its states shaped as images, which many samplers expect; all subjects share
+    its exact states.
+    """
+    start, end = LAMBDAS
+    return Experiment(schedule=edm(), grid=GRIDS[grid](), lam_start=start, lam_end=end, shape=(1, 1, 2))
 
 
 @cache
