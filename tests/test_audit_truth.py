@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import torch
 from semilinear.verification.audit.subject import Subject
 from semilinear.verification.commands.cli import main
 from semilinear.verification.targets.named import Target, target
+from semilinear.verification.tracing.compare import compare
 from semilinear.verification.tracing.trace import NotLinearError, trace
 
 EDM = sl.schedules.edm()
@@ -141,7 +145,7 @@ def test_outputs_of_another_run_are_seen_in_the_rows() -> None:
 
     subject = Subject(target(remembers, convention="plain"))
     subject.read(14)
-    with pytest.raises(NotLinearError, match=r"state 1 of 15 .* keeps something between runs"):
+    with pytest.raises(NotLinearError, match=r"state 1 of 15 holds what .* of another run"):
         subject.read(15)
     assert found(remembers, "orders", "diagnosis", claimed=2)  # no traceback, and no order either
 
@@ -235,3 +239,165 @@ def test_an_object_that_samples_is_a_target() -> None:
 
 def plainly(function: Any) -> Callable[[Any], Any]:
     return target(function, convention="plain").sampler
+
+
+# --- what a maintainer would want to know ---
+
+
+def em(model: Any, x: Any, times: list[float]) -> Any:
+    """Euler-Maruyama of the reverse SDE."""
+    for t, s in itertools.pairwise(times):
+        x = x + 2 * (s - t) * model(x, t) + math.sqrt(t * t - s * s) * torch.randn_like(x)
+    return x
+
+
+def seeded(model: Any, x: Any, times: list[float]) -> Any:
+    torch.manual_seed(0)
+    return em(model, x, times)
+
+
+def overwriting(model: Any, x: Any, times: list[float]) -> Any:
+    for t, s in itertools.pairwise(times):
+        x += (s - t) * model(x, t)
+    return x
+
+
+def overwriting_too(model: Any, x: Any, sigmas: Any) -> Any:
+    for t, s in itertools.pairwise(sigmas):
+        x += (s - t) / t * (x - model(x, t))
+    return x
+
+
+def consistency(model: Any, x: Any, times: list[float]) -> Any:
+    """Data, noised again: its first step knows its time through the model alone."""
+    for t, s in itertools.pairwise(times):
+        x = x - t * model(x, t) + s * torch.randn_like(x)
+    return x
+
+
+def twice(model: Any, x: Any, times: list[float]) -> Any:
+    for t, s in itertools.pairwise(times):
+        x = x + (s - t) * (model(x, t) + model(x, t)) / 2
+    return x
+
+
+@pytest.mark.parametrize(
+    ("function", "check", "says", "convention"),
+    [
+        (
+            lambda m, x, t: euler(m, x, t[:-1]),
+            "times",
+            ["failed: .* do not depend on the last time of the grid", "not asked at 1 of the 20 times"],
+            "plain",
+        ),
+        (
+            lambda m, x, t: euler(m, x, t[1:]),
+            "times",
+            ["failed: .* do not depend on the first time of the grid", "not asked at 1 of the 20 times"],
+            "plain",
+        ),
+        (euler, "times", [], "plain"),
+        (consistency, "times", [], "plain"),
+        (seeded, "repeat", ["noted: its noise is the same whatever seed torch has"], "plain"),
+        (em, "repeat", [], "plain"),
+        (lambda m, x, t: heun(m, x, t) + 0 * torch.randn_like(x), "repeat", [], "plain"),
+        (overwriting, "repeat", ["noted: it writes into the states that it is given"], "plain"),
+        (overwriting_too, "repeat", ["noted: it writes into the states that it is given"], "k-diffusion"),
+        (heun, "repeat", [], "plain"),
+        (twice, "nfe", ["noted: 20 of 40 evaluations in 20 steps repeat one before"], "plain"),
+        (heun, "nfe", [], "plain"),
+    ],
+)
+def test_a_fault_that_costs_no_order_is_found(
+    function: Any, check: str, says: list[str], convention: str
+) -> None:
+    messages = found(function, check, convention=convention)
+    assert len(messages) == len(says)
+    for message, pattern in zip(messages, says, strict=True):
+        assert re.search(pattern, message)
+
+
+def shifted(model: Any, x: Any, times: list[float]) -> Any:
+    for t, s in itertools.pairwise(times):
+        x = x + (s - t) * (model(x, t) + 1e-3)
+    return x
+
+
+def normalised(model: Any, x: Any, times: list[float]) -> Any:
+    for t, s in itertools.pairwise(times):
+        d = model(x, t)
+        x = x + (s - t) * d / d.flatten(1).std(1).reshape(-1, 1, 1, 1)
+    return x
+
+
+@pytest.mark.parametrize("function", [shifted, normalised])
+def test_what_is_added_besides_start_outputs_and_noise_is_the_reason(function: Any) -> None:
+    (message,) = found(function, "linear")
+    assert "it adds what is neither start, output nor noise, or scales these itself" in message
+
+
+def test_a_quotient_near_one_is_not_said_to_be_one() -> None:
+    def nearly(model: Any, x: Any, times: list[float]) -> Any:
+        return heun(lambda y, t: (1 - 1e-5) * model(y, t), x, times)
+
+    audit = sl.audit(target(nearly, convention="plain"), 2, only=["diagnosis"])
+    assert "moment 0 1-1.0e-05 of the exact one" in str(audit.diagnosis)
+    assert [f.verdict for f in audit.findings] == ["failed"]
+
+
+def test_noise_of_one_variance_and_other_covariances_differs_in_these() -> None:
+    """The stage's noise is in the end of the step, or another of as much."""
+
+    def stages(shared: bool) -> Callable[[Any], Any]:
+        def sampler(run: Any) -> Any:
+            x = run.x
+            for t, s in itertools.pairwise(run.times):
+                first, second = run.noise(x), run.noise(x)
+                y = x + first
+                x = x + (s - t) * run.model(y, t) + (first if shared else second)
+            return x
+
+        return sampler
+
+    a, b = (trace(stages(shared), EDM, TIMES) for shared in (True, False))
+    difference = compare(a, b)
+    assert difference.first is not None
+    assert difference.what.startswith("covariance of the noise with that of evaluation ")
+    one, other = difference.what.rpartition(": ")[2].split(" against ")
+    assert one != other
+
+
+# --- assertions ---
+
+
+@pytest.mark.parametrize(
+    ("asserted", "error", "says"),
+    [
+        (lambda a: a.assert_finite(20), TypeError, "steps must be step counts, got 20"),
+        (lambda a: a.assert_checks(), ValueError, "names must be some of linear, .*, got none"),
+        (
+            lambda a: a.assert_float32(1e-12),
+            AssertionError,
+            "at t = 0.15 against 0.150000006",
+        ),
+    ],
+)
+def test_assertions_say_what_they_cannot_take(asserted: Any, error: type[Exception], says: str) -> None:
+    def single(model: Any, x: Any, times: list[float]) -> Any:
+        return heun(model, x, [float(np.float32(t)) for t in times])
+
+    with pytest.raises(error, match=says):
+        asserted(sl.audit(target(single, convention="plain")))
+
+
+def test_a_program_s_mistake_is_told_before_its_states(tmp_path: Path) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(
+        "import json, sys\n"
+        "x = json.loads(sys.stdin.readline())['run']['x']\n"
+        "print(json.dumps({'evaluate': {'x': x, 't': 'late'}}), flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    audit = sl.audit(f"process:{sys.executable} {path}", only=["nfe"])
+    (finding,) = audit.findings
+    assert "asked for what is none: could not convert string to float: 'late'" in finding.message

@@ -104,6 +104,8 @@ class Assertions(ABC):
         sigma_min twice.
         """
         __tracebackhide__ = True
+        if not isinstance(steps, Iterable):
+            raise TypeError(f"steps must be step counts, got {shown(steps)}")
         counts = [checks.integer("steps", n, 1) for n in steps]
         if not counts:
             raise ValueError("steps must hold a step count, got none")
@@ -127,6 +129,8 @@ class Assertions(ABC):
     def assert_checks(self, *names: str) -> None:
         """Checks of an audit have no finding; names: of `checks.CHECKS`."""
         __tracebackhide__ = True
+        if not names:
+            raise ValueError(f"names must be some of {', '.join(CHECKS)}, got none")
         for name in names:
             checks.one_of("names", name, tuple(CHECKS))
         for name in names:

@@ -321,7 +321,7 @@ def _traced(
     strange = np.delete(every, list(columns), axis=1)
     if np.any(later) or np.any(strange):
         bad = int(np.argmax(np.any(later, axis=1) | np.any(strange, axis=1)))
-        what = "holds outputs that no call before it gave: the sampler keeps something between runs"
+        what = "holds what neither the start nor a call or draw before it gave: of another run, or a constant"
         raise NotLinearError("values", f"state {bad} of {len(asked)} {what}", bad)
     grid = scene.grid if scene.dtype != torch.float64 else taken([t for _, t in asked], scene.grid)
     times = (*(t for _, t in asked), grid[-1])
