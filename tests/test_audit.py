@@ -393,7 +393,7 @@ def test_an_exception_of_two_arguments_is_told_as_it_is() -> None:
             raise OddError(1, 2)
         return euler(run)
 
-    assert any("OddError: .. and" in m for m in messages(sampler, "finite"))
+    assert any("OddError: 1 and 2" in m for m in messages(sampler, "finite"))
 
 
 def test_one_evaluation_more_differs_at_the_end() -> None:

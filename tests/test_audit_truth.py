@@ -330,6 +330,19 @@ def normalised(model: Any, x: Any, times: list[float]) -> Any:
     return x
 
 
+def clipping(model: Any, x: Any, times: list[float]) -> Any:
+    """Data, clipped: of t = 2 on the unit vectors that a sampler is read off on are."""
+    for t, s in itertools.pairwise(times):
+        data = (x - t * model(x, t)).clamp(-1, 1)
+        x = data + s / t * (x - data)
+    return x
+
+
+def test_clipping_is_the_reason_where_coefficients_are_clipped_too() -> None:
+    (message,) = found(clipping, "linear")
+    assert "values are clipped or thresholded" in message
+
+
 @pytest.mark.parametrize("function", [shifted, normalised])
 def test_what_is_added_besides_start_outputs_and_noise_is_the_reason(function: Any) -> None:
     (message,) = found(function, "linear")

@@ -298,8 +298,9 @@ class _NoRoom(Exception):
 
 
 def _unit(scene: Scene, width: int, index: int) -> torch.Tensor:
+    """Of the scale of the scene, below which nothing may be clipped."""
     vector = torch.zeros((1, 1, 1, width), dtype=scene.dtype)
-    vector[..., index] = 1
+    vector[..., index] = scene.scales[0]
     return vector
 
 
@@ -313,6 +314,7 @@ def _traced(
     """What a run on unit vectors found.  columns: the axes of start, outputs and requests of noise."""
     asked = probe.script.asked
     every = np.stack([s.double().reshape(-1).numpy() for s in (*probe.script.seen, final)])
+    every /= scene.scales[0]
     rows = every[:, list(columns)]
     if not np.all(np.isfinite(rows)):
         bad = int(np.argmin(np.all(np.isfinite(rows), axis=1)))
