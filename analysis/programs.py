@@ -150,15 +150,21 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, str) and value == "none" else value
 
 
-def function_of(path: str, name: str) -> Callable[..., Any]:
+def sampled(found: Any) -> bool:
+    """Whether a thing can be called, or has a method `sample` that can."""
+    return callable(found) or callable(getattr(found, "sample", None))
+
+
+def function_of(path: str, name: str, fits: Callable[[Any], bool] = callable) -> Callable[..., Any]:
     """A function of a Python file as it is now; the file is run once for each of its contents.
 
-    Raises UnknownTableau for a file that is not there, that ends otherwise than at its end, or that does not
-    define the function.
+    fits: whether what is found is one.  Raises UnknownTableau for a file that is not there, that ends
+    otherwise than at its end, or that does not define the function.
     """
-    found = getattr(_module_of(path), name, None)
-    if not callable(found):
-        raise UnknownTableau(f"{path} must define the function {name!r}")
+    found: Any = getattr(_module_of(path), name, None)
+    if not fits(found):
+        hint = f"; {name} has a method sample, which --as plain calls" if sampled(found) else ""
+        raise UnknownTableau(f"{path} must define the function {name!r}{hint}")
     made: Callable[..., Any] = found
     return made
 

@@ -279,9 +279,7 @@ def test_crashes_refusals_and_runs_that_are_not_finite_are_told_apart() -> None:
 
     found = messages(sampler, "finite")
     assert any("raised: IndexError" in m and "in 1 step" in m for m in found)
-    assert any(
-        "noted: refuses runs" in m and ".. steps are too few" in m and "in 2 steps" in m for m in found
-    )
+    assert any("noted: refuses runs" in m and "2 steps are too few" in m and "in 2 steps" in m for m in found)
     assert any(
         "failed: states are not finite" in m and "sigma_min twice in 3 to 20 steps" in m for m in found
     )
@@ -467,7 +465,7 @@ def test_an_exception_of_two_arguments_is_told_as_it_is() -> None:
             raise OddError(1, 2)
         return euler(run)
 
-    assert any("OddError: .. and" in m for m in messages(sampler, "finite"))
+    assert any("OddError: 1 and 2" in m for m in messages(sampler, "finite"))
 
 
 def test_one_evaluation_more_differs_at_the_end() -> None:

@@ -104,6 +104,8 @@ class Assertions(ABC):
         sigma_min twice.
         """
         __tracebackhide__ = True
+        if not isinstance(steps, Iterable):
+            raise TypeError(f"steps must be step counts, got {shown(steps)}")
         counts = [checks.integer("steps", n, 1) for n in steps]
         if not counts:
             raise ValueError("steps must hold a step count, got none")
@@ -114,7 +116,7 @@ class Assertions(ABC):
         found = [
             (SEVERITIES.index(verdict), sentence(verdict, text, end, bad))
             for end in ends
-            for (verdict, text), bad in outcomes(self.subject, end, counts).items()
+            for verdict, text, _, bad in outcomes(self.subject, end, counts)
         ]
         claimed = f"{min(counts)} to {max(counts)} steps"
         self._holds("finite", claimed, [text for _, text in sorted(found)])
@@ -127,6 +129,8 @@ class Assertions(ABC):
     def assert_checks(self, *names: str) -> None:
         """Checks of an audit have no finding; names: of `checks.CHECKS`."""
         __tracebackhide__ = True
+        if not names:
+            raise ValueError(f"names must be some of {', '.join(CHECKS)}, got none")
         for name in names:
             checks.one_of("names", name, tuple(CHECKS))
         for name in names:

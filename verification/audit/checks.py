@@ -22,6 +22,7 @@ from ..targets.run import Run, ShapeError, states_like
 from ..targets.shipped import LARGEST, SMALLEST
 from ..tracing.compare import Difference, compare
 from ..tracing.linearity import AGREE, apart, batched, other_chance, reasons
+from ..tracing.probe import Script
 from ..tracing.trace import NotLinearError, trace
 from ..tracing.witness import Scene, Witness
 from . import costs
@@ -163,6 +164,23 @@ def repeat(s: Subject) -> Iterator[Said]:
     elif not (away := apart(first, found[0])) <= AGREE:
         yield "failed", f"a run in another thread differs by {away:.1e}, relative"
 
+    if not errors and _seeded(s):
+        yield "noted", "its noise is the same whatever seed torch has: two calls of it are not independent"
+    if scene.run(sampler).overwritten:
+        yield "noted", "it writes into the states that it is given, which are its caller's"
+
+
+def _seeded(s: Subject) -> bool:
+    """Whether a sampler whose states depend on noise gives the same ones with other seeds of torch."""
+    scene, ends = _scene(s), list[torch.Tensor]()
+    if apart(scene.run(s.target.sampler), replace(scene, spread="none").run(s.target.sampler)) <= AGREE:
+        return False
+    for seed in (1, 2):
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            ends.append(_end(s, Run(scene.schedule, scene.grid, scene.start(), scene.model)))
+    return torch.equal(*ends)
+
 
 OTHER = 0.75
 """Times of the other grid, in those of the first."""
@@ -180,13 +198,30 @@ def times(s: Subject) -> Iterator[Said]:
             f"the model is asked at t = {first:.6g} first and at {last:.6g} last, in a run from t = "
             f"{grid[0]:.6g} to {grid[-1]:.6g}",
         )
+    yield from _unread(s, grid)
     missed = sum(not any(math.isclose(t, a, rel_tol=SAME_TIME) for a in asked) for t in grid[:-1])
     if missed:
         other = sum(not any(math.isclose(t, a, rel_tol=SAME_TIME) for t in grid) for a in asked)
-        yield (
-            "noted",
-            f"the model is not asked at {missed} of the 20 times of a grid, but at {other} others",
-        )
+        others = f", but at {other} others" if other else ""
+        yield "noted", f"the model is not asked at {missed} of the 20 times of a grid{others}"
+
+
+def _unread(s: Subject, grid: tuple[float, ...]) -> Iterator[Said]:
+    """Ends of a grid on which neither the final state's coefficients nor the times of evaluations depend: it
+    belongs to another time, or the start is taken for a state at another.
+    """
+    if s.bent is not None:
+        return
+    known = s.between(grid)
+    ends = {
+        "first": ((grid[0] + grid[1]) / 2, *grid[1:]),
+        "last": (*grid[:-1], (grid[-2] + grid[-1]) / 2),
+    }
+    for name, times in ends.items():
+        moved = s.between(times)
+        if moved.times[:-1] == known.times[:-1] and np.array_equal(moved.rows[-1], known.rows[-1]):
+            runs = f"runs with {len(grid) - 1} steps"
+            yield "failed", f"the final states of {runs} do not depend on the {name} time of the grid"
 
 
 SAME_TIME = 1e-6
@@ -204,8 +239,19 @@ def nfe(s: Subject) -> Iterator[Said]:
             "noted",
             f"states are stacked: {script.calls} calls of the model in 20 steps are {made} evaluations",
         )
+    elif again := _repeated(script):
+        yield (
+            "noted",
+            f"{again} of {made} evaluations in 20 steps repeat one before, of its state at its time",
+        )
     if script.claimed is not None and script.claimed != made:
         yield "failed", f"{script.claimed} evaluations are claimed of a run with 20 steps, {made} are made"
+
+
+def _repeated(script: Script) -> int:
+    """Evaluations of a state at a time at which it was evaluated before."""
+    seen = {(asked, x.double().numpy().tobytes()) for asked, x in zip(script.asked, script.seen, strict=True)}
+    return len(script.seen) - len(seen)
 
 
 ENDS: dict[str, tuple[float, ...]] = {"0": (0.0,), "sigma_min": (), "sigma_min twice": (SMALLEST,)}
@@ -215,23 +261,29 @@ ENDS: dict[str, tuple[float, ...]] = {"0": (0.0,), "sigma_min": (), "sigma_min t
 INFINITE = "states are not finite"
 
 
-def outcomes(s: Subject, end: str, counts: Iterable[int]) -> dict[tuple[Severity, str], list[int]]:
-    """What goes wrong in runs from noise to data, and the step counts at which it does: a refusal is noted.
+def outcomes(s: Subject, end: str, counts: Iterable[int]) -> list[tuple[Severity, str, str, list[int]]]:
+    """What goes wrong in runs from noise to data: a verdict, a text, its cause, and the step counts at which
+    it does; a refusal is noted.
 
     end: one of `ENDS`.
     """
-    found: dict[tuple[Severity, str], list[int]] = {}
+    found: dict[tuple[Severity, str], dict[int, str]] = {}
     for n in counts:
         try:
             states = _final(s, _whole(s, n, ENDS[end]))
         except Exception as error:  # a crash is what is looked for
             verdict: Severity = "noted" if refused(error, s.target) else judged(error, s.target)
-            text = str(error) if verdict == "failed" else cause_of(error)
-            found.setdefault((verdict, text), []).append(n)
+            cause, text = cause_of(error), named(error)
+            if verdict == "failed":
+                cause, text = numberless(str(error)), str(error)
+            found.setdefault((verdict, cause), {})[n] = text
         else:
             if not np.all(np.isfinite(states)):
-                found.setdefault(("failed", INFINITE), []).append(n)
-    return found
+                found.setdefault(("failed", INFINITE), {})[n] = INFINITE
+    return [
+        (verdict, texts.pop() if len(texts := set(said.values())) == 1 else cause, cause, list(said))
+        for (verdict, cause), said in found.items()
+    ]
 
 
 def sentence(verdict: Severity, text: str, end: str, counts: list[int]) -> str:
@@ -245,10 +297,9 @@ def sentence(verdict: Severity, text: str, end: str, counts: list[int]) -> str:
 def finite(s: Subject) -> Iterator[Said]:
     """Runs from noise to data with 1 to 20 steps, down to sigma = 0, to sigma_min, and to sigma_min twice."""
     for end in ENDS:
-        found = sorted(outcomes(s, end, FEW).items(), key=lambda item: SEVERITIES.index(item[0][0]))
-        for (verdict, text), counts in found:
+        found = sorted(outcomes(s, end, FEW), key=lambda outcome: SEVERITIES.index(outcome[0]))
+        for verdict, text, cause, counts in found:
             if verdict != "noted" or end != "sigma_min twice":  # a level that repeats may be refused
-                cause = numberless(text) if verdict == "failed" else text
                 one = verdict == "noted" or text == INFINITE
                 yield verdict, sentence(verdict, text, end, counts), "" if one else cause
 
@@ -264,7 +315,10 @@ def dtype(s: Subject) -> Iterator[Said]:
             yield "failed", f"states of shape {error.wanted} become {error.got}"
             continue
         except Exception as error:  # whatever it is, it is said
-            yield raised(error, s.target, f"{name} states raise")
+            if refused(error, s.target):
+                yield "noted", f"refuses {name} states: {named(error)}"
+            else:
+                yield raised(error, s.target, f"{name} states raise")
             continue
         if final.dtype != kind:
             yield "noted", f"{name} states become {str(final.dtype).removeprefix('torch.')}"
@@ -300,14 +354,20 @@ def half(s: Subject) -> Iterator[Said]:
     """The step count at which runs in half precision are best, where more steps make them worse."""
     for kind in (torch.float16, torch.bfloat16):
         name, found = str(kind).removeprefix("torch."), {}
+        refusals: dict[str, list[int]] = {}
         for n in HALVED:
             try:
                 found[n] = costs.coarse(s, n, kind)
             except Exception as error:  # whatever it is, it is said
+                if refused(error, s.target):
+                    refusals.setdefault(named(error), []).append(n)
+                    continue
                 yield raised(error, s.target, f"{name} states in {n} steps raise")
                 break
             if min(list(found.values())[-2:]) > GROWN * min(found.values()):
                 break
+        for text, counts in refusals.items():
+            yield "noted", f"refuses {name} states in {counted(counts)}: {text}"
         bad = [n for n, error in found.items() if not np.isfinite(error)]
         if bad:
             yield "failed", f"{name} states are not finite in {counted(bad)}"

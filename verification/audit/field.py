@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -99,11 +100,13 @@ def _row(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what packages log and warn of, run after run; what an audit finds is in its findings."""
+    """Without what packages log and warn of, run after run; what an audit finds is in its findings.  What
+    they print is not mixed with it.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
             yield
     finally:

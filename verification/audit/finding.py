@@ -20,7 +20,7 @@ from ..targets.draws import PASSAGE
 from ..targets.frames import NoLevel
 from ..targets.named import Target
 from ..targets.process import ProcessError
-from ..targets.run import EndedError, ReturnedError
+from ..targets.run import AskedError, EndedError, ReturnedError
 
 Severity = Literal["failed", "raised", "inconclusive", "noted"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -101,7 +101,7 @@ def judged(error: Exception, target: Target) -> Severity:
     """Whose an exception is: "failed" where what the sampler asks for or returns is none, "raised" where it
     raises, "inconclusive" where we do, for reasons of our own.
     """
-    if isinstance(error, NoLevel | ReturnedError):
+    if isinstance(error, NoLevel | AskedError | ReturnedError):
         return "failed"
     if isinstance(error, EndedError | ProcessError) or target.made is not None:
         return "raised"

@@ -75,8 +75,11 @@ LAMBDAS = -math.log(SIGMA_START), -math.log(SIGMA_END)
 
 @cache
 def experiment(grid: str) -> Experiment:
-    """The main problem on a grid; all subjects share its exact states."""
-    return Experiment(schedule=edm(), grid=GRIDS[grid](), lam_start=LAMBDAS[0], lam_end=LAMBDAS[1])
+    """The main problem on a grid, its states shaped as images, which many samplers expect; all subjects share
+    its exact states.
+    """
+    start, end = LAMBDAS
+    return Experiment(schedule=edm(), grid=GRIDS[grid](), lam_start=start, lam_end=end, shape=(1, 1, 2))
 
 
 @cache
@@ -148,6 +151,10 @@ class Subject:
             known = next(iter(self._traces.values()))
             self._rows[key] = again(self.target.sampler, self._scene(self.grid(grid, n)), known)
         return self._rows[key]
+
+    def between(self, times: tuple[float, ...]) -> Trace:
+        """The same on other times than those of a grid of `GRIDS`."""
+        return joined(again(self.target.sampler, self._scene(times), self.traced(KNOWN)))
 
     def _scene(self, times: tuple[float, ...]) -> Scene:
         return Scene(self.schedule, times, torch.float64)
@@ -231,7 +238,7 @@ class Subject:
         if times not in self._formulas:
             ratio = times[-1] / times[-2]
             beyond = [times[-1] * ratio**k for k in range(1, BEYOND + 1)]
-            found = joined(again(self.target.sampler, self._scene((*times, *beyond)), self.traced(KNOWN)))
+            found = self.between((*times, *beyond))
             found = found.predicting(self.steps(KNOWN).trace.prediction)
             self._formulas[times] = steps_of(found).formula(self.target.name, until=times[-1])
         return self._formulas[times]

@@ -14,6 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,6 +45,7 @@ from .terminal import (
     USAGE,
     UsageError,
     check_names,
+    json_alone,
     print_json,
     readable_file,
     refusing,
@@ -79,7 +81,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal without the letters is no failure
     try:
         options = _parser().parse_args(arguments)
-        code = _run(options)
+        with json_alone() if as_json else nullcontext():
+            code = _run(options)
         sys.stdout.flush()  # a broken pipe shows here, not after the end
         return code
     except MemoryError:

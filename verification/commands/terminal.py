@@ -12,9 +12,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from semilinear.integrators.common import limits
@@ -199,9 +199,25 @@ def _lines(label: str) -> Progress:
     return tell
 
 
+_out: TextIO | None = None
+"""Standard output, while nobody else writes there."""
+
+
+@contextmanager
+def json_alone() -> Iterator[None]:
+    """What anything prints but `print_json`, as a user's sampler may, goes to standard error."""
+    global _out
+    before, _out = _out, sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _out = before
+
+
 def print_json(data: Any) -> None:
     """Data as JSON on standard output."""
-    sys.stdout.write(json.dumps(data, indent=1, allow_nan=False) + "\n")
+    (_out or sys.stdout).write(json.dumps(data, indent=1, allow_nan=False) + "\n")
 
 
 def known(name: str, value: str, table: Iterable[str]) -> None:

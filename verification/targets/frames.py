@@ -88,7 +88,7 @@ class Levels:
         try:
             time = float(self.schedule.t_of_rho(value))
         except ValueError as error:
-            raise NoLevel(str(error)) from None
+            raise NoLevel(f"the model is asked at a noise level that is none: {error}") from None
         self._rhos.insert(place, value)
         self._times.insert(place, time)
         return time
@@ -109,8 +109,9 @@ class Frame:
         return _scale(self.run.schedule, self.name, t)
 
     def enter(self) -> Any:
-        """The run's states at its start, in this frame."""
-        return self.run.x * self.scale(float(self.run.times[0]))
+        """The run's states at its start, in this frame; where that is theirs, themselves."""
+        scale = self.scale(float(self.run.times[0]))
+        return self.run.x if scale == 1 else self.run.x * scale
 
     def leave(self, y: Any, t: float | None = None) -> Any:
         """States of this frame at the run's end, or at another time, in that of the schedule."""

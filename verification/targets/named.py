@@ -22,9 +22,10 @@ from semilinear.analysis.programs import (
     holds_plan,
     is_program,
     made_by,
-    plain,
     program_of,
+    sampled,
 )
+from semilinear.analysis.programs import plain as as_numbers
 from semilinear.analysis.text.named_parts import value_of
 from semilinear.analysis.text.spelling import pairs
 from semilinear.integrators.common import checks
@@ -37,8 +38,7 @@ from semilinear.integrators.solver import Solver
 from semilinear.integrators.solvers import SOLVERS
 from semilinear.integrators.tableaux.catalogue import CATALOGUE
 
-from . import azula, deepinv, diffusers, flow_matching, k_diffusion, ours, process, smalldiffusion
-from . import plain as plain_functions
+from . import azula, deepinv, diffusers, flow_matching, k_diffusion, ours, plain, process, smalldiffusion
 from . import torchdiffeq as ode
 from .diffusers import REFUSED
 from .listed import CLAIMS, DISTRIBUTIONS, NAMES, NONE, OURS, USUAL, check_ours, check_sampler, is_foreign
@@ -169,13 +169,9 @@ def _run(function: Any, settings: Settings) -> Sampler:
     return lambda run: function(run, **settings)
 
 
-def _plain(function: Any, settings: Settings) -> Sampler:
-    return plain_functions.sampler(function, **settings)
-
-
 ADAPTERS: dict[str, Callable[..., Sampler]] = {
     "run": _run,
-    "plain": _plain,
+    "plain": plain.sampler,
     "k-diffusion": k_diffusion.sampler,
     "diffusers": diffusers.sampler,
     "azula": azula.sampler,
@@ -224,8 +220,12 @@ def target(
 
 
 def is_function(given: Any) -> bool:
-    """Whether a target is a function or class, of a file or as it is, of which a convention can be told."""
-    return is_program(given) if isinstance(given, str) else callable(given) and not isinstance(given, Solver)
+    """Whether a target is a function, a class or an object that samples, of a file or as it is, of which a
+    convention can be told.
+    """
+    if isinstance(given, str):
+        return is_program(given)
+    return sampled(given) and not isinstance(given, Solver)
 
 
 def _of_text(text: str, settings: dict[str, Any], convention: str | None, takes: Collection[Kind]) -> Target:
@@ -234,7 +234,7 @@ def _of_text(text: str, settings: dict[str, Any], convention: str | None, takes:
     if is_program(text):
         program = program_of(text)
         found = of_function(
-            function_of(program.path, program.function),
+            function_of(program.path, program.function, sampled if convention == "plain" else callable),
             name=program.name,
             settings=program.settings | settings,
             convention=convention,
@@ -278,8 +278,9 @@ def of_function(
     name: its own when absent.  settings, convention, takes: as of `target`.  source: where it is from.
     Raises TypeError for what cannot be called, ValueError for settings and conventions that do not fit.
     """
-    if not callable(function):
-        raise TypeError(f"function must be callable, got {shown(function)}")
+    if not callable(function) and not (sampled(function) and convention == "plain"):
+        hint = "; one with a method sample is told by its convention, plain" if sampled(function) else ""
+        raise TypeError(f"function must be callable, got {shown(function)}{hint}")
     own_name: str = getattr(function, "__name__", type(function).__name__)
     label, given = own_name if name is None else name, dict(settings or {})
     written = _written(label, given)
@@ -290,10 +291,10 @@ def of_function(
         refuse(called, kind, takes if convention is None else SOLVER)
         if kind == "sampler":
             needs = found is function
-            return Target(written, _run(found, plain(given) if needs else {}), None, source, named=False)
+            return Target(written, _run(found, as_numbers(given) if needs else {}), None, source, named=False)
         return replace(_of_made(written, made, source), named=False)
     refuse(label, "sampler", takes)
-    adapt, given = ADAPTERS[convention], plain(given)
+    adapt, given = ADAPTERS[convention], as_numbers(given)
     own = None
     if "exact" in inspect.signature(adapt).parameters and "exact" not in given:
         own = _adapted(adapt, function, given | {"exact": False})
@@ -364,7 +365,7 @@ def _settings(text: str) -> tuple[str, dict[str, Any]]:
 
 def value(text: str) -> Any:
     """A setting's value: a number, true, false, none, or a word."""
-    return plain({"": value_of(text)})[""]
+    return as_numbers({"": value_of(text)})[""]
 
 
 def _written(name: str, settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""Functions sampler(model, x, times) and objects with `.sample(model, x, times)`.
+"""Functions sampler(model, x, times, ..) and objects with `.sample(model, x, times, ..)`.
 
 model(x, t) is the noise prediction, or another that is asked for, at states x = alpha x_0 + sigma eps of the
 run's schedule; times are floats, from the start to the end.  Noise is what the function draws from torch.
@@ -6,25 +6,53 @@ run's schedule; times are floats, from the start to the end.  Noise is what the 
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import Any
 
+from semilinear.integrators.common.constructors import refuse_unknown
 from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.prediction import check_prediction
 
 from .run import Run, Sampler
 
 
-def sampler(function: Any, *, prediction: str = "eps") -> Sampler:
-    """A function (model, x, times) -> final states, or an object that has it as `sample`.
+def sampler(function: Any, settings: Mapping[str, Any] | None = None, *, prediction: str = "eps") -> Sampler:
+    """A function (model, x, times) -> final states, an object that has it as `sample`, or a class of these.
 
-    Raises TypeError for what is neither, ValueError for a prediction that is none.
+    settings: further parameters of the function, or of the class.
+    Raises TypeError for what is none of these, ValueError for a prediction that is none and for settings that
+    are not taken.
     """
     check_prediction(prediction)
+    given = dict(settings or {})
+    if isinstance(function, type):
+        refuse_unknown(f"class {function.__name__}", given, _taken(function))
+        function, given = _made(function, given), {}
     call = getattr(function, "sample", function)
     if not callable(call):
         raise TypeError(f"function must be callable or have a method sample, got {shown(function)}")
+    if given and not any(p.kind is p.VAR_KEYWORD for p in _taken(call).values()):
+        name = getattr(function, "__name__", type(function).__name__)
+        refuse_unknown(f"function {name}", given, _taken(call, RUN))
 
     def sample(run: Run) -> Any:
-        return call(run.predict(prediction), run.x, [float(t) for t in run.times])
+        return call(run.predict(prediction), run.x, [float(t) for t in run.times], **given)
 
     return sample
+
+
+RUN = 3
+"""Arguments that a run gives: model, x, times."""
+
+
+def _taken(call: Any, after: int = 0) -> dict[str, inspect.Parameter]:
+    """What is taken by name, after some arguments."""
+    return dict(list(inspect.signature(call).parameters.items())[after:])
+
+
+def _made(kind: type, settings: Mapping[str, Any]) -> Any:
+    try:
+        return kind(**settings)
+    except Exception as error:  # whatever a user's class does
+        raise ValueError(f"class {kind.__name__} raised {type(error).__name__}: {error}") from error

@@ -108,7 +108,8 @@ class _Conversation:
             except (ValueError, RecursionError):
                 raise ProcessError(f"{self.name} must speak JSON, got {shown(line.strip())}") from None
             if not isinstance(request, dict) or len(request) != 1:
-                raise ProcessError(f"{self.name} must send an object with one key, got {shown(request)}")
+                got = f"the keys {', '.join(request)}" if isinstance(request, dict) else shown(request)
+                raise ProcessError(f"{self.name} must send an object with one key, got {got}")
             [(kind, content)] = request.items()
             if kind == "final":
                 return self._states("final", content)
@@ -120,7 +121,9 @@ class _Conversation:
             except (KeyError, TypeError, ValueError) as error:
                 why = f"{kind} wants {error}" if isinstance(error, KeyError) else str(error)
                 self._say({"error": why})
-                raise ProcessError(f"{self.name} asked {shown(request)}: {why}") from error
+                raise ProcessError(
+                    f"{self.name} asked for what is none: {why}, in {shown(request)}"
+                ) from error
             self._say(answer)
 
     def _say(self, message: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ and the noise.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Self
@@ -95,8 +95,18 @@ def in_numpy(model: Model) -> Model:
     return predict
 
 
+class AskedError(ValueError):
+    """A sampler asked the model at what is no states."""
+
+
 def batches(x: Any, batch: Any) -> Fraction:
-    """How many times the batch some states are; 1 where neither says its shape."""
+    """How many times the batch some states are; 1 where neither says its shape.
+
+    Raises AskedError (a ValueError) for complex ones.
+    """
+    dtype = getattr(x, "dtype", None)
+    if getattr(dtype, "is_complex", False) or getattr(dtype, "kind", "") == "c":
+        raise AskedError(f"the model must be asked at real states, got {_brief(x)}")
     sizes = [math.prod(getattr(states, "shape", ())) for states in (x, batch)]
     return Fraction(*sizes) if all(sizes) else Fraction(1)
 
@@ -137,10 +147,10 @@ def returned(result: Any, shape: tuple[int, ...], n: int) -> Returned:
     """
     states, claimed = _parts(result, f" at n = {n}")
     x = _array(states)
-    if x.dtype.kind not in "fO" or x.shape[:1] != shape[:1] or x.size != math.prod(shape):
+    if x is None or x.dtype.kind not in "fO" or x.shape[:1] != shape[:1] or x.size != math.prod(shape):
         raise ReturnedError(
             f"sampler must return real states of shape {shape}, or (states, evaluations made), "
-            f"got {x.dtype} of {x.shape} at n = {n}"
+            f"got {_brief(states)} at n = {n}"
         )
     return Returned(states, x.reshape(shape), claimed)
 
@@ -157,11 +167,25 @@ def _parts(result: Any, where: str = "") -> tuple[Any, int | None]:
     return states, int(claimed)
 
 
-def _array(states: Any) -> np.ndarray:
+def _array(states: Any) -> np.ndarray | None:
+    """The same in numpy, in which Python's numbers are float64; None for what holds none."""
     if isinstance(states, torch.Tensor):  # numpy holds no bfloat16
         x = states.detach().cpu()
         return np.asarray((x.double() if x.is_floating_point() else x).numpy())
-    return np.asarray(states)
+    try:
+        return np.asarray(states)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _brief(states: Any) -> str:
+    """What was given for states, in a few words that are the same in every run."""
+    dtype, shape = getattr(states, "dtype", None), getattr(states, "shape", None)
+    if dtype is not None and shape is not None:
+        return f"{str(dtype).removeprefix('torch.')} of {tuple(shape)}"
+    if states is None or isinstance(states, bool | int | float | complex | str):
+        return shown(states)
+    return f"a {type(states).__name__}" + (f" of {len(states)}" if isinstance(states, Sized) else "")
 
 
 def _count(value: Any) -> bool:
@@ -202,12 +226,19 @@ def states_like(result: Any, x: torch.Tensor) -> tuple[torch.Tensor, int | None]
     Raises ReturnedError (a ValueError) for others.
     """
     states, claimed = _parts(result)
-    try:
-        found = torch.as_tensor(states).detach()
-    except (TypeError, ValueError, RuntimeError):  # nothing that holds numbers
-        found = None
-    if found is None:
-        raise ReturnedError(f"sampler must return states of shape {tuple(x.shape)}, got {shown(states)}")
+    found = states.detach() if isinstance(states, torch.Tensor) else _tensor(states)
+    if found is None or not found.is_floating_point():
+        raise ReturnedError(
+            f"sampler must return real states of shape {tuple(x.shape)}, got {_brief(states)}"
+        )
     if found.shape != x.shape:
         raise ShapeError(tuple(x.shape), tuple(found.shape))
     return found, claimed
+
+
+def _tensor(states: Any) -> torch.Tensor | None:
+    """None for what holds no numbers."""
+    try:
+        return torch.as_tensor(_array(states))
+    except (TypeError, ValueError, RuntimeError):
+        return None

@@ -64,7 +64,7 @@ def compare(a: Trace, b: Trace, bound: float | None = None) -> Difference:
         return Difference(float("inf"), bound, where, f"{a.nfe} evaluations against {b.nfe}")
     for k, (s, t) in enumerate(zip(a.times, b.times, strict=True)):
         if _apart(s, t) > bound:
-            return Difference(float("inf"), bound, k, f"evaluation {k} at t = {s:.6g} against {t:.6g}")
+            return Difference(float("inf"), bound, k, f"evaluation {k} at t = {s:.9g} against {t:.9g}")
     b = b.predicting(a.prediction)
     calls, worst, what = a.nfe, 0.0, ""
     first: int | None = None
@@ -78,11 +78,15 @@ def compare(a: Trace, b: Trace, bound: float | None = None) -> Difference:
         if first is None and max(value, spread) > bound:
             first = k
             name = "the start" if column == 0 else f"output {column - 1}"
-            what = (
-                f"{name}: {own[column]:.9g} against {other[column]:.9g}"
-                if value > bound
-                else f"variance of the noise: {noise[0][-1]:.9g} against {noise[1][-1]:.9g}"
-            )
+            what = f"{name}: {own[column]:.9g} against {other[column]:.9g}"
+            if not value > bound:
+                beside = int(np.argmax(np.abs(noise[0] - noise[1])))
+                of = (
+                    "variance of the noise"
+                    if beside == k
+                    else f"covariance of the noise with that of evaluation {beside}"
+                )
+                what = f"{of}: {noise[0][beside]:.9g} against {noise[1][beside]:.9g}"
         worst = max(worst, value, spread, _apart(a.times[k], b.times[k]))
     return Difference(worst, bound, first, what)
 

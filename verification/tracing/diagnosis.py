@@ -239,9 +239,9 @@ class Moment:
             return self.state
         low, high = self.spread
         if high - low > max(0.01 * abs(self.limit), 2 * abs(self.limit - self.quotients[-1])):
-            value = f"{low:.4g} to {high:.4g}"
+            value = f"{_digits(low)} to {_digits(high)}"
         else:
-            value = f"{self._value:.4g}"
+            value = _digits(self._value)
         if self.state == "wrong" or len(self.quotients) == 1:
             return f"{value} of the exact one"
         return f"not resolved ({value} of the exact one in {self.count} steps)"
@@ -251,8 +251,14 @@ class Moment:
         """What is said of it: of what is wrong the limit, to the digits that both ways to it give."""
         if self.state != "wrong":
             return self.quotients[-1]
-        unsure = max(abs(self.limit - _polynomial(self.quotients)), 1e-4)
+        unsure = max(abs(self.limit - _polynomial(self.quotients)), min(1e-4, abs(self.limit - 1) / 10))
         return round(self.limit, max(math.floor(-math.log10(2 * unsure)), 1))
+
+
+def _digits(quotient: float) -> str:
+    """Four digits, or as many as tell it from 1."""
+    text = f"{quotient + 0.0:.4g}"
+    return f"1{quotient - 1:+.1e}" if text == "1" and quotient != 1 else text
 
 
 def _limit(values: Sequence[float]) -> float:

@@ -15,6 +15,8 @@ from .witness import Scene, Witness
 
 SMALL = 1e-3
 """Scale of values that no clipping reaches."""
+TINY, KEPT = 1e-9, 1e3
+"""Scale of values beside which all that is added shows; by how much more than these states shrink less."""
 AGREE = 1e-9
 """Largest relative difference of states that are one, in float64."""
 CASTS = {"float32": 2.0**-24, "half precision": 2.0**-11}
@@ -99,6 +101,8 @@ def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearEr
         return ("two runs from one start differ: it keeps something between runs, or draws elsewhere",)
     if chance := other_chance(sampler, scene):
         return (chance,)
+    if error.kind == "values" and _adds(sampler, scene):
+        return ("it adds what is neither start, output nor noise, or scales these itself",)
     found = []
     if error.kind == "evaluations":
         found.append("the steps follow the values: step-size control")
@@ -117,6 +121,13 @@ def reasons(sampler: Sampler, schedule: Schedule, times: Any, error: NotLinearEr
         if _rounds(sampler, scene, unit):
             return (f"outputs or noise are cast to {name} on the way: states differ by as much",)
     return ("none of the known ones: no dependence on the batch, clipping, cast or memory was seen",)
+
+
+def _adds(sampler: Sampler, scene: Scene) -> bool:
+    """Whether states do not shrink as start, outputs and noise do."""
+    full = scene.run(sampler).states
+    faint = replace(scene, scales=tuple(TINY * scale for scale in scene.scales)).run(sampler).states
+    return faint.shape == full.shape and bool(np.max(np.abs(faint)) > KEPT * TINY * np.max(np.abs(full)))
 
 
 def _cast(sampler: Sampler, scene: Scene) -> bool:

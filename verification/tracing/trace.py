@@ -298,8 +298,9 @@ class _NoRoom(Exception):
 
 
 def _unit(scene: Scene, width: int, index: int) -> torch.Tensor:
+    """Of the scale of the scene, below which nothing may be clipped."""
     vector = torch.zeros((1, 1, 1, width), dtype=scene.dtype)
-    vector[..., index] = 1
+    vector[..., index] = scene.scales[0]
     return vector
 
 
@@ -312,10 +313,18 @@ def _traced(
 ) -> Trace:
     """What a run on unit vectors found.  columns: the axes of start, outputs and requests of noise."""
     asked = probe.script.asked
-    rows = np.stack([s.double().reshape(-1).numpy() for s in (*probe.script.seen, final)])[:, list(columns)]
+    every = np.stack([s.double().reshape(-1).numpy() for s in (*probe.script.seen, final)])
+    every /= scene.scales[0]
+    rows = every[:, list(columns)]
     if not np.all(np.isfinite(rows)):
         bad = int(np.argmin(np.all(np.isfinite(rows), axis=1)))
         raise NotLinearError("values", f"the coefficients of state {bad} of {len(asked)} are not finite", bad)
+    later = np.triu(rows[:, 1 : 1 + len(asked)])  # outputs of its own call and of those after it
+    strange = np.delete(every, list(columns), axis=1)
+    if np.any(later) or np.any(strange):
+        bad = int(np.argmax(np.any(later, axis=1) | np.any(strange, axis=1)))
+        what = "holds what neither the start nor a call or draw before it gave: of another run, or a constant"
+        raise NotLinearError("values", f"state {bad} of {len(asked)} {what}", bad)
     grid = scene.grid if scene.dtype != torch.float64 else taken([t for _, t in asked], scene.grid)
     times = (*(t for _, t in asked), grid[-1])
     unit = UNITS[scene.dtype]

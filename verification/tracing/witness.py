@@ -28,11 +28,12 @@ Spread = Literal["full", "draws", "none"]
 @dataclass(frozen=True)
 class Witness:
     """A run: what it was asked, the states that it evaluated and its last, (states, elements) in float64; the
-    last alone where samples were evaluated apart.
+    last alone where samples were evaluated apart.  overwritten: whether the start is another after it.
     """
 
     script: Script
     states: np.ndarray
+    overwritten: bool = False
 
 
 @cache
@@ -116,7 +117,7 @@ class Scene:
         final = probe.end(sampler, self.seed)
         seen = () if probe.script.parts else probe.script.seen
         states = [s.double().reshape(-1).numpy() for s in (*seen, final)]
-        return Witness(probe.script, np.stack(states))
+        return Witness(probe.script, np.stack(states), not torch.equal(probe.x, self.start()))
 
     def basis(self, witness: Witness, prediction: str, draws: int) -> np.ndarray:
         """Start, outputs and noise of a run, (1 + calls + draws, elements): what rows multiply."""
