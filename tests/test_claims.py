@@ -510,11 +510,11 @@ def test_fewer_evaluations_are_counted_beyond_the_intervals(monkeypatch: pytest.
 
 
 def test_no_setting_of_the_corrector_speaks_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = score_sde._corrected("ve", "ancestral", 20)
+    cell = score_sde.corrected("ve", "ancestral", 20)
     each = {}
     for snr in score_sde.SNRS:
         monkeypatch.setattr(score_sde, "SNRS", (snr,))
-        each[snr] = score_sde._corrected("ve", "ancestral", 20)
+        each[snr] = score_sde.corrected("ve", "ancestral", 20)
     assert cell == min(each.values(), key=lambda one: one.data["corrected"])
     assert {one.data["alone"] for one in each.values()} == {cell.data["alone"]}
 

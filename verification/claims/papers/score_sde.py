@@ -57,7 +57,8 @@ def flow_keeps_marginals() -> Decision:
     return Decision("proved" if zero else "refuted", text)
 
 
-def _corrected(which: str, predictor: str, nfe: int) -> Cell:
+def corrected(which: str, predictor: str, nfe: int) -> Cell:
+    """A predictor of `CORRECTED` alone, against half as many steps of it with the corrector at its best."""
     equation = sde.vp() if which == "vp" else sde.ve()
     solver, schedule = make(CORRECTED[predictor][which]), equation.schedule
     half = nfe // 2
@@ -81,7 +82,7 @@ def _corrected(which: str, predictor: str, nfe: int) -> Cell:
 
 def corrector_helps(budgets: Sequence[int]) -> Decision:
     """Predictor alone against predictor and one annealed Langevin step, half as many times: exact laws."""
-    return judged([_corrected(*cell) for cell in itertools.product(EPS, CORRECTED, budgets)])
+    return judged([corrected(*cell) for cell in itertools.product(EPS, CORRECTED, budgets)])
 
 
 AT_BEST = (
