@@ -25,6 +25,7 @@ from semilinear.verification.claims import orders
 from semilinear.verification.claims.cells import Cell, above, contest, judged, widest
 from semilinear.verification.claims.claim import VERDICTS, Claim, Decision, proof, weakest
 from semilinear.verification.claims.comparison import (
+    PROBLEMS,
     EqualNfe,
     Side,
     chain,
@@ -37,6 +38,7 @@ from semilinear.verification.claims.freezing import ROUNDING, delta_p, delta_s, 
 from semilinear.verification.claims.identities import IDENTITIES
 from semilinear.verification.claims.ledger import chosen, claims, decide, ledger, record
 from semilinear.verification.claims.marginals import distance
+from semilinear.verification.claims.papers import dpm_solver, score_sde
 from semilinear.verification.claims.papers.er_sde import fei
 from semilinear.verification.commands.cli import main
 from semilinear.verification.distribution.results import Comparison
@@ -100,6 +102,20 @@ def test_claims_point_at_what_there_is() -> None:
         if isinstance(claim.by, EqualNfe):
             names = {side.name.partition(":")[0] for pair in claim.by.pairs for side in pair}
             assert names <= SOLVERS.keys()
+
+
+def test_no_comparison_leaves_a_problem_out_but_for_want_of_statistics() -> None:
+    """Three claims were once confirmed on two of the problems, and open on the third."""
+    for claim in ledger().values():
+        if isinstance(claim.by, EqualNfe) and not set(PROBLEMS) <= set(claim.by.problems):
+            assert "exact statistics of the problem" in claim.assumes, claim.id
+
+
+def test_orders_under_noise_say_on_what_data_they_are_seen() -> None:
+    stochastic = {e.solver for e in STOCHASTIC_EXPECTATIONS}
+    for claim in ledger().values():
+        if isinstance(claim.by, orders.Orders) and stochastic & set(claim.by.labels):
+            assert "on Gaussian data" in claim.assumes, claim.id
 
 
 def test_a_record_says_what_its_verdict_rests_on() -> None:
@@ -483,6 +499,24 @@ def test_the_distance_of_laws_is_that_of_the_transposed_run() -> None:
 
 
 # --- the report and the command ---
+
+
+def test_fewer_evaluations_are_counted_beyond_the_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DDIM with four times as many evaluations is ahead or behind as its errors' ratio lies, or neither."""
+    monkeypatch.setattr(dpm_solver, "PROBLEMS", ("rotated-product-2d",))
+    found = dpm_solver.speed_up()
+    assert (found.verdict, len(found.table)) == ("confirmed", len(dpm_solver.SPEED_BUDGETS))
+    assert all(1 < row["low"] < row["ratio"] < row["high"] for row in found.table)
+
+
+def test_no_setting_of_the_corrector_speaks_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = score_sde.corrected("ve", "ancestral", 20)
+    each = {}
+    for snr in score_sde.SNRS:
+        monkeypatch.setattr(score_sde, "SNRS", (snr,))
+        each[snr] = score_sde.corrected("ve", "ancestral", 20)
+    assert cell == min(each.values(), key=lambda one: one.data["corrected"])
+    assert {one.data["alone"] for one in each.values()} == {cell.data["alone"]}
 
 
 def test_the_report_is_rendered_from_its_data() -> None:

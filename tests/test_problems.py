@@ -374,3 +374,17 @@ def test_blocks_change_no_score_and_no_derivative(law: Any, monkeypatch: pytest.
     monkeypatch.setattr(constants, "TOGETHER", 2**11)  # 6 and 5 rows
     for a, b in zip(whole, found(), strict=True):
         torch.testing.assert_close(a, b, rtol=MANY_ULP, atol=SOME_ULP)
+
+
+@pytest.mark.parametrize("bandwidth", [0.4, 0.0])
+def test_the_density_of_points_is_that_of_the_mixture_of_them(bandwidth: float) -> None:
+    rng = np.random.default_rng(3)
+    points, x = rng.standard_normal((5, 3)), rng.standard_normal((20, 3))
+    alpha, sigma = 0.8, 0.5
+    spread = np.tile(((alpha * bandwidth) ** 2 + sigma**2) * np.eye(3), (5, 1, 1))
+    mixture = GaussianMixture(np.full(5, 0.2), alpha * points, spread)
+    found = EmpiricalMixture(points, bandwidth).log_density(x, alpha, sigma)
+    # |x - p| is a root, whose square loses a few digits of the exponent
+    np.testing.assert_allclose(found, mixture.log_density(x, 1.0, 0.0), rtol=MANY_ULP, atol=MANY_ULP)
+    tensor = EmpiricalMixture(points, bandwidth).log_density(torch.tensor(x), alpha, sigma)
+    assert torch.equal(tensor, torch.tensor(found))

@@ -10,7 +10,7 @@ import pytest
 import semilinear as sl
 from semilinear.integrators.diffusion.grids import Grid
 from semilinear.integrators.plans import files
-from semilinear.integrators.solvers import make
+from semilinear.integrators.solvers import SOLVERS, make
 from semilinear.verification.commands.cli import main
 from semilinear.verification.equal_nfe.entrants import Theirs, entrants, evaluations, most
 from semilinear.verification.equal_nfe.errors import carriers, middle
@@ -276,6 +276,16 @@ def test_released_defaults_have_a_source_and_a_grid_that_is_one() -> None:
     assert known is not None
     assert known.grid == "lambda"
     assert released("krogstad4") is None
+    grids = {name: d.grid for name in SOLVERS if (d := released(name)) is not None}
+    # The first pattern counts: a scheduler's steps over points of its grid are no call of the paper's code.
+    assert {grids[name] for name in grids if name.endswith("-on-grid")} == {"diffusers-linspace"}
+    assert (grids["deis-ipndm"], grids["deis-tab3"], grids["scire-v1-2m-released"]) == (
+        "t",
+        "t-quadratic",
+        "t",
+    )
+    seeds = ("dpm-solver-", "deis-tab", "deis-rho", "scire-", "er-sde-ode-", "dpm-solver-v3-")
+    assert [name for name in SOLVERS if name.startswith(seeds) and name not in grids] == []
     (row,) = study("deis-lambdaab2", as_released=True, nfe=[10]).rows
     assert (row.grid, row.final) == ("diffusers-linspace", "lower")
 

@@ -97,9 +97,10 @@ def fourth() -> Tableau:
 
 
 def sde_4m(eta: Eta = 1) -> Solver:
-    """DPM++ 4M SDE without momentum (its default): k-diffusion's 3M SDE, then four evaluations.
+    """DPM++ 4M SDE without momentum: k-diffusion's 3M SDE, then four evaluations.
 
-    eta: tau^2 >= 0.  With momentum a step would add all evaluations before it.
+    eta: tau^2 >= 0.  With momentum (0 is the default of its function, 0.5 that of its node) a step would add
+    all evaluations before it.
     """
     third = k_diffusion(3, eta=eta)
     assert isinstance(third.sequence, Ramp)

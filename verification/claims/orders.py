@@ -30,9 +30,11 @@ from .flow import Expectation
 from .stochastic import StochasticExpectation
 
 AnyExpectation = Expectation | StochasticExpectation
+WEAK = "weak order, on Gaussian data, which see the linear part of an order condition only"
+"""What the order of a stochastic solver is, and how far it is seen."""
 ASSUMES = {
     False: "an exact score, smooth along the solution; steps that are a smooth image of equal ones",
-    True: "weak order, on Gaussian data, which see the linear part of an order condition only",
+    True: WEAK,
 }
 """By whether the solver is stochastic."""
 EXACT_START = "from exact starting values and at full order to the end"

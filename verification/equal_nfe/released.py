@@ -1,8 +1,8 @@
 """What releases do where their users say nothing: the grid, the end, the corrector.
 
 How a release of ours ends its runs stands with the solver (`Solver.final`, with its source); how another's
-ends is its own affair.  Whether there is a corrector is part of the solver.  A default that was not found is
-not here.
+ends is its own affair.  Whether there is a corrector is part of the solver.  Where code takes a grid and has
+no default, it is that of its own example, which the source says.  A default that was not found is not here.
 """
 
 from __future__ import annotations
@@ -29,8 +29,15 @@ class Default:
 
 _DIFFUSERS = "huggingface/diffusers 0.42,"
 
+_DEIS = (
+    "qsh-zh/deis, README.md and demo/discrete_celeba: ts_phase='t', ts_order=2; get_sampler has no default"
+)
+
 RELEASED: tuple[Default, ...] = (
     Default("dpm-solver-v3-*", "lambda", "thu-ml/DPM-Solver-v3, edm and score_sde: skip_type='logSNR'"),
+    Default(
+        "dpm-solver*-on-grid", "diffusers-linspace", f"{_DIFFUSERS} DPMSolverSinglestepScheduler: linspace"
+    ),
     Default("dpm-solver*", "t", "LuChengTHU/dpm-solver, sample: skip_type='time_uniform'"),
     Default(
         "unipc-*",
@@ -41,6 +48,13 @@ RELEASED: tuple[Default, ...] = (
     Default("unip-*", "t", "wl-zhao/UniPC, uni_pc.py, sample: skip_type='time_uniform'"),
     Default("deis-ipndm", "t", "qsh-zh/deis, get_sampler_ipndm: uniform t whatever is asked"),
     Default("deis-lambdaab*", "diffusers-linspace", f"{_DIFFUSERS} DEISMultistepScheduler: 'linspace'"),
+    *(Default(f"deis-{kind}*", "t-quadratic", _DEIS) for kind in ("tab", "rhoab", "rhork")),
+    Default("scire-*", "t", "ShiguiLi/SciRE-Solver, sample in all its copies: skip_type='time_uniform'"),
+    Default(
+        "er-sde-ode-*",
+        "karras",
+        "QinpengCui/ER-SDE-Solver, examples/edm/generate.py: rho=7; er_sde_solver.py has no default",
+    ),
     Default(
         "ddim",
         "diffusers-leading-ddim",
@@ -55,6 +69,7 @@ RELEASED: tuple[Default, ...] = (
         "at every step but the last",
     ),
     Default("diffusers:DPMSolverMultistepScheduler*", "diffusers-linspace", f"{_DIFFUSERS} 'linspace'"),
+    Default("diffusers:DPMSolverSinglestepScheduler*", "diffusers-linspace", f"{_DIFFUSERS} linspace"),
     Default("diffusers:DEISMultistepScheduler*", "diffusers-linspace", f"{_DIFFUSERS} 'linspace'"),
     Default("diffusers:SASolverScheduler*", "diffusers-linspace", f"{_DIFFUSERS} 'linspace'"),
     Default("diffusers:DDIMScheduler*", "diffusers-leading-ddim", f"{_DIFFUSERS} 'leading'"),

@@ -182,7 +182,7 @@ def likelihood(recipe: Recipe, size: Size) -> dict[str, Any]:
         found = log_likelihood(SDE, model, x, t_start=T_END, solve=Solve(1e-4, 1e-4))
         rows.append({"of": name, "law": "network", "bits": asdict(_bits(found.log_density))})
     x = torch.tensor(held.dequantised(1))
-    kernels = {h: _bits(_kernel_density(EmpiricalMixture(known, h), x)) for h in BANDWIDTHS}
+    kernels = {h: _bits(EmpiricalMixture(known, h).log_density(x, 1.0, 0.0)) for h in BANDWIDTHS}
     best = min(kernels, key=lambda h: kernels[h].value)
     kernel = f"kernel density, bandwidth {best:g}"
     rows.append({"of": "held out", "law": kernel, "bits": asdict(kernels[best])})
@@ -197,12 +197,6 @@ def likelihood(recipe: Recipe, size: Size) -> dict[str, Any]:
 def _bits(log_density: torch.Tensor) -> Measured:
     """-log_2 P(levels)/64, where P >= exp E log p over a bin times its volume."""
     return mean(bits_per_dim(log_density, PIXELS, -math.log2(BIN)).numpy())
-
-
-def _kernel_density(law: EmpiricalMixture, x: torch.Tensor) -> torch.Tensor:
-    squares = torch.cdist(x, torch.tensor(law.points)) ** 2
-    constant = math.log(len(law.points)) + PIXELS * math.log(law.bandwidth * math.sqrt(2 * math.pi))
-    return torch.logsumexp(-squares / (2 * law.bandwidth**2), 1) - constant
 
 
 # --- what the network is told ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -189,6 +190,16 @@ class EmpiricalMixture:
         rng = np.random.default_rng([seed, 0])
         chosen: np.ndarray = self.points[rng.integers(len(self.points), size=n)]
         return chosen + self.bandwidth * rng.standard_normal((n, self.dimension))
+
+    def log_density(self, x: Array, alpha: Any, sigma: Any) -> Array:
+        """log of the density of alpha x_0 + sigma eps at x (n, d), shape (n,); alpha s or sigma is not 0."""
+        states = x if isinstance(x, torch.Tensor) else torch.tensor(x)
+        points, _ = self._constants.like(states)
+        variance = float(alpha * self.bandwidth) ** 2 + float(sigma) ** 2
+        squares = torch.cdist(states, float(alpha) * points) ** 2
+        constant = math.log(len(points)) + self.dimension * math.log(2 * math.pi * variance) / 2
+        made = torch.logsumexp(-squares / (2 * variance), 1) - constant
+        return made if states is x else made.numpy()
 
     def model(self, schedule: Schedule) -> Model:
         checks.instance("schedule", schedule, Schedule)
