@@ -206,12 +206,12 @@ def test_states_that_are_kept_in_float64_have_no_best_number_of_steps() -> None:
 def test_what_half_precision_breaks_is_told() -> None:
     def broken(run: Any) -> Any:
         if run.x.dtype == torch.bfloat16:
-            raise TypeError("bfloat16 is not supported")
+            return run.x.numpy()
         return heun(run) / (0.0 if int(run) == 16 else 1.0)
 
     assert [m.split(" (")[0] for m in said(broken, "half")] == [
         "failed: float16 states are not finite in 16 steps",
-        "raised: bfloat16 states in 4 steps raise TypeError: bfloat16 is not supported",
+        "raised: bfloat16 states in 4 steps raise TypeError: Got unsupported ScalarType BFloat16",
     ]
 
 
