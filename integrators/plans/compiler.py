@@ -483,7 +483,7 @@ class StepCompiler:
         if not finite(value) or np.iscomplexobj(value) or hasattr(value, "_mpc_"):
             raise NotFinite("a coefficient is not a finite real number")
         if isinstance(value, np.ndarray) and value.ndim:
-            frozen = value.copy()
+            frozen: Coefficient = value if value.base is None else value.copy()  # nothing else than a view
             frozen.flags.writeable = False
             return frozen
         return float(value) if self._xp is FLOAT64 else value
