@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -411,7 +412,7 @@ class StepCompiler:
         """The parameters of the next step."""
         if self._stacked is not None or not tableau.parameters:
             return self._stacked or {}
-        return self._parameters(tableau, step, tuple(p.t for p in self._history), index, count)
+        return self._parameters(tableau, step, tuple(map(_at, self._history)), index, count)
 
     def _parameters(
         self, tableau: Tableau, step: Step, past: Times, index: int, count: int
@@ -487,6 +488,9 @@ class StepCompiler:
             frozen.flags.writeable = False
             return frozen
         return float(value) if self._xp is FLOAT64 else value
+
+
+_at = attrgetter("t")
 
 
 def _time(t: Value) -> Value:
