@@ -1,9 +1,9 @@
 """Polynomials in many variables, most of which occur linearly: quotients and factors.
 
 A polynomial A x + B, linear in x, is gcd(A, B) times an irreducible one.  So variables that occur linearly,
-as the weights of a method do in its order conditions, are split off by a greatest common divisor each, and
-what is left over, in the few others, is factored by sympy.  Most of these divisors are numbers, which values
-at one point show (`coprime`).
+as the weights of a method do in its order conditions, are split off one after another, those of the shortest
+A first, whose factors are looked for in B; what is left over, in the few others, is factored by sympy.  Most
+of these divisors are numbers, which values at one point show (`coprime`).
 """
 
 from __future__ import annotations
@@ -232,13 +232,13 @@ def factor_list(polynomial: Poly) -> tuple[tuple[Poly, int], ...]:
     rest = polynomial
     while not rest.is_ground:
         rest = normal(rest)
-        x = next((i for i, degree in enumerate(rest.degrees()) if degree == 1), None)
+        x = _shortest(rest)
         if x is None:
             found = rest.factor_list()[1]
             rest = polynomial.ring.one
         else:
             a, b = linear(rest, x)
-            common = polynomial.ring.one if coprime(a, b) else normal(a.gcd(b))
+            common = polynomial.ring.one if a.is_ground or coprime(a, b) else _common(a, b)
             found = [(rest if common.is_ground else divided(rest, common), 1)]
             rest = common
         for factor, n in found:
@@ -249,6 +249,21 @@ def factor_list(polynomial: Poly) -> tuple[tuple[Poly, int], ...]:
     return tuple(
         sorted(counts.items(), key=lambda item: (len(item[0]), item[0].leading_expv(), str(item[0])))
     )
+
+
+def _shortest(polynomial: Poly) -> int | None:
+    """A variable that the polynomial holds linearly in the fewest terms; None without one."""
+    own = [i for i, degree in enumerate(polynomial.degrees()) if degree == 1]
+    return min(own, key=lambda i: (sum(map(itemgetter(i), polynomial)), i), default=None)
+
+
+def _common(a: Poly, b: Poly) -> Poly:
+    """The greatest common divisor of a short polynomial, which is factored, and another, up to a number."""
+    if not b:
+        return normal(a)
+    factors = factor_list(a)
+    _, counts = divided_out(b, factors)
+    return math.prod((f**n for (f, _), n in zip(factors, counts, strict=True)), start=a.ring.one)
 
 
 def coprime(a: Poly, b: Poly) -> bool:
