@@ -288,7 +288,7 @@ def at(polynomial: Poly, point: Sequence[Fraction]) -> Fraction:
     for i, x in enumerate(point):
         powers = list(map(itemgetter(i), polynomial))
         if most := max(powers, default=0):
-            table = [x.numerator**n * x.denominator ** (most - n) for n in range(most + 1)]
+            table = {n: x.numerator**n * x.denominator ** (most - n) for n in set(powers)}
             terms = list(map(mul, terms, map(table.__getitem__, powers)))
             under *= x.denominator**most
     return Fraction(sum(terms), under)
