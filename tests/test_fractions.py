@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from semilinear.analysis.algebra.fractions import Fractions, NotRational
-from semilinear.analysis.algebra.polynomials import coprime, divided, normal
+from semilinear.analysis.algebra.polynomials import at, coprime, divided, divided_out, normal
 from sympy import QQ, ZZ, Rational, Symbol
 
 SYMBOLS = sympy.symbols("a b c")
@@ -65,6 +66,35 @@ def test_a_quotient_is_exact_or_none(p: Any, q: Any) -> None:
 
 
 @settings(max_examples=25, deadline=None)
+@given(polynomials, st.lists(polynomials, max_size=3))
+def test_a_long_polynomial_is_divided_as_often_as_it_can_be(p: Any, others: list[Any]) -> None:
+    """Its value where a factor vanishes tells the factors that do not divide it, and no others."""
+    a, b, c = RING.gens
+    factors = [normal(q) for q in (p, a, a - b, 2 * c - 1, *others) if not normal(q).is_ground]
+    most = [2, *(3 for _ in factors[1:])] if factors else []
+    left = product = (a + b * c + 7) ** 5 * p**2 * (a - b)
+    assert len(left) >= 24  # fewer are divided without a look
+    expected = []
+    for factor, limit in zip(factors, most, strict=True):
+        n = 0
+        while n < limit and (quotient := divided(left, factor)) is not None:
+            left, n = quotient, n + 1
+        expected.append(n)
+    assert divided_out(product, list(zip(factors, most, strict=True))) == (left, expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(fractions)
+def test_a_value_is_that_of_the_expression(x: Any) -> None:
+    numbers = [Fraction(2, 3), Fraction(-5), Fraction(7, 4)]
+    values = {s: Rational(v.numerator, v.denominator) for s, v in zip(SYMBOLS, numbers, strict=True)}
+    value, expected = FIELD.from_sympy(x), x.xreplace(values)
+    found = FIELD.at(value, numbers)
+    assert Rational(found.numerator, found.denominator) == expected
+    assert at(value.numer, numbers) == found * at(value.denom, numbers)
+
+
+@settings(max_examples=25, deadline=None)
 @given(polynomials, polynomials)
 def test_what_is_said_to_be_coprime_is(p: Any, q: Any) -> None:
     """One point may fail to show it, and never shows what is not so."""
@@ -91,3 +121,8 @@ def test_nothing_is_divided_by_zero() -> None:
         FIELD.one / FIELD.zero
     with pytest.raises(ZeroDivisionError):
         FIELD.from_sympy(1 / (A**2 - B**2 - (A - B) * (A + B)))
+
+
+def test_no_value_where_a_denominator_vanishes() -> None:
+    with pytest.raises(ZeroDivisionError):
+        FIELD.at(FIELD.from_sympy(1 / (A - B)), [Fraction(1), Fraction(1), Fraction(2)])

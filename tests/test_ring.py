@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import mpmath
@@ -261,3 +262,15 @@ def test_text_is_not_parsed() -> None:
         Ring(Field())("__import__('os')")
     with pytest.raises(ValueError, match="Sympify"):
         Field(["z"])
+
+
+def test_an_element_at_a_point_is_that_of_the_expression_there() -> None:
+    """Where two rates meet, or a coefficient vanishes, too."""
+    c, d = Symbol("c"), Symbol("d")
+    expression = phi(2, c) / (c + d) + (c - 2 * d) * exp(d * z) * z + exp(c * z) - exp(2 * d * z) + c**2 / 3
+    point = [Fraction(2, 3), Fraction(1, 3)]  # c = 2 d
+    values = {c: Rational(2, 3), d: Rational(1, 3)}
+    ring, there = Ring(Field([c, d])), Ring(Field(at=values))
+    assert ring(expression).at(there, point).terms == there(expression.xreplace(values)).terms
+    with pytest.raises(ZeroDivisionError):
+        ring(1 / (c - 2 * d)).at(there, point)

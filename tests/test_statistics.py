@@ -425,3 +425,12 @@ def test_moments_by_shared_series_are_exact_to_rounding(kind: str, ends: tuple[f
     assert errors.max() < SOME_ULP
     statistics.moments(-2.2, 4.4, 3)
     assert np.array_equal(statistics.moments(start, end, 3), found)
+
+
+@pytest.mark.parametrize("law", [gaussian([0.4, 0.09], [1.0, -0.5]), constant([0.3, 0.2], [0.0, -0.5], 0.1)])
+def test_the_exponentials_of_a_node_are_those_of_its_potentials(law: Smooth) -> None:
+    at = law.at(0.3)
+    assert at.decay == pytest.approx(np.exp(-at.L), rel=SOME_ULP, abs=0)
+    assert at.growth == pytest.approx(np.exp(at.S), rel=SOME_ULP, abs=0)
+    assert at.damping == pytest.approx(np.exp(-at.S), rel=SOME_ULP, abs=0)
+    assert law.at(0.3) is at  # the steps that meet there ask for the same

@@ -21,7 +21,7 @@ import sympy
 from sympy import ZZ, Expr, Symbol
 from sympy.polys.rings import PolyElement, PolyRing
 
-from .polynomials import Poly, divided, factor_list
+from .polynomials import Poly, at, divided_out, factor_list
 
 Powers = tuple[tuple[int, int], ...]
 """A product of primes: (which, exponent) in order."""
@@ -183,10 +183,10 @@ class Fractions:
             return self.zero
         if primes and may:
             left = dict(primes)
-            for i in may:
-                while left[i] and (quotient := divided(numerator, self._primes[i])) is not None:
-                    numerator = quotient
-                    left[i] -= 1
+            tried = list(may)
+            numerator, counts = divided_out(numerator, [(self._primes[i], left[i]) for i in tried])
+            for i, n in zip(tried, counts, strict=True):
+                left[i] -= n
             primes = tuple((i, n) for i, n in left.items() if n)
         if unit != 1:
             common = unit
@@ -227,6 +227,11 @@ class Fractions:
                 numerator = numerator * self.product(missing)
             sum_ = sum_ + (numerator if u == unit else numerator.mul_ground(ZZ(unit // u)))
         return self.lowest(sum_, unit, tuple(sorted(most.items())), most)
+
+    def at(self, value: Quotient, point: Sequence[Fraction]) -> Fraction:
+        """An element's value at a point.  Raises ZeroDivisionError where its denominator vanishes."""
+        under = math.prod((at(self._primes[i], point) ** n for i, n in value.primes), start=Fraction(1))
+        return at(value.numer, point) / (value.unit * under)
 
     # --- expressions ---
 

@@ -1,24 +1,32 @@
 """Polynomials in many variables, most of which occur linearly: quotients and factors.
 
 A polynomial A x + B, linear in x, is gcd(A, B) times an irreducible one.  So variables that occur linearly,
-as the weights of a method do in its order conditions, are split off by a greatest common divisor each, and
-what is left over, in the few others, is factored by sympy.  Most of these divisors are numbers, which values
-at one point show (`coprime`).
+as the weights of a method do in its order conditions, are split off one after another, those of the shortest
+A first, whose factors are looked for in B; what is left over, in the few others, is factored by sympy.  Most
+of these divisors are numbers, which values at one point show (`coprime`).
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
 from functools import cache, lru_cache
-from typing import Any
+from operator import add, itemgetter, mul, sub
+from typing import Any, NamedTuple
+
+import numpy as np
 
 Poly = Any
 """An element of a sympy polynomial ring over Z, Q or an algebraic field: a table {exponents: coefficient}."""
 
-_PRIME = 2**61 - 1
+_PRIME = 2**31 - 1
+"""Products of two numbers modulo it are 64-bit integers."""
+_MANY = 24
+"""Terms from which on it pays to look at a polynomial at one point before it is divided."""
 
 
 def linear(polynomial: Poly, x: int) -> tuple[Poly, Poly]:
@@ -60,56 +68,157 @@ def normal(polynomial: Poly) -> Poly:
 def divided(polynomial: Poly, divisor: Poly) -> Poly | None:
     """The quotient, or None where there is a remainder; over Z the divisor is primitive.
 
+    A divisor in few of the variables divides a polynomial where it divides the coefficient of every product
+    of the others.  That of one product shows most remainders, and is found without the rest.
+    """
+    if not polynomial:
+        return polynomial
+    by = _divisor(divisor)
+    most = [max(map(itemgetter(i), polynomial)) for i in by.places]
+    if any(n < degree for n, degree in zip(most, by.degrees, strict=True)):
+        return None
+    if not by.terms:
+        return _by_monomial(polynomial, divisor)
+    if math.prod(n + 1 for n in most) < len(polynomial):
+        others = by.others(next(iter(polynomial)))
+        powers = itertools.product(*(range(n + 1) for n in most))
+        one = {own: polynomial[key] for own in powers if (key := by.joined(own + others)) in polynomial}
+        if _quotient(one, by) is None:
+            return None
+    coefficients: dict[Any, dict[Any, Any]] = {}
+    for key, value in polynomial.items():
+        coefficients.setdefault(by.others(key), {})[by.own(key)] = value
+    found: dict[Any, Any] = {}
+    for others, coefficient in coefficients.items():
+        quotient = _quotient(coefficient, by)
+        if quotient is None:
+            return None
+        for own, value in quotient.items():
+            found[by.joined(own + others)] = value
+    return _of(polynomial.ring, found)
+
+
+def _by_monomial(polynomial: Poly, divisor: Poly) -> Poly | None:
+    domain = polynomial.ring.domain
+    ((powers, unit),) = divisor.items()
+    if any(min(map(itemgetter(i), polynomial)) < n for i, n in enumerate(powers) if n):
+        return None
+    if domain.is_ZZ and any(value % unit for value in polynomial.values()):
+        return None
+    found = {tuple(map(sub, key, powers)): domain.quo(value, unit) for key, value in polynomial.items()}
+    return _of(polynomial.ring, found)
+
+
+class _Divisor(NamedTuple):
+    """A divisor in its own variables, at `places` among all.
+
+    own, others, joined: exponents of all variables as those of its own and of the others, and back.  low,
+    unit: its smallest term; terms: what stands above that.  degrees: in its variables.
+    """
+
+    domain: Any
+    places: list[int]
+    own: Callable[[Any], Any]
+    others: Callable[[Any], Any]
+    joined: Callable[[Any], Any]
+    low: tuple[int, ...]
+    unit: Any
+    terms: list[tuple[tuple[int, ...], Any]]
+    degrees: list[int]
+
+
+@lru_cache(maxsize=2048)
+def _divisor(divisor: Poly) -> _Divisor:
+    degree = divisor.degrees()
+    own, others = ([i for i, n in enumerate(degree) if (n > 0) is there] for there in (True, False))
+    pick, order = _picked(own), own + others
+    (low, unit), *terms = sorted((pick(powers), value) for powers, value in divisor.items())
+    return _Divisor(
+        divisor.ring.domain,
+        own,
+        pick,
+        _picked(others),
+        _picked(sorted(range(len(order)), key=order.__getitem__)),
+        low,
+        unit,
+        [(tuple(map(sub, powers, low)), value) for powers, value in terms],
+        [degree[i] for i in own],
+    )
+
+
+def _picked(places: Sequence[int]) -> Callable[[Any], Any]:
+    """What takes the entries at some places out of a tuple."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return (lambda powers: (powers[places[0]],)) if places else (lambda powers: ())
+
+
+def _quotient(terms: dict[Any, Any], by: _Divisor) -> dict[Any, Any] | None:
+    """A table divided by a divisor, or None where there is a remainder; the table is used up.
+
     Term by term from the smallest: its quotient by the divisor's smallest is one of the quotient's, and all
     are where none has a higher power than the quotient can have.
     """
-    ring = polynomial.ring
-    domain, width = ring.domain, range(ring.ngens)
-    terms = sorted(divisor.items())
-    (low, unit), others = terms[0], terms[1:]
-    bounds = [
-        (i, low[i], a - b)
-        for i, a, b in zip(width, polynomial.degrees(), divisor.degrees(), strict=True)
-        if a or b
-    ]
-    if any(most < 0 for _, _, most in bounds):
+    if len(terms) == 1:  # no multiple of a sum is one term
         return None
-    rest = dict(polynomial)
-    waiting = list(rest)
+    bounds = [max(powers) - n for n, powers in zip(by.degrees, zip(*terms, strict=True), strict=True)]
+    if any(most < 0 for most in bounds):
+        return None
+    exact = not by.domain.is_ZZ
+    waiting = list(terms)
     heapq.heapify(waiting)
     found: dict[Any, Any] = {}
     while waiting:
         powers = heapq.heappop(waiting)
-        value = rest.pop(powers, None)
+        value = terms.pop(powers, None)
         if not value:
             continue
-        for i, own, most in bounds:
-            if not 0 <= powers[i] - own <= most:
-                return None
-        if domain.is_ZZ:
-            value, remainder = divmod(value, unit)
+        at = tuple(map(sub, powers, by.low))
+        if not all(0 <= n <= most for n, most in zip(at, bounds, strict=True)):
+            return None
+        if exact:
+            value = by.domain.quo(value, by.unit)
+        else:
+            value, remainder = divmod(value, by.unit)
             if remainder:
                 return None
-        else:
-            value = domain.quo(value, unit)
-        at = ring.monomial_div(powers, low) if any(low) else powers
         found[at] = value
-        for shift, factor in others:
-            key = ring.monomial_mul(at, shift)
-            if key in rest:
-                rest[key] -= value * factor
+        for shift, factor in by.terms:
+            key = tuple(map(add, powers, shift))
+            if key in terms:
+                terms[key] -= value * factor
             else:
-                rest[key] = -value * factor
+                terms[key] = -value * factor
                 heapq.heappush(waiting, key)
-    return _of(ring, found)
+    return found
 
 
 def without(polynomial: Poly, factors: Iterable[Poly]) -> Poly:
     """The polynomial, which is not 0, divided by the given factors as often as each divides it."""
-    for factor in factors:
-        while (quotient := divided(polynomial, factor)) is not None:
-            polynomial = quotient
-    return polynomial
+    return divided_out(polynomial, [(factor, math.inf) for factor in factors])[0]
+
+
+def divided_out(polynomial: Poly, factors: Sequence[tuple[Poly, float]]) -> tuple[Poly, list[int]]:
+    """The polynomial, which is not 0, divided by each factor as often as that divides it and no more often
+    than is given; and how often it was.
+
+    Most factors divide nothing, which the polynomial's value where one of them vanishes shows.
+    """
+    counts = []
+    values: _Values | None = None
+    for factor, most in factors:
+        n = 0
+        while n < most:
+            if len(polynomial) >= _MANY and polynomial.ring.domain.is_ZZ:
+                values = _Values(polynomial) if values is None else values
+                if values.away_from(factor):
+                    break
+            if (quotient := divided(polynomial, factor)) is None:
+                break
+            polynomial, values = quotient, None
+            n += 1
+        counts.append(n)
+    return polynomial, counts
 
 
 @lru_cache(maxsize=2048)
@@ -123,13 +232,13 @@ def factor_list(polynomial: Poly) -> tuple[tuple[Poly, int], ...]:
     rest = polynomial
     while not rest.is_ground:
         rest = normal(rest)
-        x = next((i for i, degree in enumerate(rest.degrees()) if degree == 1), None)
+        x = _shortest(rest)
         if x is None:
             found = rest.factor_list()[1]
             rest = polynomial.ring.one
         else:
             a, b = linear(rest, x)
-            common = polynomial.ring.one if coprime(a, b) else normal(a.gcd(b))
+            common = polynomial.ring.one if a.is_ground or coprime(a, b) else _common(a, b)
             found = [(rest if common.is_ground else divided(rest, common), 1)]
             rest = common
         for factor, n in found:
@@ -142,6 +251,21 @@ def factor_list(polynomial: Poly) -> tuple[tuple[Poly, int], ...]:
     )
 
 
+def _shortest(polynomial: Poly) -> int | None:
+    """A variable that the polynomial holds linearly in the fewest terms; None without one."""
+    own = [i for i, degree in enumerate(polynomial.degrees()) if degree == 1]
+    return min(own, key=lambda i: (sum(map(itemgetter(i), polynomial)), i), default=None)
+
+
+def _common(a: Poly, b: Poly) -> Poly:
+    """The greatest common divisor of a short polynomial, which is factored, and another, up to a number."""
+    if not b:
+        return normal(a)
+    factors = factor_list(a)
+    _, counts = divided_out(b, factors)
+    return math.prod((f**n for (f, _), n in zip(factors, counts, strict=True)), start=a.ring.one)
+
+
 def coprime(a: Poly, b: Poly) -> bool:
     """Whether one point shows that a and b have no common divisor but numbers; over Z.
 
@@ -152,35 +276,82 @@ def coprime(a: Poly, b: Poly) -> bool:
     if not a or not b or not ring.domain.is_ZZ:
         return False
     shared = [i for i, (m, n) in enumerate(zip(a.degrees(), b.degrees(), strict=True)) if m and n]
-    images = [_images(p, shared) for p in (a, b)]
+    first, second = _Values(a), _Values(b)
     return all(
-        len(one) == degree + 1 and _coprime(one, other)
-        for one, other, degree in zip(*images, [a.degree(i) for i in shared], strict=True)
+        len(one := first.image(i)) == a.degree(i) + 1 and _coprime(one, second.image(i)) for i in shared
     )
 
 
-def _images(polynomial: Poly, variables: list[int]) -> list[list[int]]:
-    """Modulo a prime, the coefficients in each of the variables with the others at numbers, lowest first,
-    without zeros at the end.
+def at(polynomial: Poly, point: Sequence[Fraction]) -> Fraction:
+    """The value at a point of a polynomial over Z."""
+    terms, under = [int(value) for value in polynomial.values()], 1
+    for i, x in enumerate(point):
+        powers = list(map(itemgetter(i), polynomial))
+        if most := max(powers, default=0):
+            table = {n: x.numerator**n * x.denominator ** (most - n) for n in set(powers)}
+            terms = list(map(mul, terms, map(table.__getitem__, powers)))
+            under *= x.denominator**most
+    return Fraction(sum(terms), under)
+
+
+class _Values:
+    """The terms of a polynomial over Z at one point, modulo a prime."""
+
+    def __init__(self, polynomial: Poly) -> None:
+        size = polynomial.ring.ngens
+        table = itertools.chain.from_iterable(polynomial)
+        self.powers = np.fromiter(table, np.int64, len(polynomial) * size).reshape(-1, size).T
+        self.terms = np.array([int(value) % _PRIME for value in polynomial.values()], np.int64)
+        for x, powers in zip(_point(size), self.powers, strict=True):
+            if most := int(powers.max(initial=0)):
+                self.terms = self.terms * _powers(x, most)[powers] % _PRIME
+
+    def image(self, i: int) -> list[int]:
+        """The coefficients in one variable, the others at the point, lowest first, none that is zero last."""
+        powers = self.powers[i]
+        most = int(powers.max(initial=0))
+        back = _powers(pow(_point(len(self.powers))[i], -1, _PRIME), most)
+        found = np.zeros(most + 1, np.int64)
+        np.add.at(found, powers, self.terms * back[powers] % _PRIME)
+        return _trimmed([int(value) % _PRIME for value in found])
+
+    def away_from(self, factor: Poly) -> bool:
+        """Whether the polynomial does not vanish where a factor does, which then does not divide it."""
+        root = _root(factor)
+        if root is None:
+            return False
+        i, ratio = root
+        powers = self.powers[i]
+        values = self.terms * _powers(ratio, int(powers.max(initial=0)))[powers] % _PRIME
+        return bool(int(values.sum()) % _PRIME)
+
+
+@lru_cache(maxsize=2048)
+def _root(factor: Poly) -> tuple[int, int] | None:
+    """A variable that a polynomial holds linearly, and where it vanishes by it, in units of the point's
+    coordinate; None without such a variable.
     """
-    points, inverses = _point(polynomial.ring.ngens)
-    found: list[dict[int, int]] = [{} for _ in variables]
-    for powers, value in polynomial.items():
-        at = int(value)
-        for i, power in enumerate(powers):
-            if power:
-                at = at * pow(points[i], power, _PRIME) % _PRIME
-        for image, i in zip(found, variables, strict=True):
-            n = powers[i]
-            image[n] = image.get(n, 0) + (at * pow(inverses[i], n, _PRIME) if n else at)
-    return [_trimmed([image.get(n, 0) % _PRIME for n in range(max(image) + 1)]) for image in found]
+    i = next((i for i, degree in enumerate(factor.degrees()) if degree == 1), None)
+    image = [] if i is None else _Values(factor).image(i)
+    if i is None or len(image) < 2:
+        return None
+    unit = image[1] * _point(factor.ring.ngens)[i]
+    return i, -image[0] * pow(unit, -1, _PRIME) % _PRIME
+
+
+@lru_cache(maxsize=1024)
+def _powers(x: int, most: int) -> Any:
+    """x^n modulo the prime, n = 0 .. most."""
+    found = [1]
+    while len(found) <= most:
+        found.append(found[-1] * x % _PRIME)
+    return np.array(found, np.int64)
 
 
 @cache
-def _point(size: int) -> tuple[list[int], list[int]]:
-    """Some numbers, and their inverses, modulo the prime."""
-    numbers = random.Random(1).choices(range(2, _PRIME), k=size)
-    return numbers, [pow(n, -1, _PRIME) for n in numbers]
+def _point(size: int) -> list[int]:
+    """Some numbers modulo the prime."""
+    return random.Random(1).choices(range(2, _PRIME), k=size)
 
 
 def _trimmed(image: list[int]) -> list[int]:

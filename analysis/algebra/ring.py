@@ -12,8 +12,9 @@ is a canonical form: an element is zero exactly where its table is empty.  No si
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import sympy
@@ -125,6 +126,10 @@ class Field:
         """A rational number as an element."""
         return self.domain.convert(QQ(numerator, denominator))
 
+    def number(self, value: Fraction) -> Scalar:
+        """The same."""
+        return self.fraction(value.numerator, value.denominator)
+
 
 def _plain(value: Any) -> Expr:
     """An expression with floats as the fractions that they are, and e as a symbol; text is not parsed."""
@@ -198,6 +203,17 @@ class Element:
         lowest = min((p for p, _ in self.terms), default=0)
         return next((-m for m in range(lowest, 0) if self.taylor(m)), 0)
 
+    def at(self, ring: Ring, point: Sequence[Fraction]) -> Element:
+        """The element of a ring over Q at numbers for the parameters, in the order of `Field.symbols`, of a
+        field that is `rational`.  Raises ZeroDivisionError where it does not exist there.
+        """
+        number = self.field.domain.at
+        total: dict[Key, Scalar] = {}
+        for (p, q), v in self.terms.items():
+            key = p, ring.field.number(number(q, point))
+            total[key] = total.get(key, ring.field.zero) + ring.field.number(number(v, point))
+        return Element(ring.field, {k: v for k, v in total.items() if v})
+
     def expression(self) -> Expr:
         """The element as a sympy expression in z and exponentials."""
         to = self.field.expression
@@ -234,6 +250,10 @@ class Ring:
         if expression not in self._known:
             self._known[expression] = self._convert(expression)
         return self._known[expression]
+
+    def learn(self, expression: Expr, element: Element) -> None:
+        """Take an expression for what it is known to be, which is not converted again."""
+        self._known[expression] = element
 
     def _convert(self, e: Expr) -> Element:
         if e == z:

@@ -118,7 +118,7 @@ class Ansatz:
         """What can be set: free abscissae, then unknown weights."""
         return tuple(s.name for s in (*reversed(self.abscissae), *self.unknowns))
 
-    @property
+    @cached_property
     def abscissae(self) -> tuple[Symbol, ...]:
         """The free abscissae, the last first."""
         found: dict[Symbol, None] = {}

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import sympy
@@ -111,11 +111,19 @@ def factors(expressions: Iterable[Expr]) -> tuple[Expr, ...]:
     unique: dict[Expr, None] = {}
     parts = {base for e in expressions for base, _ in map(sympy.Expr.as_base_exp, sympy.Mul.make_args(e))}
     for part in parts:
-        if (polynomial := sympy.expand(part)) == 0:
-            unique.setdefault(sympy.S.Zero)
-        elif not polynomial.is_number:
-            unique |= dict.fromkeys(f for f, _ in sympy.factor_list(polynomial)[1] if not f.is_number)
+        unique |= dict.fromkeys(_irreducible(part))
     return tuple(sorted(unique, key=sympy.default_sort_key))
+
+
+@lru_cache(maxsize=2048)
+def _irreducible(part: Expr) -> tuple[Expr, ...]:
+    """The same of one polynomial; families share most of what they divide by."""
+    polynomial = sympy.expand(part)
+    if polynomial == 0:
+        return (sympy.S.Zero,)
+    if polynomial.is_number:
+        return ()
+    return tuple(f for f, _ in sympy.factor_list(polynomial)[1] if not f.is_number)
 
 
 Solved = tuple[int, Poly, Poly]

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -172,6 +173,16 @@ class Proof(Written):
         return expand(self.tableau, CAP + 1, self.form, self.ring, linearised=self.linearised)
 
     @cached_property
+    def _near(self) -> Expansion:
+        """The Taylor coefficients as far as an order can need them: with parameters, no further than the
+        orders are at one point, since those of a long weight are longer.
+        """
+        most = max(self._most("classical"), self._most("scalar"))
+        if self._point is None or not most:
+            return self.expansion
+        return expand(self.tableau, most, self.form, self.ring, linearised=self.linearised)
+
+    @cached_property
     def defects(self) -> Defects:
         """The local error by derivatives along the solution."""
         return Defects(self.expansion)
@@ -189,12 +200,12 @@ class Proof(Written):
     @cached_property
     def classical(self) -> int:
         """The classical order."""
-        return local_order(self.expansion, self._most("classical"))
+        return local_order(self._near, self._most("classical"))
 
     @cached_property
     def scalar(self) -> int:
         """The classical order where L is a multiple of the identity."""
-        return local_order(self.expansion, self._most("scalar"), scalar=True)
+        return local_order(self._near, self._most("scalar"), scalar=True)
 
     @cached_property
     def stiff(self) -> int:
@@ -225,12 +236,13 @@ class Proof(Written):
         symbols = self.ring.field.symbols
         if self.base is not None or not self.ring.field.rational:
             return None
-        values = {s: Rational(sympy.prime(10 + i), sympy.prime(40 + i)) for i, s in enumerate(symbols)}
-        proof = replace(self, at={**self.at, **values}, within=None)
+        point = [Fraction(sympy.prime(10 + i), sympy.prime(40 + i)) for i in range(len(symbols))]
+        values = {s: Rational(x.numerator, x.denominator) for s, x in zip(symbols, point, strict=True)}
+        proof = replace(self, base=Field(at={**self.at, **values}), within=None)
         try:
             for expression in expressions(self.tableau):
-                proof.ring(expression)
-        except (ValueError, ZeroDivisionError):
+                proof.ring.learn(expression, self.ring(expression).at(proof.ring, point))
+        except ZeroDivisionError:
             return None
         return proof
 

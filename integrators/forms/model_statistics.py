@@ -31,7 +31,7 @@ class StatisticsWeight:
 
     def weight(self, step: Step, c: Value) -> Value:
         """-alpha_c h e^(S_0): what the moments of e^(L - L_c + S - S_0) are multiplied by."""
-        return -step.form.schedule.formulas.alpha(step.time(c)) * step.h * self._growth(step)
+        return -step.form.schedule.formulas.alpha(step.time(c)) * step.h * self._base(step).growth
 
     def phi(self, step: Step, k: int, c: Value) -> Value:
         """The k-th moment on [0, c], over its interval's length."""
@@ -40,14 +40,11 @@ class StatisticsWeight:
     def forcing(self, step: Step, c: Value) -> Value:
         """-alpha_c int e^(L - L_c + S) B dlambda over [0, c h]."""
         base, moments = self._base(step), self._moments(step, c)
-        known = moments[-1] + self._growth(step) * base.B * moments[0]
+        known = moments[-1] + base.growth * base.B * moments[0]
         return -step.form.schedule.formulas.alpha(step.time(c)) * known
 
     def _base(self, step: Step) -> Potentials:
         return step.once("potentials", 0, lambda: self.statistics.at(step.tau0))
-
-    def _growth(self, step: Step) -> Value:
-        return step.once("growth", 0, lambda: step.xp.exp(self._base(step).S))
 
     def _moments(self, step: Step, c: Value) -> Value:
         end = step.tau1 if c == 1 else step.tau0 + c * step.h
@@ -70,12 +67,11 @@ def _of_statistics(statistics: Statistics, schedule: Schedule) -> Form:
 
     @lru_cache(maxsize=4, typed=True)
     def factor(t: Value) -> Value:
-        return f.alpha(t) * of(t).exp(-potentials(t, of(t)).L)
+        return f.alpha(t) * potentials(t, of(t)).decay
 
     def integrand(t: Value) -> tuple[Value, Value, Value]:
         at = potentials(t, of(t))
-        damping = of(t).exp(-at.S)
-        return -damping * at.l / f.alpha(t), damping * f.rho(t), -at.B
+        return -at.damping * at.l / f.alpha(t), at.damping * f.rho(t), -at.B
 
     return Form(
         "model_statistics",

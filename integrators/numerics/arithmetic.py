@@ -309,6 +309,8 @@ def nonzero(value: Value) -> bool:
     """Whether any component is other than zero."""
     if isinstance(value, float):
         return value != 0
+    if isinstance(value, np.ndarray):
+        return bool(value.any())
     return bool((value != 0).any() if is_tensor(value) else np.any(value != 0))
 
 

@@ -11,6 +11,7 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -411,7 +412,7 @@ class StepCompiler:
         """The parameters of the next step."""
         if self._stacked is not None or not tableau.parameters:
             return self._stacked or {}
-        return self._parameters(tableau, step, tuple(p.t for p in self._history), index, count)
+        return self._parameters(tableau, step, tuple(map(_at, self._history)), index, count)
 
     def _parameters(
         self, tableau: Tableau, step: Step, past: Times, index: int, count: int
@@ -483,10 +484,13 @@ class StepCompiler:
         if not finite(value) or np.iscomplexobj(value) or hasattr(value, "_mpc_"):
             raise NotFinite("a coefficient is not a finite real number")
         if isinstance(value, np.ndarray) and value.ndim:
-            frozen = value.copy()
+            frozen: Coefficient = value if value.base is None else value.copy()  # nothing else than a view
             frozen.flags.writeable = False
             return frozen
         return float(value) if self._xp is FLOAT64 else value
+
+
+_at = attrgetter("t")
 
 
 def _time(t: Value) -> Value:

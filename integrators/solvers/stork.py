@@ -28,10 +28,11 @@ STORK-2, take the noise for the slope).
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from typing import Annotated
 
-from sympy import Expr, Integer, Rational
+from sympy import Expr, Rational
 
 from ..common import checks
 from ..common.ranges import Range
@@ -51,26 +52,26 @@ START = Tableau(
 """Half a step of Euler's, and half a step of Adams-Bashforth's second order from there."""
 
 
-def _gegenbauer(j: int) -> Expr:
+def _gegenbauer(j: int) -> Fraction:
     """b_j of the second-order Runge-Kutta-Gegenbauer method (Skaras et al. 2021)."""
     if j < 2:
-        return Rational(1, 2 * j + 1)
-    return Rational(4 * (j - 1) * (j + 4), 3 * j * (j + 1) * (j + 2) * (j + 3))
+        return Fraction(1, 2 * j + 1)
+    return Fraction(4 * (j - 1) * (j + 4), 3 * j * (j + 1) * (j + 2) * (j + 3))
 
 
-def legendre_node(j: int, s: int) -> Expr:
+def legendre_node(j: int, s: int) -> Fraction:
     """c_j of the second-order Runge-Kutta-Legendre method of s stages, j >= 1."""
-    return Rational(4 if j == 1 else 3 * (j * j + j - 2), 3 * (s * s + s - 2))
+    return Fraction(4 if j == 1 else 3 * (j * j + j - 2), 3 * (s * s + s - 2))
 
 
-def gegenbauer_moments(s: int, node: Callable[[int, int], Expr] | None = None) -> tuple[Expr, Expr, Expr]:
+def gegenbauer_moments(s: int, node: Callable[[int, int], Fraction] | None = None) -> tuple[Expr, Expr, Expr]:
     """m_0, m_1, m_2 of s stages of the second-order Runge-Kutta-Gegenbauer recurrence (s >= 2).
 
     node: where the velocity of stage j is taken, from (j, s); None: where the stage lies.
     """
-    w = Rational(6, (s + 4) * (s - 1))
-    before: tuple[Expr, ...] = (Integer(0),) * 3
-    last: tuple[Expr, ...] = (w, Integer(0), Integer(0))
+    w, zero = Fraction(6, (s + 4) * (s - 1)), Fraction(0)
+    before: tuple[Fraction, ...] = (zero,) * 3
+    last: tuple[Fraction, ...] = (w, zero, zero)
     for j in range(2, s + 1):
         b, b1, b2 = (_gegenbauer(i) for i in (j, j - 1, j - 2))
         mu, nu = (2 * j + 1) * b / (j * b1), -(j + 1) * b / (j * b2)
@@ -78,7 +79,8 @@ def gegenbauer_moments(s: int, node: Callable[[int, int], Expr] | None = None) -
         at_start = -mu * w * (1 - j * (j + 1) * b1 / 2)
         stage = [mu * p + nu * q + mu * w * c**k for k, (p, q) in enumerate(zip(last, before, strict=True))]
         before, last = last, (stage[0] + at_start, *stage[1:])
-    return last[0], last[1], last[2]
+    m0, m1, m2 = (Rational(v.numerator, v.denominator) for v in last)
+    return m0, m1, m2
 
 
 def taylor_step(m1: Expr, m2: Expr) -> Tableau:

@@ -35,14 +35,13 @@ FEWEST = 8
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """low, high: its ends.  L, S, B: the potentials at `low`.  weight, forced: Chebyshev coefficients of
-    e^(L - L_low + S - S_low) and of that times B - B_low, (DEGREE + 1, components).
+    """low, high: its ends.  scale, B: e^(L + S) and B at `low`, (components,).  weight, forced: Chebyshev
+    coefficients of e^(L - L_low + S - S_low) and of that times B - B_low, (DEGREE + 1, components).
     """
 
     low: float
     high: float
-    L: np.ndarray
-    S: np.ndarray
+    scale: np.ndarray
     B: np.ndarray
     weight: np.ndarray
     forced: np.ndarray
@@ -60,6 +59,12 @@ def _transform() -> np.ndarray:
     made: np.ndarray = np.where(quarters > n, -cosines, cosines) * (2 / n)
     made[0] /= 2
     return made
+
+
+def _values(u: np.ndarray) -> np.ndarray:
+    """T_j(u) of each u in [-1, 1], j = 0 .. DEGREE."""
+    values: np.ndarray = np.cos(np.outer(np.arccos(np.clip(u, -1, 1)), np.arange(DEGREE + 1)))
+    return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,21 +90,27 @@ class Cells:
         h, sign = lam_1 - lam_0, 1 if lam_1 > lam_0 else -1
         low, high = min(lam_0, lam_1), max(lam_0, lam_1)
         nodes, weights = legendre((DEGREE + count) // 2 + 1)  # exact for a series times a power
-        total = np.zeros((count + 1, first.L.size))
-        growth = np.exp(first.S)
+        total: np.ndarray | None = None
+        decay, damping, B = last.decay.ravel(), first.damping.ravel(), first.B.ravel()
         for cell, a, b in self._parts(low, high):
             inside = (b - a) * nodes
             lam, offset = a + inside, (a - lam_0) + inside
             powers = (offset / h) ** np.arange(count)[:, None]
             powers /= [[math.factorial(k)] for k in range(count)]
             u = ((lam - cell.low) + (lam - cell.high)) / (cell.high - cell.low)
-            of_series = (powers * weights) @ np.polynomial.chebyshev.chebvander(u, DEGREE)
+            of_series = (powers * weights) @ _values(u)
             of_series *= sign * (b - a)
-            part = of_series @ cell.weight
-            forced = of_series[0] @ cell.forced + (cell.B - first.B).ravel() * part[0]
-            scale = np.exp((cell.L - last.L) + (cell.S - first.S)).ravel()
-            total[:-1] += scale * part
-            total[-1] += scale * growth.ravel() * forced
+            part = np.empty((count + 1, self.components))
+            for row, moment in zip(part, of_series, strict=False):
+                np.matmul(moment, cell.weight, out=row)  # one after another: BLAS is slower for few rows
+            np.matmul(of_series[0], cell.forced, out=part[-1])
+            part[-1] += (cell.B - B) * part[0]
+            scale = cell.scale * decay  # e^(L - L_1 + S) at the cell's low end
+            part[-1] *= scale
+            scale *= damping
+            part[:-1] *= scale
+            total = part if total is None else total + part
+        assert total is not None  # a step has a length
         return total.reshape(count + 1, *first.L.shape)
 
     def _parts(self, low: float, high: float) -> Iterator[tuple[Cell, float, float]]:
@@ -145,4 +156,4 @@ class Cells:
         for coefficients, largest in zip(series, (size, size * (1 + abs(np.ravel(start.B)))), strict=True):
             if not np.all(abs(coefficients[-2:]).max(axis=0) <= TOLERANCE * largest):
                 return None
-        return Cell(low, high, start.L, start.S, start.B, *series)
+        return Cell(low, high, np.ravel(start.growth / start.decay), np.ravel(start.B), *series)

@@ -25,7 +25,7 @@ from ..common.messages import shown
 from ..common.remaking import Remade, remade
 from ..diffusion.grids import Times
 from ..diffusion.schedule import Schedule
-from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, of
+from ..numerics.arithmetic import FLOAT64, Arithmetic, Value, nonzero, of
 from ..numerics.quadrature import GaussLegendre
 from ..numerics.series import Series, interpolate, together
 from .cells import Cells
@@ -36,13 +36,31 @@ ON_CELLS = GaussLegendre(tolerance=1e-13, coarse=6, fine=8)
 """For many short panels."""
 
 
-class Potentials(NamedTuple):
-    """l and the integrals L, S, B at some lambda, up to constants that are the same at every lambda."""
-
+class _Values(NamedTuple):
     l: Value
     L: Value
     S: Value
     B: Value
+
+
+class Potentials(_Values):
+    """l and the integrals L, S, B at some lambda, up to constants that are the same at every lambda.
+
+    decay, growth, damping: e^-L, e^S and e^-S.  Steps that meet there share them: of statistics with many
+    components, an exponential costs as much as twenty products.
+    """
+
+    @cached_property
+    def decay(self) -> Value:  # noqa: D102
+        return of(self.L).exp(-self.L)
+
+    @cached_property
+    def growth(self) -> Value:  # noqa: D102
+        return of(self.S).exp(self.S) if nonzero(self.S) else 1 + self.S
+
+    @cached_property
+    def damping(self) -> Value:  # noqa: D102
+        return 1 / self.growth
 
 
 class Statistics(Protocol):
@@ -234,8 +252,8 @@ def _gaussian(c: np.ndarray, m: np.ndarray) -> Smooth:
     def potentials(lam: Value) -> Potentials:
         xp = of(lam)
         v, c_, m_ = xp.exp(-2 * lam), _beside(c, lam, xp), _beside(m, lam, xp)
-        l = v / (c_ + v)
-        return Potentials(l, -xp.log(c_ + v) / 2, 0 * l, -l * m_)
+        l = v / (total := c_ + v)
+        return Potentials(l, -xp.log(total) / 2, 0 * l, -l * m_)
 
     return Smooth(c.shape, potentials)
 
