@@ -458,6 +458,7 @@ def test_the_study_is_written(cache: Path, tmp_path: Path, monkeypatch: pytest.M
     kinds = {name: [r["error"] for r in data["sampling"] if r["solver"] == name] for name in study.SAMPLERS}
     assert kinds["dpm-solver++-2m"][1] < kinds["dpm-solver++-2m"][0]
     assert kinds["sde-dpm-solver++-2m"] == [None, None]
+    assert all(row["nfe"] <= row["budget"] < 2 * row["nfe"] for row in data["sampling"])
 
 
 def test_the_committed_report_is_rendered_from_its_data() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from semilinear.integrators.run.noise import per_sample
 from semilinear.integrators.run.sampler import sample
 from semilinear.integrators.solvers import make
 
+from ..equal_nfe.entrants import evaluations, most
 from ..problems.digits_network import BIN, CLASSES, LEVELS, PIXELS, Recipe, levels_of, split
 from ..problems.learned_digits import learned_digits
 from ..problems.mixtures import EmpiricalMixture
@@ -75,7 +77,7 @@ GUIDED = "sde-dpm-solver++-2m"
 class Size:
     """How much is measured.
 
-    batch, finest: initial states and step counts of the orders.  budgets: step counts of the samplers.
+    batch, finest: initial states and step counts of the orders.  budgets: evaluations of the samplers.
     samples: of each, at most as many as are held out.  likelihoods: digits whose likelihood is taken.
     steps: of guided runs and of inpainting.
     """
@@ -130,8 +132,9 @@ def starts(n: int, seed: int = 0) -> torch.Tensor:
 
 
 def sampling(recipe: Recipe, size: Size) -> dict[str, Any]:
-    """Samplers from the same draws: RMS distance from the converged flow, energy distance from digits that
-    were held out.  `floors` holds what the converged flow and digits of the training set have.
+    """Samplers from the same draws, in as many steps as a number of evaluations affords: RMS distance from
+    the converged flow, energy distance from digits that were held out.  `floors` holds what the converged
+    flow and digits of the training set have.
     """
     problem, (train, held) = learned_digits(recipe), split(recipe)
     model, x = problem.model(SCHEDULE), starts(min(size.samples, len(held.levels)))
@@ -142,7 +145,10 @@ def sampling(recipe: Recipe, size: Size) -> dict[str, Any]:
     low, high = float(SCHEDULE.lam(T_START)), float(SCHEDULE.lam(T_END))
     for name in SAMPLERS:
         solver = for_problem(name, problem, low, high)
-        for n in size.budgets:
+        for budget in size.budgets:
+            n = most(partial(evaluations, solver, final="released"), budget)
+            if not n:
+                continue
             plan = compile_plan(solver, SCHEDULE, steps=n, t_start=T_START, t_end=T_END)
             noise = per_sample(0) if plan.stochastic else None
             found = sample(plan, model, x, noise=noise)
@@ -151,12 +157,13 @@ def sampling(recipe: Recipe, size: Size) -> dict[str, Any]:
             rows.append(
                 {
                     "solver": name,
+                    "budget": budget,
                     "nfe": found.nfe,
                     "error": None if plan.stochastic else math.sqrt(error.value),
                     "energy": asdict(energy_distance(final, unseen)),
                 }
             )
-            if n == size.budgets[0] and name in ("ddim", "dpm-solver++-2m"):
+            if budget == size.budgets[0] and name in ("ddim", "dpm-solver++-2m"):
                 sheets.append(_sheet(f"{name}, {found.nfe} evaluations", final))
     floors = {
         "converged flow": asdict(energy_distance(converged, unseen)),

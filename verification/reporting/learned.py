@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,19 +52,20 @@ def _sampling(data: Data) -> list[str]:
         f"{n} samples from the same draws, VP schedule, uniform in lambda from t = 1 to 0.001. Error: RMS of a",
         "pixel against the converged flow (pixels from -1 to 1). Energy distance to the held-out digits, ± one",
         "standard error; without bias, so 0 on average for digits themselves. A stochastic solver has no path.",
+        "A run takes the most steps that need no more evaluations than are asked for: where these are fewer, their",
+        "number stands behind; a dash: one step needs more.",
         "",
-        "| solver | NFE | error | energy distance |",
-        "|---|---|---|---|",
+        *_by_budget(data, "error", lambda row: row["error"] and f"{row['error']:.1e}"),
+        "",
+        *_by_budget(data, "energy distance", lambda row: _measured(row["energy"], 3)),
+        "",
+        "| | energy distance |",
+        "|---|---|",
+        *(f"| {name} | {_measured(found, 3)} |" for name, found in data["floors"].items()),
+        "",
     ]
-    for row in data["sampling"]:
-        error = "–" if row["error"] is None else f"{row['error']:.1e}"
-        lines.append(f"| `{row['solver']}` | {row['nfe']} | {error} | {_measured(row['energy'], 3)} |")
-    floors = data["floors"]
-    for name, error in (("converged flow", "0"), ("training digits", "–")):
-        lines.append(f"| {name} | – | {error} | {_measured(floors[name], 3)} |")
     return [
         *lines,
-        "",
         "Solvers of the flow converge to the converged flow, whose distance from held-out digits is the model's",
         "error; that of training digits is the sampling floor. Where the score is not exact, a stochastic",
         "solver's limit is another law than the flow's.",
@@ -72,6 +73,23 @@ def _sampling(data: Data) -> list[str]:
         "![errors and distances over NFE](learned-work.png)",
         "![digits](learned-digits.png)",
     ]
+
+
+def _by_budget(data: Data, title: str, told: Callable[[Data], str | None]) -> list[str]:
+    """A table of solvers over the evaluations that they may make; solvers of which nothing is told are left
+    out.
+    """
+    budgets = data["size"]["budgets"]
+    lines = [f"| {title}, by NFE | {' | '.join(map(str, budgets))} |", "|---" * (len(budgets) + 1) + "|"]
+    for name in dict.fromkeys(row["solver"] for row in data["sampling"]):
+        rows = {row["budget"]: row for row in data["sampling"] if row["solver"] == name}
+        cells = {budget: told(row) for budget, row in rows.items()}
+        if not any(cells.values()):
+            continue
+        fewer = {budget: f" ({row['nfe']})" for budget, row in rows.items() if row["nfe"] < budget}
+        said = (f"{cells.get(budget) or '–'}{fewer.get(budget, '')}" for budget in budgets)
+        lines.append(f"| `{name}` | {' | '.join(said)} |")
+    return lines
 
 
 def _likelihood(data: Data) -> list[str]:
