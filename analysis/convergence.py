@@ -45,6 +45,8 @@ POINTS = 4
 MAX_HALF_WIDTH = 0.15
 NARROW = 0.03
 """Half-width of an interval that more runs are not needed for, where a proof says the same."""
+ENOUGH_FROM = 64
+"""Steps of a run before which a ladder is not ended: four octaves from 4 on."""
 HALF_AN_ORDER = 0.5
 """Of half-width: an interval longer than an order does not pass a claim below it."""
 KNEE = 2

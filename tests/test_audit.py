@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from semilinear.analysis.convergence import ENOUGH_FROM
 from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.integrators.plans import files
 from semilinear.integrators.solver import FINALS, FinalChoice
@@ -28,7 +29,6 @@ from semilinear.verification.commands.cli import main
 from semilinear.verification.commands.terminal import missing
 from semilinear.verification.reporting.audit import markdown
 from semilinear.verification.studies.experiment import Run
-from semilinear.verification.studies.ladders import ENOUGH_FROM
 from semilinear.verification.studies.neighbours import even
 from semilinear.verification.targets.named import of_function
 from semilinear.verification.targets.ours import of_solver

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
-from semilinear.analysis.convergence import OrderEstimate
+from semilinear.analysis.convergence import ENOUGH_FROM, OrderEstimate
 from semilinear.analysis.orders.solver_proof import prove_solver
 from semilinear.integrators.solvers import make
 from semilinear.verification.campaign import measure as campaign
@@ -32,7 +32,7 @@ from semilinear.verification.problems import cache as kept
 from semilinear.verification.problems.cache import environment, fingerprint
 from semilinear.verification.studies.flow import Study
 from semilinear.verification.studies.gaussian import StochasticStudy
-from semilinear.verification.studies.ladders import ENOUGH_FROM, FLOW_LONG, half_octaves
+from semilinear.verification.studies.ladders import FLOW_LONG, half_octaves
 from semilinear.verification.studies.setting import Setting
 
 REPORTS = Path(__file__).parents[1] / "reports"

@@ -11,6 +11,7 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from semilinear.analysis.convergence import ENOUGH_FROM
 from semilinear.analysis.orders.proof import prove
 from semilinear.integrators.numerics.arithmetic import FLOAT64, SYMBOLIC
 from semilinear.integrators.numerics.phi import phi as phi_number
@@ -34,7 +35,6 @@ from semilinear.integrators.tableaux.tableau import (
     phi4,
     z,
 )
-from semilinear.verification.studies.ladders import ENOUGH_FROM
 from semilinear.verification.systems.linearised import gradient_system, integrate_linearised, linearised_order
 from semilinear.verification.systems.orders import measure_entry
 from semilinear.verification.systems.semilinear import LADDER, coupled_system, measured

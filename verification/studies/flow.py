@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from semilinear.analysis.convergence import (
+    ENOUGH_FROM,
     FLOORS,
     GROWN,
     POINTS,
@@ -38,7 +39,7 @@ from semilinear.integrators.solver import FinalChoice, Solver
 from .experiment import Experiment, Run, Sampler
 from .findings import FAR, Finding, Outcome, of_runs, repeated, rounding, run_once
 from .judged import Judged
-from .ladders import ENOUGH_FROM, FLOW, checked, restricted, settled, shortest
+from .ladders import FLOW, checked, restricted, settled, shortest
 from .neighbours import Beside, beside, lowest
 from .progress import Progress, counted
 from .records import estimate_json, points_json

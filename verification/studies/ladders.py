@@ -23,10 +23,6 @@ PATHS, PATHS_LONG = half_octaves(4, 48), half_octaves(4, 256)
 """Of every kind of study: what it runs unless others are asked for, and all that it may."""
 
 
-ENOUGH_FROM = 64
-"""Steps of a run before which a ladder is not ended: four octaves from 4 on."""
-
-
 def checked(ladder: Sequence[int]) -> tuple[int, ...]:
     """The step counts as ints.  Raises ValueError unless there are some, positive and increasing."""
     counts = tuple(ladder) if isinstance(ladder, Iterable) and not isinstance(ladder, bytes) else ()

@@ -13,13 +13,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from semilinear.analysis.convergence import FLOORS, OrderEstimate, estimate_order
+from semilinear.analysis.convergence import ENOUGH_FROM, FLOORS, OrderEstimate, estimate_order
 from semilinear.integrators.common import checks
 from semilinear.integrators.numerics.arithmetic import FLOAT64, Arithmetic, Value, choose
 from semilinear.integrators.tableaux.evaluate import AtZ, evaluator
 from semilinear.integrators.tableaux.tableau import Tableau
-
-from ..studies.ladders import ENOUGH_FROM
 
 LADDER = (8, 12, 16, 24, 32, 48, 64, 96, 128)
 
