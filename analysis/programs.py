@@ -56,7 +56,7 @@ def made_by(function: Callable[..., Any], settings: Mapping[str, Any], name: str
     name: to tell.  Raises UnknownTableau for one that needs more or makes another thing, with what it raises,
     and ValueError for settings that it does not take.
     """
-    needed, taken = _arguments(function, settings)
+    needed, taken = arguments(function, settings)
     if taken is not None:
         refuse_unknown(f"function {name}", settings, taken)
     if len(needed) > 1:
@@ -66,10 +66,7 @@ def made_by(function: Callable[..., Any], settings: Mapping[str, Any], name: str
         )
     if needed:
         return Made("sampler", function, f"{name}({needed[0]})")
-    try:
-        found = function(**settings)
-    except (Exception, SystemExit) as error:  # whatever a user's function does
-        raise UnknownTableau(f"{name} raised {type(error).__name__}: {error}") from error
+    found = called(function, settings, name)
     for kind, type_ in TYPES.items():
         if isinstance(found, type_):
             return Made(kind, found, name)
@@ -80,7 +77,15 @@ def made_by(function: Callable[..., Any], settings: Mapping[str, Any], name: str
     return Made("sampler", found, name)
 
 
-def _arguments(
+def called(function: Callable[..., Any], settings: Mapping[str, Any], name: str) -> Any:
+    """What a function or class of a user gives; name: to tell.  Raises UnknownTableau with what it raises."""
+    try:
+        return function(**settings)
+    except (Exception, SystemExit) as error:  # whatever it does
+        raise UnknownTableau(f"{name} raised {type(error).__name__}: {error}") from error
+
+
+def arguments(
     function: Callable[..., Any], settings: Mapping[str, Any]
 ) -> tuple[list[str], dict[str, inspect.Parameter] | None]:
     """What a function needs besides the settings, and what it takes by name; None where it takes any."""

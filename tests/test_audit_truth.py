@@ -225,6 +225,19 @@ def test_settings_of_plain_functions_and_objects(samplers: str) -> None:
         target(f"{samplers}:made")
 
 
+def test_a_class_may_take_any_settings_and_what_it_raises_is_told() -> None:
+    class Any_:
+        def __init__(self, **settings: float) -> None:
+            if settings.pop("end", None):
+                raise SystemExit(3)
+            self.sample = heun
+
+    made = target(Any_, convention="plain", settings={"eta": 1.0})
+    assert trace(made.sampler, EDM, TIMES).nfe == trace(plainly(heun), EDM, TIMES).nfe
+    with pytest.raises(ValueError, match="class Any_ raised SystemExit: 3"):
+        target(Any_, convention="plain", settings={"end": 1})
+
+
 def test_an_object_that_samples_is_a_target() -> None:
     class Sampler:
         def sample(self, model: Any, x: Any, times: list[float]) -> Any:

@@ -16,7 +16,7 @@ from semilinear.analysis.derivation.error_norm import NoMinimum
 from semilinear.analysis.derivation.family import Family, differences
 from semilinear.analysis.derivation.minimise import minimise_error, minimise_norm
 from semilinear.analysis.derivation.pairs import estimator_ratio, pair
-from semilinear.analysis.derivation.text import data, latex, python, text
+from semilinear.analysis.derivation.text import data, latex, python
 from semilinear.analysis.orders.expansion import expand
 from semilinear.analysis.orders.plan_check import check_against_plan, worst
 from semilinear.analysis.orders.proof import local_order, prove
@@ -498,13 +498,3 @@ def test_values_must_be_of_parameters_for_which_the_family_exists() -> None:
 def test_an_ansatz_integrates_constants_whatever_its_unknowns() -> None:
     unknown = ansatz([C2, 1], past=1, indices=[1, 2])
     assert dataclasses.replace(unknown, unknowns=()).tableau.consistency_defects() == []
-
-
-def test_a_long_weight_is_written_as_sympy_writes_it() -> None:
-    a, b, x = sympy.symbols("a3_2 b c10")
-    long = sympy.expand((a + 2 * b - x**2 - 1) ** 3)
-    family = derive(["c2", "c3", "c4"], order=3)[0]
-    weights = [w for _, _, row in family.tableau.rows() for w in row.values()]
-    assert max(len(str(w)) for w in weights) > 300
-    for weight in (*weights, long, -long / 6, x * long / (long - 1) + phi(2, x), long + x / 2, 1 / long):
-        assert text(weight) == str(weight)

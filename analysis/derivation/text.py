@@ -16,7 +16,7 @@ from typing import Any
 from semilinear.integrators.common.messages import shown
 from semilinear.integrators.tableaux import printing
 from semilinear.integrators.tableaux.tableau import Tableau, Weights, key_of, ratio_of
-from sympy import Expr, Integer, S, Symbol, default_sort_key
+from sympy import Expr, Integer, Symbol
 from sympy.printing.str import StrPrinter
 
 from ..text.tableau_file import Document, tableau_data
@@ -75,51 +75,7 @@ def _texts(row: Weights, keys: range) -> list[str]:
 @lru_cache(maxsize=256)
 def text(weight: Expr) -> str:
     """A weight as sympy writes it, which takes long for a long one: once."""
-    return str(_Text().doprint(weight))
-
-
-class _Text(StrPrinter):  # type: ignore[misc]
-    """sympy's text, with long polynomials over the integers written from their table of exponents."""
-
-    def _print_Add(self, e: Expr, order: str | None = None) -> str:
-        table = _table(e) if order is None and len(e.args) >= _LONG else None
-        return super()._print_Add(e, order) if table is None else _polynomial(*table)
-
-
-_LONG = 8
-"""Terms of a sum."""
-
-
-def _table(e: Expr) -> tuple[list[Symbol], dict[tuple[int, ...], int]] | None:
-    """A sum as a polynomial over the integers in its symbols, in sympy's order; None where it is none."""
-    symbols = sorted(e.free_symbols, key=default_sort_key)
-    at = {s: i for i, s in enumerate(symbols)}
-    table = {}
-    for term in e.args:
-        powers, coefficient = [0] * len(symbols), 1
-        for factor in term.args if term.is_Mul else (term,):
-            base, exponent = factor.args if factor.is_Pow else (factor, S.One)
-            if factor.is_Integer:
-                coefficient = int(factor)
-            elif base in at and exponent.is_Integer and exponent > 0:
-                powers[at[base]] = int(exponent)
-            else:
-                return None
-        table[tuple(powers)] = coefficient
-    return symbols, table
-
-
-def _polynomial(symbols: list[Symbol], table: dict[tuple[int, ...], int]) -> str:
-    """The text of a polynomial, its terms in lexicographic order."""
-    names = [s.name for s in symbols]
-    terms = []
-    for powers in sorted(table, reverse=True):
-        factors = [x if n == 1 else f"{x}**{n}" for x, n in zip(names, powers, strict=True) if n]
-        size = abs(table[powers])
-        words = "*".join(factors if size == 1 and factors else [str(size), *factors])
-        terms.append(("- " if table[powers] < 0 else "+ ") + words)
-    text = " ".join(terms)
-    return text[2:] if text.startswith("+") else f"-{text[2:]}"
+    return str(weight)
 
 
 # --- Python ---

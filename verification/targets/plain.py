@@ -6,10 +6,10 @@ run's schedule; times are floats, from the start to the end.  Noise is what the 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from semilinear.analysis.programs import arguments, called
 from semilinear.integrators.common.constructors import refuse_unknown
 from semilinear.integrators.common.messages import shown
 from semilinear.integrators.diffusion.prediction import check_prediction
@@ -27,14 +27,15 @@ def sampler(function: Any, settings: Mapping[str, Any] | None = None, *, predict
     check_prediction(prediction)
     given = dict(settings or {})
     if isinstance(function, type):
-        refuse_unknown(f"class {function.__name__}", given, _taken(function))
-        function, given = _made(function, given), {}
+        name = f"class {function.__name__}"
+        _refuse_others(name, given, function)
+        function, given = called(function, given, name), {}
     call = getattr(function, "sample", function)
     if not callable(call):
         raise TypeError(f"function must be callable or have a method sample, got {shown(function)}")
-    if given and not any(p.kind is p.VAR_KEYWORD for p in _taken(call).values()):
+    if given:
         name = getattr(function, "__name__", type(function).__name__)
-        refuse_unknown(f"function {name}", given, _taken(call, RUN))
+        _refuse_others(f"function {name}", given, call, RUN)
 
     def sample(run: Run) -> Any:
         return call(run.predict(prediction), run.x, [float(t) for t in run.times], **given)
@@ -46,13 +47,8 @@ RUN = 3
 """Arguments that a run gives: model, x, times."""
 
 
-def _taken(call: Any, after: int = 0) -> dict[str, inspect.Parameter]:
-    """What is taken by name, after some arguments."""
-    return dict(list(inspect.signature(call).parameters.items())[after:])
-
-
-def _made(kind: type, settings: Mapping[str, Any]) -> Any:
-    try:
-        return kind(**settings)
-    except Exception as error:  # whatever a user's class does
-        raise ValueError(f"class {kind.__name__} raised {type(error).__name__}: {error}") from error
+def _refuse_others(name: str, given: Mapping[str, Any], call: Any, after: int = 0) -> None:
+    """Raise ValueError for a parameter that a function or class does not take, after some arguments."""
+    _, taken = arguments(call, given)
+    if taken is not None:
+        refuse_unknown(name, given, dict(list(taken.items())[after:]))
