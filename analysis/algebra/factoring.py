@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cmp_to_key, lru_cache
+from functools import lru_cache
 
 import sympy
 from sympy import Expr, Rational
@@ -56,35 +56,17 @@ def _product(
     to = over.ring.domain.to_sympy
     leading = math.prod((f.LC**n for f, n in factors), start=over.ring.domain.one)
     coefficient *= to(over.LC) / to(leading)
-    product = sympy.Mul(*(expression_of(f) ** n for f, n in factors))
-    product *= sympy.Mul(*(expression_of(f) ** -n for f, n in under))
+    product = sympy.Mul(*(_expression(f) ** n for f, n in factors))
+    product *= sympy.Mul(*(_expression(f) ** -n for f, n in under))
     if product.is_Add and coefficient not in (1, -1):
         return sympy.Mul(coefficient, product, evaluate=False)  # else sympy multiplies the sum out
     return coefficient * product
 
 
-_ordered = cmp_to_key(sympy.Basic.compare)
-
-
 @lru_cache(maxsize=2048)
-def expression_of(polynomial: Poly) -> Expr:
-    """A polynomial as an expression; the weights of a method share theirs.
-
-    Its products are put together in the order in which sympy has their factors, worked out once.
-    """
-    ring = polynomial.ring
-    if not ring.domain.is_ZZ:
-        return polynomial.as_expr()
-    used = {(i, n) for powers in polynomial for i, n in enumerate(powers) if n}
-    power = {(i, n): ring.symbols[i] ** n for i, n in used}
-    place = {key: k for k, key in enumerate(sorted(used, key=lambda key: _ordered(power[key])))}
-    terms = []
-    for powers, value in polynomial.items():
-        found = sorted(((i, n) for i, n in enumerate(powers) if n), key=place.__getitem__)
-        number = () if value == 1 and found else (ring.domain.to_sympy(value),)
-        args = (*number, *(power[key] for key in found))
-        terms.append(args[0] if len(args) == 1 else sympy.Mul._from_args(args, is_commutative=True))
-    return sympy.Add(*terms)
+def _expression(factor: Poly) -> Expr:
+    """A factor as an expression; the weights of a method share theirs."""
+    return factor.as_expr()
 
 
 def _over_roots(expression: Expr) -> Expr:
